@@ -1,0 +1,290 @@
+//! What a controller may ask of the relay.
+
+use prost::{Enumeration, Message, Oneof};
+
+/// Version of this language; a [`Hello`] with another one is refused with [`crate::ErrorCode::BadRequest`].
+pub const CONTROL_VERSION: u32 = 1;
+
+/// One command with its envelope.
+#[derive(Clone, PartialEq, Message)]
+pub struct Request {
+    /// Echoed in the reply. Chosen by the controller, unique within the connection.
+    #[prost(uint64, tag = "1")]
+    pub request_id: u64,
+    /// What is asked.
+    #[prost(oneof = "Command", tags = "2,3,4,5,6,7,8,9,10,11,12,13")]
+    pub command: Option<Command>,
+}
+
+/// The commands, in the order of a session's life.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Command {
+    /// First on every connection that wants more than to read.
+    #[prost(message, tag = "2")]
+    Hello(Hello),
+    /// Makes a transport (one peer's ICE + DTLS + SRTP). Answer: [`crate::TransportOpened`].
+    #[prost(message, tag = "3")]
+    OpenTransport(OpenTransport),
+    /// New ICE credentials for a transport (RFC 8445 §9). Answer: [`crate::TransportOpened`].
+    #[prost(message, tag = "4")]
+    RestartIce(RestartIce),
+    /// Ends a transport and all its tracks. Closing an unknown one is no error.
+    #[prost(message, tag = "5")]
+    CloseTransport(CloseTransport),
+    /// A track that the peer sends. Answer: [`crate::UpTrackAdded`].
+    #[prost(message, tag = "6")]
+    AddUpTrack(AddUpTrack),
+    /// A track that the peer receives. Answer: [`crate::DownTrackAdded`].
+    #[prost(message, tag = "7")]
+    AddDownTrack(AddDownTrack),
+    /// Removes an up-track (with the down-tracks fed by it) or a down-track.
+    #[prost(message, tag = "8")]
+    RemoveTrack(RemoveTrack),
+    /// Asks the publisher for a keyframe, merged with the subscribers' own requests.
+    #[prost(message, tag = "9")]
+    RequestKeyframe(RequestKeyframe),
+    /// Everything needed to re-adopt what runs. Answer: [`crate::Inventory`].
+    #[prost(message, tag = "10")]
+    GetInventory(GetInventory),
+    /// Counters. Answer: [`crate::Stats`].
+    #[prost(message, tag = "11")]
+    GetStats(GetStats),
+    /// Ends the relay process cleanly.
+    #[prost(message, tag = "12")]
+    Shutdown(Shutdown),
+    /// Replaces the opaque label of a transport.
+    #[prost(message, tag = "13")]
+    SetLabel(SetLabel),
+}
+
+/// Introduces a controller. Answer: [`crate::Welcome`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Hello {
+    /// [`CONTROL_VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Fencing number: the highest wins, and lasts until a higher one comes. 0 = read-only (`ctl`).
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Shown in logs.
+    #[prost(string, tag = "3")]
+    pub name: String,
+}
+
+/// Makes a transport. The relay is ICE-lite, the controlled side and the DTLS server (`a=setup:passive`).
+#[derive(Clone, PartialEq, Message)]
+pub struct OpenTransport {
+    /// Chosen by the controller.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+    /// Transports of one room are placed on one shard, and tracks may only be subscribed within a room.
+    #[prost(uint64, tag = "2")]
+    pub room_id: u64,
+    /// The peer's ICE user fragment (4 to 256 octets).
+    #[prost(string, tag = "3")]
+    pub remote_ufrag: String,
+    /// The peer's ICE password (22 to 256 octets). Kept for ICE restarts; ICE-lite sends no checks of its own.
+    #[prost(string, tag = "4")]
+    pub remote_pwd: String,
+    /// The peer's certificate fingerprint: SHA-256, 32 octets (RFC 8122).
+    #[prost(bytes = "vec", tag = "5")]
+    pub remote_fingerprint_sha256: Vec<u8>,
+    /// Opaque to the relay; at most [`LABEL_BYTES_MAX`].
+    #[prost(bytes = "vec", tag = "6")]
+    pub label: Vec<u8>,
+    /// Upper bound for what the peer may send, bit/s; 0 = the relay's default. Told to it by REMB.
+    #[prost(uint64, tag = "7")]
+    pub max_receive_bitrate_bps: u64,
+}
+
+/// Longest label.
+pub const LABEL_BYTES_MAX: usize = 4096;
+
+/// New ICE credentials of the peer; the relay answers with new ones of its own. Repeating the command with the
+/// same remote credentials returns the same answer.
+#[derive(Clone, PartialEq, Message)]
+pub struct RestartIce {
+    /// Which.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+    /// As in [`OpenTransport`].
+    #[prost(string, tag = "2")]
+    pub remote_ufrag: String,
+    /// As in [`OpenTransport`].
+    #[prost(string, tag = "3")]
+    pub remote_pwd: String,
+}
+
+/// See [`Command::CloseTransport`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CloseTransport {
+    /// Which.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+}
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub enum MediaKind {
+    /// `m=audio`
+    Audio = 0,
+    /// `m=video`
+    Video = 1,
+}
+
+/// The codecs that are passed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub enum Codec {
+    /// RFC 7587
+    Opus = 0,
+    /// G.711 µ-law
+    Pcmu = 1,
+    /// G.711 A-law
+    Pcma = 2,
+    /// RFC 7741
+    Vp8 = 3,
+    /// RFC 6184
+    H264 = 4,
+}
+
+/// RTP header-extension ids as negotiated on one m-line; 0 = not negotiated.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct ExtensionIds {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`
+    #[prost(uint32, tag = "1")]
+    pub mid: u32,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`
+    #[prost(uint32, tag = "2")]
+    pub transport_cc: u32,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`
+    #[prost(uint32, tag = "3")]
+    pub abs_send_time: u32,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464)
+    #[prost(uint32, tag = "4")]
+    pub audio_level: u32,
+    /// `urn:3gpp:video-orientation`
+    #[prost(uint32, tag = "5")]
+    pub video_orientation: u32,
+}
+
+/// What is common to both directions of an m-line with one codec.
+#[derive(Clone, PartialEq, Message)]
+pub struct RtpParameters {
+    /// Audio or video.
+    #[prost(enumeration = "MediaKind", tag = "1")]
+    pub kind: i32,
+    /// The one codec of this track.
+    #[prost(enumeration = "Codec", tag = "2")]
+    pub codec: i32,
+    /// RTP clock rate in Hz (48000, 8000, 90000).
+    #[prost(uint32, tag = "3")]
+    pub clock_rate_hz: u32,
+    /// Payload type of the codec, 0 to 127, never 64 to 95 (RFC 5761 §4).
+    #[prost(uint32, tag = "4")]
+    pub payload_type: u32,
+    /// Payload type of its RTX format (RFC 4588); absent = none negotiated.
+    #[prost(uint32, optional, tag = "5")]
+    pub rtx_payload_type: Option<u32>,
+    /// Value of the MID (RFC 9143), at most 16 octets.
+    #[prost(string, tag = "6")]
+    pub mid: String,
+    /// Extension ids of this m-line.
+    #[prost(message, required, tag = "7")]
+    pub extensions: ExtensionIds,
+    /// `a=rtcp-fb:… nack`
+    #[prost(bool, tag = "8")]
+    pub nack: bool,
+    /// `a=rtcp-fb:… nack pli`
+    #[prost(bool, tag = "9")]
+    pub pli: bool,
+    /// `a=rtcp-fb:… ccm fir`
+    #[prost(bool, tag = "10")]
+    pub fir: bool,
+    /// `a=rtcp-fb:… goog-remb`
+    #[prost(bool, tag = "11")]
+    pub remb: bool,
+    /// `a=rtcp-fb:… transport-cc`
+    #[prost(bool, tag = "12")]
+    pub transport_cc: bool,
+}
+
+/// A track that the peer sends.
+#[derive(Clone, PartialEq, Message)]
+pub struct AddUpTrack {
+    /// The publisher's transport.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+    /// Chosen by the controller, unique in the relay.
+    #[prost(uint64, tag = "2")]
+    pub track_id: u64,
+    /// What was negotiated.
+    #[prost(message, required, tag = "3")]
+    pub rtp: RtpParameters,
+    /// SSRC from `a=ssrc` lines if the offer had them; 0 = learn it from MID or payload type.
+    #[prost(uint32, tag = "4")]
+    pub ssrc: u32,
+    /// SSRC of the RTX stream if the offer said so (`a=ssrc-group:FID`); 0 = learn it.
+    #[prost(uint32, tag = "5")]
+    pub rtx_ssrc: u32,
+}
+
+/// A track that the peer receives. The relay chooses SSRCs and answers with them.
+#[derive(Clone, PartialEq, Message)]
+pub struct AddDownTrack {
+    /// The subscriber's transport.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+    /// Chosen by the controller, unique in the relay.
+    #[prost(uint64, tag = "2")]
+    pub track_id: u64,
+    /// The up-track that feeds it; of the same room, kind and codec.
+    #[prost(uint64, tag = "3")]
+    pub up_track_id: u64,
+    /// What was negotiated with the subscriber.
+    #[prost(message, required, tag = "4")]
+    pub rtp: RtpParameters,
+    /// RTCP CNAME of this stream, at most 64 octets.
+    #[prost(string, tag = "5")]
+    pub cname: String,
+}
+
+/// See [`Command::RemoveTrack`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RemoveTrack {
+    /// An up-track or a down-track. Removing an unknown one is no error.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
+}
+
+/// See [`Command::RequestKeyframe`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RequestKeyframe {
+    /// The up-track.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
+}
+
+/// See [`Command::GetInventory`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct GetInventory {}
+
+/// See [`Command::GetStats`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct GetStats {}
+
+/// See [`Command::Shutdown`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Shutdown {}
+
+/// See [`Command::SetLabel`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SetLabel {
+    /// Which.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+    /// The new label.
+    #[prost(bytes = "vec", tag = "2")]
+    pub label: Vec<u8>,
+}

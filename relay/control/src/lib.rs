@@ -1,0 +1,24 @@
+//! The language between signaling and relay.
+//!
+//! A controller (signaling, or `ringvox-relay ctl`) connects to the relay's Unix stream socket and exchanges
+//! length-delimited frames: [`Request`] one way, [`Reply`] and [`Event`] (both inside [`FromRelay`]) the other.
+//!
+//! Invariants
+//! - A command is **idempotent by the ids it carries**. Ids are chosen by the controller (random 64 bit); sending a
+//!   command twice has the effect of sending it once and gives the same answer.
+//! - Every [`Request`] gets exactly one [`Reply`] with the same `request_id`; replies of one shard keep their order.
+//! - A controller names its `epoch` in [`Hello`]. The relay obeys the highest epoch seen and answers commands of an
+//!   older one with [`ErrorCode::StaleEpoch`].
+//! - Events carry a sequence number per relay process, so a controller sees a gap and asks for the inventory.
+//! - The relay never sees SDP: everything here is already negotiated numbers.
+//!
+//! Deliberately absent: rooms' members, logins, chat. A `label` is opaque to the relay; it is what a new controller
+//! needs to re-adopt the transport.
+
+mod codec;
+mod command;
+mod event;
+
+pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
+pub use command::*;
+pub use event::*;

@@ -1,0 +1,73 @@
+//! The DTLS engine as the core sees it: datagrams in, datagrams out, a timeout, and at the end keys.
+//!
+//! Invariants
+//! - The relay is always the DTLS server (`a=setup:passive`).
+//! - The engine compares the SHA-256 of the peer's certificate with the announced fingerprint before it lets the
+//!   handshake finish; keys of a peer that is not the announced one never leave the engine.
+//! - An engine never sends to an address: whoever drives it gives its datagrams to a validated 5-tuple only.
+
+use crate::srtp::KeyingMaterial;
+use crate::time::Time;
+
+/// SHA-256 of a certificate in DER (RFC 8122).
+pub type Fingerprint = [u8; 32];
+
+/// What an engine has come to.
+#[derive(Clone, Debug)]
+pub enum DtlsStatus {
+    /// More datagrams or a timeout are needed.
+    Handshaking,
+    /// Finished; `take_keys` gives the keys once.
+    Connected,
+    /// The peer sent close_notify.
+    Closed,
+    /// The peer's certificate is not the announced one.
+    FingerprintMismatch,
+    /// Anything else that ends a handshake.
+    Failed,
+}
+
+/// What a finished handshake agreed on.
+#[derive(Clone, Debug)]
+pub struct DtlsSummary {
+    /// SRTP keys and profile.
+    pub keys: KeyingMaterial,
+    /// `DTLS 1.2` or `DTLS 1.3`.
+    pub version: &'static str,
+    /// Key-exchange group as IANA names it, for example `X25519MLKEM768`.
+    pub group: &'static str,
+}
+
+/// One DTLS association, server side.
+pub trait DtlsEngine: Send {
+    /// Takes a datagram from the peer. A datagram that is no good is ignored by the engine (RFC 9147 §4.5.2); returns
+    /// whether it was consumed without complaint.
+    fn handle_datagram(&mut self, now: Time, datagram: &[u8]) -> bool;
+
+    /// Writes the next datagram to send into `out` and returns its length, `None` when there is none.
+    fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize>;
+
+    /// When `handle_timeout` wants to be called.
+    fn poll_timeout(&self) -> Option<Time>;
+
+    /// Retransmits a flight whose timer ran out.
+    fn handle_timeout(&mut self, now: Time);
+
+    /// Where it stands.
+    fn status(&self) -> DtlsStatus;
+
+    /// The result of the handshake, once.
+    fn take_summary(&mut self) -> Option<DtlsSummary>;
+
+    /// Queues a close_notify.
+    fn close(&mut self);
+}
+
+/// Makes engines that share one certificate.
+pub trait DtlsFactory: Send {
+    /// A new server-side engine that will accept only a peer whose certificate has this fingerprint.
+    fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
+
+    /// Fingerprint of our own certificate.
+    fn fingerprint(&self) -> Fingerprint;
+}

@@ -1,0 +1,196 @@
+//! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name here.
+//!
+//! The ledger that tests assert: `received.datagrams` = sum of what was consumed (`rx.*`) + sum of all [`Drop`]s
+//! of received datagrams.
+
+/// Declares an enum whose variants have stable counter names.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum $name { $($(#[$vmeta])* $variant,)* }
+
+        impl $name {
+            /// All of them, in order of their index.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The counter's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+named! {
+    /// Why a datagram, or a packet in one, was discarded.
+    Drop {
+        /// Zero octets.
+        Empty = "drop.empty",
+        /// First octet of no known protocol (RFC 7983).
+        UnknownProtocol = "drop.unknown_protocol",
+        /// Longer than a slot; the kernel truncated it.
+        Truncated = "drop.truncated",
+        /// RTP, RTCP or DTLS from a 5-tuple that no authenticated check has validated.
+        TupleNotValidated = "drop.tuple_not_validated",
+        /// STUN that does not parse.
+        StunMalformed = "drop.stun_malformed",
+        /// STUN that is no Binding request.
+        StunUnexpected = "drop.stun_unexpected",
+        /// STUN for a ufrag of no transport.
+        StunUnknownUfrag = "drop.stun_unknown_ufrag",
+        /// STUN with a wrong or missing MESSAGE-INTEGRITY.
+        StunBadIntegrity = "drop.stun_bad_integrity",
+        /// STUN with an unknown comprehension-required attribute.
+        StunUnknownAttribute = "drop.stun_unknown_attribute",
+        /// DTLS after the association ended, or not a handshake record while none is wanted.
+        DtlsUnexpected = "drop.dtls_unexpected",
+        /// DTLS that the engine refused.
+        DtlsRefused = "drop.dtls_refused",
+        /// RTP or RTCP before keys.
+        NoKeys = "drop.no_keys",
+        /// RTP header that does not parse.
+        RtpMalformed = "drop.rtp_malformed",
+        /// SRTP whose tag is wrong.
+        RtpAuth = "drop.rtp_auth",
+        /// SRTP packet seen before, or below the replay window.
+        RtpReplay = "drop.rtp_replay",
+        /// SSRC that fits no up-track.
+        RtpUnknownSsrc = "drop.rtp_unknown_ssrc",
+        /// Payload type that was not negotiated.
+        RtpUnknownPt = "drop.rtp_unknown_pt",
+        /// Too many SSRCs on one transport.
+        RtpSsrcLimit = "drop.rtp_ssrc_limit",
+        /// The publisher sends more than its policed rate.
+        RtpPoliced = "drop.rtp_policed",
+        /// Decrypted, but the padding or length makes no sense.
+        RtpBadPayload = "drop.rtp_bad_payload",
+        /// A sequence number received before (not caught by the replay window: a retransmission of what came).
+        RtpDuplicate = "drop.rtp_duplicate",
+        /// RTX whose original is unknown or too old.
+        RtxUseless = "drop.rtx_useless",
+        /// RTCP whose tag is wrong.
+        RtcpAuth = "drop.rtcp_auth",
+        /// RTCP index seen before.
+        RtcpReplay = "drop.rtcp_replay",
+        /// RTCP compound that does not parse.
+        RtcpMalformed = "drop.rtcp_malformed",
+        /// Feedback that names an SSRC which is not the sender's business.
+        RtcpForeignSsrc = "drop.rtcp_foreign_ssrc",
+        /// A NACK for something not in the history.
+        NackMiss = "drop.nack_miss",
+        /// A NACK answered less than a round trip ago, or over the retransmission budget.
+        NackThrottled = "drop.nack_throttled",
+        /// No free send slot.
+        OutboxFull = "drop.outbox_full",
+        /// The subscriber's transport has no keys or no address yet.
+        SubscriberNotReady = "drop.subscriber_not_ready",
+        /// Video withheld until a keyframe comes.
+        AwaitingKeyframe = "drop.awaiting_keyframe",
+        /// The subscriber's numbering cannot place so old a packet.
+        TooOld = "drop.too_old",
+    }
+}
+
+named! {
+    /// What happened, other than discards.
+    Count {
+        /// Datagrams received from the wire.
+        RxDatagrams = "rx.datagrams",
+        /// Their octets.
+        RxBytes = "rx.bytes",
+        /// Binding requests answered.
+        RxStun = "rx.stun",
+        /// DTLS datagrams given to an engine.
+        RxDtls = "rx.dtls",
+        /// SRTP packets accepted (retransmissions included).
+        RxRtp = "rx.rtp",
+        /// Of them RTX that restored a lost packet.
+        RxRtxRecovered = "rx.rtx_recovered",
+        /// SRTCP compounds accepted.
+        RxRtcp = "rx.rtcp",
+        /// Datagrams written to the outbox.
+        TxDatagrams = "tx.datagrams",
+        /// Their octets.
+        TxBytes = "tx.bytes",
+        /// STUN answers among them.
+        TxStun = "tx.stun",
+        /// DTLS datagrams among them.
+        TxDtls = "tx.dtls",
+        /// Media packets among them.
+        TxRtp = "tx.rtp",
+        /// Retransmissions among them.
+        TxRtx = "tx.rtx",
+        /// RTCP compounds among them.
+        TxRtcp = "tx.rtcp",
+        /// PLI or FIR sent to publishers.
+        KeyframesAsked = "keyframe.asked",
+        /// Keyframe requests of subscribers merged into one already on its way.
+        KeyframesMerged = "keyframe.merged",
+        /// NACKed sequence numbers asked of publishers.
+        NacksSent = "nack.sent",
+        /// NACKed sequence numbers received from subscribers.
+        NacksReceived = "nack.received",
+        /// Packets given up as lost upstream.
+        UpLost = "up.lost",
+        /// Jumps of a publisher's numbering that were re-anchored.
+        UpResync = "up.resync",
+        /// Transports opened.
+        TransportsOpened = "transport.opened",
+        /// Transports that reached Connected.
+        TransportsConnected = "transport.connected",
+        /// Transports ended.
+        TransportsClosed = "transport.closed",
+        /// Address changes after an authenticated check.
+        PathMoves = "transport.path_moves",
+        /// DTLS handshakes that failed.
+        DtlsFailures = "dtls.failures",
+        /// Certificates that were not the announced ones.
+        FingerprintMismatches = "dtls.fingerprint_mismatches",
+    }
+}
+
+/// All counters of a shard.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    drops: [u64; Drop::ALL.len()],
+    counts: [u64; Count::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { drops: [0; Drop::ALL.len()], counts: [0; Count::ALL.len()] }
+    }
+}
+
+impl Counters {
+    /// Counts one discard.
+    pub fn drop(&mut self, reason: Drop) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Adds to a counter.
+    pub fn add(&mut self, what: Count, n: u64) {
+        self.counts[what as usize] += n;
+    }
+
+    /// Value of a counter.
+    #[must_use]
+    pub fn get(&self, what: Count) -> u64 {
+        self.counts[what as usize]
+    }
+
+    /// Number of discards for one reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Names and values, discards first.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let drops = Drop::ALL.iter().map(|d| (d.name(), self.dropped(*d)));
+        drops.chain(Count::ALL.iter().map(|c| (c.name(), self.get(*c))))
+    }
+}
