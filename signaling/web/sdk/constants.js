@@ -1,0 +1,58 @@
+/**
+ * The words of the room protocol. Their spelling is fixed by the wire; only RECONNECTING and RESUMED are our own.
+ * @module
+ */
+
+/** What a session can be. RESUMED is only an event: afterwards `status()` says ESTABLISHED again. */
+export const SESSION_STATUS = Object.freeze({
+    PENDING: "PENDING",
+    CONNECTED: "CONNECTED",
+    ESTABLISHED: "ESTABLISHED",
+    /** The socket was lost; media goes on while the SDK tries to come back. */
+    RECONNECTING: "RECONNECTING",
+    /** The socket is back and every room is being joined again. Sent instead of a second ESTABLISHED. */
+    RESUMED: "RESUMED",
+    DISCONNECTED: "DISCONNECTED",
+    FAILED: "FAILED",
+});
+
+/** What a stream can be. UNPUBLISHED, STOPPED and FAILED are final. */
+export const STREAM_STATUS = Object.freeze({
+    NEW: "NEW",
+    PENDING: "PENDING",
+    PUBLISHING: "PUBLISHING",
+    PLAYING: "PLAYING",
+    UNPUBLISHED: "UNPUBLISHED",
+    STOPPED: "STOPPED",
+    FAILED: "FAILED",
+});
+
+/** What happens in a room. */
+export const ROOM_EVENT = Object.freeze({
+    STATE: "STATE",
+    JOINED: "JOINED",
+    LEFT: "LEFT",
+    PUBLISHED: "PUBLISHED",
+    UNPUBLISHED: "UNPUBLISHED",
+    MESSAGE: "MESSAGE",
+    FAILED: "FAILED",
+});
+
+/** What the publisher tells about a stream while it plays; also the `type` on the wire. */
+export const STREAM_EVENT = Object.freeze({
+    AUDIO_MUTED: "audioMuted",
+    AUDIO_UNMUTED: "audioUnmuted",
+    VIDEO_MUTED: "videoMuted",
+    VIDEO_UNMUTED: "videoUnmuted",
+    DATA: "data",
+});
+
+const FINAL = new Set(["UNPUBLISHED", "STOPPED", "FAILED"]);
+
+/**
+ * Whether a stream with this status has ended for good.
+ * @param {string} status
+ */
+export function isFinal(status) {
+    return FINAL.has(status);
+}
