@@ -1,1 +1,21 @@
-//! Being written.
+//! The sending side of a track: what one subscriber gets of an up-track, in numbers of the relay's own.
+//!
+//! Invariants
+//! - Every call is told the time; nothing here reads a clock, sends, logs or allocates after construction.
+//! - No own index is given to two different packets, so no (key, SSRC, index) is used twice, provided that each
+//!   packet of the up-track is offered once (the history refuses the second).
+//! - What is withheld or refused names its [`crate::stats::Drop`].
+//!
+//! Deliberately absent: header and cipher (`wire`, `srtp`), and the subscriber's address and keys (`transport`).
+
+pub mod layer;
+pub mod reports;
+pub mod rewrite;
+pub mod rtx;
+pub mod stream;
+
+pub use layer::Gate;
+pub use reports::{SenderInfo, SenderReports};
+pub use rewrite::{Rewriter, Rewritten};
+pub use rtx::RtxResponder;
+pub use stream::{DownStream, DownStreamConfig, Resend};

@@ -1,0 +1,68 @@
+//! Decides whether a packet goes to this subscriber at all.
+//!
+//! Audio always does. Video begins with a keyframe: what comes before it cannot be decoded, and would only make the
+//! receiver ask.
+
+use crate::stats::Drop;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Everything passes, always: audio.
+    Always,
+    /// Video that flows.
+    Open,
+    /// Video withheld until a keyframe starts.
+    AwaitingKeyframe,
+}
+
+/// What the gate says to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Forward it.
+    Pass,
+    /// Forward it: the first since the gate was shut, so numbering continues here.
+    PassFirst,
+    /// Count it.
+    Withhold(Drop),
+}
+
+impl Gate {
+    /// For audio.
+    #[must_use]
+    pub fn audio() -> Self {
+        Self::Always
+    }
+
+    /// For video, waiting for its first keyframe.
+    #[must_use]
+    pub fn video() -> Self {
+        Self::AwaitingKeyframe
+    }
+
+    /// Whether a packet, in which a keyframe may start, passes.
+    #[inline]
+    pub fn admit(&mut self, keyframe: bool) -> Passage {
+        match *self {
+            Self::Always | Self::Open => Passage::Pass,
+            Self::AwaitingKeyframe if keyframe => {
+                *self = Self::Open;
+                Passage::PassFirst
+            }
+            Self::AwaitingKeyframe => Passage::Withhold(Drop::AwaitingKeyframe),
+        }
+    }
+
+    /// The source is not decodable from here on until its next keyframe. No effect on audio.
+    pub fn shut(&mut self) {
+        if *self == Self::Open {
+            *self = Self::AwaitingKeyframe;
+        }
+    }
+
+    /// Whether this subscriber waits for a keyframe.
+    #[must_use]
+    pub fn awaits_keyframe(&self) -> bool {
+        *self == Self::AwaitingKeyframe
+    }
+}
