@@ -1,1 +1,3 @@
-//! Being written.
+//! Rooms, WebSocket, REST and pages; SDP in and out.
+
+pub mod sdp;

@@ -1,0 +1,435 @@
+//! What of an offer is used: one codec a kind, the features both sides know, one transport.
+//!
+//! The result is a [`Plan`]: numbers for the relay now, the text of the answer once the relay has opened its side.
+
+use super::codec::{best_format, description, rtx_of};
+use super::error::Refusal;
+use super::h264::H264Format;
+use super::offer::{Direction, Format, Media, Offer, Setup};
+use relay_control::{Codec, ExtensionIds, MediaKind, RtpParameters};
+
+pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const URI_TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub(super) const URI_AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const URI_VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
+
+/// Which codecs a publisher may use, best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecPreferences {
+    /// Audio codecs.
+    pub audio: Vec<Codec>,
+    /// Video codecs.
+    pub video: Vec<Codec>,
+}
+
+impl Default for CodecPreferences {
+    /// VP8 before H.264, as not every browser has the latter; Opus before G.711.
+    fn default() -> Self {
+        Self { audio: vec![Codec::Opus, Codec::Pcmu, Codec::Pcma], video: vec![Codec::Vp8, Codec::H264] }
+    }
+}
+
+impl CodecPreferences {
+    fn of(&self, kind: MediaKind) -> &[Codec] {
+        match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        }
+    }
+}
+
+/// A published track as a player's offer is compared with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceTrack {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What is sent.
+    pub codec: Codec,
+    /// Profile and packetization of H.264; `None` for other codecs.
+    pub h264: Option<H264Format>,
+}
+
+impl SourceTrack {
+    /// A track from what can be stored of it: codec, and what [`fmtp`](Self::fmtp) said. `None` if the latter is not
+    /// understood.
+    pub fn new(codec: Codec, fmtp: &str) -> Option<Self> {
+        let h264 = if codec == Codec::H264 { Some(H264Format::from_fmtp(fmtp)?) } else { None };
+        Some(Self { kind: description(codec).0, codec, h264 })
+    }
+
+    /// The format parameters a player's offer must match; empty if there are none.
+    pub fn fmtp(&self) -> String {
+        self.h264.map(|h264| h264.fmtp()).unwrap_or_default()
+    }
+}
+
+/// The peer's half of the transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSide {
+    /// ICE user fragment.
+    pub ufrag: String,
+    /// ICE password.
+    pub pwd: String,
+    /// SHA-256 of its certificate.
+    pub fingerprint_sha256: [u8; 32],
+}
+
+/// One track of a plan: an up-track (publish) or a down-track (play).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedTrack {
+    /// What was negotiated, for the relay.
+    pub rtp: RtpParameters,
+    /// Publish: SSRC the offer announces, 0 = none. Play: 0, the relay chooses.
+    pub ssrc: u32,
+    /// Publish: SSRC of its RTX stream, 0 = none announced or RTX not negotiated.
+    pub rtx_ssrc: u32,
+    /// What this track is to players (publish), or what feeds it (play).
+    pub source: SourceTrack,
+    /// Play: index of the source in the slice given to [`answer_play`]. Publish: index of this track.
+    pub source_index: usize,
+    /// Index of its m-line.
+    pub media_index: usize,
+}
+
+/// What will be answered. Owns everything; the offer is no longer needed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The peer's half of the transport.
+    pub remote: RemoteSide,
+    /// Tracks in the order of their m-lines: at least one, at most one a kind.
+    pub tracks: Vec<PlannedTrack>,
+    /// Mids of accepted m-lines; the first is the answerer-tagged one (RFC 9143 §7.3.1).
+    pub(super) bundle: Vec<String>,
+    /// Index of the m-line that speaks for the transport.
+    pub(super) tagged: usize,
+    pub(super) lines: Vec<AnswerLine>,
+}
+
+/// One m-line of the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct AnswerLine {
+    pub(super) name: String,
+    pub(super) protocol: String,
+    pub(super) mid: Option<String>,
+    /// `None`: rejected.
+    pub(super) accepted: Option<Accepted>,
+    /// The offer's formats, echoed when rejecting.
+    pub(super) format_list: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Accepted {
+    pub(super) direction: Direction,
+    pub(super) rtp: RtpParameters,
+    pub(super) fmtp: String,
+    pub(super) rtcp_rsize: bool,
+    /// Index in [`Plan::tracks`]; `None` = inactive.
+    pub(super) track: Option<usize>,
+}
+
+/// Plans the answer to a publisher: the first m-line of each kind that it sends is received.
+///
+/// # Errors
+/// Why there can be no answer.
+pub fn answer_publish(offer: &Offer<'_>, preferences: &CodecPreferences) -> Result<Plan, Refusal> {
+    let mut planner = Planner::new(offer, Role::Publish);
+    for (index, media) in offer.media.iter().enumerate() {
+        let Some(kind) = usable_kind(media) else {
+            planner.reject(media);
+            continue;
+        };
+        let format = choose(media, preferences.of(kind));
+        match format {
+            Some((format, source)) if media.direction().sends() && !planner.has(kind) => {
+                planner.accept(index, media, format, source, None);
+            }
+            None if media.direction().sends() && !planner.has(kind) => return Err(Refusal::NoCommonCodecs),
+            other => planner.idle(media, other),
+        }
+    }
+    planner.finish()
+}
+
+/// Plans the answer to a player: each m-line that receives gets the first source of its kind that has none yet.
+///
+/// # Errors
+/// Why there can be no answer.
+pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, Refusal> {
+    let mut planner = Planner::new(offer, Role::Play);
+    for (index, media) in offer.media.iter().enumerate() {
+        let Some(kind) = usable_kind(media) else {
+            planner.reject(media);
+            continue;
+        };
+        let wanted = media.direction().receives() && !planner.has(kind);
+        let source = sources.iter().enumerate().find(|(_, source)| wanted && source.kind == kind);
+        match source {
+            Some((source_index, source)) => {
+                let format = best_format(media, source.codec, |h264| h264.rank_for(&source.h264?))
+                    .ok_or(Refusal::NoCommonCodecs)?;
+                planner.accept(index, media, format, *source, Some(source_index));
+            }
+            None => planner.idle(media, choose(media, CodecPreferences::default().of(kind))),
+        }
+    }
+    planner.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Publish,
+    Play,
+}
+
+/// `None`: the m-line is rejected, whatever it offers.
+fn usable_kind(media: &Media<'_>) -> Option<MediaKind> {
+    let is_dtls_srtp = media.protocol.split('/').rev().take(2).eq(["SAVPF", "RTP"]);
+    if media.is_rejected() || !is_dtls_srtp { None } else { media.kind }
+}
+
+/// The format of the most preferred codec, and what it makes of the track.
+fn choose<'m, 'a>(media: &'m Media<'a>, preferred: &[Codec]) -> Option<(&'m Format<'a>, SourceTrack)> {
+    preferred.iter().find_map(|&codec| {
+        let format = best_format(media, codec, |h264| Some(h264.rank_to_publish()))?;
+        let (kind, ..) = description(codec);
+        let h264 = if codec == Codec::H264 { H264Format::of(format) } else { None };
+        // A codec listed under the other kind is a mistake in the configuration, not in the offer.
+        (media.kind == Some(kind)).then_some((format, SourceTrack { kind, codec, h264 }))
+    })
+}
+
+/// Collects lines and tracks.
+struct Planner<'o, 'a> {
+    offer: &'o Offer<'a>,
+    role: Role,
+    lines: Vec<AnswerLine>,
+    tracks: Vec<PlannedTrack>,
+    /// What the one-byte extension ids mean in this bundle.
+    extensions: [Option<&'static str>; 15],
+}
+
+impl<'o, 'a> Planner<'o, 'a> {
+    fn new(offer: &'o Offer<'a>, role: Role) -> Self {
+        Self { offer, role, lines: Vec::new(), tracks: Vec::new(), extensions: [None; 15] }
+    }
+
+    /// Is there a track of this kind already?
+    fn has(&self, kind: MediaKind) -> bool {
+        self.tracks.iter().any(|track| track.source.kind == kind)
+    }
+
+    fn reject(&mut self, media: &Media<'a>) {
+        self.line(media, None);
+    }
+
+    /// Accepts the m-line with nothing flowing; rejects it if it has no codec of ours.
+    fn idle(&mut self, media: &Media<'a>, format: Option<(&Format<'a>, SourceTrack)>) {
+        let accepted = format.map(|(format, source)| self.accepted(media, format, source.codec, None));
+        self.line(media, accepted);
+    }
+
+    fn accept(
+        &mut self,
+        media_index: usize,
+        media: &Media<'a>,
+        format: &Format<'a>,
+        source: SourceTrack,
+        source_index: Option<usize>,
+    ) {
+        let track = self.tracks.len();
+        let accepted = self.accepted(media, format, source.codec, Some(track));
+        let rtp = accepted.rtp.clone();
+        let (ssrc, rtx_ssrc) = match self.role {
+            Role::Publish => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
+            Role::Play => (0, 0),
+        };
+        let source_index = source_index.unwrap_or(track);
+        self.tracks.push(PlannedTrack { rtp, ssrc, rtx_ssrc, source, source_index, media_index });
+        self.line(media, Some(accepted));
+    }
+
+    fn line(&mut self, media: &Media<'a>, accepted: Option<Accepted>) {
+        self.lines.push(AnswerLine {
+            name: media.name.to_owned(),
+            protocol: media.protocol.to_owned(),
+            mid: media.mid.map(str::to_owned),
+            format_list: media.format_list.to_owned(),
+            accepted,
+        });
+    }
+
+    fn accepted(
+        &mut self,
+        media: &Media<'a>,
+        format: &Format<'a>,
+        codec: Codec,
+        track: Option<usize>,
+    ) -> Accepted {
+        let direction = match (track, self.role) {
+            (None, _) => Direction::Inactive,
+            (Some(_), Role::Publish) => Direction::RecvOnly,
+            (Some(_), Role::Play) => Direction::SendOnly,
+        };
+        Accepted {
+            direction,
+            rtp: self.rtp_parameters(media, format, codec),
+            fmtp: answer_fmtp(format, codec),
+            rtcp_rsize: media.rtcp_rsize,
+            track,
+        }
+    }
+
+    fn rtp_parameters(&mut self, media: &Media<'a>, format: &Format<'a>, codec: Codec) -> RtpParameters {
+        let (kind, _, clock_rate_hz, _) = description(codec);
+        let publish = self.role == Role::Publish;
+        let extensions = self.extension_ids(media, kind);
+        let feedback = format.feedback;
+        RtpParameters {
+            kind: kind.into(),
+            codec: codec.into(),
+            clock_rate_hz,
+            payload_type: format.payload_type.into(),
+            rtx_payload_type: rtx_of(media, format.payload_type, clock_rate_hz).map(u32::from),
+            mid: media.mid.unwrap_or_default().to_owned(),
+            extensions,
+            nack: feedback.nack,
+            pli: feedback.pli,
+            fir: feedback.fir,
+            // Towards players neither is answered: their bandwidth is not estimated from feedback yet.
+            remb: publish && feedback.remb,
+            transport_cc: publish && feedback.transport_cc && extensions.transport_cc != 0,
+        }
+    }
+
+    fn extension_ids(&mut self, media: &Media<'a>, kind: MediaKind) -> ExtensionIds {
+        let publish = self.role == Role::Publish;
+        let mut id = |uri: &'static str, wanted: bool| -> u32 {
+            let usable =
+                |direction: Direction| if publish { direction.sends() } else { direction.receives() };
+            let Some(id) = media.extension_id(uri, usable).filter(|_| wanted) else { return 0 };
+            // RFC 9143 §9.2 forbids an id to have two meanings in one bundle; the later one is left out.
+            match self.extensions.get_mut(usize::from(id)) {
+                Some(slot) if slot.is_none_or(|meaning| meaning == uri) => {
+                    *slot = Some(uri);
+                    u32::from(id)
+                }
+                _ => 0,
+            }
+        };
+        ExtensionIds {
+            mid: id(URI_MID, media.mid.is_some()),
+            transport_cc: id(URI_TRANSPORT_CC, publish),
+            abs_send_time: 0,
+            audio_level: id(URI_AUDIO_LEVEL, kind == MediaKind::Audio),
+            video_orientation: id(URI_VIDEO_ORIENTATION, kind == MediaKind::Video),
+        }
+    }
+
+    fn finish(self) -> Result<Plan, Refusal> {
+        if self.tracks.is_empty() {
+            return Err(Refusal::NoUsableMedia);
+        }
+        if self.offer.ice_lite {
+            return Err(Refusal::BothIceLite);
+        }
+        let order = self.bundle_order()?;
+        self.check_payload_types()?;
+        let remote = remote_side(self.offer, &order)?;
+        let bundle = order.iter().filter_map(|&index| self.offer.media.get(index)?.mid);
+        Ok(Plan {
+            remote,
+            bundle: bundle.map(str::to_owned).collect(),
+            tagged: order.first().copied().unwrap_or_default(),
+            tracks: self.tracks,
+            lines: self.lines,
+        })
+    }
+
+    /// Indices of the accepted m-lines in the order of the offer's group, without those that were rejected (their
+    /// author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
+    fn bundle_order(&self) -> Result<Vec<usize>, Refusal> {
+        let is_accepted = |index: &usize| self.lines.get(*index).is_some_and(|line| line.accepted.is_some());
+        let accepted: Vec<usize> = (0..self.lines.len()).filter(is_accepted).collect();
+        if let [_] = accepted.as_slice() {
+            return Ok(accepted);
+        }
+        let group = self.offer.bundle.iter();
+        let mut order: Vec<usize> = group
+            .filter_map(|&mid| self.offer.media.iter().position(|media| media.mid == Some(mid)))
+            .filter(is_accepted)
+            .collect();
+        // A group that names a mid twice says it once.
+        let mut seen = [false; super::parse::MEDIA_MAX];
+        order.retain(|&index| seen.get_mut(index).is_some_and(|seen| !std::mem::replace(seen, true)));
+        if order.len() == accepted.len() { Ok(order) } else { Err(Refusal::NoBundle) }
+    }
+
+    /// Two m-lines on one transport are told apart by payload type if by nothing else.
+    fn check_payload_types(&self) -> Result<(), Refusal> {
+        let mut used = [false; 128];
+        for accepted in self.lines.iter().filter_map(|line| line.accepted.as_ref()) {
+            if accepted.track.is_none() {
+                continue;
+            }
+            for payload_type in [Some(accepted.rtp.payload_type), accepted.rtp.rtx_payload_type] {
+                let Some(payload_type) = payload_type else { continue };
+                match used.get_mut(payload_type as usize) {
+                    Some(used) if !*used => *used = true,
+                    _ => return Err(Refusal::PayloadTypeConflict),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The format parameters of the answer. Opus: what both sides want in a room (RFC 7587 §6.1); `stereo` is left to
+/// the page, which may add it. H.264: the offer's own profile and level, which is always allowed (RFC 6184 §8.2.2).
+fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
+    match codec {
+        Codec::Opus => {
+            let echoed = ["minptime", "useinbandfec"].into_iter().filter_map(|name| {
+                let value = super::attribute::decimal(format.parameter(name)?)?;
+                Some(format!("{name}={value}"))
+            });
+            echoed.collect::<Vec<_>>().join(";")
+        }
+        Codec::H264 => H264Format::of(format).map(|h264| h264.fmtp()).unwrap_or_default(),
+        Codec::Vp8 | Codec::Pcmu | Codec::Pcma => String::new(),
+    }
+}
+
+/// SSRCs of media and retransmissions that a publisher announces, 0 for none. With simulcast it is the first layer's:
+/// an answer without `a=simulcast` makes the publisher send one (RFC 8853 §5.3.2).
+fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
+    let group = |semantics: &str| media.groups.iter().find(|group| group.semantics == semantics);
+    let ssrc = group("SIM")
+        .or_else(|| group("FID"))
+        .map(|group| group.first)
+        .or_else(|| media.sources.first().map(|source| source.ssrc))
+        .unwrap_or(0);
+    let fid = media.groups.iter().find(|group| group.semantics == "FID" && group.first == ssrc);
+    (ssrc, fid.filter(|_| with_rtx).map_or(0, |group| group.second))
+}
+
+/// ICE and DTLS parameters: those of the tagged m-line, or of the first after it that has any (bundled m-lines need
+/// not repeat them, RFC 9143 §7.1.3).
+fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal> {
+    let bundled = || order.iter().filter_map(|&index| offer.media.get(index));
+    let head_muxes = bundled().next().is_some_and(|media| media.rtcp_mux);
+    if !bundled().all(|media| media.rtcp_mux || (media.bundle_only && head_muxes)) {
+        return Err(Refusal::NoRtcpMux);
+    }
+    let (ufrag, pwd) = bundled()
+        .find_map(|media| Some((media.transport.ufrag?, media.transport.pwd?)))
+        .ok_or(Refusal::NoIceCredentials)?;
+    let fingerprint_sha256 =
+        bundled().find_map(|media| media.transport.fingerprint_sha256).ok_or(Refusal::NoSha256Fingerprint)?;
+    // RFC 4145 §4: an offer without the attribute is `active`.
+    match bundled().find_map(|media| media.transport.setup).unwrap_or(Setup::Active) {
+        Setup::ActPass | Setup::Active => {}
+        Setup::Passive | Setup::HoldConn => return Err(Refusal::SetupNotActive),
+    }
+    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint_sha256 })
+}
