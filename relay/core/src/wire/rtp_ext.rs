@@ -45,7 +45,7 @@ impl<'a> ExtElements<'a> {
             if self.two_byte {
                 return Some((head, usize::from(self.rest.u8().ok()?)));
             }
-            // RFC 8285 §4.2: the id 15, and the id 0 with a length, end the processing.
+            // RFC 8285 §4.2: the id 15 and an id 0 that has a length end the processing.
             return match (head >> 4, usize::from(head & 0x0f) + 1) {
                 (0 | 15, _) => None,
                 head => Some(head),

@@ -303,14 +303,15 @@ fn write_chunk(w: &mut Writer<'_>, deltas: &[Option<i16>]) -> Option<usize> {
     let symbols = || deltas.iter().map(|delta| Symbol::of(*delta));
     let first = symbols().next()?;
     let run = symbols().take(usize::from(RUN_MAX)).take_while(|symbol| *symbol == first).count();
-    let one_bit = symbols().take(ONE_BIT_SYMBOLS).take_while(|symbol| *symbol != Symbol::Large).count();
+    // A vector is cut short only by the end of the message: its other symbols would count as statuses.
+    let one_bit = deltas.len().min(ONE_BIT_SYMBOLS);
     let two_bit = deltas.len().min(TWO_BIT_SYMBOLS);
-    if run >= one_bit.max(two_bit) {
+    let without_large = symbols().take(one_bit).all(|symbol| symbol != Symbol::Large);
+    if run >= if without_large { one_bit } else { two_bit } {
         w.u16((first.bits() << 13) | u16::try_from(run).ok()?)?;
         return Some(run);
     }
-    // A vector is cut short only by the end of the message: its other symbols would count as statuses.
-    if one_bit == deltas.len().min(ONE_BIT_SYMBOLS) {
+    if without_large {
         let bits = symbols().take(one_bit).zip((0..ONE_BIT_SYMBOLS).rev());
         w.u16(bits.fold(0x8000, |word, (symbol, shift)| word | (symbol.bits() << shift)))?;
         return Some(one_bit);

@@ -102,7 +102,7 @@ pub fn write_binding_request(
 }
 
 /// Header, `body`, MESSAGE-INTEGRITY if there is a key, FINGERPRINT.
-fn message(
+pub(super) fn message(
     out: &mut [u8],
     kind: u16,
     transaction_id: [u8; 12],
