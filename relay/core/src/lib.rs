@@ -5,12 +5,25 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod demux;
+pub mod down;
 pub mod dtls;
+pub mod ice;
 pub mod id;
 pub mod outbox;
+pub mod policer;
+pub mod rng;
+pub mod room;
+pub mod shard;
 pub mod srtp;
 pub mod stats;
+pub mod subscription;
 pub mod time;
-pub mod wire;
+pub mod timers;
+pub mod transport;
 pub mod up;
-pub mod down;
+pub mod wire;
+
+pub use config::{Limits, ShardConfig};
+pub use shard::Shard;

@@ -1,7 +1,6 @@
 //! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name here.
 //!
-//! The ledger that tests assert: `received.datagrams` = sum of what was consumed (`rx.*`) + sum of all [`Drop`]s
-//! of received datagrams.
+//! The ledgers that tests assert stand at [`Stage`].
 
 /// Declares an enum whose variants have stable counter names.
 macro_rules! named {
@@ -69,6 +68,10 @@ named! {
         RtpBadPayload = "drop.rtp_bad_payload",
         /// A sequence number received before (not caught by the replay window: a retransmission of what came).
         RtpDuplicate = "drop.rtp_duplicate",
+        /// A large jump of the numbering that no second packet has confirmed (RFC 3550 A.1).
+        RtpJump = "drop.rtp_jump",
+        /// Older than the history reaches.
+        RtpTooOld = "drop.rtp_too_old",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",
         /// RTCP whose tag is wrong.
@@ -83,8 +86,10 @@ named! {
         NackMiss = "drop.nack_miss",
         /// A NACK answered less than a round trip ago, or over the retransmission budget.
         NackThrottled = "drop.nack_throttled",
-        /// No free send slot.
+        /// No free send slot for a media packet.
         OutboxFull = "drop.outbox_full",
+        /// No free send slot for STUN, DTLS, RTCP or a retransmission.
+        ControlOutboxFull = "drop.control_outbox_full",
         /// The subscriber's transport has no keys or no address yet.
         SubscriberNotReady = "drop.subscriber_not_ready",
         /// Video withheld until a keyframe comes.
@@ -119,6 +124,8 @@ named! {
         TxStun = "tx.stun",
         /// DTLS datagrams among them.
         TxDtls = "tx.dtls",
+        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of stage Egress add up to.
+        FanOut = "fanout.offered",
         /// Media packets among them.
         TxRtp = "tx.rtp",
         /// Retransmissions among them.
@@ -149,6 +156,35 @@ named! {
         DtlsFailures = "dtls.failures",
         /// Certificates that were not the announced ones.
         FingerprintMismatches = "dtls.fingerprint_mismatches",
+    }
+}
+
+/// Where in a packet's walk a discard happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The whole received datagram: `rx.datagrams` = `rx.stun` + `rx.dtls` + `rx.rtp` + `rx.rtcp` + these.
+    Datagram,
+    /// One item of an accepted RTCP compound.
+    Feedback,
+    /// One packet towards one subscriber: `fanout.offered` = `tx.rtp` + these. Retransmissions
+    /// are not in it.
+    Egress,
+    /// A packet of the relay's own that found no send slot.
+    Own,
+}
+
+impl Drop {
+    /// Which ledger the discard belongs to.
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::RtcpForeignSsrc | Self::NackMiss | Self::NackThrottled => Stage::Feedback,
+            Self::OutboxFull | Self::SubscriberNotReady | Self::AwaitingKeyframe | Self::TooOld => {
+                Stage::Egress
+            }
+            Self::ControlOutboxFull => Stage::Own,
+            _ => Stage::Datagram,
+        }
     }
 }
 

@@ -46,8 +46,10 @@ impl Rewritten {
 enum Anchor {
     /// It is the first of all.
     Start,
-    /// It takes the number after the highest.
+    /// It takes the number after the highest; the source goes on.
     Splice,
+    /// It takes the number after the highest; it is of another source, whose numbers mean nothing here.
+    Switch,
     /// Nothing, unless it jumps.
     Keep,
 }
@@ -89,23 +91,41 @@ impl Rewriter {
     /// Maps a packet of the up-track, given its extended number. `None` for one that is older than the anchor.
     #[inline]
     pub fn rewrite(&mut self, seq: u64, timestamp: u32, arrival: Time) -> Option<Rewritten> {
-        if self.anchor != Anchor::Keep || seq > self.highest {
+        if self.is_ahead(seq) {
             if self.anchor != Anchor::Keep || seq - self.highest > GAP_MAX + 1 {
                 self.anchor_at(seq, timestamp, arrival)?;
             }
             self.highest = seq;
-            self.last = ClockReference { time: arrival, timestamp: timestamp.wrapping_add(self.timestamp_offset) };
+            self.last =
+                ClockReference { time: arrival, timestamp: timestamp.wrapping_add(self.timestamp_offset) };
         } else if seq < self.floor {
             return None;
         }
         Some(Rewritten { index: self.own(seq), timestamp: timestamp.wrapping_add(self.timestamp_offset) })
     }
 
-    /// The next packet takes the number after the highest, whatever its own was: packets were withheld on purpose,
-    /// or another source takes over.
+    /// The next packet ahead takes the number after the highest, whatever its own is: packets were withheld on purpose.
     pub fn splice(&mut self) {
         if self.anchor == Anchor::Keep {
             self.anchor = Anchor::Splice;
+        }
+    }
+
+    /// Another source takes over: its first packet takes the number after the highest. Until then nothing can be
+    /// traced back, and afterwards nothing before it.
+    pub fn switch_source(&mut self) {
+        if self.anchor != Anchor::Start {
+            self.anchor = Anchor::Switch;
+        }
+    }
+
+    /// Whether the packet `seq` would be newer than all mapped before.
+    #[must_use]
+    #[inline]
+    pub fn is_ahead(&self, seq: u64) -> bool {
+        match self.anchor {
+            Anchor::Start | Anchor::Switch => true,
+            Anchor::Splice | Anchor::Keep => seq > self.highest,
         }
     }
 
@@ -114,6 +134,9 @@ impl Rewriter {
     #[must_use]
     pub fn source_of(&self, seq: SeqNo) -> Option<(u64, u64)> {
         let highest_own = self.highest_index()?;
+        if self.anchor == Anchor::Switch {
+            return None;
+        }
         let index = seq.extend(highest_own);
         let up = index.wrapping_sub(self.offset);
         let sent = index <= highest_own && (self.floor..=self.highest).contains(&up);
@@ -141,7 +164,7 @@ impl Rewriter {
     fn anchor_at(&mut self, seq: u64, timestamp: u32, arrival: Time) -> Option<()> {
         let index = match self.anchor {
             Anchor::Start => self.first_index,
-            Anchor::Splice => self.own(self.highest).checked_add(1)?,
+            Anchor::Splice | Anchor::Switch => self.own(self.highest).checked_add(1)?,
             Anchor::Keep => self.own(self.highest).checked_add(2)?,
         };
         if self.anchor != Anchor::Start {

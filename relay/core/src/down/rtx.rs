@@ -37,8 +37,9 @@ pub struct RtxResponder {
     /// Until when the packets at each place (own index modulo [`RECENT_MAX`]) must not be resent.
     recent: Box<[Time; RECENT_MAX]>,
     steps: [Step; STEPS],
-    /// Number of the newest step since the clock's origin.
+    /// Number of the newest step since the clock's origin, and the media octets when it began.
     newest: u64,
+    media_seen: u64,
     next_index: u64,
 }
 
@@ -50,33 +51,49 @@ impl RtxResponder {
             recent: Box::new([Time::ZERO; RECENT_MAX]),
             steps: [Step::default(); STEPS],
             newest: 0,
+            media_seen: 0,
             next_index: u64::from(first_seq % super::rewrite::FIRST_SEQ_MAX),
         }
     }
 
     /// Whether the packet `index` (own, extended) of `len` octets may be resent now. If so it is accounted for, and
     /// the answer is its RTX index. `media_octets`: sent so far on this stream, retransmissions apart.
-    pub fn admit(&mut self, now: Time, index: u64, len: usize, media_octets: u64, rtt: Duration) -> Option<u64> {
+    pub fn admit(
+        &mut self,
+        now: Time,
+        index: u64,
+        len: usize,
+        media_octets: u64,
+        rtt: Duration,
+    ) -> Option<u64> {
         self.advance(now, media_octets);
-        let place = (index % RECENT_MAX as u64) as usize;
+        let place = index as usize % RECENT_MAX;
         if now < self.recent[place] || self.spent() + len as u64 > self.budget(media_octets) {
             return None;
         }
         self.recent[place] = now + rtt.max(RESEND_INTERVAL_MIN);
-        self.steps[(self.newest % STEPS as u64) as usize].resent += len as u64;
+        self.steps[self.newest as usize % STEPS].resent += len as u64;
         let rtx_index = self.next_index;
         self.next_index += 1;
         Some(rtx_index)
     }
 
-    /// Begins the steps that passed since the last call.
-    fn advance(&mut self, now: Time, media_octets: u64) {
+    /// Begins the steps that passed since the last call, as if media had flowed evenly. Called by
+    /// [`RtxResponder::admit`]; now and then besides, so that the budget knows the media rate before the first NACK.
+    pub fn advance(&mut self, now: Time, media_octets: u64) {
         let step = now.as_nanos() / STEP_NANOS;
-        let passed = step.saturating_sub(self.newest).min(STEPS as u64);
-        for back in 0..passed {
-            self.steps[((step - back) % STEPS as u64) as usize] = Step { media_before: media_octets, resent: 0 };
+        let passed = step.saturating_sub(self.newest);
+        let flowed = media_octets.saturating_sub(self.media_seen);
+        for back in 0..passed.min(STEPS as u64) {
+            // Media of the last `back` steps came after this one began.
+            let since = flowed.saturating_mul(back) / passed;
+            self.steps[(step - back) as usize % STEPS] =
+                Step { media_before: media_octets - since, resent: 0 };
         }
-        self.newest = self.newest.max(step);
+        if passed > 0 {
+            self.newest = step;
+            self.media_seen = media_octets;
+        }
     }
 
     fn spent(&self) -> u64 {
@@ -84,7 +101,7 @@ impl RtxResponder {
     }
 
     fn budget(&self, media_octets: u64) -> u64 {
-        let oldest = self.steps[((self.newest + 1) % STEPS as u64) as usize];
+        let oldest = self.steps[(self.newest + 1) as usize % STEPS];
         let media = media_octets.saturating_sub(oldest.media_before);
         BUDGET_BYTES_MIN.max(media / 100 * BUDGET_PERCENT)
     }

@@ -83,7 +83,8 @@ impl DownStream {
     /// Why this subscriber does not get it.
     #[inline]
     pub fn forward(&mut self, seq: u64, meta: &PacketMeta) -> Result<Rewritten, Drop> {
-        match self.gate.admit(meta.keyframe) {
+        // A keyframe older than what went out cannot be where numbering goes on.
+        match self.gate.admit(meta.keyframe && self.rewriter.is_ahead(seq)) {
             Passage::Pass => {}
             Passage::PassFirst => self.rewriter.splice(),
             Passage::Withhold(reason) => return Err(reason),
@@ -115,12 +116,20 @@ impl DownStream {
     }
 
     /// A sender report, if one is due. `reference` is [`crate::up::UpStream::clock_reference`].
-    pub fn poll_report(&mut self, now: Time, clock: NtpClock, reference: ClockReference) -> Option<SenderInfo> {
+    pub fn poll_report(
+        &mut self,
+        now: Time,
+        clock: NtpClock,
+        reference: ClockReference,
+    ) -> Option<SenderInfo> {
         // A receiver cannot place a report on a stream that it has not seen.
         if self.packets == 0 {
             return None;
         }
         self.reports.poll(now)?;
+        if let Some(rtx) = &mut self.rtx {
+            rtx.advance(now, self.octets);
+        }
         let timestamp = self.rewriter.timestamp(reference.timestamp);
         let own = ClockReference { timestamp, ..reference };
         Some(self.reports.sender_info(now, clock, own, self.packets, self.octets))
@@ -140,6 +149,12 @@ impl DownStream {
     /// Video is not decodable until the next keyframe: withhold it until then, and number on from there.
     pub fn await_keyframe(&mut self) {
         self.gate.shut();
+    }
+
+    /// Another source (an up-track's other layer) takes over: video waits for its keyframe, numbering goes on.
+    pub fn switch_source(&mut self) {
+        self.gate.shut();
+        self.rewriter.switch_source();
     }
 
     /// Whether a keyframe is needed before anything goes out.

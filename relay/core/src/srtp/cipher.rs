@@ -107,7 +107,13 @@ impl Cipher {
     }
 
     /// Decrypts what stands behind the header into `out`, whose length is the payload's.
-    pub(super) fn open_rtp(&self, packet: &[u8], header_len: usize, at: (Ssrc, u64), out: &mut [u8]) -> Option<()> {
+    pub(super) fn open_rtp(
+        &self,
+        packet: &[u8],
+        header_len: usize,
+        at: (Ssrc, u64),
+        out: &mut [u8],
+    ) -> Option<()> {
         let (message, tag) = packet.split_at_checked(packet.len().checked_sub(self.tag_len())?)?;
         let (header, body) = message.split_at_checked(header_len)?;
         match self {
@@ -161,7 +167,12 @@ impl Cipher {
             Self::Gcm(gcm) if word.is_encrypted() => {
                 let (message, trailer) = packet.split_at_mut_checked(len)?;
                 let (clear, body) = message.split_first_chunk_mut::<RTCP_CLEAR_LEN>()?;
-                gcm.open_in_place(at, &rtcp_aad(clear, word), body, trailer.first_chunk::<{ gcm::TAG_LEN }>()?)?;
+                gcm.open_in_place(
+                    at,
+                    &rtcp_aad(clear, word),
+                    body,
+                    trailer.first_chunk::<{ gcm::TAG_LEN }>()?,
+                )?;
             }
             Self::Gcm(gcm) => {
                 // RFC 7714 §9.3: all of the packet and the word are associated data; the word moves up behind the

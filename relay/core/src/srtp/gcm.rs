@@ -54,7 +54,9 @@ impl Gcm {
         out: &mut [u8],
         tag: &mut [u8],
     ) -> Option<()> {
-        self.key.seal_out_of_place_scatter(self.nonce(ssrc, index), Aad::from(aad), plaintext, out, &[], tag).ok()
+        self.key
+            .seal_out_of_place_scatter(self.nonce(ssrc, index), Aad::from(aad), plaintext, out, &[], tag)
+            .ok()
     }
 
     /// Encrypts `text` where it lies and writes the tag.

@@ -136,7 +136,8 @@ impl std::fmt::Debug for KeyingMaterial {
 
 impl Drop for KeyingMaterial {
     fn drop(&mut self) {
-        for secret in [&mut self.local_key, &mut self.local_salt, &mut self.remote_key, &mut self.remote_salt] {
+        for secret in [&mut self.local_key, &mut self.local_salt, &mut self.remote_key, &mut self.remote_salt]
+        {
             secret.zeroize();
         }
     }

@@ -74,7 +74,12 @@ impl OpenContext {
     ///
     /// # Errors
     /// [`OpenError`]; then nothing has changed but `out`, which may hold anything.
-    pub fn open_rtp(&mut self, header: &RtpHeader, packet: &[u8], out: &mut [u8]) -> Result<Opened, OpenError> {
+    pub fn open_rtp(
+        &mut self,
+        header: &RtpHeader,
+        packet: &[u8],
+        out: &mut [u8],
+    ) -> Result<Opened, OpenError> {
         let len = packet
             .len()
             .checked_sub(self.profile.rtp_tag_len())

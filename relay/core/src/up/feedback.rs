@@ -62,6 +62,8 @@ pub struct TransportFeedback {
     /// Arrival of the first of them.
     pending_since: Time,
     last_sent: Option<Time>,
+    /// The last report did not hold all that was pending: the rest is due at once.
+    unfinished: bool,
     fb_count: u8,
 }
 
@@ -82,6 +84,7 @@ impl TransportFeedback {
             pending: 0,
             pending_since: Time::ZERO,
             last_sent: None,
+            unfinished: false,
             fb_count: 0,
         }
     }
@@ -139,10 +142,8 @@ impl TransportFeedback {
             self.base += 1;
         }
         self.fb_count = self.fb_count.wrapping_add(1);
-        // What remains for another report stays due at once: only a finished one starts the next interval.
-        if self.pending == 0 {
-            self.last_sent = Some(now);
-        }
+        self.last_sent = Some(now);
+        self.unfinished = self.pending > 0;
         Some(report)
     }
 
@@ -151,6 +152,7 @@ impl TransportFeedback {
     pub fn poll_timeout(&self) -> Option<Time> {
         let interval = match self.pending {
             0 => return None,
+            _ if self.unfinished => return self.last_sent,
             1 => INTERVAL_MAX,
             BUSY.. => INTERVAL_MIN,
             _ => INTERVAL,

@@ -65,7 +65,10 @@ pub struct History {
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History").field("highest", &self.highest).field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("History")
+            .field("highest", &self.highest)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 

@@ -131,7 +131,8 @@ impl ReceiverStats {
         self.received_prior = self.received;
         self.last_interval = (expected_interval, lost_interval);
         let fraction = (lost_interval << 8).checked_div(expected_interval).unwrap_or(0);
-        let (lsr, dlsr) = self.last_sr.map_or((0, 0), |sr| (Time::compact_ntp(sr.ntp), compact(now, sr.arrival)));
+        let (lsr, dlsr) =
+            self.last_sr.map_or((0, 0), |sr| (Time::compact_ntp(sr.ntp), compact(now, sr.arrival)));
         Some(ReportBlock {
             ssrc: self.ssrc,
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
@@ -214,8 +215,8 @@ impl ReceiverStats {
         if step > self.clock_rate_hz.saturating_mul(JITTER_STEP_SECONDS_MAX) {
             return;
         }
-        let decay = (self.jitter_q4 + 8) >> 4;
-        self.jitter_q4 = self.jitter_q4 + step - decay;
+        let decay = self.jitter_q4.saturating_add(8) >> 4;
+        self.jitter_q4 = self.jitter_q4.saturating_add(step) - decay;
     }
 }
 

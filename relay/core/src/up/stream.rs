@@ -184,6 +184,12 @@ impl UpStream {
         self.history.get(seq)
     }
 
+    /// When [`UpStream::nack`] or [`UpStream::keyframes`] has something to say.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.nack.poll_timeout(), self.keyframes.poll_timeout()].into_iter().flatten().min()
+    }
+
     /// A sender report of this stream. `clock` is its publisher's.
     pub fn on_sender_report(&mut self, now: Time, ntp: u64, rtp_timestamp: u32, clock: &mut SenderClock) {
         clock.on_sender_report(now, ntp);

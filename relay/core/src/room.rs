@@ -1,0 +1,226 @@
+//! Routing: an up-track and the down-tracks it feeds on this shard.
+//!
+//! Invariants
+//! - A down-track is listed by exactly one up-track, which is of the same room, kind and codec.
+//! - A room is no object here: its id is compared when a subscription is made, and a packet follows subscriptions only.
+
+use crate::demux::TransportKey;
+use crate::id::{Mid, Pt, Ssrc};
+use crate::time::Time;
+use crate::timers::TimerTable;
+use crate::transport::{DownKey, UpKey};
+use crate::up::{UpStream, UpStreamConfig};
+use foldhash::fast::RandomState;
+use relay_control::{Codec, ExtensionIds, MediaKind, RtpParameters, UpTrackInfo};
+use slab::Slab;
+use std::collections::HashMap;
+
+pub use crate::subscription::DownTrack;
+
+/// The timers of an up-track.
+pub mod up_timer {
+    /// Missing packets to ask for.
+    pub const NACK: usize = 0;
+    /// A keyframe to ask for.
+    pub const KEYFRAME: usize = 1;
+    /// Silence.
+    pub const SILENCE: usize = 2;
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}
+
+/// Negotiated numbers of one m-line, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The one codec.
+    pub codec: Codec,
+    /// RTP clock rate in Hz.
+    pub clock_rate_hz: u32,
+    /// Of the codec.
+    pub pt: Pt,
+    /// Of its RTX format.
+    pub rtx_pt: Option<Pt>,
+    /// Of the m-line.
+    pub mid: Mid,
+    /// Header-extension ids, each 0 (none) or 1 to 14.
+    pub extensions: ExtensionIds,
+    /// Generic NACK.
+    pub nack: bool,
+    /// Picture loss indication.
+    pub pli: bool,
+    /// Full intra request.
+    pub fir: bool,
+    /// Receiver-estimated maximum bitrate.
+    pub remb: bool,
+}
+
+/// A track that a peer sends.
+#[derive(Debug)]
+pub struct UpTrack {
+    /// The controller's id.
+    pub id: u64,
+    /// Whose.
+    pub transport: TransportKey,
+    /// Subscriptions stay within it.
+    pub room_id: u64,
+    /// As negotiated, checked.
+    pub params: Params,
+    /// As negotiated, for the inventory and for repeated commands.
+    pub rtp: RtpParameters,
+    /// SSRC that feeds it now.
+    pub ssrc: Option<Ssrc>,
+    /// Down-tracks it feeds.
+    pub subscribers: Vec<DownKey>,
+    /// Named in [`up_timer`].
+    pub timers: TimerTable<{ up_timer::COUNT }>,
+    /// Numbers, losses, keyframes and the one plaintext copy.
+    pub stream: UpStream,
+    /// Whether packets flow, as last told to the controller.
+    pub active: bool,
+    /// When the last one came.
+    pub last_packet: Time,
+    /// Packets given up.
+    pub lost: u64,
+}
+
+impl UpTrack {
+    /// Nothing received yet.
+    #[must_use]
+    pub fn new(
+        id: u64,
+        transport: TransportKey,
+        room_id: u64,
+        params: Params,
+        rtp: RtpParameters,
+        now: Time,
+    ) -> Self {
+        let stream = UpStream::new(&UpStreamConfig {
+            ssrc: Ssrc::default(),
+            rtx_ssrc: None,
+            kind: params.kind,
+            clock_rate_hz: params.clock_rate_hz,
+            nack: params.nack && params.rtx_pt.is_some(),
+        });
+        Self {
+            id,
+            transport,
+            room_id,
+            params,
+            rtp,
+            ssrc: None,
+            subscribers: Vec::new(),
+            timers: TimerTable::default(),
+            stream,
+            active: false,
+            last_packet: now,
+            lost: 0,
+        }
+    }
+
+    /// For the inventory.
+    #[must_use]
+    pub fn info(&self) -> UpTrackInfo {
+        UpTrackInfo {
+            track_id: self.id,
+            rtp: self.rtp.clone(),
+            ssrc: self.ssrc.map_or(0, |s| s.0),
+            active: self.active,
+            packets: self.stream.packets(),
+            bytes: self.stream.octets(),
+            keyframes: self.stream.keyframes_seen(),
+            lost: self.lost,
+        }
+    }
+}
+
+/// All tracks of a shard.
+#[derive(Debug, Default)]
+pub struct Tracks {
+    /// Received tracks.
+    pub ups: Slab<UpTrack>,
+    /// Sent tracks.
+    pub downs: Slab<DownTrack>,
+    up_ids: HashMap<u64, UpKey, RandomState>,
+    down_ids: HashMap<u64, DownKey, RandomState>,
+}
+
+impl Tracks {
+    /// The up-track at `key`, which must be live.
+    #[must_use]
+    pub fn up(&self, key: UpKey) -> &UpTrack {
+        &self.ups[key]
+    }
+
+    /// The down-track at `key`, which must be live.
+    #[must_use]
+    pub fn down(&self, key: DownKey) -> &DownTrack {
+        &self.downs[key]
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn up_key(&self, id: u64) -> Option<UpKey> {
+        self.up_ids.get(&id).copied()
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn down_key(&self, id: u64) -> Option<DownKey> {
+        self.down_ids.get(&id).copied()
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn up_by_id(&self, id: u64) -> Option<&UpTrack> {
+        self.up_key(id).map(|k| self.up(k))
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn down_by_id(&self, id: u64) -> Option<&DownTrack> {
+        self.down_key(id).map(|k| self.down(k))
+    }
+
+    /// Whether a track of either direction has this id.
+    #[must_use]
+    pub fn is_used(&self, id: u64) -> bool {
+        self.up_ids.contains_key(&id) || self.down_ids.contains_key(&id)
+    }
+
+    /// Adds a received track.
+    pub fn insert_up(&mut self, up: UpTrack) -> UpKey {
+        let id = up.id;
+        let key = self.ups.insert(up);
+        self.up_ids.insert(id, key);
+        key
+    }
+
+    /// Adds a sent track and lists it with what feeds it.
+    pub fn insert_down(&mut self, down: DownTrack) -> DownKey {
+        let (id, up) = (down.id, down.up);
+        let key = self.downs.insert(down);
+        self.down_ids.insert(id, key);
+        self.ups[up].subscribers.push(key);
+        key
+    }
+
+    /// Removes a sent track.
+    pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
+        let down = self.downs.remove(key);
+        self.down_ids.remove(&down.id);
+        if let Some(up) = self.ups.get_mut(down.up) {
+            up.subscribers.retain(|k| *k != key);
+        }
+        down
+    }
+
+    /// Removes a received track; the caller has removed what it feeds.
+    pub fn remove_up(&mut self, key: UpKey) -> UpTrack {
+        let up = self.ups.remove(key);
+        debug_assert!(up.subscribers.is_empty(), "down-tracks go first");
+        self.up_ids.remove(&up.id);
+        up
+    }
+}

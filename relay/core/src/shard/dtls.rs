@@ -1,0 +1,123 @@
+//! DTLS datagrams from validated addresses, and what a finished handshake changes.
+
+use super::Shard;
+use crate::demux::TransportKey;
+use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
+use crate::outbox::Outbox;
+use crate::srtp::{OpenContext, SealContext};
+use crate::stats::{Count, Drop};
+use crate::time::Time;
+use crate::transport::{Phase, Session, timer};
+use relay_control::{FailReason, TransportState};
+
+impl Shard {
+    pub(super) fn on_dtls<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        datagram: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let transport = &mut self.transports[key];
+        let engine = match &mut transport.phase {
+            Phase::Ice => return Err(Drop::DtlsUnexpected),
+            Phase::Dtls(engine) => {
+                engine.get_or_insert_with(|| self.dtls.accept(now, transport.identity.fingerprint))
+            }
+            Phase::Connected(session) => &mut session.engine,
+        };
+        let consumed = engine.handle_datagram(now, datagram);
+        self.drive_dtls(now, key, outbox);
+        if consumed {
+            self.counters.add(Count::RxDtls, 1);
+            Ok(())
+        } else {
+            Err(Drop::DtlsRefused)
+        }
+    }
+
+    /// Sends what the engine has to say, arms its timer and follows its status.
+    pub(super) fn drive_dtls<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
+        self.send_dtls(key, outbox);
+        let transport = &mut self.transports[key];
+        let Some(engine) = engine(&mut transport.phase) else { return };
+        match engine.poll_timeout() {
+            Some(at) => transport.timers.set(timer::DTLS, at),
+            None => transport.timers.clear(timer::DTLS),
+        }
+        let connected = matches!(transport.phase, Phase::Connected(_));
+        let Some(engine) = self::engine(&mut transport.phase) else { return };
+        match engine.status() {
+            DtlsStatus::Handshaking => {}
+            DtlsStatus::Connected if connected => {}
+            DtlsStatus::Connected => {
+                if let Some(summary) = engine.take_summary() {
+                    self.on_keys(now, key, summary);
+                }
+            }
+            DtlsStatus::Closed => return self.fail_transport(key, FailReason::DtlsClosed),
+            DtlsStatus::FingerprintMismatch => {
+                self.counters.add(Count::FingerprintMismatches, 1);
+                return self.fail_transport(key, FailReason::DtlsFingerprint);
+            }
+            // RFC 3711 needs no living association: errors after the keys are there end nothing.
+            DtlsStatus::Failed if connected => {}
+            DtlsStatus::Failed => {
+                self.counters.add(Count::DtlsFailures, 1);
+                return self.fail_transport(key, FailReason::DtlsFailed);
+            }
+        }
+        self.arm_transport(key);
+    }
+
+    pub(super) fn send_dtls<O: Outbox>(&mut self, key: TransportKey, outbox: &mut O) {
+        let transport = &mut self.transports[key];
+        let Some(path) = transport.ice.selected().copied() else { return };
+        let Some(engine) = engine(&mut transport.phase) else { return };
+        // Bounded: a flight is a handful of datagrams, and the engine makes no new one while it is polled.
+        while let Some(len) = engine.poll_datagram(&mut self.scratch[..]) {
+            let Some(datagram) = self.scratch.get(..len) else { break };
+            let Ok(slot) = outbox.slot(&path) else {
+                self.counters.drop(Drop::ControlOutboxFull);
+                break;
+            };
+            let Some(slot) = slot.get_mut(..len) else { break };
+            slot.copy_from_slice(datagram);
+            outbox.commit(len);
+            self.counters.add(Count::TxDtls, 1);
+            self.counters.add(Count::TxDatagrams, 1);
+            self.counters.add(Count::TxBytes, len as u64);
+        }
+    }
+
+    fn on_keys(&mut self, now: Time, key: TransportKey, summary: DtlsSummary) {
+        let limit = self.consent_left(key, now).unwrap_or(now);
+        let transport = &mut self.transports[key];
+        let Phase::Dtls(Some(engine)) = std::mem::replace(&mut transport.phase, Phase::Ice) else {
+            unreachable!("keys come from the engine of the DTLS phase");
+        };
+        let keys = &summary.keys;
+        transport.phase = Phase::Connected(Box::new(Session {
+            open: OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
+            seal: SealContext::new(keys.profile, &keys.local_key, &keys.local_salt),
+            engine,
+            profile: keys.profile,
+            version: summary.version,
+            group: summary.group,
+        }));
+        transport.set_phase_limit(limit);
+        transport.timers.set(timer::REPORT, now);
+        let id = transport.identity.id;
+        self.counters.add(Count::TransportsConnected, 1);
+        self.transport_event(id, TransportState::Connected, FailReason::None);
+        self.ask_keyframes_for(now, key);
+    }
+}
+
+fn engine(phase: &mut Phase) -> Option<&mut Box<dyn DtlsEngine>> {
+    match phase {
+        Phase::Ice => None,
+        Phase::Dtls(engine) => engine.as_mut(),
+        Phase::Connected(session) => Some(&mut session.engine),
+    }
+}

@@ -1,0 +1,149 @@
+//! The façade: one shard of the media plane.
+//!
+//! `handle_*` takes something in, `poll_*` gives something out, datagrams leave through the [`Outbox`] one is handed.
+//!
+//! Invariants
+//! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
+//!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram).
+//! - Nothing but a Binding request with good MESSAGE-INTEGRITY validates or moves an address.
+//! - On the forwarding path nothing is allocated.
+//!
+//! Deliberately absent: sockets, clocks, threads, SDP, and any second place where a packet is decrypted.
+
+mod command;
+mod dtls;
+mod feedback;
+mod inventory;
+mod rtcp;
+mod rtp;
+mod stun;
+mod timeout;
+
+use crate::config::ShardConfig;
+use crate::demux::{Demux, TransportKey};
+use crate::dtls::DtlsFactory;
+use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
+use crate::rng::Rng;
+use crate::room::Tracks;
+use crate::stats::{Count, Counters, Drop};
+use crate::time::Time;
+use crate::timers::Deadlines;
+use crate::transport::{DownKey, Transport, UpKey};
+use crate::wire::{Protocol, classify};
+use foldhash::fast::RandomState;
+use relay_control::EventBody;
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+
+/// Whom a deadline belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TimerOwner {
+    Transport(TransportKey),
+    Up(UpKey),
+    Down(DownKey),
+}
+
+/// Everything that happens on one core.
+pub struct Shard {
+    config: ShardConfig,
+    dtls: Box<dyn DtlsFactory>,
+    rng: Rng,
+    transports: Slab<Transport>,
+    transport_ids: HashMap<u64, TransportKey, RandomState>,
+    tracks: Tracks,
+    demux: Demux,
+    deadlines: Deadlines<TimerOwner>,
+    events: VecDeque<EventBody>,
+    counters: Counters,
+    stun_errors: stun::ErrorBudget,
+    /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
+    scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
+}
+
+impl Shard {
+    /// An empty shard. `seed` must be fresh entropy in production; the same seed repeats a simulated run.
+    #[must_use]
+    pub fn new(config: ShardConfig, dtls: Box<dyn DtlsFactory>, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            dtls,
+            rng: Rng::new(seed),
+            transports: Slab::new(),
+            transport_ids: HashMap::default(),
+            tracks: Tracks::default(),
+            demux: Demux::default(),
+            deadlines: Deadlines::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            stun_errors: stun::ErrorBudget::default(),
+            scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
+        }
+    }
+
+    /// Takes one received datagram; it may be decrypted in place. Answers and forwarded packets go to `outbox`.
+    pub fn handle_datagram<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) {
+        self.counters.add(Count::RxDatagrams, 1);
+        self.counters.add(Count::RxBytes, datagram.len() as u64);
+        if let Err(reason) = self.dispatch(now, path, datagram, outbox) {
+            self.counters.drop(reason);
+        }
+    }
+
+    /// Notes a datagram that the kernel cut short: it cannot be authenticated any more.
+    pub fn handle_truncated(&mut self, len: usize) {
+        self.counters.add(Count::RxDatagrams, 1);
+        self.counters.add(Count::RxBytes, len as u64);
+        self.counters.drop(Drop::Truncated);
+    }
+
+    fn dispatch<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        if datagram.is_empty() {
+            return Err(Drop::Empty);
+        }
+        let protocol = classify(datagram).ok_or(Drop::UnknownProtocol)?;
+        if protocol == Protocol::Stun {
+            return self.on_stun(now, path, datagram, outbox);
+        }
+        let key = self.demux.by_remote(&path.remote).ok_or(Drop::TupleNotValidated)?;
+        match protocol {
+            Protocol::Dtls => self.on_dtls(now, key, datagram, outbox),
+            Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
+            _ => self.on_rtcp(now, key, datagram, outbox),
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// What happened since the last call, oldest first.
+    pub fn poll_event(&mut self) -> Option<EventBody> {
+        self.events.pop_front()
+    }
+
+    /// All counters of this shard.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Number of transports that live here, for placement.
+    #[must_use]
+    pub fn transport_count(&self) -> usize {
+        self.transports.len()
+    }
+}

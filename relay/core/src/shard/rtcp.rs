@@ -1,0 +1,140 @@
+//! RTCP from a peer. It ends here: nothing of it is relayed, and it can only speak of the peer's own tracks.
+
+use super::Shard;
+use crate::demux::TransportKey;
+use crate::id::{SeqNo, Ssrc};
+use crate::outbox::Outbox;
+use crate::srtp::OpenError;
+use crate::stats::{Count, Drop};
+use crate::time::Time;
+use crate::transport::{DownKey, SsrcUse, UpKey};
+use crate::wire::rtcp::{Nack, RtcpPacket, SenderReport, parse_compound};
+use relay_control::MediaKind;
+
+impl Shard {
+    pub(super) fn on_rtcp<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
+        let len = session.open.open_rtcp(datagram).map_err(|error| match error {
+            OpenError::Auth => Drop::RtcpAuth,
+            OpenError::Replay => Drop::RtcpReplay,
+            OpenError::Truncated | OpenError::SsrcLimit | OpenError::NoRoom => Drop::RtcpMalformed,
+        })?;
+        let plaintext = datagram.get(..len).ok_or(Drop::RtcpMalformed)?;
+        let compound = parse_compound(plaintext).map_err(|_| Drop::RtcpMalformed)?;
+        self.counters.add(Count::RxRtcp, 1);
+        for packet in compound {
+            if let Err(reason) = self.on_rtcp_packet(now, key, &packet, outbox) {
+                self.counters.drop(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_rtcp_packet<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        packet: &RtcpPacket<'_>,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        match packet {
+            RtcpPacket::Sr(sr) => self.on_sender_report(now, key, sr),
+            RtcpPacket::Rr(rr) => rr.blocks().try_for_each(|block| {
+                let down_key = self.down_by_ssrc(key, block.ssrc).ok_or(Drop::RtcpForeignSsrc)?;
+                self.tracks.downs[down_key].on_report_block(now, &block, self.config.ntp);
+                Ok(())
+            }),
+            RtcpPacket::Nack(nack) => self.on_nack(now, key, nack, outbox),
+            RtcpPacket::Pli(pli) => self.on_keyframe_request(now, key, pli.media_ssrc),
+            RtcpPacket::Fir(fir) => {
+                fir.entries().try_for_each(|entry| self.on_keyframe_request(now, key, entry.ssrc))
+            }
+            // Estimates of what the peer can receive: the send-side estimator will want them.
+            RtcpPacket::Remb(_) | RtcpPacket::TransportCc(_) => Ok(()),
+            // A BYE ends nothing: only consent, signaling or policy does.
+            RtcpPacket::Sdes(_) | RtcpPacket::Bye(_) | RtcpPacket::Other { .. } => Ok(()),
+        }
+    }
+
+    fn on_sender_report(&mut self, now: Time, key: TransportKey, sr: &SenderReport<'_>) -> Result<(), Drop> {
+        let transport = &mut self.transports[key];
+        match transport.receiving.ssrc_use(sr.sender_ssrc) {
+            Some(SsrcUse::Media(up_key)) => {
+                let stream = &mut self.tracks.ups[up_key].stream;
+                stream.on_sender_report(now, sr.ntp, sr.rtp_timestamp, &mut transport.receiving.clock);
+                Ok(())
+            }
+            Some(SsrcUse::Rtx(_)) => Ok(()),
+            None => Err(Drop::RtcpForeignSsrc),
+        }
+    }
+
+    fn on_nack<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        nack: &Nack<'_>,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let down_key = self.down_by_ssrc(key, nack.media_ssrc).ok_or(Drop::RtcpForeignSsrc)?;
+        for seq in nack.seqs() {
+            self.counters.add(Count::NacksReceived, 1);
+            if let Err(reason) = self.retransmit(now, key, down_key, seq, outbox) {
+                self.counters.drop(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn retransmit<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        down_key: DownKey,
+        seq: SeqNo,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let down = &mut self.tracks.downs[down_key];
+        let stream = &self.tracks.ups[down.up].stream;
+        let len = down.retransmit(now, seq, &stream.history, &self.transports[key], outbox)?;
+        self.count_sent(Count::TxRtx, len);
+        Ok(())
+    }
+
+    fn on_keyframe_request(&mut self, now: Time, key: TransportKey, media: Ssrc) -> Result<(), Drop> {
+        let down_key = self.down_by_ssrc(key, media).ok_or(Drop::RtcpForeignSsrc)?;
+        self.want_keyframe(now, self.tracks.down(down_key).up);
+        Ok(())
+    }
+
+    /// The down-track of this peer with this SSRC, media or RTX.
+    fn down_by_ssrc(&self, key: TransportKey, ssrc: Ssrc) -> Option<DownKey> {
+        self.transports[key].downs.iter().copied().find(|d| self.tracks.down(*d).uses_ssrc(ssrc))
+    }
+
+    /// A subscriber cannot go on without a keyframe. It is asked for when the timer fires, merged with other requests.
+    pub(super) fn want_keyframe(&mut self, now: Time, up_key: UpKey) {
+        let up = &mut self.tracks.ups[up_key];
+        if up.params.kind != MediaKind::Video {
+            return;
+        }
+        if up.stream.keyframes.request(now) {
+            self.counters.add(Count::KeyframesMerged, 1);
+        }
+        self.arm_up(up_key);
+    }
+
+    /// A subscriber is ready: its video begins at the next keyframe, so ask for one.
+    pub(super) fn ask_keyframes_for(&mut self, now: Time, key: TransportKey) {
+        for index in 0..self.transports[key].downs.len() {
+            let up_key = self.tracks.down(self.transports[key].downs[index]).up;
+            self.want_keyframe(now, up_key);
+        }
+    }
+}

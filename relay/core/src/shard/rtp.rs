@@ -1,0 +1,303 @@
+//! A media packet's walk: header → rate → keys → open into the history → notes → every subscriber's slot.
+//!
+//! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
+
+use super::{Shard, TimerOwner};
+use crate::demux::TransportKey;
+use crate::id::Ssrc;
+use crate::outbox::Outbox;
+use crate::room::{Tracks, UpTrack, up_timer};
+use crate::srtp::OpenError;
+use crate::stats::{Count, Counters, Drop};
+use crate::time::Time;
+use crate::transport::{SSRCS_MAX, SsrcUse, Transport, UpKey, timer};
+use crate::up::{Accepted, PacketMeta};
+use crate::wire::codec::starts_keyframe;
+use crate::wire::rtp::{RtpHeader, strip_padding};
+use crate::wire::rtp_ext;
+use relay_control::{EventBody, ExtensionIds, MediaKind, UpTrackActivity};
+use slab::Slab;
+
+/// Octets of the original sequence number in front of an RTX payload (RFC 4588 §4).
+const OSN_BYTES: usize = 2;
+
+/// Values of the header extensions that mean something to the relay.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extensions<'a> {
+    mid: Option<&'a [u8]>,
+    transport_seq: Option<u16>,
+    audio_level: Option<u8>,
+    video_orientation: Option<u8>,
+}
+
+impl<'a> Extensions<'a> {
+    fn read(header: &RtpHeader, packet: &'a [u8], ids: &ExtensionIds) -> Self {
+        let mut found = Self::default();
+        for (id, value) in header.elements(packet) {
+            let id = u32::from(id);
+            if id == ids.mid {
+                found.mid = Some(value);
+            } else if id == ids.transport_cc {
+                found.transport_seq = rtp_ext::transport_seq(value);
+            } else if id == ids.audio_level {
+                found.audio_level = value.first().copied();
+            } else if id == ids.video_orientation {
+                found.video_orientation = value.first().copied();
+            }
+        }
+        found
+    }
+}
+
+impl From<OpenError> for Drop {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Truncated | OpenError::NoRoom => Self::RtpMalformed,
+            OpenError::Replay => Self::RtpReplay,
+            OpenError::Auth => Self::RtpAuth,
+            OpenError::SsrcLimit => Self::RtpSsrcLimit,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn on_rtp<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        packet: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let header = RtpHeader::parse(packet).map_err(|_| Drop::RtpMalformed)?;
+        let transport = &mut self.transports[key];
+        if !transport.receiving.policer.admit(now, packet.len()) {
+            return Err(Drop::RtpPoliced);
+        }
+        match transport.receiving.ssrc_use(header.ssrc) {
+            Some(SsrcUse::Media(up)) => self.on_media(now, key, up, &header, packet, outbox),
+            Some(SsrcUse::Rtx(up)) => self.on_rtx(now, key, up, &header, packet, outbox),
+            None => self.on_new_ssrc(now, key, &header, packet, outbox),
+        }
+    }
+
+    /// The common case: a known SSRC. Decrypted straight into the history, from where all subscribers are served.
+    fn on_media<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        up_key: UpKey,
+        header: &RtpHeader,
+        packet: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
+        let up = &mut self.tracks.ups[up_key];
+        let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
+        let opened = session.open.open_rtp(header, packet, slot)?;
+        if header.pt != up.params.pt {
+            return Err(Drop::RtpUnknownPt);
+        }
+        let payload = up.stream.history.reserved().get(..opened.len).ok_or(Drop::RtpBadPayload)?;
+        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
+        let extensions = Extensions::read(header, packet, &up.params.extensions);
+        let meta = meta(now, header, &extensions, up, payload.get(..len).unwrap_or_default());
+        self.note_transport_seq(now, key, &extensions);
+        let up = &mut self.tracks.ups[up_key];
+        if up.ssrc != Some(header.ssrc) {
+            up.stream.change_ssrc(header.ssrc, up.stream.rtx_ssrc());
+            up.ssrc = Some(header.ssrc);
+        }
+        let accepted = up.stream.on_rtp(now, header.seq, len, meta)?;
+        self.accept(now, up_key, accepted, outbox);
+        Ok(())
+    }
+
+    /// RFC 4588: the payload is the original sequence number, then the original payload.
+    fn on_rtx<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        up_key: UpKey,
+        header: &RtpHeader,
+        packet: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
+        let up = &mut self.tracks.ups[up_key];
+        let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
+        let opened = session.open.open_rtp(header, packet, slot)?;
+        if Some(header.pt) != up.params.rtx_pt {
+            return Err(Drop::RtpUnknownPt);
+        }
+        let payload = up.stream.history.reserved().get(..opened.len).ok_or(Drop::RtpBadPayload)?;
+        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
+        let extensions = Extensions::read(header, packet, &up.params.extensions);
+        let meta = meta(now, header, &extensions, up, payload.get(OSN_BYTES..len).unwrap_or_default());
+        self.note_transport_seq(now, key, &extensions);
+        let accepted = self.tracks.ups[up_key].stream.on_rtx(now, len, meta)?;
+        self.counters.add(Count::RxRtxRecovered, 1);
+        self.accept(now, up_key, accepted, outbox);
+        Ok(())
+    }
+
+    /// A first packet of an SSRC: it must prove itself before anything about it is remembered.
+    fn on_new_ssrc<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        header: &RtpHeader,
+        packet: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let used = self.place_ssrc(key, header, packet);
+        let transport = &mut self.transports[key];
+        let session = transport.session().ok_or(Drop::NoKeys)?;
+        let used = match used {
+            Ok(used) => used,
+            Err(reason) => {
+                // Wrong keys are the graver fault, so look at the tag before naming the reason.
+                session.open.open_rtp(header, packet, &mut self.scratch[..])?;
+                return Err(reason);
+            }
+        };
+        if !self.bind_ssrc(key, header.ssrc, used) {
+            return Err(Drop::RtpSsrcLimit);
+        }
+        let outcome = match used {
+            SsrcUse::Media(up) => self.on_media(now, key, up, header, packet, outbox),
+            SsrcUse::Rtx(up) => self.on_rtx(now, key, up, header, packet, outbox),
+        };
+        if matches!(outcome, Err(Drop::RtpAuth | Drop::RtpMalformed | Drop::RtpReplay | Drop::RtpSsrcLimit)) {
+            self.transports[key].receiving.ssrcs.retain(|(ssrc, _)| *ssrc != header.ssrc);
+        }
+        outcome
+    }
+
+    /// RFC 9143 §9.2: by MID if the packet has one, else by the payload type if only one m-line uses it.
+    fn place_ssrc(&self, key: TransportKey, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+        let mut by_pt = None;
+        let mut known_pt = false;
+        for &up_key in &self.transports[key].ups {
+            let params = &self.tracks.up(up_key).params;
+            let used = if header.pt == params.pt {
+                SsrcUse::Media(up_key)
+            } else if Some(header.pt) == params.rtx_pt {
+                SsrcUse::Rtx(up_key)
+            } else {
+                continue;
+            };
+            match Extensions::read(header, packet, &params.extensions).mid {
+                Some(mid) if mid == params.mid.as_bytes() => return Ok(used),
+                Some(_) => {}
+                None if known_pt => by_pt = None,
+                None => by_pt = Some(used),
+            }
+            known_pt = true;
+        }
+        by_pt.ok_or(if known_pt { Drop::RtpUnknownSsrc } else { Drop::RtpUnknownPt })
+    }
+
+    /// Remembers what an SSRC is. False if the transport has its limit of them.
+    pub(super) fn bind_ssrc(&mut self, key: TransportKey, ssrc: Ssrc, used: SsrcUse) -> bool {
+        let ssrcs = &mut self.transports[key].receiving.ssrcs;
+        if ssrcs.iter().any(|(s, _)| *s == ssrc) {
+            return true;
+        }
+        if ssrcs.len() == SSRCS_MAX {
+            return false;
+        }
+        ssrcs.push((ssrc, used));
+        true
+    }
+
+    fn note_transport_seq(&mut self, now: Time, key: TransportKey, extensions: &Extensions<'_>) {
+        let Some(seq) = extensions.transport_seq else { return };
+        let transport = &mut self.transports[key];
+        let Some(feedback) = &mut transport.receiving.feedback else { return };
+        feedback.received(seq, now);
+        if let Some(at) = feedback.poll_timeout() {
+            transport.timers.set(timer::FEEDBACK, at);
+            self.deadlines.arm(TimerOwner::Transport(key), &mut transport.timers);
+        }
+    }
+
+    /// An authenticated packet is in the history: note it, then forward it.
+    fn accept<O: Outbox>(&mut self, now: Time, up_key: UpKey, accepted: Accepted, outbox: &mut O) {
+        self.counters.add(Count::RxRtp, 1);
+        let up = &mut self.tracks.ups[up_key];
+        up.last_packet = now;
+        if !up.active {
+            up.active = true;
+            up.timers.set(up_timer::SILENCE, now + self.config.limits.silence);
+            let event = UpTrackActivity { track_id: up.id, active: true };
+            self.events.push_back(EventBody::UpTrackActivity(event));
+        }
+        if accepted.resync {
+            self.on_resync(now, up_key);
+        }
+        self.arm_up(up_key);
+        forward(up_key, accepted.seq, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+    }
+
+    /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
+    fn on_resync(&mut self, now: Time, up_key: UpKey) {
+        self.counters.add(Count::UpResync, 1);
+        let up = &mut self.tracks.ups[up_key];
+        if up.params.kind == MediaKind::Video && !up.subscribers.is_empty() {
+            up.stream.keyframes.request(now);
+        }
+    }
+
+    /// Sets an up-track's timers from what its parts want and arms them.
+    pub(super) fn arm_up(&mut self, up_key: UpKey) {
+        let up = &mut self.tracks.ups[up_key];
+        up.timers.set(up_timer::NACK, up.stream.nack.poll_timeout().unwrap_or(Time::MAX));
+        up.timers.set(up_timer::KEYFRAME, up.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
+        self.deadlines.arm(TimerOwner::Up(up_key), &mut up.timers);
+    }
+}
+
+fn meta(
+    now: Time,
+    header: &RtpHeader,
+    extensions: &Extensions<'_>,
+    up: &UpTrack,
+    payload: &[u8],
+) -> PacketMeta {
+    PacketMeta {
+        timestamp: header.timestamp,
+        marker: header.marker,
+        keyframe: starts_keyframe(up.params.codec, payload),
+        arrival: now,
+        audio_level: extensions.audio_level,
+        video_orientation: extensions.video_orientation,
+    }
+}
+
+/// The fan-out: one cipher pass per subscriber from the shared plaintext into its own slot.
+fn forward<O: Outbox>(
+    up_key: UpKey,
+    seq: u64,
+    tracks: &mut Tracks,
+    transports: &Slab<Transport>,
+    counters: &mut Counters,
+    outbox: &mut O,
+) {
+    let up = &tracks.ups[up_key];
+    let Some(stored) = up.stream.packet(seq) else { return };
+    counters.add(Count::FanOut, up.subscribers.len() as u64);
+    let (mut packets, mut octets) = (0, 0);
+    for &down_key in &up.subscribers {
+        let down = &mut tracks.downs[down_key];
+        match down.forward(seq, &stored, &transports[down.transport], outbox) {
+            Ok(len) => {
+                packets += 1;
+                octets += len as u64;
+            }
+            Err(reason) => counters.drop(reason),
+        }
+    }
+    counters.add(Count::TxRtp, packets);
+    counters.add(Count::TxDatagrams, packets);
+    counters.add(Count::TxBytes, octets);
+}

@@ -1,0 +1,206 @@
+//! Binding requests: the only datagrams that are heard from an address nobody knows.
+
+use super::{Shard, TimerOwner};
+use crate::demux::TransportKey;
+use crate::ice::CheckOutcome;
+use crate::outbox::{Outbox, Path};
+use crate::stats::{Count, Drop};
+use crate::time::Time;
+use crate::transport::Phase;
+use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
+use arrayvec::ArrayVec;
+use relay_control::{EventBody, FailReason, TransportState, TransportStateChanged};
+
+/// STUN method Binding (RFC 8489 §18.2).
+const BINDING: u16 = 0x001;
+/// Unknown attributes named in a 420 response at most.
+const UNKNOWN_NAMED_MAX: usize = 8;
+
+/// Limits STUN error responses per second, so that a flood of bad checks is not answered by a flood.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ErrorBudget {
+    second: u64,
+    spent: u32,
+}
+
+impl ErrorBudget {
+    fn take(&mut self, now: Time, per_second: u32) -> bool {
+        let second = now.as_nanos() / 1_000_000_000;
+        if second != self.second {
+            *self = Self { second, spent: 0 };
+        }
+        self.spent += u32::from(self.spent < per_second);
+        self.spent < per_second
+    }
+}
+
+/// A refused check: the counter, and the error code to answer with, if any.
+struct Refusal {
+    reason: Drop,
+    code: u16,
+}
+
+impl Shard {
+    pub(super) fn on_stun<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        datagram: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let message = StunMessage::parse(datagram).map_err(|_| Drop::StunMalformed)?;
+        if message.method() != BINDING || message.class() != StunClass::Request {
+            return Err(Drop::StunUnexpected);
+        }
+        let username = message.username().ok_or(Drop::StunUnknownUfrag)?;
+        let key = self.demux.by_username(username).ok_or(Drop::StunUnknownUfrag)?;
+        match self.check_credentials(key, &message, username) {
+            Ok(current) => self.accept_check(now, key, path, &message, current, datagram.len(), outbox),
+            Err(refusal) => {
+                self.refuse_check(now, key, path, &message, &refusal, datagram.len(), outbox);
+                Err(refusal.reason)
+            }
+        }
+    }
+
+    /// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
+    fn check_credentials(
+        &self,
+        key: TransportKey,
+        message: &StunMessage<'_>,
+        username: &[u8],
+    ) -> Result<bool, Refusal> {
+        let ice = &self.transports[key].ice;
+        let bad = |code| Refusal { reason: Drop::StunBadIntegrity, code };
+        if !message.has_integrity() {
+            return Err(bad(400));
+        }
+        let credentials = ice.credentials_for(username).ok_or_else(|| bad(401))?;
+        if !message.verify_integrity(&credentials.key) || message.verify_fingerprint() == Some(false) {
+            return Err(bad(401));
+        }
+        if message.unknown_required().next().is_some() {
+            return Err(Refusal { reason: Drop::StunUnknownAttribute, code: 420 });
+        }
+        // RFC 8445 §7.3.1.1: both sides think they are controlled; a lite agent cannot become controlling.
+        if message.ice_controlled().is_some() {
+            return Err(Refusal { reason: Drop::StunUnexpected, code: 487 });
+        }
+        Ok(credentials.ufrag == ice.local.ufrag)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site; the walk stays in one piece")]
+    fn accept_check<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        path: &Path,
+        message: &StunMessage<'_>,
+        current: bool,
+        request_len: usize,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let transport = &mut self.transports[key];
+        if current && let Some(previous) = transport.ice.previous.take() {
+            self.demux.remove_ufrag(&previous.ufrag);
+        }
+        let (outcome, forgotten) = transport.ice.on_check(now, path, message.use_candidate());
+        if let Some(remote) = forgotten {
+            self.demux.unbind(&remote, key);
+        }
+        self.demux.bind(path.remote, key);
+        self.answer_check(key, path, message, current, request_len, outbox)?;
+        self.counters.add(Count::RxStun, 1);
+        match outcome {
+            CheckOutcome::Selected => self.on_ice_connected(now, key),
+            CheckOutcome::Moved => self.counters.add(Count::PathMoves, 1),
+            CheckOutcome::Unchanged => {}
+        }
+        Ok(())
+    }
+
+    fn answer_check<O: Outbox>(
+        &mut self,
+        key: TransportKey,
+        path: &Path,
+        message: &StunMessage<'_>,
+        current: bool,
+        request_len: usize,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let ice = &self.transports[key].ice;
+        let credentials = ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local);
+        let Ok(slot) = outbox.slot(path) else {
+            self.counters.drop(Drop::ControlOutboxFull);
+            return Ok(());
+        };
+        let len = stun::write_binding_success(slot, message.transaction_id(), path.remote, &credentials.key)
+            .filter(|len| *len <= request_len)
+            .ok_or(Drop::StunMalformed)?;
+        outbox.commit(len);
+        self.count_sent(Count::TxStun, len);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site; the walk stays in one piece")]
+    fn refuse_check<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        path: &Path,
+        message: &StunMessage<'_>,
+        refusal: &Refusal,
+        request_len: usize,
+        outbox: &mut O,
+    ) {
+        if !self.stun_errors.take(now, self.config.limits.stun_errors_per_s) {
+            return;
+        }
+        let unknown: ArrayVec<u16, UNKNOWN_NAMED_MAX> =
+            message.unknown_required().take(UNKNOWN_NAMED_MAX).collect();
+        // RFC 8489 §9.1.3: a 400 or 401 carries no MESSAGE-INTEGRITY.
+        let signed: Option<&IntegrityKey> =
+            matches!(refusal.code, 420 | 487).then_some(&self.transports[key].ice.local.key);
+        let Ok(slot) = outbox.slot(path) else { return };
+        let written =
+            stun::write_binding_error(slot, message.transaction_id(), refusal.code, &unknown, signed);
+        // Never more octets out than came in: no amplification, whoever asked.
+        if let Some(len) = written.filter(|len| *len <= request_len) {
+            outbox.commit(len);
+            self.count_sent(Count::TxStun, len);
+        }
+    }
+
+    fn on_ice_connected(&mut self, now: Time, key: TransportKey) {
+        let transport = &mut self.transports[key];
+        transport.phase = Phase::Dtls(None);
+        transport.set_phase_limit(now + self.config.limits.dtls_timeout);
+        let id = transport.identity.id;
+        self.arm_transport(key);
+        self.transport_event(id, TransportState::IceConnected, FailReason::None);
+    }
+
+    pub(super) fn transport_event(&mut self, transport_id: u64, state: TransportState, reason: FailReason) {
+        self.events.push_back(EventBody::TransportState(TransportStateChanged {
+            transport_id,
+            state: state.into(),
+            reason: reason.into(),
+        }));
+    }
+
+    pub(super) fn count_sent(&mut self, what: Count, len: usize) {
+        self.counters.add(what, 1);
+        self.counters.add(Count::TxDatagrams, 1);
+        self.counters.add(Count::TxBytes, len as u64);
+    }
+
+    pub(super) fn arm_transport(&mut self, key: TransportKey) {
+        self.deadlines.arm(TimerOwner::Transport(key), &mut self.transports[key].timers);
+    }
+
+    /// What is left of consent (RFC 7675 §5.1); `None` when it has expired.
+    pub(super) fn consent_left(&self, key: TransportKey, now: Time) -> Option<Time> {
+        let until = self.transports[key].ice.last_check() + self.config.limits.consent;
+        (until > now).then_some(until)
+    }
+}

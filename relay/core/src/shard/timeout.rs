@@ -1,0 +1,166 @@
+//! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
+
+use super::{Shard, TimerOwner};
+use crate::demux::TransportKey;
+use crate::outbox::Outbox;
+use crate::room::up_timer;
+use crate::stats::Count;
+use crate::time::Time;
+use crate::timers::Deadlines;
+use crate::transport::{DownKey, Phase, UpKey, timer};
+use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
+
+impl Shard {
+    /// Does everything that is due.
+    pub fn handle_timeout<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        while let Some((at, owner)) = self.deadlines.pop_due(now) {
+            match owner {
+                TimerOwner::Transport(key) => {
+                    if let Some(transport) = self.transports.get_mut(key)
+                        && Deadlines::<TimerOwner>::fired(at, &mut transport.timers)
+                    {
+                        self.on_transport_timeout(now, key, outbox);
+                    }
+                }
+                TimerOwner::Up(key) => {
+                    if let Some(up) = self.tracks.ups.get_mut(key)
+                        && Deadlines::<TimerOwner>::fired(at, &mut up.timers)
+                    {
+                        self.on_up_timeout(now, key, outbox);
+                    }
+                }
+                TimerOwner::Down(key) => {
+                    if let Some(down) = self.tracks.downs.get_mut(key)
+                        && Deadlines::<TimerOwner>::fired(at, &mut down.timers)
+                    {
+                        if down.timers.take_due(0, now) {
+                            self.send_sender_report(now, key, outbox);
+                        }
+                        self.arm_down(key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_transport_timeout<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
+        let timers = &mut self.transports[key].timers;
+        let due =
+            [timer::PHASE, timer::DTLS, timer::FEEDBACK, timer::REPORT].map(|t| timers.take_due(t, now));
+        let [phase, dtls, feedback, report] = due;
+        if phase && let Some(reason) = self.check_phase_limit(now, key) {
+            return self.fail_transport(key, reason);
+        }
+        if feedback {
+            self.send_transport_feedback(now, key, outbox);
+        }
+        if report {
+            self.send_report(now, key, outbox);
+        }
+        if dtls {
+            match &mut self.transports[key].phase {
+                Phase::Dtls(Some(engine)) => engine.handle_timeout(now),
+                Phase::Connected(session) => session.engine.handle_timeout(now),
+                Phase::Dtls(None) | Phase::Ice => {}
+            }
+            // Arms the transport, or ends it.
+            return self.drive_dtls(now, key, outbox);
+        }
+        self.arm_transport(key);
+    }
+
+    /// Whether a phase has lasted too long, and what that is called.
+    fn check_phase_limit(&mut self, now: Time, key: TransportKey) -> Option<FailReason> {
+        match self.transports[key].phase {
+            Phase::Ice => Some(FailReason::IceTimeout),
+            Phase::Dtls(_) => Some(FailReason::DtlsFailed),
+            Phase::Connected(_) => match self.consent_left(key, now) {
+                Some(until) => {
+                    self.transports[key].set_phase_limit(until);
+                    None
+                }
+                None => Some(FailReason::ConsentExpired),
+            },
+        }
+    }
+
+    fn on_up_timeout<O: Outbox>(&mut self, now: Time, key: UpKey, outbox: &mut O) {
+        let timers = &mut self.tracks.ups[key].timers;
+        let due = [up_timer::NACK, up_timer::KEYFRAME, up_timer::SILENCE].map(|t| timers.take_due(t, now));
+        let [nack, keyframe, silence] = due;
+        if nack {
+            self.send_nacks(now, key, outbox);
+        }
+        if keyframe {
+            self.send_keyframe_request(now, key, outbox);
+        }
+        if silence {
+            self.check_silence(now, key);
+        }
+        self.arm_up(key);
+    }
+
+    fn check_silence(&mut self, now: Time, key: UpKey) {
+        let up = &mut self.tracks.ups[key];
+        let until = up.last_packet + self.config.limits.silence;
+        if until > now {
+            up.timers.set(up_timer::SILENCE, until);
+        } else {
+            up.active = false;
+            let event = UpTrackActivity { track_id: up.id, active: false };
+            self.events.push_back(EventBody::UpTrackActivity(event));
+        }
+    }
+
+    pub(super) fn arm_down(&mut self, key: DownKey) {
+        self.deadlines.arm(TimerOwner::Down(key), &mut self.tracks.downs[key].timers);
+    }
+
+    /// Ends a transport on the relay's own account.
+    pub(super) fn fail_transport(&mut self, key: TransportKey, reason: FailReason) {
+        let id = self.transports[key].identity.id;
+        self.remove_transport(key);
+        self.transport_event(id, TransportState::Failed, reason);
+    }
+
+    /// Forgets a transport: its addresses, its ufrags, its tracks.
+    pub(super) fn remove_transport(&mut self, key: TransportKey) {
+        for down_key in std::mem::take(&mut self.transports[key].downs) {
+            self.tracks.remove_down(down_key);
+        }
+        for up_key in std::mem::take(&mut self.transports[key].ups) {
+            self.remove_up_track(up_key);
+        }
+        let transport = self.transports.remove(key);
+        self.transport_ids.remove(&transport.identity.id);
+        self.demux.remove_ufrag(&transport.ice.local.ufrag);
+        if let Some(previous) = &transport.ice.previous {
+            self.demux.remove_ufrag(&previous.ufrag);
+        }
+        for remote in transport.ice.remotes() {
+            self.demux.unbind(&remote, key);
+        }
+        self.counters.add(Count::TransportsClosed, 1);
+    }
+
+    /// Removes an up-track by command.
+    pub(super) fn remove_up(&mut self, up_key: UpKey) {
+        let key = self.tracks.up(up_key).transport;
+        self.transports[key].ups.retain(|k| *k != up_key);
+        self.transports[key].receiving.forget(up_key);
+        self.remove_up_track(up_key);
+    }
+
+    /// Removes a down-track by command.
+    pub(super) fn remove_down(&mut self, down_key: DownKey) {
+        let down = self.tracks.remove_down(down_key);
+        self.transports[down.transport].downs.retain(|k| *k != down_key);
+    }
+
+    fn remove_up_track(&mut self, up_key: UpKey) {
+        for down_key in self.tracks.up(up_key).subscribers.clone() {
+            self.remove_down(down_key);
+        }
+        self.tracks.remove_up(up_key);
+    }
+}

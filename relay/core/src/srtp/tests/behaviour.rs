@@ -1,0 +1,245 @@
+//! What must hold for whatever a sender, a network or an attacker does.
+
+use super::super::{OpenContext, OpenError, SSRCS_MAX, SealContext, SrtpProfile, WINDOW_PACKETS};
+use super::{header, open};
+use crate::id::{SeqNo, Ssrc};
+use crate::wire::rtp::RtpHeader;
+
+const SSRC: Ssrc = Ssrc(0xdeca_fbad);
+
+fn pair(profile: SrtpProfile) -> (SealContext, OpenContext) {
+    let key: Vec<u8> = (0..profile.key_len() as u8).collect();
+    let salt: Vec<u8> = (100..100 + profile.salt_len() as u8).collect();
+    (SealContext::new(profile, &key, &salt), OpenContext::new(profile, &key, &salt))
+}
+
+fn seal(context: &SealContext, ssrc: Ssrc, index: u64, payload: &[u8]) -> Vec<u8> {
+    let mut slot = [0; 1500];
+    slot[..12].copy_from_slice(&header(index as u16, ssrc));
+    let len = context.seal_rtp(&mut slot, 12, ssrc, index, payload).unwrap();
+    slot[..len].to_vec()
+}
+
+/// F22: the first packets up to and beyond a wrap are lost; nothing that arrives afterwards may stay shut.
+#[test]
+fn f22_loss_around_the_wrap() {
+    for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80] {
+        let (sender, _) = pair(profile);
+        for start in 65_000..=65_535u64 {
+            for lost in 0..=300u64 {
+                let (_, mut receiver) = pair(profile);
+                for index in [start + lost, start + lost + 1] {
+                    let (opened, _) =
+                        open(&mut receiver, &seal(&sender, SSRC, index, b"")).unwrap_or_else(|error| {
+                            panic!("{}: start {start}, lost {lost}, index {index}: {error:?}", profile.name())
+                        });
+                    assert_eq!(opened.index, index);
+                }
+            }
+        }
+    }
+}
+
+/// F22: runs lost in the middle, at every place around three wraps.
+#[test]
+fn f22_three_wraps() {
+    for profile in SrtpProfile::ALL {
+        let (sender, _) = pair(profile);
+        for start in (65_000..=65_535u64).step_by(67) {
+            for lost in (0..=300u64).step_by(20) {
+                let (_, mut receiver) = pair(profile);
+                for wrap in 0..3u64 {
+                    let wrap_at = (wrap + 1) << 16;
+                    let before = start + (wrap << 16);
+                    // Walk towards the wrap in steps that no estimate may mistake.
+                    let walk = (wrap.max(1) << 16..before).step_by(20_000);
+                    let indices =
+                        walk.skip_while(|_| wrap == 0).chain([before, before + lost + 1, wrap_at + 400]);
+                    let mut last = 0;
+                    for index in indices.filter(|&index| index >= start) {
+                        if index > last {
+                            let (opened, _) = open(&mut receiver, &seal(&sender, SSRC, index, b"x")).unwrap();
+                            assert_eq!(opened.index, index, "{}: start {start}, lost {lost}", profile.name());
+                            last = index;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// F22: packets that arrive late across the wrap open as what they are.
+#[test]
+fn f22_reordered_across_the_wrap() {
+    for profile in SrtpProfile::ALL {
+        let (sender, mut receiver) = pair(profile);
+        for index in [65_530, 65_540, 65_535, 65_536, 65_531, 66_000, 65_534, 65_537] {
+            assert_eq!(open(&mut receiver, &seal(&sender, SSRC, index, b"x")).unwrap().0.index, index);
+        }
+    }
+}
+
+/// A retransmission of a packet from before the wrap, in an RTX stream that wraps itself.
+#[test]
+fn rtx_across_the_wrap() {
+    for profile in SrtpProfile::ALL {
+        let (sender, mut receiver) = pair(profile);
+        for (index, osn) in [(65_534u64, 65_530u16), (65_535, 65_535), (65_536, 0), (65_537, 65_533)] {
+            let mut slot = [0; 1500];
+            slot[..12].copy_from_slice(&header(index as u16, SSRC));
+            let len = sender.seal_rtx(&mut slot, 12, SSRC, index, SeqNo(osn), b"payload").unwrap();
+            let (opened, payload) = open(&mut receiver, &slot[..len]).unwrap();
+            assert_eq!(opened.index, index);
+            assert_eq!(payload, [&osn.to_be_bytes()[..], b"payload"].concat());
+        }
+    }
+}
+
+/// S07: every packet opens once, whatever the order it is replayed in.
+#[test]
+fn s07_replays_open_once() {
+    let count = WINDOW_PACKETS as usize - 24;
+    let forwards: Vec<usize> = (0..count).collect();
+    let backwards: Vec<usize> = (0..count).rev().collect();
+    // 613 is prime and does not divide the count: each once, far from in order.
+    let shuffled: Vec<usize> = (0..count).map(|at| at * 613 % count).collect();
+    for profile in SrtpProfile::ALL {
+        let (sender, _) = pair(profile);
+        let packets: Vec<Vec<u8>> =
+            (65_000..).take(count).map(|index| seal(&sender, SSRC, index, b"replay")).collect();
+        for orders in [
+            [&forwards, &backwards, &shuffled],
+            [&backwards, &shuffled, &forwards],
+            [&shuffled, &forwards, &backwards],
+        ] {
+            let (_, mut receiver) = pair(profile);
+            let mut opened = vec![0; count];
+            for &at in orders.into_iter().flatten() {
+                match open(&mut receiver, &packets[at]) {
+                    Ok(_) => opened[at] += 1,
+                    Err(error) => assert_eq!(error, OpenError::Replay),
+                }
+            }
+            assert!(opened.iter().all(|&times| times == 1), "{}: {opened:?}", profile.name());
+        }
+    }
+}
+
+/// S06, S05: what is forged changes nothing, be it new SSRCs, far-away sequence numbers or torn packets.
+#[test]
+fn s06_only_a_good_tag_moves_the_window() {
+    for profile in SrtpProfile::ALL {
+        let (sender, mut receiver) = pair(profile);
+        open(&mut receiver, &seal(&sender, SSRC, 1000, b"first")).unwrap();
+        for far in [1001u16, 1500, 20_000, 33_000, 33_768, 60_000, 999] {
+            let mut forged = seal(&sender, SSRC, u64::from(far), b"forged");
+            *forged.last_mut().unwrap() ^= 1;
+            assert_eq!(open(&mut receiver, &forged).map(drop), Err(OpenError::Auth), "seq {far}");
+        }
+        for ssrc in 0..1000 {
+            let mut forged = seal(&sender, Ssrc(ssrc), 1, b"forged");
+            forged[20] ^= 0x80;
+            assert_eq!(open(&mut receiver, &forged).map(drop), Err(OpenError::Auth), "ssrc {ssrc}");
+        }
+        let good = seal(&sender, SSRC, 1001, b"second");
+        for len in 0..good.len() {
+            assert!(open(&mut receiver, &good[..len]).is_err(), "{len} octets");
+        }
+        assert_eq!(open(&mut receiver, &good).unwrap().0.index, 1001);
+    }
+}
+
+#[test]
+fn ssrcs_are_limited_and_apart() {
+    for profile in SrtpProfile::ALL {
+        let (mut sender, mut receiver) = pair(profile);
+        for ssrc in 0..SSRCS_MAX as u32 {
+            // #1584 of another relay: one roll-over counter for all SSRCs silenced the second.
+            for index in [65_535, 65_536 + u64::from(ssrc)] {
+                assert_eq!(
+                    open(&mut receiver, &seal(&sender, Ssrc(ssrc), index, b"")).unwrap().0.index,
+                    index
+                );
+            }
+        }
+        let one_more = seal(&sender, Ssrc(99), 1, b"");
+        assert_eq!(open(&mut receiver, &one_more).map(drop), Err(OpenError::SsrcLimit));
+        assert!(open(&mut receiver, &seal(&sender, Ssrc(3), 65_999, b"")).is_ok(), "known ones go on");
+
+        for ssrc in 0..=SSRCS_MAX as u32 {
+            let mut slot = [0; 64];
+            slot[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, ssrc as u8]);
+            let len = sender.seal_rtcp(8, &mut slot).unwrap();
+            let want = if ssrc < SSRCS_MAX as u32 { Ok(8) } else { Err(OpenError::SsrcLimit) };
+            assert_eq!(receiver.open_rtcp(&mut slot[..len]), want, "ssrc {ssrc}");
+        }
+    }
+}
+
+#[test]
+fn rtcp_survives_reordering_and_forgery() {
+    for profile in SrtpProfile::ALL {
+        let (mut sender, mut receiver) = pair(profile);
+        let mut packets: Vec<Vec<u8>> = (0..50u8)
+            .map(|n| {
+                let mut slot = [0; 64];
+                slot[..12].copy_from_slice(&[0x81, 206, 0, 2, 0, 0, 0, 7, 0, 0, 0, n]);
+                let len = sender.seal_rtcp(12, &mut slot).unwrap();
+                slot[..len].to_vec()
+            })
+            .collect();
+        packets.reverse();
+        for packet in &packets {
+            for len in 0..packet.len() {
+                assert!(receiver.open_rtcp(&mut packet[..len].to_vec()).is_err());
+            }
+            assert_eq!(receiver.open_rtcp(&mut packet.clone()), Ok(12));
+            assert_eq!(receiver.open_rtcp(&mut packet.clone()), Err(OpenError::Replay));
+        }
+    }
+}
+
+#[test]
+fn short_buffers_are_refused() {
+    for profile in SrtpProfile::ALL {
+        let (mut sender, mut receiver) = pair(profile);
+        let tag = profile.rtp_tag_len();
+        for room in 0..22 + tag {
+            let mut slot = vec![0; room.max(12)];
+            slot[..12].copy_from_slice(&header(9, SSRC));
+            assert_eq!(
+                sender.seal_rtp(&mut slot[..room.max(12)], 12, SSRC, 9, &[7; 10]),
+                None,
+                "{room} octets"
+            );
+            assert_eq!(sender.seal_rtx(&mut slot, 12, SSRC, 9, SeqNo(1), &[7; 8]), None, "{room} octets");
+        }
+        let mut rtcp = [0; 8 + super::super::RTCP_OVERHEAD_MAX];
+        assert_eq!(sender.seal_rtcp(8, &mut rtcp[..8 + profile.rtcp_trailer_len() - 1]), None);
+        assert_eq!(sender.seal_rtcp(7, &mut rtcp), None, "no sender SSRC");
+        assert_eq!(sender.seal_rtcp(8, &mut rtcp), Some(8 + profile.rtcp_trailer_len()));
+
+        let packet = seal(&sender, SSRC, 1, &[1; 10]);
+        let header = RtpHeader::parse(&packet).unwrap();
+        assert_eq!(receiver.open_rtp(&header, &packet, &mut [0; 9]), Err(OpenError::NoRoom));
+        assert!(receiver.open_rtp(&header, &packet, &mut [0; 10]).is_ok());
+    }
+}
+
+#[test]
+fn indices_end() {
+    let (sender, _) = pair(SrtpProfile::AeadAes128Gcm);
+    let mut slot = [0; 64];
+    slot[..12].copy_from_slice(&header(0, SSRC));
+    assert_eq!(sender.seal_rtp(&mut slot, 12, SSRC, 1 << 48, b""), None);
+    slot[..12].copy_from_slice(&header(0xffff, SSRC));
+    assert!(sender.seal_rtp(&mut slot, 12, SSRC, (1 << 48) - 1, b"").is_some());
+}
+
+#[test]
+fn secrets_stay_out_of_debug() {
+    let (sender, receiver) = pair(SrtpProfile::AeadAes128Gcm);
+    assert_eq!(format!("{sender:?}"), "SealContext { profile: AeadAes128Gcm, .. }");
+    assert_eq!(format!("{receiver:?}"), "OpenContext { profile: AeadAes128Gcm, .. }");
+}

@@ -1,0 +1,255 @@
+//! One subscriber's view of an up-track: numbers of its own, written and sealed straight into a send slot.
+//!
+//! Invariants
+//! - A packet's payload is read from the up-track's history and nowhere else.
+//! - An index is used for one packet only, whether that packet found a slot or not.
+//! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same index again.
+
+use crate::demux::TransportKey;
+use crate::down::{DownStream, DownStreamConfig};
+use crate::id::{SeqNo, Ssrc};
+use crate::outbox::{Outbox, Path};
+use crate::rng::Rng;
+use crate::room::Params;
+use crate::srtp::SealContext;
+use crate::stats::Drop;
+use crate::time::{NtpClock, Time};
+use crate::timers::TimerTable;
+use crate::transport::{Phase, Transport, UpKey};
+use crate::up::history::{History, Stored};
+use crate::up::{ClockReference, PacketMeta};
+use crate::wire::rtcp::{ReportBlock, write_sr};
+use crate::wire::rtp::{HeaderFields, write_header};
+use arrayvec::{ArrayString, ArrayVec};
+use relay_control::{AddDownTrack, DownTrackAdded, DownTrackInfo, ReplyBody, RtpParameters};
+use std::time::Duration;
+
+/// How soon to look again whether a first sender report can be made.
+const FIRST_REPORT_POLL: Duration = Duration::from_millis(250);
+/// Extensions on one packet: MID, audio level, orientation.
+const EXTENSIONS_MAX: usize = 3;
+
+/// A track that a peer receives.
+#[derive(Debug)]
+pub struct DownTrack {
+    /// What fan-out touches: numbers and counts.
+    pub stream: DownStream,
+    /// Whose.
+    pub transport: TransportKey,
+    /// What feeds it.
+    pub up: UpKey,
+    /// Ours, on the media.
+    pub ssrc: Ssrc,
+    /// Ours, on its retransmissions; unused if none were negotiated.
+    pub rtx_ssrc: Ssrc,
+    /// As negotiated, checked.
+    pub params: Params,
+    /// The subscriber has reported on the SSRC, so it knows which m-line it belongs to and needs no MID any more.
+    mid_known: bool,
+    /// The next sender report.
+    pub timers: TimerTable<1>,
+    /// The controller's id.
+    pub id: u64,
+    /// The controller's id of what feeds it.
+    pub up_track_id: u64,
+    /// For SDES.
+    pub cname: ArrayString<64>,
+    /// As negotiated, for the inventory and for repeated commands.
+    pub rtp: RtpParameters,
+}
+
+/// A sender report about to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnReport {
+    /// Whose.
+    pub ssrc: Ssrc,
+    info: crate::down::SenderInfo,
+}
+
+impl OwnReport {
+    /// Writes the packet.
+    #[must_use]
+    pub fn write(&self, out: &mut [u8]) -> Option<usize> {
+        let i = &self.info;
+        write_sr(out, self.ssrc, i.ntp, i.rtp_timestamp, i.packets, i.octets, &[])
+    }
+}
+
+impl DownTrack {
+    /// Nothing sent yet.
+    #[must_use]
+    pub fn new(
+        command: &AddDownTrack,
+        transport: TransportKey,
+        up: UpKey,
+        params: Params,
+        (ssrc, rtx_ssrc): (Ssrc, Ssrc),
+        rng: &mut Rng,
+        now: Time,
+    ) -> Self {
+        let stream = DownStream::new(&DownStreamConfig {
+            kind: params.kind,
+            clock_rate_hz: params.clock_rate_hz,
+            rtx: params.rtx_pt.is_some(),
+            first_seq: rng.next_u32() as u16,
+            first_rtx_seq: rng.next_u32() as u16,
+            timestamp_offset: rng.next_u32(),
+        });
+        let mut timers = TimerTable::default();
+        timers.set(0, now + FIRST_REPORT_POLL);
+        Self {
+            stream,
+            transport,
+            up,
+            ssrc,
+            rtx_ssrc,
+            params,
+            mid_known: params.extensions.mid == 0,
+            timers,
+            id: command.track_id,
+            up_track_id: command.up_track_id,
+            cname: ArrayString::from(&command.cname).unwrap_or_default(),
+            rtp: command.rtp.clone(),
+        }
+    }
+
+    /// Whether an SSRC that the peer names is this track's.
+    #[must_use]
+    pub fn uses_ssrc(&self, ssrc: Ssrc) -> bool {
+        ssrc == self.ssrc || (ssrc == self.rtx_ssrc && self.params.rtx_pt.is_some())
+    }
+
+    /// Sends packet `seq` of the up-track to this subscriber. Returns the datagram's length.
+    ///
+    /// # Errors
+    /// Why it does not get it.
+    pub fn forward<O: Outbox>(
+        &mut self,
+        seq: u64,
+        stored: &Stored<'_>,
+        transport: &Transport,
+        outbox: &mut O,
+    ) -> Result<usize, Drop> {
+        let (path, seal) = ready(transport).ok_or(Drop::SubscriberNotReady)?;
+        let numbers = self.stream.forward(seq, &stored.meta)?;
+        let slot = outbox.slot(path).map_err(|_| Drop::OutboxFull)?;
+        let fields = HeaderFields {
+            marker: stored.meta.marker,
+            pt: self.params.pt,
+            seq: numbers.seq(),
+            timestamp: numbers.timestamp,
+            ssrc: self.ssrc,
+        };
+        let len = self
+            .write_header(slot, &fields, &stored.meta)
+            .and_then(|header| seal.seal_rtp(slot, header, self.ssrc, numbers.index, stored.payload))
+            .ok_or(Drop::OutboxFull)?;
+        outbox.commit(len);
+        self.stream.sent(stored.payload.len());
+        Ok(len)
+    }
+
+    /// Answers one number of a NACK by a packet on the RTX SSRC (RFC 4588). Returns the datagram's length.
+    ///
+    /// # Errors
+    /// Why nothing is sent.
+    pub fn retransmit<O: Outbox>(
+        &mut self,
+        now: Time,
+        seq: SeqNo,
+        history: &History,
+        transport: &Transport,
+        outbox: &mut O,
+    ) -> Result<usize, Drop> {
+        let rtx_pt = self.params.rtx_pt.ok_or(Drop::NackMiss)?;
+        let (path, seal) = ready(transport).ok_or(Drop::NackMiss)?;
+        let resend = self.stream.on_nack(now, seq, history)?;
+        let slot = outbox.slot(path).map_err(|_| Drop::ControlOutboxFull)?;
+        let fields = HeaderFields {
+            marker: resend.stored.meta.marker,
+            pt: rtx_pt,
+            seq: SeqNo(resend.rtx_index as u16),
+            timestamp: resend.timestamp,
+            ssrc: self.rtx_ssrc,
+        };
+        let payload = resend.stored.payload;
+        let len = self
+            .write_header(slot, &fields, &resend.stored.meta)
+            .and_then(|h| seal.seal_rtx(slot, h, self.rtx_ssrc, resend.rtx_index, resend.osn, payload))
+            .ok_or(Drop::ControlOutboxFull)?;
+        outbox.commit(len);
+        Ok(len)
+    }
+
+    /// The header with this subscriber's extension ids: MID until it is known, then what the publisher said of the
+    /// packet.
+    fn write_header(&self, slot: &mut [u8], fields: &HeaderFields, meta: &PacketMeta) -> Option<usize> {
+        let ids = &self.params.extensions;
+        let (level, orientation) = ([meta.audio_level.unwrap_or(0)], [meta.video_orientation.unwrap_or(0)]);
+        let mut elements = ArrayVec::<(u8, &[u8]), EXTENSIONS_MAX>::new();
+        if !self.mid_known {
+            elements.push((ids.mid as u8, self.params.mid.as_bytes()));
+        }
+        if meta.audio_level.is_some() && ids.audio_level != 0 {
+            elements.push((ids.audio_level as u8, &level));
+        }
+        if meta.video_orientation.is_some() && ids.video_orientation != 0 {
+            elements.push((ids.video_orientation as u8, &orientation));
+        }
+        write_header(slot, fields, &elements)
+    }
+
+    /// A sender report, if one is due; sets the timer for the next.
+    pub fn sender_report(
+        &mut self,
+        now: Time,
+        reference: Option<ClockReference>,
+        ntp: NtpClock,
+    ) -> Option<OwnReport> {
+        let info = reference.and_then(|r| self.stream.poll_report(now, ntp, r));
+        let next = self.stream.poll_report_timeout().filter(|at| *at > now);
+        self.timers.set(0, next.unwrap_or(now + FIRST_REPORT_POLL));
+        info.map(|info| OwnReport { ssrc: self.ssrc, info })
+    }
+
+    /// The subscriber's report on this track.
+    pub fn on_report_block(&mut self, now: Time, block: &ReportBlock, ntp: NtpClock) {
+        if block.ssrc == self.ssrc {
+            self.mid_known = true;
+            self.stream.on_report_block(now, ntp, block);
+        }
+    }
+
+    /// Answer to the command that made it.
+    #[must_use]
+    pub fn added(&self) -> ReplyBody {
+        ReplyBody::DownTrackAdded(DownTrackAdded {
+            track_id: self.id,
+            ssrc: self.ssrc.0,
+            rtx_ssrc: self.params.rtx_pt.map_or(0, |_| self.rtx_ssrc.0),
+        })
+    }
+
+    /// For the inventory.
+    #[must_use]
+    pub fn info(&self) -> DownTrackInfo {
+        DownTrackInfo {
+            track_id: self.id,
+            up_track_id: self.up_track_id,
+            rtp: self.rtp.clone(),
+            ssrc: self.ssrc.0,
+            rtx_ssrc: self.params.rtx_pt.map_or(0, |_| self.rtx_ssrc.0),
+            packets: self.stream.packets(),
+            bytes: self.stream.octets(),
+            retransmissions: self.stream.retransmissions(),
+        }
+    }
+}
+
+/// Address and key of a subscriber that can be sent to.
+fn ready(transport: &Transport) -> Option<(&Path, &SealContext)> {
+    match (&transport.phase, transport.ice.selected()) {
+        (Phase::Connected(session), Some(path)) => Some((path, &session.seal)),
+        _ => None,
+    }
+}
