@@ -1,1 +1,63 @@
-//! Being written.
+//! Datagrams in and out of one UDP socket, in batches, over two back ends that behave alike.
+//!
+//! One thread owns one [`Io`], which owns one socket. Its loop is reap, handle, flush:
+//!
+//! ```no_run
+//! # use relay_io::*; use std::time::Duration;
+//! # fn main() -> std::io::Result<()> {
+//! let socket = socket::bind(&socket::SocketOptions::new("[::]:10000".parse().unwrap()))?;
+//! let choice = choose(Setting::Auto).expect("the fallback always works");
+//! let mut io = Io::new(choice.backend, socket, &IoOptions::default())?;
+//! loop {
+//!     let wake = io.wait(Some(Duration::from_millis(10)))?; // reap; then read the clock once
+//!     io.receive(|received, bytes, outbox| {
+//!         if let Ok(slot) = outbox.slot(&received.route) {
+//!             slot[..bytes.len()].copy_from_slice(bytes);
+//!             outbox.commit(bytes.len());
+//!         }
+//!     });
+//!     if wake.woken { /* look into the mailbox */ }
+//!     io.flush();
+//! }
+//! # }
+//! ```
+//!
+//! Invariants
+//! - Memory the kernel may touch is either lent to it or ours, never both (see [`pool`] and [`uring`] for a slot's and a
+//!   receive buffer's life). Nothing the kernel may still touch is freed: see `Ring`'s `Drop`.
+//! - Datagrams to one destination leave in the order of their commits. The only exception is the flush during which
+//!   the kernel refuses a GSO run: the segments of that run are sent again, singly, behind what the same flush held.
+//! - Waiting, receiving and flushing allocate nothing.
+//! - The ledger closes: `committed = sent + Σ send errors + queued`, and every refusal of a slot is counted.
+//! - Every send is `MSG_DONTWAIT`: a full socket buffer loses datagrams (counted), it never parks a slot in the kernel.
+//!
+//! Deliberately absent: zero-copy sends (dearer below 10 KB), SQPOLL (burns a core), connected sockets, GRO, any
+//! knowledge of what the datagrams carry.
+//!
+//! All unsafe code of the relay but two DTLS calls lives here.
+
+mod addr;
+mod counters;
+pub mod cpu;
+mod gso;
+mod io;
+mod message;
+mod mmsg;
+mod outbox;
+mod pool;
+mod probe;
+mod region;
+pub mod socket;
+mod uring;
+mod waker;
+
+pub use addr::Route;
+pub use counters::IoCounters;
+pub use io::{Io, IoOptions, Received, Wake};
+pub use outbox::{Full, Outbox};
+pub use probe::{Backend, Choice, Setting, choose};
+pub use waker::Waker;
+
+/// Largest datagram sent or received, in octets; longer ones arrive cut and flagged. An Ethernet frame's payload: what is
+/// longer came in IP fragments, and nothing that browsers send does.
+pub const DATAGRAM_BYTES_MAX: usize = 1500;

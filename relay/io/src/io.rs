@@ -1,0 +1,277 @@
+//! One socket on one back end: waiting, receiving, sending, waking.
+
+use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use crate::addr::{Route, read_local, read_name};
+use crate::mmsg::{MmsgReceiver, MmsgSender};
+use crate::outbox::{Outbox, Sender};
+use crate::pool::Pool;
+use crate::uring::{Ring, RingSizes};
+use crate::waker::Sleeper;
+use crate::{Backend, IoCounters, Waker, socket};
+
+/// Sizes and choices of an [`Io`].
+#[derive(Clone, Copy, Debug)]
+pub struct IoOptions {
+    /// Send slots: datagrams that one flush can hold. 1,024 of them stay in a 2 MiB second-level cache.
+    pub slots: usize,
+    /// Sends in one submission. 64 is within noise of more, and 4 times cheaper than one.
+    pub messages: u16,
+    /// Datagrams handed over between two waits: what bounds how long commands and timeouts wait under a flood.
+    pub batch: usize,
+    /// Receive buffers (io_uring); a power of two, at most 32,768.
+    pub recv_buffers: u16,
+    /// Completion queue entries (io_uring).
+    pub cq_entries: u32,
+    /// Send runs of equal size as one GSO send.
+    pub gso: bool,
+}
+
+impl Default for IoOptions {
+    fn default() -> Self {
+        Self { slots: 1024, messages: 64, batch: 128, recv_buffers: 2048, cq_entries: 4096, gso: true }
+    }
+}
+
+impl IoOptions {
+    fn check(&self) -> io::Result<()> {
+        let rules = [
+            ((1..=1 << 20).contains(&self.slots), "slots: 1 to 1,048,576"),
+            ((1..=1024).contains(&self.messages), "messages: 1 to 1,024"),
+            ((1..=1024).contains(&self.batch), "batch: 1 to 1,024"),
+            (
+                self.recv_buffers.is_power_of_two() && self.recv_buffers <= 1 << 15,
+                "recv_buffers: a power of two, at most 32,768",
+            ),
+            ((1..=1 << 16).contains(&self.cq_entries), "cq_entries: 1 to 65,536"),
+        ];
+        match rules.iter().find(|(ok, _)| !ok) {
+            Some((_, text)) => Err(io::Error::new(io::ErrorKind::InvalidInput, *text)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What came with a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Where it came from and which of our addresses it was sent to: the way back.
+    pub route: Route,
+    /// It was longer than [`DATAGRAM_BYTES_MAX`](crate::DATAGRAM_BYTES_MAX); the rest is lost.
+    pub truncated: bool,
+}
+
+/// A received datagram as the kernel laid it out.
+pub(crate) struct Datagram<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) control: &'a [u8],
+    pub(crate) truncated: bool,
+    pub(crate) bytes: &'a mut [u8],
+}
+
+/// Why a wait ended; with neither, time passed or a signal came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// Datagrams ready for [`Io::receive`].
+    pub datagrams: usize,
+    /// A [`Waker`] called.
+    pub woken: bool,
+}
+
+enum Receiver {
+    /// The ring is shared with the sends: it lives in the outbox.
+    Uring,
+    Mmsg(MmsgReceiver),
+}
+
+/// One UDP socket with its receive buffers and its outbox, on one back end.
+///
+/// It belongs to the thread that made it. Fields are dropped in order: the outbox first, whose ring lets go of the socket
+/// and of all buffers; the socket last.
+pub struct Io {
+    outbox: Outbox,
+    receiver: Receiver,
+    sleeper: Sleeper,
+    batch: usize,
+    hold: Duration,
+    /// The kernel's count of discards when we took the socket over, and the last one read.
+    drops_before: u32,
+    backend: Backend,
+    socket: UdpSocket,
+    _thread: PhantomData<*const ()>,
+}
+
+impl Io {
+    /// Takes over `socket`, as [`socket::bind`] or [`socket::from_fd`] made it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for options out of range; what the kernel says when it has no room for the ring or memory.
+    pub fn new(backend: Backend, socket: UdpSocket, options: &IoOptions) -> io::Result<Self> {
+        options.check()?;
+        let family = socket::family_of(&socket)?;
+        let sleeper = Sleeper::new()?;
+        let pool = Pool::new(options.slots)?;
+        let fd = socket.as_raw_fd();
+        let (sender, receiver) = match backend {
+            Backend::Uring => {
+                let sizes = RingSizes {
+                    messages: options.messages,
+                    cq_entries: options.cq_entries,
+                    buffers: options.recv_buffers,
+                };
+                let ring = Ring::new(fd, sleeper.fd(), pool.memory(), sizes).map_err(io::Error::from)?;
+                (Sender::Uring(ring), Receiver::Uring)
+            }
+            Backend::Mmsg => {
+                let sender = MmsgSender::new(fd, options.messages);
+                (Sender::Mmsg(sender), Receiver::Mmsg(MmsgReceiver::new(fd, options.batch)?))
+            }
+        };
+        let gso = options.gso && socket::has_gso(&socket);
+        Ok(Self {
+            outbox: Outbox::new(sender, pool, options.messages, family, gso),
+            receiver,
+            sleeper,
+            batch: options.batch,
+            hold: Duration::ZERO,
+            drops_before: socket::kernel_drops(&socket).unwrap_or(0),
+            backend,
+            socket,
+            _thread: PhantomData,
+        })
+    }
+
+    /// Waits until a datagram is ready, a [`Waker`] calls or `timeout` passes (`None`: no limit). Flushes first, should
+    /// anything be queued.
+    ///
+    /// # Errors
+    /// Only what makes waiting impossible; errors of single datagrams are counted.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Wake> {
+        self.outbox.flush();
+        let may_block = self.pending() == 0 && self.sleeper.may_sleep();
+        let timeout = if may_block { timeout } else { Some(Duration::ZERO) };
+        let counters = &mut self.outbox.counters;
+        let result = match (&mut self.receiver, &mut self.outbox.sender) {
+            (Receiver::Mmsg(mmsg), _) if mmsg.pending() == 0 => mmsg.wait(timeout, &self.sleeper, counters),
+            (Receiver::Uring, Sender::Uring(ring)) if ring.pending() == 0 => {
+                ring.wait(timeout, self.hold, counters)
+            }
+            // Datagrams are left of the last batch.
+            _ => Ok(()),
+        };
+        let woken = self.sleeper.woke();
+        result.map(|()| Wake { datagrams: self.pending(), woken })
+    }
+
+    /// Hands over what is ready, at most a batch; returns how many datagrams that were. Never blocks.
+    pub fn receive(&mut self, mut on_datagram: impl FnMut(&Received, &mut [u8], &mut Outbox)) -> usize {
+        for handed in 0..self.batch {
+            match &mut self.receiver {
+                Receiver::Uring => {
+                    if !receive_from_ring(&mut self.outbox, &mut on_datagram) {
+                        return handed;
+                    }
+                }
+                Receiver::Mmsg(mmsg) => {
+                    let Some(datagram) = mmsg.take() else { return handed };
+                    deliver(&mut self.outbox, datagram, &mut on_datagram);
+                }
+            }
+        }
+        self.batch
+    }
+
+    fn pending(&self) -> usize {
+        match (&self.receiver, &self.outbox.sender) {
+            (Receiver::Mmsg(mmsg), _) => mmsg.pending(),
+            (Receiver::Uring, Sender::Uring(ring)) => ring.pending(),
+            (Receiver::Uring, _) => 0,
+        }
+    }
+
+    /// Where datagrams to send are written.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Sends all that the outbox holds.
+    pub fn flush(&mut self) {
+        self.outbox.flush();
+    }
+
+    /// Lets another thread end a wait.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.sleeper.waker()
+    }
+
+    /// How long a wait gathers datagrams after the first before it ends: fewer, larger batches for so much delay. Zero, the
+    /// default, for none. Needs io_uring on Linux 6.12, and does nothing elsewhere.
+    pub fn set_hold(&mut self, hold: Duration) {
+        self.hold = hold;
+    }
+
+    /// What became of every datagram so far.
+    #[must_use]
+    pub fn counters(&self) -> IoCounters {
+        let mut counters = self.outbox.counters;
+        let drops = socket::kernel_drops(&self.socket).unwrap_or(self.drops_before);
+        counters.rx_kernel_drops = u64::from(drops.wrapping_sub(self.drops_before));
+        counters
+    }
+
+    /// Which back end serves.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The address the socket is bound to.
+    ///
+    /// # Errors
+    /// What `getsockname` says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Hands over one datagram of the ring; whether there was one.
+fn receive_from_ring(
+    outbox: &mut Outbox,
+    on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut Outbox),
+) -> bool {
+    let Sender::Uring(ring) = &mut outbox.sender else { return false };
+    let Some((buffer, len)) = ring.take() else { return false };
+    // SAFETY: the buffer has just been taken; it is given back below, after the last use of what it holds, and by nobody
+    // else: the ring's other methods touch only buffers that the kernel has or that wait in its queue.
+    let datagram = unsafe { ring.read((buffer, len)) };
+    match datagram {
+        Some(datagram) => deliver(outbox, datagram, on_datagram),
+        None => outbox.counters.rx_unaddressed += 1,
+    }
+    if let Sender::Uring(ring) = &mut outbox.sender {
+        ring.give_back(buffer);
+    }
+    true
+}
+
+fn deliver(
+    outbox: &mut Outbox,
+    datagram: Datagram<'_>,
+    on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut Outbox),
+) {
+    let Datagram { name, control, truncated, bytes } = datagram;
+    let Some(remote) = read_name(name) else {
+        outbox.counters.rx_unaddressed += 1;
+        return;
+    };
+    outbox.counters.rx_datagrams += 1;
+    outbox.counters.rx_bytes += bytes.len() as u64;
+    outbox.counters.rx_truncated += u64::from(truncated);
+    let received = Received { route: Route { remote, local: read_local(control) }, truncated };
+    on_datagram(&received, bytes, outbox);
+}

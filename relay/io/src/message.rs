@@ -1,0 +1,107 @@
+//! Message headers for sends: one block per send that may be under way at a time.
+
+use std::cell::UnsafeCell;
+use std::mem::zeroed;
+use std::ptr;
+
+use crate::addr::{Control, Family, NAME_BYTES, write_name};
+use crate::gso::SEGMENTS_MAX;
+use crate::pool::{Chain, Pool};
+
+/// What the kernel reads of one send: header, address, control messages, pieces. The header points into the block
+/// itself, so a block never moves.
+#[repr(C)]
+struct Block {
+    header: libc::msghdr,
+    name: [u8; NAME_BYTES],
+    control: Control,
+    pieces: [libc::iovec; SEGMENTS_MAX],
+}
+
+/// Ours about one send: the slots it holds, and the error it may cure.
+#[derive(Clone, Copy)]
+pub(crate) struct Flight {
+    pub(crate) chain: Chain,
+    /// The error with which the kernel refused a GSO send of this datagram.
+    pub(crate) blame: Option<i32>,
+}
+
+/// A fixed number of blocks. A block is free, or holds a [`Flight`] and is the kernel's to read until it completes.
+pub(crate) struct Messages {
+    blocks: Box<[UnsafeCell<Block>]>,
+    flights: Box<[Option<Flight>]>,
+    free: Vec<u16>,
+    family: Family,
+}
+
+impl Messages {
+    pub(crate) fn new(count: u16, family: Family) -> Self {
+        // SAFETY: `Block` is made of integers, arrays of them and raw pointers: all zeros is a valid value of each.
+        let block = || UnsafeCell::new(unsafe { zeroed::<Block>() });
+        Self {
+            blocks: (0..count).map(|_| block()).collect(),
+            flights: vec![None; usize::from(count)].into(),
+            free: (0..count).rev().collect(),
+            family,
+        }
+    }
+
+    /// Whether all blocks are under way.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Whether no block is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.free.len() == self.blocks.len()
+    }
+
+    /// Fills a free block; its index, or `None` when all are under way.
+    pub(crate) fn build(&mut self, pool: &Pool, flight: Flight) -> Option<u16> {
+        let index = self.free.pop()?;
+        let Flight { chain, .. } = flight;
+        let block = self.blocks[usize::from(index)].get();
+        // SAFETY: the block is free: no reference to it is alive (none outlives this function) and the kernel does not
+        // read it. `block` comes from an `UnsafeCell` in a box that is never reallocated.
+        let block = unsafe { &mut *block };
+        let name_len = write_name(&mut block.name, chain.route.remote, self.family);
+        block.control.len = 0;
+        block.control.push_source(chain.route.remote, chain.route.local, self.family);
+        if chain.run.count > 1 {
+            // A segment is at most a slot, which is below 2^16.
+            block.control.push_segment(chain.run.segment as u16);
+        }
+        for (piece, (address, len)) in block.pieces.iter_mut().zip(pool.datagrams(&chain)) {
+            *piece = libc::iovec { iov_base: address.cast(), iov_len: len };
+        }
+        block.header.msg_namelen = name_len as libc::socklen_t;
+        block.header.msg_iovlen = chain.run.count as _;
+        block.header.msg_controllen = block.control.len as _;
+        self.flights[usize::from(index)] = Some(flight);
+        Some(index)
+    }
+
+    /// The header of a filled block, for the kernel to read. Valid until the block is [`finish`](Self::finish)ed.
+    pub(crate) fn header(&self, index: u16) -> *const libc::msghdr {
+        let block = self.blocks[usize::from(index)].get();
+        // SAFETY: `block` points to a live block (see `build`), of which no reference is alive. Only places inside it are
+        // named, so that the pointers may be used as long as the block lives.
+        unsafe {
+            let header = ptr::addr_of_mut!((*block).header);
+            (*header).msg_name = ptr::addr_of_mut!((*block).name).cast();
+            (*header).msg_iov = ptr::addr_of_mut!((*block).pieces).cast();
+            (*header).msg_control = match (*header).msg_controllen {
+                0 => ptr::null_mut(),
+                _ => ptr::addr_of_mut!((*block).control.bytes).cast(),
+            };
+            header
+        }
+    }
+
+    /// The send completed: frees the block and tells what it carried.
+    pub(crate) fn finish(&mut self, index: u16) -> Option<Flight> {
+        let flight = self.flights.get_mut(usize::from(index))?.take()?;
+        self.free.push(index);
+        Some(flight)
+    }
+}

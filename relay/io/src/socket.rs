@@ -1,0 +1,158 @@
+//! The UDP socket of a shard: made and bound here, or handed over.
+
+use std::io;
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::addr::Family;
+
+/// What a socket should be.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// Where to bind. `[::]:port` takes IPv4 as well, and only that on a machine without IPv6.
+    pub bind: SocketAddr,
+    /// Receive buffer wanted, in octets as the kernel counts them (its book-keeping included).
+    pub recv_buffer_bytes: usize,
+    /// Send buffer wanted.
+    pub send_buffer_bytes: usize,
+}
+
+impl SocketOptions {
+    /// Buffers wanted by default: at 200,000 datagrams a second of 1,200 octets, 8 MiB is about 15 ms of a stall.
+    pub const BUFFER_BYTES: usize = 8 << 20;
+
+    /// Default buffers at `bind`.
+    #[must_use]
+    pub const fn new(bind: SocketAddr) -> Self {
+        Self { bind, recv_buffer_bytes: Self::BUFFER_BYTES, send_buffer_bytes: Self::BUFFER_BYTES }
+    }
+}
+
+/// Buffers the kernel granted, in octets: it gives less than was asked for without saying so (`net.core.rmem_max`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantedBuffers {
+    /// Of the receive side.
+    pub recv_bytes: usize,
+    /// Of the send side.
+    pub send_bytes: usize,
+}
+
+/// Makes and binds a socket.
+///
+/// # Errors
+/// What `socket` and `bind` say. A port in use is refused: two relays sharing one would each get half of the datagrams.
+pub fn bind(options: &SocketOptions) -> io::Result<UdpSocket> {
+    let socket = match bind_to(options.bind) {
+        Err(error) if options.bind.ip().is_unspecified() && lacks_ipv6(&error) => {
+            bind_to((Ipv4Addr::UNSPECIFIED, options.bind.port()).into())?
+        }
+        result => result?,
+    };
+    prepare(socket, options)
+}
+
+/// Takes over a bound socket, for example one inherited from whoever may open the port. `options.bind` is not used.
+///
+/// # Errors
+/// `InvalidInput` if it is no bound UDP socket.
+pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> io::Result<UdpSocket> {
+    let socket = Socket::from(fd);
+    let is_ip = matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6);
+    let is_udp = is_ip && socket.r#type()? == Type::DGRAM && socket.protocol()? == Some(Protocol::UDP);
+    let is_bound = is_udp && socket.local_addr()?.as_socket().is_some_and(|addr| addr.port() != 0);
+    if !is_bound {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no bound UDP socket"));
+    }
+    prepare(socket, options)
+}
+
+/// The buffers of `socket`.
+///
+/// # Errors
+/// What `getsockopt` says.
+pub fn granted_buffers(socket: &UdpSocket) -> io::Result<GrantedBuffers> {
+    let socket = socket2::SockRef::from(socket);
+    Ok(GrantedBuffers { recv_bytes: socket.recv_buffer_size()?, send_bytes: socket.send_buffer_size()? })
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+fn bind_to(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
+    // The ring waits on a blocking descriptor by itself; on a non-blocking one its receive would fail at once.
+    socket.set_nonblocking(false)?;
+    let (level, option) = match family(&socket)? {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        // Tells the destination of IPv4 datagrams too, as a v4-mapped address.
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    set_option(&socket, level, option, 1)?;
+    // Beyond the system's limit if we may, else up to it: see `granted_buffers`.
+    let buffers = [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, options.recv_buffer_bytes),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, options.send_buffer_bytes),
+    ];
+    for (forced, plain, bytes) in buffers {
+        // The kernel doubles what it is told, for its book-keeping.
+        let value = i32::try_from(bytes / 2).unwrap_or(i32::MAX);
+        set_option(&socket, libc::SOL_SOCKET, forced, value)
+            .or_else(|_| set_option(&socket, libc::SOL_SOCKET, plain, value))?;
+    }
+    Ok(socket.into())
+}
+
+fn family(socket: &Socket) -> io::Result<Family> {
+    Ok(if socket.domain()? == Domain::IPV6 { Family::V6 } else { Family::V4 })
+}
+
+pub(crate) fn family_of(socket: &UdpSocket) -> io::Result<Family> {
+    Ok(if socket2::SockRef::from(socket).domain()? == Domain::IPV6 { Family::V6 } else { Family::V4 })
+}
+
+/// Whether the kernel knows UDP_SEGMENT (4.18).
+pub(crate) fn has_gso(socket: &UdpSocket) -> bool {
+    set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+}
+
+/// Datagrams the kernel discarded on arrival since the socket was made, modulo 2^32.
+///
+/// SO_MEMINFO tells at any time; the SO_RXQ_OVFL control message tells the same number, but only with the next datagram,
+/// and costs a walk over it in each.
+pub(crate) fn kernel_drops(socket: &UdpSocket) -> io::Result<u32> {
+    /// SK_MEMINFO_DROPS, the last of SK_MEMINFO_VARS words (linux/sock_diag.h).
+    const DROPS: usize = 8;
+    let mut words = [0_u32; DROPS + 1];
+    let mut len = size_of_val(&words) as libc::socklen_t;
+    let (level, option, at) = (libc::SOL_SOCKET, libc::SO_MEMINFO, words.as_mut_ptr().cast());
+    // SAFETY: the call writes at most `len` octets into `words`, both ours.
+    if unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, at, &mut len) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if (len as usize) < size_of_val(&words) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(words[DROPS])
+}
+
+fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let at = (&raw const value).cast();
+    let len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the call reads `len` octets of `value`, which outlives it.
+    if unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, at, len) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,481 @@
+//! The io_uring back end: one ring, one multishot receive over a ring of provided buffers, one read of the waker's
+//! eventfd, and the sends of an outbox.
+//!
+//! A receive buffer's life: *offered* to the kernel in the buffer ring → filled; its completion waits in `received` and
+//! the buffer is ours → lent to the caller for one datagram → offered again. At no time is it on both sides.
+//!
+//! Completions are told apart by their user data alone. None is ever missed: the kernel keeps those that do not fit the
+//! completion queue (`IORING_FEAT_NODROP`) until an enter with `GETEVENTS` fetches them, which every look at the queue does
+//! when the overflow flag is up. The multishot receive ends on its own at times (no buffer free, completion queue full,
+//! an empty datagram); it is armed again by the next submission or wait.
+//!
+//! A ring belongs to the thread that made it (`SINGLE_ISSUER`): `Ring` is not `Send`.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::io;
+use std::mem::{ManuallyDrop, zeroed};
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use io_uring::types::{BufRingEntry, CancelBuilder, Fixed, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
+
+use crate::addr::{NAME_BYTES, RECEIVE_CONTROL_BYTES};
+use crate::io::Datagram;
+use crate::message::Messages;
+use crate::outbox::Done;
+use crate::region::Region;
+use crate::{DATAGRAM_BYTES_MAX, IoCounters};
+
+/// Octets kept for the source address of a received datagram; a multiple of 8, so that what follows is aligned.
+const RECEIVE_NAME_BYTES: usize = NAME_BYTES.next_multiple_of(8);
+/// The kernel writes `struct io_uring_recvmsg_out`: four 32-bit words.
+const RECEIVE_HEADER_BYTES: usize = 16;
+const PAYLOAD_OFFSET: usize = RECEIVE_HEADER_BYTES + RECEIVE_NAME_BYTES + RECEIVE_CONTROL_BYTES;
+const BUFFER_BYTES: usize = PAYLOAD_OFFSET + DATAGRAM_BYTES_MAX;
+/// Whole cache lines.
+const BUFFER_STRIDE: usize = BUFFER_BYTES.next_multiple_of(64);
+const PAGE_BYTES: usize = 4096;
+
+/// The socket and the eventfd in the table of registered files.
+const SOCKET: Fixed = Fixed(0);
+const EVENT: Fixed = Fixed(1);
+const BUFFER_GROUP: u16 = 0;
+
+/// User data: the operation in the upper half, its message in the lower.
+const OP_RECEIVE: u64 = 1 << 32;
+const OP_WAKE: u64 = 2 << 32;
+const OP_SEND: u64 = 3 << 32;
+
+/// Completions to gather while a hold ([`crate::Io::set_hold`]) is on.
+const HOLD_BATCH: usize = 32;
+/// How often a submission that the kernel puts off is tried again before it is left to the next one.
+const SUBMIT_TRIES: u32 = 4;
+/// How long a drop waits for the kernel to let go before it leaks what the kernel holds.
+const QUIESCE_MAX: Duration = Duration::from_secs(1);
+
+/// Sizes of a ring.
+#[derive(Clone, Copy)]
+pub(crate) struct RingSizes {
+    /// Sends that may be under way.
+    pub(crate) messages: u16,
+    pub(crate) cq_entries: u32,
+    /// Receive buffers: a power of two.
+    pub(crate) buffers: u16,
+}
+
+/// Why no ring could be made.
+#[derive(Debug)]
+pub(crate) struct SetupError {
+    /// The step that failed.
+    pub(crate) step: &'static str,
+    pub(crate) error: io::Error,
+}
+
+impl SetupError {
+    fn at(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self { step, error }
+    }
+}
+
+/// Small things that operations under way refer to.
+struct Operands {
+    /// Template of the multishot receive: only its lengths count.
+    receive: libc::msghdr,
+    /// Where the read of the eventfd goes.
+    wake_count: u64,
+}
+
+/// All memory that operations of this ring refer to.
+struct Memory {
+    /// The buffer ring (16 octets an entry), then from the next page on the buffers.
+    receive: Region,
+    buffers_at: usize,
+    /// Kept, not used: sends refer to it.
+    _slots: Rc<Region>,
+    operands: Box<UnsafeCell<Operands>>,
+}
+
+/// One io_uring with what it needs to serve one socket.
+pub(crate) struct Ring {
+    /// Borrows `*ring`; emptied before it.
+    submitter: ManuallyDrop<Submitter<'static>>,
+    /// From a `Box`; freed in `drop`.
+    ring: NonNull<IoUring>,
+    /// Freed in `drop`, once the kernel has let go of it.
+    memory: ManuallyDrop<Memory>,
+    buffers: u16,
+    /// Tail of the buffer ring as last published.
+    tail: u16,
+    /// Filled buffers with the length the kernel reported, oldest first.
+    received: VecDeque<(u16, u32)>,
+    /// Completed sends that no `submit` has reported yet.
+    done: Vec<Done>,
+    receive_armed: bool,
+    wake_armed: bool,
+    /// Sends under way.
+    sending: u32,
+    /// Arms after the first are counted.
+    armed_before: bool,
+    has_min_wait: bool,
+}
+
+impl Ring {
+    /// Makes a ring for `socket`, woken by reads of `event`. `slots` is the memory that messages will refer to.
+    pub(crate) fn new(
+        socket: RawFd,
+        event: RawFd,
+        slots: Rc<Region>,
+        sizes: RingSizes,
+    ) -> Result<Self, SetupError> {
+        assert!(sizes.buffers.is_power_of_two());
+        // Every message, the receive and the wake may wait for submission at once.
+        let sq_entries = (u32::from(sizes.messages) + 2).next_power_of_two();
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(sizes.cq_entries.max(sq_entries))
+            .build(sq_entries)
+            .map_err(SetupError::at("io_uring_setup"))?;
+        let params = ring.params();
+        if !(params.is_feature_nodrop() && params.is_feature_ext_arg() && params.is_feature_submit_stable()) {
+            return Err(SetupError { step: "io_uring features", error: io::ErrorKind::Unsupported.into() });
+        }
+        let has_min_wait = params.is_feature_min_timeout();
+        let memory =
+            Memory::new(sizes.buffers, slots).map_err(SetupError::at("memory for receive buffers"))?;
+        let ring = NonNull::from(Box::leak(Box::new(ring)));
+        // SAFETY: `ring` points to a live box that `Ring` owns and frees only after its submitter is gone (see `drop`); only
+        // shared references are ever made of it.
+        let submitter = unsafe { ring.as_ref() }.submitter();
+        let mut this = Self {
+            submitter: ManuallyDrop::new(submitter),
+            ring,
+            memory: ManuallyDrop::new(memory),
+            buffers: sizes.buffers,
+            tail: 0,
+            received: VecDeque::with_capacity(usize::from(sizes.buffers)),
+            done: Vec::with_capacity(usize::from(sizes.messages)),
+            receive_armed: false,
+            wake_armed: false,
+            sending: 0,
+            armed_before: false,
+            has_min_wait,
+        };
+        this.register(socket, event)?;
+        Ok(this)
+    }
+
+    fn register(&mut self, socket: RawFd, event: RawFd) -> Result<(), SetupError> {
+        // Only saves a look-up per enter; all 16 places of a thread may be taken.
+        let _ = self.submitter.register_ring_fd();
+        self.submitter.register_files(&[socket, event]).map_err(SetupError::at("registering the socket"))?;
+        let entries = self.memory.receive.at(0, self.memory.buffers_at) as u64;
+        // SAFETY: the address is that of the region's first page, page-aligned, with 16 octets for each entry; the region
+        // is freed only after the kernel let go of the ring (see `drop`).
+        unsafe { self.submitter.register_buf_ring_with_flags(entries, self.buffers, BUFFER_GROUP, 0) }
+            .map_err(SetupError::at("registering the buffer ring"))?;
+        (0..self.buffers).for_each(|buffer| self.offer(buffer));
+        Ok(())
+    }
+
+    /// Datagrams waiting in `received`.
+    pub(crate) fn pending(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether the multishot receive is armed.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.receive_armed
+    }
+
+    /// Waits until something completes or `timeout` passes, and takes note of it. `hold` gathers completions for so long.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        hold: Duration,
+        counters: &mut IoCounters,
+    ) -> io::Result<()> {
+        self.arm(counters);
+        let blocks = timeout != Some(Duration::ZERO);
+        let timespec = timeout.map(Timespec::from);
+        let mut args = SubmitArgs::new();
+        if let Some(timespec) = &timespec {
+            args = args.timespec(timespec);
+        }
+        let mut want = usize::from(blocks);
+        if blocks && self.has_min_wait && !hold.is_zero() {
+            args = args.min_wait_usec(u32::try_from(hold.as_micros()).unwrap_or(u32::MAX));
+            want = HOLD_BATCH;
+        }
+        let result = self.enter(want, EnterFlags::GETEVENTS | EnterFlags::EXT_ARG, Some(&args), counters);
+        self.reap(counters);
+        match result.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(()) => Ok(()),
+            // Nothing came, or a signal did; or the kernel wants completions taken first, which has happened.
+            Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Takes the oldest received datagram. Its buffer is the caller's until [`give_back`](Self::give_back).
+    pub(crate) fn take(&mut self) -> Option<(u16, u32)> {
+        self.received.pop_front()
+    }
+
+    /// What the kernel wrote into `buffer`, which was taken and not given back; `None` if it makes no sense.
+    ///
+    /// # Safety
+    /// The buffer is taken and stays so while the result lives, and no other result for it lives.
+    pub(crate) unsafe fn read<'a>(&self, (buffer, len): (u16, u32)) -> Option<Datagram<'a>> {
+        let address = self.memory.buffer(buffer);
+        // SAFETY: the address is that of `BUFFER_STRIDE` octets of the region, zeroed at the start and thus initialised. The
+        // kernel does not touch a taken buffer, and the caller lets nobody else (contract above).
+        let octets = unsafe { std::slice::from_raw_parts_mut(address, BUFFER_STRIDE) };
+        let octets = octets.get_mut(..len as usize)?;
+        let (header, octets) = octets.split_first_chunk_mut::<RECEIVE_HEADER_BYTES>()?;
+        let (name, octets) = octets.split_first_chunk_mut::<RECEIVE_NAME_BYTES>()?;
+        let (control, bytes) = octets.split_first_chunk_mut::<RECEIVE_CONTROL_BYTES>()?;
+        // struct io_uring_recvmsg_out { namelen, controllen, payloadlen, flags }.
+        let word = |at: usize| header[at..].first_chunk().map(|word| u32::from_ne_bytes(*word));
+        let (name_len, control_len, flags) = (word(0)? as usize, word(4)? as usize, word(12)?);
+        Some(Datagram {
+            name: &name[..name_len.min(RECEIVE_NAME_BYTES)],
+            control: &control[..control_len.min(RECEIVE_CONTROL_BYTES)],
+            truncated: flags & libc::MSG_TRUNC as u32 != 0,
+            bytes,
+        })
+    }
+
+    /// Offers a taken buffer to the kernel again.
+    pub(crate) fn give_back(&mut self, buffer: u16) {
+        self.offer(buffer);
+    }
+
+    fn offer(&mut self, buffer: u16) {
+        let address = self.memory.buffer(buffer);
+        let index = self.tail & (self.buffers - 1);
+        let entries = self.memory.receive.at(0, self.memory.buffers_at).cast::<BufRingEntry>();
+        // SAFETY: `index` is below the number of entries, which lie at the start of the region. The kernel reads only
+        // entries between its head and the published tail; this one is not, as there are as many entries as buffers and
+        // this buffer is in none. The setters leave alone the tail, which shares the first entry.
+        unsafe {
+            let entry = &mut *entries.add(usize::from(index));
+            entry.set_addr(address as u64);
+            entry.set_len(BUFFER_BYTES as u32);
+            entry.set_bid(buffer);
+        }
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: `entries` is the start of the buffer ring; its first entry holds the tail, 2-aligned, which the kernel
+        // only reads and which is written only here. `Release` publishes the entry before it.
+        unsafe { AtomicU16::from_ptr(BufRingEntry::tail(entries).cast_mut()) }
+            .store(self.tail, Ordering::Release);
+    }
+
+    /// Submits `staged` messages; appends to `done` what completed. See [`crate::outbox::Sender`].
+    pub(crate) fn submit(
+        &mut self,
+        messages: &Messages,
+        staged: &[u16],
+        done: &mut Vec<Done>,
+        counters: &mut IoCounters,
+    ) {
+        for &message in staged {
+            let entry = opcode::SendMsg::new(SOCKET, messages.header(message))
+                .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
+                .build()
+                .user_data(OP_SEND | u64::from(message));
+            // SAFETY: the header and what it points to stay put and unwritten until the message is finished, which its
+            // completion brings about (`Messages`, `Pool`); both outlive the ring's operations (see `drop`, `Outbox`).
+            unsafe { self.push(&entry) };
+            self.sending += 1;
+        }
+        self.arm(counters);
+        // With MSG_DONTWAIT all complete in the first enter; more turns are for a kernel that is short of memory.
+        for _ in 0..SUBMIT_TRIES {
+            let flags = if self.unsubmitted() == 0 { EnterFlags::GETEVENTS } else { EnterFlags::empty() };
+            let result = self.enter(0, flags, None, counters);
+            self.reap(counters);
+            counters.submit_errors += u64::from(result.is_err());
+            if self.sending == 0 {
+                break;
+            }
+        }
+        done.append(&mut self.done);
+    }
+
+    /// Arms what has ended: the receive, when a buffer is free for it, and the read of the eventfd.
+    fn arm(&mut self, counters: &mut IoCounters) {
+        let operands = self.memory.operands.get();
+        if !self.receive_armed && self.received.len() < usize::from(self.buffers) {
+            // SAFETY: only the place is named. The kernel reads the template at submission.
+            let template = unsafe { &raw const (*operands).receive };
+            let entry =
+                opcode::RecvMsgMulti::new(SOCKET, template, BUFFER_GROUP).build().user_data(OP_RECEIVE);
+            // SAFETY: the template lives in `memory` and is never written; buffers come from the registered buffer ring. All
+            // of it outlives the operation (see `drop`).
+            unsafe { self.push(&entry) };
+            self.receive_armed = true;
+            counters.rx_rearms += u64::from(self.armed_before);
+            self.armed_before = true;
+        }
+        if !self.wake_armed {
+            // SAFETY: only the place is named.
+            let count = unsafe { &raw mut (*operands).wake_count };
+            let entry =
+                opcode::Read::new(EVENT, count.cast(), size_of::<u64>() as u32).build().user_data(OP_WAKE);
+            // SAFETY: the eight octets lie in `memory`, which outlives the operation (see `drop`), and nobody else reads or
+            // writes them.
+            unsafe { self.push(&entry) };
+            self.wake_armed = true;
+        }
+    }
+
+    /// Puts an entry into the submission queue, which has room for all operations that can be under way.
+    ///
+    /// # Safety
+    /// What the entry points to is valid until the operation completes.
+    unsafe fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: `ring` is live (freed in `drop` only); no other view of the submission queue exists, as each is made and
+        // dropped within one method of `&mut self`. The entry's pointers are the caller's promise.
+        let pushed = unsafe { self.ring.as_ref().submission_shared().push(entry) };
+        assert!(pushed.is_ok(), "the submission queue is sized for every operation");
+    }
+
+    /// Entries not yet taken by the kernel.
+    fn unsubmitted(&self) -> usize {
+        // SAFETY: as in `push`.
+        unsafe { self.ring.as_ref().submission_shared() }.len()
+    }
+
+    fn enter(
+        &self,
+        want: usize,
+        flags: EnterFlags,
+        args: Option<&SubmitArgs<'_, '_>>,
+        counters: &mut IoCounters,
+    ) -> io::Result<()> {
+        counters.syscalls += 1;
+        // SAFETY: the entries were pushed by `push`, whose callers vouch for them. `args` is the structure that EXT_ARG
+        // announces, alive during the call together with the timespec it borrows; without it the pointer is null.
+        unsafe { self.submitter.enter(self.unsubmitted() as u32, want as u32, flags.bits(), args) }.map(drop)
+    }
+
+    /// Takes note of all completions there are.
+    fn reap(&mut self, counters: &mut IoCounters) {
+        loop {
+            // SAFETY: `ring` is live; this view of the completion queue is the only one, dropped in this method, and the
+            // methods called meanwhile make none.
+            let queue = unsafe { self.ring.as_ref().completion_shared() };
+            for completion in queue {
+                self.complete(&completion, counters);
+            }
+            // SAFETY: as in `push`.
+            if !unsafe { self.ring.as_ref().submission_shared() }.cq_overflow() {
+                break;
+            }
+            counters.cq_overflows += 1;
+            // Fetches what the kernel kept; an error leaves the flag up for the next time.
+            if self.enter(0, EnterFlags::GETEVENTS, None, counters).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn complete(&mut self, completion: &cqueue::Entry, counters: &mut IoCounters) {
+        let (data, result) = (completion.user_data(), completion.result());
+        match data & !u64::from(u32::MAX) {
+            OP_RECEIVE => {
+                self.receive_armed = cqueue::more(completion.flags());
+                match cqueue::buffer_select(completion.flags()) {
+                    Some(buffer) if result >= 0 => self.received.push_back((buffer, result as u32)),
+                    Some(buffer) => self.offer(buffer),
+                    None => {}
+                }
+                counters.rx_no_buffers += u64::from(result == -libc::ENOBUFS);
+                counters.rx_errors += u64::from(result < 0 && result != -libc::ENOBUFS);
+            }
+            OP_WAKE => self.wake_armed = false,
+            OP_SEND => {
+                self.sending -= 1;
+                self.done.push(Done { message: data as u16, result });
+            }
+            _ => debug_assert!(false, "a completion of no operation of ours"),
+        }
+    }
+
+    /// Ends all operations; whether the kernel has let go of all memory.
+    fn quiesce(&mut self) -> bool {
+        let mut counters = IoCounters::default();
+        let deadline = Instant::now() + QUIESCE_MAX;
+        // Entries that were never submitted do not count: nothing submits them any more.
+        let unsubmitted = self.unsubmitted();
+        let step = Timespec::from(QUIESCE_MAX / 10);
+        loop {
+            // Ends the receive and the read. Finding nothing to cancel is an error of no interest.
+            let _ = self.submitter.register_sync_cancel(Some(step), CancelBuilder::any());
+            counters.syscalls += 1;
+            // SAFETY: submits nothing and passes no pointer.
+            let _ =
+                unsafe { self.submitter.enter::<libc::sigset_t>(0, 0, EnterFlags::GETEVENTS.bits(), None) };
+            self.drain_for_drop(&mut counters);
+            let under_way =
+                usize::from(self.receive_armed) + usize::from(self.wake_armed) + self.sending as usize;
+            if under_way <= unsubmitted {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+        }
+    }
+
+    fn drain_for_drop(&mut self, counters: &mut IoCounters) {
+        // SAFETY: as in `reap`.
+        let queue = unsafe { self.ring.as_ref().completion_shared() };
+        for completion in queue {
+            self.complete(&completion, counters);
+        }
+    }
+}
+
+impl Drop for Ring {
+    /// In this order: operations end, the descriptors are let go (the port is free at once), the submitter, the ring, and
+    /// last the memory. If the kernel does not let go in time, the memory is leaked instead of freed under it.
+    fn drop(&mut self) {
+        let quiet = self.quiesce();
+        let _ = self.submitter.unregister_buf_ring(BUFFER_GROUP);
+        let _ = self.submitter.unregister_files();
+        let _ = self.submitter.unregister_ring_fd();
+        // SAFETY: dropped once, here; not used below. It has to go before the ring that it borrows.
+        unsafe { ManuallyDrop::drop(&mut self.submitter) };
+        // SAFETY: `ring` came from a box in `new`; its only borrower has just been dropped; freed once, here.
+        drop(unsafe { Box::from_raw(self.ring.as_ptr()) });
+        if quiet {
+            // SAFETY: dropped once, here, and not used below. No operation refers to it: all have completed.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+    }
+}
+
+impl Memory {
+    fn new(buffers: u16, slots: Rc<Region>) -> io::Result<Self> {
+        let buffers_at = (usize::from(buffers) * size_of::<BufRingEntry>()).next_multiple_of(PAGE_BYTES);
+        let receive = Region::new(buffers_at + usize::from(buffers) * BUFFER_STRIDE)?;
+        // SAFETY: `msghdr` is made of integers and raw pointers, for which zero is a valid value.
+        let mut template: libc::msghdr = unsafe { zeroed() };
+        template.msg_namelen = RECEIVE_NAME_BYTES as libc::socklen_t;
+        template.msg_controllen = RECEIVE_CONTROL_BYTES as _;
+        let operands = Box::new(UnsafeCell::new(Operands { receive: template, wake_count: 0 }));
+        Ok(Self { receive, buffers_at, _slots: slots, operands })
+    }
+
+    fn buffer(&self, buffer: u16) -> *mut u8 {
+        self.receive.at(self.buffers_at + usize::from(buffer) * BUFFER_STRIDE, BUFFER_STRIDE)
+    }
+}
