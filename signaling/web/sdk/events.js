@@ -40,7 +40,7 @@ export class Emitter {
             try {
                 handler(...args);
             } catch (error) {
-                queueMicrotask(() => { throw error; });
+                reportError(error);
             }
         }
     }
