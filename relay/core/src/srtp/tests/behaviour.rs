@@ -40,7 +40,7 @@ fn f22_loss_around_the_wrap() {
     }
 }
 
-/// F22: runs lost in the middle, at every place around three wraps.
+/// F22: runs lost across each of three wraps.
 #[test]
 fn f22_three_wraps() {
     for profile in SrtpProfile::ALL {
@@ -48,20 +48,12 @@ fn f22_three_wraps() {
         for start in (65_000..=65_535u64).step_by(67) {
             for lost in (0..=300u64).step_by(20) {
                 let (_, mut receiver) = pair(profile);
-                for wrap in 0..3u64 {
-                    let wrap_at = (wrap + 1) << 16;
-                    let before = start + (wrap << 16);
-                    // Walk towards the wrap in steps that no estimate may mistake.
-                    let walk = (wrap.max(1) << 16..before).step_by(20_000);
-                    let indices =
-                        walk.skip_while(|_| wrap == 0).chain([before, before + lost + 1, wrap_at + 400]);
-                    let mut last = 0;
-                    for index in indices.filter(|&index| index >= start) {
-                        if index > last {
-                            let (opened, _) = open(&mut receiver, &seal(&sender, SSRC, index, b"x")).unwrap();
-                            assert_eq!(opened.index, index, "{}: start {start}, lost {lost}", profile.name());
-                            last = index;
-                        }
+                for round in 0..3 {
+                    let before = start + (round << 16);
+                    // After the wrap, far steps (all between was lost) until shortly before the next.
+                    for index in [before, before + lost + 1, before + 400, before + 30_000, before + 60_000] {
+                        let (opened, _) = open(&mut receiver, &seal(&sender, SSRC, index, b"x")).unwrap();
+                        assert_eq!(opened.index, index, "{}: start {start}, lost {lost}", profile.name());
                     }
                 }
             }
