@@ -1,0 +1,56 @@
+# Ringvox. `make help` lists what there is to say; everything installs what it needs by itself.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+NODE_READY := tests/interop/node_modules/.ready
+PYTHON_READY := tests/.venv/.ready
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+.PHONY: help run test test-fast fuzz setup setup-build clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+run: setup-build ## Build in release and start the server; ARGS="--http-port 9000 ..." are passed on. Ctrl-C stops it
+	@cargo build --release -p relay -p signaling
+	@exec "$(CARGO_TARGET_DIR)/release/ringvox-signaling" $(ARGS)
+
+test: setup ## Run every check and test; ONLY="fmt clippy deny types rust interop" picks some
+	@tests/setup/test.sh
+
+test-fast: setup-build ## Only what needs no browser: formatting, lints, Rust tests
+	@ONLY="fmt clippy rust" tests/setup/test.sh
+
+fuzz: setup-build ## Fuzz every parser for FUZZ_SECONDS (600) each; FUZZ_TARGETS="sdp rtp" picks some
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		echo "==== $$target"; \
+		mkdir -p "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target"; \
+		cargo fuzz run --fuzz-dir fuzz --target-dir "$(CARGO_TARGET_DIR)/fuzz" -s none --features libfuzzer "$$target" \
+			"$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" "fuzz/corpus/$$target" \
+			-- -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
+
+setup: setup-tools $(NODE_READY) $(PYTHON_READY) ## Install what tests need: browsers, ffmpeg, node and pip packages
+
+setup-build: ## Install what a build needs
+	@tests/setup/system.sh build
+
+.PHONY: setup-tools
+setup-tools:
+	@tests/setup/system.sh test
+
+$(NODE_READY): tests/interop/package-lock.json | setup-tools
+	@cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(PYTHON_READY): tests/requirements.txt | setup-tools
+	@python3 -m venv tests/.venv
+	@tests/.venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+clean: ## Remove everything that was built or installed here
+	@rm -rf "$(CARGO_TARGET_DIR)" tests/interop/node_modules tests/interop/out tests/.venv

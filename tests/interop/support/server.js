@@ -1,0 +1,185 @@
+/**
+ * A Ringvox of our own: signaling with the relay it starts, on free ports, with a data directory and a control socket
+ * that nobody else has. Everything is ended by process id.
+ * @module
+ */
+
+import { execFile, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { until } from "./until.js";
+
+const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
+
+/** Where the binaries are: set by the Makefile, which knows the build profile. */
+export const BIN_DIR = process.env.RINGVOX_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(REPOSITORY, "target"), "debug");
+
+/** Both ways of moving datagrams; every media test runs on each. `RINGVOX_IO` picks one, for a quick look. */
+export const BACK_ENDS = process.env.RINGVOX_IO ? [process.env.RINGVOX_IO] : ["uring", "mmsg"];
+
+/** Shards, and so UDP ports in a row. Two are enough for a member's streams to be on different ones. */
+const SHARDS = 2;
+
+export class Server {
+    /** @type {import("node:child_process").ChildProcess | null} */
+    #signaling = null;
+
+    /** @param {string} dir @param {{http: number, https: number, udp: number}} ports */
+    constructor(dir, ports) {
+        this.dir = dir;
+        this.ports = ports;
+        this.http = `http://localhost:${ports.http}`;
+        this.ws = `ws://localhost:${ports.http}/`;
+        this.config = join(dir, "ringvox.toml");
+        this.socket = join(dir, "relay.sock");
+        this.logFile = join(dir, "log");
+    }
+
+    /** Starts signaling (again), and waits until it answers. */
+    async start() {
+        const log = openSync(this.logFile, "a");
+        const child = spawn(join(BIN_DIR, "ringvox-signaling"), ["--config", this.config], { cwd: this.dir, stdio: ["ignore", log, log] });
+        closeSync(log);
+        this.#signaling = child;
+        /** @type {unknown} */
+        let broken;
+        child.once("error", (error) => { broken = error; });
+        try {
+            await until("the server answers", async () => {
+                if (broken || child.exitCode !== null) {
+                    return true;
+                }
+                return (await fetch(`${this.http}/`)).ok && (await this.relayPid()) > 0;
+            }, { seconds: 20 });
+            if (broken || child.exitCode !== null) {
+                throw broken ?? new Error(`ringvox-signaling ended at once with ${child.exitCode}`);
+            }
+        } catch (error) {
+            throw new Error(`${error}\n${await this.log()}`);
+        }
+    }
+
+    /** kill -9, as a crash would: the relay goes on. */
+    async crash() {
+        await this.#end("SIGKILL");
+    }
+
+    /** Ends signaling as a person would, which ends the relay, and cleans up. */
+    async stop() {
+        const relay = await this.relayPid().catch(() => 0);
+        await this.#end("SIGTERM");
+        if (relay) {
+            await until("the relay has ended", () => !alive(relay), { seconds: 10 }).catch(() => process.kill(relay, "SIGKILL"));
+        }
+        if (!process.env.RINGVOX_KEEP) {
+            await rm(this.dir, { recursive: true, force: true });
+        }
+    }
+
+    /** `ringvox-relay ctl <what>`, parsed. @param {"inventory" | "stats"} what */
+    async ctl(what) {
+        const { stdout } = await promisify(execFile)(join(BIN_DIR, "ringvox-relay"), ["ctl", "--config", this.config, what], { timeout: 10_000 });
+        return JSON.parse(stdout);
+    }
+
+    /** Process id of the relay that owns our control socket. */
+    async relayPid() {
+        const { stdout } = await promisify(execFile)("ps", ["-eo", "pid=,ppid=,args="]);
+        const line = stdout.split("\n").find((text) => text.includes("ringvox-relay") && text.includes(this.config) && !text.includes(" ctl "));
+        return Number(line?.trim().split(/\s+/)[0] ?? 0);
+    }
+
+    async log() {
+        return readFile(this.logFile, "utf8").catch(() => "(no log)");
+    }
+
+    /** @param {NodeJS.Signals} signal */
+    async #end(signal) {
+        const child = this.#signaling;
+        this.#signaling = null;
+        if (child?.pid && child.exitCode === null && child.signalCode === null) {
+            const ended = new Promise((resolve) => child.once("exit", resolve));
+            child.kill(signal);
+            const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
+            await ended;
+            clearTimeout(late);
+        }
+    }
+}
+
+/**
+ * @param {{io?: string, rooms?: string, media?: string}} [options] `rooms`, `media`: lines for these tables of ringvox.toml
+ * @returns {Promise<Server>}
+ */
+export async function startServer({ io = "auto", rooms = "", media = "" } = {}) {
+    const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
+    const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freeUdpPorts(SHARDS) });
+    const { http, https, udp } = server.ports;
+    await writeFile(server.config, `
+[relay]
+io = "${io}"
+shards = ${SHARDS}
+base_port = ${udp}
+control_socket = "${server.socket}"
+
+[signaling]
+http_port = ${http}
+https_port = ${https}
+data_dir = "${dir}"
+relay_binary = "${join(BIN_DIR, "ringvox-relay")}"
+
+[rooms]
+${rooms}
+
+[media]
+${media}
+`);
+    await server.start();
+    return server;
+}
+
+/** @returns {Promise<number>} a TCP port that nobody uses */
+async function freePort() {
+    const server = createServer().listen(0, "::");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+}
+
+/** @param {number} count @returns {Promise<number>} the first of this many UDP ports in a row that nobody uses */
+async function freeUdpPorts(count) {
+    for (let attempt = 0; attempt < 50; attempt += 1) {
+        const base = 20_000 + Math.floor(Math.random() * 12_000);
+        const free = await Promise.all(Array.from({ length: count }, (_, index) => isFree(base + index)));
+        if (free.every(Boolean)) {
+            return base;
+        }
+    }
+    throw new Error("no free UDP ports");
+}
+
+/** @param {number} port */
+function isFree(port) {
+    return new Promise((resolve) => {
+        const socket = createSocket("udp6");
+        socket.once("error", () => resolve(false));
+        socket.bind(port, "::", () => socket.close(() => resolve(true)));
+    });
+}
+
+/** @param {number} pid */
+function alive(pid) {
+    try {
+        process.kill(pid, 0);
+        return true;
+    } catch {
+        return false;
+    }
+}

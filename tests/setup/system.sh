@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test
+#
+# Each line names what proves that a package's content is here, and the package that brings it; a tool that came some
+# other way (node from its own repository, say) is left as it is. Nothing missing: nothing happens, in a moment.
+set -euo pipefail
+
+missing=()
+need() { "${@:2}" >/dev/null 2>&1 || missing+=("$1"); }
+file() { compgen -G "$1"; }
+
+# BoringSSL and aws-lc are built from C and C++, their bindings with libclang.
+need cmake command -v cmake
+need g++ command -v g++
+need clang command -v clang
+need libclang-dev file '/usr/lib/llvm-*/lib/libclang.so*'
+need pkg-config command -v pkg-config
+if [ "${1:-build}" = test ]; then
+    need chromium command -v chromium
+    need firefox-esr command -v firefox-esr
+    need ffmpeg command -v ffmpeg
+    need iproute2 file '/*bin/ip'
+    need procps command -v ps
+    need nodejs command -v node
+    need npm command -v npm
+    need python3-venv python3 -c 'import venv, ensurepip'
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "Please install these Debian packages, or what they are called here: ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { echo "Please install as root: apt-get install ${missing[*]}" >&2; exit 1; }
+        as_root=(sudo)
+    fi
+    echo "Installing ${missing[*]}"
+    "${as_root[@]}" apt-get -q update
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "Please install the Rust toolchain (cargo, rustc 1.90 or newer, rustfmt, clippy): https://rustup.rs" >&2
+    exit 1
+fi
