@@ -179,3 +179,120 @@ impl History {
         (position & (self.bytes.len() as u64 - 1)) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn put(history: &mut History, seq: u64, fill: u8, len: usize) -> bool {
+        history.reserve(len).fill(fill);
+        history.commit(seq, len, PacketMeta { timestamp: seq as u32, ..PacketMeta::default() })
+    }
+
+    /// Fill octets of the payloads that are whole, by number.
+    fn held(history: &History, seqs: std::ops::Range<u64>) -> Vec<u64> {
+        let intact = |seq: &u64| {
+            history.get(*seq).is_some_and(|s| {
+                assert!(s.payload.iter().all(|b| *b == *seq as u8), "payload {seq} was overwritten");
+                true
+            })
+        };
+        seqs.filter(intact).collect()
+    }
+
+    #[test]
+    fn the_ring_wraps_and_evicts_the_oldest_first() {
+        // (payload length, packets put, oldest that must be left) in a ring of 64 octets.
+        for (len, put_until, oldest) in
+            [(16, 4, 0), (16, 5, 1), (16, 9, 5), (20, 3, 0), (20, 4, 1), (64, 3, 2), (0, 9, 1)]
+        {
+            let mut history = History::new(64, 8);
+            for seq in 0..put_until {
+                assert!(put(&mut history, seq, seq as u8, len));
+            }
+            let expected: Vec<u64> = (oldest..put_until).collect();
+            assert_eq!(held(&history, 0..put_until), expected, "length {len}, {put_until} packets");
+        }
+    }
+
+    #[test]
+    fn a_number_is_taken_once_while_in_the_window_even_if_its_bytes_are_gone() {
+        let mut history = History::new(32, 8);
+        for seq in 100..104 {
+            assert!(put(&mut history, seq, seq as u8, 16));
+        }
+        assert!(history.get(100).is_none(), "evicted by bytes");
+        // (number, taken)
+        for (seq, taken) in [
+            (100, false),
+            (103, false),
+            (99, true),
+            (96, true),
+            (95, false),
+            (104, true),
+            (96, false),
+            (97, true),
+        ] {
+            assert_eq!(put(&mut history, seq, seq as u8, 4), taken, "packet {seq}");
+        }
+    }
+
+    #[test]
+    fn a_late_retransmission_fills_its_hole() {
+        let mut history = History::new(256, 16);
+        for seq in [10, 11, 13, 14] {
+            assert!(put(&mut history, seq, seq as u8, 10));
+        }
+        assert!(history.get(12).is_none());
+        history.reserve(12).copy_from_slice(&[9, 9, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12]);
+        assert!(history.commit_from(12, 2, 10, PacketMeta::default()), "behind the OSN");
+        assert_eq!(held(&history, 0..20), [10, 11, 12, 13, 14]);
+        assert_eq!(history.highest(), Some(14));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let mut history = History::new(64, 8);
+        assert!(history.reserve(65).is_empty());
+        assert!(!history.commit(1, 65, PacketMeta::default()));
+        assert_eq!(history.reserve(10).len(), 10);
+        assert!(!history.commit(1, 11, PacketMeta::default()), "more than was reserved");
+        assert!(!history.commit_from(1, 8, 3, PacketMeta::default()), "more than was reserved");
+        assert!(!history.commit_from(1, usize::MAX, 3, PacketMeta::default()));
+        assert!(history.commit(1, 10, PacketMeta::default()));
+        assert!(!history.commit(2, 1, PacketMeta::default()), "a reservation serves one commit");
+    }
+
+    #[test]
+    fn an_aborted_reservation_shows_nothing_and_is_used_again() {
+        let mut history = History::new(64, 8);
+        assert!(put(&mut history, 1, 1, 30));
+        history.reserve(30).fill(0xee);
+        history.reserve(30).fill(0xee);
+        assert_eq!(held(&history, 0..4), [1]);
+        assert!(put(&mut history, 2, 2, 30));
+        assert_eq!(held(&history, 0..4), [1, 2]);
+    }
+
+    proptest! {
+        /// Whatever is read back is what was written, and nothing of it is overwritten.
+        #[test]
+        fn payloads_read_back_are_whole(steps in prop::collection::vec((0u64..200, 0usize..80, any::<bool>()), 1..200)) {
+            let mut history = History::new(256, 32);
+            let mut lens = std::collections::HashMap::new();
+            for (seq, len, commit) in steps {
+                history.reserve(len).fill(seq as u8);
+                if commit && history.commit(seq, len, PacketMeta { timestamp: seq as u32, ..PacketMeta::default() }) {
+                    prop_assert!(lens.insert(seq, len).is_none(), "{} taken twice", seq);
+                    prop_assert_eq!(history.get(seq).map(|s| s.payload.len()), Some(len));
+                }
+                for seq in held(&history, 0..200) {
+                    let stored = history.get(seq).expect("held");
+                    prop_assert_eq!(lens.get(&seq), Some(&stored.payload.len()));
+                    prop_assert_eq!(stored.meta.timestamp, seq as u32);
+                }
+            }
+        }
+    }
+}

@@ -103,6 +103,16 @@ impl ReceiverStats {
         verdict
     }
 
+    /// The source's numbering begins anew with the packet `seq`, which [`ReceiverStats::received`] took for a late one.
+    /// Its extended number now.
+    pub fn restart_at(&mut self, seq: SeqNo) -> u64 {
+        let highest = self.range.map_or(self.next_base, |(_, highest)| highest);
+        let start = self.restart(highest, seq);
+        self.received = 1;
+        self.transit = None;
+        start
+    }
+
     /// The extended number of a retransmission's original, without counting it. `None` before the first packet.
     #[must_use]
     pub fn extend_original(&self, osn: SeqNo) -> Option<u64> {
@@ -193,18 +203,18 @@ impl ReceiverStats {
         if self.confirms_jump.replace(SeqNo(seq.0.wrapping_add(1))) != Some(seq) {
             return SeqVerdict::Suspect;
         }
-        self.restart(highest, seq)
+        SeqVerdict::Restart(self.restart(highest, seq))
     }
 
     /// A.1 init_seq, on the next number with these low 16 bits above `highest`.
-    fn restart(&mut self, highest: u64, seq: SeqNo) -> SeqVerdict {
+    fn restart(&mut self, highest: u64, seq: SeqNo) -> u64 {
         let start = highest + u64::from(seq.0.wrapping_sub(highest as u16));
         self.range = Some((start, start));
         self.confirms_jump = None;
         self.received = 0;
         self.expected_prior = 0;
         self.received_prior = 0;
-        SeqVerdict::Restart(start)
+        start
     }
 
     /// RFC 3550 A.8, in integers.
@@ -231,4 +241,163 @@ pub(crate) fn ticks(time: Time, clock_rate_hz: u32) -> u32 {
 fn compact(now: Time, earlier: Time) -> u32 {
     let elapsed = now.since(earlier).as_nanos();
     u32::try_from(elapsed * 65_536 / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const C: u64 = FIRST_CYCLE;
+
+    fn ms(at: u64) -> Time {
+        Time::from_nanos((1_000 + at) * 1_000_000)
+    }
+
+    fn stats() -> ReceiverStats {
+        ReceiverStats::new(Ssrc(7), 90_000)
+    }
+
+    #[test]
+    fn sequence_numbers_are_placed_as_in_a_1() {
+        use SeqVerdict::{Ahead, Late, Restart, Suspect};
+        // Numbers in order of arrival with what each must mean.
+        let table: &[&[(u16, SeqVerdict)]] = &[
+            &[(5, Ahead(C + 5)), (6, Ahead(C + 6)), (6, Late(C + 6)), (5, Late(C + 5)), (4, Late(C + 4))],
+            &[
+                (65_535, Ahead(C + 65_535)),
+                (0, Ahead(2 * C)),
+                (65_535, Late(2 * C - 1)),
+                (1, Ahead(2 * C + 1)),
+            ],
+            &[(0, Ahead(C)), (65_535, Late(C - 1)), (1, Ahead(C + 1))],
+            &[(10, Ahead(C + 10)), (138, Ahead(C + 138)), (10, Late(C + 10))],
+            &[(10, Ahead(C + 10)), (3_010, Ahead(C + 3_010)), (6_011, Suspect), (3_011, Ahead(C + 3_011))],
+            &[(2_000, Ahead(C + 2_000)), (976, Late(C + 976)), (975, Suspect), (2_001, Ahead(C + 2_001))],
+            // ±(2^15 − 1) and 2^15: believed at the second packet, and always forward.
+            &[(0, Ahead(C)), (32_767, Suspect), (32_768, Restart(C + 32_768)), (32_769, Ahead(C + 32_769))],
+            &[(0, Ahead(C)), (32_768, Suspect), (32_769, Restart(C + 32_769))],
+            &[(40_000, Ahead(C + 40_000)), (7_233, Suspect), (7_234, Restart(2 * C + 7_234))],
+            &[
+                (40_000, Ahead(C + 40_000)),
+                (30_000, Suspect),
+                (30_001, Restart(2 * C + 30_001)),
+                (30_000, Late(2 * C + 30_000)),
+            ],
+            // Two strays that do not follow one another confirm nothing.
+            &[
+                (1, Ahead(C + 1)),
+                (9_000, Suspect),
+                (20_000, Suspect),
+                (9_001, Suspect),
+                (2, Ahead(C + 2)),
+                (9_002, Suspect),
+            ],
+        ];
+        for case in table {
+            let mut stats = stats();
+            for (i, (seq, verdict)) in case.iter().enumerate() {
+                assert_eq!(stats.received(SeqNo(*seq), 0, ms(0)), *verdict, "step {i} of {case:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn reports_count_as_in_a_3() {
+        // (numbers since the last report, fraction, cumulative, highest)
+        let mut stats = stats();
+        assert_eq!(stats.report_block(ms(0)), None);
+        for (seqs, fraction, cumulative, highest) in [
+            (vec![65_530, 65_531, 65_532, 65_533], 0, 0, 65_533),
+            (vec![65_535, 0, 1], 64, 1, 65_537),
+            (vec![65_534, 2], 0, 0, 65_538),
+            (vec![2, 2, 3], 0, -2, 65_539),
+            (vec![13], 230, 7, 65_549),
+        ] {
+            for seq in &seqs {
+                let _ = stats.received(SeqNo(*seq), 0, ms(0));
+            }
+            let block = stats.report_block(ms(0)).expect("something came");
+            let got = (block.ssrc, block.fraction_lost, block.cumulative_lost, block.highest_seq);
+            assert_eq!(got, (Ssrc(7), fraction, cumulative, highest), "after {seqs:?}");
+        }
+        assert_eq!(stats.last_interval(), (10, 9));
+        assert_eq!(stats.report_block(ms(0)), None, "nothing came since");
+    }
+
+    #[test]
+    fn a_restart_begins_the_counts_anew() {
+        let mut stats = stats();
+        for seq in [1, 5, 30_000, 30_001, 30_003] {
+            let _ = stats.received(SeqNo(seq), 0, ms(0));
+        }
+        let block = stats.report_block(ms(0)).expect("something came");
+        assert_eq!((block.fraction_lost, block.cumulative_lost, block.highest_seq), (85, 1, 30_003));
+    }
+
+    #[test]
+    fn jitter_follows_a_8() {
+        // Packets 20 ms apart on a 90 kHz clock, given how late each came, in ms: jitter by the integer code of A.8.
+        for (late, jitter) in [
+            (vec![0, 0, 0, 0], 0),
+            (vec![7, 7, 7, 7], 0),
+            (vec![0, 10], 56),
+            (vec![0, 10, 0], 109),
+            (vec![10, 0], 56),
+            (vec![0, 10, 0, 10, 0, 10, 0], 289),
+        ] {
+            let mut stats = stats();
+            for (i, late) in late.iter().enumerate() {
+                let i = i as u64;
+                let _ = stats.received(
+                    SeqNo(i as u16),
+                    (i as u32 * 1_800).wrapping_sub(2_000),
+                    ms(i * 20 + late),
+                );
+            }
+            let block = stats.report_block(ms(1_000)).expect("something came");
+            assert_eq!(block.jitter, jitter, "lateness {late:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_timestamp_base_is_no_jitter() {
+        let mut stats = stats();
+        let _ = stats.received(SeqNo(1), 0, ms(0));
+        let _ = stats.received(SeqNo(2), 0x7000_0000, ms(20));
+        let _ = stats.received(SeqNo(3), 0x7000_0000 + 1_800, ms(40));
+        assert_eq!(stats.report_block(ms(50)).map(|b| b.jitter), Some(0));
+    }
+
+    #[test]
+    fn the_last_sender_report_is_echoed() {
+        let mut stats = stats();
+        let _ = stats.received(SeqNo(1), 0, ms(0));
+        stats.on_sender_report(ms(100), 0x1122_3344_5566_7788, 5);
+        let block = stats.report_block(ms(350)).expect("something came");
+        assert_eq!((block.lsr, block.dlsr), (0x3344_5566, 16_384));
+    }
+
+    #[test]
+    fn another_ssrc_continues_well_above() {
+        let mut stats = stats();
+        let _ = stats.received(SeqNo(40_000), 0, ms(0));
+        stats.change_ssrc(Ssrc(8));
+        stats.change_ssrc(Ssrc(9));
+        assert_eq!(stats.extend_original(SeqNo(1)), None);
+        assert_eq!(stats.received(SeqNo(50_000), 0, ms(1)), SeqVerdict::Restart(3 * C + 50_000));
+        assert_eq!(stats.report_block(ms(2)).map(|b| (b.ssrc, b.cumulative_lost)), Some((Ssrc(9), 0)));
+    }
+
+    #[test]
+    fn ticks_do_not_drift_or_overflow() {
+        for (nanos, rate, want) in [
+            (0, 90_000, 0),
+            (1_000_000_000, 90_000, 90_000),
+            (1_500_000_000, 48_000, 72_000),
+            (86_400_000_000_000, 90_000, (86_400u64 * 90_000) as u32),
+            (u64::MAX, u32::MAX, 1_780_626_091),
+        ] {
+            assert_eq!(ticks(Time::from_nanos(nanos), rate), want, "{nanos} ns at {rate} Hz");
+        }
+    }
 }

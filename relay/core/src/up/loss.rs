@@ -167,3 +167,129 @@ impl NackGenerator {
         self.next_due = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1 << 16;
+
+    fn ms(at: u64) -> Time {
+        Time::from_nanos((1_000 + at) * 1_000_000)
+    }
+
+    fn rtt(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A generator that received `seqs` at time 0.
+    fn after(seqs: impl IntoIterator<Item = u64>) -> NackGenerator {
+        let mut nack = NackGenerator::new(true);
+        for seq in seqs {
+            let _ = nack.received(seq, ms(0));
+        }
+        nack
+    }
+
+    fn polled(nack: &mut NackGenerator, at: u64, rtt_ms: u64) -> Vec<u16> {
+        nack.poll(ms(at), rtt(rtt_ms)).iter().map(|seq| seq.0).collect()
+    }
+
+    #[test]
+    fn verdicts() {
+        use LossVerdict::{Gap, InOrder, Recovered, Resync, Unexpected};
+        // (numbers before, number, verdict, awaited after)
+        for (before, seq, verdict, awaited) in [
+            (vec![], START, InOrder, 0),
+            (vec![START], START + 1, InOrder, 0),
+            (vec![START], START, Unexpected, 0),
+            (vec![START], START - 5, Unexpected, 0),
+            (vec![START], START + 2, Gap(1), 1),
+            (vec![START, START + 3], START + 1, Recovered, 1),
+            (vec![START, START + 3, START + 1], START + 1, Unexpected, 1),
+            (vec![START], START + 128, Gap(127), 127),
+            (vec![START], START + 129, Gap(128), 128),
+            (vec![START], START + 130, Resync, 0),
+            (vec![START], START + 0x7fff, Resync, 0),
+            (vec![START], START + 0x8000, Resync, 0),
+            (vec![START], u64::MAX, Resync, 0),
+            (vec![START + 0xfffe], START + 0x1_0001, Gap(2), 2),
+            (vec![START, START + 101], START + 160, Resync, 128),
+        ] {
+            let mut nack = after(before.clone());
+            assert_eq!(nack.received(seq, ms(0)), verdict, "{before:?} then {seq}");
+            assert_eq!(nack.awaited(), awaited, "{before:?} then {seq}");
+        }
+    }
+
+    #[test]
+    fn requests_follow_the_timing_table() {
+        // (rtt, times at which it asks) for one packet lost at time 0; polled every millisecond.
+        for (rtt_ms, times) in [
+            (0, vec![10, 40, 70, 100, 130, 160, 190, 220]),
+            (30, vec![10, 40, 70, 100, 130, 160, 190, 220]),
+            (100, vec![10, 110, 210, 310, 410, 510, 610, 710]),
+            (300, vec![10, 310, 610, 910]),
+            (5000, vec![10]),
+        ] {
+            let mut nack = after([START, START + 2]);
+            let asked: Vec<u64> =
+                (0..2_000).filter(|at| !polled(&mut nack, *at, rtt_ms).is_empty()).collect();
+            assert_eq!(asked, times, "rtt {rtt_ms}");
+            assert_eq!(
+                (nack.awaited(), nack.take_given_up(), nack.take_given_up()),
+                (0, 1, 0),
+                "rtt {rtt_ms}"
+            );
+            assert_eq!(nack.poll_timeout(), None);
+        }
+    }
+
+    #[test]
+    fn reordering_within_the_tolerance_asks_for_nothing() {
+        let mut nack = after([START, START + 2]);
+        assert!(polled(&mut nack, 9, 50).is_empty());
+        assert_eq!(nack.received(START + 1, ms(9)), LossVerdict::Recovered);
+        assert_eq!(nack.poll_timeout(), None);
+        assert!(polled(&mut nack, 10, 50).is_empty());
+        assert_eq!(nack.take_given_up(), 0);
+    }
+
+    #[test]
+    fn the_timeout_is_when_something_is_due() {
+        let mut nack = after([START, START + 2]);
+        assert_eq!(nack.poll_timeout(), Some(ms(10)));
+        assert_eq!(polled(&mut nack, 10, 100), [1]);
+        let _ = nack.received(START + 5, ms(50));
+        assert_eq!(nack.poll_timeout(), Some(ms(60)));
+        assert_eq!(polled(&mut nack, 60, 100), [3, 4]);
+        assert_eq!(nack.poll_timeout(), Some(ms(110)));
+        assert_eq!(polled(&mut nack, 200, 100), [1, 3, 4], "ascending");
+    }
+
+    #[test]
+    fn numbers_are_asked_for_across_the_wrap() {
+        let mut nack = after([START + 0xfffd, START + 0x1_0002]);
+        assert_eq!(polled(&mut nack, 10, 100), [0xfffe, 0xffff, 0, 1]);
+    }
+
+    #[test]
+    fn a_resync_gives_up_what_was_awaited_and_counts_a_real_outage() {
+        let mut nack = after([START, START + 4]);
+        nack.resync(START + 40_000);
+        assert_eq!((nack.awaited(), nack.take_given_up()), (0, 3), "the jump itself is no loss");
+        assert_eq!(nack.received(START + 40_001, ms(1)), LossVerdict::InOrder);
+        let _ = nack.received(START + 40_001 + 201, ms(2));
+        assert_eq!(nack.take_given_up(), 200);
+    }
+
+    #[test]
+    fn without_nack_losses_are_counted_only() {
+        let mut nack = NackGenerator::new(false);
+        let _ = nack.received(START, ms(0));
+        let _ = nack.received(START + 3, ms(0));
+        let _ = nack.received(START + 1, ms(500));
+        assert!((0..2_000).all(|at| polled(&mut nack, at, 10).is_empty()));
+        assert_eq!(nack.take_given_up(), 1);
+    }
+}

@@ -78,3 +78,55 @@ impl RembEstimator {
         self.target_bps = self.target_bps.max(BITRATE_MIN_BPS).min(self.cap_bps);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn loss_lowers_and_time_raises() {
+        // (expected and lost each second, bitrates announced) with a cap of 2 Mb/s.
+        for (seconds, rates) in [
+            (vec![(100, 0), (100, 0)], vec![2_000_000, 2_000_000]),
+            (vec![(100, 10), (100, 2)], vec![2_000_000, 2_000_000]),
+            (vec![(100, 20), (100, 5), (100, 1), (100, 0)], vec![1_800_000, 1_800_000, 1_944_000, 2_000_000]),
+            (vec![(100, 100), (100, 50)], vec![1_000_000, 750_000]),
+            // Too few packets to tell are kept until there are enough.
+            (vec![(10, 5), (10, 5)], vec![2_000_000, 1_500_000]),
+            (vec![(100, 400)], vec![1_000_000]),
+            (vec![(0, 0), (u64::MAX, u64::MAX)], vec![2_000_000, 2_000_000]),
+        ] {
+            let mut remb = RembEstimator::new(2_000_000);
+            let mut got = Vec::new();
+            for (i, (expected, lost)) in seconds.iter().enumerate() {
+                remb.on_interval(*expected, *lost);
+                got.extend(remb.poll(at(i as u64)));
+            }
+            assert_eq!(got, rates, "{seconds:?}");
+        }
+    }
+
+    #[test]
+    fn it_speaks_once_a_second_and_stays_in_bounds() {
+        for (cap, low) in [(5_000_000, BITRATE_MIN_BPS), (50_000, 50_000), (0, 0)] {
+            let mut remb = RembEstimator::new(cap);
+            assert_eq!(remb.poll(at(0)), Some(cap));
+            assert_eq!(remb.poll(at(0) + INTERVAL / 2), None);
+            assert_eq!(remb.poll_timeout(), Some(at(1)));
+            for second in 1..60 {
+                remb.on_interval(100, 90);
+                let _ = remb.poll(at(second));
+            }
+            assert_eq!(remb.bitrate_bps(), low, "cap {cap}");
+            for second in 60..200 {
+                remb.on_interval(100, 0);
+                let _ = remb.poll(at(second));
+            }
+            assert_eq!(remb.bitrate_bps(), cap, "cap {cap}");
+        }
+    }
+}

@@ -21,6 +21,9 @@ pub const VIDEO_HISTORY_PACKETS: usize = 1024;
 pub const AUDIO_HISTORY_BYTES: usize = 32 * 1024;
 /// Packets of history per audio stream: over a second at 10 ms.
 pub const AUDIO_HISTORY_PACKETS: usize = 128;
+/// So many refused packets in a row, numbered one after the other, are no repetition but a numbering that stepped back
+/// a little. Audio is silent for a third of a second until then.
+const REFUSED_RUN_MAX: u8 = 16;
 /// A publisher's report that disagrees with its packets by more than this many seconds is not believed.
 const REPORT_ERROR_SECONDS_MAX: u32 = 2;
 
@@ -75,6 +78,8 @@ pub struct UpStream {
     pub keyframes: KeyframeRequests,
     /// Payloads in clear.
     pub history: History,
+    /// Number that would continue a run of refused packets, and its length.
+    refused: (SeqNo, u8),
     last: Option<ClockReference>,
     packets: u64,
     octets: u64,
@@ -97,6 +102,7 @@ impl UpStream {
             nack: NackGenerator::new(config.nack),
             keyframes: KeyframeRequests::new(),
             history: History::new(bytes, packets),
+            refused: (SeqNo(0), 0),
             last: None,
             packets: 0,
             octets: 0,
@@ -138,16 +144,26 @@ impl UpStream {
     /// # Errors
     /// Why it must not be forwarded.
     pub fn on_rtp(&mut self, now: Time, seq: SeqNo, len: usize, meta: PacketMeta) -> Result<Accepted, Drop> {
-        let (seq, arrival, restart) = match self.stats.received(seq, meta.timestamp, now) {
+        let number = seq;
+        let (mut seq, mut arrival, mut restart) = match self.stats.received(seq, meta.timestamp, now) {
             SeqVerdict::Ahead(seq) => (seq, Arrival::Ahead, false),
             SeqVerdict::Late(seq) => (seq, Arrival::Late, false),
             SeqVerdict::Restart(seq) => (seq, Arrival::Ahead, true),
             SeqVerdict::Suspect => return Err(Drop::RtpJump),
         };
-        if !self.history.commit(seq, len, meta) {
-            let old = self.history.is_too_old(seq);
-            return Err(if old { Drop::RtpTooOld } else { Drop::RtpDuplicate });
+        if !self.history.accepts(seq) {
+            if !self.refused_run_ends(number) {
+                let old = self.history.is_too_old(seq);
+                return Err(if old { Drop::RtpTooOld } else { Drop::RtpDuplicate });
+            }
+            (seq, arrival, restart) = (self.stats.restart_at(number), Arrival::Ahead, true);
         }
+        self.refused.1 = 0;
+        let stored = self.history.commit(seq, len, meta);
+        assert!(
+            stored,
+            "the caller names at most what it reserved, and the number was just found acceptable"
+        );
         if restart {
             self.nack.resync(seq);
         }
@@ -222,6 +238,14 @@ impl UpStream {
         self.keyframes_seen
     }
 
+    /// Notes a refused packet; true if it completes a run.
+    fn refused_run_ends(&mut self, seq: SeqNo) -> bool {
+        let (next, run) = self.refused;
+        let run = if seq == next { run.saturating_add(1) } else { 1 };
+        self.refused = (SeqNo(seq.0.wrapping_add(1)), run);
+        run >= REFUSED_RUN_MAX
+    }
+
     fn agrees(&self, reported: ClockReference, last: ClockReference) -> bool {
         let error = reported.extrapolate(last.time, self.clock_rate_hz).wrapping_sub(last.timestamp);
         error.cast_signed().unsigned_abs() <= self.clock_rate_hz.saturating_mul(REPORT_ERROR_SECONDS_MAX)
@@ -236,6 +260,175 @@ impl UpStream {
         // A keyframe that comes late began before the request and does not answer it.
         if meta.keyframe && arrival == Arrival::Ahead {
             self.keyframes.answered(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn ms(at: u64) -> Time {
+        Time::from_nanos((1_000 + at) * 1_000_000)
+    }
+
+    fn video() -> UpStream {
+        let (ssrc, rtx_ssrc) = (Ssrc(1), Some(Ssrc(2)));
+        UpStream::new(&UpStreamConfig {
+            ssrc,
+            rtx_ssrc,
+            kind: MediaKind::Video,
+            clock_rate_hz: 90_000,
+            nack: true,
+        })
+    }
+
+    fn meta(at: u64, keyframe: bool) -> PacketMeta {
+        PacketMeta { timestamp: at as u32 * 90, keyframe, arrival: ms(at), ..PacketMeta::default() }
+    }
+
+    fn rtp(up: &mut UpStream, at: u64, seq: u16, keyframe: bool) -> Result<Accepted, Drop> {
+        up.reserve(100).fill(seq as u8);
+        up.on_rtp(ms(at), SeqNo(seq), 100, meta(at, keyframe))
+    }
+
+    fn rtx(up: &mut UpStream, at: u64, payload: &[u8]) -> Result<Accepted, Drop> {
+        up.reserve(payload.len()).copy_from_slice(payload);
+        up.on_rtx(ms(at), payload.len(), meta(at, false))
+    }
+
+    #[test]
+    fn a_lost_packet_is_asked_for_and_restored_by_rtx() {
+        let mut up = video();
+        let first = rtp(&mut up, 0, 65_535, true).expect("first");
+        assert_eq!((first.arrival, first.resync), (Arrival::Ahead, false));
+        assert!(rtp(&mut up, 1, 1, false).is_ok());
+        assert_eq!(up.poll_timeout(), Some(ms(11)));
+        assert_eq!(up.nack.poll(ms(11), Duration::ZERO).as_slice(), [SeqNo(0)]);
+        let restored = rtx(&mut up, 30, &[0, 0, 42, 43]).expect("was missing");
+        assert_eq!((restored.seq, restored.arrival), (first.seq + 1, Arrival::Rtx));
+        assert_eq!(up.packet(restored.seq).map(|p| p.payload.to_vec()), Some(vec![42, 43]));
+        assert_eq!((up.poll_timeout(), up.nack.take_given_up()), (None, 0));
+        // A retransmission leaves the report to the publisher as it was: one in three was lost.
+        assert_eq!(up.stats.report_block(ms(40)).map(|b| b.cumulative_lost), Some(1));
+        assert_eq!((up.packets(), up.octets(), up.keyframes_seen()), (3, 202, 1));
+    }
+
+    #[test]
+    fn refusals_name_their_reason() {
+        let mut up = video();
+        assert_eq!(rtx(&mut up, 0, &[0, 1, 5]), Err(Drop::RtxUseless), "before any media");
+        for seq in 1..=1_100 {
+            assert!(rtp(&mut up, 0, seq, false).is_ok());
+        }
+        assert_eq!(rtp(&mut up, 0, 1_100, false), Err(Drop::RtpDuplicate));
+        assert_eq!(rtp(&mut up, 0, 77, false), Err(Drop::RtpDuplicate));
+        assert_eq!(rtp(&mut up, 0, 76, false), Err(Drop::RtpTooOld));
+        assert_eq!(rtp(&mut up, 0, 30_000, false), Err(Drop::RtpJump));
+        for payload in [&[][..], &[0], &[4, 76, 1], &[4, 77, 1], &[0, 5, 1], &[0xff, 0xff, 1]] {
+            assert_eq!(rtx(&mut up, 0, payload), Err(Drop::RtxUseless), "{payload:?}");
+        }
+        assert_eq!(up.on_rtx(ms(0), usize::MAX, meta(0, false)), Err(Drop::RtxUseless));
+    }
+
+    #[test]
+    fn jumps_resync_once_and_state_stays_small() {
+        // (jump, packets until it is believed, resync)
+        for (jump, believed_at, resync) in [
+            (1u16, 0, false),
+            (2, 0, false),
+            (127, 0, false),
+            (129, 0, false),
+            (130, 0, true),
+            (3_000, 0, true),
+            (3_001, 1, true),
+            (32_767, 1, true),
+            (32_768, 1, true),
+            (32_769, 1, true),
+            (0u16.wrapping_sub(1_100), 1, true),
+            (0u16.wrapping_sub(32_767), 1, true),
+        ] {
+            let mut up = video();
+            let before = rtp(&mut up, 0, 65_000, true).expect("first").seq;
+            let results: Vec<_> = (0..4)
+                .map(|i| rtp(&mut up, 1, 65_000u16.wrapping_add(jump).wrapping_add(i), false))
+                .collect();
+            for (i, result) in results.iter().enumerate() {
+                match result {
+                    Err(reason) => {
+                        assert!(i < believed_at && *reason == Drop::RtpJump, "jump {jump}: {reason:?}")
+                    }
+                    Ok(a) => {
+                        assert_eq!(a.resync, resync && i == believed_at, "jump {jump}, packet {i}");
+                        assert!(a.seq > before, "jump {jump}");
+                    }
+                }
+            }
+            assert_eq!(results.iter().filter(|r| r.is_err()).count(), believed_at, "jump {jump}");
+            assert!(up.nack.awaited() <= super::super::loss::NACK_LIST_MAX);
+        }
+    }
+
+    #[test]
+    fn a_small_step_back_is_believed_after_a_run_of_refusals() {
+        let mut up = video();
+        for seq in 1..=200 {
+            assert!(rtp(&mut up, 0, seq, false).is_ok());
+        }
+        // The same packet again and again is no run, nor are strays.
+        for seq in [150, 150, 150, 150, 150, 150, 150, 150, 150, 9, 5, 7, 3, 150, 20, 150, 50, 150] {
+            assert_eq!(rtp(&mut up, 0, seq, false), Err(Drop::RtpDuplicate));
+        }
+        let results: Vec<_> = (100..140).map(|seq| rtp(&mut up, 1, seq, false)).collect();
+        let refused = results.iter().take_while(|r| r.is_err()).count();
+        assert_eq!(refused, usize::from(REFUSED_RUN_MAX) - 1);
+        assert!(results[refused].is_ok_and(|a| a.resync && a.arrival == Arrival::Ahead));
+        assert!(results[refused + 1..].iter().all(|r| r.is_ok_and(|a| !a.resync)));
+        assert_eq!(up.nack.take_given_up(), 0);
+    }
+
+    #[test]
+    fn another_ssrc_is_a_resync_that_loses_nothing() {
+        let mut up = video();
+        let before = rtp(&mut up, 0, 500, true).expect("first").seq;
+        for (ssrc, seq) in [(8, 40_000), (1, 501), (8, 40_001)] {
+            up.change_ssrc(Ssrc(ssrc), None);
+            let accepted = rtp(&mut up, 10, seq, true).expect("a new source is believed at once");
+            assert!(accepted.resync && accepted.seq > before);
+            assert_eq!(rtp(&mut up, 11, seq + 1, false).map(|a| a.resync), Ok(false));
+        }
+        assert_eq!((up.ssrc(), up.rtx_ssrc(), up.nack.take_given_up()), (Ssrc(8), None, 0));
+    }
+
+    #[test]
+    fn a_keyframe_answers_unless_it_comes_late() {
+        let mut up = video();
+        assert!(rtp(&mut up, 0, 10, false).is_ok());
+        let _ = up.keyframes.request(ms(1));
+        assert!(rtp(&mut up, 2, 9, true).is_ok());
+        assert!(up.keyframes.is_waiting());
+        assert!(rtp(&mut up, 3, 11, true).is_ok());
+        assert!(!up.keyframes.is_waiting());
+    }
+
+    #[test]
+    fn sender_reports_are_believed_if_the_packets_agree() {
+        let clock_at = |ntp_ms: u64| (4_000_000_000 << 32) + ((ntp_ms << 32) / 1_000);
+        // (RTP timestamp in the report, in ms of media; its moment on relay time, in ms; where the reference stands)
+        for (report_ms, expected) in [(1_000, ms(980)), (1_500, ms(980)), (60_000, ms(1_000))] {
+            let mut up = video();
+            let mut clock = SenderClock::new();
+            assert_eq!(up.clock_reference(&clock), None);
+            assert!(rtp(&mut up, 1_000, 1, true).is_ok());
+            assert_eq!(up.clock_reference(&clock).map(|r| r.time), Some(ms(1_000)));
+            clock.on_sender_report(ms(1_000), clock_at(1_020));
+            up.on_sender_report(ms(990), clock_at(1_000), report_ms * 90, &mut clock);
+            let time = up.clock_reference(&clock).map(|r| r.time).expect("packets came");
+            assert!(
+                time.since(expected).max(expected.since(time)) < Duration::from_millis(1),
+                "report at {report_ms}"
+            );
         }
     }
 }
