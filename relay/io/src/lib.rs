@@ -23,8 +23,8 @@
 //! ```
 //!
 //! Invariants
-//! - Memory the kernel may touch is either lent to it or ours, never both (see [`pool`] and [`uring`] for a slot's and a
-//!   receive buffer's life). Nothing the kernel may still touch is freed: see `Ring`'s `Drop`.
+//! - Memory the kernel may touch is either lent to it or ours, never both (the docs of `pool.rs` and `uring.rs` tell a
+//!   slot's and a receive buffer's life). Nothing the kernel may still touch is freed: see `Ring`'s `Drop`.
 //! - Datagrams to one destination leave in the order of their commits. The only exception is the flush during which
 //!   the kernel refuses a GSO run: the segments of that run are sent again, singly, behind what the same flush held.
 //! - Waiting, receiving and flushing allocate nothing.

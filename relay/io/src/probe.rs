@@ -187,3 +187,29 @@ impl From<SetupError> for io::Error {
         Self::new(error.error.kind(), unavailable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_text_that_helps() {
+        let cases = [
+            (libc::EPERM, Some(2), Some(1), "kernel.io_uring_disabled=2"),
+            (libc::EPERM, Some(0), None, "seccomp"),
+            (libc::EACCES, None, None, "seccomp"),
+            (libc::ENOSYS, None, None, "does not exist"),
+            (libc::ENOMEM, Some(0), Some(65_536), "RLIMIT_MEMLOCK is 65536"),
+            (libc::ENOMEM, Some(0), None, "not enough memory"),
+            (libc::EMFILE, None, None, "RLIMIT_NOFILE"),
+            (libc::EINVAL, None, None, "Linux 6.1"),
+            (libc::EIO, None, None, "unexpected"),
+        ];
+        for (errno, disabled, memlock, expected) in cases {
+            let error = SetupError { step: "io_uring_setup", error: io::Error::from_raw_os_error(errno) };
+            let text = explain(&error, disabled, memlock).to_string();
+            assert!(text.contains(expected), "{text}");
+            assert!(text.contains("io_uring_setup: "), "{text}");
+        }
+    }
+}

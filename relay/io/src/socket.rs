@@ -92,6 +92,7 @@ fn bind_to(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
+    socket.set_cloexec(true)?;
     // The ring waits on a blocking descriptor by itself; on a non-blocking one its receive would fail at once.
     socket.set_nonblocking(false)?;
     let (level, option) = match family(&socket)? {
