@@ -66,3 +66,28 @@ impl Gate {
         *self == Self::AwaitingKeyframe
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Passage::{Pass, PassFirst, Withhold};
+    use super::*;
+
+    #[test]
+    fn video_waits_for_a_keyframe_and_audio_for_nothing() {
+        const WAIT: Passage = Withhold(Drop::AwaitingKeyframe);
+        // Packets (does a keyframe start in it, is the gate shut before it) and what becomes of them.
+        let packets =
+            [(false, false), (true, false), (false, false), (true, false), (false, true), (true, false)];
+        for (mut gate, expected) in
+            [(Gate::video(), [WAIT, PassFirst, Pass, Pass, WAIT, PassFirst]), (Gate::audio(), [Pass; 6])]
+        {
+            for (i, ((keyframe, shut), expected)) in packets.iter().zip(expected).enumerate() {
+                if *shut {
+                    gate.shut();
+                }
+                assert_eq!(gate.admit(*keyframe), expected, "packet {i}");
+                assert_eq!(gate.awaits_keyframe(), expected == WAIT, "packet {i}");
+            }
+        }
+    }
+}

@@ -185,3 +185,173 @@ impl Rewriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn ms(at: u64) -> Time {
+        Time::from_nanos((1_000 + at) * 1_000_000)
+    }
+
+    fn rewriter(first: u16) -> Rewriter {
+        Rewriter::new(first, 0, 90_000)
+    }
+
+    /// Own indices for up numbers that arrive in this order.
+    fn indices(first: u16, seqs: &[u64]) -> Vec<Option<u64>> {
+        let mut rewriter = rewriter(first);
+        seqs.iter().map(|seq| rewriter.rewrite(*seq, 0, ms(0)).map(|r| r.index)).collect()
+    }
+
+    #[test]
+    fn gaps_and_order_are_kept_and_jumps_are_not() {
+        let none = None;
+        for (first, seqs, expected) in [
+            (5, vec![100_000, 100_001, 100_002], vec![Some(5), Some(6), Some(7)]),
+            (5, vec![100_000, 100_003, 100_001, 100_003], vec![Some(5), Some(8), Some(6), Some(8)]),
+            // Older than the first.
+            (5, vec![100_000, 99_999, 0, 100_001], vec![Some(5), none, none, Some(6)]),
+            // The largest gap that is passed on, and one more: one number is left out.
+            (5, vec![100_000, 100_129], vec![Some(5), Some(134)]),
+            (5, vec![100_000, 100_130, 100_131, 100_129], vec![Some(5), Some(7), Some(8), none]),
+            (5, vec![0, u64::MAX], vec![Some(5), Some(7)]),
+            // Only 15 bits of the first number are used; own numbers wrap later, as an extended number.
+            (0xffff, vec![7, 8, 9], vec![Some(0x7fff), Some(0x8000), Some(0x8001)]),
+        ] {
+            assert_eq!(indices(first, &seqs), expected, "{seqs:?}");
+        }
+    }
+
+    #[test]
+    fn a_splice_hides_what_was_withheld_and_a_switch_takes_any_number() {
+        let mut r = rewriter(10);
+        let own = |r: &mut Rewriter, seq| r.rewrite(seq, 0, ms(0)).map(|r| r.index);
+        r.splice();
+        r.switch_source();
+        assert_eq!(own(&mut r, 500), Some(10), "before the start there is nothing to continue");
+        r.splice();
+        assert!(!r.is_ahead(500) && r.is_ahead(501));
+        assert_eq!(own(&mut r, 600), Some(11));
+        assert_eq!(own(&mut r, 599), None, "withheld once, withheld for good");
+        assert_eq!(own(&mut r, 602), Some(13));
+        r.switch_source();
+        assert_eq!(r.source_of(SeqNo(13)), None, "which source it meant is over");
+        assert_eq!(own(&mut r, 3), Some(14), "another source's numbers");
+        assert_eq!(own(&mut r, 2), None);
+        assert_eq!(r.source_of(SeqNo(14)), Some((14, 3)));
+        assert_eq!(r.source_of(SeqNo(13)), None);
+    }
+
+    #[test]
+    fn wire_numbers_lead_back_to_the_packet() {
+        let mut r = rewriter(0x7ffe);
+        assert_eq!(r.source_of(SeqNo(0x7ffe)), None, "nothing was sent");
+        for seq in 0..200_000u64 {
+            let own = r.rewrite(70_000 + seq, 0, ms(0)).expect("in order");
+            assert_eq!(own.index, 0x7ffe + seq);
+            for back in [0, 1, 1_000, 30_000] {
+                let expected = (back <= seq).then(|| (own.index - back, 70_000 + seq - back));
+                assert_eq!(
+                    r.source_of(SeqNo((own.index.wrapping_sub(back)) as u16)),
+                    expected,
+                    "{back} back at {seq}"
+                );
+            }
+            assert_eq!(r.source_of(SeqNo(own.seq().0.wrapping_add(1))), None, "not sent yet");
+        }
+    }
+
+    #[test]
+    fn timestamps_go_on_with_time() {
+        // (first timestamp, the next source's first, ms between them, own step) at 90 kHz.
+        for (first, next, elapsed_ms, step) in [
+            // The same clock, though seconds were withheld: kept as it is.
+            (1_000, 1_000 + 90_000 * 30, 30_000, 90_000 * 30),
+            (1_000, 1_000 + 90_000 * 30 + 2_000, 30_000, 90_000 * 30 + 2_000),
+            (u32::MAX - 100, 2_900, 33, 3_001),
+            // Another clock: continued by the time that passed.
+            (1_000, 0x8000_0000, 100, 9_000),
+            (0x8000_0000, 1_000, 100, 9_000),
+            (1_000, 1_000 + 90_000 * 60, 1_000, 90_000),
+            (1_000, 1_000, 60_000, 90_000 * 60),
+        ] {
+            let mut r = Rewriter::new(0, 0xdead_beef, 90_000);
+            let before = r.rewrite(1, first, ms(0)).expect("first");
+            assert_eq!(before.timestamp, first.wrapping_add(0xdead_beef));
+            r.splice();
+            let after = r.rewrite(2, next, ms(elapsed_ms)).expect("ahead");
+            assert_eq!(
+                after.timestamp.wrapping_sub(before.timestamp),
+                step,
+                "{first} then {next} after {elapsed_ms} ms"
+            );
+            assert_eq!(r.timestamp(next), after.timestamp, "a retransmission says the same");
+        }
+    }
+
+    /// What may happen between two packets.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A packet that many ahead of the highest (0 = repeat it).
+        Ahead(u64),
+        /// A packet that many behind the highest.
+        Behind(u64),
+        Splice,
+        Switch,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            20 => (0u64..4).prop_map(Step::Ahead),
+            3 => (0u64..300).prop_map(Step::Ahead),
+            1 => (0u64..200_000).prop_map(Step::Ahead),
+            6 => (0u64..300).prop_map(Step::Behind),
+            1 => Just(Step::Splice),
+            1 => Just(Step::Switch),
+        ]
+    }
+
+    proptest! {
+        /// For any arrival order, loss, repetition, jump and switch of sources: a number is given to one packet only,
+        /// order is the source's, small gaps stay, and a number leads back to its packet.
+        #[test]
+        fn own_numbers_are_unique_ordered_and_traceable(
+            first in any::<u16>(), start in 0u64..200_000, steps in prop::collection::vec(step(), 1..500)
+        ) {
+            let mut r = Rewriter::new(first, 12_345, 90_000);
+            let mut owner: HashMap<u64, (u32, u64)> = HashMap::new();
+            let (mut source, mut highest, mut spliced) = (0u32, start, false);
+            let mut last: Option<u64> = None;
+            for (i, step) in steps.into_iter().enumerate() {
+                let seq = match step {
+                    Step::Ahead(n) => highest + n,
+                    Step::Behind(n) => highest.saturating_sub(n),
+                    Step::Splice => { r.splice(); spliced = true; continue }
+                    Step::Switch => { r.switch_source(); source += 1; highest = start; spliced = true; continue }
+                };
+                let ahead = r.is_ahead(seq);
+                let Some(own) = r.rewrite(seq, 0, ms(i as u64)) else { prop_assert!(!ahead); continue };
+                prop_assert_eq!(*owner.entry(own.index).or_insert((source, seq)), (source, seq), "two packets, one index");
+                match last {
+                    None => prop_assert_eq!(own.index, u64::from(first & 0x7fff)),
+                    Some(last) if ahead => {
+                        let (gap, own_gap) = (seq - highest.min(seq), own.index - last);
+                        let expected = if spliced { 1 } else if gap <= GAP_MAX + 1 { gap } else { 2 };
+                        prop_assert_eq!(own_gap, expected, "gap {}", gap);
+                    }
+                    Some(last) => prop_assert!(own.index <= last && last - own.index == highest - seq),
+                }
+                if ahead {
+                    (highest, spliced, last) = (seq, false, Some(own.index));
+                }
+                prop_assert_eq!(r.highest_index(), last);
+                if !spliced || !ahead {
+                    prop_assert_eq!(r.source_of(own.seq()), Some((own.index, seq)));
+                }
+            }
+        }
+    }
+}

@@ -187,3 +187,128 @@ impl DownStream {
         self.retransmissions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCK: NtpClock = NtpClock { ntp_at_zero: 3_900_000_000 << 32 };
+
+    fn ms(at: u64) -> Time {
+        Time::from_nanos((1_000 + at) * 1_000_000)
+    }
+
+    fn stream(kind: MediaKind, rtx: bool) -> DownStream {
+        let (first_seq, first_rtx_seq, timestamp_offset) = (100, 9_000, 5_000);
+        let clock_rate_hz = 90_000;
+        DownStream::new(&DownStreamConfig {
+            kind,
+            clock_rate_hz,
+            rtx,
+            first_seq,
+            first_rtx_seq,
+            timestamp_offset,
+        })
+    }
+
+    fn meta(at: u64, keyframe: bool) -> PacketMeta {
+        PacketMeta { timestamp: at as u32 * 90, keyframe, arrival: ms(at), ..PacketMeta::default() }
+    }
+
+    /// Own index of a forwarded packet.
+    fn forward(down: &mut DownStream, seq: u64, keyframe: bool) -> Result<u64, Drop> {
+        let rewritten = down.forward(seq, &meta(seq % 100, keyframe))?;
+        down.sent(1_000);
+        Ok(rewritten.index)
+    }
+
+    #[test]
+    fn video_starts_at_a_keyframe_and_numbers_on_after_a_pause() {
+        let mut down = stream(MediaKind::Video, true);
+        for (seq, keyframe, expected) in [
+            (200, false, Err(Drop::AwaitingKeyframe)),
+            (202, true, Ok(100)),
+            (201, false, Err(Drop::TooOld)),
+            (204, false, Ok(102)),
+            (203, false, Ok(101)),
+        ] {
+            assert_eq!(forward(&mut down, seq, keyframe), expected, "packet {seq}");
+        }
+        down.await_keyframe();
+        for (seq, keyframe, expected) in [
+            (205, false, Err(Drop::AwaitingKeyframe)),
+            // A keyframe older than what went out is no place to go on from.
+            (202, true, Err(Drop::AwaitingKeyframe)),
+            (260, true, Ok(103)),
+            (261, false, Ok(104)),
+        ] {
+            assert_eq!(forward(&mut down, seq, keyframe), expected, "packet {seq}");
+        }
+        down.switch_source();
+        for (seq, keyframe, expected) in
+            [(9, false, Err(Drop::AwaitingKeyframe)), (10, true, Ok(105)), (9, false, Err(Drop::TooOld))]
+        {
+            assert_eq!(forward(&mut down, seq, keyframe), expected, "packet {seq} of another source");
+        }
+        assert_eq!((down.packets(), down.octets()), (6, 6_000));
+    }
+
+    #[test]
+    fn audio_flows_at_once_and_through_a_switch() {
+        let mut down = stream(MediaKind::Audio, false);
+        assert_eq!(forward(&mut down, 70_000, false), Ok(100));
+        down.await_keyframe();
+        assert_eq!(forward(&mut down, 70_001, false), Ok(101));
+        down.switch_source();
+        assert_eq!(forward(&mut down, 5, false), Ok(102));
+        assert!(!down.awaits_keyframe());
+    }
+
+    #[test]
+    fn nacks_are_answered_from_the_history_or_named() {
+        let mut history = History::new(8_192, 8);
+        let mut down = stream(MediaKind::Video, true);
+        for seq in 200..210 {
+            history.reserve(100).fill(seq as u8);
+            assert!(history.commit(seq, 100, meta(seq, seq == 200)));
+            assert!(down.forward(seq, &meta(seq, seq == 200)).is_ok());
+            down.sent(100);
+        }
+        // (ms, number, RTX index and payload octet)
+        for (at, number, expected) in [
+            (0, 105, Ok((9_000, 205))),
+            (1, 105, Err(Drop::NackThrottled)),
+            (1, 109, Ok((9_001, 209))),
+            (1, 110, Err(Drop::NackMiss)), // never sent
+            (1, 99, Err(Drop::NackMiss)),  // before the first
+            (1, 101, Err(Drop::NackMiss)), // no longer in the history
+            (200, 105, Ok((9_002, 205))),
+        ] {
+            let got = down.on_nack(ms(at), SeqNo(number), &history).map(|r| {
+                assert_eq!((r.osn, r.timestamp), (SeqNo(number), (u32::from(number) + 100) * 90 + 5_000));
+                (r.rtx_index, r.stored.payload[0])
+            });
+            assert_eq!(got, expected, "number {number}");
+        }
+        assert_eq!(down.retransmissions(), 3);
+        let mut without = stream(MediaKind::Video, false);
+        assert!(without.on_nack(ms(0), SeqNo(100), &history).is_err());
+    }
+
+    #[test]
+    fn reports_begin_with_the_first_packet() {
+        let mut down = stream(MediaKind::Video, true);
+        let reference = ClockReference { time: ms(0), timestamp: 1_000 };
+        assert_eq!(down.poll_report(ms(10), CLOCK, reference), None);
+        assert_eq!(forward(&mut down, 1, true), Ok(100));
+        let info = down.poll_report(ms(10), CLOCK, reference).expect("due at once");
+        assert_eq!((info.rtp_timestamp, info.packets, info.octets), (1_000 + 5_000 + 900, 1, 1_000));
+        assert_eq!(down.poll_report(ms(1_009), CLOCK, reference), None);
+        assert_eq!(down.poll_report_timeout(), Some(ms(1_010)));
+        let lsr = Time::compact_ntp(info.ntp);
+        let block = ReportBlock { lsr, dlsr: 0, ..ReportBlock::default() };
+        let rtt = down.on_report_block(ms(60), CLOCK, &block).expect("sane");
+        assert!(rtt.abs_diff(Duration::from_millis(50)) < Duration::from_millis(1));
+        assert_eq!(down.rtt(), rtt);
+    }
+}
