@@ -81,7 +81,8 @@ impl H264Format {
     /// `None` is not at all.
     ///
     /// RFC 6184 §8.2.2 wants profile and mode the same on both sides, which comes first here. Then, since nothing
-    /// flows the other way: a decoder takes every stream of a smaller profile, and mode 1 allows single NAL units,
+    /// flows the other way: a decoder takes every stream of a smaller profile (in Annex A of H.264 some of these lack
+    /// tools, such as interlace in constrained high, that no WebRTC encoder uses), and mode 1 allows single NAL units,
     /// which are all of mode 0 (§6.2, §6.3). A lower level than the publisher's is the last resort, not a reason to
     /// refuse: browsers state the level their encoder starts with, and decode more.
     pub fn rank_for(&self, source: &Self) -> Option<u32> {

@@ -1,9 +1,9 @@
 //! `application/trickle-ice-sdpfrag` (RFC 8840 §9): what WHIP and WHEP clients PATCH.
 
-use super::answer::Plan;
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
 use super::parse::{CANDIDATES_MAX, PWD_BYTES, UFRAG_BYTES, lines};
+use super::plan::Plan;
 use super::write::{RelaySide, write_bundle, write_ice};
 
 /// What a fragment says. Candidates are counted only: ICE-lite learns addresses from checks.

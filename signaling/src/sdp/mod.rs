@@ -24,14 +24,13 @@ mod h264;
 mod ice_fragment;
 mod offer;
 pub mod parse;
+mod plan;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{
-    CodecPreferences, Plan, PlannedTrack, RemoteSide, SourceTrack, answer_play, answer_publish,
-};
+pub use answer::{CodecPreferences, answer_play, answer_publish};
 pub use error::{Refusal, SdpError, SdpErrorKind};
 pub use h264::{H264Format, H264Profile};
 pub use ice_fragment::{IceFragment, parse_ice_fragment, write_ice_fragment};
@@ -40,4 +39,5 @@ pub use offer::{
     TransportAttributes,
 };
 pub use parse::parse;
+pub use plan::{Plan, PlannedTrack, RemoteSide, SourceTrack};
 pub use write::{PlaySide, RelaySide, TrackSsrcs};

@@ -143,7 +143,8 @@ impl<'a> Parser<'a> {
         };
         let port =
             port.split('/').next().and_then(attribute::decimal).and_then(|port| u16::try_from(port).ok());
-        let (Some(port), true) = (port, attribute::is_token(name) && is_protocol(protocol)) else {
+        let tokens = format_list.split_ascii_whitespace().all(attribute::is_token);
+        let (Some(port), true) = (port, attribute::is_token(name) && is_protocol(protocol) && tokens) else {
             return Err(line.error(SdpErrorKind::BadMediaLine));
         };
         let kind = match name {

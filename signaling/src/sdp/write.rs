@@ -1,10 +1,9 @@
 //! The text of an answer.
 
-use super::answer::{
-    Accepted, AnswerLine, Plan, URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC, URI_VIDEO_ORIENTATION,
-};
+use super::answer::{URI_AUDIO_LEVEL, URI_MID, URI_TRANSPORT_CC, URI_VIDEO_ORIENTATION};
 use super::attribute::is_token_byte;
 use super::codec::description;
+use super::plan::{Accepted, AnswerLine, Plan};
 use relay_control::{Codec, MediaKind};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
