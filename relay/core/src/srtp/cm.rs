@@ -22,9 +22,9 @@ pub(super) struct Cm {
 impl Cm {
     pub(super) fn derive(master_key: &[u8], master_salt: &[u8], half: Half) -> Self {
         Self::new(
-            &*derive::<16>(master_key, master_salt, half, Purpose::Cipher),
+            &derive::<16>(master_key, master_salt, half, Purpose::Cipher),
             *derive::<SALT_LEN>(master_key, master_salt, half, Purpose::Salt),
-            &*derive::<AUTH_KEY_LEN>(master_key, master_salt, half, Purpose::Auth),
+            &derive::<AUTH_KEY_LEN>(master_key, master_salt, half, Purpose::Auth),
         )
     }
 

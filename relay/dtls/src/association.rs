@@ -1,0 +1,283 @@
+//! One DTLS association, either end.
+
+use crate::gate::{self, Stage};
+use crate::peer::{PeerCheck, Verdict};
+use crate::queue::DatagramQueue;
+use crate::server::MESSAGE_BYTES_MAX;
+use crate::{DATAGRAM_BYTES_MAX, ffi};
+use boring::error::ErrorStack;
+use boring::ssl::{ErrorCode, Ssl, SslRef, SslStream, SslVersion};
+use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
+use relay_core::srtp::{KeyingMaterial, SrtpProfile};
+use relay_core::time::Time;
+use zeroize::Zeroizing;
+
+/// Largest datagram that is looked at, in octets: BoringSSL and browsers stay below 1,500.
+const INBOUND_BYTES_MAX: usize = 2048;
+
+/// Octets taken in before a handshake ends: what reassembly may come to hold. A handshake with a post-quantum share has 3,000,
+/// and every flight may come a dozen times.
+const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// Label of the exporter (RFC 5764 §4.2).
+const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
+
+/// Which end we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
+/// One DTLS association. See [`DtlsEngine`] for what it does.
+pub struct Association {
+    stream: SslStream<DatagramQueue>,
+    role: Role,
+    phase: Phase,
+    /// As told last; what BoringSSL's timers count from.
+    now: Time,
+    deadline: Option<Time>,
+}
+
+enum Phase {
+    /// Octets that may still come.
+    Handshaking {
+        budget: usize,
+    },
+    /// Until taken, what was agreed. BoringSSL is asked no more once a protected record made it give up: media needs no
+    /// DTLS.
+    Connected {
+        summary: Option<Box<DtlsSummary>>,
+        gave_up: bool,
+    },
+    Closed,
+    Mismatch,
+    Failed,
+}
+
+impl Association {
+    pub(crate) fn new(mut ssl: Ssl, role: Role, now: Time, peer: Option<Fingerprint>) -> Self {
+        PeerCheck::attach(&mut ssl, peer);
+        ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");
+        let stream = SslStream::new(ssl, DatagramQueue::default()).expect("a BIO fits into memory");
+        let phase = Phase::Handshaking { budget: HANDSHAKE_BYTES_MAX };
+        let mut association = Self { stream, role, phase, now, deadline: None };
+        association.set_now(now);
+        association.drive();
+        association
+    }
+
+    /// Lets BoringSSL read what is there and write what it wants.
+    fn drive(&mut self) {
+        if matches!(self.phase, Phase::Handshaking { .. }) {
+            self.handshake();
+        }
+        if matches!(self.phase, Phase::Connected { gave_up: false, .. }) {
+            self.read();
+        }
+        self.set_deadline();
+    }
+
+    fn handshake(&mut self) {
+        let result = match self.role {
+            Role::Client => self.stream.connect(),
+            Role::Server => self.stream.accept(),
+        };
+        match result {
+            Ok(()) => {
+                self.phase = match summarize(self.stream.ssl(), self.role) {
+                    Some(summary) => Phase::Connected { summary: Some(Box::new(summary)), gave_up: false },
+                    None => Phase::Failed,
+                }
+            }
+            Err(error) if error.code() == ErrorCode::WANT_READ => {}
+            Err(_) if PeerCheck::verdict(self.stream.ssl()) == Verdict::Mismatch => {
+                self.phase = Phase::Mismatch
+            }
+            Err(_) => self.phase = Phase::Failed,
+        }
+    }
+
+    /// Post-handshake: retransmissions of the peer's last flight are answered by BoringSSL, data is not for us.
+    fn read(&mut self) {
+        let mut ignored = [0; INBOUND_BYTES_MAX];
+        loop {
+            match self.stream.ssl_read(&mut ignored).map_err(|error| error.code()) {
+                Ok(_) => {}
+                Err(ErrorCode::WANT_READ) => return,
+                Err(ErrorCode::ZERO_RETURN) => {
+                    self.phase = Phase::Closed;
+                    return;
+                }
+                Err(_) => {
+                    if let Phase::Connected { gave_up, .. } = &mut self.phase {
+                        *gave_up = true;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn set_now(&mut self, now: Time) {
+        self.now = now;
+        ffi::set_now(now);
+    }
+
+    fn set_deadline(&mut self) {
+        let waits = matches!(self.phase, Phase::Handshaking { .. } | Phase::Connected { gave_up: false, .. });
+        self.deadline =
+            if waits { ffi::timeout(self.stream.ssl()).map(|left| self.now + left) } else { None };
+    }
+
+    /// Copies what may pass of a datagram to where BoringSSL reads.
+    fn admit(&mut self, datagram: &[u8]) -> bool {
+        let protected_only = match self.phase {
+            Phase::Handshaking { .. } => self.stream.get_ref().has_sent_unified(),
+            _ => true,
+        };
+        let inbound = self.stream.get_mut().inbound();
+        match (self.role, protected_only) {
+            (Role::Client, _) => inbound.extend_from_slice(datagram),
+            (Role::Server, true) => gate::admit(datagram, Stage::Protected, MESSAGE_BYTES_MAX, inbound),
+            (Role::Server, false) => gate::admit(datagram, Stage::Clear, MESSAGE_BYTES_MAX, inbound),
+        }
+        let admitted = inbound.len();
+        match &mut self.phase {
+            _ if admitted == 0 => false,
+            Phase::Handshaking { budget } if admitted > *budget => {
+                inbound.clear();
+                false
+            }
+            Phase::Handshaking { budget } => {
+                *budget -= admitted;
+                true
+            }
+            Phase::Connected { gave_up, .. } => !*gave_up,
+            Phase::Closed | Phase::Mismatch | Phase::Failed => false,
+        }
+    }
+}
+
+impl DtlsEngine for Association {
+    fn handle_datagram(&mut self, now: Time, datagram: &[u8]) -> bool {
+        self.set_now(now);
+        if datagram.len() > INBOUND_BYTES_MAX || !self.admit(datagram) {
+            return false;
+        }
+        self.drive();
+        !matches!(self.phase, Phase::Mismatch | Phase::Failed)
+    }
+
+    fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
+        let datagram = self.stream.get_mut().pop()?;
+        out.get_mut(..datagram.len())?.copy_from_slice(&datagram);
+        Some(datagram.len())
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.set_now(now);
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if !ffi::handle_timeout(self.stream.ssl_mut()) {
+            // What BoringSSL has to say about it would else be taken for the next connection's error.
+            drop(ErrorStack::get());
+            match &mut self.phase {
+                Phase::Connected { gave_up, .. } => *gave_up = true,
+                phase => *phase = Phase::Failed,
+            }
+        }
+        self.set_deadline();
+    }
+
+    fn status(&self) -> DtlsStatus {
+        match self.phase {
+            Phase::Handshaking { .. } => DtlsStatus::Handshaking,
+            Phase::Connected { .. } => DtlsStatus::Connected,
+            Phase::Closed => DtlsStatus::Closed,
+            Phase::Mismatch => DtlsStatus::FingerprintMismatch,
+            Phase::Failed => DtlsStatus::Failed,
+        }
+    }
+
+    fn take_summary(&mut self) -> Option<DtlsSummary> {
+        match &mut self.phase {
+            Phase::Connected { summary, .. } => summary.take().map(|summary| *summary),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self) {
+        ffi::set_now(self.now);
+        if matches!(self.phase, Phase::Connected { .. }) {
+            // It can only fail if nothing may be sent any more, and then there is nothing to close.
+            drop(self.stream.shutdown());
+        }
+        if matches!(self.phase, Phase::Handshaking { .. } | Phase::Connected { .. }) {
+            self.phase = Phase::Closed;
+        }
+        self.deadline = None;
+    }
+}
+
+impl std::fmt::Debug for Association {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Association")
+            .field("role", &self.role)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a finished handshake agreed on; `None` if it lacks what we ask for, which the handshake should have refused.
+fn summarize(ssl: &SslRef, role: Role) -> Option<DtlsSummary> {
+    if PeerCheck::verdict(ssl) != Verdict::Match {
+        return None;
+    }
+    let id = ssl.selected_srtp_profile()?.id().as_raw();
+    let profile = SrtpProfile::from_dtls_id(u16::try_from(id).ok()?)?;
+    let version = match ssl.version2()? {
+        SslVersion::DTLS1_3 => "DTLS 1.3",
+        SslVersion::DTLS1_2 => "DTLS 1.2",
+        _ => return None,
+    };
+    Some(DtlsSummary { keys: export(ssl, role, profile)?, version, group: group_name(ssl.curve()?) })
+}
+
+/// RFC 5764 §4.2: client key, server key, client salt, server salt.
+fn export(ssl: &SslRef, role: Role, profile: SrtpProfile) -> Option<KeyingMaterial> {
+    let (key_len, salt_len) = (profile.key_len(), profile.salt_len());
+    let mut exported = Zeroizing::new(vec![0; 2 * (key_len + salt_len)]);
+    ssl.export_keying_material(&mut exported, EXPORTER, None).ok()?;
+    let (keys, salts) = exported.split_at_checked(2 * key_len)?;
+    let (client_key, server_key) = keys.split_at_checked(key_len)?;
+    let (client_salt, server_salt) = salts.split_at_checked(salt_len)?;
+    let client = (client_key, client_salt);
+    let server = (server_key, server_salt);
+    let (local, remote) = match role {
+        Role::Client => (client, server),
+        Role::Server => (server, client),
+    };
+    Some(KeyingMaterial {
+        profile,
+        local_key: local.0.to_vec(),
+        local_salt: local.1.to_vec(),
+        remote_key: remote.0.to_vec(),
+        remote_salt: remote.1.to_vec(),
+    })
+}
+
+/// Groups as IANA's registry "TLS Supported Groups" names them.
+const fn group_name(id: u16) -> &'static str {
+    match id {
+        23 => "secp256r1",
+        29 => "x25519",
+        0x11ec => "X25519MLKEM768",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,103 @@
+//! The other end: a DTLS client of the same shape, for fake peers in tests and for load generators.
+
+use crate::SetupError;
+use crate::association::{Association, Role};
+use crate::certificate::Identity;
+use crate::server::{GROUPS, SUITES, base_context, boring_profiles};
+use boring::ssl::{Ssl, SslContext, SslVersion};
+use relay_core::dtls::Fingerprint;
+use relay_core::srtp::SrtpProfile;
+use relay_core::time::Time;
+
+/// A client-side association: the same verbs as the server's. `local` keys are the client's.
+pub type DtlsClient = Association;
+
+/// DTLS versions that a client offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    /// As browsers do.
+    #[default]
+    Both,
+    /// As browsers did.
+    Only1_2,
+    /// None besides.
+    Only1_3,
+}
+
+/// What a client offers.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// SRTP profiles, best first; none leaves `use_srtp` out.
+    pub profiles: Vec<SrtpProfile>,
+    /// Versions.
+    pub versions: Versions,
+    /// Groups, best first, as BoringSSL names them, separated by colons.
+    pub groups: String,
+}
+
+impl Default for ClientOptions {
+    /// What current Chromium offers, in its order: SHA-1 first.
+    fn default() -> Self {
+        Self {
+            profiles: vec![
+                SrtpProfile::Aes128CmHmacSha1_80,
+                SrtpProfile::AeadAes128Gcm,
+                SrtpProfile::AeadAes256Gcm,
+            ],
+            versions: Versions::Both,
+            groups: GROUPS.to_owned(),
+        }
+    }
+}
+
+/// Makes clients that share one certificate.
+pub struct ClientFactory {
+    context: SslContext,
+    fingerprint: Fingerprint,
+}
+
+impl ClientFactory {
+    /// With a new key and certificate.
+    ///
+    /// # Errors
+    /// [`SetupError`] if the options name something unknown, or BoringSSL cannot do what we need.
+    pub fn new(options: &ClientOptions) -> Result<Self, SetupError> {
+        let identity = Identity::generate()?;
+        let mut context = base_context(&identity)?;
+        let (min, max) = match options.versions {
+            Versions::Both => (SslVersion::DTLS1_2, SslVersion::DTLS1_3),
+            Versions::Only1_2 => (SslVersion::DTLS1_2, SslVersion::DTLS1_2),
+            Versions::Only1_3 => (SslVersion::DTLS1_3, SslVersion::DTLS1_3),
+        };
+        context.set_min_proto_version(Some(min))?;
+        context.set_max_proto_version(Some(max))?;
+        context.set_curves_list(&options.groups)?;
+        context.set_strict_cipher_list(SUITES)?;
+        if !options.profiles.is_empty() {
+            context.set_tlsext_use_srtp(&boring_profiles(&options.profiles))?;
+        }
+        Ok(Self { context: context.build(), fingerprint: identity.fingerprint })
+    }
+
+    /// Fingerprint of our certificate.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Starts a handshake: the ClientHello waits to be polled. The server is judged by `peer`, or not at all.
+    ///
+    /// # Panics
+    /// If memory is out.
+    #[must_use]
+    pub fn connect(&self, now: Time, peer: Option<Fingerprint>) -> DtlsClient {
+        let ssl = Ssl::new(&self.context).expect("an association fits into memory");
+        Association::new(ssl, Role::Client, now, peer)
+    }
+}
+
+impl std::fmt::Debug for ClientFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientFactory").finish_non_exhaustive()
+    }
+}

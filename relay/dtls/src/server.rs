@@ -1,0 +1,135 @@
+//! The relay's end.
+
+use crate::association::{Association, Role};
+use crate::certificate::Identity;
+use crate::{DATAGRAM_BYTES_MAX, SetupError, ffi, peer};
+use boring::ssl::{
+    ClientHello, ExtensionType, SelectCertError, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions,
+    SslSessionCacheMode, SslVersion,
+};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+use relay_core::srtp::SrtpProfile;
+use relay_core::time::Time;
+
+/// Largest handshake message, in octets: a certificate of a browser has 300, and 16 KiB leave room for RSA and a chain.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Post-quantum first: current browsers send a share for it.
+pub(crate) const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
+
+/// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no forward secrecy.
+pub(crate) const SUITES: &str =
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
+
+/// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
+const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
+
+/// Makes server-side engines that share one certificate with a key that never leaves the process.
+pub struct ServerFactory {
+    context: SslContext,
+    fingerprint: Fingerprint,
+}
+
+impl ServerFactory {
+    /// With a new key and certificate.
+    ///
+    /// # Errors
+    /// [`SetupError`] if BoringSSL cannot do what we need.
+    pub fn new() -> Result<Self, SetupError> {
+        let identity = Identity::generate()?;
+        let mut context = base_context(&identity)?;
+        context.set_tlsext_use_srtp(&boring_profiles(&SrtpProfile::ALL))?;
+        context.set_curves_list(GROUPS)?;
+        context.set_strict_cipher_list(SUITES)?;
+        context.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
+        context.set_select_certificate_callback(|hello| inspect(&hello));
+        Ok(Self { context: context.build(), fingerprint: identity.fingerprint })
+    }
+}
+
+impl DtlsFactory for ServerFactory {
+    fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        let ssl = Ssl::new(&self.context).expect("an association fits into memory");
+        Box::new(Association::new(ssl, Role::Server, now, Some(peer)))
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+impl std::fmt::Debug for ServerFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerFactory").finish_non_exhaustive()
+    }
+}
+
+/// What both ends have in common.
+pub(crate) fn base_context(identity: &Identity) -> Result<SslContextBuilder, SetupError> {
+    let mut context = SslContext::builder(SslMethod::dtls())?;
+    context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
+    context.set_max_proto_version(Some(SslVersion::DTLS1_3))?;
+    context.set_private_key(&identity.key)?;
+    context.set_certificate(&identity.certificate)?;
+    // An association lives as long as its media: nothing to resume.
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    context.set_options(SslOptions::NO_TICKET | SslOptions::NO_QUERY_MTU);
+    peer::require_certificate(&mut context);
+    ffi::configure(&mut context, MESSAGE_BYTES_MAX);
+    const { assert!(DATAGRAM_BYTES_MAX <= relay_core::outbox::DATAGRAM_BYTES_MAX) };
+    Ok(context)
+}
+
+/// Profiles as BoringSSL names them.
+pub(crate) fn boring_profiles(profiles: &[SrtpProfile]) -> String {
+    let names = profiles.iter().map(|profile| match profile {
+        SrtpProfile::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
+        SrtpProfile::AeadAes256Gcm => "SRTP_AEAD_AES_256_GCM",
+        SrtpProfile::Aes128CmHmacSha1_80 => "SRTP_AES128_CM_SHA1_80",
+    });
+    names.collect::<Vec<_>>().join(":")
+}
+
+/// Refuses a ClientHello that BoringSSL would let pass: without a profile of ours, or with a DTLS 1.2 whose exported keys are
+/// not bound to the handshake (RFC 7627; RFC 8827 §6.5 wants it).
+fn inspect(hello: &ClientHello<'_>) -> Result<(), SelectCertError> {
+    let offers_profile = hello.get_extension(ExtensionType::SRTP).is_some_and(offers_our_profile);
+    let is_1_3 = hello
+        .get_extension(ExtensionType::SUPPORTED_VERSIONS)
+        .and_then(<[u8]>::split_first)
+        .is_some_and(|(_, versions)| versions.chunks_exact(2).any(|version| version == DTLS_1_3));
+    let binds = is_1_3 || hello.get_extension(ExtensionType::EXTENDED_MASTER_SECRET).is_some();
+    if offers_profile && binds { Ok(()) } else { Err(SelectCertError::ERROR) }
+}
+
+/// RFC 5764 §4.1.1: a length in octets, the profiles, and an MKI that we pass over.
+fn offers_our_profile(use_srtp: &[u8]) -> bool {
+    let Some((len, rest)) = use_srtp.split_first_chunk::<2>() else { return false };
+    let profiles = rest.get(..usize::from(u16::from_be_bytes(*len))).unwrap_or_default();
+    profiles
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .any(|&profile| SrtpProfile::from_dtls_id(u16::from_be_bytes(profile)).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_our_profiles_in_a_hello() {
+        for (use_srtp, want) in [
+            (&[0, 2, 0, 7, 0][..], true),
+            (&[0, 4, 0, 2, 0, 1, 0], true),
+            (&[0, 2, 0, 2, 0], false),
+            (&[0, 4, 0, 5, 0, 6, 0], false),
+            (&[0, 0, 0], false),
+            (&[0, 9, 0, 7, 0], false),
+            (&[0], false),
+            (&[], false),
+        ] {
+            assert_eq!(offers_our_profile(use_srtp), want, "{use_srtp:?}");
+        }
+    }
+}
