@@ -48,20 +48,19 @@ impl Shard {
         let connected = matches!(transport.phase, Phase::Connected(_));
         let Some(engine) = self::engine(&mut transport.phase) else { return };
         match engine.status() {
+            DtlsStatus::Closed => return self.fail_transport(key, FailReason::DtlsClosed),
+            // SRTP needs no living association: what goes wrong in it after the keys are there ends nothing.
+            _ if connected => {}
             DtlsStatus::Handshaking => {}
-            DtlsStatus::Connected if connected => {}
             DtlsStatus::Connected => {
                 if let Some(summary) = engine.take_summary() {
                     self.on_keys(now, key, summary);
                 }
             }
-            DtlsStatus::Closed => return self.fail_transport(key, FailReason::DtlsClosed),
             DtlsStatus::FingerprintMismatch => {
                 self.counters.add(Count::FingerprintMismatches, 1);
                 return self.fail_transport(key, FailReason::DtlsFingerprint);
             }
-            // RFC 3711 needs no living association: errors after the keys are there end nothing.
-            DtlsStatus::Failed if connected => {}
             DtlsStatus::Failed => {
                 self.counters.add(Count::DtlsFailures, 1);
                 return self.fail_transport(key, FailReason::DtlsFailed);

@@ -7,10 +7,10 @@ use crate::demux::TransportKey;
 use crate::id::Ssrc;
 use crate::outbox::Outbox;
 use crate::room::{Tracks, UpTrack, up_timer};
-use crate::srtp::OpenError;
+use crate::srtp::{OpenError, Opened};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
-use crate::transport::{SSRCS_MAX, SsrcUse, Transport, UpKey, timer};
+use crate::transport::{Phase, SSRCS_MAX, SsrcUse, Transport, UpKey, timer};
 use crate::up::{Accepted, PacketMeta};
 use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
@@ -70,7 +70,7 @@ impl Shard {
     ) -> Result<(), Drop> {
         let header = RtpHeader::parse(packet).map_err(|_| Drop::RtpMalformed)?;
         let transport = &mut self.transports[key];
-        if !transport.receiving.policer.admit(now, packet.len()) {
+        if !transport.receiving.policer.admits(now) {
             return Err(Drop::RtpPoliced);
         }
         match transport.receiving.ssrc_use(header.ssrc) {
@@ -90,10 +90,8 @@ impl Shard {
         packet: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
-        let up = &mut self.tracks.ups[up_key];
-        let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
-        let opened = session.open.open_rtp(header, packet, slot)?;
+        let opened = self.open_into_history(key, up_key, header, packet)?;
+        let up = &self.tracks.ups[up_key];
         if header.pt != up.params.pt {
             return Err(Drop::RtpUnknownPt);
         }
@@ -112,6 +110,22 @@ impl Shard {
         Ok(())
     }
 
+    /// One cipher pass from the receive buffer to the place where the plaintext stays.
+    fn open_into_history(
+        &mut self,
+        key: TransportKey,
+        up_key: UpKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Result<Opened, Drop> {
+        let transport = &mut self.transports[key];
+        let Phase::Connected(session) = &mut transport.phase else { return Err(Drop::NoKeys) };
+        let slot = self.tracks.ups[up_key].stream.reserve(packet.len().saturating_sub(header.len));
+        let opened = session.open.open_rtp(header, packet, slot)?;
+        transport.receiving.policer.charge(packet.len());
+        Ok(opened)
+    }
+
     /// RFC 4588: the payload is the original sequence number, then the original payload.
     fn on_rtx<O: Outbox>(
         &mut self,
@@ -122,10 +136,8 @@ impl Shard {
         packet: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
-        let up = &mut self.tracks.ups[up_key];
-        let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
-        let opened = session.open.open_rtp(header, packet, slot)?;
+        let opened = self.open_into_history(key, up_key, header, packet)?;
+        let up = &self.tracks.ups[up_key];
         if Some(header.pt) != up.params.rtx_pt {
             return Err(Drop::RtpUnknownPt);
         }

@@ -1,0 +1,164 @@
+//! What strangers and hostile members can do: be counted.
+
+use relay_core::rng::Rng;
+use relay_core::stats::{Count, Drop};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tests::peer::FRAME_INTERVAL;
+use tests::{Payload, World};
+
+fn stranger() -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 66], 666))
+}
+
+fn call(world: &mut World) -> relay_core::id::Ssrc {
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, 1);
+    let ssrc = world.subscribe(subscriber, publisher);
+    world.run(Duration::from_secs(2));
+    ssrc
+}
+
+#[test]
+fn a_stranger_gets_nothing_but_counters() {
+    let mut world = World::new(21);
+    let ssrc = call(&mut world);
+    let mut rng = Rng::new([3; 32]);
+    let before = world.shard.counters().get(Count::RxDatagrams);
+    for first in 0..=255u8 {
+        for len in [0usize, 1, 2, 11, 12, 13, 20, 28, 64, 1200] {
+            let mut bytes = vec![0; len];
+            rng.fill(&mut bytes);
+            if let Some(octet) = bytes.first_mut() {
+                *octet = first;
+            }
+            world.inject(stranger(), &bytes);
+        }
+    }
+    assert_eq!(world.shard.counters().get(Count::RxDatagrams), before + 2_560);
+    assert!(!world.sent_to.contains_key(&stranger()), "not one octet back");
+    assert!(world.dropped(Drop::TupleNotValidated) > 500);
+    assert!(world.dropped(Drop::UnknownProtocol) > 500);
+    world.run(Duration::from_secs(2));
+    assert!(world.peers[1].received[&ssrc].packets.len() > 300, "the call goes on");
+    world.assert_ledger();
+}
+
+#[test]
+fn spoofed_garbage_from_a_members_address_ends_nothing() {
+    let mut world = World::new(22);
+    let ssrc = call(&mut world);
+    let victim = world.peers[0].address;
+    let mut rng = Rng::new([4; 32]);
+    for n in 0..20_000usize {
+        let mut bytes = vec![0; n % 80];
+        rng.fill(&mut bytes);
+        if let Some(octet) = bytes.first_mut() {
+            // RTP, RTCP, DTLS alerts and handshakes.
+            *octet = [0x80, 0x90, 0xb0, 21, 22, 23, 0x81][n % 7];
+        }
+        world.inject(victim, &bytes);
+    }
+    let before = world.peers[1].received[&ssrc].packets.len();
+    world.run(Duration::from_secs(5));
+    assert!(world.peers[1].received[&ssrc].packets.len() >= before + 490, "the call lives");
+    world.assert_ledger();
+}
+
+#[test]
+fn a_replayed_packet_is_forwarded_once() {
+    let mut world = World::new(23);
+    let ssrc = call(&mut world);
+    let address = world.peers[0].address;
+    let mut captured = Vec::new();
+    for _ in 0..50 {
+        world.now += FRAME_INTERVAL;
+        let now = world.now;
+        world.peers[0].tick(now);
+        captured.extend(world.peers[0].take_out());
+    }
+    for round in 0..3 {
+        for bytes in
+            if round == 1 { captured.iter().rev().collect::<Vec<_>>() } else { captured.iter().collect() }
+        {
+            world.inject(address, bytes);
+        }
+    }
+    world.run(Duration::from_secs(1));
+    let packets = &world.peers[1].received[&ssrc].packets;
+    let mut numbers: Vec<u32> = packets.iter().map(|(_, p): &(u64, Payload)| p.number).collect();
+    let all = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), all, "forwarded twice = 0");
+    assert!(world.dropped(Drop::RtpReplay) >= 100);
+    world.assert_ledger();
+}
+
+#[test]
+fn feedback_about_foreign_tracks_is_ignored() {
+    use relay_core::id::{SeqNo, Ssrc};
+    use relay_core::wire::rtcp;
+    let mut world = World::new(24);
+    call(&mut world);
+    let other = world.join(9);
+    world.run(Duration::from_secs(1));
+    let asked = world.shard.counters().get(Count::KeyframesAsked);
+    let victim = world.peers[0].sending.as_ref().expect("it publishes").ssrc;
+    let theirs: Vec<Ssrc> = world.peers[1].received.keys().copied().collect();
+    for media in [victim, theirs[0], Ssrc(7)] {
+        let me = &mut world.peers[other as usize];
+        me.send_rtcp(|out| rtcp::write_pli(out, Ssrc(1), media));
+        me.send_rtcp(|out| rtcp::write_fir(out, Ssrc(1), media, 9));
+        me.send_rtcp(|out| rtcp::write_nack(out, Ssrc(1), media, &[SeqNo(1), SeqNo(2)]));
+        me.send_rtcp(|out| rtcp::write_bye(out, media));
+    }
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.dropped(Drop::RtcpForeignSsrc), 9);
+    assert_eq!(world.shard.counters().get(Count::KeyframesAsked), asked);
+    assert_eq!(world.shard.inventory().len(), 3, "a BYE ends nothing");
+    world.assert_ledger();
+}
+
+#[test]
+fn repeated_nacks_are_throttled() {
+    use relay_core::id::{SeqNo, Ssrc};
+    use relay_core::wire::rtcp;
+    let mut world = World::new(25);
+    let ssrc = call(&mut world);
+    let highest = *world.peers[1].received[&ssrc].seen.last().expect("some");
+    let seqs: Vec<SeqNo> = (highest - 16..highest).map(|i| SeqNo(i as u16)).collect();
+    let before = world.shard.counters().get(Count::TxRtx);
+    for _ in 0..1_000 {
+        world.peers[1].send_rtcp(|out| rtcp::write_nack(out, Ssrc(1), ssrc, &seqs));
+        world.run(Duration::from_millis(1));
+    }
+    let resent = world.shard.counters().get(Count::TxRtx) - before;
+    assert!(resent * 200 <= 60_000, "budget of 50,000 octets a second: {resent} packets");
+    assert!(world.dropped(Drop::NackThrottled) > 10_000);
+    world.assert_ledger();
+}
+
+#[test]
+fn a_flood_by_a_member_is_policed_before_decryption() {
+    let mut world = World::new(26);
+    call(&mut world);
+    let (publisher, policed) = (world.peers[0].address, |world: &World| world.dropped(Drop::RtpPoliced));
+    for _ in 0..20_000 {
+        // 100 µs apart: 17 Mbit/s of what would be 8.
+        world.now += Duration::from_micros(100);
+        let now = world.now;
+        world.peers[0].send_frame(now);
+        for bytes in world.peers[0].take_out() {
+            world.inject(publisher, &bytes);
+        }
+    }
+    let rate = 100 - policed(&world) * 100 / 20_000;
+    assert!((55..=85).contains(&rate), "{rate} % of 17 Mbit/s came through, 12 Mbit/s are allowed");
+    world.run(Duration::from_secs(2));
+    let before = policed(&world);
+    world.run(Duration::from_secs(2));
+    assert_eq!(policed(&world), before, "an honest rate is not touched");
+    assert_eq!(world.shard.inventory().len(), 2);
+    world.assert_ledger();
+}

@@ -1,0 +1,10 @@
+//! Behaviour by simulation: the real core, a fake clock, a lossy fake network, fake peers. Every run is a seed.
+
+mod hostile;
+mod media;
+mod session;
+
+/// Seeds that every lossy test runs with; one that ever failed stays here.
+pub(crate) fn seeds() -> impl Iterator<Item = u64> {
+    include_str!("seeds.txt").lines().filter_map(|line| line.split('#').next()?.trim().parse().ok())
+}

@@ -1,0 +1,168 @@
+//! What subscribers get: everything, once, in order, from their own room, whatever the network does.
+
+use crate::seeds;
+use relay_core::id::Ssrc;
+use relay_core::srtp::SrtpProfile;
+use relay_core::stats::Count;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tests::peer::{FRAME_INTERVAL, Received};
+use tests::{Link, World};
+
+/// A call of two, connected: publisher 0, subscriber 1, and the SSRC the latter receives.
+fn call(world: &mut World, first_index: u64) -> Ssrc {
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, first_index);
+    let ssrc = world.subscribe(subscriber, publisher);
+    world.run(Duration::from_secs(2));
+    ssrc
+}
+
+fn numbers(received: &Received) -> BTreeSet<u32> {
+    received.packets.iter().map(|(_, payload)| payload.number).collect()
+}
+
+/// Numbers between the first and the last received that never came.
+fn holes(received: &Received) -> usize {
+    let numbers = numbers(received);
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return usize::MAX };
+    (last - first + 1) as usize - numbers.len()
+}
+
+#[test]
+fn everything_arrives_once_and_in_order_under_every_profile() {
+    for profile in SrtpProfile::ALL {
+        let mut world = World::with_profile(1, profile);
+        let ssrc = call(&mut world, 1_000);
+        world.run(Duration::from_secs(5));
+        let received = &world.peers[1].received[&ssrc];
+        assert!(received.packets.len() > 500, "{profile:?}: {}", received.packets.len());
+        assert!(received.packets.is_sorted(), "in order");
+        assert_eq!(holes(received), 0);
+        assert!(received.packets[0].1.keyframe, "video begins with a keyframe");
+        assert_eq!(received.recovered, 0);
+        assert!(received.reports >= 4, "a sender report a second");
+        world.assert_ledger();
+    }
+}
+
+#[test]
+fn loss_on_both_legs_is_mended_by_nack_and_rtx() {
+    for seed in seeds() {
+        for percent in [2, 10] {
+            let mut world = World::new(seed);
+            let ssrc = call(&mut world, 1_000);
+            world.net.set_link(Link::lossy(percent));
+            world.run(Duration::from_secs(20));
+            // The last ones may still be on their way.
+            world.net.set_link(Link::GOOD);
+            world.run(Duration::from_secs(2));
+            let received = &world.peers[1].received[&ssrc];
+            let (holes, all) = (holes(received), received.packets.len());
+            assert!(
+                all > 2_000 && holes * 1_000 <= all * 2,
+                "seed {seed}, {percent} %: {holes} holes of {all}"
+            );
+            assert!(received.recovered > 0, "by RTX from the relay");
+            assert!(world.shard.counters().get(Count::RxRtxRecovered) > 0, "by RTX from the publisher");
+            world.assert_ledger();
+        }
+    }
+}
+
+#[test]
+fn a_wrap_of_sequence_numbers_survives_loss_at_the_wrap() {
+    for start in [65_300, 65_400, 65_535] {
+        for lost_run in [0, 1, 17, 100, 250] {
+            let mut world = World::new(start ^ lost_run);
+            let ssrc = call(&mut world, start);
+            // Upstream silence around the wrap, longer than NACK can mend.
+            world.net.set_link(Link { loss_percent: 100, ..Link::GOOD });
+            world.run(FRAME_INTERVAL * u32::try_from(lost_run).expect("small"));
+            world.net.set_link(Link::GOOD);
+            let before = world.peers[1].received[&ssrc].packets.len();
+            world.run(Duration::from_secs(5));
+            let received = &world.peers[1].received[&ssrc];
+            assert!(received.packets.len() >= before + 480, "start {start}, {lost_run} lost: flows again");
+            let last = numbers(received).last().copied().expect("some");
+            let sent = world.peers[0].sending.as_ref().expect("it publishes").number;
+            assert!(sent - last < 10, "start {start}, {lost_run} lost: up to date");
+            assert_eq!(world.dropped(relay_core::stats::Drop::RtpAuth), 0, "the roll-over counter was right");
+            world.assert_ledger();
+        }
+    }
+}
+
+#[test]
+fn keyframe_requests_of_a_crowd_merge() {
+    let mut world = World::new(5);
+    let publisher = world.join(1);
+    world.publish(publisher, 1);
+    let subscribers: Vec<u32> = (0..50).map(|_| world.join(1)).collect();
+    for &subscriber in &subscribers {
+        world.subscribe(subscriber, publisher);
+    }
+    world.run(Duration::from_secs(2));
+    let start = world.now;
+    for _ in 0..200 {
+        for &subscriber in &subscribers {
+            world.peers[subscriber as usize].send_pli();
+        }
+        world.run(Duration::from_millis(50));
+    }
+    let requests = &world.peers[publisher as usize].sending.as_ref().expect("it publishes").requests;
+    let during: Vec<_> = requests.iter().filter(|at| **at >= start).collect();
+    assert!(during.len() >= 5, "the crowd is heard: {}", during.len());
+    for pair in requests.windows(2) {
+        assert!(pair[1].since(pair[0]) >= Duration::from_millis(495), "at most one per 500 ms");
+    }
+    assert!(world.shard.counters().get(Count::KeyframesMerged) > 5_000);
+    world.assert_ledger();
+}
+
+#[test]
+fn a_late_joiner_gets_a_keyframe_at_once() {
+    let mut world = World::new(6);
+    call(&mut world, 1);
+    world.run(Duration::from_secs(10));
+    let late = world.join(1);
+    let ssrc = world.subscribe(late, 0);
+    world.run(Duration::from_millis(600));
+    let received = &world.peers[late as usize].received[&ssrc];
+    assert!(received.packets.first().is_some_and(|(_, payload)| payload.keyframe));
+    assert!(received.packets.len() > 20);
+}
+
+#[test]
+fn packets_never_leave_their_room_while_slots_are_reused() {
+    let mut world = World::new(7);
+    for round in 0..40u64 {
+        let rooms = [round * 2, round * 2 + 1];
+        let mut members = Vec::new();
+        for room in rooms {
+            let (a, b) = (world.join(room), world.join(room));
+            for peer in [a, b] {
+                world.publish(peer, 1);
+            }
+            world.subscribe(a, b);
+            world.subscribe(b, a);
+            members.extend([a, b]);
+        }
+        world.run(Duration::from_millis(900));
+        for &peer in &members {
+            let me = &world.peers[peer as usize];
+            let all: Vec<_> = me.received.values().flat_map(|r| &r.packets).collect();
+            assert!(!all.is_empty(), "peer {peer} receives");
+            assert!(all.iter().all(|(_, p)| p.room == me.room && p.sender != peer), "only its own room");
+        }
+        for peer in members {
+            world.command(relay_control::Command::CloseTransport(relay_control::CloseTransport {
+                transport_id: World::transport_id(peer),
+            }));
+            world.peers[peer as usize].alive = false;
+        }
+    }
+    assert!(world.shard.inventory().is_empty());
+    assert_eq!(world.shard.transport_count(), 0);
+    world.assert_ledger();
+}

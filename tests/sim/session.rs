@@ -1,0 +1,132 @@
+//! A transport's life: addresses move, consent expires, credentials change, commands repeat.
+
+use relay_control::{Command, ErrorCode, FailReason, ReplyBody, TransportState};
+use relay_core::stats::{Count, Drop};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tests::World;
+
+/// Publisher 0 and subscriber 1, connected.
+fn call(world: &mut World) -> relay_core::id::Ssrc {
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, 1);
+    let ssrc = world.subscribe(subscriber, publisher);
+    world.run(Duration::from_secs(2));
+    ssrc
+}
+
+#[test]
+fn an_address_change_moves_the_pair_by_an_authenticated_check() {
+    for peer in [0, 1] {
+        let mut world = World::new(11);
+        let ssrc = call(&mut world);
+        let old = world.peers[peer].address;
+        world.peers[peer].address = SocketAddr::from(([203, 0, 113, 5], 5_000));
+        // The next check comes within a consent interval; what flew to the old address is lost.
+        world.run(Duration::from_secs(3));
+        let (before, to_old) = (world.peers[1].received[&ssrc].packets.len(), world.sent_to[&old]);
+        world.run(Duration::from_secs(3));
+        let received = world.peers[1].received[&ssrc].packets.len() - before;
+        assert!(received >= 280, "peer {peer}: media flows again: {received}");
+        assert_eq!(world.sent_to[&old], to_old, "peer {peer}: nothing to the old address");
+        assert_eq!(world.shard.counters().get(Count::PathMoves), 1);
+        world.assert_ledger();
+    }
+}
+
+#[test]
+fn consent_expires_30_s_after_the_last_check_and_leaves_nothing() {
+    let mut world = World::new(12);
+    call(&mut world);
+    world.peers[1].alive = false;
+    let silent_since = world.now;
+    world.run(Duration::from_secs(25));
+    assert_eq!(world.shard.inventory().len(), 2, "25 s of silence are within consent");
+    world.run(Duration::from_secs(10));
+    let at = world.failed(1, FailReason::ConsentExpired).expect("it ended");
+    let silence = at.since(silent_since);
+    assert!((27..=31).contains(&silence.as_secs()), "{silence:?}");
+    let left = world.shard.inventory();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].state(), TransportState::Connected, "the publisher stays");
+    world.assert_ledger();
+}
+
+#[test]
+fn nobody_answers_so_ice_and_dtls_time_out() {
+    let mut world = World::new(13);
+    let (silent, no_dtls) = (world.join(1), world.join(1));
+    world.peers[silent as usize].alive = false;
+    world.peers[no_dtls as usize].fingerprint[31] ^= 1;
+    world.run(Duration::from_secs(16));
+    assert!(world.failed(silent, FailReason::IceTimeout).is_some());
+    assert!(world.failed(no_dtls, FailReason::DtlsFingerprint).is_some(), "a stranger's certificate");
+    assert_eq!(world.shard.counters().get(Count::FingerprintMismatches), 1);
+    assert!(world.shard.inventory().is_empty());
+    world.assert_ledger();
+}
+
+#[test]
+fn ice_restart_keeps_media_flowing() {
+    let mut world = World::new(14);
+    let ssrc = call(&mut world);
+    let before = world.peers[1].received[&ssrc].packets.len();
+    for peer in [0, 1] {
+        world.restart_ice(peer);
+    }
+    world.run(Duration::from_secs(60));
+    let received = world.peers[1].received[&ssrc].packets.len() - before;
+    assert!(received >= 5_990, "nothing is lost over a restart: {received}");
+    assert_eq!(world.dropped(Drop::StunBadIntegrity) + world.dropped(Drop::StunUnknownUfrag), 0);
+    world.assert_ledger();
+}
+
+#[test]
+fn commands_are_idempotent_and_refusals_change_nothing() {
+    let mut world = World::new(15);
+    let (a, b, stranger) = (world.join(1), world.join(1), world.join(2));
+    world.publish(a, 1);
+    let subscription = World::subscription(b, a);
+    let first = world.command(subscription.clone());
+    assert_eq!(world.command(subscription), first, "the same answer");
+    let inventory = world.shard.inventory();
+
+    let refused = |world: &mut World, command: Command| match world.try_command(command) {
+        ReplyBody::Error(error) => error.code(),
+        other => panic!("{other:?}"),
+    };
+    let code = refused(&mut world, World::subscription(stranger, a));
+    assert_eq!(code, ErrorCode::Mismatch, "of another room");
+    let code = refused(&mut world, World::subscription(b, stranger));
+    assert_eq!(code, ErrorCode::UnknownTrack);
+    let code = refused(&mut world, World::subscription(99, a));
+    assert_eq!(code, ErrorCode::UnknownTransport);
+    let Command::AddDownTrack(mut other) = World::subscription(b, a) else { unreachable!() };
+    other.rtp.payload_type = 100;
+    assert_eq!(refused(&mut world, Command::AddDownTrack(other.clone())), ErrorCode::IdInUse);
+    for (pt, mid) in [(64, "0"), (95, "0"), (128, "0"), (100, "a mid of more than 16")] {
+        let mut bad = other.clone();
+        (bad.rtp.payload_type, bad.rtp.mid) = (pt, mid.into());
+        assert_eq!(
+            refused(&mut world, Command::AddDownTrack(bad)),
+            ErrorCode::BadRequest,
+            "PT {pt}, MID {mid}"
+        );
+    }
+    assert_eq!(world.shard.inventory(), inventory, "nothing changed");
+}
+
+#[test]
+fn removing_an_up_track_removes_what_it_feeds() {
+    let mut world = World::new(16);
+    call(&mut world);
+    let remove = Command::RemoveTrack(relay_control::RemoveTrack { track_id: World::up_track_id(0) });
+    world.command(remove.clone());
+    world.command(remove);
+    let inventory = world.shard.inventory();
+    assert_eq!(inventory.len(), 2, "the transports stay");
+    assert!(inventory.iter().all(|t| t.up_tracks.is_empty() && t.down_tracks.is_empty()));
+    world.run(Duration::from_secs(1));
+    assert!(world.dropped(Drop::RtpUnknownPt) > 50, "what still comes is counted");
+    world.assert_ledger();
+}

@@ -1,0 +1,296 @@
+//! One shard, many peers, one clock.
+
+use crate::dtls::Factory;
+use crate::net::{Link, Net};
+use crate::peer::{PT, Peer, RTX_PT};
+use relay_control::{
+    AddDownTrack, AddUpTrack, Codec, Command, EventBody, ExtensionIds, FailReason, MediaKind, OpenTransport,
+    ReplyBody, RestartIce, RtpParameters, TransportState,
+};
+use relay_core::id::Ssrc;
+use relay_core::outbox::{Path, VecOutbox};
+use relay_core::srtp::SrtpProfile;
+use relay_core::stats::{Count, Drop, Stage};
+use relay_core::time::{NtpClock, Time};
+use relay_core::wire::{Protocol, classify};
+use relay_core::{Limits, Shard, ShardConfig};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Where the simulated relay listens.
+pub const RELAY: &str = "198.51.100.1:10000";
+
+/// Everything of one run.
+pub struct World {
+    /// Now.
+    pub now: Time,
+    /// The real core.
+    pub shard: Shard,
+    /// The fake network.
+    pub net: Net,
+    /// The clients, by index.
+    pub peers: Vec<Peer>,
+    /// What the shard said, with the time.
+    pub events: Vec<(Time, EventBody)>,
+    /// Datagrams the relay sent to each address.
+    pub sent_to: HashMap<SocketAddr, u64>,
+    profile: SrtpProfile,
+    /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash. Invariant I2.
+    egress: HashSet<(SocketAddr, u32, u16, u64)>,
+    relay: SocketAddr,
+}
+
+/// The negotiated numbers all fake peers share.
+#[must_use]
+pub fn video_parameters() -> RtpParameters {
+    RtpParameters {
+        kind: MediaKind::Video.into(),
+        codec: Codec::Vp8.into(),
+        clock_rate_hz: 90_000,
+        payload_type: PT.0.into(),
+        rtx_payload_type: Some(RTX_PT.0.into()),
+        mid: "0".into(),
+        extensions: ExtensionIds { mid: 1, ..ExtensionIds::default() },
+        nack: true,
+        pli: true,
+        fir: true,
+        remb: true,
+        transport_cc: false,
+    }
+}
+
+impl World {
+    /// An empty shard in good weather.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with_profile(seed, SrtpProfile::AeadAes128Gcm)
+    }
+
+    /// The same for another SRTP profile.
+    #[must_use]
+    pub fn with_profile(seed: u64, profile: SrtpProfile) -> Self {
+        let relay: SocketAddr = RELAY.parse().expect("an address");
+        let config = ShardConfig {
+            shard: 0,
+            candidates: vec![relay],
+            ntp: NtpClock { ntp_at_zero: 3_900_000_000 << 32 },
+            default_max_receive_bitrate_bps: 8_000_000,
+            limits: Limits::default(),
+        };
+        let mut bytes = [0x57; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        Self {
+            now: Time::from_nanos(1_000_000_000_000),
+            shard: Shard::new(config, Box::new(Factory(profile)), bytes),
+            net: Net::new(Link::GOOD, seed),
+            peers: Vec::new(),
+            events: Vec::new(),
+            sent_to: HashMap::new(),
+            profile,
+            egress: HashSet::new(),
+            relay,
+        }
+    }
+
+    /// Sends a command, which must not be refused.
+    pub fn command(&mut self, command: Command) -> ReplyBody {
+        let reply = self.try_command(command);
+        assert!(!matches!(reply, ReplyBody::Error(_)), "refused: {reply:?}");
+        reply
+    }
+
+    /// Sends a command.
+    pub fn try_command(&mut self, command: Command) -> ReplyBody {
+        let mut outbox = VecOutbox::default();
+        let reply = self.shard.handle_command(self.now, command, &mut outbox);
+        self.carry(outbox);
+        reply
+    }
+
+    /// The controller's id of a peer's transport.
+    #[must_use]
+    pub fn transport_id(peer: u32) -> u64 {
+        1_000_000 + u64::from(peer)
+    }
+
+    /// The controller's id of a peer's up-track.
+    #[must_use]
+    pub fn up_track_id(peer: u32) -> u64 {
+        2_000_000 + u64::from(peer)
+    }
+
+    /// Makes a client of a room; its index.
+    pub fn join(&mut self, room: u64) -> u32 {
+        let index = u32::try_from(self.peers.len()).expect("few");
+        let mut fingerprint = [0; 32];
+        fingerprint[..4].copy_from_slice(&index.to_be_bytes());
+        let reply = self.command(Command::OpenTransport(OpenTransport {
+            transport_id: Self::transport_id(index),
+            room_id: room,
+            remote_ufrag: Peer::ufrag(index),
+            remote_pwd: "a password of the peer's own".into(),
+            remote_fingerprint_sha256: fingerprint.to_vec(),
+            label: b"label".to_vec(),
+            max_receive_bitrate_bps: 0,
+        }));
+        let ReplyBody::TransportOpened(opened) = reply else { panic!("{reply:?}") };
+        self.peers.push(Peer::new(index, room, fingerprint, self.profile, &opened));
+        index
+    }
+
+    /// A peer begins to publish; its packets are numbered from `first_index`.
+    pub fn publish(&mut self, peer: u32, first_index: u64) {
+        let ssrc = Ssrc(0x1000_0000 + peer * 16);
+        self.command(Command::AddUpTrack(AddUpTrack {
+            transport_id: Self::transport_id(peer),
+            track_id: Self::up_track_id(peer),
+            rtp: video_parameters(),
+            ssrc: ssrc.0,
+            rtx_ssrc: ssrc.0 + 1,
+        }));
+        self.peers[peer as usize].publish(ssrc, first_index);
+    }
+
+    /// A peer subscribes to another's track; the SSRC it will get it under.
+    pub fn subscribe(&mut self, peer: u32, publisher: u32) -> Ssrc {
+        let reply = self.command(Self::subscription(peer, publisher));
+        let ReplyBody::DownTrackAdded(added) = reply else { panic!("{reply:?}") };
+        let me = &mut self.peers[peer as usize];
+        me.rtx_of.insert(Ssrc(added.rtx_ssrc), Ssrc(added.ssrc));
+        me.received.entry(Ssrc(added.ssrc)).or_default();
+        Ssrc(added.ssrc)
+    }
+
+    /// The command for it.
+    #[must_use]
+    pub fn subscription(peer: u32, publisher: u32) -> Command {
+        Command::AddDownTrack(AddDownTrack {
+            transport_id: Self::transport_id(peer),
+            track_id: 3_000_000 + u64::from(peer) * 1_000 + u64::from(publisher),
+            up_track_id: Self::up_track_id(publisher),
+            rtp: video_parameters(),
+            cname: format!("peer{publisher}"),
+        })
+    }
+
+    /// Restarts a peer's ICE.
+    pub fn restart_ice(&mut self, peer: u32) {
+        let own = format!("again{peer:08}");
+        let reply = self.command(Command::RestartIce(RestartIce {
+            transport_id: Self::transport_id(peer),
+            remote_ufrag: own.clone(),
+            remote_pwd: "another password of the peer's own".into(),
+        }));
+        let ReplyBody::TransportOpened(opened) = reply else { panic!("{reply:?}") };
+        self.peers[peer as usize].restart_ice(&opened, &own);
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let timer = self.shard.poll_timeout().unwrap_or(Time::MAX);
+            let peers = self.peers.iter().map(Peer::next).min().unwrap_or(Time::MAX);
+            let next = timer.min(peers).min(self.net.next().unwrap_or(Time::MAX)).max(self.now);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        for peer in self.peers.iter_mut().filter(|p| p.next() <= now) {
+            peer.tick(now);
+            for bytes in peer.take_out() {
+                self.net.send(now, peer.address, peer.relay(), &bytes);
+            }
+        }
+        let mut outbox = VecOutbox::default();
+        while let Some(mut flying) = self.net.deliver(now) {
+            if flying.to == self.relay {
+                let path = Path { remote: flying.from, local: None };
+                self.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
+            } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
+                peer.receive(now, &mut flying.bytes);
+                for bytes in peer.take_out() {
+                    self.net.send(now, peer.address, peer.relay(), &bytes);
+                }
+            }
+        }
+        self.shard.handle_timeout(now, &mut outbox);
+        self.carry(outbox);
+    }
+
+    /// Sends raw octets to the relay from any address.
+    pub fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let mut outbox = VecOutbox::default();
+        let path = Path { remote: from, local: None };
+        self.shard.handle_datagram(self.now, &path, &mut bytes.to_vec(), &mut outbox);
+        self.carry(outbox);
+    }
+
+    fn carry(&mut self, outbox: VecOutbox) {
+        for (path, bytes) in outbox.sent {
+            if classify(&bytes) == Some(Protocol::Rtp) {
+                self.check_egress(path.remote, &bytes);
+            }
+            *self.sent_to.entry(path.remote).or_default() += 1;
+            self.net.send(self.now, self.relay, path.remote, &bytes);
+        }
+        while let Some(event) = self.shard.poll_event() {
+            self.events.push((self.now, event));
+        }
+    }
+
+    /// I2: one (key, SSRC, sequence number, roll-over) is used for one packet. The peer's index stands for its key; a
+    /// run is too short for the roll-over to come round twice, so the header's timestamp tells rounds apart.
+    fn check_egress(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let field = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four octets"));
+        let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
+        let round = u64::from(field(4)) << 32 | u64::from(bytes.len() as u32);
+        assert!(self.egress.insert((to, field(8), seq, round)), "index used twice towards {to}");
+    }
+
+    /// Both ledgers balance (invariant 3): nothing is unexplained.
+    pub fn assert_ledger(&self) {
+        let c = self.shard.counters();
+        let dropped =
+            |stage| -> u64 { Drop::ALL.iter().filter(|d| d.stage() == stage).map(|d| c.dropped(*d)).sum() };
+        let consumed: u64 =
+            [Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp].iter().map(|w| c.get(*w)).sum();
+        assert_eq!(c.get(Count::RxDatagrams), consumed + dropped(Stage::Datagram), "received");
+        assert_eq!(c.get(Count::FanOut), c.get(Count::TxRtp) + dropped(Stage::Egress), "fanned out");
+        let sent: u64 = [Count::TxStun, Count::TxDtls, Count::TxRtp, Count::TxRtx, Count::TxRtcp]
+            .iter()
+            .map(|w| c.get(*w))
+            .sum();
+        assert_eq!(c.get(Count::TxDatagrams), sent, "sent");
+        assert_eq!(c.get(Count::TxDatagrams), self.sent_to.values().sum::<u64>(), "sent");
+    }
+
+    /// Discards for one reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.shard.counters().dropped(reason)
+    }
+
+    /// Whether a peer's transport came to this end.
+    #[must_use]
+    pub fn failed(&self, peer: u32, why: FailReason) -> Option<Time> {
+        self.events.iter().find_map(|(at, event)| match event {
+            EventBody::TransportState(s)
+                if s.transport_id == Self::transport_id(peer)
+                    && s.state() == TransportState::Failed
+                    && s.reason() == why =>
+            {
+                Some(*at)
+            }
+            _ => None,
+        })
+    }
+}
