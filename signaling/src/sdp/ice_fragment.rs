@@ -48,16 +48,18 @@ pub fn parse_ice_fragment(text: &str) -> Result<IceFragment<'_>, SdpError> {
 }
 
 /// The answer to an ICE restart (RFC 9725 §4.3.2): new credentials and all candidates, for the tagged m-line of the
-/// plan that the session runs by.
-pub fn write_ice_fragment(plan: &Plan, relay: &RelaySide) -> String {
+/// plan that the session runs by. Without a plan (the session was negotiated by an earlier process) at session level.
+pub fn write_ice_fragment<'p>(plan: impl Into<Option<&'p Plan>>, relay: &RelaySide) -> String {
     let mut out = String::with_capacity(512);
     out.push_str("a=ice-lite\r\n");
-    write_bundle(&mut out, &plan.bundle);
-    if let Some(answer) = plan.lines.get(plan.tagged) {
-        let format = answer.accepted.as_ref().map_or(0, |accepted| accepted.rtp.payload_type);
-        out.push_str(&format!("m={} 9 {} {format}\r\n", answer.name, answer.protocol));
-        if let Some(mid) = &answer.mid {
-            out.push_str(&format!("a=mid:{mid}\r\n"));
+    if let Some(plan) = plan.into() {
+        write_bundle(&mut out, &plan.bundle);
+        if let Some(answer) = plan.lines.get(plan.tagged) {
+            let format = answer.accepted.as_ref().map_or(0, |accepted| accepted.rtp.payload_type);
+            out.push_str(&format!("m={} 9 {} {format}\r\n", answer.name, answer.protocol));
+            if let Some(mid) = &answer.mid {
+                out.push_str(&format!("a=mid:{mid}\r\n"));
+            }
         }
     }
     write_ice(&mut out, relay, true);

@@ -203,4 +203,7 @@ fn ice_fragments_are_read_and_written() {
             "a=ice-lite\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
         )
     );
+    let bare = write_ice_fragment(None, &relay_side());
+    assert!(bare.starts_with("a=ice-lite\r\na=ice-ufrag:relayufrag\r\n"));
+    assert_eq!(parse_ice_fragment(&bare), Ok(fragment));
 }
