@@ -1,0 +1,84 @@
+/**
+ * WHIP and WHEP, used by a WebRTC stack that is neither ours nor a browser's (aiortc), and by plain HTTP.
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { dirname, join as path } from "node:path";
+import { fileURLToPath } from "node:url";
+import { launch } from "./support/browsers.js";
+import { join } from "./support/conference.js";
+import { BACK_ENDS, startServer } from "./support/server.js";
+import { until } from "./support/until.js";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const PYTHON = [process.env.RINGVOX_PYTHON ?? "", path(HERE, "../.venv/bin/python")].find((file) => file && existsSync(file)) ?? "python3";
+
+for (const io of BACK_ENDS) {
+    describe(`WHIP and WHEP over ${io}`, () => {
+        /** @type {import("./support/server.js").Server} */
+        let server;
+        before(async () => { server = await startServer({ io }); });
+        after(() => server?.stop());
+
+        for (const [video, audio] of [["VP8", "opus"], ["H264", "PCMU"], ["VP8", "PCMA"]]) {
+            test(`aiortc publishes ${video} and ${audio}, plays it back, and every picture is the one that was sent`, async () => {
+                const aiortc = peer("--room", `${video} & ${audio}`, "--video", video, "--audio", audio);
+                const code = await aiortc.ended;
+                assert.equal(code, 0, `${aiortc.output()}\n${await server.log()}`);
+                const result = JSON.parse(aiortc.output().trim().split("\n").at(-1) ?? "");
+                assert.equal(result.pictures, 40);
+                await until("nothing is left in the relay", async () => (await server.ctl("inventory")).transports.length === 0);
+            });
+        }
+
+        test("a WHIP publisher looks like any member to a page", async () => {
+            const browser = await launch("chromium");
+            const aiortc = peer("--room", "door", "--hold");
+            try {
+                await until("it publishes", () => aiortc.output().includes("publishing"), { describe: aiortc.output });
+                const person = await join(browser, server, { login: "viewer", room: "door" });
+                await person.sees("participant1Name", "pattern");
+                await person.sees("participant1Status", "PLAYING");
+                await person.receivesMedia();
+                aiortc.finish();
+                assert.equal(await aiortc.ended, 0, aiortc.output());
+                await person.sees("participant1Name", "NONE");
+            } finally {
+                aiortc.kill();
+                await browser.close();
+            }
+        });
+
+        test("what is wrong is said with the right status", async () => {
+            const sdp = { "content-type": "application/sdp" };
+            /** @type {[string, string, RequestInit, number][]} */
+            const cases = [
+                ["no SDP at all", "/whip/r", { method: "POST", headers: sdp, body: "garbage" }, 400],
+                ["another type", "/whip/r", { method: "POST", headers: { "content-type": "text/plain" }, body: "v=0" }, 415],
+                ["a stream that is not there", "/whep/r/nobody", { method: "POST", headers: sdp, body: "v=0\r\n" }, 404],
+                ["a session that is not there", "/whip/r/nothing", { method: "DELETE" }, 404],
+                ["GET of an endpoint", "/whip/r", { method: "GET" }, 405],
+                ["an offer larger than any", "/whip/r", { method: "POST", headers: sdp, body: "a".repeat(3 << 20) }, 413],
+            ];
+            for (const [what, where, request, status] of cases) {
+                assert.equal((await fetch(server.http + where, request)).status, status, what);
+            }
+        });
+
+        /** @param {...string} more */
+        function peer(...more) {
+            const child = spawn(PYTHON, [path(HERE, "whip_aiortc.py"), "--base", server.http, ...more]);
+            let output = "";
+            child.stdout.on("data", (data) => { output += data; });
+            child.stderr.on("data", (data) => { output += data; });
+            const ended = new Promise((resolve) => child.once("close", resolve));
+            const late = setTimeout(() => child.kill("SIGKILL"), 120_000);
+            ended.then(() => clearTimeout(late));
+            return { output: () => output, ended, finish: () => child.stdin.end(), kill: () => child.exitCode === null && child.kill("SIGKILL") };
+        }
+    });
+}
