@@ -1,6 +1,7 @@
 //! Addresses and control messages as the kernel lays them out, written and read as plain octets.
 //!
-//! On a dual-stack (AF_INET6) socket IPv4 peers appear as v4-mapped addresses; that form stays inside this module.
+//! On a dual-stack (AF_INET6) socket IPv4 peers appear as v4-mapped addresses; that form stays inside this
+//! module.
 
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -74,7 +75,8 @@ pub(crate) fn read_name(name: &[u8]) -> Option<SocketAddr> {
             let (ip, rest) = rest.split_first_chunk::<16>()?;
             let (scope, _) = rest.split_first_chunk::<4>()?;
             let ip = Ipv6Addr::from(*ip);
-            // The flow label a peer chose says nothing about the path back: left out, so that routes compare equal.
+            // The flow label a peer chose says nothing about the path back: left out, so that routes compare
+            // equal.
             Some(match ip.to_ipv4_mapped() {
                 Some(v4) => SocketAddrV4::new(v4, port).into(),
                 None => SocketAddrV6::new(ip, port, 0, u32::from_ne_bytes(*scope)).into(),
@@ -107,7 +109,8 @@ impl Control {
         self.len = at + cmsg_space(data.len());
     }
 
-    /// Asks for `local` as the source address. An address of the other family than `remote` is left to the kernel.
+    /// Asks for `local` as the source address. An address of the other family than `remote` is left to the
+    /// kernel.
     pub(crate) fn push_source(&mut self, remote: SocketAddr, local: Option<IpAddr>, family: Family) {
         match (local, family) {
             (Some(IpAddr::V4(v4)), Family::V4) if remote.is_ipv4() => {

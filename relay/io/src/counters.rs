@@ -2,7 +2,8 @@
 
 /// Counters of one [`Io`](crate::Io).
 ///
-/// `tx_committed = tx_sent + Σ tx_error_* + datagrams still queued`; `rx_datagrams` is what reached the caller.
+/// `tx_committed = tx_sent + Σ tx_error_* + datagrams still queued`; `rx_datagrams` is what reached the
+/// caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IoCounters {
     /// Datagrams handed to the caller.
@@ -19,7 +20,8 @@ pub struct IoCounters {
     pub rx_errors: u64,
     /// Times the multishot receive ended and was armed again (io_uring).
     pub rx_rearms: u64,
-    /// Of them because no receive buffer was free: datagrams waited in the socket buffer meanwhile (io_uring).
+    /// Of them because no receive buffer was free: datagrams waited in the socket buffer meanwhile
+    /// (io_uring).
     pub rx_no_buffers: u64,
     /// Datagrams committed to the outbox.
     pub tx_committed: u64,

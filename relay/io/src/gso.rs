@@ -4,7 +4,8 @@ use crate::DATAGRAM_BYTES_MAX;
 
 /// Most segments in one send. The kernel takes 128 since 6.9 and 64 before.
 pub(crate) const SEGMENTS_MAX: usize = 64;
-/// Most octets in one send: an IP datagram holds 65,535 with its headers, and 65,507 of UDP payload go in practice.
+/// Most octets in one send: an IP datagram holds 65,535 with its headers, and 65,507 of UDP payload go in
+/// practice.
 const RUN_BYTES_MAX: usize = 60_000;
 /// Refusals in a row, without a single GSO send taken in between, after which GSO is given up.
 const STRIKES_MAX: u32 = 16;
@@ -64,8 +65,8 @@ impl Gso {
 
     /// Notes a refusal that single sends may cure.
     ///
-    /// EIO and EOPNOTSUPP tell of the device and end GSO. EINVAL and EMSGSIZE may as well tell of one path (segments
-    /// larger than its MTU, a source address that has gone), so only a row of them does.
+    /// EIO and EOPNOTSUPP tell of the device and end GSO. EINVAL and EMSGSIZE may as well tell of one path
+    /// (segments larger than its MTU, a source address that has gone), so only a row of them does.
     pub(crate) fn refused(&mut self, errno: i32) {
         *self = match *self {
             Self::On(strikes)

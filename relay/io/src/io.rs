@@ -21,7 +21,8 @@ pub struct IoOptions {
     pub slots: usize,
     /// Sends in one submission. 64 is within noise of more, and 4 times cheaper than one.
     pub messages: u16,
-    /// Datagrams handed over between two waits: what bounds how long commands and timeouts wait under a flood.
+    /// Datagrams handed over between two waits: what bounds how long commands and timeouts wait under a
+    /// flood.
     pub batch: usize,
     /// Receive buffers (io_uring); a power of two, at most 32,768.
     pub recv_buffers: u16,
@@ -90,8 +91,8 @@ enum Receiver {
 
 /// One UDP socket with its receive buffers and its outbox, on one back end.
 ///
-/// It belongs to the thread that made it. Fields are dropped in order: the outbox first, whose ring lets go of the socket
-/// and of all buffers; the socket last.
+/// It belongs to the thread that made it. Fields are dropped in order: the outbox first, whose ring lets go
+/// of the socket and of all buffers; the socket last.
 pub struct Io {
     outbox: Outbox,
     receiver: Receiver,
@@ -109,7 +110,8 @@ impl Io {
     /// Takes over `socket`, as [`socket::bind`] or [`socket::from_fd`] made it.
     ///
     /// # Errors
-    /// `InvalidInput` for options out of range; what the kernel says when it has no room for the ring or memory.
+    /// `InvalidInput` for options out of range; what the kernel says when it has no room for the ring or
+    /// memory.
     pub fn new(backend: Backend, socket: UdpSocket, options: &IoOptions) -> io::Result<Self> {
         options.check()?;
         let family = socket::family_of(&socket)?;
@@ -145,8 +147,8 @@ impl Io {
         })
     }
 
-    /// Waits until a datagram is ready, a [`Waker`] calls or `timeout` passes (`None`: no limit). Flushes first, should
-    /// anything be queued.
+    /// Waits until a datagram is ready, a [`Waker`] calls or `timeout` passes (`None`: no limit). Flushes
+    /// first, should anything be queued.
     ///
     /// # Errors
     /// Only what makes waiting impossible; errors of single datagrams are counted.
@@ -209,8 +211,8 @@ impl Io {
         self.sleeper.waker()
     }
 
-    /// How long a wait gathers datagrams after the first before it ends: fewer, larger batches for so much delay. Zero, the
-    /// default, for none. Needs io_uring on Linux 6.12, and does nothing elsewhere.
+    /// For how long a wait gathers datagrams (up to 32) before it ends with what there is: larger batches for
+    /// so much delay. Zero, the default, adds none. Needs io_uring on Linux 6.12, and does nothing elsewhere.
     pub fn set_hold(&mut self, hold: Duration) {
         self.hold = hold;
     }
@@ -246,8 +248,9 @@ fn receive_from_ring(
 ) -> bool {
     let Sender::Uring(ring) = &mut outbox.sender else { return false };
     let Some((buffer, len)) = ring.take() else { return false };
-    // SAFETY: the buffer has just been taken; it is given back below, after the last use of what it holds, and by nobody
-    // else: the ring's other methods touch only buffers that the kernel has or that wait in its queue.
+    // SAFETY: the buffer has just been taken; it is given back below, after the last use of what it holds,
+    // and by nobody else: the ring's other methods touch only buffers that the kernel has or that wait in its
+    // queue.
     let datagram = unsafe { ring.read((buffer, len)) };
     match datagram {
         Some(datagram) => deliver(outbox, datagram, on_datagram),

@@ -23,20 +23,24 @@
 //! ```
 //!
 //! Invariants
-//! - Memory the kernel may touch is either lent to it or ours, never both (the docs of `pool.rs` and `uring.rs` tell a
-//!   slot's and a receive buffer's life). Nothing the kernel may still touch is freed: see `Ring`'s `Drop`.
-//! - Datagrams to one destination leave in the order of their commits. The only exception is the flush during which
-//!   the kernel refuses a GSO run: the segments of that run are sent again, singly, behind what the same flush held.
+//! - Memory the kernel may touch is either lent to it or ours, never both (the docs of `pool.rs` and
+//!   `buffers.rs` tell a slot's and a receive buffer's life). Nothing the kernel may still touch is freed:
+//!   see `Ring`'s `Drop`.
+//! - Datagrams to one destination leave in the order of their commits. The only exception is the flush during
+//!   which the kernel refuses a GSO run: the segments of that run are sent again, singly, behind what the
+//!   same flush held.
 //! - Waiting, receiving and flushing allocate nothing.
 //! - The ledger closes: `committed = sent + Σ send errors + queued`, and every refusal of a slot is counted.
-//! - Every send is `MSG_DONTWAIT`: a full socket buffer loses datagrams (counted), it never parks a slot in the kernel.
+//! - Every send is `MSG_DONTWAIT`: a full socket buffer loses datagrams (counted), it never parks a slot in
+//!   the kernel.
 //!
-//! Deliberately absent: zero-copy sends (dearer below 10 KB), SQPOLL (burns a core), connected sockets, GRO, any
-//! knowledge of what the datagrams carry.
+//! Deliberately absent: zero-copy sends (dearer below 10 KB), SQPOLL (burns a core), connected sockets, GRO,
+//! any knowledge of what the datagrams carry.
 //!
 //! All unsafe code of the relay but two DTLS calls lives here.
 
 mod addr;
+mod buffers;
 mod counters;
 pub mod cpu;
 mod gso;
@@ -58,6 +62,6 @@ pub use outbox::{Full, Outbox};
 pub use probe::{Backend, Choice, Setting, choose};
 pub use waker::Waker;
 
-/// Largest datagram sent or received, in octets; longer ones arrive cut and flagged. An Ethernet frame's payload: what is
-/// longer came in IP fragments, and nothing that browsers send does.
+/// Largest datagram sent or received, in octets; longer ones arrive cut and flagged. An Ethernet frame's
+/// payload: what is longer came in IP fragments, and nothing that browsers send does.
 pub const DATAGRAM_BYTES_MAX: usize = 1500;

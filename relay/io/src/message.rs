@@ -8,8 +8,8 @@ use crate::addr::{Control, Family, NAME_BYTES, write_name};
 use crate::gso::SEGMENTS_MAX;
 use crate::pool::{Chain, Pool};
 
-/// What the kernel reads of one send: header, address, control messages, pieces. The header points into the block
-/// itself, so a block never moves.
+/// What the kernel reads of one send: header, address, control messages, pieces. The header points into the
+/// block itself, so a block never moves.
 #[repr(C)]
 struct Block {
     header: libc::msghdr,
@@ -26,7 +26,8 @@ pub(crate) struct Flight {
     pub(crate) blame: Option<i32>,
 }
 
-/// A fixed number of blocks. A block is free, or holds a [`Flight`] and is the kernel's to read until it completes.
+/// A fixed number of blocks. A block is free, or holds a [`Flight`] and is the kernel's to read until it
+/// completes.
 pub(crate) struct Messages {
     blocks: Box<[UnsafeCell<Block>]>,
     flights: Box<[Option<Flight>]>,
@@ -36,7 +37,8 @@ pub(crate) struct Messages {
 
 impl Messages {
     pub(crate) fn new(count: u16, family: Family) -> Self {
-        // SAFETY: `Block` is made of integers, arrays of them and raw pointers: all zeros is a valid value of each.
+        // SAFETY: `Block` is made of integers, arrays of them and raw pointers: all zeros is a valid value of
+        // each.
         let block = || UnsafeCell::new(unsafe { zeroed::<Block>() });
         Self {
             blocks: (0..count).map(|_| block()).collect(),
@@ -61,8 +63,8 @@ impl Messages {
         let index = self.free.pop()?;
         let Flight { chain, .. } = flight;
         let block = self.blocks[usize::from(index)].get();
-        // SAFETY: the block is free: no reference to it is alive (none outlives this function) and the kernel does not
-        // read it. `block` comes from an `UnsafeCell` in a box that is never reallocated.
+        // SAFETY: the block is free: no reference to it is alive (none outlives this function) and the kernel
+        // does not read it. `block` comes from an `UnsafeCell` in a box that is never reallocated.
         let block = unsafe { &mut *block };
         let name_len = write_name(&mut block.name, chain.route.remote, self.family);
         block.control.len = 0;
@@ -81,11 +83,12 @@ impl Messages {
         Some(index)
     }
 
-    /// The header of a filled block, for the kernel to read. Valid until the block is [`finish`](Self::finish)ed.
+    /// The header of a filled block, for the kernel to read. Valid until the block is
+    /// [`finish`](Self::finish)ed.
     pub(crate) fn header(&self, index: u16) -> *const libc::msghdr {
         let block = self.blocks[usize::from(index)].get();
-        // SAFETY: `block` points to a live block (see `build`), of which no reference is alive. Only places inside it are
-        // named, so that the pointers may be used as long as the block lives.
+        // SAFETY: `block` points to a live block (see `build`), of which no reference is alive. Only places
+        // inside it are named, so that the pointers may be used as long as the block lives.
         unsafe {
             let header = ptr::addr_of_mut!((*block).header);
             (*header).msg_name = ptr::addr_of_mut!((*block).name).cast();

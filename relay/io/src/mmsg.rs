@@ -1,6 +1,6 @@
-//! The fallback back end: `recvmmsg` and `sendmmsg`, and `ppoll` to wait. For containers whose seccomp profile forbids
-//! io_uring, and as a check on the other one. `ppoll` serves as well as epoll with two descriptors, needs no set-up and
-//! takes nanoseconds.
+//! The fallback back end: `recvmmsg` and `sendmmsg`, and `ppoll` to wait. For containers whose seccomp
+//! profile forbids io_uring, and as a check on the other one. `ppoll` serves as well as epoll with two
+//! descriptors, needs no set-up and takes nanoseconds.
 
 use std::io;
 use std::mem::zeroed;
@@ -79,7 +79,8 @@ impl MmsgReceiver {
         });
         let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
         counters.syscalls += 1;
-        // SAFETY: `entries` is two pollfd, `timespec` null or a live timespec; a null mask leaves signals alone.
+        // SAFETY: `entries` is two pollfd, `timespec` null or a live timespec; a null mask leaves signals
+        // alone.
         if unsafe { libc::ppoll(entries.as_mut_ptr(), 2, timespec, ptr::null()) } < 0 {
             let error = io::Error::last_os_error();
             return if error.raw_os_error() == Some(libc::EINTR) { Ok(()) } else { Err(error) };
@@ -109,8 +110,8 @@ impl MmsgReceiver {
         counters.syscalls += 1;
         let (headers, count) = (self.headers.as_mut_ptr(), self.headers.len() as u32);
         let flags = libc::MSG_DONTWAIT;
-        // SAFETY: `count` headers, each pointing to an address, a piece, its buffer and control space of the stated sizes,
-        // all owned by `self` and exclusively ours during the call; a null timeout is allowed.
+        // SAFETY: `count` headers, each pointing to an address, a piece, its buffer and control space of the
+        // stated sizes, all owned by `self` and exclusively ours during the call; a null timeout is allowed.
         let received = unsafe { libc::recvmmsg(self.socket, headers, count, flags as _, ptr::null_mut()) };
         match usize::try_from(received) {
             Ok(received) => self.count = received,
@@ -135,8 +136,8 @@ impl MmsgReceiver {
             name: &envelope.name[..(header.msg_hdr.msg_namelen as usize).min(NAME_BYTES)],
             control: &envelope.control[..header.msg_hdr.msg_controllen.min(RECEIVE_CONTROL_BYTES)],
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-            // SAFETY: `len` octets of the region, initialised, which no other reference covers while `self` is borrowed; the
-            // kernel touches them only during `receive`.
+            // SAFETY: `len` octets of the region, initialised, which no other reference covers while `self`
+            // is borrowed; the kernel touches them only during `receive`.
             bytes: unsafe { std::slice::from_raw_parts_mut(buffer, len) },
         })
     }
@@ -163,7 +164,8 @@ impl MmsgSender {
     ) {
         self.headers.clear();
         self.headers.extend(staged.iter().map(|&message| {
-            // SAFETY: `header` returns a pointer to a filled message, which is not written until finished (after this call).
+            // SAFETY: `header` returns a pointer to a filled message, which is not written until finished
+            // (after this call).
             let msg_hdr = unsafe { *messages.header(message) };
             libc::mmsghdr { msg_hdr, msg_len: 0 }
         }));
@@ -172,8 +174,9 @@ impl MmsgSender {
             counters.syscalls += 1;
             let rest = &mut self.headers[sent..];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: `rest` holds that many headers, whose names, pieces and control messages belong to messages and slots
-            // under way: they stay put and unwritten during the call, which copies what it sends.
+            // SAFETY: `rest` holds that many headers, whose names, pieces and control messages belong to
+            // messages and slots under way: they stay put and unwritten during the call, which copies what it
+            // sends.
             let taken =
                 unsafe { libc::sendmmsg(self.socket, rest.as_mut_ptr(), rest.len() as u32, flags as _) };
             if taken > 0 {

@@ -23,8 +23,8 @@ pub(crate) struct Done {
 
 /// How messages reach the kernel.
 ///
-/// `submit` gives it the `staged` ones; what completed, of these or earlier ones, is appended to `done`. A staged message
-/// is under way until it appears there.
+/// `submit` gives it the `staged` ones; what completed, of these or earlier ones, is appended to `done`. A
+/// staged message is under way until it appears there.
 pub(crate) enum Sender {
     Uring(Ring),
     Mmsg(MmsgSender),
@@ -52,7 +52,8 @@ impl Sender {
 
 /// Where the caller writes datagrams. They leave at the next flush, which is also made when slots run out.
 ///
-/// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither slots nor messages.
+/// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither slots nor
+/// messages.
 pub struct Outbox {
     pub(crate) sender: Sender,
     pool: Pool,
@@ -80,8 +81,8 @@ impl Outbox {
         }
     }
 
-    /// Lends a slot of [`DATAGRAM_BYTES_MAX`](crate::DATAGRAM_BYTES_MAX) octets for a datagram along `route`. A slot that
-    /// was lent and not committed sends nothing.
+    /// Lends a slot of [`DATAGRAM_BYTES_MAX`](crate::DATAGRAM_BYTES_MAX) octets for a datagram along `route`.
+    /// A slot that was lent and not committed sends nothing.
     ///
     /// # Errors
     /// [`Full`] if none is free and a flush freed none.
@@ -104,8 +105,8 @@ impl Outbox {
         self.counters.tx_committed += u64::from(self.pool.commit(len));
     }
 
-    /// Gives all that is queued to the kernel. What it could not take (which `MSG_DONTWAIT` rules out but for errors of
-    /// the submission itself) stays queued for the next flush.
+    /// Gives all that is queued to the kernel. What it could not take (which `MSG_DONTWAIT` rules out but for
+    /// errors of the submission itself) stays queued for the next flush.
     pub fn flush(&mut self) {
         if self.queued() == 0 && self.messages.is_idle() {
             return;

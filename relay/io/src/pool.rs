@@ -1,11 +1,11 @@
 //! Send slots, and the queue of what was written into them.
 //!
-//! A slot's life: *free* → *lent* to the caller (one at a time) → *queued* behind its destination by a commit → *in
-//! flight*, when a run of its destination is taken for a send → *free* again when that send completes. Only free, lent
-//! and queued slots are ours to touch; a slot in flight is the kernel's.
+//! A slot's life: *free* → *lent* to the caller (one at a time) → *queued* behind its destination by a commit
+//! → *in flight*, when a run of its destination is taken for a send → *free* again when that send completes.
+//! Only free, lent and queued slots are ours to touch; a slot in flight is the kernel's.
 //!
-//! Queued slots are chained per destination, so that a flush finds what can leave as one GSO send while the order
-//! within each destination is kept. Everything is allocated up front.
+//! Queued slots are chained per destination, so that a flush finds what can leave as one GSO send while the
+//! order within each destination is kept. Everything is allocated up front.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -17,8 +17,8 @@ use crate::addr::Route;
 use crate::gso::Run;
 use crate::region::Region;
 
-/// Distance between slots: whole cache lines, and not a multiple of 4 KiB, which would crowd their headers into a few
-/// cache sets.
+/// Distance between slots: whole cache lines, and not a multiple of 4 KiB, which would crowd their headers
+/// into a few cache sets.
 const SLOT_STRIDE: usize = DATAGRAM_BYTES_MAX.next_multiple_of(64);
 /// Ends a chain, marks an empty bucket.
 const NONE: u32 = u32::MAX;
@@ -107,9 +107,10 @@ impl Pool {
             None => self.free.pop()?,
         };
         self.lent = Some((slot, *route));
-        // SAFETY: the slot lies inside the region (`address` asserts it), which lives as long as `self`, is zeroed at the
-        // start and thus initialised. It is in no chain and not in flight, so neither the kernel nor another reference
-        // touches it; the exclusive borrow of `self` keeps it so until the caller lets go.
+        // SAFETY: the slot lies inside the region (`address` asserts it), which lives as long as `self`, is
+        // zeroed at the start and thus initialised. It is in no chain and not in flight, so neither the
+        // kernel nor another reference touches it; the exclusive borrow of `self` keeps it so until the
+        // caller lets go.
         Some(unsafe { std::slice::from_raw_parts_mut(self.address(slot), DATAGRAM_BYTES_MAX) })
     }
 
@@ -131,8 +132,8 @@ impl Pool {
         true
     }
 
-    /// Takes the next send: a run if `gso`, else one datagram. Its slots are in flight until released. When done taking,
-    /// call [`settle`](Self::settle).
+    /// Takes the next send: a run if `gso`, else one datagram. Its slots are in flight until released. When
+    /// done taking, call [`settle`](Self::settle).
     pub(crate) fn take(&mut self, gso: bool) -> Option<Chain> {
         while let Some(group) = self.groups.get_mut(self.cursor) {
             if group.head == NONE {
@@ -210,7 +211,8 @@ impl Pool {
     fn find(&self, route: &Route) -> (usize, Option<usize>) {
         let mask = self.table.len() - 1;
         let mut bucket = self.hash(route) as usize & mask;
-        // Ends: the table is at most half full, as each group has at least one slot of its own (see `settle`).
+        // Ends: the table is at most half full, as each group has at least one slot of its own (see
+        // `settle`).
         while let Some(group) = self.groups.get(self.table[bucket] as usize) {
             if group.route == *route {
                 return (bucket, Some(self.table[bucket] as usize));
@@ -220,7 +222,8 @@ impl Pool {
         (bucket, None)
     }
 
-    /// Forgets the groups that have nothing queued: all of them, unless the kernel took less than it was given.
+    /// Forgets the groups that have nothing queued: all of them, unless the kernel took less than it was
+    /// given.
     pub(crate) fn settle(&mut self) {
         self.cursor = 0;
         self.last = 0;

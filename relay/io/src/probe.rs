@@ -139,7 +139,7 @@ fn explain(error: &SetupError, disabled: Option<u8>, memlock_bytes: Option<u64>)
         ),
         (Some(libc::EPERM | libc::EACCES), _) => (
             "a seccomp or security policy forbids it".into(),
-            "container engines block it by default; allow io_uring_setup, io_uring_enter and io_uring_register".into(),
+            "container engines block it by default; allow io_uring_setup, _enter and _register".into(),
         ),
         (Some(libc::ENOSYS), _) => (
             "the system call does not exist".into(),
@@ -156,7 +156,10 @@ fn explain(error: &SetupError, disabled: Option<u8>, memlock_bytes: Option<u64>)
             ("no descriptor is free".into(), "raise RLIMIT_NOFILE".into())
         }
         (Some(libc::EINVAL), _) => (
-            format!("kernel {} lacks multishot receive, buffer rings or deferred task work", kernel_release()),
+            format!(
+                "kernel {} lacks multishot receive, buffer rings or deferred task work",
+                kernel_release()
+            ),
             "Linux 6.1 has them".into(),
         ),
         _ => ("it failed".into(), "unexpected".into()),

@@ -21,7 +21,8 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
-    /// Buffers wanted by default: at 200,000 datagrams a second of 1,200 octets, 8 MiB is about 15 ms of a stall.
+    /// Buffers wanted by default: at 200,000 datagrams a second of 1,200 octets, 8 MiB is about 15 ms of a
+    /// stall.
     pub const BUFFER_BYTES: usize = 8 << 20;
 
     /// Default buffers at `bind`.
@@ -31,7 +32,8 @@ impl SocketOptions {
     }
 }
 
-/// Buffers the kernel granted, in octets: it gives less than was asked for without saying so (`net.core.rmem_max`).
+/// Buffers the kernel granted, in octets: it gives less than was asked for without saying so
+/// (`net.core.rmem_max`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffers {
     /// Of the receive side.
@@ -43,7 +45,8 @@ pub struct GrantedBuffers {
 /// Makes and binds a socket.
 ///
 /// # Errors
-/// What `socket` and `bind` say. A port in use is refused: two relays sharing one would each get half of the datagrams.
+/// What `socket` and `bind` say. A port in use is refused: two relays sharing one would each get half of the
+/// datagrams.
 pub fn bind(options: &SocketOptions) -> io::Result<UdpSocket> {
     let socket = match bind_to(options.bind) {
         Err(error) if options.bind.ip().is_unspecified() && lacks_ipv6(&error) => {
@@ -54,7 +57,8 @@ pub fn bind(options: &SocketOptions) -> io::Result<UdpSocket> {
     prepare(socket, options)
 }
 
-/// Takes over a bound socket, for example one inherited from whoever may open the port. `options.bind` is not used.
+/// Takes over a bound socket, for example one inherited from whoever may open the port. `options.bind` is not
+/// used.
 ///
 /// # Errors
 /// `InvalidInput` if it is no bound UDP socket.
@@ -93,7 +97,8 @@ fn bind_to(addr: SocketAddr) -> io::Result<Socket> {
 
 fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
     socket.set_cloexec(true)?;
-    // The ring waits on a blocking descriptor by itself; on a non-blocking one its receive would fail at once.
+    // The ring waits on a blocking descriptor by itself; on a non-blocking one its receive would fail at
+    // once.
     socket.set_nonblocking(false)?;
     let (level, option) = match family(&socket)? {
         Family::V4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
@@ -130,8 +135,8 @@ pub(crate) fn has_gso(socket: &UdpSocket) -> bool {
 
 /// Datagrams the kernel discarded on arrival since the socket was made, modulo 2^32.
 ///
-/// SO_MEMINFO tells at any time; the SO_RXQ_OVFL control message tells the same number, but only with the next datagram,
-/// and costs a walk over it in each.
+/// SO_MEMINFO tells at any time; the SO_RXQ_OVFL control message tells the same number, but only with the
+/// next datagram, and costs a walk over it in each.
 pub(crate) fn kernel_drops(socket: &UdpSocket) -> io::Result<u32> {
     /// SK_MEMINFO_DROPS, the last of SK_MEMINFO_VARS words (linux/sock_diag.h).
     const DROPS: usize = 8;

@@ -1,13 +1,11 @@
-//! The io_uring back end: one ring, one multishot receive over a ring of provided buffers, one read of the waker's
-//! eventfd, and the sends of an outbox.
+//! The io_uring back end: one ring, one multishot receive over a ring of provided buffers, one read of the
+//! waker's eventfd, and the sends of an outbox.
 //!
-//! A receive buffer's life: *offered* to the kernel in the buffer ring → filled; its completion waits in `received` and
-//! the buffer is ours → lent to the caller for one datagram → offered again. At no time is it on both sides.
-//!
-//! Completions are told apart by their user data alone. None is ever missed: the kernel keeps those that do not fit the
-//! completion queue (`IORING_FEAT_NODROP`) until an enter with `GETEVENTS` fetches them, which every look at the queue does
-//! when the overflow flag is up. The multishot receive ends on its own at times (no buffer free, completion queue full,
-//! an empty datagram); it is armed again by the next submission or wait.
+//! Completions are told apart by their user data alone. None is ever missed: the kernel keeps those that do
+//! not fit the completion queue (`IORING_FEAT_NODROP`) until an enter with `GETEVENTS` fetches them, which
+//! every look at the queue does when the overflow flag is up. The multishot receive ends on its own at times
+//! (no buffer free, completion queue full, an empty datagram); it is armed again by the next submission or
+//! wait.
 //!
 //! A ring belongs to the thread that made it (`SINGLE_ISSUER`): `Ring` is not `Send`.
 
@@ -18,28 +16,17 @@ use std::mem::{ManuallyDrop, zeroed};
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 
-use crate::addr::{NAME_BYTES, RECEIVE_CONTROL_BYTES};
+use crate::IoCounters;
+use crate::buffers::{BufferRing, CONTROL_BYTES, NAME_BYTES};
 use crate::io::Datagram;
 use crate::message::Messages;
 use crate::outbox::Done;
 use crate::region::Region;
-use crate::{DATAGRAM_BYTES_MAX, IoCounters};
-
-/// Octets kept for the source address of a received datagram; a multiple of 8, so that what follows is aligned.
-const RECEIVE_NAME_BYTES: usize = NAME_BYTES.next_multiple_of(8);
-/// The kernel writes `struct io_uring_recvmsg_out`: four 32-bit words.
-const RECEIVE_HEADER_BYTES: usize = 16;
-const PAYLOAD_OFFSET: usize = RECEIVE_HEADER_BYTES + RECEIVE_NAME_BYTES + RECEIVE_CONTROL_BYTES;
-const BUFFER_BYTES: usize = PAYLOAD_OFFSET + DATAGRAM_BYTES_MAX;
-/// Whole cache lines.
-const BUFFER_STRIDE: usize = BUFFER_BYTES.next_multiple_of(64);
-const PAGE_BYTES: usize = 4096;
 
 /// The socket and the eventfd in the table of registered files.
 const SOCKET: Fixed = Fixed(0);
@@ -92,9 +79,7 @@ struct Operands {
 
 /// All memory that operations of this ring refer to.
 struct Memory {
-    /// The buffer ring (16 octets an entry), then from the next page on the buffers.
-    receive: Region,
-    buffers_at: usize,
+    buffers: BufferRing,
     /// Kept, not used: sends refer to it.
     _slots: Rc<Region>,
     operands: Box<UnsafeCell<Operands>>,
@@ -108,9 +93,6 @@ pub(crate) struct Ring {
     ring: NonNull<IoUring>,
     /// Freed in `drop`, once the kernel has let go of it.
     memory: ManuallyDrop<Memory>,
-    buffers: u16,
-    /// Tail of the buffer ring as last published.
-    tail: u16,
     /// Filled buffers with the length the kernel reported, oldest first.
     received: VecDeque<(u16, u32)>,
     /// Completed sends that no `submit` has reported yet.
@@ -125,14 +107,14 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring for `socket`, woken by reads of `event`. `slots` is the memory that messages will refer to.
+    /// Makes a ring for `socket`, woken by reads of `event`. `slots` is the memory that messages will refer
+    /// to.
     pub(crate) fn new(
         socket: RawFd,
         event: RawFd,
         slots: Rc<Region>,
         sizes: RingSizes,
     ) -> Result<Self, SetupError> {
-        assert!(sizes.buffers.is_power_of_two());
         // Every message, the receive and the wake may wait for submission at once.
         let sq_entries = (u32::from(sizes.messages) + 2).next_power_of_two();
         let ring = IoUring::builder()
@@ -147,18 +129,17 @@ impl Ring {
             return Err(SetupError { step: "io_uring features", error: io::ErrorKind::Unsupported.into() });
         }
         let has_min_wait = params.is_feature_min_timeout();
-        let memory =
-            Memory::new(sizes.buffers, slots).map_err(SetupError::at("memory for receive buffers"))?;
+        let buffers = BufferRing::new(sizes.buffers).map_err(SetupError::at("memory for receive buffers"))?;
+        let operands = Box::new(UnsafeCell::new(Operands::new()));
+        let memory = Memory { buffers, _slots: slots, operands };
         let ring = NonNull::from(Box::leak(Box::new(ring)));
-        // SAFETY: `ring` points to a live box that `Ring` owns and frees only after its submitter is gone (see `drop`); only
-        // shared references are ever made of it.
+        // SAFETY: `ring` points to a live box that `Ring` owns and frees only after its submitter is gone
+        // (see `drop`); only shared references are ever made of it.
         let submitter = unsafe { ring.as_ref() }.submitter();
         let mut this = Self {
             submitter: ManuallyDrop::new(submitter),
             ring,
             memory: ManuallyDrop::new(memory),
-            buffers: sizes.buffers,
-            tail: 0,
             received: VecDeque::with_capacity(usize::from(sizes.buffers)),
             done: Vec::with_capacity(usize::from(sizes.messages)),
             receive_armed: false,
@@ -175,12 +156,12 @@ impl Ring {
         // Only saves a look-up per enter; all 16 places of a thread may be taken.
         let _ = self.submitter.register_ring_fd();
         self.submitter.register_files(&[socket, event]).map_err(SetupError::at("registering the socket"))?;
-        let entries = self.memory.receive.at(0, self.memory.buffers_at) as u64;
-        // SAFETY: the address is that of the region's first page, page-aligned, with 16 octets for each entry; the region
-        // is freed only after the kernel let go of the ring (see `drop`).
-        unsafe { self.submitter.register_buf_ring_with_flags(entries, self.buffers, BUFFER_GROUP, 0) }
+        let (entries, count) = self.memory.buffers.entries();
+        // SAFETY: the address is that of a page with room for `count` entries of 16 octets and more; it is
+        // freed only after the kernel let go of the ring (see `drop`).
+        unsafe { self.submitter.register_buf_ring_with_flags(entries as u64, count, BUFFER_GROUP, 0) }
             .map_err(SetupError::at("registering the buffer ring"))?;
-        (0..self.buffers).for_each(|buffer| self.offer(buffer));
+        self.memory.buffers.offer_all();
         Ok(())
     }
 
@@ -194,7 +175,8 @@ impl Ring {
         self.receive_armed
     }
 
-    /// Waits until something completes or `timeout` passes, and takes note of it. `hold` gathers completions for so long.
+    /// Waits until something completes or `timeout` passes, and takes note of it. `hold` gathers completions
+    /// for so long.
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -215,11 +197,12 @@ impl Ring {
         }
         let result = self.enter(want, EnterFlags::GETEVENTS | EnterFlags::EXT_ARG, Some(&args), counters);
         self.reap(counters);
-        match result.map_err(|error| (error.raw_os_error(), error)) {
-            Ok(()) => Ok(()),
-            // Nothing came, or a signal did; or the kernel wants completions taken first, which has happened.
-            Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
-            Err((_, error)) => Err(error),
+        let errno = result.as_ref().err().and_then(io::Error::raw_os_error);
+        // Nothing came, or a signal did; or the kernel wants completions taken first, which has happened.
+        if matches!(errno, Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) {
+            Ok(())
+        } else {
+            result
         }
     }
 
@@ -228,53 +211,18 @@ impl Ring {
         self.received.pop_front()
     }
 
-    /// What the kernel wrote into `buffer`, which was taken and not given back; `None` if it makes no sense.
+    /// What the kernel wrote into a buffer that was taken and not given back; `None` if it makes no sense.
     ///
     /// # Safety
     /// The buffer is taken and stays so while the result lives, and no other result for it lives.
     pub(crate) unsafe fn read<'a>(&self, (buffer, len): (u16, u32)) -> Option<Datagram<'a>> {
-        let address = self.memory.buffer(buffer);
-        // SAFETY: the address is that of `BUFFER_STRIDE` octets of the region, zeroed at the start and thus initialised. The
-        // kernel does not touch a taken buffer, and the caller lets nobody else (contract above).
-        let octets = unsafe { std::slice::from_raw_parts_mut(address, BUFFER_STRIDE) };
-        let octets = octets.get_mut(..len as usize)?;
-        let (header, octets) = octets.split_first_chunk_mut::<RECEIVE_HEADER_BYTES>()?;
-        let (name, octets) = octets.split_first_chunk_mut::<RECEIVE_NAME_BYTES>()?;
-        let (control, bytes) = octets.split_first_chunk_mut::<RECEIVE_CONTROL_BYTES>()?;
-        // struct io_uring_recvmsg_out { namelen, controllen, payloadlen, flags }.
-        let word = |at: usize| header[at..].first_chunk().map(|word| u32::from_ne_bytes(*word));
-        let (name_len, control_len, flags) = (word(0)? as usize, word(4)? as usize, word(12)?);
-        Some(Datagram {
-            name: &name[..name_len.min(RECEIVE_NAME_BYTES)],
-            control: &control[..control_len.min(RECEIVE_CONTROL_BYTES)],
-            truncated: flags & libc::MSG_TRUNC as u32 != 0,
-            bytes,
-        })
+        // SAFETY: a taken buffer is not offered; the rest is the caller's promise.
+        unsafe { self.memory.buffers.read(buffer, len) }
     }
 
     /// Offers a taken buffer to the kernel again.
     pub(crate) fn give_back(&mut self, buffer: u16) {
-        self.offer(buffer);
-    }
-
-    fn offer(&mut self, buffer: u16) {
-        let address = self.memory.buffer(buffer);
-        let index = self.tail & (self.buffers - 1);
-        let entries = self.memory.receive.at(0, self.memory.buffers_at).cast::<BufRingEntry>();
-        // SAFETY: `index` is below the number of entries, which lie at the start of the region. The kernel reads only
-        // entries between its head and the published tail; this one is not, as there are as many entries as buffers and
-        // this buffer is in none. The setters leave alone the tail, which shares the first entry.
-        unsafe {
-            let entry = &mut *entries.add(usize::from(index));
-            entry.set_addr(address as u64);
-            entry.set_len(BUFFER_BYTES as u32);
-            entry.set_bid(buffer);
-        }
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: `entries` is the start of the buffer ring; its first entry holds the tail, 2-aligned, which the kernel
-        // only reads and which is written only here. `Release` publishes the entry before it.
-        unsafe { AtomicU16::from_ptr(BufRingEntry::tail(entries).cast_mut()) }
-            .store(self.tail, Ordering::Release);
+        self.memory.buffers.offer(buffer);
     }
 
     /// Submits `staged` messages; appends to `done` what completed. See [`crate::outbox::Sender`].
@@ -290,13 +238,15 @@ impl Ring {
                 .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
                 .build()
                 .user_data(OP_SEND | u64::from(message));
-            // SAFETY: the header and what it points to stay put and unwritten until the message is finished, which its
-            // completion brings about (`Messages`, `Pool`); both outlive the ring's operations (see `drop`, `Outbox`).
+            // SAFETY: the header and what it points to stay put and unwritten until the message is finished,
+            // which its completion brings about (`Messages`, `Pool`); both outlive the ring's operations (see
+            // `drop`, `Outbox`).
             unsafe { self.push(&entry) };
             self.sending += 1;
         }
         self.arm(counters);
-        // With MSG_DONTWAIT all complete in the first enter; more turns are for a kernel that is short of memory.
+        // With MSG_DONTWAIT all complete in the first enter; more turns are for a kernel that is short of
+        // memory.
         for _ in 0..SUBMIT_TRIES {
             let flags = if self.unsubmitted() == 0 { EnterFlags::GETEVENTS } else { EnterFlags::empty() };
             let result = self.enter(0, flags, None, counters);
@@ -312,13 +262,13 @@ impl Ring {
     /// Arms what has ended: the receive, when a buffer is free for it, and the read of the eventfd.
     fn arm(&mut self, counters: &mut IoCounters) {
         let operands = self.memory.operands.get();
-        if !self.receive_armed && self.received.len() < usize::from(self.buffers) {
+        if !self.receive_armed && self.received.len() < self.memory.buffers.len() {
             // SAFETY: only the place is named. The kernel reads the template at submission.
             let template = unsafe { &raw const (*operands).receive };
             let entry =
                 opcode::RecvMsgMulti::new(SOCKET, template, BUFFER_GROUP).build().user_data(OP_RECEIVE);
-            // SAFETY: the template lives in `memory` and is never written; buffers come from the registered buffer ring. All
-            // of it outlives the operation (see `drop`).
+            // SAFETY: the template lives in `memory` and is never written; buffers come from the registered
+            // buffer ring. All of it outlives the operation (see `drop`).
             unsafe { self.push(&entry) };
             self.receive_armed = true;
             counters.rx_rearms += u64::from(self.armed_before);
@@ -329,8 +279,8 @@ impl Ring {
             let count = unsafe { &raw mut (*operands).wake_count };
             let entry =
                 opcode::Read::new(EVENT, count.cast(), size_of::<u64>() as u32).build().user_data(OP_WAKE);
-            // SAFETY: the eight octets lie in `memory`, which outlives the operation (see `drop`), and nobody else reads or
-            // writes them.
+            // SAFETY: the eight octets lie in `memory`, which outlives the operation (see `drop`), and nobody
+            // else reads or writes them.
             unsafe { self.push(&entry) };
             self.wake_armed = true;
         }
@@ -341,8 +291,9 @@ impl Ring {
     /// # Safety
     /// What the entry points to is valid until the operation completes.
     unsafe fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: `ring` is live (freed in `drop` only); no other view of the submission queue exists, as each is made and
-        // dropped within one method of `&mut self`. The entry's pointers are the caller's promise.
+        // SAFETY: `ring` is live (freed in `drop` only); no other view of the submission queue exists, as
+        // each is made and dropped within one method of `&mut self`. The entry's pointers are the caller's
+        // promise.
         let pushed = unsafe { self.ring.as_ref().submission_shared().push(entry) };
         assert!(pushed.is_ok(), "the submission queue is sized for every operation");
     }
@@ -361,16 +312,17 @@ impl Ring {
         counters: &mut IoCounters,
     ) -> io::Result<()> {
         counters.syscalls += 1;
-        // SAFETY: the entries were pushed by `push`, whose callers vouch for them. `args` is the structure that EXT_ARG
-        // announces, alive during the call together with the timespec it borrows; without it the pointer is null.
+        // SAFETY: the entries were pushed by `push`, whose callers vouch for them. `args` is the structure
+        // that EXT_ARG announces, alive during the call together with the timespec it borrows; without it the
+        // pointer is null.
         unsafe { self.submitter.enter(self.unsubmitted() as u32, want as u32, flags.bits(), args) }.map(drop)
     }
 
     /// Takes note of all completions there are.
     fn reap(&mut self, counters: &mut IoCounters) {
         loop {
-            // SAFETY: `ring` is live; this view of the completion queue is the only one, dropped in this method, and the
-            // methods called meanwhile make none.
+            // SAFETY: `ring` is live; this view of the completion queue is the only one, dropped in this
+            // method, and the methods called meanwhile make none.
             let queue = unsafe { self.ring.as_ref().completion_shared() };
             for completion in queue {
                 self.complete(&completion, counters);
@@ -394,7 +346,7 @@ impl Ring {
                 self.receive_armed = cqueue::more(completion.flags());
                 match cqueue::buffer_select(completion.flags()) {
                     Some(buffer) if result >= 0 => self.received.push_back((buffer, result as u32)),
-                    Some(buffer) => self.offer(buffer),
+                    Some(buffer) => self.memory.buffers.offer(buffer),
                     None => {}
                 }
                 counters.rx_no_buffers += u64::from(result == -libc::ENOBUFS);
@@ -445,8 +397,9 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// In this order: operations end, the descriptors are let go (the port is free at once), the submitter, the ring, and
-    /// last the memory. If the kernel does not let go in time, the memory is leaked instead of freed under it.
+    /// In this order: operations end, the descriptors are let go (the port is free at once), the submitter,
+    /// the ring, and last the memory. If the kernel does not let go in time, the memory is leaked instead of
+    /// freed under it.
     fn drop(&mut self) {
         let quiet = self.quiesce();
         let _ = self.submitter.unregister_buf_ring(BUFFER_GROUP);
@@ -463,19 +416,11 @@ impl Drop for Ring {
     }
 }
 
-impl Memory {
-    fn new(buffers: u16, slots: Rc<Region>) -> io::Result<Self> {
-        let buffers_at = (usize::from(buffers) * size_of::<BufRingEntry>()).next_multiple_of(PAGE_BYTES);
-        let receive = Region::new(buffers_at + usize::from(buffers) * BUFFER_STRIDE)?;
+impl Operands {
+    fn new() -> Self {
         // SAFETY: `msghdr` is made of integers and raw pointers, for which zero is a valid value.
-        let mut template: libc::msghdr = unsafe { zeroed() };
-        template.msg_namelen = RECEIVE_NAME_BYTES as libc::socklen_t;
-        template.msg_controllen = RECEIVE_CONTROL_BYTES as _;
-        let operands = Box::new(UnsafeCell::new(Operands { receive: template, wake_count: 0 }));
-        Ok(Self { receive, buffers_at, _slots: slots, operands })
-    }
-
-    fn buffer(&self, buffer: u16) -> *mut u8 {
-        self.receive.at(self.buffers_at + usize::from(buffer) * BUFFER_STRIDE, BUFFER_STRIDE)
+        let mut receive: libc::msghdr = unsafe { zeroed() };
+        (receive.msg_namelen, receive.msg_controllen) = (NAME_BYTES as libc::socklen_t, CONTROL_BYTES as _);
+        Self { receive, wake_count: 0 }
     }
 }

@@ -1,14 +1,15 @@
 //! Waking the thread that waits, from any other.
 //!
-//! Waking a sleeping thread costs its waker microseconds, so the eventfd is written only when the other side sleeps, and
-//! once for all who call in between. The protocol, on one byte:
+//! Waking a sleeping thread costs its waker microseconds, so the eventfd is written only when the other side
+//! sleeps, and once for all who call in between. The protocol, on one byte:
 //!
-//! - the waker puts its message into a queue, then swaps in `NOTIFIED`; if it took out `SLEEPING` it writes the eventfd;
-//! - the waiting thread moves `RUNNING` to `SLEEPING` before it blocks (finding `NOTIFIED` it does not block), and after
-//!   it swaps in `RUNNING`; if it took out `NOTIFIED` it looks into the queues.
+//! - the waker puts its message into a queue, then swaps in `NOTIFIED`; if it took out `SLEEPING` it writes
+//!   the eventfd;
+//! - the waiting thread moves `RUNNING` to `SLEEPING` before it blocks (finding `NOTIFIED` it does not
+//!   block), and after it swaps in `RUNNING`; if it took out `NOTIFIED` it looks into the queues.
 //!
-//! All are read-modify-writes of one location, so whoever sees the other's value also sees what was queued before it: no
-//! wake-up is lost. A late write of the eventfd costs one empty turn of the loop.
+//! All are read-modify-writes of one location, so whoever sees the other's value also sees what was queued
+//! before it: no wake-up is lost. A late write of the eventfd costs one empty turn of the loop.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -34,7 +35,8 @@ impl Waker {
     /// Queue the message first, then call this.
     pub fn wake(&self) {
         if self.0.state.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING {
-            // Fails only if 2^64 - 2 writes went unread, or the descriptor is gone with its Io: nobody waits then.
+            // Fails only if 2^64 - 2 writes went unread, or the descriptor is gone with its Io: nobody waits
+            // then.
             let _ = (&self.0.event).write(&1_u64.to_ne_bytes());
         }
     }

@@ -13,7 +13,8 @@ fn assert_serves(backend: Backend) {
     assert_eq!(recv(&peer), b"works");
 }
 
-/// Makes `io_uring_setup` fail with `errno` on this thread from now on, as the profiles of container engines do.
+/// Makes `io_uring_setup` fail with `errno` on this thread from now on, as the profiles of container engines
+/// do.
 fn forbid_io_uring(errno: i32) {
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut program = [
