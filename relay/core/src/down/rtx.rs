@@ -35,7 +35,7 @@ struct Step {
 #[derive(Debug)]
 pub struct RtxResponder {
     /// Until when the packets at each place (own index modulo [`RECENT_MAX`]) must not be resent.
-    recent: Box<[Time; RECENT_MAX]>,
+    recent: [Time; RECENT_MAX],
     steps: [Step; STEPS],
     /// Number of the newest step since the clock's origin, and the media octets when it began.
     newest: u64,
@@ -48,7 +48,7 @@ impl RtxResponder {
     #[must_use]
     pub fn new(first_seq: u16) -> Self {
         Self {
-            recent: Box::new([Time::ZERO; RECENT_MAX]),
+            recent: [Time::ZERO; RECENT_MAX],
             steps: [Step::default(); STEPS],
             newest: 0,
             media_seen: 0,

@@ -53,7 +53,8 @@ pub struct DownStream {
     packets: u64,
     octets: u64,
     gate: Gate,
-    rtx: Option<RtxResponder>,
+    /// Apart, so that what fan-out touches of many streams lies close together.
+    rtx: Option<Box<RtxResponder>>,
     retransmissions: u64,
     reports: SenderReports,
 }
@@ -71,7 +72,7 @@ impl DownStream {
             packets: 0,
             octets: 0,
             gate,
-            rtx: config.rtx.then(|| RtxResponder::new(config.first_rtx_seq)),
+            rtx: config.rtx.then(|| Box::new(RtxResponder::new(config.first_rtx_seq))),
             retransmissions: 0,
             reports: SenderReports::new(config.kind, config.clock_rate_hz),
         }
