@@ -84,7 +84,7 @@ export class Server {
 
     /** `ringvox-relay ctl <what>`, parsed. @param {"inventory" | "stats"} what */
     async ctl(what) {
-        const { stdout } = await promisify(execFile)(join(BIN_DIR, "ringvox-relay"), ["ctl", "--config", this.config, what], { timeout: 10_000 });
+        const { stdout } = await promisify(execFile)(join(BIN_DIR, "ringvox-relay"), ["--config", this.config, "ctl", what], { timeout: 10_000 });
         return JSON.parse(stdout);
     }
 
