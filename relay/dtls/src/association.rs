@@ -109,13 +109,17 @@ impl Association {
                     self.phase = Phase::Closed;
                     return;
                 }
-                Err(_) => {
-                    if let Phase::Connected { gave_up, .. } = &mut self.phase {
-                        *gave_up = true;
-                    }
-                    return;
-                }
+                Err(_) => return self.give_up(),
             }
+        }
+    }
+
+    /// BoringSSL goes no further. For a server with keys that is no end: media needs no more DTLS, and consent or
+    /// signaling ends the session. A client is told: in DTLS 1.3 its refusal comes after it was done itself.
+    fn give_up(&mut self) {
+        match (&mut self.phase, self.role) {
+            (Phase::Connected { gave_up, .. }, Role::Server) => *gave_up = true,
+            (phase, _) => *phase = Phase::Failed,
         }
     }
 
@@ -187,10 +191,7 @@ impl DtlsEngine for Association {
         if !ffi::handle_timeout(self.stream.ssl_mut()) {
             // What BoringSSL has to say about it would else be taken for the next connection's error.
             drop(ErrorStack::get());
-            match &mut self.phase {
-                Phase::Connected { gave_up, .. } => *gave_up = true,
-                phase => *phase = Phase::Failed,
-            }
+            self.give_up();
         }
         self.set_deadline();
     }

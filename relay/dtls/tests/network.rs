@@ -1,0 +1,270 @@
+//! A network that loses, reorders, doubles and forges.
+
+mod support;
+
+use relay_core::dtls::{DtlsEngine, DtlsStatus};
+use relay_core::time::Time;
+use relay_dtls::client::{ClientOptions, Versions};
+use std::time::Duration;
+use support::{Dice, Direction, Jar, drain};
+
+const VERSIONS: [Versions; 2] = [Versions::Only1_2, Versions::Only1_3];
+
+/// What the relay gives a handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
+
+fn options(versions: Versions) -> ClientOptions {
+    ClientOptions { versions, ..ClientOptions::default() }
+}
+
+/// Carries and lets timers ring until both ends are connected.
+fn connect(jar: &mut Jar, mut network: impl FnMut(Direction, Vec<u8>) -> Vec<Vec<u8>>) {
+    let limit = jar.now + HANDSHAKE_LIMIT;
+    while !jar.is_connected() {
+        if jar.carry(&mut network) == 0 {
+            assert!(jar.ring(), "nothing to wait for");
+            assert!(jar.now <= limit, "client {:?}, server {:?}", jar.client.status(), jar.server.status());
+        }
+    }
+    let (server, client) = jar.summaries();
+    assert_eq!(server.keys.local_key, client.keys.remote_key);
+}
+
+/// Each datagram of a handshake lost once; and the first few of it, one after the other.
+#[test]
+fn lost_datagrams_are_sent_again() {
+    for versions in VERSIONS {
+        for (first, count) in (0..12).map(|at| (at, 1)).chain((1..6).map(|count| (0, count))) {
+            let (mut sent, mut jar) = (0, Jar::new(&options(versions)));
+            connect(&mut jar, |_, datagram| {
+                sent += 1;
+                if (first..first + count).contains(&(sent - 1)) { vec![] } else { vec![datagram] }
+            });
+        }
+    }
+}
+
+/// The time is ours: nothing is sent again before its timer, and the timer doubles.
+#[test]
+fn a_silent_peer_is_asked_again_at_growing_intervals() {
+    let mut jar = Jar::new(&options(Versions::Only1_2));
+    let hello = drain(&mut jar.client);
+    hello.iter().for_each(|datagram| assert!(jar.server.handle_datagram(jar.now, datagram)));
+    let flight = drain(&mut *jar.server).len();
+    assert!(flight > 0);
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let due = jar.server.poll_timeout().unwrap();
+        jar.server.handle_timeout(due - Duration::from_millis(20));
+        assert_eq!(drain(&mut *jar.server).len(), 0, "too early");
+        jar.server.handle_timeout(due);
+        assert_eq!(drain(&mut *jar.server).len(), flight);
+        waits.push(due.since(jar.now));
+        jar.now = due;
+    }
+    assert!(waits.windows(2).all(|pair| pair[1] == 2 * pair[0]), "{waits:?}");
+}
+
+#[test]
+fn a_bad_network_is_endured() {
+    for versions in VERSIONS {
+        for seed in 0..60 {
+            let mut dice = Dice(seed);
+            let mut jar = Jar::new(&options(versions));
+            let mut late: Vec<Vec<Vec<u8>>> = vec![vec![], vec![]];
+            connect(&mut jar, |direction, datagram| {
+                let late = &mut late[direction as usize];
+                match dice.roll(10) {
+                    0 => vec![],
+                    1..=2 => vec![datagram.clone(), datagram],
+                    3..=4 => {
+                        late.push(datagram);
+                        vec![]
+                    }
+                    _ => [vec![datagram], std::mem::take(late)].concat(),
+                }
+            });
+        }
+    }
+}
+
+/// A record in clear.
+fn clear(content_type: u8, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![content_type, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0x77, 0x77];
+    record.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+/// What an attacker can send who knows the five-tuple but no keys: none of it may end a handshake.
+fn garbage() -> Vec<Vec<u8>> {
+    let fragment = |kind: u8, message: [u8; 3], seq: u8, offset: [u8; 3], len: [u8; 3], body: &[u8]| {
+        clear(22, &[&[kind][..], &message, &[0, seq], &offset, &len, body].concat())
+    };
+    let mut all = vec![
+        vec![],
+        vec![22],
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0xff; 2000],
+        vec![22; 2049],
+        clear(21, &[2, 40]),
+        clear(21, &[1, 0]),
+        clear(20, &[2]),
+        clear(23, b"data"),
+        clear(24, &[1, 0, 4, 1, 2, 3, 4]),
+        clear(26, &[0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        clear(22, &[]),
+        clear(22, &[1, 2, 3]),
+        // Of no length, beyond the end, 16 MiB, overlong, a server's, far ahead.
+        fragment(1, [0, 0, 40], 0, [0, 0, 0], [0, 0, 0], &[]),
+        fragment(1, [0, 0, 40], 0, [0, 0, 41], [0, 0, 1], &[1]),
+        fragment(11, [255, 255, 255], 1, [0, 0, 0], [0, 0, 1], &[1]),
+        fragment(11, [0, 0, 4], 1, [0, 0, 0], [0, 0, 40], &[1; 40]),
+        fragment(2, [0, 0, 4], 0, [0, 0, 0], [0, 0, 4], &[1; 4]),
+        fragment(11, [0, 0, 4], 200, [0, 0, 0], [0, 0, 4], &[1; 4]),
+    ];
+    // Protected records of both versions with tags that cannot be right.
+    for epoch in 1..4 {
+        let mut record = clear(22, &[0x5a; 64]);
+        record[4] = epoch;
+        all.push(record);
+        all.push([&[0x2c | epoch, 0x12, 0x34, 0, 64][..], &[0x5a; 64]].concat());
+    }
+    all
+}
+
+#[test]
+fn garbage_does_not_end_a_handshake() {
+    for versions in VERSIONS {
+        let mut jar = Jar::new(&options(versions));
+        connect(&mut jar, |direction, datagram| match direction {
+            Direction::Up => [garbage(), vec![datagram], garbage()].concat(),
+            Direction::Down => vec![datagram],
+        });
+    }
+}
+
+/// S11: a lot of fragments that never become a message are refused in the end, and hold little memory meanwhile.
+#[test]
+fn s11_fragments_are_bounded() {
+    let mut jar = Jar::new(&options(Versions::Only1_2));
+    let piece = |seq: u8, offset: u16| {
+        let [o0, o1] = offset.to_be_bytes();
+        let head = [11, 0, 0x40, 0, 0, seq, 0, o0, o1, 0, 0, 100];
+        clear(22, &[&head[..], &[0; 100]].concat())
+    };
+    let taken: usize = (0..7u8)
+        .flat_map(|seq| (0..163).map(move |at| (seq, at * 100)))
+        .map(|(seq, offset)| piece(seq, offset))
+        .filter(|datagram| jar.server.handle_datagram(jar.now, datagram))
+        .map(|datagram| datagram.len())
+        .sum();
+    assert!(taken <= 64 * 1024, "{taken} octets");
+    assert!(jar.server.take_summary().is_none());
+}
+
+/// S02: an established association is not restarted, nor ended, by what anybody can send.
+#[test]
+fn s02_an_established_association_ignores_what_is_in_clear() {
+    for versions in VERSIONS {
+        let mut jar = Jar::new(&options(versions));
+        let hello = drain(&mut jar.client);
+        hello.iter().for_each(|datagram| assert!(jar.server.handle_datagram(jar.now, datagram)));
+        connect(&mut jar, |_, datagram| vec![datagram]);
+        jar.run();
+        let other = drain(&mut Jar::new(&options(versions)).client);
+        for datagram in hello.iter().chain(&other).chain(&garbage()) {
+            jar.server.handle_datagram(jar.now, datagram);
+            assert!(matches!(jar.server.status(), DtlsStatus::Connected));
+            assert_eq!(drain(&mut *jar.server), Vec::<Vec<u8>>::new(), "nothing in clear gets an answer");
+        }
+        jar.client.close();
+        jar.run();
+        assert!(matches!(jar.server.status(), DtlsStatus::Closed), "it still listens to its peer");
+    }
+}
+
+/// The server is done before its last flight has arrived; the client's retransmission brings it again.
+#[test]
+fn a_lost_last_flight_is_sent_again() {
+    for versions in VERSIONS {
+        let mut jar = Jar::new(&options(versions));
+        while !matches!(jar.server.status(), DtlsStatus::Connected) {
+            assert!(jar.carry(|_, datagram| vec![datagram]) > 0);
+        }
+        assert!(!drain(&mut *jar.server).is_empty() || versions == Versions::Only1_3, "{versions:?}: lost");
+        let limit = jar.now + HANDSHAKE_LIMIT;
+        while !jar.is_connected()
+            || jar.client.poll_timeout().is_some()
+            || jar.server.poll_timeout().is_some()
+        {
+            if jar.carry(|_, datagram| vec![datagram]) == 0 {
+                assert!(jar.ring(), "{versions:?}: nothing to wait for");
+                assert!(jar.now <= limit, "{versions:?}");
+            }
+        }
+        jar.summaries();
+    }
+}
+
+#[test]
+fn both_ends_can_close() {
+    for versions in VERSIONS {
+        for server_closes in [true, false] {
+            let mut jar = Jar::new(&options(versions));
+            connect(&mut jar, |_, datagram| vec![datagram]);
+            jar.run();
+            if server_closes {
+                jar.server.close()
+            } else {
+                jar.client.close()
+            }
+            jar.run();
+            assert!(matches!(jar.server.status(), DtlsStatus::Closed), "{versions:?}, {server_closes}");
+            assert!(matches!(jar.client.status(), DtlsStatus::Closed), "{versions:?}, {server_closes}");
+            assert_eq!((jar.server.poll_timeout(), jar.client.poll_timeout()), (None, None));
+            assert!(!jar.server.handle_datagram(jar.now, b"\x16\xfe\xfd"));
+        }
+    }
+}
+
+/// A replayed close_notify of another association, or a torn one, is nothing.
+#[test]
+fn only_the_peer_can_close() {
+    for versions in VERSIONS {
+        let (mut jar, mut other) = (Jar::new(&options(versions)), Jar::new(&options(versions)));
+        connect(&mut jar, |_, datagram| vec![datagram]);
+        connect(&mut other, |_, datagram| vec![datagram]);
+        jar.run();
+        other.run();
+        other.client.close();
+        for datagram in drain(&mut other.client) {
+            jar.server.handle_datagram(jar.now, &datagram);
+        }
+        assert!(matches!(jar.server.status(), DtlsStatus::Connected));
+        jar.client.close();
+        for mut datagram in drain(&mut jar.client) {
+            *datagram.last_mut().unwrap() ^= 1;
+            jar.server.handle_datagram(jar.now, &datagram);
+        }
+        assert!(matches!(jar.server.status(), DtlsStatus::Connected));
+    }
+}
+
+/// A peer that never answers costs nothing after BoringSSL gave up, which is later than any driver waits.
+#[test]
+fn retransmission_ends() {
+    let mut jar = Jar::new(&options(Versions::Both));
+    drain(&mut jar.client);
+    let mut rings = 0;
+    while let Some(due) = jar.client.poll_timeout() {
+        jar.client.handle_timeout(due);
+        drain(&mut jar.client);
+        jar.now = due;
+        rings += 1;
+        assert!(rings < 100);
+    }
+    assert!(jar.now.since(support::START) > HANDSHAKE_LIMIT);
+    assert!(matches!(jar.client.status(), DtlsStatus::Failed));
+    assert_ne!(jar.now, Time::MAX);
+}

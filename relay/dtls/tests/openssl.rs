@@ -1,0 +1,162 @@
+//! OpenSSL's client against our server, over loopback: another implementation of DTLS 1.2 and of the exporter.
+//!
+//! Needs the `openssl` program; where there is none, there is nothing to compare with and the tests say so.
+
+use relay_core::dtls::{DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
+use relay_core::time::Time;
+use relay_dtls::ServerFactory;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Far more than a handshake over loopback takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What became of one client.
+struct Outcome {
+    status: DtlsStatus,
+    summary: Option<DtlsSummary>,
+    printed: String,
+}
+
+fn openssl(args: &[&str], dir: &Path) -> Option<Vec<u8>> {
+    match Command::new("openssl").args(args).current_dir(dir).stderr(Stdio::null()).output() {
+        Ok(output) => {
+            assert!(output.status.success(), "openssl {args:?}");
+            Some(output.stdout)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("no openssl here: nothing to compare with");
+            None
+        }
+        Err(error) => panic!("openssl: {error}"),
+    }
+}
+
+/// A certificate in `dir`, and its fingerprint as OpenSSL computes it.
+fn certificate(dir: &Path, kind: &[&str]) -> Option<Fingerprint> {
+    let request = ["req", "-x509", "-nodes", "-subj", "/CN=peer", "-keyout", "key.pem", "-out", "cert.pem"];
+    openssl(&[&request[..], kind].concat(), dir)?;
+    let line = openssl(&["x509", "-in", "cert.pem", "-noout", "-fingerprint", "-sha256"], dir)?;
+    let line = String::from_utf8(line).unwrap();
+    let hex = line.split_once('=').unwrap().1.trim().replace(':', "");
+    Some(hex::decode(hex).unwrap().try_into().unwrap())
+}
+
+fn s_client(dir: &Path, port: u16, args: &[&str]) -> Child {
+    Command::new("openssl")
+        .args(["s_client", "-connect", &format!("127.0.0.1:{port}"), "-cert", "cert.pem", "-key", "key.pem"])
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(File::create(dir.join("stdout")).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Serves one client until its association has ended, or it has given up.
+fn serve(kind: &[&str], args: &[&str]) -> Option<Outcome> {
+    let dir = tempfile::tempdir().unwrap();
+    let fingerprint = certificate(dir.path(), kind)?;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let mut client = s_client(dir.path(), socket.local_addr().unwrap().port(), args);
+
+    let begin = Instant::now();
+    let now = || Time::from_nanos(1_000_000_000 + begin.elapsed().as_nanos() as u64);
+    let mut engine = ServerFactory::new().unwrap().accept(now(), fingerprint);
+    let (mut buffer, mut peer, mut summary) = ([0; 1500], None, None);
+    while begin.elapsed() < PATIENCE && client.try_wait().unwrap().is_none() {
+        match socket.recv_from(&mut buffer) {
+            Ok((len, from)) => {
+                peer = Some(from);
+                engine.handle_datagram(now(), &buffer[..len]);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => panic!("{error}"),
+        }
+        if engine.poll_timeout().is_some_and(|due| due <= now()) {
+            engine.handle_timeout(now());
+        }
+        if let Some(peer) = peer {
+            while let Some(len) = engine.poll_datagram(&mut buffer) {
+                socket.send_to(&buffer[..len], peer).unwrap();
+            }
+        }
+        summary = summary.or_else(|| engine.take_summary());
+        let printed = std::fs::read_to_string(dir.path().join("stdout")).unwrap_or_default();
+        if printed.contains("Keying material:") {
+            // Done: `Q` makes it send a close_notify and leave.
+            client.stdin.take().map(|mut stdin| stdin.write_all(b"Q\n"));
+        }
+        if matches!(
+            engine.status(),
+            DtlsStatus::Closed | DtlsStatus::Failed | DtlsStatus::FingerprintMismatch
+        ) {
+            break;
+        }
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let mut printed = String::new();
+    File::open(dir.path().join("stdout")).unwrap().read_to_string(&mut printed).unwrap();
+    Some(Outcome { status: engine.status(), summary, printed })
+}
+
+const EC: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
+
+/// Both ends export the same octets.
+fn assert_same_keys(outcome: &Outcome) {
+    let summary = outcome.summary.as_ref().expect("connected");
+    let keys = &summary.keys;
+    let ours = [&keys.remote_key[..], &keys.local_key, &keys.remote_salt, &keys.local_salt].concat();
+    let line =
+        outcome.printed.lines().find_map(|line| line.trim().strip_prefix("Keying material: ")).unwrap();
+    assert_eq!(line, hex::encode_upper(ours));
+}
+
+#[test]
+fn openssl_exports_the_same_keys() {
+    for (certificate, offered, len, want) in [
+        (&EC[..], "SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
+        (&EC, "SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_256_GCM", "88", "AEAD_AES_256_GCM"),
+        (&EC, "SRTP_AES128_CM_SHA1_80", "60", "AES128_CM_HMAC_SHA1_80"),
+        (&RSA, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
+    ] {
+        let export = ["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", len];
+        let Some(outcome) = serve(certificate, &[&["-dtls1_2", "-use_srtp", offered], &export[..]].concat())
+        else {
+            return;
+        };
+        assert_same_keys(&outcome);
+        let summary = outcome.summary.as_ref().unwrap();
+        assert_eq!((summary.version, summary.keys.profile.name()), ("DTLS 1.2", want));
+        assert!(matches!(outcome.status, DtlsStatus::Closed), "{offered}: close_notify was seen");
+    }
+}
+
+/// S14: old versions, suites without authenticated encryption and unknown profiles.
+#[test]
+fn s14_weak_clients_are_refused() {
+    let srtp = ["-use_srtp", "SRTP_AEAD_AES_128_GCM"];
+    for args in [
+        &["-dtls1", "-cipher", "ALL:@SECLEVEL=0"][..],
+        &["-dtls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"],
+        &["-dtls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"],
+        &["-dtls1_2", "-cipher", "AES128-GCM-SHA256"],
+        &["-dtls1_2", "-cipher", "eNULL:@SECLEVEL=0"],
+    ] {
+        let Some(outcome) = serve(&EC, &[args, &srtp[..]].concat()) else { return };
+        assert!(matches!(outcome.status, DtlsStatus::Failed), "{args:?}: {:?}", outcome.status);
+        assert!(outcome.summary.is_none());
+    }
+    for args in [&["-dtls1_2"][..], &["-dtls1_2", "-use_srtp", "SRTP_AES128_CM_SHA1_32"]] {
+        let outcome = serve(&EC, args).unwrap();
+        assert!(matches!(outcome.status, DtlsStatus::Failed), "{args:?}: {:?}", outcome.status);
+    }
+}
