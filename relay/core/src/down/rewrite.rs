@@ -189,6 +189,8 @@ impl Rewriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Ssrc;
+    use crate::up::{ReceiverStats, SeqVerdict};
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -289,6 +291,33 @@ mod tests {
                 "{first} then {next} after {elapsed_ms} ms"
             );
             assert_eq!(r.timestamp(next), after.timestamp, "a retransmission says the same");
+        }
+    }
+
+    /// Fault F22: a subscriber that estimates the rollover counter as RFC 3711 §3.3.1 says finds our index for every
+    /// start near the publisher's wrap and every length of a loss there.
+    #[test]
+    fn a_loss_at_the_wrap_does_not_confuse_the_rollover_counter() {
+        for start in 65_000u32..=65_535 {
+            for run in 0..=300 {
+                let mut up = ReceiverStats::new(Ssrc(1), 90_000);
+                let mut r = rewriter(0xffff);
+                let mut subscriber: Option<u64> = None;
+                for seq in [start, start + 1, start + 2 + run, start + 1 + run, start + 3 + run] {
+                    let (SeqVerdict::Ahead(seq) | SeqVerdict::Late(seq)) =
+                        up.received(SeqNo(seq as u16), 0, ms(0))
+                    else {
+                        panic!("start {start}, run {run}: refused");
+                    };
+                    let Some(own) = r.rewrite(seq, 0, ms(0)) else {
+                        assert!(u64::from(run) >= GAP_MAX, "only a new anchor leaves a late packet behind");
+                        continue;
+                    };
+                    let estimate = own.seq().extend(subscriber.unwrap_or(u64::from(own.seq().0)));
+                    assert_eq!(estimate, own.index, "start {start}, run {run}");
+                    subscriber = subscriber.max(Some(own.index));
+                }
+            }
         }
     }
 
