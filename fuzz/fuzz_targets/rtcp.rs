@@ -1,0 +1,3 @@
+//! `fuzz::rtcp` under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::rtcp(data));
