@@ -1,3 +1,37 @@
-//! Rooms, WebSocket, REST and pages; SDP in and out.
+//! Signaling: rooms, members and policy. It holds no media.
+//!
+//! ```text
+//! browser ──WebSocket──► ws ──ClientMessage──► hub ──Command──► relay link ──control socket──► ringvox-relay
+//!         ──HTTP───────► rest ──HttpRequest──►  │  ◄──Event, Reply──┘
+//!         ◄──text, status──────────────Output───┘
+//! ```
+//!
+//! - [`hub`] is truth about rooms: one sans-IO state machine, told everything, its time included.
+//! - [`message`] is the client protocol, [`sdp`] the session descriptions: neither reaches the relay.
+//! - [`ws`], [`rest`], [`web`], [`relay`] are edges: sockets in, sockets out.
+//! - [`server`] puts them together.
+//!
+//! Invariants
+//! - Signaling may be killed at any moment: media flows on, and the next signaling rebuilds the rooms from the labels
+//!   on the relay's transports (`hub/adopt.rs`).
+//! - Every queue, table and name has a limit, and the refusal is typed and visible to who caused it.
+//! - What a client sends never panics and never ends another client's session.
 
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod hub;
+pub mod json;
+pub mod listen;
+pub mod message;
+pub mod participant;
+pub mod relay;
+pub mod rest;
+pub mod room;
 pub mod sdp;
+pub mod server;
+pub mod start;
+pub mod timer;
+pub mod tls;
+pub mod web;
+pub mod ws;

@@ -1,2 +1,89 @@
-//! Being written.
-fn main() {}
+//! `ringvox-signaling`: arguments → settings → start, and Ctrl-C.
+
+use clap::Parser;
+use mimalloc::MiMalloc;
+use signaling::config::{Config, Flags};
+use signaling::server::Ended;
+use signaling::start::{Running, StartError, start};
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Wrong settings (`EX_USAGE` of sysexits).
+const EXIT_USAGE: u8 = 64;
+
+/// Ringvox: rooms for browsers. Serves pages, WebSockets, WHIP and WHEP, and starts the media relay.
+///
+/// Every setting has a default and can also stand in ringvox.toml; see ringvox.toml.example.
+#[derive(Parser)]
+#[command(name = "ringvox-signaling", version)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(&arguments.flags) {
+        Ok(config) => config,
+        Err(why) => return complain(&why, EXIT_USAGE),
+    };
+    let filter = EnvFilter::builder().with_default_directive(config.signaling.log.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return complain(&why, 1),
+    };
+    match runtime.block_on(run(config)) {
+        Ok(Ended::Shutdown) => ExitCode::SUCCESS,
+        Ok(Ended::Superseded) => ExitCode::FAILURE,
+        Err(why) => complain(why.as_ref(), 1),
+    }
+}
+
+async fn run(config: Config) -> Result<Ended, StartError> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop_relay = config.signaling.stop_relay;
+    let mut running = tokio::select! {
+        running = start(config) => running?,
+        _ = interrupt.recv() => return Ok(Ended::Shutdown),
+        _ = terminate.recv() => return Ok(Ended::Shutdown),
+    };
+    announce(&running, stop_relay);
+    tokio::select! {
+        ended = running.ended() => return Ok(ended),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(Ended::Shutdown)
+}
+
+fn announce(running: &Running, stop_relay: bool) {
+    let mut text = String::from("\nRingvox is running. Open\n");
+    for url in running.urls() {
+        text.push_str(&format!("    {url}\n"));
+    }
+    text.push_str(
+        "Camera and microphone work on localhost and on https (accept the self-made certificate once).\n",
+    );
+    text.push_str(if stop_relay {
+        "Ctrl-C stops it.\n\n"
+    } else {
+        "Ctrl-C stops it; the relay goes on (signaling.stop_relay = false).\n\n"
+    });
+    // Standard output may be closed; that is no reason to stop.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().flush();
+}
+
+fn complain(why: &dyn std::error::Error, status: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "ringvox-signaling: {why}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,317 @@
+//! The second door: WHIP (RFC 9725) publishers and WHEP players.
+//!
+//! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no member: it is
+//! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
+//! is all that DELETE and PATCH need.
+
+use super::progress::Purpose;
+use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
+use super::streams::{End, NewStream, StreamRefusal};
+use super::{Hub, Output};
+use crate::message::RoomEvent;
+use crate::participant::{MemberId, Owner, Phase, Presence, StreamKey, Ticket};
+use crate::room::RoomId;
+use crate::sdp::{self, write_ice_fragment};
+use crate::timer::Time;
+use relay_control::{Command, RestartIce, TransportOpened};
+use std::fmt::Write as _;
+
+/// What a WHIP or WHEP client asks.
+#[derive(Debug)]
+pub enum HttpRequest {
+    /// `POST /whip/{room}`
+    Publish {
+        /// Room.
+        room: String,
+        /// The publisher's name in the room; made up if absent.
+        login: Option<String>,
+        /// Offer.
+        sdp: String,
+    },
+    /// `POST /whep/{room}/{stream}`
+    Play {
+        /// Room.
+        room: String,
+        /// Stream name, or a login: its first stream.
+        stream: String,
+        /// Offer.
+        sdp: String,
+    },
+    /// `DELETE` of a session.
+    Delete {
+        /// The secret.
+        session: String,
+        /// WHIP or WHEP.
+        published: bool,
+    },
+    /// `PATCH` of a session.
+    Patch(Patch),
+}
+
+/// `PATCH` of a session.
+#[derive(Debug)]
+pub struct Patch {
+    /// The secret.
+    pub session: String,
+    /// WHIP or WHEP.
+    pub published: bool,
+    /// Value of `If-Match`.
+    pub if_match: Option<String>,
+    /// Body: an ICE fragment.
+    pub fragment: String,
+}
+
+/// The answer to an [`HttpRequest`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum HttpReply {
+    /// 201
+    Created {
+        /// Secret part of the session's URL.
+        session: String,
+        /// Names the ICE session; without quotes.
+        etag: String,
+        /// The answer.
+        sdp: String,
+    },
+    /// 200: the session is gone.
+    Deleted,
+    /// 204: candidates were noted.
+    Noted,
+    /// 200: ICE restarted.
+    Restarted {
+        /// Names the new ICE session.
+        etag: String,
+        /// `application/trickle-ice-sdpfrag`
+        fragment: String,
+    },
+    /// Not done.
+    Refused(HttpRefusal),
+}
+
+/// Why not.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HttpRefusal {
+    /// 400: the body is broken.
+    Malformed(String),
+    /// 404: no such stream or session.
+    NotFound(String),
+    /// 409: the login is taken, or the stream is not on the air yet.
+    Conflict(String),
+    /// 412: another ICE session is running.
+    Precondition,
+    /// 422: understood, but there can be no answer to it (RFC 9725 §4.2).
+    Unprocessable(String),
+    /// 428: `If-Match` is needed.
+    PreconditionRequired,
+    /// 503: a limit is reached or the relay is away.
+    Unavailable(String),
+}
+
+impl From<StreamRefusal> for HttpRefusal {
+    fn from(refusal: StreamRefusal) -> Self {
+        let info = refusal.info();
+        match refusal {
+            StreamRefusal::Sdp(_) => Self::Malformed(info),
+            StreamRefusal::Offer(_) => Self::Unprocessable(info),
+            StreamRefusal::NotFound => Self::NotFound(info),
+            StreamRefusal::NotReady | StreamRefusal::Words(_) => Self::Conflict(info),
+            StreamRefusal::Limit(_) | StreamRefusal::NoRelay => Self::Unavailable(info),
+        }
+    }
+}
+
+impl Hub {
+    /// An HTTP request came. Its answer is an [`Output::Http`] with the same ticket, now or later.
+    pub fn handle_http(&mut self, now: Time, ticket: Ticket, request: HttpRequest) {
+        let reply = match request {
+            HttpRequest::Publish { room, login, sdp } => {
+                self.whip(now, ticket, &room, login, sdp).map(|()| None)
+            }
+            HttpRequest::Play { room, stream, sdp } => {
+                self.whep(now, ticket, &room, &stream, sdp).map(|()| None)
+            }
+            HttpRequest::Delete { session, published } => self.http_stream(&session, published).map(|key| {
+                self.end_stream(now, key, End::Stopped("Stopped by user"));
+                Some(HttpReply::Deleted)
+            }),
+            HttpRequest::Patch(patch) => self.patch(ticket, &patch),
+        };
+        let reply = match reply {
+            Ok(None) => return,
+            Ok(Some(reply)) => reply,
+            Err(refusal) => HttpReply::Refused(refusal),
+        };
+        self.outputs.push_back(Output::Http { ticket, reply });
+    }
+
+    fn whip(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        room_name: &str,
+        login: Option<String>,
+        sdp: String,
+    ) -> Result<(), HttpRefusal> {
+        let login = login.unwrap_or_else(|| format!("whip-{:08x}", self.random_id() & 0xffff_ffff));
+        if let Some(room) = self.rooms_by_name.get(room_name).copied() {
+            self.free_place(now, room, &login)?;
+        }
+        let room = self.room_or_new(room_name).map_err(|why| HttpRefusal::Unavailable(why.to_owned()))?;
+        let member = MemberId(self.number());
+        let visitor = Visitor { login: login.clone(), token: self.secret() };
+        self.add_member(room, member, visitor, Presence::Http);
+        let new = NewStream {
+            session: self.secret(),
+            name: format!("{room_name}-{login}-{:04x}", self.random_id() & 0xffff),
+            room,
+            owner: Owner::Member(member),
+            sdp,
+            max_bitrate_bps: 0,
+            ticket: Some(ticket),
+        };
+        match self.begin_publish(now, new) {
+            Ok(_) => {
+                self.tell_others(room, member, RoomEvent::Joined(&login));
+                Ok(())
+            }
+            Err(refusal) => {
+                // It was never announced, so nobody hears that it left.
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.members.retain(|other| other.id != member);
+                }
+                self.end_room_if_empty(room);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way.
+    fn free_place(&mut self, now: Time, room_id: RoomId, login: &str) -> Result<(), HttpRefusal> {
+        let holder = self.rooms.get(&room_id).and_then(|room| room.member(login));
+        match holder.map(|holder| (holder.id, holder.presence)) {
+            Some((id, Presence::Detached)) => self.member_vanished(now, room_id, id),
+            Some(_) => return Err(HttpRefusal::Conflict(LOGIN_IN_USE.to_owned())),
+            None => {}
+        }
+        let members = self.rooms.get(&room_id).map_or(0, |room| room.members.len());
+        if members >= self.config.rooms.max_participants {
+            return Err(HttpRefusal::Unavailable(ROOM_FULL.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn whep(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        room: &str,
+        stream: &str,
+        sdp: String,
+    ) -> Result<(), HttpRefusal> {
+        let room = *self.rooms_by_name.get(room).ok_or(StreamRefusal::NotFound)?;
+        let source = match self.published(room, stream) {
+            Err(StreamRefusal::NotFound) => self.first_stream_of(room, stream)?,
+            other => other?,
+        };
+        let name = self.streams.get(&source).map(|stream| stream.name.clone()).unwrap_or_default();
+        let new = NewStream {
+            session: self.secret(),
+            name,
+            room,
+            owner: Owner::Viewer,
+            sdp,
+            max_bitrate_bps: 0,
+            ticket: Some(ticket),
+        };
+        self.begin_play(now, new, source)?;
+        Ok(())
+    }
+
+    fn first_stream_of(&self, room: RoomId, login: &str) -> Result<StreamKey, StreamRefusal> {
+        let member =
+            self.rooms.get(&room).and_then(|room| room.member(login)).ok_or(StreamRefusal::NotFound)?;
+        let on_air = |key: &&StreamKey| self.streams.get(key).is_some_and(|stream| stream.is_on_air());
+        member.publishes.iter().find(on_air).copied().ok_or(StreamRefusal::NotReady)
+    }
+
+    /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.
+    fn http_stream(&self, session: &str, published: bool) -> Result<StreamKey, HttpRefusal> {
+        let key = self.streams_by_session.get(session).copied();
+        let matches = |key: &StreamKey| {
+            self.streams.get(key).is_some_and(|stream| stream.over_http && stream.is_publish() == published)
+        };
+        key.filter(matches).ok_or_else(|| HttpRefusal::NotFound("No such session".to_owned()))
+    }
+
+    /// RFC 9725 §4.3: candidates (which ICE-lite does not need) or an ICE restart.
+    fn patch(&mut self, ticket: Ticket, patch: &Patch) -> Result<Option<HttpReply>, HttpRefusal> {
+        let key = self.http_stream(&patch.session, patch.published)?;
+        let if_match = patch.if_match.as_deref().ok_or(HttpRefusal::PreconditionRequired)?;
+        let fragment = sdp::parse_ice_fragment(&patch.fragment)
+            .map_err(|why| HttpRefusal::Malformed(why.to_string()))?;
+        let Some(stream) = self.streams.get(&key) else { return Err(HttpRefusal::Precondition) };
+        if matches!(stream.phase, Phase::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
+            return Err(HttpRefusal::Precondition);
+        }
+        let known = stream.plan.as_ref().map(|plan| plan.remote.ufrag.as_str());
+        match (fragment.ufrag, fragment.pwd) {
+            (Some(ufrag), Some(pwd)) if known != Some(ufrag) => {
+                let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
+                if let Some(plan) = self.streams.get_mut(&key).and_then(|stream| stream.plan.as_mut()) {
+                    plan.remote.ufrag.clone_from(&remote_ufrag);
+                    plan.remote.pwd.clone_from(&remote_pwd);
+                }
+                let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
+                self.ask_relay(Purpose::RestartIce(key, ticket), Command::RestartIce(command));
+                Ok(None)
+            }
+            (Some(ufrag), None) if known != Some(ufrag) => {
+                Err(HttpRefusal::Malformed("ice-ufrag without ice-pwd".to_owned()))
+            }
+            _ => Ok(Some(HttpReply::Noted)),
+        }
+    }
+
+    pub(super) fn ice_restarted(&mut self, key: StreamKey, ticket: Ticket, opened: TransportOpened) {
+        let side = self.relay_side(&opened, 0);
+        let reply = match (self.streams.get_mut(&key), side) {
+            (Some(stream), Some(side)) => {
+                stream.local_ufrag.clone_from(&side.ufrag);
+                let fragment = match &stream.plan {
+                    Some(plan) => write_ice_fragment(plan, &side),
+                    None => bare_fragment(&side),
+                };
+                HttpReply::Restarted { etag: side.ufrag, fragment }
+            }
+            (None, _) => HttpReply::Refused(HttpRefusal::NotFound("No such session".to_owned())),
+            (_, None) => HttpReply::Refused(HttpRefusal::Unavailable("No relay".to_owned())),
+        };
+        self.outputs.push_back(Output::Http { ticket, reply });
+    }
+
+    /// The session goes on as it was (RFC 9725 §4.3.2).
+    pub(super) fn ice_restart_failed(&mut self, ticket: Ticket) {
+        let reply = HttpReply::Refused(HttpRefusal::Unavailable("ICE restart failed".to_owned()));
+        self.outputs.push_back(Output::Http { ticket, reply });
+    }
+}
+
+/// `If-Match` (RFC 9110 §13.1.1): `*`, or a list of tags in quotes.
+fn tag_matches(if_match: &str, tag: &str) -> bool {
+    if_match
+        .split(',')
+        .map(str::trim)
+        .any(|given| given == "*" || given.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(tag))
+}
+
+/// For a session that an earlier signaling negotiated: its m-lines are no longer known.
+fn bare_fragment(side: &sdp::RelaySide) -> String {
+    let mut out = format!("a=ice-lite\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", side.ufrag, side.pwd);
+    for (index, (ip, port)) in side.candidates.iter().enumerate() {
+        let priority = (126 << 24) + ((65_535 - index.min(65_535)) << 8) + 255;
+        // Writing to a `String` cannot fail.
+        let _ = write!(out, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", index + 1);
+    }
+    out.push_str("a=end-of-candidates\r\n");
+    out
+}

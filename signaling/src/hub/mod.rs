@@ -1,0 +1,255 @@
+//! All rooms as one sans-IO state machine.
+//!
+//! In go client messages, closed connections, HTTP requests, the relay's replies and events, and the time. Out come
+//! [`Output`]s: messages to connections, commands to the relay, answers to HTTP requests. The hub opens no socket,
+//! reads no clock and makes no random number; the same hub runs in the server and in the tests.
+//!
+//! Invariants
+//! - Messages of one connection are handled in the order of arrival, and what they cause is sent in that order. While
+//!   a `join` waits for a stale login to be probed, the connection's later messages wait behind it.
+//! - Every `sendData` is answered exactly once; every `publishStream` and `playStream` gets an answer and a status, or
+//!   `FAILED`, in finite time.
+//! - A login is free before its `leave` is ACCEPTED.
+//! - What a connection asks concerns only rooms that it is a member of and streams of its own; all else is refused
+//!   with words that do not tell whether the thing exists.
+//! - A stream's transport is closed in the relay when the stream ends, whoever ended it.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `session.rs` | a connection: opening, keep-alive, order of messages, end |
+//! | `rooms.rs` | join, leave, chat, stale logins, resumed members |
+//! | `streams.rs` | publish, play, stop, and what others hear of it |
+//! | `progress.rs` | the relay's replies and events moving a stream through its phases |
+//! | `adopt.rs` | labels on transports, and rooms rebuilt from them |
+//! | `door.rs` | WHIP and WHEP |
+
+mod adopt;
+mod door;
+mod progress;
+mod rooms;
+mod session;
+mod streams;
+
+pub use door::{HttpRefusal, HttpReply, HttpRequest, Patch};
+pub use rooms::PROBE_LIMIT;
+pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
+pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE};
+
+use crate::config::Config;
+use crate::message::{RoomEvent, ServerMessage};
+use crate::participant::{MemberId, Stream, StreamKey, Ticket};
+use crate::room::{ConnectionId, Room, RoomId};
+use crate::timer::{Time, Timer, Timers};
+use progress::Purpose;
+use relay_control::{Command, Welcome};
+use session::Connection;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What the hub wants done, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Text for a client.
+    Send {
+        /// To whom.
+        to: ConnectionId,
+        /// One message.
+        text: String,
+    },
+    /// Ends a connection, after what was sent before.
+    Close {
+        /// Which; the hub has forgotten it already.
+        to: ConnectionId,
+        /// WebSocket close code and reason.
+        code: CloseCode,
+    },
+    /// A command for the relay.
+    Relay {
+        /// Comes back in the reply.
+        request_id: u64,
+        /// What is asked.
+        command: Command,
+    },
+    /// The answer to an HTTP request.
+    Http {
+        /// Which.
+        ticket: Ticket,
+        /// The answer.
+        reply: HttpReply,
+    },
+}
+
+/// Where random numbers come from.
+pub type Random = Box<dyn FnMut() -> u64 + Send>;
+
+/// All connections, rooms and streams.
+pub struct Hub {
+    config: Arc<Config>,
+    random: Random,
+    connections: HashMap<ConnectionId, Connection>,
+    /// Whose silence is probed → who waits for it.
+    probes: HashMap<ConnectionId, Vec<ConnectionId>>,
+    rooms: HashMap<RoomId, Room>,
+    rooms_by_name: HashMap<String, RoomId>,
+    streams: HashMap<StreamKey, Stream>,
+    streams_by_session: HashMap<String, StreamKey>,
+    /// Published streams; a name is unique within its room.
+    streams_by_name: HashMap<(RoomId, String), StreamKey>,
+    streams_by_track: HashMap<u64, StreamKey>,
+    relay: RelaySight,
+    requests: HashMap<u64, Purpose>,
+    timers: Timers,
+    outputs: VecDeque<Output>,
+    last_number: u64,
+}
+
+/// What is known of the relay.
+#[derive(Debug)]
+enum RelaySight {
+    /// Not seen yet.
+    Never,
+    /// Connected.
+    Up(Welcome),
+    /// The connection broke a moment ago.
+    Lost(Welcome),
+    /// Gone for so long that new streams are refused at once.
+    Gone(u64),
+}
+
+/// First request id of the hub; the link uses those below for itself.
+const FIRST_REQUEST_ID: u64 = 1 << 32;
+
+impl Hub {
+    /// No rooms, no connections.
+    pub fn new(config: Arc<Config>, random: Random) -> Self {
+        Self {
+            config,
+            random,
+            connections: HashMap::new(),
+            probes: HashMap::new(),
+            rooms: HashMap::new(),
+            rooms_by_name: HashMap::new(),
+            streams: HashMap::new(),
+            streams_by_session: HashMap::new(),
+            streams_by_name: HashMap::new(),
+            streams_by_track: HashMap::new(),
+            relay: RelaySight::Never,
+            requests: HashMap::new(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            last_number: FIRST_REQUEST_ID,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Hello(connection) => self.drop_connection(now, connection, CloseCode::NoHello, true),
+                Timer::KeepAlive(connection) => self.keep_alive(now, connection),
+                Timer::Probe(newcomer) => self.probe_unanswered(now, newcomer),
+                Timer::Stream(key) => self.stream_timeout(now, key),
+                Timer::Detached(room, member) => self.member_vanished(now, room, member),
+                Timer::RoomIdle(room) => self.end_room_if_empty(room),
+                Timer::RelayLost => self.relay_gone(now),
+            }
+        }
+    }
+
+    /// Whether the relay is there, for health checks.
+    pub fn relay_is_up(&self) -> bool {
+        matches!(self.relay, RelaySight::Up(_))
+    }
+
+    /// Numbers for health checks and logs: connections, rooms, members, streams.
+    pub fn census(&self) -> [usize; 4] {
+        let members = self.rooms.values().map(|room| room.members.len()).sum();
+        [self.connections.len(), self.rooms.len(), members, self.streams.len()]
+    }
+
+    /// Says goodbye to every connection; nothing is closed in the relay.
+    pub fn handle_shutdown(&mut self) {
+        for (to, _) in self.connections.drain() {
+            self.outputs.push_back(Output::Close { to, code: CloseCode::GoingAway });
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// A random id that is not 0 and fits a signed 64-bit integer: some readers of JSON have no more.
+    fn random_id(&mut self) -> u64 {
+        ((self.random)() >> 1).max(1)
+    }
+
+    /// 192 random bits as text.
+    fn secret(&mut self) -> String {
+        let [a, b, c] = [(self.random)(), (self.random)(), (self.random)()];
+        format!("{a:016x}{b:016x}{c:016x}")
+    }
+
+    fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
+        self.outputs.push_back(Output::Send { to, text: message.to_text() });
+    }
+
+    /// The same event to several members; written once, as all get the same text.
+    fn tell(&mut self, to: &[ConnectionId], room: &str, event: RoomEvent<'_>) {
+        let operation_id = format!("event-{}", self.number());
+        let text = ServerMessage::Room { room, event, operation_id }.to_text();
+        let sends = to.iter().map(|to| Output::Send { to: *to, text: text.clone() });
+        self.outputs.extend(sends);
+    }
+
+    /// Everybody in the room but one member hears of a room event; `event` makes it.
+    fn tell_others(&mut self, room: RoomId, except: MemberId, event: RoomEvent<'_>) {
+        let Some((name, to)) =
+            self.rooms.get(&room).map(|room| (room.name.clone(), room.connections_except(except)))
+        else {
+            return;
+        };
+        if !to.is_empty() {
+            self.tell(&to, &name, event);
+        }
+    }
+
+    fn ask_relay(&mut self, purpose: Purpose, command: Command) {
+        let request_id = self.number();
+        self.requests.insert(request_id, purpose);
+        self.outputs.push_back(Output::Relay { request_id, command });
+    }
+
+    /// A room by name, made if it is not there yet.
+    fn room_or_new(&mut self, name: &str) -> Result<RoomId, &'static str> {
+        if let Some(id) = self.rooms_by_name.get(name) {
+            return Ok(*id);
+        }
+        if self.rooms.len() >= self.config.rooms.max_rooms {
+            return Err("Too many rooms");
+        }
+        let id = RoomId(self.random_id());
+        self.rooms.insert(id, Room::new(name.to_owned()));
+        self.rooms_by_name.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    fn end_room_if_empty(&mut self, id: RoomId) {
+        if self.rooms.get(&id).is_some_and(|room| room.members.is_empty())
+            && let Some(room) = self.rooms.remove(&id)
+        {
+            self.rooms_by_name.remove(&room.name);
+            self.timers.clear(Timer::RoomIdle(id));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The relay's replies and events, and how they move a stream through its phases.
+
+use super::streams::{CLOSING_GRACE, CONNECT_LIMIT, End, RELAY_LOST_LIMIT, RTP_GRACE, play_cname};
+use super::{HttpReply, Hub, Output, RelaySight};
+use crate::message::{RoomEvent, ServerMessage, Status};
+use crate::participant::{Negotiation, Owner, Phase, Role, Stream, StreamKey, Ticket};
+use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
+use crate::timer::{Time, Timer};
+use relay_control::{
+    EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened, TransportState,
+    TransportStateChanged, UpTrackActivity, Welcome,
+};
+
+/// What a request to the relay was for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    Open(StreamKey),
+    UpTrack(StreamKey),
+    /// Index in the plan.
+    DownTrack(StreamKey, usize),
+    RestartIce(StreamKey, Ticket),
+    /// Nobody waits for the reply.
+    Nothing,
+}
+
+impl Hub {
+    /// The connection to the relay stands: `inventory` is all that it has.
+    pub fn handle_relay_up(&mut self, now: Time, welcome: Welcome, inventory: Inventory) {
+        self.timers.clear(Timer::RelayLost);
+        let before = match &self.relay {
+            RelaySight::Never => None,
+            RelaySight::Up(welcome) | RelaySight::Lost(welcome) => Some(welcome.boot_id),
+            RelaySight::Gone(boot_id) => Some(*boot_id),
+        };
+        let restarted = before.is_some_and(|boot_id| boot_id != welcome.boot_id);
+        self.relay = RelaySight::Up(welcome);
+        if restarted {
+            self.fail_all(now);
+        }
+        self.reconcile(now, &inventory);
+        if before.is_none() || restarted {
+            self.adopt(now, inventory);
+        } else {
+            // Known relay, unknown transports: their end is on its way there again.
+            tracing::debug!(transports = inventory.transports.len(), "control connection is back");
+        }
+    }
+
+    /// The connection to the relay broke. Media may go on; new streams wait.
+    pub fn handle_relay_down(&mut self, now: Time) {
+        let RelaySight::Up(welcome) = &self.relay else { return };
+        self.relay = RelaySight::Lost(welcome.clone());
+        self.timers.set(Timer::RelayLost, now + RELAY_LOST_LIMIT);
+    }
+
+    pub(super) fn relay_gone(&mut self, now: Time) {
+        if let RelaySight::Lost(welcome) = &self.relay {
+            self.relay = RelaySight::Gone(welcome.boot_id);
+            self.fail_all(now);
+        }
+    }
+
+    /// All streams are lost with the relay that carried them. Those still being negotiated end by their own timer or
+    /// by the error that the link reports for their requests.
+    fn fail_all(&mut self, now: Time) {
+        let mut keys: Vec<StreamKey> = self.streams.keys().copied().collect();
+        // Plays first: their owners hear that they failed, not that the publisher stopped.
+        keys.sort_by_key(|key| self.streams.get(key).is_some_and(Stream::is_publish));
+        for key in keys {
+            self.end_stream(now, key, End::Failed("Stream failed"));
+        }
+    }
+
+    /// Makes our streams agree with what the relay says it has.
+    fn reconcile(&mut self, now: Time, inventory: &Inventory) {
+        for info in &inventory.transports {
+            let key = StreamKey(info.transport_id);
+            if self.streams.contains_key(&key) {
+                self.catch_up(now, key, info);
+            }
+        }
+        let there = |key: &StreamKey| inventory.transports.iter().any(|info| info.transport_id == key.0);
+        let missing = |(key, stream): (&StreamKey, &Stream)| {
+            (!matches!(stream.phase, Phase::Negotiating(_)) && !there(key)).then_some(*key)
+        };
+        let lost: Vec<StreamKey> = self.streams.iter().filter_map(missing).collect();
+        for key in lost {
+            self.end_stream(now, key, End::Failed("Stream failed"));
+        }
+    }
+
+    /// Events that were missed while the connection was down.
+    fn catch_up(&mut self, now: Time, key: StreamKey, info: &TransportInfo) {
+        for track in info.up_tracks.iter().filter(|track| track.active) {
+            self.up_track_activity(now, UpTrackActivity { track_id: track.track_id, active: true });
+        }
+        let reason = FailReason::ConsentExpired as i32;
+        self.transport_state(now, &TransportStateChanged { transport_id: key.0, state: info.state, reason });
+    }
+
+    /// The reply to a request of ours. `Err`: the connection to the relay ended before it came.
+    pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
+        let Some(purpose) = self.requests.remove(&request_id) else { return };
+        if let Ok(ReplyBody::Error(error)) = &reply {
+            tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
+        }
+        match (purpose, reply) {
+            (Purpose::Nothing, _) => {}
+            (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => {
+                self.negotiated(now, key, |negotiation| negotiation.opened = Some(opened));
+            }
+            (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => self.negotiated(now, key, |_| {}),
+            (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
+                self.negotiated(now, key, |negotiation| {
+                    if let Some(place) = negotiation.down_tracks.get_mut(index) {
+                        *place = added;
+                    }
+                });
+            }
+            (Purpose::RestartIce(key, ticket), Ok(ReplyBody::TransportOpened(opened))) => {
+                self.ice_restarted(key, ticket, opened);
+            }
+            (Purpose::RestartIce(_, ticket), _) => self.ice_restart_failed(ticket),
+            (Purpose::Open(key) | Purpose::UpTrack(key) | Purpose::DownTrack(key, _), _) => {
+                self.end_stream(now, key, End::Failed("Failed by error"));
+            }
+        }
+    }
+
+    /// One more reply is here; with the last one the answer is written.
+    fn negotiated(&mut self, now: Time, key: StreamKey, note: impl FnOnce(&mut Negotiation)) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Phase::Negotiating(negotiation) = &mut stream.phase else { return };
+        note(negotiation);
+        negotiation.awaited = negotiation.awaited.saturating_sub(1);
+        if negotiation.awaited == 0 && !self.answer(now, key) {
+            self.end_stream(now, key, End::Failed("Failed by error"));
+        }
+    }
+
+    fn answer(&mut self, now: Time, key: StreamKey) -> bool {
+        let session_id = self.random_id();
+        let Some(stream) = self.streams.get(&key) else { return false };
+        let Phase::Negotiating(negotiation) = &stream.phase else { return false };
+        let (Some(opened), Some(plan)) = (&negotiation.opened, &stream.plan) else { return false };
+        let Some(mut side) = self.relay_side(opened, session_id) else { return false };
+        if let Role::Play { source } = stream.role {
+            let ssrcs = negotiation.down_tracks.iter().map(|track| TrackSsrcs {
+                ssrc: track.ssrc,
+                rtx_ssrc: Some(track.rtx_ssrc).filter(|ssrc| *ssrc != 0),
+            });
+            let cname = play_cname(source);
+            side.play = Some(PlaySide { stream_id: cname.clone(), cname, ssrcs: ssrcs.collect() });
+        } else if self.config.media.max_publish_bitrate_bps > 0 {
+            side.max_video_bitrate_bps = Some(self.config.media.max_publish_bitrate_bps);
+        }
+        let sdp = plan.write(&side);
+        let ticket = negotiation.ticket;
+        let session = stream.session.clone();
+        let to = self.connection_of(stream);
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.phase = Phase::Connecting { ice: false };
+            stream.local_ufrag.clone_from(&side.ufrag);
+        }
+        self.timers.set(Timer::Stream(key), now + CONNECT_LIMIT);
+        if let Some(to) = to {
+            self.send(to, &ServerMessage::RemoteSdp { session: &session, sdp: &sdp });
+        }
+        if let Some(ticket) = ticket {
+            let reply = HttpReply::Created { session, etag: side.ufrag, sdp };
+            self.outputs.push_back(Output::Http { ticket, reply });
+        }
+        true
+    }
+
+    /// `None`: the relay said something that cannot be put into an answer.
+    pub(super) fn relay_side(&self, opened: &TransportOpened, session_id: u64) -> Option<RelaySide> {
+        let (RelaySight::Up(welcome) | RelaySight::Lost(welcome)) = &self.relay else { return None };
+        let candidate = |address: &relay_control::CandidateAddress| {
+            Some((address.ip.parse().ok()?, u16::try_from(address.port).ok()?))
+        };
+        Some(RelaySide {
+            ufrag: opened.local_ufrag.clone(),
+            pwd: opened.local_pwd.clone(),
+            fingerprint_sha256: welcome.fingerprint_sha256.as_slice().try_into().ok()?,
+            candidates: opened.candidates.iter().filter_map(candidate).collect(),
+            session_id,
+            max_video_bitrate_bps: None,
+            play: None,
+        })
+    }
+
+    /// Something happened in the relay.
+    pub fn handle_event(&mut self, now: Time, event: &EventBody) {
+        match event {
+            EventBody::TransportState(change) => self.transport_state(now, change),
+            EventBody::UpTrackActivity(activity) => self.up_track_activity(now, *activity),
+            EventBody::Superseded(_) => {}
+        }
+    }
+
+    fn transport_state(&mut self, now: Time, change: &TransportStateChanged) {
+        let key = StreamKey(change.transport_id);
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        match TransportState::try_from(change.state) {
+            Ok(TransportState::IceConnected) => {
+                if let Phase::Connecting { ice } = &mut stream.phase {
+                    *ice = true;
+                }
+            }
+            Ok(TransportState::Connected) => self.connected(now, key),
+            Ok(TransportState::Failed) => self.transport_failed(now, key, change.reason()),
+            Ok(TransportState::Closed) => self.end_stream(now, key, End::Failed("Failed by error")),
+            Ok(TransportState::New) | Err(_) => {}
+        }
+    }
+
+    fn connected(&mut self, now: Time, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        if !matches!(stream.phase, Phase::Connecting { .. }) {
+            return;
+        }
+        if stream.publish().is_some_and(|publish| !publish.active) {
+            stream.phase = Phase::Settling;
+            self.timers.set(Timer::Stream(key), now + RTP_GRACE);
+        } else {
+            self.on_air(key);
+        }
+    }
+
+    fn up_track_activity(&mut self, _now: Time, activity: UpTrackActivity) {
+        let Some(key) = self.streams_by_track.get(&activity.track_id).copied() else { return };
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let settling = matches!(stream.phase, Phase::Settling);
+        if let Some(publish) = stream.publish_mut() {
+            publish.active |= activity.active;
+        }
+        if activity.active && settling {
+            self.on_air(key);
+        }
+    }
+
+    /// The owner hears `PUBLISHING` or `PLAYING`; then the others hear of a published stream.
+    pub(super) fn on_air(&mut self, key: StreamKey) {
+        self.timers.clear(Timer::Stream(key));
+        let Some(mut stream) = self.streams.remove(&key) else { return };
+        stream.phase = Phase::Running;
+        if stream.is_publish() {
+            self.tell_owner(&stream, Status::Publishing, None);
+        } else {
+            self.tell_owner(&stream, Status::Playing, None);
+        }
+        let member = match stream.owner {
+            Owner::Member(id) if stream.is_publish() => {
+                self.rooms.get(&stream.room).and_then(|r| r.member_by_id(id))
+            }
+            _ => None,
+        };
+        if let Some((id, login)) = member.map(|member| (member.id, member.login.clone())) {
+            self.tell_others(stream.room, id, RoomEvent::Published(&login, &stream.name));
+        }
+        self.streams.insert(key, stream);
+    }
+
+    fn transport_failed(&mut self, now: Time, key: StreamKey, reason: FailReason) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let info = match reason {
+            FailReason::IceTimeout => "Failed by ICE timeout",
+            FailReason::ConsentExpired => "Failed by ICE keep alive",
+            FailReason::DtlsFingerprint => "Failed by DTLS fingerprint error",
+            FailReason::DtlsFailed => "Failed by DTLS error",
+            FailReason::None => "Failed by error",
+            FailReason::DtlsClosed if stream.over_http => {
+                self.end_stream(now, key, End::Stopped("Stopped by user"));
+                return;
+            }
+            FailReason::DtlsClosed => {
+                stream.phase = Phase::Closing { on_air: stream.is_on_air() };
+                self.timers.set(Timer::Stream(key), now + CLOSING_GRACE);
+                return;
+            }
+        };
+        self.end_stream(now, key, End::Failed(info));
+    }
+
+    pub(super) fn stream_timeout(&mut self, now: Time, key: StreamKey) {
+        let info = match self.streams.get(&key).map(|stream| &stream.phase) {
+            Some(Phase::Negotiating(_)) => "Failed by error",
+            Some(Phase::Connecting { ice: false }) => "Failed by ICE timeout",
+            Some(Phase::Connecting { ice: true } | Phase::Closing { .. }) => "Failed by DTLS error",
+            Some(Phase::Settling) => {
+                self.on_air(key);
+                return;
+            }
+            Some(Phase::Running) | None => return,
+        };
+        self.end_stream(now, key, End::Failed(info));
+    }
+}

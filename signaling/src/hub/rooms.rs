@@ -1,0 +1,297 @@
+//! Who is in a room: join, leave, chat, stale logins, members that come back.
+
+use super::session::{ROOMS_PER_CONNECTION_MAX, Session, WaitingJoin};
+use super::streams::End;
+use super::{CloseCode, Hub};
+use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
+use crate::participant::{Member, MemberId, Presence};
+use crate::room::{ConnectionId, RoomId};
+use crate::timer::{Time, Timer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long the holder of a wanted login may take to answer a ping before it counts as gone.
+pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The vendor's exact text; pages compare it.
+pub(super) const LOGIN_IN_USE: &str = "Room already has user with such login";
+pub(super) const ROOM_FULL: &str = "Room is full";
+
+/// What becomes of a `join`.
+enum Entrance {
+    Refused(&'static str),
+    /// The login's holder must prove that it is alive.
+    Probe(ConnectionId),
+    /// The member is this client's own from before.
+    Resume(RoomId, MemberId),
+    Open,
+}
+
+/// Who wants in.
+pub(super) struct Visitor {
+    pub(super) login: String,
+    pub(super) token: String,
+}
+
+impl Hub {
+    pub(super) fn room_command(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        operation_id: String,
+        command: Result<RoomCommand, &'static str>,
+    ) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let refusal = match (&connection.session, command) {
+            (None, _) => Some("Session not ready"),
+            (Some(_), Err(why)) => Some(why),
+            (Some(_), Ok(RoomCommand::Join { room })) => {
+                self.join(now, id, operation_id, room);
+                return;
+            }
+            (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room).err(),
+            (Some(_), Ok(RoomCommand::Message { room, to, text })) => self.chat(id, &room, &to, &text).err(),
+        };
+        self.send(id, &ServerMessage::DataStatus { operation_id: &operation_id, refusal });
+    }
+
+    fn join(&mut self, now: Time, id: ConnectionId, operation_id: String, room: String) {
+        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
+        let entrance = match session {
+            None => Entrance::Refused("Session not ready"),
+            Some(Session { login: None, .. }) => Entrance::Refused("Login is required"),
+            Some(session) if session.rooms.len() >= ROOMS_PER_CONNECTION_MAX => {
+                Entrance::Refused("Too many rooms on one connection")
+            }
+            Some(Session { login: Some(login), token, .. }) => {
+                let visitor = Visitor { login: login.clone(), token: token.clone() };
+                self.entrance(now, id, &room, &visitor)
+            }
+        };
+        let refusal = match entrance {
+            Entrance::Refused(why) => Err(why),
+            Entrance::Probe(holder) => {
+                self.start_probe(now, id, WaitingJoin { operation_id, room, holder });
+                return;
+            }
+            Entrance::Resume(room, member) => {
+                self.resume(now, id, &operation_id, room, member);
+                return;
+            }
+            Entrance::Open => self.room_or_new(&room),
+        };
+        match refusal {
+            Err(why) => {
+                self.send(id, &ServerMessage::DataStatus { operation_id: &operation_id, refusal: Some(why) })
+            }
+            Ok(room) => self.enter(id, &operation_id, room),
+        }
+    }
+
+    /// Who holds the login decides.
+    fn entrance(&mut self, now: Time, id: ConnectionId, name: &str, visitor: &Visitor) -> Entrance {
+        let Some(room_id) = self.rooms_by_name.get(name).copied() else { return Entrance::Open };
+        let Some(room) = self.rooms.get(&room_id) else { return Entrance::Open };
+        match room.member(&visitor.login).map(|holder| (holder.id, holder.presence, &holder.token)) {
+            Some((_, Presence::Attached(holder), _)) if holder == id => {
+                return Entrance::Refused(LOGIN_IN_USE);
+            }
+            Some((_, Presence::Http, _)) => return Entrance::Refused(LOGIN_IN_USE),
+            Some((member, _, token)) if *token == visitor.token => return Entrance::Resume(room_id, member),
+            Some((_, Presence::Attached(holder), _)) => return Entrance::Probe(holder),
+            Some((member, Presence::Detached, _)) => self.member_vanished(now, room_id, member),
+            None => {}
+        }
+        let members = self.rooms.get(&room_id).map_or(0, |room| room.members.len());
+        if members >= self.config.rooms.max_participants {
+            Entrance::Refused(ROOM_FULL)
+        } else {
+            Entrance::Open
+        }
+    }
+
+    fn enter(&mut self, id: ConnectionId, operation_id: &str, room_id: RoomId) {
+        let member_id = MemberId(self.number());
+        let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) else { return };
+        session.rooms.push(room_id);
+        let visitor =
+            Visitor { login: session.login.clone().unwrap_or_default(), token: session.token.clone() };
+        let login = visitor.login.clone();
+        self.add_member(room_id, member_id, visitor, Presence::Attached(id));
+        self.tell_others(room_id, member_id, RoomEvent::Joined(&login));
+        self.send(id, &ServerMessage::DataStatus { operation_id, refusal: None });
+        self.send_state(id, room_id, member_id, None);
+    }
+
+    pub(super) fn add_member(&mut self, room: RoomId, id: MemberId, visitor: Visitor, presence: Presence) {
+        self.timers.clear(Timer::RoomIdle(room));
+        if let Some(room) = self.rooms.get_mut(&room) {
+            let Visitor { login, token } = visitor;
+            room.members.push(Member {
+                id,
+                login,
+                token,
+                presence,
+                publishes: Vec::new(),
+                plays: Vec::new(),
+            });
+        }
+    }
+
+    fn send_state(&mut self, to: ConnectionId, room: RoomId, member: MemberId, resumed: Option<Vec<Value>>) {
+        let Some(room) = self.rooms.get(&room) else { return };
+        let members = room.state(member, &self.streams);
+        let name = room.name.clone();
+        self.tell(&[to], &name, RoomEvent::State { members, resumed });
+    }
+
+    /// The client is back: its member goes on, its streams never stopped.
+    fn resume(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        operation_id: &str,
+        room_id: RoomId,
+        member_id: MemberId,
+    ) {
+        let Some(member) = self.rooms.get_mut(&room_id).and_then(|room| room.member_mut(member_id)) else {
+            return;
+        };
+        let before = std::mem::replace(&mut member.presence, Presence::Attached(id));
+        self.timers.clear(Timer::Detached(room_id, member_id));
+        if let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) {
+            session.rooms.push(room_id);
+        }
+        if let Presence::Attached(old) = before {
+            if let Some(session) = self.connections.get_mut(&old).and_then(|c| c.session.as_mut()) {
+                session.rooms.retain(|room| *room != room_id);
+            }
+            // Its other rooms, if any, are taken over one by one as the client joins them.
+            self.drop_connection(now, old, CloseCode::Replaced, false);
+        }
+        self.send(id, &ServerMessage::DataStatus { operation_id, refusal: None });
+        let resumed = self.own_streams(room_id, member_id);
+        self.send_state(id, room_id, member_id, Some(resumed));
+    }
+
+    fn own_streams(&self, room: RoomId, member: MemberId) -> Vec<Value> {
+        let member = self.rooms.get(&room).and_then(|room| room.member_by_id(member));
+        let keys = member.into_iter().flat_map(|member| member.publishes.iter().chain(&member.plays));
+        let streams = keys.filter_map(|key| self.streams.get(key));
+        let entry = |stream: &crate::participant::Stream| {
+            let status = match (stream.is_on_air(), stream.is_publish()) {
+                (false, _) => Status::Pending,
+                (true, true) => Status::Publishing,
+                (true, false) => Status::Playing,
+            };
+            json!({"mediaSessionId": stream.session, "name": stream.name,
+                "published": stream.is_publish(), "status": status.name()})
+        };
+        streams.map(entry).collect()
+    }
+
+    fn start_probe(&mut self, now: Time, id: ConnectionId, waiting: WaitingJoin) {
+        let holder = waiting.holder;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.waiting = Some(waiting);
+            self.probes.entry(holder).or_default().push(id);
+            self.timers.set(Timer::Probe(id), now + PROBE_LIMIT);
+            self.send(holder, &ServerMessage::Ping);
+        }
+    }
+
+    /// A connection said something: it is alive, and whoever wants its login is refused.
+    pub(super) fn probe_answered(&mut self, now: Time, holder: ConnectionId) {
+        for newcomer in self.probes.remove(&holder).unwrap_or_default() {
+            self.timers.clear(Timer::Probe(newcomer));
+            let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
+            let Some(WaitingJoin { operation_id, .. }) = waiting else { continue };
+            let operation_id = operation_id.as_str();
+            self.send(newcomer, &ServerMessage::DataStatus { operation_id, refusal: Some(LOGIN_IN_USE) });
+            self.run_backlog(now, newcomer);
+        }
+    }
+
+    /// The holder of the wanted login stayed silent: it is gone, and all who waited try again.
+    pub(super) fn probe_unanswered(&mut self, now: Time, newcomer: ConnectionId) {
+        let waiting = self.connections.get(&newcomer).and_then(|c| c.waiting.as_ref());
+        if let Some(holder) = waiting.map(|waiting| waiting.holder) {
+            self.drop_connection(now, holder, CloseCode::Replaced, true);
+        }
+    }
+
+    pub(super) fn retry_join(&mut self, now: Time, newcomer: ConnectionId) {
+        self.timers.clear(Timer::Probe(newcomer));
+        let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
+        if let Some(WaitingJoin { operation_id, room, .. }) = waiting {
+            self.join(now, newcomer, operation_id, room);
+            self.run_backlog(now, newcomer);
+        }
+    }
+
+    /// A connection that waited for a probe is gone.
+    pub(super) fn forget_probe(&mut self, newcomer: ConnectionId) {
+        self.timers.clear(Timer::Probe(newcomer));
+        let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
+        if let Some(waiting) = waiting
+            && let Some(others) = self.probes.get_mut(&waiting.holder)
+        {
+            others.retain(|other| *other != newcomer);
+            if others.is_empty() {
+                self.probes.remove(&waiting.holder);
+            }
+        }
+    }
+
+    fn leave(&mut self, now: Time, id: ConnectionId, name: &str) -> Result<(), &'static str> {
+        let (room, member) = self.membership(id, name).ok_or("Not in this room")?;
+        if let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) {
+            session.rooms.retain(|other| *other != room);
+        }
+        self.remove_member(now, room, member, End::Stopped("Stopped by user"));
+        self.end_room_if_empty(room);
+        Ok(())
+    }
+
+    fn chat(&mut self, id: ConnectionId, name: &str, to: &str, text: &RawValue) -> Result<(), &'static str> {
+        let (room, member) = self.membership(id, name).ok_or("Not in this room")?;
+        let room = self.rooms.get(&room).ok_or("Not in this room")?;
+        let from = room.member_by_id(member).map(|member| member.login.clone()).unwrap_or_default();
+        let addressee =
+            room.member(to).filter(|addressee| addressee.id != member).ok_or("No such participant")?;
+        let connection = addressee.connection().ok_or("The participant is not connected")?;
+        let name = room.name.clone();
+        self.tell(&[connection], &name, RoomEvent::Message { from: &from, text });
+        Ok(())
+    }
+
+    /// The room of this name and who this connection is in it.
+    pub(super) fn membership(&self, id: ConnectionId, name: &str) -> Option<(RoomId, MemberId)> {
+        let room_id = *self.rooms_by_name.get(name)?;
+        let member = self.rooms.get(&room_id)?.member_of(id)?;
+        Some((room_id, member.id))
+    }
+
+    /// A member is gone without `leave`: the room stays for a while even if it is empty.
+    pub(super) fn member_vanished(&mut self, now: Time, room: RoomId, member: MemberId) {
+        self.remove_member(now, room, member, End::Stopped("Stopped by session disconnect"));
+        if self.rooms.get(&room).is_some_and(|room| room.members.is_empty()) {
+            self.timers.set(Timer::RoomIdle(room), now + self.config.rooms.room_idle_timeout);
+        }
+    }
+
+    /// Ends all streams of a member, then the member: others hear of the streams first, then `LEFT`.
+    pub(super) fn remove_member(&mut self, now: Time, room_id: RoomId, id: MemberId, end: End) {
+        let Some(member) = self.rooms.get_mut(&room_id).and_then(|room| room.member_mut(id)) else { return };
+        let streams: Vec<_> = member.publishes.iter().chain(&member.plays).copied().collect();
+        for key in streams {
+            self.end_stream(now, key, end);
+        }
+        self.timers.clear(Timer::Detached(room_id, id));
+        let Some(room) = self.rooms.get_mut(&room_id) else { return };
+        let Some(at) = room.members.iter().position(|member| member.id == id) else { return };
+        let member = room.members.remove(at);
+        self.tell_others(room_id, id, RoomEvent::Left(&member.login));
+    }
+}

@@ -1,0 +1,233 @@
+//! A connection: opening, keep-alive, the order of its messages, and its end.
+
+use super::{Hub, Output};
+use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
+use crate::participant::Presence;
+use crate::room::{ConnectionId, RoomId};
+use crate::timer::{Time, Timer};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A connection that has not said `connection` after this is closed.
+pub const HELLO_LIMIT: Duration = Duration::from_secs(10);
+
+/// Messages that may wait behind a `join`; a page sends a handful.
+pub const BACKLOG_MAX: usize = 64;
+
+/// Rooms that one connection may be in; a page is in one.
+pub(super) const ROOMS_PER_CONNECTION_MAX: usize = 64;
+
+/// Why the server closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCode {
+    /// The server stops, or the connection is dead.
+    GoingAway,
+    /// No `connection` in time.
+    NoHello,
+    /// Too many messages wait.
+    Backlog,
+    /// The session was refused; `fail` said why.
+    Refused,
+    /// Another session took the login over.
+    Replaced,
+}
+
+impl CloseCode {
+    /// RFC 6455 §7.4 code and reason.
+    pub fn frame(self) -> (u16, &'static str) {
+        match self {
+            Self::GoingAway => (1001, "Going away"),
+            Self::Backlog => (1008, "Too many messages wait"),
+            Self::Refused => (4401, "Session refused"),
+            Self::NoHello => (4408, "No connection message"),
+            Self::Replaced => (4409, "Replaced by another session with the same login"),
+        }
+    }
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    /// After `connection`.
+    pub(super) session: Option<Session>,
+    /// Pings since the last message.
+    missed: u32,
+    /// A `join` that waits for the holder of its login to say something.
+    pub(super) waiting: Option<WaitingJoin>,
+    /// What came after that `join`.
+    pub(super) backlog: VecDeque<ClientMessage>,
+}
+
+/// What `connection` told.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) login: Option<String>,
+    pub(super) token: String,
+    pub(super) resumable: bool,
+    pub(super) rooms: Vec<RoomId>,
+}
+
+#[derive(Debug)]
+pub(super) struct WaitingJoin {
+    pub(super) operation_id: String,
+    pub(super) room: String,
+    pub(super) holder: ConnectionId,
+}
+
+impl Hub {
+    /// A WebSocket was opened. Ids are the caller's, never used twice.
+    pub fn handle_connected(&mut self, now: Time, id: ConnectionId) {
+        self.connections.insert(id, Connection::default());
+        self.timers.set(Timer::Hello(id), now + HELLO_LIMIT);
+        self.timers.set(Timer::KeepAlive(id), now + self.config.signaling.keep_alive_interval);
+    }
+
+    /// A text message came.
+    pub fn handle_message(&mut self, now: Time, id: ConnectionId, message: Result<ClientMessage, Malformed>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.missed = 0;
+        self.probe_answered(now, id);
+        match message {
+            Err(malformed) => self.refuse_malformed(id, &malformed),
+            Ok(ClientMessage::Ping) => self.send(id, &ServerMessage::Pong),
+            Ok(ClientMessage::Pong) => {}
+            Ok(message) => self.in_turn(now, id, message),
+        }
+    }
+
+    /// The WebSocket is gone. `clean`: the client closed it with a close frame, so it means it.
+    pub fn handle_closed(&mut self, now: Time, id: ConnectionId, clean: bool) {
+        self.timers.clear(Timer::Hello(id));
+        self.timers.clear(Timer::KeepAlive(id));
+        self.forget_probe(id);
+        let Some(connection) = self.connections.remove(&id) else { return };
+        if let Some(session) = connection.session {
+            let keep = session.resumable && !clean && !self.config.rooms.resume_grace.is_zero();
+            for room in session.rooms {
+                let member =
+                    self.rooms.get(&room).and_then(|room| room.member_of(id)).map(|member| member.id);
+                let Some(member) = member else { continue };
+                if keep {
+                    self.detach(now, room, member);
+                } else {
+                    self.member_vanished(now, room, member);
+                }
+            }
+        }
+        for newcomer in self.probes.remove(&id).unwrap_or_default() {
+            self.retry_join(now, newcomer);
+        }
+    }
+
+    /// Ends a connection from our side.
+    pub(super) fn drop_connection(&mut self, now: Time, id: ConnectionId, code: CloseCode, clean: bool) {
+        if self.connections.contains_key(&id) {
+            self.outputs.push_back(Output::Close { to: id, code });
+            self.handle_closed(now, id, clean);
+        }
+    }
+
+    pub(super) fn keep_alive(&mut self, now: Time, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.missed >= self.config.signaling.keep_alive_probes {
+            self.drop_connection(now, id, CloseCode::GoingAway, false);
+            return;
+        }
+        connection.missed += 1;
+        self.send(id, &ServerMessage::Ping);
+        self.timers.set(Timer::KeepAlive(id), now + self.config.signaling.keep_alive_interval);
+    }
+
+    fn refuse_malformed(&mut self, id: ConnectionId, malformed: &Malformed) {
+        let info = format!("Malformed message: {}", malformed.why);
+        let answer = match &malformed.operation_id {
+            Some(operation_id) => ServerMessage::DataStatus { operation_id, refusal: Some(&info) },
+            None => ServerMessage::Fail { api_method: "Message", info: &info },
+        };
+        self.send(id, &answer);
+    }
+
+    /// Handles a message now, or after the `join` that came before it.
+    fn in_turn(&mut self, now: Time, id: ConnectionId, message: ClientMessage) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.waiting.is_none() {
+            self.dispatch(now, id, message);
+        } else if connection.backlog.len() < BACKLOG_MAX {
+            connection.backlog.push_back(message);
+        } else {
+            self.drop_connection(now, id, CloseCode::Backlog, true);
+        }
+    }
+
+    /// After a `join` was decided: what came behind it.
+    pub(super) fn run_backlog(&mut self, now: Time, id: ConnectionId) {
+        while let Some(connection) = self.connections.get_mut(&id) {
+            if connection.waiting.is_some() {
+                break;
+            }
+            let Some(message) = connection.backlog.pop_front() else { break };
+            self.dispatch(now, id, message);
+        }
+    }
+
+    fn dispatch(&mut self, now: Time, id: ConnectionId, message: ClientMessage) {
+        match message {
+            ClientMessage::Connection(hello) => self.open_session(now, id, hello),
+            ClientMessage::Data { operation_id, command } => {
+                self.room_command(now, id, operation_id, command)
+            }
+            ClientMessage::Publish(request) => self.publish_requested(now, id, request),
+            ClientMessage::Play(request) => self.play_requested(now, id, request),
+            ClientMessage::Unpublish(stream) => self.stop_requested(now, id, &stream, true),
+            ClientMessage::Stop(stream) => self.stop_requested(now, id, &stream, false),
+            ClientMessage::StreamEvent { session, event, payload } => {
+                self.stream_event(id, &session, event, payload.as_deref());
+            }
+            ClientMessage::Available(stream) => self.stream_available(id, &stream),
+            ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
+        }
+    }
+
+    fn open_session(&mut self, now: Time, id: ConnectionId, hello: Hello) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let refusal = match (&connection.session, &hello.login) {
+            (Some(_), _) => Some("The session is open already"),
+            (None, Login::Bad) => Some("Login must be a text of 1 to 256 bytes"),
+            (None, Login::Absent | Login::Name(_)) => None,
+        };
+        if let Some(info) = refusal {
+            let opened = connection.session.is_some();
+            self.send(id, &ServerMessage::Fail { api_method: "ConnectionStatusEvent", info });
+            if !opened {
+                self.drop_connection(now, id, CloseCode::Refused, true);
+            }
+            return;
+        }
+        let secret = self.secret();
+        // The earlier session's secret goes on: it stands in the labels of this client's transports.
+        let token = hello.resume.filter(|token| is_secret(token)).unwrap_or(secret);
+        let login = match hello.login {
+            Login::Name(login) => Some(login),
+            Login::Absent | Login::Bad => None,
+        };
+        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &token });
+        self.timers.clear(Timer::Hello(id));
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.session =
+                Some(Session { login, token, resumable: hello.resumable, rooms: Vec::new() });
+        }
+    }
+
+    /// The connection is lost but its member stays for a while, and so do its streams.
+    fn detach(&mut self, now: Time, room: RoomId, id: crate::participant::MemberId) {
+        if let Some(member) = self.rooms.get_mut(&room).and_then(|room| room.member_mut(id)) {
+            member.presence = Presence::Detached;
+            self.timers.set(Timer::Detached(room, id), now + self.config.rooms.resume_grace);
+        }
+    }
+}
+
+/// Whether it looks like one of ours; a client cannot talk us into a guessable one by accident.
+fn is_secret(token: &str) -> bool {
+    token.len() == 48 && token.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}

@@ -1,0 +1,205 @@
+//! A member of a room and the negotiation state of one of its streams.
+//!
+//! A stream is one `RTCPeerConnection` of the client and one transport of the relay, and it never changes its role.
+//! Its [`Phase`] says how far it is:
+//!
+//! ```text
+//! Negotiating ──answer sent──► Connecting ──ICE, DTLS up──► Settling ──first RTP or 2 s──► Running
+//!      │                            │                     (publishers only)                   │
+//!      └──── 5 s ──► FAILED         └──── 15 s ──► FAILED              Closing ◄──DTLS closed──┘ ── 2 s ──► FAILED
+//! ```
+
+use crate::room::{ConnectionId, RoomId};
+use crate::sdp::{Plan, SourceTrack};
+use relay_control::{DownTrackAdded, RtpParameters, TransportOpened};
+
+/// Number of a member, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberId(pub u64);
+
+/// Number of a stream: the id of its transport in the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamKey(pub u64);
+
+/// One request over HTTP that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Somebody in a room.
+#[derive(Debug)]
+pub struct Member {
+    /// Its number.
+    pub id: MemberId,
+    /// Its name in the room. Any Unicode.
+    pub login: String,
+    /// What a client must show to take this place over again.
+    pub token: String,
+    /// Where it is.
+    pub presence: Presence,
+    /// Streams it publishes, in order.
+    pub publishes: Vec<StreamKey>,
+    /// Streams it plays.
+    pub plays: Vec<StreamKey>,
+}
+
+/// Where a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// On a WebSocket.
+    Attached(ConnectionId),
+    /// Its connection is lost, its place and its streams are kept for a while.
+    Detached,
+    /// It came by WHIP: it is here as long as its stream.
+    Http,
+}
+
+impl Member {
+    /// Where to reach it.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match self.presence {
+            Presence::Attached(connection) => Some(connection),
+            Presence::Detached | Presence::Http => None,
+        }
+    }
+}
+
+/// Who a stream belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A member of the room.
+    Member(MemberId),
+    /// A WHEP player.
+    Viewer,
+}
+
+/// One published or played stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// Order in which streams were made.
+    pub number: u64,
+    /// `mediaSessionId`, or the secret part of the WHIP or WHEP session's URL.
+    pub session: String,
+    /// Stream name. For a play: that of the stream it plays.
+    pub name: String,
+    /// Its room.
+    pub room: RoomId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Publish or play.
+    pub role: Role,
+    /// How far it is.
+    pub phase: Phase,
+    /// As negotiated.
+    pub has_audio: bool,
+    /// As negotiated.
+    pub has_video: bool,
+    /// Made over HTTP.
+    pub over_http: bool,
+    /// The relay's ICE user fragment: names the ICE session, so it serves as entity tag. Empty before the answer.
+    pub local_ufrag: String,
+    /// What was planned; gone for streams found in a running relay.
+    pub plan: Option<Plan>,
+}
+
+/// Publish or play.
+#[derive(Debug)]
+pub enum Role {
+    /// Client to server.
+    Publish(Publish),
+    /// Server to client.
+    Play {
+        /// The published stream.
+        source: StreamKey,
+    },
+}
+
+/// What a publisher has besides.
+#[derive(Debug, Default)]
+pub struct Publish {
+    /// Its tracks in the relay.
+    pub tracks: Vec<PublishedTrack>,
+    /// Who plays it.
+    pub players: Vec<StreamKey>,
+    /// The publisher muted its microphone.
+    pub audio_muted: bool,
+    /// The publisher muted its camera.
+    pub video_muted: bool,
+    /// RTP of any track came.
+    pub active: bool,
+}
+
+/// One track of a publisher.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishedTrack {
+    /// Up-track id in the relay.
+    pub id: u64,
+    /// What a player's offer is compared with.
+    pub source: SourceTrack,
+}
+
+/// How far a stream is.
+#[derive(Debug)]
+pub enum Phase {
+    /// The relay was asked; the client waits for the answer.
+    Negotiating(Negotiation),
+    /// The client has the answer; ICE and DTLS are running.
+    Connecting {
+        /// An authenticated check came.
+        ice: bool,
+    },
+    /// A publisher whose transport is up; its first RTP is awaited.
+    Settling,
+    /// On the air.
+    Running,
+    /// The client closed the DTLS association: the word why is on its way on the WebSocket.
+    Closing {
+        /// It was on the air before.
+        on_air: bool,
+    },
+}
+
+/// What is collected for the answer.
+#[derive(Debug)]
+pub struct Negotiation {
+    /// Replies of the relay that are still to come.
+    pub awaited: usize,
+    /// The relay's half of the transport.
+    pub opened: Option<TransportOpened>,
+    /// For a play: SSRCs, in the order of the plan's tracks.
+    pub down_tracks: Vec<DownTrackAdded>,
+    /// Where the answer goes, if it came over HTTP.
+    pub ticket: Option<Ticket>,
+}
+
+impl Stream {
+    /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
+    pub fn is_on_air(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Closing { on_air: true })
+    }
+
+    /// The publisher's part.
+    pub fn publish(&self) -> Option<&Publish> {
+        match &self.role {
+            Role::Publish(publish) => Some(publish),
+            Role::Play { .. } => None,
+        }
+    }
+
+    /// The publisher's part, to be changed.
+    pub fn publish_mut(&mut self) -> Option<&mut Publish> {
+        match &mut self.role {
+            Role::Publish(publish) => Some(publish),
+            Role::Play { .. } => None,
+        }
+    }
+
+    /// Whether it publishes.
+    pub fn is_publish(&self) -> bool {
+        self.publish().is_some()
+    }
+
+    /// The tracks of a plan, as parameters.
+    pub fn has(parameters: &[&RtpParameters], kind: relay_control::MediaKind) -> bool {
+        parameters.iter().any(|rtp| rtp.kind == kind as i32)
+    }
+}

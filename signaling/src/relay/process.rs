@@ -1,0 +1,93 @@
+//! The relay's process: started, watched, started again with growing pauses.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+/// Pauses between starts grow up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// A relay that lived this long was not ended by its settings: it is started again at once.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct RelayProgram {
+    /// The program.
+    pub binary: PathBuf,
+    /// Its settings file, the same as ours.
+    pub config: Option<PathBuf>,
+    /// Its control socket.
+    pub control_socket: PathBuf,
+}
+
+#[derive(Debug)]
+pub(super) struct RelayProcess {
+    program: RelayProgram,
+    child: Option<(Child, Instant)>,
+    pause: Duration,
+    not_before: Option<Instant>,
+}
+
+impl RelayProcess {
+    pub(super) fn new(program: RelayProgram) -> Self {
+        Self { program, child: None, pause: PAUSE_MIN, not_before: None }
+    }
+
+    /// Starts it if it does not run. Called again and again while nobody listens on the socket.
+    ///
+    /// # Errors
+    /// It ended, or could not be started; another attempt will be made after a pause.
+    pub(super) fn ensure_running(&mut self) -> Result<(), String> {
+        if let Some((child, since)) = &mut self.child {
+            let ended = match child.try_wait() {
+                Ok(None) => return Ok(()),
+                Ok(Some(status)) => format!("{} ended with {status}", self.program.binary.display()),
+                Err(why) => format!("cannot watch {}: {why}", self.program.binary.display()),
+            };
+            let healthy = since.elapsed() >= HEALTHY;
+            self.child = None;
+            if healthy {
+                tracing::warn!("{ended}; starting it again");
+                self.pause = PAUSE_MIN;
+            } else {
+                self.wait_longer();
+                return Err(ended);
+            }
+        }
+        if self.not_before.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.start().map_err(|why| {
+            self.wait_longer();
+            format!("cannot start {}: {why}", self.program.binary.display())
+        })
+    }
+
+    fn wait_longer(&mut self) {
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    fn start(&mut self) -> std::io::Result<()> {
+        let mut command = Command::new(&self.program.binary);
+        if let Some(config) = &self.program.config {
+            command.arg("--config").arg(config);
+        }
+        command.arg("--control-socket").arg(&self.program.control_socket);
+        // A group of its own: Ctrl-C in our terminal is for us, and we say goodbye to the relay in our own words.
+        command.stdin(Stdio::null()).process_group(0);
+        let child = command.spawn()?;
+        tracing::info!(pid = child.id(), "started {}", self.program.binary.display());
+        self.child = Some((child, Instant::now()));
+        Ok(())
+    }
+
+    pub(super) async fn wait(&mut self) {
+        if let Some((child, _)) = &mut self.child {
+            let _ = child.wait().await;
+        }
+    }
+}

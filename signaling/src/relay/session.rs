@@ -1,0 +1,213 @@
+//! One connection to the relay's control socket, from greeting to end.
+
+use super::{Link, LinkCommand, LinkEvent, SHUTDOWN_LIMIT};
+use relay_control::{
+    CONTROL_VERSION, Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay,
+    GetInventory, Hello, Inventory, Outgoing, Reply, ReplyBody, Request, Shutdown, Welcome, encode_frame,
+};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// The relay greets at once, or something else listens there.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
+
+/// Events that come while an inventory is being gathered wait for it.
+const EARLY_EVENTS_MAX: usize = 65_536;
+
+/// Our own request ids; the hub's start at `1 << 32`.
+const HELLO: u64 = 1;
+const INVENTORY: u64 = 2;
+const SHUTDOWN: u64 = 3;
+
+/// How the connection ended.
+pub(super) enum Ended {
+    Lost,
+    Superseded,
+    Shutdown(oneshot::Sender<()>),
+    NobodyAsks,
+}
+
+pub(super) struct Session<'a> {
+    link: &'a mut Link,
+    stream: UnixStream,
+    decoder: FrameDecoder,
+    out: Vec<u8>,
+    welcome: Option<Welcome>,
+    /// Events wait here until the inventory that they belong behind is here. `None`: none is awaited.
+    early: Option<Vec<EventBody>>,
+    next_event: Option<u64>,
+    deadline: Option<Instant>,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(link: &'a mut Link, stream: UnixStream) -> Self {
+        Self {
+            link,
+            stream,
+            decoder: FrameDecoder::default(),
+            out: Vec::new(),
+            welcome: None,
+            early: Some(Vec::new()),
+            next_event: None,
+            deadline: Some(Instant::now() + GREETING_LIMIT),
+            done: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Ended {
+        let hello =
+            Hello { version: CONTROL_VERSION, epoch: self.link.epoch, name: "ringvox-signaling".to_owned() };
+        self.request(HELLO, Command::Hello(hello));
+        self.request(INVENTORY, Command::GetInventory(GetInventory {}));
+        let ended = self.pump().await.err().unwrap_or(Ended::Lost);
+        match (self.done, ended) {
+            (Some(done), _) => Ended::Shutdown(done),
+            (None, ended) => ended,
+        }
+    }
+
+    /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be writing
+    /// to us at the same time.
+    async fn pump(&mut self) -> Result<(), Ended> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let (mut reader, mut writer) = self.stream.split();
+            let forever = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                read = reader.read(&mut buffer) => match read {
+                    Ok(0) | Err(_) => return Err(Ended::Lost),
+                    Ok(n) => self.received(buffer.get(..n).unwrap_or_default()).await?,
+                },
+                written = writer.write(&self.out), if !self.out.is_empty() => match written {
+                    Ok(n) => drop(self.out.drain(..n)),
+                    Err(_) => return Err(Ended::Lost),
+                },
+                command = self.link.commands.recv() => self.commanded(command).await?,
+                () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
+                    if self.deadline.is_some() {
+                        tracing::warn!("the relay does not answer on its control socket");
+                        return Err(Ended::Lost);
+                    }
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, request_id: u64, command: Command) {
+        let request = Request { request_id, command: Some(command) };
+        if let Err(why) = encode_frame(&request, &mut self.out) {
+            tracing::error!("request cannot be sent: {why}");
+        }
+    }
+
+    async fn commanded(&mut self, command: Option<LinkCommand>) -> Result<(), Ended> {
+        match command {
+            None => return Err(Ended::NobodyAsks),
+            Some(LinkCommand::Ask(id, command)) => {
+                self.link.remember(id, command.clone()).await.ok_or(Ended::NobodyAsks)?;
+                // Before the greeting it is only kept: it is not yet clear whom we talk to.
+                if self.welcome.is_some() && self.link.unanswered.contains_key(&id) {
+                    self.request(id, command);
+                }
+            }
+            Some(LinkCommand::Shutdown(done)) => {
+                self.done = Some(done);
+                self.deadline = Some(Instant::now() + SHUTDOWN_LIMIT);
+                self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
+            }
+        }
+        Ok(())
+    }
+
+    async fn received(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        self.decoder.push(bytes);
+        loop {
+            match self.decoder.next::<FromRelay>() {
+                Ok(None) => return Ok(()),
+                Ok(Some(FromRelay { outgoing: Some(Outgoing::Reply(reply)) })) => self.replied(reply).await?,
+                Ok(Some(FromRelay { outgoing: Some(Outgoing::Event(event)) })) => {
+                    self.happened(event).await?
+                }
+                Ok(Some(FromRelay { outgoing: None })) => {}
+                Err(why) => {
+                    tracing::error!("the relay speaks gibberish: {why}");
+                    return Err(Ended::Lost);
+                }
+            }
+        }
+    }
+
+    async fn replied(&mut self, reply: Reply) -> Result<(), Ended> {
+        let Some(body) = reply.body else { return Ok(()) };
+        match (reply.request_id, body) {
+            (_, ReplyBody::Error(error)) if error.code == ErrorCode::StaleEpoch as i32 => {
+                Err(Ended::Superseded)
+            }
+            (HELLO, ReplyBody::Welcome(welcome)) => self.welcomed(welcome).await,
+            (HELLO, ReplyBody::Error(CommandError { message, .. })) => {
+                tracing::error!("the relay refuses us: {message}");
+                Err(Ended::Lost)
+            }
+            (INVENTORY, ReplyBody::Inventory(inventory)) => self.took_stock(inventory).await,
+            (INVENTORY | SHUTDOWN, _) => Ok(()),
+            (id, body) => {
+                if self.link.unanswered.remove(&id).is_some() {
+                    self.tell(LinkEvent::Reply(id, Ok(body))).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn welcomed(&mut self, welcome: Welcome) -> Result<(), Ended> {
+        self.next_event = Some(welcome.next_event_seq);
+        self.link.meet(welcome.boot_id).await.ok_or(Ended::NobodyAsks)?;
+        self.welcome = Some(welcome);
+        for (id, command) in self.link.unanswered.clone() {
+            self.request(id, command);
+        }
+        Ok(())
+    }
+
+    async fn took_stock(&mut self, inventory: Inventory) -> Result<(), Ended> {
+        self.deadline = None;
+        let Some(welcome) = self.welcome.clone() else { return Ok(()) };
+        self.tell(LinkEvent::Up(welcome, inventory)).await?;
+        for event in self.early.take().unwrap_or_default() {
+            self.tell(LinkEvent::Event(event)).await?;
+        }
+        Ok(())
+    }
+
+    async fn happened(&mut self, event: Event) -> Result<(), Ended> {
+        if self.next_event.is_some_and(|expected| event.seq > expected) && self.early.is_none() {
+            tracing::warn!(
+                expected = self.next_event,
+                got = event.seq,
+                "events were lost; asking for the inventory"
+            );
+            self.early = Some(Vec::new());
+            self.deadline = Some(Instant::now() + GREETING_LIMIT);
+            self.request(INVENTORY, Command::GetInventory(GetInventory {}));
+        }
+        self.next_event = Some(event.seq + 1);
+        match (event.body, &mut self.early) {
+            (None, _) => Ok(()),
+            (Some(EventBody::Superseded(_)), _) => Err(Ended::Superseded),
+            (Some(body), Some(early)) if early.len() < EARLY_EVENTS_MAX => {
+                early.push(body);
+                Ok(())
+            }
+            (Some(_), Some(_)) => Err(Ended::Lost),
+            (Some(body), None) => self.tell(LinkEvent::Event(body)).await,
+        }
+    }
+
+    async fn tell(&mut self, event: LinkEvent) -> Result<(), Ended> {
+        self.link.events.send(event).await.map_err(|_| Ended::NobodyAsks)
+    }
+}

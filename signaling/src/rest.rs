@@ -1,0 +1,304 @@
+//! HTTP: the router of both listeners, health, WHIP (RFC 9725) and WHEP.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{stream}` | 201 with `Location` and `ETag`; 400 broken SDP, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
+//! | `DELETE` of a session | 200; 404 |
+//! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
+//! | any upgrade to WebSocket | [`crate::ws`] |
+//! | any other `GET` | [`crate::web`] |
+
+use crate::config::Config;
+use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
+use crate::message::NAME_BYTES_MAX;
+use crate::server::{Health, Input};
+use crate::{web, ws};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, options, post};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use tokio::sync::{mpsc, oneshot};
+
+const SDP: &str = "application/sdp";
+const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// Longest body: the SDP parser takes no more.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What all handlers share.
+pub struct App {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// To the server.
+    pub inputs: mpsc::Sender<Input>,
+    /// Number of the next connection.
+    pub next_connection: AtomicU64,
+    /// Open WebSockets.
+    pub open_connections: AtomicUsize,
+}
+
+impl App {
+    /// No connections yet.
+    pub fn new(config: Arc<Config>, inputs: mpsc::Sender<Input>) -> Self {
+        Self { config, inputs, next_connection: AtomicU64::new(1), open_connections: AtomicUsize::new(0) }
+    }
+
+    /// Whether a page of this origin may talk to us. Programs send no origin; they are no pages.
+    pub fn origin_allowed(&self, headers: &HeaderMap) -> bool {
+        let Some(allowed) = &self.config.signaling.allowed_origins else { return true };
+        match headers.get(header::ORIGIN) {
+            None => true,
+            Some(origin) => allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()),
+        }
+    }
+
+    async fn ask(&self, request: HttpRequest) -> HttpReply {
+        let (reply, answer) = oneshot::channel();
+        let away = || HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned()));
+        if self.inputs.send(Input::Http(request, reply)).await.is_err() {
+            return away();
+        }
+        answer.await.unwrap_or_else(|_| away())
+    }
+}
+
+/// The routes of both listeners.
+pub fn router(app: Arc<App>) -> Router {
+    let sessions = Router::new()
+        .route("/whip/{room}", post(whip).merge(options(accept_post)))
+        .route(
+            "/whip/{room}/{session}",
+            axum::routing::delete(end_whip).patch(patch_whip).options(accept_patch),
+        )
+        .route("/whep/{room}/{stream}", post(whep).merge(options(accept_post)))
+        .route(
+            "/whep/{room}/{stream}/{session}",
+            axum::routing::delete(end_whep).patch(patch_whep).options(accept_patch),
+        )
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
+    Router::new().route("/healthz", get(health)).merge(sessions).fallback(page_or_socket).with_state(app)
+}
+
+async fn page_or_socket(
+    State(app): State<Arc<App>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
+    if !headers.contains_key(header::UPGRADE) {
+        return web::page(&method, uri.path(), uri.query(), &headers);
+    }
+    match upgrade {
+        Ok(upgrade) => ws::upgrade(app, &headers, upgrade),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let asked = app.inputs.send(Input::Health(reply)).await.is_ok();
+    let health = if asked { answer.await.ok() } else { None };
+    let Health { relay, census: [connections, rooms, members, streams] } =
+        health.unwrap_or(Health { relay: false, census: [0; 4] });
+    let body = serde_json::json!({"status": if relay { "ok" } else { "no relay" },
+        "connections": connections, "rooms": rooms, "members": members, "streams": streams});
+    let status = if relay { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+async fn whip(
+    State(app): State<Arc<App>>,
+    Path(room): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let login = query.get("login").filter(|login| !login.is_empty()).cloned();
+    let names = [Some(&room), login.as_ref()];
+    if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
+        return refuse(StatusCode::BAD_REQUEST, "Room and login have at most 256 bytes");
+    }
+    match offer(&headers, &body) {
+        Ok(sdp) => created(app.ask(HttpRequest::Publish { room, login, sdp }).await, uri.path()),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn whep(
+    State(app): State<Arc<App>>,
+    Path((room, stream)): Path<(String, String)>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match offer(&headers, &body) {
+        Ok(sdp) => created(app.ask(HttpRequest::Play { room, stream, sdp }).await, uri.path()),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn end_whip(State(app): State<Arc<App>>, Path((_, session)): Path<(String, String)>) -> Response {
+    plain(app.ask(HttpRequest::Delete { session, published: true }).await)
+}
+
+async fn end_whep(
+    State(app): State<Arc<App>>,
+    Path((_, _, session)): Path<(String, String, String)>,
+) -> Response {
+    plain(app.ask(HttpRequest::Delete { session, published: false }).await)
+}
+
+async fn patch_whip(
+    State(app): State<Arc<App>>,
+    Path((_, session)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    patch(&app, session, true, &headers, &body).await
+}
+
+async fn patch_whep(
+    State(app): State<Arc<App>>,
+    Path((_, _, session)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    patch(&app, session, false, &headers, &body).await
+}
+
+async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
+    if !has_type(headers, FRAGMENT) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body must be application/trickle-ice-sdpfrag",
+        );
+    }
+    let Ok(fragment) = String::from_utf8(body.to_vec()) else {
+        return refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8");
+    };
+    let if_match = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    plain(app.ask(HttpRequest::Patch(Patch { session, published, if_match, fragment })).await)
+}
+
+/// The offer in the body of a POST.
+fn offer(headers: &HeaderMap, body: &[u8]) -> Result<String, Response> {
+    if !has_type(headers, SDP) {
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/sdp"));
+    }
+    let accept =
+        headers.get(header::ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
+    let ranges = [SDP, "application/*", "*/*"];
+    if accept.is_some_and(|accept| !ranges.iter().any(|range| accept.contains(range))) {
+        return Err(refuse(StatusCode::NOT_ACCEPTABLE, "The answer is application/sdp"));
+    }
+    String::from_utf8(body.to_vec()).map_err(|_| refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8"))
+}
+
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
+}
+
+fn created(reply: HttpReply, path: &str) -> Response {
+    match reply {
+        HttpReply::Created { session, etag, sdp } => {
+            // The path as the client wrote it, so names in it need no second encoding.
+            let location = format!("{}/{session}", path.trim_end_matches('/'));
+            let headers = [
+                (header::CONTENT_TYPE, SDP.to_owned()),
+                (header::LOCATION, location),
+                (header::ETAG, format!("\"{etag}\"")),
+                (HeaderName::from_static("accept-patch"), FRAGMENT.to_owned()),
+            ];
+            (StatusCode::CREATED, headers, sdp).into_response()
+        }
+        other => plain(other),
+    }
+}
+
+fn plain(reply: HttpReply) -> Response {
+    match reply {
+        HttpReply::Deleted => StatusCode::OK.into_response(),
+        HttpReply::Noted => StatusCode::NO_CONTENT.into_response(),
+        HttpReply::Restarted { etag, fragment } => {
+            let headers =
+                [(header::CONTENT_TYPE, FRAGMENT.to_owned()), (header::ETAG, format!("\"{etag}\""))];
+            (StatusCode::OK, headers, fragment).into_response()
+        }
+        HttpReply::Created { .. } => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        HttpReply::Refused(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: HttpRefusal) -> Response {
+    let (status, words) = match refusal {
+        HttpRefusal::Malformed(words) => (StatusCode::BAD_REQUEST, words),
+        HttpRefusal::NotFound(words) => (StatusCode::NOT_FOUND, words),
+        HttpRefusal::Conflict(words) => (StatusCode::CONFLICT, words),
+        HttpRefusal::Precondition => {
+            (StatusCode::PRECONDITION_FAILED, "If-Match names another ICE session".to_owned())
+        }
+        HttpRefusal::Unprocessable(words) => (StatusCode::UNPROCESSABLE_ENTITY, words),
+        HttpRefusal::PreconditionRequired => {
+            (StatusCode::PRECONDITION_REQUIRED, "If-Match is required".to_owned())
+        }
+        HttpRefusal::Unavailable(words) => (StatusCode::SERVICE_UNAVAILABLE, words),
+    };
+    let mut response = refuse(status, &words);
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    response
+}
+
+fn refuse(status: StatusCode, words: &str) -> Response {
+    (status, [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{words}\n")).into_response()
+}
+
+async fn accept_post() -> Response {
+    (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-post"), SDP)]).into_response()
+}
+
+async fn accept_patch() -> Response {
+    (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-patch"), FRAGMENT)]).into_response()
+}
+
+/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done.
+async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.origin_allowed(request.headers()) {
+        return refuse(StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins");
+    }
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = next.run(request).await;
+    let Some(origin) = origin else { return response };
+    let any = app.config.signaling.allowed_origins.is_none();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        if any { HeaderValue::from_static("*") } else { origin },
+    );
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

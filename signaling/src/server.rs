@@ -1,0 +1,283 @@
+//! The server: one task owns the hub, feeds it what the edges bring, and carries out what it wants.
+//!
+//! Inputs come through one bounded queue, so a busy hub slows the readers of sockets down and nothing else. Outputs
+//! never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read answers nothing
+//! and the streams concerned end by their timers.
+
+use crate::config::Config;
+use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
+use crate::message::{ClientMessage, Malformed};
+use crate::participant::Ticket;
+use crate::relay::{LinkCommand, LinkEvent};
+use crate::room::ConnectionId;
+use crate::timer::Time;
+use crate::ws::Outbox;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Inputs that wait for the hub; the readers of sockets wait behind them.
+pub const INPUTS_MAX: usize = 4_096;
+/// Commands that wait for the link.
+pub const COMMANDS_MAX: usize = 65_536;
+/// Events that wait for the hub.
+pub const EVENTS_MAX: usize = 4_096;
+
+/// What an edge brings.
+#[derive(Debug)]
+pub enum Input {
+    /// A WebSocket was opened.
+    Connected(ConnectionId, Outbox),
+    /// A text message came.
+    Message(ConnectionId, Result<ClientMessage, Malformed>),
+    /// A WebSocket is gone; true if the client said goodbye.
+    Closed(ConnectionId, bool),
+    /// An HTTP request for the hub.
+    Http(HttpRequest, oneshot::Sender<HttpReply>),
+    /// Somebody asks how things are.
+    Health(oneshot::Sender<Health>),
+    /// Say goodbye to all, then end the relay if so configured.
+    Shutdown,
+}
+
+/// How things are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The relay is connected.
+    pub relay: bool,
+    /// Connections, rooms, members, streams.
+    pub census: [usize; 4],
+}
+
+/// Why the server ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Shutdown,
+    /// A newer signaling commands the relay now.
+    Superseded,
+}
+
+/// What the relay did first.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RelayStart {
+    /// It is connected.
+    Up,
+    /// It was started and ended at once.
+    Failed(String),
+}
+
+/// The task that owns the hub.
+pub struct Server {
+    hub: Hub,
+    started: Instant,
+    config: Arc<Config>,
+    inputs: mpsc::Receiver<Input>,
+    events: mpsc::Receiver<LinkEvent>,
+    commands: mpsc::Sender<LinkCommand>,
+    outboxes: HashMap<ConnectionId, Outbox>,
+    tickets: HashMap<Ticket, oneshot::Sender<HttpReply>>,
+    last_ticket: u64,
+    relay_start: Option<oneshot::Sender<RelayStart>>,
+}
+
+/// The queues between the server and its edges.
+pub struct Wiring {
+    /// From the sockets.
+    pub inputs: mpsc::Receiver<Input>,
+    /// From the link.
+    pub events: mpsc::Receiver<LinkEvent>,
+    /// To the link.
+    pub commands: mpsc::Sender<LinkCommand>,
+    /// Told once how the relay came up.
+    pub relay_start: oneshot::Sender<RelayStart>,
+}
+
+impl Server {
+    /// With an empty hub.
+    pub fn new(config: Arc<Config>, wiring: Wiring) -> Self {
+        Self {
+            hub: Hub::new(Arc::clone(&config), Box::new(random)),
+            started: Instant::now(),
+            config,
+            inputs: wiring.inputs,
+            events: wiring.events,
+            commands: wiring.commands,
+            outboxes: HashMap::new(),
+            tickets: HashMap::new(),
+            last_ticket: 0,
+            relay_start: Some(wiring.relay_start),
+        }
+    }
+
+    /// Runs until it is asked to end, or must.
+    pub async fn run(mut self) -> Ended {
+        loop {
+            let wake = self.hub.poll_timeout().map_or_else(far_away, |at| self.started + at);
+            let ended = tokio::select! {
+                // The relay first: what it tells decides how the rest is answered.
+                biased;
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle_event(event),
+                    None => Some(Ended::Shutdown),
+                },
+                () = tokio::time::sleep_until(wake) => None,
+                input = self.inputs.recv() => match input {
+                    Some(Input::Shutdown) | None => {
+                        self.shut_down().await;
+                        Some(Ended::Shutdown)
+                    }
+                    Some(input) => {
+                        self.handle_input(input);
+                        None
+                    }
+                },
+            };
+            let now = self.now();
+            self.hub.handle_timeout(now);
+            self.carry_out();
+            if let Some(ended) = ended {
+                return ended;
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.started.elapsed()
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Connected(id, outbox) => {
+                self.outboxes.insert(id, outbox);
+                self.hub.handle_connected(now, id);
+            }
+            Input::Message(id, message) => self.hub.handle_message(now, id, message),
+            Input::Closed(id, clean) => {
+                self.outboxes.remove(&id);
+                self.hub.handle_closed(now, id, clean);
+            }
+            Input::Http(request, reply) => {
+                self.last_ticket += 1;
+                let ticket = Ticket(self.last_ticket);
+                self.tickets.insert(ticket, reply);
+                self.hub.handle_http(now, ticket, request);
+            }
+            Input::Health(reply) => {
+                let _ = reply.send(Health { relay: self.hub.relay_is_up(), census: self.hub.census() });
+            }
+            Input::Shutdown => {}
+        }
+    }
+
+    fn handle_event(&mut self, event: LinkEvent) -> Option<Ended> {
+        let now = self.now();
+        match event {
+            LinkEvent::Up(welcome, inventory) => {
+                tracing::info!(shards = welcome.shards, io = welcome.io_backend, "connected to the relay");
+                self.hub.handle_relay_up(now, welcome, inventory);
+                self.relay_started(RelayStart::Up);
+            }
+            LinkEvent::Down => {
+                tracing::warn!("the connection to the relay broke");
+                self.hub.handle_relay_down(now);
+            }
+            LinkEvent::Reply(id, reply) => self.hub.handle_reply(now, id, reply),
+            LinkEvent::Event(event) => self.hub.handle_event(now, &event),
+            LinkEvent::NotStarted(why) => self.relay_started(RelayStart::Failed(why)),
+            LinkEvent::Superseded => {
+                tracing::error!("a newer signaling has taken the relay over; leaving it alone");
+                self.hub.handle_shutdown();
+                return Some(Ended::Superseded);
+            }
+        }
+        None
+    }
+
+    fn relay_started(&mut self, how: RelayStart) {
+        if let Some(told) = self.relay_start.take() {
+            let _ = told.send(how);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Send { to, text } => self.send(to, text),
+                Output::Close { to, code } => {
+                    if let Some(outbox) = self.outboxes.remove(&to) {
+                        outbox.close(code.frame());
+                    }
+                }
+                Output::Relay { request_id, command } => {
+                    if self.commands.try_send(LinkCommand::Ask(request_id, command)).is_err() {
+                        let now = self.now();
+                        self.hub.handle_reply(now, request_id, Err(()));
+                    }
+                }
+                Output::Http { ticket, reply } => {
+                    if let Some(waiting) = self.tickets.remove(&ticket) {
+                        self.reply(waiting, reply);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A session whose maker has gone away before it got the answer would be nobody's.
+    fn reply(&mut self, waiting: oneshot::Sender<HttpReply>, reply: HttpReply) {
+        if let Err(HttpReply::Created { session, .. }) = waiting.send(reply) {
+            let now = self.now();
+            self.last_ticket += 1;
+            for published in [true, false] {
+                let session = session.clone();
+                self.hub.handle_http(
+                    now,
+                    Ticket(self.last_ticket),
+                    HttpRequest::Delete { session, published },
+                );
+            }
+        }
+    }
+
+    fn send(&mut self, to: ConnectionId, text: String) {
+        let Some(outbox) = self.outboxes.get(&to) else { return };
+        if outbox.push(text, self.config.signaling.send_queue_bytes_max).is_err() {
+            tracing::info!(connection = to.0, "cut off: it does not read");
+            if let Some(outbox) = self.outboxes.remove(&to) {
+                outbox.close((1008, "Does not read"));
+            }
+            let now = self.now();
+            self.hub.handle_closed(now, to, false);
+        }
+    }
+
+    async fn shut_down(&mut self) {
+        self.hub.handle_shutdown();
+        self.carry_out();
+        for (_, waiting) in self.tickets.drain() {
+            let _ = waiting.send(HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned())));
+        }
+        if self.config.signaling.stop_relay {
+            let (done, ended) = oneshot::channel();
+            if self.commands.send(LinkCommand::Shutdown(done)).await.is_ok() {
+                // The link drops the sender when the relay is gone.
+                let _ = ended.await;
+            }
+        }
+        self.outboxes.drain().for_each(|(_, outbox)| outbox.close(CloseCode::GoingAway.frame()));
+    }
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Time::from_secs(3600)
+}
+
+/// From the kernel. Without it there are no secrets, so there is no going on.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel's random numbers");
+    u64::from_ne_bytes(bytes)
+}

@@ -1,0 +1,117 @@
+//! The start-up order: settings, relay, sockets; and the way down.
+
+use crate::config::Config;
+use crate::relay::{self, LinkSettings, RelayProgram};
+use crate::rest::{self, App};
+use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, Input, RelayStart, Server, Wiring};
+use crate::{listen, tls};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// How long the doors stay shut for the relay: members of a running one should be known before their clients come.
+const RELAY_START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running signaling.
+pub struct Running {
+    /// Where http and ws are served.
+    pub http: SocketAddr,
+    /// Where https and wss are served.
+    pub https: SocketAddr,
+    inputs: mpsc::Sender<Input>,
+    server: JoinHandle<Ended>,
+    doors: Vec<JoinHandle<()>>,
+}
+
+/// Why it did not start.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Starts everything. Sockets are bound first: a second signaling by mistake must fail before it takes the relay over.
+///
+/// # Errors
+/// For people to read.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let config = Arc::new(config);
+    let settings = &config.signaling;
+    let http = listen::bind(settings.bind, settings.http_port).await?;
+    let https = listen::bind(settings.bind, settings.https_port).await?;
+    let tls = tls::server_config(settings.tls.as_ref(), &settings.data_dir)?;
+
+    let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
+    let (commands, link_commands) = mpsc::channel(COMMANDS_MAX);
+    let (link_events, events) = mpsc::channel(EVENTS_MAX);
+    let (relay_start, relay_started) = oneshot::channel();
+    let link =
+        LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
+    tokio::spawn(relay::run(link, link_commands, link_events));
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start };
+    let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
+
+    match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
+        Ok(Ok(RelayStart::Up)) => {}
+        Ok(Ok(RelayStart::Failed(why))) => return Err(format!("the relay does not start: {why}").into()),
+        Ok(Err(_)) => return Err("the relay is commanded by a newer signaling".into()),
+        Err(_) => tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display()),
+    }
+
+    let router = rest::router(Arc::new(App::new(Arc::clone(&config), inputs.clone())));
+    let open = |listener: TcpListener, tls| {
+        tokio::spawn(listen::serve(listener, router.clone(), tls, config.signaling.max_connections))
+    };
+    let addresses = (http.local_addr()?, https.local_addr()?);
+    let doors = vec![open(http, None), open(https, Some(tls))];
+    Ok(Running { http: addresses.0, https: addresses.1, inputs, server, doors })
+}
+
+/// The program to start when no relay listens.
+fn relay_program(config: &Config) -> Result<Option<RelayProgram>, StartError> {
+    if !config.signaling.start_relay {
+        return Ok(None);
+    }
+    let binary = match &config.signaling.relay_binary {
+        Some(binary) => binary.clone(),
+        None => beside_us()?,
+    };
+    let control_socket = config.control_socket.clone();
+    Ok(Some(RelayProgram { binary, config: config.file.clone(), control_socket }))
+}
+
+fn beside_us() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("ringvox-relay"))
+}
+
+impl Running {
+    /// Ends it: doors first, then sessions, then the relay if so configured.
+    pub async fn stop(self) {
+        self.doors.iter().for_each(JoinHandle::abort);
+        let _ = self.inputs.send(Input::Shutdown).await;
+        let _ = self.server.await;
+    }
+
+    /// Until it ends on its own account.
+    pub async fn ended(&mut self) -> Ended {
+        (&mut self.server).await.unwrap_or(Ended::Shutdown)
+    }
+
+    /// The addresses that a person on this machine or beside it may open, most useful first.
+    pub fn urls(&self) -> Vec<String> {
+        let mut urls = vec![format!("http://localhost:{}/", self.http.port())];
+        let others = if self.https.ip().is_unspecified() {
+            let mut all = tls::interface_addresses();
+            all.truncate(4);
+            all
+        } else {
+            vec![self.https.ip()]
+        };
+        let https = |ip: &IpAddr| format!("https://{}/", SocketAddr::new(*ip, self.https.port()));
+        urls.extend(others.iter().map(https));
+        if others.is_empty() {
+            urls.push(format!("https://localhost:{}/", self.https.port()));
+        }
+        urls
+    }
+}

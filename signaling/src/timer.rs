@@ -1,0 +1,90 @@
+//! Named timers: each stands in the table at most once, and one can ask which of them is due.
+
+use crate::participant::{MemberId, StreamKey};
+use crate::room::{ConnectionId, RoomId};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+/// Monotonic time since a moment that the caller chose.
+pub type Time = Duration;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// The first message of a connection.
+    Hello(ConnectionId),
+    /// The next ping.
+    KeepAlive(ConnectionId),
+    /// Somebody wants the login that this connection has; it must speak before this.
+    Probe(ConnectionId),
+    /// The next thing that must happen to a stream; see its phase.
+    Stream(StreamKey),
+    /// A detached member's time runs out.
+    Detached(RoomId, MemberId),
+    /// An empty room's time runs out.
+    RoomIdle(RoomId),
+    /// The relay is gone for too long.
+    RelayLost,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Timers {
+    due: BTreeSet<(Time, Timer)>,
+    at: HashMap<Timer, Time>,
+}
+
+impl Timers {
+    /// Starts it, or moves it.
+    pub fn set(&mut self, timer: Timer, at: Time) {
+        self.clear(timer);
+        self.at.insert(timer, at);
+        self.due.insert((at, timer));
+    }
+
+    /// Stops it, if it runs.
+    pub fn clear(&mut self, timer: Timer) {
+        if let Some(at) = self.at.remove(&timer) {
+            self.due.remove(&(at, timer));
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_set(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
+    }
+
+    /// When the first one is due.
+    pub fn next(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one that is due.
+    pub fn pop_due(&mut self, now: Time) -> Option<Timer> {
+        let (_, timer) = *self.due.first().filter(|(at, _)| *at <= now)?;
+        self.clear(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_stands_once_and_fires_once() {
+        let mut timers = Timers::default();
+        let (a, b) = (Timer::RelayLost, Timer::RoomIdle(RoomId(1)));
+        timers.set(a, Time::from_secs(5));
+        timers.set(b, Time::from_secs(3));
+        timers.set(a, Time::from_secs(1));
+        assert_eq!(timers.next(), Some(Time::from_secs(1)));
+        assert_eq!(timers.pop_due(Time::from_millis(999)), None);
+        assert_eq!(timers.pop_due(Time::from_secs(9)), Some(a));
+        assert_eq!(timers.pop_due(Time::from_secs(9)), Some(b));
+        assert_eq!(timers.pop_due(Time::from_secs(9)), None);
+        timers.set(a, Time::from_secs(1));
+        timers.clear(a);
+        assert_eq!(timers.next(), None);
+    }
+}

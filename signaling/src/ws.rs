@@ -1,0 +1,268 @@
+//! WebSockets of clients: text in, text out, limits on both.
+//!
+//! Reading is paced by a token bucket: a flood waits in the sender's own socket and costs the others nothing. Writing
+//! has a queue of bounded size and a deadline a message: a reader that does not read is cut off with 1008. The two
+//! directions are apart, so a client that is slow to read is still heard.
+
+use crate::message::ClientMessage;
+use crate::rest::App;
+use crate::room::ConnectionId;
+use crate::server::Input;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+
+/// What a message in the queue costs besides its text.
+const ENTRY_BYTES: usize = 64;
+
+/// How long the closing handshake may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Seconds of the sustained rate that may come at once.
+const BURST_SECONDS: u32 = 2;
+
+/// The way to one client.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    sender: mpsc::UnboundedSender<Outgoing>,
+    /// Bytes in the queue.
+    queued: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+enum Outgoing {
+    Text(String),
+    Close(u16, &'static str),
+}
+
+/// The queue is full.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overflow;
+
+impl Outbox {
+    fn new() -> (Self, Inbox) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        (Self { sender, queued: Arc::clone(&queued) }, Inbox { receiver, queued })
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// [`Overflow`]: more than `limit` bytes would wait.
+    pub fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
+        let cost = text.len() + ENTRY_BYTES;
+        if self.queued.fetch_add(cost, Ordering::Relaxed) + cost > limit {
+            self.queued.fetch_sub(cost, Ordering::Relaxed);
+            return Err(Overflow);
+        }
+        // A client that is gone is reported by its reader.
+        let _ = self.sender.send(Outgoing::Text(text));
+        Ok(())
+    }
+
+    /// Closes the connection behind what is queued.
+    pub fn close(&self, (code, reason): (u16, &'static str)) {
+        let _ = self.sender.send(Outgoing::Close(code, reason));
+    }
+}
+
+struct Inbox {
+    receiver: mpsc::UnboundedReceiver<Outgoing>,
+    queued: Arc<AtomicUsize>,
+}
+
+/// Answers an upgrade request, whatever its path: real deployments put a proxy in front.
+pub fn upgrade(app: Arc<App>, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    if !app.origin_allowed(headers) {
+        return (StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins").into_response();
+    }
+    let limits = &app.config.signaling;
+    let Some(place) = Place::take(&app) else {
+        let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, "Too many connections").into_response();
+    };
+    upgrade
+        .max_message_size(limits.message_bytes_max)
+        .max_frame_size(limits.message_bytes_max)
+        .on_upgrade(move |socket| serve(app, socket, place))
+}
+
+/// One of `max_connections`, given back when dropped.
+struct Place(Arc<App>);
+
+impl Place {
+    fn take(app: &Arc<App>) -> Option<Self> {
+        let before = app.open_connections.fetch_add(1, Ordering::Relaxed);
+        let place = Self(Arc::clone(app));
+        (before < app.config.signaling.max_connections).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve(app: Arc<App>, socket: WebSocket, _place: Place) {
+    let id = ConnectionId(app.next_connection.fetch_add(1, Ordering::Relaxed));
+    let (outbox, inbox) = Outbox::new();
+    if app.inputs.send(Input::Connected(id, outbox.clone())).await.is_err() {
+        return;
+    }
+    let (sink, mut stream) = socket.split();
+    let mut writer = tokio::spawn(write(sink, inbox, app.config.signaling.send_timeout));
+    let farewell = tokio::select! {
+        farewell = read(&app, id, &mut stream) => farewell,
+        _ = &mut writer => {
+            // We closed. The client's own close frame makes it a clean end for both.
+            let _ = timeout(CLOSE_LIMIT, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+            Farewell::Lost
+        }
+    };
+    if let Farewell::Offence(code, reason) = farewell {
+        outbox.close((code, reason));
+    }
+    drop(outbox);
+    let clean = matches!(farewell, Farewell::Clean | Farewell::Offence(..));
+    let _ = app.inputs.send(Input::Closed(id, clean)).await;
+    if timeout(CLOSE_LIMIT, &mut writer).await.is_err() {
+        writer.abort();
+    }
+}
+
+/// How reading ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Farewell {
+    /// The client sent a close frame.
+    Clean,
+    /// The connection broke.
+    Lost,
+    /// The client broke the rules; this is what it is told.
+    Offence(u16, &'static str),
+}
+
+async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) -> Farewell {
+    let limits = &app.config.signaling;
+    let mut bucket = Bucket::new(limits.messages_per_second);
+    loop {
+        bucket.take().await;
+        let input = match stream.next().await {
+            None => return Farewell::Lost,
+            Some(Err(error)) => return offence(error),
+            Some(Ok(Message::Close(_))) => return Farewell::Clean,
+            Some(Ok(Message::Text(text))) => Input::Message(id, ClientMessage::parse(&text)),
+            // The protocol has no binary messages; pings are answered by the layer below.
+            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => continue,
+        };
+        if app.inputs.send(input).await.is_err() {
+            return Farewell::Lost;
+        }
+    }
+}
+
+fn offence(error: axum::Error) -> Farewell {
+    let Ok(error) = error.into_inner().downcast::<WsError>() else { return Farewell::Lost };
+    match *error {
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => {
+            Farewell::Offence(1009, "Message too long")
+        }
+        WsError::Utf8(_) => Farewell::Offence(1007, "Text is not UTF-8"),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Farewell::Lost,
+        WsError::Protocol(_) => Farewell::Offence(1002, "Protocol error"),
+        _ => Farewell::Lost,
+    }
+}
+
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, limit: Duration) {
+    while let Some(outgoing) = inbox.receiver.recv().await {
+        match outgoing {
+            Outgoing::Text(text) => {
+                let cost = text.len() + ENTRY_BYTES;
+                let sent = timeout(limit, sink.send(Message::Text(text.into()))).await;
+                inbox.queued.fetch_sub(cost, Ordering::Relaxed);
+                match sent {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => return close(&mut sink, 1008, "Does not read").await,
+                }
+            }
+            Outgoing::Close(code, reason) => return close(&mut sink, code, reason).await,
+        }
+    }
+}
+
+async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
+    let frame = CloseFrame { code, reason: reason.into() };
+    let _ = timeout(CLOSE_LIMIT, sink.send(Message::Close(Some(frame)))).await;
+}
+
+/// Paces a reader: `rate` messages a second, [`BURST_SECONDS`] of them at once.
+struct Bucket {
+    rate: f64,
+    burst: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(rate: u32) -> Self {
+        let burst = f64::from(rate * BURST_SECONDS);
+        Self { rate: f64::from(rate), burst, tokens: burst, at: Instant::now() }
+    }
+
+    /// How long to wait before the next message may be read.
+    fn debt(&mut self, now: Instant) -> Duration {
+        let refill = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
+        self.tokens = (self.tokens + refill).min(self.burst) - 1.0;
+        self.at = now;
+        Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
+    }
+
+    async fn take(&mut self) {
+        let debt = self.debt(Instant::now());
+        if !debt.is_zero() {
+            tokio::time::sleep(debt).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_lets_a_burst_pass_and_then_paces() {
+        let start = Instant::now();
+        let mut bucket = Bucket { at: start, ..Bucket::new(10) };
+        for _ in 0..20 {
+            assert_eq!(bucket.debt(start), Duration::ZERO);
+        }
+        assert_eq!(bucket.debt(start).as_millis(), 100);
+        assert_eq!(bucket.debt(start).as_millis(), 200);
+        assert_eq!(bucket.debt(start + Duration::from_secs(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_by_bytes() {
+        let (outbox, mut inbox) = Outbox::new();
+        assert_eq!(outbox.push("x".repeat(100), 300), Ok(()));
+        assert_eq!(outbox.push("x".repeat(100), 300), Err(Overflow));
+        assert_eq!(outbox.push("x".repeat(50), 300), Ok(()));
+        outbox.close((1008, "no"));
+        let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
+        assert!(matches!(
+            queued.as_slice(),
+            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, "no")]
+        ));
+    }
+}
