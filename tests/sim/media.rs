@@ -134,6 +134,23 @@ fn a_late_joiner_gets_a_keyframe_at_once() {
 }
 
 #[test]
+fn a_new_ssrc_continues_the_track_and_so_does_the_old_one_again() {
+    let mut world = World::new(8);
+    let ssrc = call(&mut world, 1_000);
+    let own = world.peers[0].sending.as_ref().expect("it publishes").ssrc;
+    let mut indices = vec![];
+    for (next, first_index) in [(Ssrc(0x2000_0000), 7), (own, 40_000), (Ssrc(0x2000_0000), 30_000)] {
+        world.peers[0].switch_ssrc(next, first_index);
+        world.run(Duration::from_secs(2));
+        let received = &world.peers[1].received[&ssrc];
+        indices.push(received.packets.len());
+        assert!(received.packets.windows(2).all(|w| w[0].0 + 1 == w[1].0), "one numbering without holes");
+    }
+    assert!(indices.windows(2).all(|w| w[1] - w[0] > 150), "each source is forwarded: {indices:?}");
+    world.assert_ledger();
+}
+
+#[test]
 fn packets_never_leave_their_room_while_slots_are_reused() {
     let mut world = World::new(7);
     for round in 0..40u64 {

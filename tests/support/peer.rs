@@ -158,6 +158,15 @@ impl Peer {
         });
     }
 
+    /// Continues what it sends under another SSRC, as a new encoder would: with a keyframe.
+    pub fn switch_ssrc(&mut self, ssrc: Ssrc, first_index: u64) {
+        let number = self.sending.as_ref().map_or(0, |s| s.number);
+        self.publish(ssrc, first_index);
+        if let Some(sending) = &mut self.sending {
+            sending.number = number;
+        }
+    }
+
     /// Whether keys are there.
     #[must_use]
     pub fn is_keyed(&self) -> bool {

@@ -100,14 +100,27 @@ impl Shard {
         let extensions = Extensions::read(header, packet, &up.params.extensions);
         let meta = meta(now, header, &extensions, up, payload.get(..len).unwrap_or_default());
         self.note_transport_seq(now, key, &extensions);
-        let up = &mut self.tracks.ups[up_key];
-        if up.ssrc != Some(header.ssrc) {
-            up.stream.change_ssrc(header.ssrc, up.stream.rtx_ssrc());
-            up.ssrc = Some(header.ssrc);
+        if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
+            self.follow_ssrc(key, up_key, header.ssrc);
         }
+        let up = &mut self.tracks.ups[up_key];
         let accepted = up.stream.on_rtp(now, header.seq, len, meta)?;
         self.accept(now, up_key, accepted, outbox);
         Ok(())
+    }
+
+    /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes on, their
+    /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business.
+    fn follow_ssrc(&mut self, key: TransportKey, up_key: UpKey, ssrc: Ssrc) {
+        let up = &mut self.tracks.ups[up_key];
+        up.stream.change_ssrc(ssrc, None);
+        if up.ssrc.replace(ssrc).is_none() {
+            return;
+        }
+        for &down_key in &up.subscribers {
+            self.tracks.downs[down_key].stream.await_keyframe();
+        }
+        self.transports[key].receiving.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up_key));
     }
 
     /// One cipher pass from the receive buffer to the place where the plaintext stays.
