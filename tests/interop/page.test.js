@@ -118,9 +118,9 @@ describe("the pages", () => {
         await page.$eval("#url", (element) => { /** @type {HTMLInputElement} */ (element).value = "ws://localhost:9/"; });
         await person.click("joinBtn");
         await person.sees("failedInfo", "Cannot connect");
-        await page.$eval("#url", (element) => { /** @type {HTMLInputElement} */ (element).value = "http//nonsense"; });
+        await page.$eval("#url", (element) => { /** @type {HTMLInputElement} */ (element).value = "ftp://nonsense"; });
         await person.click("joinBtn");
-        await until("the bad address is named", async () => /url|nonsense/i.test(await person.text("failedInfo")));
+        await until("the bad address is named", async () => /url|ftp/i.test(await person.text("failedInfo")));
         await page.browserContext().close();
     });
 
