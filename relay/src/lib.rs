@@ -1,1 +1,51 @@
-//! Being written.
+//! The relay process: everything that has a thread, a file or a socket. What it does with packets is in [`relay_core`].
+//!
+//! # The map
+//!
+//! ```text
+//!  controllers ──Unix socket──► control ──► router ──► mailbox ──► worker ──► relay_core::Shard
+//!      ◄── replies, events ──      (one thread)      (bounded)    (one per core)    │
+//!  browsers ───────────────────────── UDP ─────────► relay_io::Io ◄─── outbox ──────┘
+//! ```
+//!
+//! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to send to.
+//! - [`control`]: who may command (`listener`), frames (`connection`), which shard and which epoch (`router`, `placement`).
+//! - [`mailbox`]: the bounded queues between the control thread and the workers.
+//! - [`worker`]: the media loop. [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
+//!
+//! # One packet's walk
+//!
+//! `relay_io` reaps a batch of datagrams; [`worker::Worker::run`] reads the clock once and hands each to
+//! `Shard::handle_datagram` with the outbox. There it is told apart by its first octet, checked against the validated
+//! 5-tuples, opened once, kept once as plaintext, and sealed for each subscriber straight into a send slot. The same turn
+//! of the loop flushes all slots with one submission.
+//!
+//! # One command's walk
+//!
+//! The control thread cuts a frame out of a connection; the router checks the epoch, finds the shard of the room and
+//! puts the command into its mailbox, which wakes the worker. Between two batches the worker calls `Shard::handle_command`; the
+//! reply goes back with the command's ticket.
+//!
+//! # Invariants
+//!
+//! - No lock, no allocation and no log line while a packet is forwarded; threads share bounded queues and nothing else.
+//! - The process outlives whoever started it: a hang-up, a closed standard error or a controller that vanishes changes
+//!   nothing for media. Only SIGTERM, SIGINT or a controller's `Shutdown` ends it, and the failure of a worker.
+//! - A panic in a worker is caught and logged, and ends the whole process with status 70: a shard that was left in the
+//!   middle of something is not served from. Ending only the session concerned comes later.
+//! - Memory is not readable by other processes of the user, nor dumped to a core (keys are in it).
+//! - Deliberately absent: SDP, logins, tokio, recording (its thread will stand beside the workers).
+
+#![forbid(unsafe_code)]
+
+pub mod addresses;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod ctl;
+pub mod log;
+pub mod mailbox;
+mod start;
+pub mod worker;
+
+pub use start::{Relay, StartError};

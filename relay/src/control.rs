@@ -1,0 +1,259 @@
+//! The control thread: listens, reads requests, writes replies and events, and ends the process when told to.
+//!
+//! One thread and one `poll(2)` over the listener, the connections, the signals and the bell that workers ring. Nothing
+//! here can hold up a shard: mailboxes are bounded and never waited for.
+//!
+//! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP means nothing (the relay outlives whoever started it).
+
+pub mod connection;
+pub mod counts;
+pub mod listener;
+pub mod placement;
+pub mod router;
+
+use crate::clock::Clock;
+use crate::mailbox::Bell;
+use connection::{Connection, Ended};
+use listener::{Accepted, Listener};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use router::{ConnectionId, Router};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Control connections at one time: signaling, its successor, and some people with `ctl`.
+pub const CONNECTIONS_MAX: usize = 16;
+
+/// After `accept` failed (no descriptors left) the listener is left alone for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why the control thread ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// A controller's `Shutdown`.
+    Command,
+    /// A worker says that it cannot go on.
+    WorkerDied,
+}
+
+/// See the module.
+pub struct Control {
+    listener: Listener,
+    bell: Bell,
+    signals: Option<SignalFd>,
+    router: Router,
+    connections: BTreeMap<ConnectionId, Connection>,
+    last_connection: ConnectionId,
+    accept_paused_until: Option<Instant>,
+    clock: Clock,
+    scratch: Box<[u8; connection::READ_BYTES]>,
+}
+
+/// Blocks the signals that [`Control`] takes, for this thread and those it starts; so it is the first thing a process does.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn take_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// What a turn of the loop found ready.
+struct Ready {
+    listener: bool,
+    signals: bool,
+    connections: Vec<(ConnectionId, PollFlags)>,
+}
+
+impl Control {
+    /// Puts the parts together. Without `signals` only a command ends it (tests in one process).
+    #[must_use]
+    pub fn new(
+        listener: Listener,
+        bell: Bell,
+        signals: Option<SignalFd>,
+        router: Router,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            listener,
+            bell,
+            signals,
+            router,
+            connections: BTreeMap::new(),
+            last_connection: 0,
+            accept_paused_until: None,
+            clock,
+            scratch: Connection::scratch(),
+        }
+    }
+
+    /// Runs until something ends it. `worker_died` is asked each time the bell rang.
+    ///
+    /// # Errors
+    /// When waiting itself fails.
+    pub fn run(&mut self, worker_died: impl Fn() -> bool) -> io::Result<Exit> {
+        loop {
+            let ready = self.wait()?;
+            self.bell.hush();
+            if worker_died() {
+                return Ok(Exit::WorkerDied);
+            }
+            if ready.signals && self.end_signal() {
+                return Ok(Exit::Signal);
+            }
+            if ready.listener {
+                self.accept();
+            }
+            self.read(&ready.connections);
+            self.exchange();
+            self.reap();
+            if self.router.shutdown_asked() {
+                return Ok(Exit::Command);
+            }
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<Ready> {
+        let now = Instant::now();
+        self.accept_paused_until = self.accept_paused_until.filter(|until| *until > now);
+        let listens = if self.accept_paused_until.is_none() { PollFlags::IN } else { PollFlags::empty() };
+        let timeouts = self.connections.values().filter_map(Connection::poll_timeout);
+        let wake_at = timeouts.chain(self.accept_paused_until).min();
+        let timeout = wake_at.map(|at| timespec(at.saturating_duration_since(now)));
+
+        let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN), PollFd::new(&self.listener, listens)];
+        fds.extend(self.connections.values().map(|c| PollFd::new(c, interest(c))));
+        fds.extend(self.signals.as_ref().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+        let happened: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        let (own, rest) = happened.split_at(2);
+        let (of_connections, signals) = rest.split_at(self.connections.len());
+        Ok(Ready {
+            listener: !own[1].is_empty(),
+            signals: signals.iter().any(|flags| !flags.is_empty()),
+            connections: self.connections.keys().copied().zip(of_connections.iter().copied()).collect(),
+        })
+    }
+
+    /// Whether one of the signals means the end.
+    fn end_signal(&mut self) -> bool {
+        let Some(signals) = &self.signals else { return false };
+        let mut ends = false;
+        while let Ok(Some(info)) = signals.read_signal() {
+            ends |= info.ssi_signo != Signal::SIGHUP as u32;
+        }
+        ends
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok(Accepted::None) => return,
+                Ok(Accepted::Peer(_)) if self.connections.len() >= CONNECTIONS_MAX => {
+                    self.router.counts.refused_limit += 1;
+                }
+                Ok(Accepted::Peer(stream)) => {
+                    self.last_connection += 1;
+                    self.router.counts.connections += 1;
+                    self.connections.insert(self.last_connection, Connection::new(stream, Instant::now()));
+                }
+                Ok(Accepted::Refused { uid }) => {
+                    self.router.counts.refused_uid += 1;
+                    tracing::warn!(uid, "control connection of another user refused");
+                }
+                Err(why) => {
+                    tracing::warn!(%why, "no control connection can be accepted for a moment");
+                    self.accept_paused_until = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, ready: &[(ConnectionId, PollFlags)]) {
+        let now = Instant::now();
+        for (id, flags) in ready {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) && connection.wants_read() {
+                connection.fill(&mut self.scratch);
+            }
+            if flags.intersects(PollFlags::HUP | PollFlags::ERR) {
+                connection.hang_up();
+            }
+            connection.handle_timeout(now);
+        }
+    }
+
+    /// Requests to the router, its messages to the connections; again as long as that makes room for more requests.
+    fn exchange(&mut self) {
+        self.router.counts.uptime_s = self.clock.uptime().as_secs();
+        self.router.counts.connections_open = self.connections.len() as u64;
+        loop {
+            let mut taken = false;
+            for (id, connection) in &mut self.connections {
+                while let Some(request) = connection.next_request() {
+                    taken = true;
+                    self.router.handle_request(*id, request);
+                    if self.router.has_greeted(*id) {
+                        connection.said_hello();
+                    }
+                }
+            }
+            self.router.handle_shards();
+            while let Some((id, message)) = self.router.poll_outgoing() {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.send(&message);
+                }
+            }
+            self.connections.values_mut().for_each(Connection::flush);
+            if !taken {
+                return;
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let counts = &mut self.router.counts;
+        let mut ended = Vec::new();
+        self.connections.retain(|id, connection| {
+            let Some(why) = connection.take_ended() else { return true };
+            match why {
+                Ended::BadFrame(_) => counts.closed_bad_frame += 1,
+                Ended::Slow => counts.closed_slow += 1,
+                Ended::Idle => counts.closed_idle += 1,
+                Ended::ByPeer | Ended::Io(_) => {}
+            }
+            tracing::debug!(connection = *id, ?why, "control connection closed");
+            ended.push(*id);
+            false
+        });
+        ended.into_iter().for_each(|id| self.router.handle_closed(id));
+    }
+}
+
+fn interest(connection: &Connection) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, connection.wants_read());
+    flags.set(PollFlags::OUT, connection.wants_write());
+    flags
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}

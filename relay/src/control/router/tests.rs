@@ -1,0 +1,322 @@
+//! The router with the worker's ends of its mailboxes in our hands: no threads, no sockets.
+
+use super::*;
+use crate::mailbox::{Bell, COMMANDS_MAX, ToShard, WorkerEnd, mailbox};
+use relay_control::{
+    AddUpTrack, CloseTransport, Counter, GetInventory, GetStats, OpenTransport, RequestKeyframe, Shutdown,
+    TransportOpened, TransportStateChanged, UpTrackAdded,
+};
+
+/// A router and the shards it talks to.
+struct Bench {
+    router: Router,
+    shards: Vec<WorkerEnd>,
+}
+
+impl Bench {
+    fn new(shards: usize) -> Self {
+        let bell = Bell::new().expect("a descriptor");
+        let (control, worker) = (0..shards).map(|_| mailbox(bell.clone(), Box::new(|| {}))).unzip();
+        let identity = Identity { boot_id: 7, fingerprint_sha256: [9; 32], io_backend: "mmsg" };
+        Self { router: Router::new(identity, control), shards: worker }
+    }
+
+    /// What the router says at once, to anybody.
+    fn ask(
+        &mut self,
+        from: ConnectionId,
+        request_id: u64,
+        command: Command,
+    ) -> Vec<(ConnectionId, Outgoing)> {
+        self.router.handle_request(from, Request { request_id, command: Some(command) });
+        self.said()
+    }
+
+    fn said(&mut self) -> Vec<(ConnectionId, Outgoing)> {
+        std::iter::from_fn(|| self.router.poll_outgoing())
+            .map(|(to, message)| (to, message.outgoing.expect("never empty")))
+            .collect()
+    }
+
+    fn hello(&mut self, from: ConnectionId, epoch: u64) -> Vec<(ConnectionId, Outgoing)> {
+        self.ask(from, 0, Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "test".into() }))
+    }
+
+    fn next_command(&mut self, shard: usize) -> ToShard {
+        self.shards[shard].next_command().expect("a command came")
+    }
+
+    fn answer(&mut self, shard: usize, ticket: u64, body: ReplyBody) -> Vec<(ConnectionId, Outgoing)> {
+        self.shards[shard].answer(FromShard::Reply { ticket, body });
+        self.router.handle_shards();
+        self.said()
+    }
+
+    fn event(&mut self, shard: usize, body: EventBody) -> Vec<(ConnectionId, Outgoing)> {
+        self.shards[shard].answer(FromShard::Event(body));
+        self.router.handle_shards();
+        self.said()
+    }
+
+    /// Opens a transport, and returns its shard.
+    fn open(&mut self, from: ConnectionId, transport_id: u64, room_id: u64) -> usize {
+        assert!(self.ask(from, 1, open(transport_id, room_id)).is_empty());
+        let (shard, order) = (0..self.shards.len())
+            .find_map(|n| self.shards[n].next_command().map(|order| (n, order)))
+            .expect("some shard got it");
+        assert_eq!(self.answer(shard, order.ticket, opened(transport_id)).len(), 1);
+        shard
+    }
+}
+
+fn open(transport_id: u64, room_id: u64) -> Command {
+    Command::OpenTransport(OpenTransport { transport_id, room_id, ..OpenTransport::default() })
+}
+
+fn opened(transport_id: u64) -> ReplyBody {
+    ReplyBody::TransportOpened(TransportOpened { transport_id, ..TransportOpened::default() })
+}
+
+fn state(transport_id: u64, state: TransportState) -> EventBody {
+    EventBody::TransportState(TransportStateChanged { transport_id, state: state.into(), reason: 0 })
+}
+
+fn add_up(transport_id: u64, track_id: u64) -> Command {
+    Command::AddUpTrack(AddUpTrack { transport_id, track_id, ..AddUpTrack::default() })
+}
+
+#[track_caller]
+fn only_reply(said: &[(ConnectionId, Outgoing)]) -> (ConnectionId, u64, &ReplyBody) {
+    match said {
+        [(to, Outgoing::Reply(reply))] => (*to, reply.request_id, reply.body.as_ref().expect("a body")),
+        other => panic!("not one reply: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn error_code(said: &[(ConnectionId, Outgoing)]) -> ErrorCode {
+    match only_reply(said).2 {
+        ReplyBody::Error(error) => error.code(),
+        other => panic!("no error: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn welcome(said: &[(ConnectionId, Outgoing)]) -> &Welcome {
+    match said.last() {
+        Some((_, Outgoing::Reply(Reply { body: Some(ReplyBody::Welcome(welcome)), .. }))) => welcome,
+        other => panic!("no welcome: {other:?}"),
+    }
+}
+
+#[test]
+fn who_may_do_what() {
+    let mut b = Bench::new(1);
+    // Without Hello: read only.
+    assert_eq!(error_code(&b.ask(1, 1, open(5, 5))), ErrorCode::HelloFirst);
+    assert_eq!(error_code(&b.ask(1, 1, Command::Shutdown(Shutdown {}))), ErrorCode::HelloFirst);
+    assert!(b.ask(1, 2, Command::GetStats(GetStats {})).is_empty(), "asked of the shard");
+    // Epoch 0: the same, with events.
+    let said = b.hello(1, 0);
+    assert_eq!((welcome(&said).epoch, welcome(&said).boot_id, welcome(&said).shards), (0, 7, 1));
+    assert_eq!(error_code(&b.ask(1, 3, open(5, 5))), ErrorCode::StaleEpoch);
+    // Another language.
+    let other = Hello { version: CONTROL_VERSION + 1, epoch: 1, name: String::new() };
+    assert_eq!(error_code(&b.ask(2, 1, Command::Hello(other))), ErrorCode::BadRequest);
+    // No command at all.
+    b.router.handle_request(1, Request { request_id: 9, command: None });
+    let said = b.said();
+    assert_eq!((error_code(&said), only_reply(&said).1), (ErrorCode::BadRequest, 9));
+    assert!(!b.router.shutdown_asked());
+}
+
+#[test]
+fn the_highest_epoch_commands() {
+    let mut b = Bench::new(1);
+    assert_eq!(welcome(&b.hello(1, 5)).epoch, 5);
+    assert!(b.ask(1, 1, open(1, 1)).is_empty(), "obeyed");
+
+    // An older one is told who commands, and changes nothing.
+    let said = b.hello(2, 4);
+    assert_eq!(error_code(&said), ErrorCode::StaleEpoch);
+    assert!(b.ask(1, 2, open(2, 1)).is_empty(), "5 still commands");
+
+    // A newer one takes over: the older hears of it and is refused from then on.
+    let said = b.hello(2, 6);
+    assert!(
+        matches!(
+            &said[0],
+            (
+                1,
+                Outgoing::Event(Event { seq: 0, body: Some(EventBody::Superseded(Superseded { epoch: 6 })) })
+            )
+        ),
+        "{said:?}"
+    );
+    assert_eq!((said.len(), welcome(&said).next_event_seq, welcome(&said).epoch), (2, 1, 6));
+    assert_eq!(error_code(&b.ask(1, 3, open(3, 1))), ErrorCode::StaleEpoch);
+    assert!(b.ask(2, 1, open(3, 1)).is_empty(), "obeyed");
+
+    // The same epoch on a second connection is the same controller.
+    assert_eq!(welcome(&b.hello(3, 6)).epoch, 6);
+    assert!(b.ask(3, 1, open(4, 1)).is_empty(), "obeyed");
+    assert!(b.ask(2, 2, open(4, 1)).is_empty(), "obeyed");
+
+    // The fence stays when everybody has gone.
+    (1..=3).for_each(|connection| b.router.handle_closed(connection));
+    assert_eq!(error_code(&b.hello(4, 5)), ErrorCode::StaleEpoch);
+}
+
+#[test]
+fn events_have_no_gaps_and_go_to_all_who_said_hello() {
+    let mut b = Bench::new(2);
+    let _ = b.hello(1, 1);
+    for (shard, seq) in [(0, 0), (1, 1), (0, 2)] {
+        let said = b.event(shard, state(9, TransportState::Connected));
+        assert!(matches!(&said[..], [(1, Outgoing::Event(event))] if event.seq == seq), "{said:?}");
+    }
+    let _ = b.hello(2, 0);
+    let said = b.hello(2, 0);
+    assert_eq!(welcome(&said).next_event_seq, 3);
+    let said = b.event(0, state(9, TransportState::Closed));
+    assert_eq!(said.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [1, 2]);
+    b.router.handle_closed(1);
+    assert_eq!(b.event(0, state(9, TransportState::Closed)).len(), 1);
+}
+
+#[test]
+fn commands_find_their_shard() {
+    let mut b = Bench::new(2);
+    let _ = b.hello(1, 1);
+    assert_eq!(b.open(1, 10, 100), 0);
+    assert_eq!(b.open(1, 20, 200), 1);
+    assert_eq!(b.open(1, 11, 100), 0, "with its room");
+    assert_eq!(b.open(1, 20, 200), 1, "idempotent");
+
+    assert_eq!(error_code(&b.ask(1, 1, add_up(99, 5))), ErrorCode::UnknownTransport);
+    assert!(b.ask(1, 2, add_up(20, 5)).is_empty());
+    let order = b.next_command(1);
+    let said = b.answer(1, order.ticket, ReplyBody::UpTrackAdded(UpTrackAdded { track_id: 5 }));
+    assert_eq!(only_reply(&said).1, 2);
+
+    // An id in use on another shard is seen here.
+    assert_eq!(error_code(&b.ask(1, 3, add_up(10, 5))), ErrorCode::IdInUse);
+    let keyframe = |track_id| Command::RequestKeyframe(RequestKeyframe { track_id });
+    assert!(b.ask(1, 4, keyframe(5)).is_empty());
+    assert!(matches!(b.next_command(1).command, Command::RequestKeyframe(_)));
+    assert_eq!(error_code(&b.ask(1, 5, keyframe(6))), ErrorCode::UnknownTrack);
+
+    // Closing what is not there is done already.
+    let close = |transport_id| Command::CloseTransport(CloseTransport { transport_id });
+    assert!(matches!(only_reply(&b.ask(1, 6, close(99))).2, ReplyBody::Done(_)));
+    assert!(b.ask(1, 7, close(20)).is_empty());
+    let order = b.next_command(1);
+    let _ = b.answer(1, order.ticket, done());
+    assert_eq!(error_code(&b.ask(1, 8, keyframe(5))), ErrorCode::UnknownTrack, "went with its transport");
+    assert!(matches!(only_reply(&b.ask(1, 9, close(20))).2, ReplyBody::Done(_)));
+}
+
+#[test]
+fn a_transport_that_fails_is_forgotten() {
+    let mut b = Bench::new(2);
+    let _ = b.hello(1, 1);
+    assert_eq!(b.open(1, 10, 100), 0);
+    let _ = b.event(0, state(10, TransportState::Failed));
+    assert_eq!(b.router.placement.sizes(), (0, 0, 0));
+    // And so is one that was never opened.
+    assert!(b.ask(1, 2, open(11, 100)).is_empty());
+    let order = b.next_command(0);
+    let said = b.answer(0, order.ticket, refusal(ErrorCode::LimitReached, "full"));
+    assert_eq!(error_code(&said), ErrorCode::LimitReached);
+    assert_eq!(b.router.placement.sizes(), (0, 0, 0));
+}
+
+#[test]
+fn inventory_and_stats_are_gathered_from_all_shards() {
+    let mut b = Bench::new(2);
+    assert!(b.ask(4, 77, Command::GetInventory(GetInventory {})).is_empty());
+    for shard in [1, 0] {
+        let order = b.next_command(shard);
+        let info = TransportInfo { transport_id: shard as u64, ..TransportInfo::default() };
+        let said = b.answer(
+            shard,
+            order.ticket,
+            ReplyBody::Inventory(Inventory { boot_id: 0, transports: vec![info] }),
+        );
+        if shard == 1 {
+            assert!(said.is_empty(), "not whole yet");
+            continue;
+        }
+        let (to, id, body) = only_reply(&said);
+        assert_eq!((to, id), (4, 77));
+        assert!(
+            matches!(body, ReplyBody::Inventory(all) if all.boot_id == 7 && all.transports.len() == 2),
+            "{body:?}"
+        );
+    }
+
+    assert!(b.ask(4, 78, Command::GetStats(GetStats {})).is_empty());
+    for shard in [1, 0] {
+        let order = b.next_command(shard);
+        let part = ShardStats { shard: shard as u32, counters: Vec::<Counter>::new() };
+        let said = b.answer(
+            shard,
+            order.ticket,
+            ReplyBody::Stats(Stats { shards: vec![part], process: Vec::new() }),
+        );
+        if shard == 0 {
+            let ReplyBody::Stats(stats) = only_reply(&said).2 else { panic!("{said:?}") };
+            assert_eq!(stats.shards.iter().map(|s| s.shard).collect::<Vec<_>>(), [0, 1]);
+            assert!(stats.process.iter().any(|c| c.name == "control.requests" && c.value == 2), "{stats:?}");
+        }
+    }
+}
+
+#[test]
+fn a_full_mailbox_is_busy_and_every_request_has_one_reply() {
+    let mut b = Bench::new(1);
+    let _ = b.hello(1, 1);
+    let sent = COMMANDS_MAX as u64 + 10;
+    let mut replies: Vec<u64> = Vec::new();
+    let mut busy = 0;
+    let collect = |said: Vec<(ConnectionId, Outgoing)>, replies: &mut Vec<u64>, busy: &mut u32| {
+        for (_, outgoing) in said {
+            let Outgoing::Reply(reply) = outgoing else { continue };
+            *busy +=
+                u32::from(matches!(&reply.body, Some(ReplyBody::Error(e)) if e.code() == ErrorCode::Busy));
+            replies.push(reply.request_id);
+        }
+    };
+    for id in 0..sent {
+        let said = b.ask(1, id, open(id, 1));
+        collect(said, &mut replies, &mut busy);
+    }
+    assert_eq!(busy, 10);
+    while let Some(order) = b.shards[0].next_command() {
+        let said = b.answer(0, order.ticket, done());
+        collect(said, &mut replies, &mut busy);
+    }
+    replies.sort_unstable();
+    assert_eq!(replies, (0..sent).collect::<Vec<_>>());
+    assert_eq!(b.router.placement.sizes(), (1, COMMANDS_MAX, 0));
+}
+
+#[test]
+fn replies_to_a_connection_that_has_gone_are_dropped_by_its_owner() {
+    let mut b = Bench::new(1);
+    let _ = b.hello(1, 1);
+    assert!(b.ask(1, 1, open(5, 5)).is_empty());
+    b.router.handle_closed(1);
+    let order = b.next_command(0);
+    let said = b.answer(0, order.ticket, opened(5));
+    assert_eq!(only_reply(&said).0, 1, "addressed to it all the same");
+    assert_eq!(b.router.placement.sizes(), (1, 1, 0), "carried out");
+}
+
+#[test]
+fn names_in_the_log_are_short_and_printable() {
+    for (name, want) in [("signaling", "signaling"), ("a\nb\x1b[31m", "ab[31m"), ("ж", "ж")] {
+        assert_eq!(printable(name), want);
+    }
+    assert_eq!(printable(&"x".repeat(1000)).len(), 64);
+}

@@ -1,0 +1,291 @@
+//! Starting the parts in order, running them, and ending them.
+
+use crate::addresses;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, IoChoice};
+use crate::control::listener::{ListenError, Listener};
+use crate::control::router::{Identity, Router};
+use crate::control::{Control, Exit};
+use crate::mailbox::{Bell, ControlEnd, mailbox};
+use crate::worker::Worker;
+use nix::sys::signalfd::SignalFd;
+use relay_core::Shard;
+use relay_core::config::{Limits, ShardConfig};
+use relay_core::dtls::DtlsFactory;
+use relay_core::time::NtpClock;
+use relay_dtls::{ServerFactory, SetupError};
+use relay_io::{Backend, Io, IoOptions, Setting, Waker, socket};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+/// Why the relay did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Settings that do not fit this machine.
+    Config(ConfigError),
+    /// No control socket.
+    Control(ListenError),
+    /// The chosen back end does not work here.
+    Backend(String),
+    /// A UDP port is taken or forbidden.
+    Bind(SocketAddr, io::Error),
+    /// No certificate, or BoringSSL lacks something.
+    Dtls(SetupError),
+    /// The kernel refused something else.
+    Io(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) => why.fmt(f),
+            Self::Control(why) => why.fmt(f),
+            Self::Backend(why) => write!(f, "{why}; relay.io = \"auto\" chooses what works"),
+            Self::Bind(address, why) => {
+                write!(f, "UDP {address}: {why}; choose other ports with relay.base_port")
+            }
+            Self::Dtls(why) => why.fmt(f),
+            Self::Io(what, why) => write!(f, "{what}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A relay whose parts are up.
+pub struct Relay {
+    control: Control,
+    workers: Workers,
+}
+
+/// The worker threads and what they share with the one that started them.
+struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    wakers: Vec<Waker>,
+    stop: Arc<AtomicBool>,
+    death: Death,
+}
+
+/// Why the first worker ended before its time.
+type Death = Arc<OnceLock<String>>;
+
+/// What every worker is born with.
+#[derive(Clone)]
+struct Birth {
+    clock: Clock,
+    ntp: NtpClock,
+    addresses: Vec<IpAddr>,
+    backend: Backend,
+    may_fall_back: bool,
+    bitrate_bps: u64,
+    bell: Bell,
+    stop: Arc<AtomicBool>,
+    death: Death,
+}
+
+impl Relay {
+    /// Starts everything. `signals` come from [`crate::control::take_signals`].
+    ///
+    /// # Errors
+    /// The first thing that did not work; nothing is left running.
+    pub fn start(config: &Config, signals: Option<SignalFd>) -> Result<Self, StartError> {
+        let listener = Listener::bind(&config.control_socket).map_err(StartError::Control)?;
+        let cores = relay_io::cpu::available().map_err(|why| StartError::Io("list of cores", why))?;
+        let shards = config.shards.unwrap_or(u32::try_from(cores.len()).unwrap_or(1)).max(1);
+        config.check_ports(shards).map_err(StartError::Config)?;
+        let backend = choose_backend(config.io)?;
+        let addresses =
+            addresses::advertised(config).map_err(|why| StartError::Io("list of interfaces", why))?;
+        let dtls = ServerFactory::new().map_err(StartError::Dtls)?;
+        let clock = Clock::start();
+        let bell = Bell::new().map_err(|why| StartError::Io("eventfd", why))?;
+        let mut workers = Workers::none();
+        let birth = Birth {
+            clock,
+            ntp: clock.ntp(),
+            addresses,
+            backend,
+            may_fall_back: config.io == IoChoice::Auto,
+            bitrate_bps: config.max_receive_bitrate_bps,
+            bell: bell.clone(),
+            stop: Arc::clone(&workers.stop),
+            death: Arc::clone(&workers.death),
+        };
+        let mut ends = Vec::new();
+        for number in 0..shards {
+            let core = cores.get(number as usize % cores.len().max(1)).copied();
+            let socket = bind(config, number)?;
+            ends.push(workers.spawn(&birth, number, core, socket, dtls.clone())?);
+        }
+        let identity = identity(&dtls, backend)?;
+        tell(config, shards, &birth);
+        let router = Router::new(identity, ends);
+        Ok(Self { control: Control::new(listener, bell, signals, router, clock), workers })
+    }
+
+    /// Runs until a signal, a command or the death of a worker, and ends all threads.
+    ///
+    /// # Errors
+    /// When the control thread cannot wait any more.
+    pub fn run(mut self) -> io::Result<Exit> {
+        let death = Arc::clone(&self.workers.death);
+        let exit = self.control.run(|| death.get().is_some());
+        // The socket file goes away with `control`, before a successor could find a relay that is ending.
+        drop(self.control);
+        drop(self.workers);
+        exit
+    }
+}
+
+impl Workers {
+    fn none() -> Self {
+        Self { threads: Vec::new(), wakers: Vec::new(), stop: Arc::default(), death: Arc::default() }
+    }
+
+    /// Starts one worker. Its ring must be made by the thread that uses it, so the thread reports when it is ready.
+    fn spawn(
+        &mut self,
+        birth: &Birth,
+        number: u32,
+        core: Option<usize>,
+        socket: UdpSocket,
+        dtls: ServerFactory,
+    ) -> Result<ControlEnd, StartError> {
+        let seed = random()?;
+        let port = socket.local_addr().map_err(|why| StartError::Io("UDP port", why))?.port();
+        let config = ShardConfig {
+            shard: number,
+            candidates: birth.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+            ntp: birth.ntp,
+            default_max_receive_bitrate_bps: birth.bitrate_bps,
+            limits: Limits::default(),
+        };
+        let (ready, report) = sync_channel(1);
+        let (birth, shard) = (birth.clone(), (config, dtls, seed));
+        let name = format!("shard-{number}");
+        let body = move || live(&birth, core, socket, shard, &ready);
+        let thread = std::thread::Builder::new().name(name).spawn(body);
+        self.threads.push(thread.map_err(|why| StartError::Io("shard thread", why))?);
+        let report = report.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")));
+        let (end, waker) = report.map_err(|why| StartError::Io("back end of a shard", why))?;
+        self.wakers.push(waker);
+        Ok(end)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wakers.iter().for_each(Waker::wake);
+        for thread in self.threads.drain(..) {
+            // It catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What goes into a [`Shard`].
+type ShardParts = (ShardConfig, ServerFactory, [u8; 32]);
+
+/// A worker thread from birth to end.
+fn live(
+    birth: &Birth,
+    core: Option<usize>,
+    socket: UdpSocket,
+    (config, dtls, seed): ShardParts,
+    ready: &SyncSender<io::Result<(ControlEnd, Waker)>>,
+) {
+    let number = config.shard;
+    if let Some(Err(why)) = core.map(relay_io::cpu::pin_current_thread) {
+        tracing::warn!(shard = number, core, %why, "the shard is not pinned to its core");
+    }
+    let io = match open_io(birth, number, socket) {
+        Ok(io) => io,
+        Err(why) => return drop(ready.send(Err(why))),
+    };
+    let (waker, wake) = (io.waker(), io.waker());
+    let (control_end, mail) = mailbox(birth.bell.clone(), Box::new(move || wake.wake()));
+    let shard = Shard::new(config, Box::new(dtls), seed);
+    let stop = Arc::clone(&birth.stop);
+    let mut worker = Worker { number, shard, io, mail, clock: birth.clock, stop };
+    if ready.send(Ok((control_end, waker))).is_err() {
+        return;
+    }
+    let why = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        Ok(Ok(())) => return,
+        Ok(Err(why)) => format!("shard {number} cannot wait for its socket: {why}"),
+        Err(panic) => format!("shard {number} panicked: {}", panic_text(panic.as_ref())),
+    };
+    tracing::error!("{why}; the relay ends");
+    // Only the first death is kept; the log has all of them.
+    let _ = birth.death.set(why);
+    birth.bell.ring();
+}
+
+/// The probe's ring was small; a real one may not fit RLIMIT_MEMLOCK, and each shard locks some more.
+fn open_io(birth: &Birth, number: u32, socket: UdpSocket) -> io::Result<Io> {
+    let options = IoOptions::default();
+    if birth.backend != Backend::Uring || !birth.may_fall_back {
+        return Io::new(birth.backend, socket, &options);
+    }
+    let spare = socket.try_clone()?;
+    Io::new(Backend::Uring, socket, &options).or_else(|why| {
+        tracing::warn!(shard = number, %why, "the shard falls back to recvmmsg and sendmmsg");
+        Io::new(Backend::Mmsg, spare, &options)
+    })
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+fn choose_backend(choice: IoChoice) -> Result<Backend, StartError> {
+    let setting = match choice {
+        IoChoice::Auto => Setting::Auto,
+        IoChoice::Uring => Setting::Uring,
+        IoChoice::Mmsg => Setting::Mmsg,
+    };
+    let choice = relay_io::choose(setting).map_err(|why| StartError::Backend(why.to_string()))?;
+    tracing::info!(backend = choice.backend.name(), why = %choice.reason, "back end chosen");
+    Ok(choice.backend)
+}
+
+/// Binds the shard's port. A machine without IPv6 gets IPv4 alone when all addresses were meant.
+fn bind(config: &Config, shard: u32) -> Result<UdpSocket, StartError> {
+    let port = u32::from(config.base_port) + shard;
+    let port = u16::try_from(port).unwrap_or(u16::MAX);
+    let address = SocketAddr::new(config.bind, port);
+    socket::bind(&socket::SocketOptions::new(address)).map_err(|why| StartError::Bind(address, why))
+}
+
+fn identity(dtls: &ServerFactory, backend: Backend) -> Result<Identity, StartError> {
+    Ok(Identity {
+        boot_id: u64::from_be_bytes(random()?),
+        fingerprint_sha256: dtls.fingerprint(),
+        io_backend: backend.name(),
+    })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|why| StartError::Io("random numbers", io::Error::other(why.to_string())))?;
+    Ok(bytes)
+}
+
+fn tell(config: &Config, shards: u32, birth: &Birth) {
+    tracing::info!(
+        shards,
+        ports = %format_args!("{}-{}", config.base_port, u32::from(config.base_port) + shards - 1),
+        addresses = ?birth.addresses,
+        control = %config.control_socket.display(),
+        "relay ready"
+    );
+}

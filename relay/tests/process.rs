@@ -1,0 +1,266 @@
+//! The real binary, on both back ends: starts, counts every datagram, outlives its parent's habits, ends cleanly.
+
+mod common;
+
+use common::{Controller, eventually, free_base_port, process_counter};
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::net::UdpSocket;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ringvox-relay");
+
+/// A running `ringvox-relay`; killed if the test ends early.
+struct Relay {
+    child: Child,
+    socket: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Relay {
+    fn start(io: &str, stderr: Stdio) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let socket = dir.path().join("c/relay.sock");
+        let base_port = free_base_port(2).to_string();
+        let child = Command::new(BINARY)
+            .args(["--io", io, "--shards", "2", "--base-port", &base_port])
+            .arg("--control-socket")
+            .arg(&socket)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("starts");
+        Self { child, socket, dir }
+    }
+
+    fn connect(&mut self) -> Controller {
+        eventually("a relay that listens", || {
+            assert_eq!(self.child.try_wait().expect("waits"), None, "the relay ended");
+            self.socket.exists().then_some(())
+        });
+        Controller::connect(&self.socket)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it is ours");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        eventually("the relay ends", || self.child.try_wait().expect("waits"))
+    }
+
+    fn ctl(&self, question: &str) -> Value {
+        let output = Command::new(BINARY)
+            .args(["ctl", question, "--control-socket"])
+            .arg(&self.socket)
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Back ends that work here: a container may forbid io_uring, and then the relay says so and ends.
+fn back_ends() -> Vec<&'static str> {
+    match relay_io::choose(relay_io::Setting::Uring) {
+        Ok(_) => vec!["uring", "mmsg"],
+        Err(why) => {
+            eprintln!("{why}: only mmsg is tested");
+            vec!["mmsg"]
+        }
+    }
+}
+
+/// Datagrams that mean nothing, one of each kind that the first octet tells apart, and some more.
+fn garbage() -> Vec<Vec<u8>> {
+    let mut datagrams: Vec<Vec<u8>> = (0..=255u8).map(|first| vec![first; 60]).collect();
+    datagrams.push(Vec::new());
+    datagrams.extend([1, 2, 19, 20, 21].map(|len| vec![0u8; len]));
+    datagrams.push(vec![0x80; 1500]);
+    datagrams.push(vec![0x16; 4000]);
+    // A Binding request without attributes: parses, and is nobody's.
+    let mut binding = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    binding.extend([7; 12]);
+    datagrams.push(binding);
+    datagrams
+}
+
+fn sum(counters: &Value, select: impl Fn(&str) -> bool) -> u64 {
+    let counters = counters.as_object().expect("an object");
+    counters.iter().filter(|(name, _)| select(name)).map(|(_, value)| value.as_u64().expect("a number")).sum()
+}
+
+#[test]
+fn every_datagram_of_garbage_is_in_a_named_counter() {
+    for io in back_ends() {
+        let mut relay = Relay::start(io, Stdio::null());
+        let mut controller = relay.connect();
+        assert_eq!(controller.welcome(1).io_backend, io);
+        let opened = controller.open(1, 1);
+        let port = u16::try_from(opened.candidates[0].port).expect("a port");
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let mut sent = 0;
+        for _ in 0..4 {
+            for datagram in garbage() {
+                sender.send_to(&datagram, ("127.0.0.1", port)).expect("sent");
+                sent += 1;
+            }
+        }
+        let stats = eventually("all of it is counted", || {
+            let stats = relay.ctl("stats");
+            (stats["total"]["rx.datagrams"].as_u64()? >= sent).then_some(stats)
+        });
+        let total = &stats["total"];
+        assert_eq!(total["rx.datagrams"], sent, "{io}");
+        let dropped = sum(total, |name| name.starts_with("drop."));
+        assert_eq!(dropped, sent, "{io}: each in exactly one drop: {total}");
+        for name in ["drop.empty", "drop.truncated", "drop.unknown_protocol", "drop.tuple_not_validated"] {
+            assert!(total[name].as_u64() > Some(0), "{io}: {name} in {total}");
+        }
+        assert_eq!(total["tx.datagrams"], 0, "{io}: nothing is answered");
+        assert_eq!(total["io.rx_kernel_drops"], 0, "{io}");
+
+        // It still serves, and ends when told.
+        assert_eq!(controller.open(1, 1), opened);
+        assert_eq!(relay.ctl("inventory")["transports"][0]["state"], "new");
+        relay.signal(rustix::process::Signal::TERM);
+        assert_eq!(relay.wait().code(), Some(0), "{io}");
+        assert!(!relay.socket.exists(), "{io}: the socket file is gone");
+    }
+}
+
+#[test]
+fn it_outlives_a_closed_standard_error_and_a_hang_up() {
+    let mut relay = Relay::start("auto", Stdio::piped());
+    let mut controller = relay.connect();
+    let first = controller.welcome(1);
+    // Whoever read its log is gone: the next line meets a broken pipe.
+    drop(relay.child.stderr.take());
+    relay.signal(rustix::process::Signal::HUP);
+    relay.signal(rustix::process::Signal::PIPE);
+    for epoch in 2..50 {
+        let mut next = relay.connect();
+        assert_eq!(next.welcome(epoch).boot_id, first.boot_id);
+    }
+    relay.signal(rustix::process::Signal::INT);
+    assert_eq!(relay.wait().code(), Some(0));
+}
+
+#[test]
+fn a_killed_relay_leaves_a_socket_that_the_next_one_replaces() {
+    let mut relay = Relay::start("mmsg", Stdio::null());
+    let boot_id = relay.connect().welcome(1).boot_id;
+    relay.signal(rustix::process::Signal::KILL);
+    assert_eq!(relay.wait().signal(), Some(9));
+    assert!(relay.socket.exists());
+
+    let port = free_base_port(1).to_string();
+    relay.child = Command::new(BINARY)
+        .args(["--shards", "1", "--base-port", &port, "--control-socket"])
+        .arg(&relay.socket)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let next = relay.connect().welcome(1).boot_id;
+    assert_ne!(next, boot_id, "a restart can be told from a reconnect");
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::write(dir.path().join("ringvox.toml"), "[relay]\nio = \"epoll\"\n").expect("writes");
+    for (arguments, status, want) in [
+        (
+            &["--io", "fast", "--config", "/dev/null"][..],
+            2,
+            "--io = \"fast\": give \"auto\", \"uring\" or \"mmsg\"",
+        ),
+        (&[], 2, "relay.io = \"epoll\""),
+        (&["--config", "missing.toml"], 2, "missing.toml"),
+        (&["--nonsense"], 2, "--nonsense"),
+        (
+            &["ctl", "stats", "--config", "/dev/null", "--control-socket", "/nonexistent/r.sock"],
+            1,
+            "/nonexistent/r.sock",
+        ),
+    ] {
+        let mut child = Command::new(BINARY)
+            .args(arguments)
+            .current_dir(dir.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut text = String::new();
+        child.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
+        let ended = eventually("it ends", || child.try_wait().expect("waits"));
+        assert_eq!(ended.code(), Some(status), "{arguments:?}: {text}");
+        assert!(text.contains(want), "{arguments:?}: {text}");
+    }
+}
+
+/// Nobody in particular, for tests that root runs.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn another_user_is_refused_whatever_the_modes_say() {
+    if !rustix::process::getuid().is_root() {
+        return eprintln!("only root can be two users: not tested");
+    }
+    let mut relay = Relay::start("mmsg", Stdio::null());
+    let mut controller = relay.connect();
+    let dir = relay.socket.parent().expect("a directory");
+    for path in [relay.dir.path(), dir, &relay.socket] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod");
+    }
+    let binary = relay.dir.path().join("copy");
+    fs::copy(BINARY, &binary).expect("copies");
+    let asked = Command::new(&binary)
+        .args(["ctl", "stats", "--config", "/dev/null", "--control-socket"])
+        .arg(&relay.socket)
+        .uid(NOBODY)
+        .output()
+        .expect("runs");
+    assert_eq!(asked.status.code(), Some(1), "{}", String::from_utf8_lossy(&asked.stdout));
+    assert_eq!(process_counter(&controller.stats(), "control.refused.uid"), 1);
+}
+
+#[test]
+fn the_process_cannot_be_dumped() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (binary, socket) = (dir.path().join("copy"), dir.path().join("c/relay.sock"));
+    fs::copy(BINARY, &binary).expect("copies");
+    let mut command = Command::new(&binary);
+    command.args(["--io", "mmsg", "--shards", "1", "--config", "/dev/null", "--control-socket"]);
+    command.arg(&socket).args(["--base-port", &free_base_port(1).to_string()]).stderr(Stdio::null());
+    if rustix::process::getuid().is_root() {
+        // Everything of root looks the same in /proc.
+        fs::create_dir(dir.path().join("c")).expect("creates");
+        for path in [dir.path(), &dir.path().join("c")] {
+            chown(path, Some(NOBODY), None).expect("chown");
+        }
+        command.uid(NOBODY);
+    }
+    let child = command.spawn().expect("starts");
+    let mut relay = Relay { child, socket, dir };
+    // Root may command anybody's relay.
+    relay.connect().welcome(1);
+    // proc(5): what belongs to a process that is not dumpable belongs to root, and nobody else can read its memory.
+    let memory = fs::metadata(format!("/proc/{}/mem", relay.child.id())).expect("exists");
+    assert_eq!(memory.uid(), 0);
+    relay.signal(rustix::process::Signal::TERM);
+    assert_eq!(relay.wait().code(), Some(0));
+}
