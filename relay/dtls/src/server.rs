@@ -24,7 +24,9 @@ pub(crate) const SUITES: &str =
 /// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
 const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
 
-/// Makes server-side engines that share one certificate with a key that never leaves the process.
+/// Makes server-side engines that share one certificate with a key that never leaves the process. Clones share it too: one
+/// for each shard.
+#[derive(Clone)]
 pub struct ServerFactory {
     context: SslContext,
     fingerprint: Fingerprint,
