@@ -22,8 +22,11 @@ pub use srtp_open::srtp_open;
 pub use stun::stun;
 pub use websocket_message::websocket_message;
 
+/// Takes any bytes; panics where a promise is broken.
+pub type Body = fn(&[u8]);
+
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),

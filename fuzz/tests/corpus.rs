@@ -17,7 +17,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Names the input that a body did not survive.
-fn run(body: fn(&[u8]), input: &[u8], what: &str) {
+fn run(body: fuzz::Body, input: &[u8], what: &str) {
     let survived = std::panic::catch_unwind(|| body(input)).is_ok();
     assert!(survived, "{what} did not survive this input, make it a corpus file:\n{}", hex::encode(input));
 }
