@@ -1,0 +1,148 @@
+//! The shard with its real DTLS engine: a client's first datagrams up to media that opens.
+
+use relay_control::{AddUpTrack, Command, OpenTransport, ReplyBody};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsSummary};
+use relay_core::id::{Pt, SeqNo, Ssrc};
+use relay_core::outbox::{Path, VecOutbox};
+use relay_core::srtp::{SealContext, SrtpProfile};
+use relay_core::stats::{Count, Drop};
+use relay_core::time::{NtpClock, Time};
+use relay_core::wire::rtp::{HeaderFields, write_header};
+use relay_core::wire::stun::{IntegrityKey, write_binding_request};
+use relay_core::{Limits, Shard, ShardConfig};
+use relay_dtls::ServerFactory;
+use relay_dtls::client::{ClientFactory, ClientOptions, Versions};
+use std::net::SocketAddr;
+
+const NOW: Time = Time::from_nanos(1_000_000_000_000);
+const CLIENT: Path = Path {
+    remote: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 4_000),
+    local: None,
+};
+
+/// A shard with one transport, for a client whose certificate is `fingerprint`; the check that proves its address.
+fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
+    let server = ServerFactory::new().expect("a certificate");
+    let ours = server.fingerprint();
+    let config = ShardConfig {
+        shard: 0,
+        candidates: vec![SocketAddr::from(([198, 51, 100, 1], 10_000))],
+        ntp: NtpClock::default(),
+        default_max_receive_bitrate_bps: 8_000_000,
+        limits: Limits::default(),
+    };
+    let mut shard = Shard::new(config, Box::new(server), [1; 32]);
+    let open = Command::OpenTransport(OpenTransport {
+        transport_id: 1,
+        room_id: 1,
+        remote_ufrag: "peer".into(),
+        remote_pwd: "a password of the peer's own".into(),
+        remote_fingerprint_sha256: fingerprint.to_vec(),
+        label: Vec::new(),
+        max_receive_bitrate_bps: 0,
+    });
+    let mut outbox = VecOutbox::default();
+    let ReplyBody::TransportOpened(opened) = shard.handle_command(NOW, open, &mut outbox) else {
+        panic!("refused");
+    };
+    let up = AddUpTrack {
+        transport_id: 1,
+        track_id: 2,
+        rtp: tests::world::video_parameters(),
+        ssrc: 7,
+        rtx_ssrc: 0,
+    };
+    shard.handle_command(NOW, Command::AddUpTrack(up), &mut outbox);
+    let username = format!("{}:peer", opened.local_ufrag);
+    let key = IntegrityKey::new(opened.local_pwd.as_bytes());
+    let mut check = vec![0; 300];
+    let len =
+        write_binding_request(&mut check, [1; 12], username.as_bytes(), 1, 2, true, &key).expect("fits");
+    check.truncate(len);
+    (shard, ours, check)
+}
+
+/// Lets client and shard talk until neither has anything to say. Each datagram is delivered `copies` times.
+fn talk(shard: &mut Shard, client: &mut dyn DtlsEngine, copies: usize) -> usize {
+    let (mut buffer, mut datagrams) = ([0; 2_048], 0);
+    loop {
+        let mut outbox = VecOutbox::default();
+        while let Some(len) = client.poll_datagram(&mut buffer) {
+            for _ in 0..copies {
+                shard.handle_datagram(NOW, &CLIENT, &mut buffer[..len].to_vec(), &mut outbox);
+            }
+            datagrams += 1;
+        }
+        if outbox.sent.is_empty() {
+            return datagrams;
+        }
+        for (_, bytes) in outbox.sent {
+            for _ in 0..copies {
+                client.handle_datagram(NOW, &bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_shakes_hands_and_its_media_opens() {
+    for (versions, version) in [(Versions::Only1_2, "DTLS 1.2"), (Versions::Only1_3, "DTLS 1.3")] {
+        for copies in [1, 2] {
+            let clients =
+                ClientFactory::new(&ClientOptions { versions, ..ClientOptions::default() }).expect("client");
+            let (mut shard, ours, check) = shard(clients.fingerprint());
+            let mut client = clients.connect(NOW, Some(ours));
+            let mut outbox = VecOutbox::default();
+            shard.handle_datagram(NOW, &CLIENT, &mut check.clone(), &mut outbox);
+            assert_eq!(outbox.sent.len(), 1, "the check is answered");
+            talk(&mut shard, &mut client, copies);
+            let summary = client.take_summary().expect("the handshake ends");
+            let inventory = shard.inventory();
+            assert_eq!(inventory[0].dtls_version, version);
+            assert_eq!(
+                inventory[0].srtp_profile,
+                SrtpProfile::AeadAes128Gcm.name(),
+                "our order, not the client's"
+            );
+            if version == "DTLS 1.3" {
+                assert_eq!(inventory[0].dtls_group, "X25519MLKEM768");
+            }
+            assert_media_opens(&mut shard, &summary);
+        }
+    }
+}
+
+fn assert_media_opens(shard: &mut Shard, summary: &DtlsSummary) {
+    let keys = &summary.keys;
+    let seal = SealContext::new(keys.profile, &keys.local_key, &keys.local_salt);
+    let mut outbox = VecOutbox::default();
+    for seq in 0..10 {
+        let fields = HeaderFields { marker: true, pt: Pt(96), seq: SeqNo(seq), timestamp: 0, ssrc: Ssrc(7) };
+        let mut slot = vec![0; 1_500];
+        let header = write_header(&mut slot, &fields, &[]).expect("fits");
+        let len = seal.seal_rtp(&mut slot, header, Ssrc(7), seq.into(), b"\x10\x00payload").expect("fits");
+        shard.handle_datagram(NOW, &CLIENT, &mut slot[..len], &mut outbox);
+    }
+    assert_eq!(shard.counters().get(Count::RxRtp), 10);
+    assert_eq!(shard.counters().dropped(Drop::RtpAuth), 0);
+}
+
+#[test]
+fn dtls_before_ice_and_a_strangers_certificate_get_no_keys() {
+    let clients = ClientFactory::new(&ClientOptions::default()).expect("client");
+    let (mut shard, ours, check) = shard([0x55; 32]);
+    let mut client = clients.connect(NOW, Some(ours));
+    let mut outbox = VecOutbox::default();
+    let mut hello = [0; 2_048];
+    let len = client.poll_datagram(&mut hello).expect("a ClientHello");
+    shard.handle_datagram(NOW, &CLIENT, &mut hello[..len], &mut outbox);
+    assert!(outbox.sent.is_empty(), "not an octet before ICE");
+    assert_eq!(shard.counters().dropped(Drop::TupleNotValidated), 1);
+
+    let mut client = clients.connect(NOW, Some(ours));
+    shard.handle_datagram(NOW, &CLIENT, &mut check.clone(), &mut outbox);
+    talk(&mut shard, &mut client, 1);
+    assert!(shard.inventory().is_empty(), "another certificate than announced ends the transport");
+    assert_eq!(shard.counters().get(Count::FingerprintMismatches), 1);
+    assert_eq!(shard.counters().get(Count::TransportsConnected), 0);
+}
