@@ -28,15 +28,17 @@ fn of_interfaces() -> std::io::Result<Vec<IpAddr>> {
 
 /// The choice itself, from the interfaces' addresses.
 fn select(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
-    let bound = |ip: &IpAddr| match config.bind {
-        // The dual-stack socket has both families.
-        IpAddr::V6(bind) if bind.is_unspecified() => true,
-        IpAddr::V4(bind) if bind.is_unspecified() => ip.is_ipv4(),
-        bind => *ip == bind,
-    };
     // Behind a 1:1 NAT the private addresses of that family lead nowhere for a client, and tell about the network.
     let replaced = |ip: &IpAddr| config.public_ip.iter().any(|public| public.is_ipv4() == ip.is_ipv4());
-    let mut own: Vec<IpAddr> = interfaces.iter().copied().filter(usable).filter(bound).collect();
+    let mut own: Vec<IpAddr> = match config.bind {
+        // The dual-stack socket has both families.
+        IpAddr::V6(bind) if bind.is_unspecified() => interfaces.to_vec(),
+        IpAddr::V4(bind) if bind.is_unspecified() => {
+            interfaces.iter().copied().filter(IpAddr::is_ipv4).collect()
+        }
+        bind => vec![bind],
+    };
+    own.retain(usable);
     // A stable sort keeps the kernel's order within a rank.
     own.sort_by_key(|ip| rank(*ip));
     let (loopback, mut outward): (Vec<IpAddr>, Vec<IpAddr>) = own.into_iter().partition(IpAddr::is_loopback);
@@ -121,6 +123,8 @@ mod tests {
             (machine, "0.0.0.0", "", Loopback::Auto, "203.0.113.9 10.0.0.5 100.64.0.3 127.0.0.1"),
             (machine, "10.0.0.5", "", Loopback::Auto, "10.0.0.5"),
             (machine, "127.0.0.1", "", Loopback::Auto, "127.0.0.1"),
+            (machine, "127.0.0.9", "", Loopback::No, "127.0.0.9"),
+            (machine, "10.0.0.5", "198.51.100.1", Loopback::Auto, "198.51.100.1"),
             // A NAT replaces its own family only.
             (machine, any, "198.51.100.1", Loopback::Auto, "198.51.100.1 2001:db8::9 fd00::5"),
             (machine, any, "198.51.100.1 2001:db8::1", Loopback::Auto, "198.51.100.1 2001:db8::1"),

@@ -217,15 +217,20 @@ fn live(
     if ready.send(Ok((control_end, waker))).is_err() {
         return;
     }
-    let why = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+    guard(number, &birth.death, &birth.bell, || worker.run());
+}
+
+/// Runs a worker; if it ends before its time, by an error or a panic, the control thread learns why.
+fn guard(number: u32, death: &Death, bell: &Bell, run: impl FnOnce() -> io::Result<()>) {
+    let why = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return,
         Ok(Err(why)) => format!("shard {number} cannot wait for its socket: {why}"),
         Err(panic) => format!("shard {number} panicked: {}", panic_text(panic.as_ref())),
     };
     tracing::error!("{why}; the relay ends");
     // Only the first death is kept; the log has all of them.
-    let _ = birth.death.set(why);
-    birth.bell.ring();
+    let _ = death.set(why);
+    bell.ring();
 }
 
 /// The probe's ring was small; a real one may not fit RLIMIT_MEMLOCK, and each shard locks some more.
@@ -262,8 +267,20 @@ fn bind(config: &Config, shard: u32) -> Result<UdpSocket, StartError> {
     let port = u32::from(config.base_port) + shard;
     let port = u16::try_from(port).unwrap_or(u16::MAX);
     let address = SocketAddr::new(config.bind, port);
-    socket::bind(&socket::SocketOptions::new(address)).map_err(|why| StartError::Bind(address, why))
+    let bound =
+        socket::bind(&socket::SocketOptions::new(address)).map_err(|why| StartError::Bind(address, why))?;
+    let granted = socket::granted_buffers(&bound).map(|granted| granted.recv_bytes);
+    if let Some(bytes) = granted.ok().filter(|bytes| shard == 0 && *bytes < RECV_BUFFER_BYTES_MIN) {
+        tracing::warn!(
+            bytes,
+            "small UDP receive buffers: bursts will be lost; raise net.core.rmem_max to {RECV_BUFFER_BYTES_MIN}"
+        );
+    }
+    Ok(bound)
 }
+
+/// Below this a burst of keyframes of a hundred publishers does not fit while the shard is busy for 10 ms.
+const RECV_BUFFER_BYTES_MIN: usize = 4 << 20;
 
 fn identity(dtls: &ServerFactory, backend: Backend) -> Result<Identity, StartError> {
     Ok(Identity {
@@ -281,6 +298,9 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
 }
 
 fn tell(config: &Config, shards: u32, birth: &Birth) {
+    if birth.addresses.is_empty() {
+        tracing::warn!("no address to tell clients: set relay.public_ip, or bring an interface up");
+    }
     tracing::info!(
         shards,
         ports = %format_args!("{}-{}", config.base_port, u32::from(config.base_port) + shards - 1),
@@ -288,4 +308,27 @@ fn tell(config: &Config, shards: u32, birth: &Birth) {
         control = %config.control_socket.display(),
         "relay ready"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_before_its_time_is_told_with_its_reason() {
+        let bell = Bell::new().expect("a descriptor");
+        let run = |worker: fn() -> io::Result<()>| {
+            let death = Death::default();
+            guard(3, &death, &bell, worker);
+            death.get().cloned()
+        };
+        assert_eq!(run(|| Ok(())), None);
+        let failed = run(|| Err(io::Error::other("no ring"))).expect("told");
+        assert_eq!(failed, "shard 3 cannot wait for its socket: no ring");
+        assert_eq!(run(|| panic!("text")).as_deref(), Some("shard 3 panicked: text"));
+        let number = run(|| panic!("number {}", 7));
+        assert_eq!(number.as_deref(), Some("shard 3 panicked: number 7"));
+        let neither = run(|| std::panic::panic_any(7));
+        assert_eq!(neither.as_deref(), Some("shard 3 panicked: (no message)"));
+    }
 }

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ringvox-relay");
