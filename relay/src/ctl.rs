@@ -90,9 +90,11 @@ fn read_reply(stream: &mut UnixStream) -> Result<ReplyBody, CtlError> {
         if let Some(FromRelay { outgoing: Some(Outgoing::Reply(reply)) }) = message {
             return reply.body.ok_or_else(|| CtlError::Refused("an empty answer".into()));
         }
-        match stream.read(&mut chunk).map_err(CtlError::Io)? {
-            0 => return Err(CtlError::Io(io::ErrorKind::UnexpectedEof.into())),
-            len => decoder.push(&chunk[..len]),
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err(CtlError::Io(io::ErrorKind::UnexpectedEof.into())),
+            Ok(len) => decoder.push(&chunk[..len]),
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(CtlError::Io(why)),
         }
     }
 }

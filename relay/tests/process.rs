@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::{Controller, eventually, free_base_port, process_counter};
+use common::{Controller, DEADLINE, eventually, free_base_port, process_counter};
+use relay_control::{EventBody, TransportOpened, TransportState};
+use relay_core::wire::stun::{IntegrityKey, StunMessage, write_binding_request};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
-use std::net::UdpSocket;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -140,6 +142,50 @@ fn every_datagram_of_garbage_is_in_a_named_counter() {
         relay.signal(rustix::process::Signal::TERM);
         assert_eq!(relay.wait().code(), Some(0), "{io}");
         assert!(!relay.socket.exists(), "{io}: the socket file is gone");
+    }
+}
+
+/// A connectivity check by a peer that knows the password, and the address that the relay saw it come from.
+fn check(peer: &UdpSocket, to: SocketAddr, opened: &TransportOpened) -> SocketAddr {
+    let key = IntegrityKey::new(opened.local_pwd.as_bytes());
+    let username = format!("{}:peer", opened.local_ufrag);
+    let mut bytes = [0; 1500];
+    let len =
+        write_binding_request(&mut bytes, [5; 12], username.as_bytes(), 1, 2, true, &key).expect("fits");
+    peer.set_read_timeout(Some(DEADLINE)).expect("set");
+    peer.send_to(&bytes[..len], to).expect("sent");
+    let (len, from) = peer.recv_from(&mut bytes).expect("an answer");
+    assert_eq!(from, to, "from the address that was asked");
+    let answer = StunMessage::parse(&bytes[..len]).expect("STUN");
+    assert!(answer.verify_integrity(&key));
+    answer.mapped_address().expect("an address")
+}
+
+#[test]
+fn a_check_is_answered_from_where_it_was_asked_and_its_event_reaches_the_controller() {
+    for io in back_ends() {
+        let mut relay = Relay::start(io, Stdio::null());
+        let mut controller = relay.connect();
+        controller.welcome(1);
+        // A machine without IPv6 has no ::1 either.
+        for (id, host) in [(1, "127.0.0.1"), (2, "127.0.0.2"), (3, "::1")] {
+            let host: IpAddr = host.parse().expect("address");
+            let Ok(peer) = UdpSocket::bind((host, 0)) else { continue };
+            let opened = controller.open(id, id);
+            let port = u16::try_from(opened.candidates[0].port).expect("a port");
+            let seen = check(&peer, SocketAddr::new(host, port), &opened);
+            assert_eq!(seen, peer.local_addr().expect("bound"), "{io}");
+            let event = controller.next_event();
+            let Some(EventBody::TransportState(changed)) = event.body else { panic!("{io}: {event:?}") };
+            assert_eq!((changed.transport_id, changed.state()), (id, TransportState::IceConnected), "{io}");
+        }
+        let inventory = relay.ctl("inventory");
+        let first = inventory["transports"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|t| t["room_id"] == "0000000000000001");
+        assert_eq!(first.expect("open")["state"], "ice_connected", "{io}");
     }
 }
 

@@ -100,9 +100,7 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Accepted> {
         let stream = match self.socket.accept() {
             Ok((stream, _)) => stream,
-            Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
-                return Ok(Accepted::None);
-            }
+            Err(why) if is_passing(why.kind()) => return Ok(Accepted::None),
             Err(why) => return Err(why),
         };
         let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
@@ -125,6 +123,11 @@ impl Drop for Listener {
         // The lock is still held: the file is ours.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Nobody there, or not for long: the next wait tells.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
 }
 
 /// The same user, or root.

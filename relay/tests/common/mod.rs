@@ -111,6 +111,18 @@ impl Controller {
         self.reply(id)
     }
 
+    /// The next event, whether it came already or not.
+    #[track_caller]
+    pub fn next_event(&mut self) -> Event {
+        if !self.events.is_empty() {
+            return self.events.remove(0);
+        }
+        match self.next_message().expect("the connection stays open") {
+            Outgoing::Event(event) => event,
+            Outgoing::Reply(reply) => panic!("nobody asked for {reply:?}"),
+        }
+    }
+
     /// `None`: the relay closed the connection.
     pub fn next_message(&mut self) -> Option<Outgoing> {
         let mut chunk = [0; 16 << 10];
@@ -122,6 +134,8 @@ impl Controller {
                 Ok(0) => return None,
                 Ok(len) => self.decoder.push(&chunk[..len]),
                 Err(why) if why.kind() == ErrorKind::ConnectionReset => return None,
+                // A ring that this thread had (the probe's) ends in its own time, and interrupts us.
+                Err(why) if why.kind() == ErrorKind::Interrupted => {}
                 Err(why) => panic!("{why}"),
             }
         }
