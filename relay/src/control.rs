@@ -257,3 +257,23 @@ fn timespec(duration: Duration) -> Timespec {
         tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_death_of_a_worker_ends_it_and_takes_the_socket_away() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("relay.sock");
+        let listener = Listener::bind(&path).expect("binds");
+        let bell = Bell::new().expect("a descriptor");
+        let identity = router::Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "mmsg" };
+        let router = Router::new(identity, Vec::new());
+        let mut control = Control::new(listener, bell.clone(), None, router, Clock::start());
+        bell.ring();
+        assert_eq!(control.run(|| true).expect("waits"), Exit::WorkerDied);
+        drop(control);
+        assert!(!path.exists());
+    }
+}

@@ -82,7 +82,10 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// See [`FrameError`]; the stream cannot be used further.
-    #[expect(clippy::should_implement_trait, reason = "each call chooses its message type, an iterator has one")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "each call chooses its message type, an iterator has one"
+    )]
     pub fn next<M: Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
         let rest = &self.buffer[self.consumed..];
         let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
