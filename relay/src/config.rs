@@ -1,7 +1,7 @@
 //! Settings: the `[relay]` table of `ringvox.toml`, then the command line on top of it. Read once, checked once.
 //!
 //! Every key has a default, and a flag of the same name (`base_port` is `--base-port`). Both go through
-//! [`Config::set`], so a bad value is refused with the same words wherever it was written. The tables of signaling
+//! `Config::set`, so a bad value is refused with the same words wherever it was written. The tables of signaling
 //! in the same file are none of our business and are not looked into.
 
 use std::fmt;
