@@ -5,7 +5,7 @@ use mimalloc::MiMalloc;
 use signaling::config::{Config, Flags};
 use signaling::server::Ended;
 use signaling::start::{Running, StartError, start};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -33,7 +33,12 @@ fn main() -> ExitCode {
         Err(why) => return complain(&why, EXIT_USAGE),
     };
     let filter = EnvFilter::builder().with_default_directive(config.signaling.log.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return complain(&why, 1),

@@ -11,7 +11,7 @@
 
 use crate::room::{ConnectionId, RoomId};
 use crate::sdp::{Plan, SourceTrack};
-use relay_control::{DownTrackAdded, RtpParameters, TransportOpened};
+use relay_control::{Command, DownTrackAdded, RtpParameters, TransportOpened};
 
 /// Number of a member, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,6 +163,8 @@ pub enum Phase {
 pub struct Negotiation {
     /// Replies of the relay that are still to come.
     pub awaited: usize,
+    /// The tracks to ask for once the transport is there.
+    pub tracks: Vec<Command>,
     /// The relay's half of the transport.
     pub opened: Option<TransportOpened>,
     /// For a play: SSRCs, in the order of the plan's tracks.

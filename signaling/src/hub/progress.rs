@@ -7,7 +7,7 @@ use crate::participant::{Negotiation, Owner, Phase, Role, Stream, StreamKey, Tic
 use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
 use crate::timer::{Time, Timer};
 use relay_control::{
-    EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened, TransportState,
+    Command, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened, TransportState,
     TransportStateChanged, UpTrackActivity, Welcome,
 };
 
@@ -106,9 +106,7 @@ impl Hub {
         }
         match (purpose, reply) {
             (Purpose::Nothing, _) => {}
-            (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => {
-                self.negotiated(now, key, |negotiation| negotiation.opened = Some(opened));
-            }
+            (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => self.opened(now, key, opened),
             (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => self.negotiated(now, key, |_| {}),
             (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
                 self.negotiated(now, key, |negotiation| {
@@ -124,6 +122,22 @@ impl Hub {
             (Purpose::Open(key) | Purpose::UpTrack(key) | Purpose::DownTrack(key, _), _) => {
                 self.end_stream(now, key, End::Failed("Failed by error"));
             }
+        }
+    }
+
+    /// The transport is there: now its tracks.
+    fn opened(&mut self, now: Time, key: StreamKey, opened: TransportOpened) {
+        let mut tracks = Vec::new();
+        self.negotiated(now, key, |negotiation| {
+            negotiation.opened = Some(opened);
+            tracks = std::mem::take(&mut negotiation.tracks);
+        });
+        for (index, command) in tracks.into_iter().enumerate() {
+            let purpose = match command {
+                Command::AddDownTrack(_) => Purpose::DownTrack(key, index),
+                _ => Purpose::UpTrack(key),
+            };
+            self.ask_relay(purpose, command);
         }
     }
 

@@ -177,15 +177,16 @@ impl Hub {
             .iter()
             .map(|track| PublishedTrack { id: self.random_id(), source: track.source })
             .collect();
-        let role = Role::Publish(Publish { tracks: tracks.clone(), ..Publish::default() });
-        let planned = plan.tracks.clone();
-        let key = self.open_stream(now, new, role, plan, max_bitrate_bps)?;
-        for (track, planned) in tracks.into_iter().zip(planned) {
-            self.streams_by_track.insert(track.id, key);
-            let PlannedTrack { rtp, ssrc, rtx_ssrc, .. } = planned;
-            let command = AddUpTrack { transport_id: key.0, track_id: track.id, rtp, ssrc, rtx_ssrc };
-            self.ask_relay(Purpose::UpTrack(key), Command::AddUpTrack(command));
-        }
+        let key = StreamKey(self.random_id());
+        let add = |(track, planned): (&PublishedTrack, &PlannedTrack)| {
+            let PlannedTrack { rtp, ssrc, rtx_ssrc, .. } = planned.clone();
+            Command::AddUpTrack(AddUpTrack { transport_id: key.0, track_id: track.id, rtp, ssrc, rtx_ssrc })
+        };
+        let commands = tracks.iter().zip(&plan.tracks).map(add).collect();
+        let ids: Vec<u64> = tracks.iter().map(|track| track.id).collect();
+        let role = Role::Publish(Publish { tracks, ..Publish::default() });
+        self.open_stream(now, key, new, role, plan, commands, max_bitrate_bps)?;
+        self.streams_by_track.extend(ids.into_iter().map(|id| (id, key)));
         Ok(key)
     }
 
@@ -202,21 +203,20 @@ impl Hub {
         let sources: Vec<SourceTrack> = tracks.iter().map(|track| track.source).collect();
         let plan = sdp::answer_play(&offer, &sources).map_err(StreamRefusal::Offer)?;
 
-        let planned = plan.tracks.clone();
-        let key = self.open_stream(now, new, Role::Play { source }, plan, 0)?;
-        if let Some(publish) = self.streams.get_mut(&source).and_then(Stream::publish_mut) {
-            publish.players.push(key);
-        }
-        for (index, planned) in planned.into_iter().enumerate() {
-            let up_track_id = tracks.get(planned.source_index).map_or(0, |track| track.id);
-            let command = AddDownTrack {
+        let key = StreamKey(self.random_id());
+        let mut commands = Vec::new();
+        for planned in &plan.tracks {
+            commands.push(Command::AddDownTrack(AddDownTrack {
                 transport_id: key.0,
                 track_id: self.random_id(),
-                up_track_id,
-                rtp: planned.rtp,
+                up_track_id: tracks.get(planned.source_index).map_or(0, |track| track.id),
+                rtp: planned.rtp.clone(),
                 cname: play_cname(source),
-            };
-            self.ask_relay(Purpose::DownTrack(key, index), Command::AddDownTrack(command));
+            }));
+        }
+        self.open_stream(now, key, new, Role::Play { source }, plan, commands, 0)?;
+        if let Some(publish) = self.streams.get_mut(&source).and_then(Stream::publish_mut) {
+            publish.players.push(key);
         }
         Ok(key)
     }
@@ -234,17 +234,22 @@ impl Hub {
         Ok(())
     }
 
-    /// Puts the stream into the tables and asks the relay for its transport.
+    /// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is there.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what a stream consists of; each caller has all of it at hand"
+    )]
     fn open_stream(
         &mut self,
         now: Time,
+        key: StreamKey,
         new: NewStream,
         role: Role,
         plan: Plan,
+        tracks: Vec<Command>,
         max_receive_bitrate_bps: u64,
-    ) -> Result<StreamKey, StreamRefusal> {
+    ) -> Result<(), StreamRefusal> {
         self.reserve_place(&new, &role)?;
-        let key = StreamKey(self.random_id());
         let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
         let down_tracks = if matches!(role, Role::Play { .. }) { plan.tracks.len() } else { 0 };
         let mut stream = Stream {
@@ -258,7 +263,8 @@ impl Hub {
             over_http: new.ticket.is_some(),
             local_ufrag: String::new(),
             phase: Phase::Negotiating(Negotiation {
-                awaited: plan.tracks.len() + 1,
+                awaited: tracks.len() + 1,
+                tracks,
                 opened: None,
                 down_tracks: vec![DownTrackAdded::default(); down_tracks],
                 ticket: new.ticket,
@@ -280,7 +286,7 @@ impl Hub {
         self.insert_stream(key, stream);
         self.timers.set(Timer::Stream(key), now + ANSWER_LIMIT);
         self.ask_relay(Purpose::Open(key), Command::OpenTransport(command));
-        Ok(key)
+        Ok(())
     }
 
     /// Limits of a member, or of the room's viewers.
