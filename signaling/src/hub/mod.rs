@@ -18,7 +18,8 @@
 //! |---|---|
 //! | `session.rs` | a connection: opening, keep-alive, order of messages, end |
 //! | `rooms.rs` | join, leave, chat, stale logins, resumed members |
-//! | `streams.rs` | publish, play, stop, and what others hear of it |
+//! | `streams.rs` | publish and play, up to the relay being asked |
+//! | `stops.rs` | the end of a stream, mute, and what others hear of both |
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
 //! | `adopt.rs` | labels on transports, and rooms rebuilt from them |
 //! | `door.rs` | WHIP and WHEP |
@@ -28,6 +29,7 @@ mod door;
 mod progress;
 mod rooms;
 mod session;
+mod stops;
 mod streams;
 
 pub use door::{HttpRefusal, HttpReply, HttpRequest, Patch};

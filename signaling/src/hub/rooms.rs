@@ -1,7 +1,7 @@
 //! Who is in a room: join, leave, chat, stale logins, members that come back.
 
 use super::session::{ROOMS_PER_CONNECTION_MAX, Session, WaitingJoin};
-use super::streams::End;
+use super::stops::End;
 use super::{CloseCode, Hub};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
 use crate::participant::{Member, MemberId, Presence};
