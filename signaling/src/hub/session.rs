@@ -95,11 +95,22 @@ impl Hub {
         }
     }
 
+    /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or left
+    /// out, so that nobody can get it cut off by talking to it.
+    pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
+        if slow && self.connections.contains_key(&id) {
+            self.slow.insert(id);
+        } else {
+            self.slow.remove(&id);
+        }
+    }
+
     /// The WebSocket is gone. `clean`: the client closed it with a close frame, so it means it.
     pub fn handle_closed(&mut self, now: Time, id: ConnectionId, clean: bool) {
         self.timers.clear(Timer::Hello(id));
         self.timers.clear(Timer::KeepAlive(id));
         self.forget_probe(id);
+        self.slow.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
         if let Some(session) = connection.session {
             let keep = session.resumable && !clean && !self.config.rooms.resume_grace.is_zero();

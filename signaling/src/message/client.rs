@@ -191,10 +191,18 @@ fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
         Some("sendMessage") => Ok(RoomCommand::Message {
             room: room(&options.object("roomConfig"))?,
             to: options.name("to", NAME_BYTES_MAX).ok_or("No addressee")?,
-            text: options.raw("text").ok_or("No text")?.to_owned(),
+            text: chat_text(options.raw("text"))?,
         }),
         Some(_) => Err("Unknown command"),
         None => Err("No command"),
+    }
+}
+
+fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
+    match text {
+        None => Err("No text"),
+        Some(text) if text.get().len() > json::RAW_BYTES_MAX => Err("Text is longer than 65536 bytes"),
+        Some(text) => Ok(text.to_owned()),
     }
 }
 
