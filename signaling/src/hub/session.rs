@@ -62,6 +62,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) login: Option<String>,
+    /// Digest of the secret that the client resumes with.
     pub(super) token: String,
     pub(super) resumable: bool,
     pub(super) rooms: Vec<RoomId>,
@@ -215,13 +216,14 @@ impl Hub {
             return;
         }
         let secret = self.secret();
-        // The earlier session's secret goes on: it stands in the labels of this client's transports.
-        let token = hello.resume.filter(|token| is_secret(token)).unwrap_or(secret);
+        // The earlier session's secret goes on: its digest stands in the labels of this client's transports.
+        let secret = hello.resume.filter(|secret| is_secret(secret)).unwrap_or(secret);
+        let token = digest(&secret);
         let login = match hello.login {
             Login::Name(login) => Some(login),
             Login::Absent | Login::Bad => None,
         };
-        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &token });
+        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &secret });
         self.timers.clear(Timer::Hello(id));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.session =
@@ -236,6 +238,12 @@ impl Hub {
             self.timers.set(Timer::Detached(room, id), now + self.config.rooms.resume_grace);
         }
     }
+}
+
+/// What stands for a secret wherever others may read it: labels are shown by `ringvox-relay ctl inventory`.
+fn digest(secret: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    hash.as_ref().iter().take(24).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Whether it looks like one of ours; a client cannot talk us into a guessable one by accident.
