@@ -166,7 +166,11 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
         let (input, bytes) = match stream.next().await {
             None => return Farewell::Lost,
             Some(Err(error)) => return offence(error),
-            Some(Ok(Message::Close(_))) => return Farewell::Clean,
+            Some(Ok(Message::Close(_))) => {
+                // Reading on is what sends the answering close frame (RFC 6455 §5.5.1).
+                let _ = timeout(CLOSE_LIMIT, stream.next()).await;
+                return Farewell::Clean;
+            }
             Some(Ok(Message::Text(text))) => {
                 (Some(Input::Message(id, ClientMessage::parse(&text))), text.len())
             }
