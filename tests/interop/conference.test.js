@@ -35,12 +35,14 @@ for (const io of BACK_ENDS) {
         });
 
         for (const [first, second] of PAIRS) {
-            test(`${first} and ${second} see, hear and read each other, and one leaves`, async () => {
+            test(`${first} and ${second} see, hear and read each other, and one leaves`, async (context) => {
                 const room = `комната ${first}-${second}`;
                 const alice = await join(browsers[first], server, { login: "Алиса 🎧", room });
+                context.after(() => alice.close());
                 await alice.sees("status", "ESTABLISHED");
                 await alice.sees("localStatus", "PUBLISHING");
                 const boris = await join(browsers[second], server, { login: "Борис-2", room });
+                context.after(() => boris.close());
                 await Promise.all([alice.inCall(), boris.inCall()]);
                 await alice.sees("participant1Name", "Борис-2");
                 await boris.sees("participant1Name", "Алиса 🎧");
@@ -59,7 +61,6 @@ for (const io of BACK_ENDS) {
                 await alice.sees("status", "DISCONNECTED");
                 await until("the relay holds no transport", async () => (await server.ctl("inventory")).transports.length === 0);
                 [alice, boris].forEach((person) => person.assertNoProblems());
-                await Promise.all([alice.close(), boris.close()]);
             });
         }
     });
@@ -78,7 +79,7 @@ async function assertBestCrypto(server, people) {
         }
     }
     const { transports } = await server.ctl("inventory");
-    assert.equal(transports.length, 4);
+    assert.ok(transports.length >= 2 * people.length);
     for (const transport of transports) {
         assert.equal(transport.dtls_group, "X25519MLKEM768");
     }

@@ -20,10 +20,10 @@ export class Person {
         return this.page.$eval(`#${id}`, (element) => element.textContent?.trim() ?? "");
     }
 
-    /** @param {string} id @param {string} expected @param {number} [seconds] */
-    async sees(id, expected, seconds = 30) {
+    /** @param {string} id @param {string} expected */
+    async sees(id, expected) {
         await until(`${this.login} sees ${expected} in #${id}`, async () => (await this.text(id)) === expected,
-            { seconds, describe: () => this.look() });
+            { describe: () => this.look() });
     }
 
     /** Everything worth knowing when something else was expected. */

@@ -5,6 +5,9 @@
 
 const STEP_MS = 50;
 
+/** Only a failure waits so long; a machine that does ten things at once may need most of it. */
+const PATIENCE_S = 60;
+
 /**
  * Asks `probe` until it gives something truthy, and returns that.
  * @template T
@@ -13,7 +16,7 @@ const STEP_MS = 50;
  * @param {{seconds?: number, describe?: () => any}} [options] `describe`: the state to show when time is up
  * @returns {Promise<NonNullable<T>>}
  */
-export async function until(what, probe, { seconds = 30, describe } = {}) {
+export async function until(what, probe, { seconds = PATIENCE_S, describe } = {}) {
     const deadline = performance.now() + seconds * 1000;
     let last = "";
     for (;;) {
