@@ -54,11 +54,8 @@ async fn run(config: Config) -> Result<Ended, StartError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop_relay = config.signaling.stop_relay;
-    let mut running = tokio::select! {
-        running = start(config) => running?,
-        _ = interrupt.recv() => return Ok(Ended::Shutdown),
-        _ = terminate.recv() => return Ok(Ended::Shutdown),
-    };
+    // A signal that comes meanwhile waits: a relay that has just been started is to be ended as well.
+    let mut running = start(config).await?;
     announce(&running, stop_relay);
     tokio::select! {
         ended = running.ended() => return Ok(ended),

@@ -25,6 +25,7 @@ use axum::routing::{get, options, post};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 const SDP: &str = "application/sdp";
@@ -32,6 +33,9 @@ const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 /// Longest body: the SDP parser takes no more.
 const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// From the request's head to the answer: time for a slow body and for a relay that is being restarted.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// What all handlers share.
 pub struct App {
@@ -131,7 +135,7 @@ async fn whip(
     }
     match offer(&headers, &body) {
         Ok(sdp) => created(app.ask(HttpRequest::Publish { room, login, sdp }).await, uri.path()),
-        Err(refusal) => refusal,
+        Err((status, words)) => refuse(status, words),
     }
 }
 
@@ -144,7 +148,7 @@ async fn whep(
 ) -> Response {
     match offer(&headers, &body) {
         Ok(sdp) => created(app.ask(HttpRequest::Play { room, stream, sdp }).await, uri.path()),
-        Err(refusal) => refusal,
+        Err((status, words)) => refuse(status, words),
     }
 }
 
@@ -192,17 +196,17 @@ async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap,
 }
 
 /// The offer in the body of a POST.
-fn offer(headers: &HeaderMap, body: &[u8]) -> Result<String, Response> {
+fn offer(headers: &HeaderMap, body: &[u8]) -> Result<String, (StatusCode, &'static str)> {
     if !has_type(headers, SDP) {
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/sdp"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/sdp"));
     }
     let accept =
         headers.get(header::ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
     let ranges = [SDP, "application/*", "*/*"];
     if accept.is_some_and(|accept| !ranges.iter().any(|range| accept.contains(range))) {
-        return Err(refuse(StatusCode::NOT_ACCEPTABLE, "The answer is application/sdp"));
+        return Err((StatusCode::NOT_ACCEPTABLE, "The answer is application/sdp"));
     }
-    String::from_utf8(body.to_vec()).map_err(|_| refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8"))
+    String::from_utf8(body.to_vec()).map_err(|_| (StatusCode::BAD_REQUEST, "The body is not UTF-8"))
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
@@ -274,13 +278,15 @@ async fn accept_patch() -> Response {
     (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-patch"), FRAGMENT)]).into_response()
 }
 
-/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done.
+/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also the
+/// deadline of a request.
 async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !app.origin_allowed(request.headers()) {
         return refuse(StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins");
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = next.run(request).await;
+    let answered = tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| refuse(StatusCode::REQUEST_TIMEOUT, "Too slow"));
     let Some(origin) = origin else { return response };
     let any = app.config.signaling.allowed_origins.is_none();
     let headers = response.headers_mut();

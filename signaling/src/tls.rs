@@ -62,6 +62,9 @@ pub fn server_config(
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| TlsError::Pem(certificate.clone(), why))?;
+    if chain.is_empty() {
+        return Err(TlsError::Pem(certificate, rustls::pki_types::pem::Error::NoItemsFound));
+    }
     let key = PrivateKeyDer::from_pem_file(&key).map_err(|why| TlsError::Pem(key.clone(), why))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let unusable = |why| TlsError::Unusable(certificate.clone(), why);

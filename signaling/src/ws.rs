@@ -29,6 +29,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Seconds of the sustained rate that may come at once.
 const BURST_SECONDS: u32 = 2;
 
+/// A message counts once for every so many bytes: the rate bounds the bytes as well.
+const BYTES_PER_TOKEN: f64 = 2048.0;
+
 /// The way to one client.
 #[derive(Clone, Debug)]
 pub struct Outbox {
@@ -67,6 +70,11 @@ impl Outbox {
         // A client that is gone is reported by its reader.
         let _ = self.sender.send(Outgoing::Text(text));
         Ok(())
+    }
+
+    /// Bytes that wait.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Closes the connection behind what is queued.
@@ -155,8 +163,7 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
     let limits = &app.config.signaling;
     let mut bucket = Bucket::new(limits.messages_per_second);
     loop {
-        bucket.take().await;
-        let input = match stream.next().await {
+        let (input, bytes) = match stream.next().await {
             None => return Farewell::Lost,
             Some(Err(error)) => return offence(error),
             Some(Ok(Message::Close(_))) => {
@@ -164,13 +171,20 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
                 let _ = timeout(CLOSE_LIMIT, stream.next()).await;
                 return Farewell::Clean;
             }
-            Some(Ok(Message::Text(text))) => Input::Message(id, ClientMessage::parse(&text)),
+            Some(Ok(Message::Text(text))) => {
+                (Some(Input::Message(id, ClientMessage::parse(&text))), text.len())
+            }
             // The protocol has no binary messages; pings are answered by the layer below.
-            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes))) => {
+                (None, bytes.len())
+            }
         };
-        if app.inputs.send(input).await.is_err() {
+        if let Some(input) = input
+            && app.inputs.send(input).await.is_err()
+        {
             return Farewell::Lost;
         }
+        bucket.pay(bytes).await;
     }
 }
 
@@ -224,16 +238,17 @@ impl Bucket {
         Self { rate: f64::from(rate), burst, tokens: burst, at: Instant::now() }
     }
 
-    /// How long to wait before the next message may be read.
-    fn debt(&mut self, now: Instant) -> Duration {
+    /// How long to wait before the next message may be read, after one of this length.
+    fn debt(&mut self, now: Instant, bytes: usize) -> Duration {
         let refill = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + refill).min(self.burst) - 1.0;
+        let price = 1.0 + bytes as f64 / BYTES_PER_TOKEN;
+        self.tokens = (self.tokens + refill).min(self.burst) - price;
         self.at = now;
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
     }
 
-    async fn take(&mut self) {
-        let debt = self.debt(Instant::now());
+    async fn pay(&mut self, bytes: usize) {
+        let debt = self.debt(Instant::now(), bytes);
         if !debt.is_zero() {
             tokio::time::sleep(debt).await;
         }
@@ -249,11 +264,11 @@ mod tests {
         let start = Instant::now();
         let mut bucket = Bucket { at: start, ..Bucket::new(10) };
         for _ in 0..20 {
-            assert_eq!(bucket.debt(start), Duration::ZERO);
+            assert_eq!(bucket.debt(start, 0), Duration::ZERO);
         }
-        assert_eq!(bucket.debt(start).as_millis(), 100);
-        assert_eq!(bucket.debt(start).as_millis(), 200);
-        assert_eq!(bucket.debt(start + Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!(bucket.debt(start, 0).as_millis(), 100);
+        assert_eq!(bucket.debt(start, 2048).as_millis(), 300);
+        assert_eq!(bucket.debt(start + Duration::from_secs(1), 0), Duration::ZERO);
     }
 
     #[test]

@@ -62,7 +62,6 @@ for (const io of BACK_ENDS) {
                 ["a stream that is not there", "/whep/r/nobody", { method: "POST", headers: sdp, body: "v=0\r\n" }, 404],
                 ["a session that is not there", "/whip/r/nothing", { method: "DELETE" }, 404],
                 ["GET of an endpoint", "/whip/r", { method: "GET" }, 405],
-                ["an offer larger than any", "/whip/r", { method: "POST", headers: sdp, body: "a".repeat(3 << 20) }, 413],
             ];
             for (const [what, where, request, status] of cases) {
                 assert.equal((await fetch(server.http + where, request)).status, status, what);

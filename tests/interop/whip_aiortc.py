@@ -19,7 +19,7 @@ import urllib.parse
 import aiohttp
 import av
 import numpy
-from aiortc import RTCConfiguration, RTCBundlePolicy, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
 WIDTH, HEIGHT, RATE = 320, 240, 15
@@ -123,7 +123,9 @@ def only(kind, name):
 
 
 def new_connection():
-    return RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    # Bundling as aiortc does it by default: it offers a transport for each m-line and the answer leaves one. (With its
+    # max-bundle it looks for candidates in the last m-line of an answer, where RFC 8843 has none.)
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
 async def post(http, url, connection):

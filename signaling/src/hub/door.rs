@@ -6,7 +6,8 @@
 
 use super::progress::Purpose;
 use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
-use super::streams::{End, NewStream, StreamRefusal};
+use super::stops::End;
+use super::streams::{NewStream, StreamRefusal};
 use super::{Hub, Output};
 use crate::message::RoomEvent;
 use crate::participant::{MemberId, Owner, Phase, Presence, StreamKey, Ticket};

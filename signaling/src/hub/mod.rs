@@ -18,7 +18,8 @@
 //! |---|---|
 //! | `session.rs` | a connection: opening, keep-alive, order of messages, end |
 //! | `rooms.rs` | join, leave, chat, stale logins, resumed members |
-//! | `streams.rs` | publish, play, stop, and what others hear of it |
+//! | `streams.rs` | publish and play, up to the relay being asked |
+//! | `stops.rs` | the end of a stream, mute, and what others hear of both |
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
 //! | `adopt.rs` | labels on transports, and rooms rebuilt from them |
 //! | `door.rs` | WHIP and WHEP |
@@ -28,6 +29,7 @@ mod door;
 mod progress;
 mod rooms;
 mod session;
+mod stops;
 mod streams;
 
 pub use door::{HttpRefusal, HttpReply, HttpRequest, Patch};
@@ -43,7 +45,7 @@ use crate::timer::{Time, Timer, Timers};
 use progress::Purpose;
 use relay_control::{Command, Welcome};
 use session::Connection;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// What the hub wants done, in this order.
@@ -87,6 +89,8 @@ pub struct Hub {
     config: Arc<Config>,
     random: Random,
     connections: HashMap<ConnectionId, Connection>,
+    /// Connections that read too slowly for more than what they must hear.
+    slow: HashSet<ConnectionId>,
     /// Whose silence is probed → who waits for it.
     probes: HashMap<ConnectionId, Vec<ConnectionId>>,
     rooms: HashMap<RoomId, Room>,
@@ -126,6 +130,7 @@ impl Hub {
             config,
             random,
             connections: HashMap::new(),
+            slow: HashSet::new(),
             probes: HashMap::new(),
             rooms: HashMap::new(),
             rooms_by_name: HashMap::new(),

@@ -1,6 +1,7 @@
 //! The relay's replies and events, and how they move a stream through its phases.
 
-use super::streams::{CLOSING_GRACE, CONNECT_LIMIT, End, RELAY_LOST_LIMIT, RTP_GRACE, play_cname};
+use super::stops::End;
+use super::streams::{CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE, play_cname};
 use super::{HttpReply, Hub, Output, RelaySight};
 use crate::message::{RoomEvent, ServerMessage, Status};
 use crate::participant::{Negotiation, Owner, Phase, Role, Stream, StreamKey, Ticket};

@@ -1,7 +1,7 @@
 //! Who is in a room: join, leave, chat, stale logins, members that come back.
 
 use super::session::{ROOMS_PER_CONNECTION_MAX, Session, WaitingJoin};
-use super::streams::End;
+use super::stops::End;
 use super::{CloseCode, Hub};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
 use crate::participant::{Member, MemberId, Presence};
@@ -261,6 +261,9 @@ impl Hub {
         let addressee =
             room.member(to).filter(|addressee| addressee.id != member).ok_or("No such participant")?;
         let connection = addressee.connection().ok_or("The participant is not connected")?;
+        if self.slow.contains(&connection) {
+            return Err("The participant does not read fast enough");
+        }
         let name = room.name.clone();
         self.tell(&[connection], &name, RoomEvent::Message { from: &from, text });
         Ok(())

@@ -62,6 +62,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) login: Option<String>,
+    /// Digest of the secret that the client resumes with.
     pub(super) token: String,
     pub(super) resumable: bool,
     pub(super) rooms: Vec<RoomId>,
@@ -95,11 +96,22 @@ impl Hub {
         }
     }
 
+    /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or left
+    /// out, so that nobody can get it cut off by talking to it.
+    pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
+        if slow && self.connections.contains_key(&id) {
+            self.slow.insert(id);
+        } else {
+            self.slow.remove(&id);
+        }
+    }
+
     /// The WebSocket is gone. `clean`: the client closed it with a close frame, so it means it.
     pub fn handle_closed(&mut self, now: Time, id: ConnectionId, clean: bool) {
         self.timers.clear(Timer::Hello(id));
         self.timers.clear(Timer::KeepAlive(id));
         self.forget_probe(id);
+        self.slow.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
         if let Some(session) = connection.session {
             let keep = session.resumable && !clean && !self.config.rooms.resume_grace.is_zero();
@@ -204,13 +216,14 @@ impl Hub {
             return;
         }
         let secret = self.secret();
-        // The earlier session's secret goes on: it stands in the labels of this client's transports.
-        let token = hello.resume.filter(|token| is_secret(token)).unwrap_or(secret);
+        // The earlier session's secret goes on: its digest stands in the labels of this client's transports.
+        let secret = hello.resume.filter(|secret| is_secret(secret)).unwrap_or(secret);
+        let token = digest(&secret);
         let login = match hello.login {
             Login::Name(login) => Some(login),
             Login::Absent | Login::Bad => None,
         };
-        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &token });
+        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &secret });
         self.timers.clear(Timer::Hello(id));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.session =
@@ -225,6 +238,12 @@ impl Hub {
             self.timers.set(Timer::Detached(room, id), now + self.config.rooms.resume_grace);
         }
     }
+}
+
+/// What stands for a secret wherever others may read it: labels are shown by `ringvox-relay ctl inventory`.
+fn digest(secret: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    hash.as_ref().iter().take(24).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Whether it looks like one of ours; a client cannot talk us into a guessable one by accident.

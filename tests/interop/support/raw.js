@@ -45,6 +45,15 @@ export class RawClient {
         this.socket.send(text);
     }
 
+    /** The header of a text frame (RFC 6455 §5.2) and nothing behind it. @param {number} length that it promises */
+    announce(length) {
+        const header = Buffer.alloc(14);
+        header[0] = 0x81;
+        header[1] = 0x80 | 127;
+        header.writeBigUInt64BE(BigInt(length), 2);
+        /** @type {any} */ (this.socket)._socket.write(header);
+    }
+
     /** @param {string} command @param {object} options */
     command(command, options) {
         const operationId = `op-${Math.random()}`;

@@ -1,0 +1,193 @@
+//! The end of streams, what their owners and players are told, mute and other notes.
+
+use super::progress::Purpose;
+use super::{HttpRefusal, HttpReply, Hub, Output};
+use crate::message::{RoomEvent, ServerMessage, Status, StreamEventType, StreamRef, StreamStatus};
+use crate::participant::{MemberId, Negotiation, Owner, Phase, Presence, Role, Stream, StreamKey};
+use crate::room::{ConnectionId, RoomId};
+use crate::timer::{Time, Timer};
+use relay_control::{CloseTransport, Command};
+use serde_json::value::RawValue;
+
+/// How a stream ends, with the words for its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Somebody stopped it: `UNPUBLISHED` or `STOPPED`.
+    Stopped(&'static str),
+    /// `FAILED`.
+    Failed(&'static str),
+}
+
+impl Hub {
+    /// Out of all tables.
+    fn remove_stream(&mut self, key: StreamKey) -> Option<Stream> {
+        let stream = self.streams.remove(&key)?;
+        self.timers.clear(Timer::Stream(key));
+        self.streams_by_session.remove(&stream.session);
+        if let Some(room) = self.rooms.get_mut(&stream.room) {
+            match stream.owner {
+                Owner::Viewer => room.viewers.retain(|other| *other != key),
+                Owner::Member(id) => {
+                    if let Some(member) = room.member_mut(id) {
+                        member.publishes.retain(|other| *other != key);
+                        member.plays.retain(|other| *other != key);
+                    }
+                }
+            }
+        }
+        match &stream.role {
+            Role::Publish(publish) => {
+                self.streams_by_name.remove(&(stream.room, stream.name.clone()));
+                for track in &publish.tracks {
+                    self.streams_by_track.remove(&track.id);
+                }
+            }
+            Role::Play { source } => {
+                if let Some(publish) = self.streams.get_mut(source).and_then(Stream::publish_mut) {
+                    publish.players.retain(|other| *other != key);
+                }
+            }
+        }
+        Some(stream)
+    }
+
+    /// Ends a stream and everything that hangs on it: the owner hears first, then its players, then the room.
+    pub(super) fn end_stream(&mut self, now: Time, key: StreamKey, end: End) {
+        let Some(stream) = self.remove_stream(key) else { return };
+        self.ask_relay(Purpose::Nothing, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
+        let on_air = stream.is_on_air();
+        let (status, info) = match (end, stream.is_publish()) {
+            (End::Failed(info), _) => (Status::Failed, info),
+            (End::Stopped(info), true) => (Status::Unpublished, info),
+            (End::Stopped(info), false) => (Status::Stopped, info),
+        };
+        self.tell_owner(&stream, status, Some(info));
+        if let Phase::Negotiating(Negotiation { ticket: Some(ticket), .. }) = stream.phase {
+            let reply = HttpReply::Refused(HttpRefusal::Unavailable(info.to_owned()));
+            self.outputs.push_back(Output::Http { ticket, reply });
+        }
+        let Role::Publish(publish) = &stream.role else { return };
+        for player in &publish.players {
+            self.end_stream(now, *player, End::Stopped("Stopped by publisher stop"));
+        }
+        let Owner::Member(owner) = stream.owner else { return };
+        if on_air && let Some(login) = self.login_of(stream.room, owner) {
+            let event = match end {
+                End::Stopped(_) => RoomEvent::Unpublished(&login, &stream.name),
+                End::Failed(_) => RoomEvent::Failed(&login, &stream.name),
+            };
+            self.tell_others(stream.room, owner, event);
+        }
+        // A WHIP publisher is a member for as long as its stream.
+        if stream.over_http {
+            self.remove_member(now, stream.room, owner, end);
+            self.end_room_if_empty(stream.room);
+        }
+    }
+
+    fn login_of(&self, room: RoomId, member: MemberId) -> Option<String> {
+        self.rooms.get(&room)?.member_by_id(member).map(|member| member.login.clone())
+    }
+
+    /// Where a stream's owner can be reached.
+    pub(super) fn connection_of(&self, stream: &Stream) -> Option<ConnectionId> {
+        let Owner::Member(id) = stream.owner else { return None };
+        self.rooms.get(&stream.room)?.member_by_id(id)?.connection()
+    }
+
+    pub(super) fn tell_owner(&mut self, stream: &Stream, status: Status, info: Option<&str>) {
+        let Some(to) = self.connection_of(stream) else { return };
+        let muted = match (&stream.role, status) {
+            (Role::Play { source }, Status::Playing) => {
+                let publish = self.streams.get(source).and_then(Stream::publish);
+                publish.map(|publish| (publish.audio_muted, publish.video_muted))
+            }
+            _ => None,
+        };
+        let status = StreamStatus {
+            session: &stream.session,
+            name: &stream.name,
+            status,
+            info,
+            published: stream.is_publish(),
+            has_video: stream.has_video,
+            has_audio: stream.has_audio,
+            muted,
+        };
+        self.send(to, &ServerMessage::StreamStatus(status));
+    }
+
+    /// `unPublishStream` or `stopStream`. One for a stream that is gone already, or that never was, is no error: after
+    /// a `leave` the client stops what the leave has stopped.
+    pub(super) fn stop_requested(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        stream: &StreamRef,
+        published: bool,
+    ) {
+        if let Some(key) = self.own_stream(id, &stream.session) {
+            self.end_stream(now, key, End::Stopped("Stopped by user"));
+            return;
+        }
+        let status = StreamStatus {
+            session: &stream.session,
+            name: &stream.name,
+            status: if published { Status::Unpublished } else { Status::Stopped },
+            info: Some("Stopped by user"),
+            published,
+            has_video: true,
+            has_audio: true,
+            muted: None,
+        };
+        self.send(id, &ServerMessage::StreamStatus(status));
+    }
+
+    /// The stream with this `mediaSessionId`, if it is this connection's.
+    fn own_stream(&self, id: ConnectionId, session: &str) -> Option<StreamKey> {
+        let key = *self.streams_by_session.get(session)?;
+        let stream = self.streams.get(&key)?;
+        let Owner::Member(member) = stream.owner else { return None };
+        let member = self.rooms.get(&stream.room)?.member_by_id(member)?;
+        (member.presence == Presence::Attached(id)).then_some(key)
+    }
+
+    pub(super) fn stream_event(
+        &mut self,
+        id: ConnectionId,
+        session: &str,
+        event: StreamEventType,
+        payload: Option<&RawValue>,
+    ) {
+        let Some(key) = self.own_stream(id, session) else { return };
+        let Some(publish) = self.streams.get_mut(&key).and_then(Stream::publish_mut) else { return };
+        let before = (publish.audio_muted, publish.video_muted);
+        match event {
+            StreamEventType::AudioMuted => publish.audio_muted = true,
+            StreamEventType::AudioUnmuted => publish.audio_muted = false,
+            StreamEventType::VideoMuted => publish.video_muted = true,
+            StreamEventType::VideoUnmuted => publish.video_muted = false,
+            StreamEventType::Data => {}
+        }
+        let changed = before != (publish.audio_muted, publish.video_muted);
+        for player in publish.players.clone() {
+            let Some(stream) = self.streams.get(&player) else { continue };
+            let to = self.connection_of(stream);
+            let heard = |to: &ConnectionId| event != StreamEventType::Data || !self.slow.contains(to);
+            if let Some(to) = to.filter(heard) {
+                let text = ServerMessage::StreamEvent { session: &stream.session, event, payload }.to_text();
+                self.outputs.push_back(Output::Send { to, text });
+            }
+        }
+        if changed {
+            self.write_label(key);
+        }
+    }
+
+    pub(super) fn stream_available(&mut self, id: ConnectionId, stream: &StreamRef) {
+        let rooms = self.connections.get(&id).and_then(|c| c.session.as_ref()).map(|s| s.rooms.as_slice());
+        let available =
+            rooms.unwrap_or_default().iter().any(|room| self.published(*room, &stream.name).is_ok());
+        self.send(id, &ServerMessage::Available { session: &stream.session, available });
+    }
+}

@@ -1,0 +1,241 @@
+//! Text of a client becomes a [`ClientMessage`].
+
+use super::{ID_BYTES_MAX, NAME_BYTES_MAX, StreamEventType};
+use crate::json::{self, Fields};
+use serde_json::value::RawValue;
+
+/// What a client says.
+#[derive(Debug)]
+pub enum ClientMessage {
+    /// Opens the session.
+    Connection(Hello),
+    /// Wants a pong.
+    Ping,
+    /// A sign of life, nothing more.
+    Pong,
+    /// A room command. Answered exactly once.
+    Data {
+        /// Echoed in the answer.
+        operation_id: String,
+        /// What is asked; `Err` is the refusal.
+        command: Result<RoomCommand, &'static str>,
+    },
+    /// Wants to publish.
+    Publish(StreamRequest),
+    /// Wants to play.
+    Play(StreamRequest),
+    /// Stops publishing.
+    Unpublish(StreamRef),
+    /// Stops playing.
+    Stop(StreamRef),
+    /// A note to the players of an own stream.
+    StreamEvent {
+        /// The publisher's.
+        session: String,
+        /// Which note.
+        event: StreamEventType,
+        /// Any JSON object with [`StreamEventType::Data`].
+        payload: Option<Box<RawValue>>,
+    },
+    /// Asks whether a stream is published.
+    Available(StreamRef),
+    /// Known and of no interest, or not known at all.
+    Ignored,
+}
+
+/// Content of `connection`.
+#[derive(Debug, Default)]
+pub struct Hello {
+    /// Echoed.
+    pub app_key: String,
+    /// The participant's name.
+    pub login: Login,
+    /// The member is kept for a while if the connection is lost.
+    pub resumable: bool,
+    /// `authToken` of an earlier session.
+    pub resume: Option<String>,
+}
+
+/// What stands in `custom.login`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// Nothing: good enough for pages that use no rooms.
+    #[default]
+    Absent,
+    /// A name.
+    Name(String),
+    /// No string, empty or too long.
+    Bad,
+}
+
+/// Room commands inside `sendData`.
+#[derive(Debug)]
+pub enum RoomCommand {
+    /// Enters a room.
+    Join {
+        /// Which.
+        room: String,
+    },
+    /// Leaves it.
+    Leave {
+        /// Which.
+        room: String,
+    },
+    /// Chat to one member.
+    Message {
+        /// In which room.
+        room: String,
+        /// The addressee's login.
+        to: String,
+        /// Any JSON, as it came.
+        text: Box<RawValue>,
+    },
+}
+
+/// `publishStream` and `playStream`.
+#[derive(Debug, Default)]
+pub struct StreamRequest {
+    /// `mediaSessionId`: made by the client, key of every later message about the stream.
+    pub session: String,
+    /// Stream name.
+    pub name: String,
+    /// The offer.
+    pub sdp: String,
+    /// Room (`custom.name`).
+    pub room: Option<String>,
+    /// Wish of the publisher, kbit/s; 0 = none.
+    pub max_bitrate_kbps: u64,
+}
+
+/// Names a stream.
+#[derive(Debug, Default)]
+pub struct StreamRef {
+    /// `mediaSessionId`.
+    pub session: String,
+    /// Stream name.
+    pub name: String,
+}
+
+/// A message that is refused before it is understood.
+#[derive(Debug)]
+pub struct Malformed {
+    /// By which a `sendData` can still be answered.
+    pub operation_id: Option<String>,
+    /// For the client and the log.
+    pub why: String,
+}
+
+impl ClientMessage {
+    /// Reads one text message.
+    ///
+    /// # Errors
+    /// [`Malformed`]: not JSON, duplicate keys, too deep, or a stream message without an id.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let envelope = Fields::of(text);
+        let data = envelope.raw("data").map_or("[]", RawValue::get);
+        let content = Fields::of_first(data);
+        let malformed =
+            |why: String| Malformed { operation_id: content.name("operationId", ID_BYTES_MAX), why };
+        json::check(text).map_err(|why| malformed(why.to_string()))?;
+        let Some(name) = envelope.text("message") else {
+            return Err(malformed("no message name".to_owned()));
+        };
+        let needs_session = |session: &str| match session.len() {
+            0 => Err(malformed("MediaSessionId is null".to_owned())),
+            1..=ID_BYTES_MAX => Ok(()),
+            _ => Err(malformed("mediaSessionId is too long".to_owned())),
+        };
+        Ok(match name.as_str() {
+            "connection" => Self::Connection(hello(&content)),
+            "ping" => Self::Ping,
+            "pong" => Self::Pong,
+            "sendData" => match content.name("operationId", ID_BYTES_MAX) {
+                Some(operation_id) => {
+                    Self::Data { operation_id, command: room_command(&content.object("payload")) }
+                }
+                None => return Err(malformed("sendData without operationId".to_owned())),
+            },
+            "publishStream" | "playStream" | "unPublishStream" | "stopStream" | "availableStream"
+            | "sendStreamEvent" => {
+                let session = content.text("mediaSessionId").unwrap_or_default();
+                needs_session(&session)?;
+                stream_message(&name, session, &content)
+            }
+            _ => Self::Ignored,
+        })
+    }
+}
+
+fn hello(content: &Fields<'_>) -> Hello {
+    let custom = content.object("custom");
+    let login = match (custom.has("login"), custom.name("login", NAME_BYTES_MAX)) {
+        (false, _) => Login::Absent,
+        (true, Some(name)) => Login::Name(name),
+        (true, None) => Login::Bad,
+    };
+    Hello {
+        app_key: content.name("appKey", ID_BYTES_MAX).unwrap_or_default(),
+        login,
+        resumable: custom.flag("resumable"),
+        resume: custom.name("resume", ID_BYTES_MAX),
+    }
+}
+
+fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
+    const BAD_NAME: &str = "Room name must be a text of 1 to 256 bytes";
+    let options = payload.object("options");
+    let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or(BAD_NAME);
+    match payload.text("command").as_deref() {
+        Some("join") => Ok(RoomCommand::Join { room: room(&options)? }),
+        Some("leave") => Ok(RoomCommand::Leave { room: room(&options)? }),
+        Some("sendMessage") => Ok(RoomCommand::Message {
+            room: room(&options.object("roomConfig"))?,
+            to: options.name("to", NAME_BYTES_MAX).ok_or("No addressee")?,
+            text: chat_text(options.raw("text"))?,
+        }),
+        Some(_) => Err("Unknown command"),
+        None => Err("No command"),
+    }
+}
+
+fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
+    match text {
+        None => Err("No text"),
+        Some(text) if text.get().len() > json::RAW_BYTES_MAX => Err("Text is longer than 65536 bytes"),
+        Some(text) => Ok(text.to_owned()),
+    }
+}
+
+fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMessage {
+    let stream_name = content.text("name").unwrap_or_default();
+    match name {
+        "publishStream" | "playStream" => {
+            let request = StreamRequest {
+                session,
+                name: stream_name,
+                sdp: content.text("sdp").unwrap_or_default(),
+                room: content.object("custom").text("name"),
+                max_bitrate_kbps: content.number("maxBitrate"),
+            };
+            if name == "playStream" { ClientMessage::Play(request) } else { ClientMessage::Publish(request) }
+        }
+        "unPublishStream" => ClientMessage::Unpublish(StreamRef { session, name: stream_name }),
+        "stopStream" => ClientMessage::Stop(StreamRef { session, name: stream_name }),
+        "availableStream" => ClientMessage::Available(StreamRef { session, name: stream_name }),
+        _ => {
+            let event = content.text("type").and_then(|name| StreamEventType::from_name(&name));
+            let payload = content.raw("payload").filter(|raw| raw.get().len() <= json::RAW_BYTES_MAX);
+            match event {
+                Some(StreamEventType::Data) if payload.is_none_or(|raw| !raw.get().starts_with('{')) => {
+                    ClientMessage::Ignored
+                }
+                Some(event) => ClientMessage::StreamEvent {
+                    session,
+                    event,
+                    payload: payload.filter(|_| event == StreamEventType::Data).map(ToOwned::to_owned),
+                },
+                None => ClientMessage::Ignored,
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! A [`ServerMessage`] becomes text.
+
+use super::StreamEventType;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// What the server says.
+#[derive(Debug)]
+pub enum ServerMessage<'a> {
+    /// The session is ESTABLISHED.
+    UserData {
+        /// Echo.
+        app_key: &'a str,
+        /// The session's own secret; also what `custom.resume` takes.
+        auth_token: &'a str,
+    },
+    /// Refusal of a session or of a malformed message.
+    Fail {
+        /// Which part of the API.
+        api_method: &'a str,
+        /// Why.
+        info: &'a str,
+    },
+    /// Keep-alive.
+    Ping,
+    /// Answer to the client's ping.
+    Pong,
+    /// Answer to `sendData`; `None` = accepted.
+    DataStatus {
+        /// Echo.
+        operation_id: &'a str,
+        /// Why it was refused.
+        refusal: Option<&'a str>,
+    },
+    /// A room event.
+    Room {
+        /// In which.
+        room: &'a str,
+        /// What.
+        event: RoomEvent<'a>,
+        /// Unique; nobody reads it.
+        operation_id: String,
+    },
+    /// The answer to an offer.
+    RemoteSdp {
+        /// `mediaSessionId`.
+        session: &'a str,
+        /// The answer.
+        sdp: &'a str,
+    },
+    /// Status of a stream.
+    StreamStatus(StreamStatus<'a>),
+    /// A note about a stream that one plays.
+    StreamEvent {
+        /// The player's own `mediaSessionId`.
+        session: &'a str,
+        /// Which note.
+        event: StreamEventType,
+        /// As the publisher gave it.
+        payload: Option<&'a RawValue>,
+    },
+    /// Answer to `availableStream`.
+    Available {
+        /// Echo of `mediaSessionId`.
+        session: &'a str,
+        /// Whether the stream is published.
+        available: bool,
+    },
+}
+
+/// Room events.
+#[derive(Debug)]
+pub enum RoomEvent<'a> {
+    /// Once per join, to the one who joined.
+    State {
+        /// See [`crate::room::Room::state`].
+        members: Vec<Value>,
+        /// Own streams that lived on, after a resume.
+        resumed: Option<Vec<Value>>,
+    },
+    /// Somebody came.
+    Joined(&'a str),
+    /// Somebody went.
+    Left(&'a str),
+    /// Login and stream name.
+    Published(&'a str, &'a str),
+    /// Login and stream name.
+    Unpublished(&'a str, &'a str),
+    /// Login and name of a stream that failed.
+    Failed(&'a str, &'a str),
+    /// Chat.
+    Message {
+        /// Login.
+        from: &'a str,
+        /// As it came.
+        text: &'a RawValue,
+    },
+}
+
+/// Content of `notifyStreamStatusEvent`.
+#[derive(Debug)]
+pub struct StreamStatus<'a> {
+    /// `mediaSessionId`.
+    pub session: &'a str,
+    /// Stream name.
+    pub name: &'a str,
+    /// Never missing: the vendor's client would store `undefined`.
+    pub status: Status,
+    /// Why; see section 11 of the protocol for the vendor's own words.
+    pub info: Option<&'a str>,
+    /// Publisher or player.
+    pub published: bool,
+    /// As negotiated.
+    pub has_video: bool,
+    /// As negotiated.
+    pub has_audio: bool,
+    /// Mute state of audio and video, told to players.
+    pub muted: Option<(bool, bool)>,
+}
+
+/// States of a stream that the server tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the protocol's own words")]
+pub enum Status {
+    Pending,
+    Publishing,
+    Playing,
+    Unpublished,
+    Stopped,
+    Failed,
+}
+
+impl Status {
+    /// As the protocol spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Publishing => "PUBLISHING",
+            Self::Playing => "PLAYING",
+            Self::Unpublished => "UNPUBLISHED",
+            Self::Stopped => "STOPPED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    message: &'a str,
+    data: T,
+}
+
+fn envelope(message: &str, data: impl Serialize) -> String {
+    // Maps with string keys and no failing `Serialize`: there is nothing that could go wrong.
+    serde_json::to_string(&Envelope { message, data }).unwrap_or_default()
+}
+
+impl ServerMessage<'_> {
+    /// The text that goes on the wire.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::UserData { app_key, auth_token } => envelope(
+                "getUserData",
+                [json!({"appKey": app_key, "status": "ESTABLISHED", "authToken": auth_token,
+                    "mediaProviders": ["WebRTC"]})],
+            ),
+            Self::Fail { api_method, info } => {
+                envelope("fail", [json!({"apiMethod": api_method, "status": "FAILED", "info": info})])
+            }
+            Self::Ping => envelope("ping", [Value::Null]),
+            Self::Pong => envelope("pong", [Value::Null]),
+            Self::DataStatus { operation_id, refusal: None } => {
+                envelope("DataStatusEvent", [json!({"operationId": operation_id, "status": "ACCEPTED"})])
+            }
+            Self::DataStatus { operation_id, refusal: Some(info) } => envelope(
+                "DataStatusEvent",
+                [json!({"operationId": operation_id, "status": "FAILED", "info": info})],
+            ),
+            Self::Room { room, event, operation_id } => room_event(room, event, operation_id),
+            Self::RemoteSdp { session, sdp } => envelope("setRemoteSDP", [session, sdp]),
+            Self::StreamStatus(status) => envelope("notifyStreamStatusEvent", [status.to_json()]),
+            Self::StreamEvent { session, event, payload } => {
+                #[derive(Serialize)]
+                #[serde(rename_all = "camelCase")]
+                struct Content<'a> {
+                    media_session_id: &'a str,
+                    r#type: &'a str,
+                    payload: Option<&'a RawValue>,
+                }
+                envelope(
+                    "notifyStreamEvent",
+                    [Content { media_session_id: session, r#type: event.name(), payload: *payload }],
+                )
+            }
+            // The status is a string: the vendor's client takes a boolean `true` as "not available".
+            Self::Available { session, available } => envelope(
+                "availableStream",
+                [json!({"id": session, "status": available.to_string(),
+                    "info": if *available { Value::Null } else { "Stream not found".into() }})],
+            ),
+        }
+    }
+}
+
+fn room_event(room: &str, event: &RoomEvent<'_>, operation_id: &str) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Content<'a, T> {
+        operation_id: &'a str,
+        payload: Payload<'a, T>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Payload<'a, T> {
+        room_name: &'a str,
+        name: &'a str,
+        info: T,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resumed: Option<&'a [Value]>,
+    }
+    fn text<T: Serialize>(
+        room: &str,
+        name: &str,
+        info: T,
+        operation_id: &str,
+        resumed: Option<&[Value]>,
+    ) -> String {
+        let payload = Payload { room_name: room, name, info, resumed };
+        envelope("OnDataEvent", [Content { operation_id, payload }])
+    }
+    let stream = |login: &str, name: &str| json!({"login": login, "name": name});
+    match event {
+        RoomEvent::State { members, resumed } => {
+            text(room, "STATE", members, operation_id, resumed.as_deref())
+        }
+        RoomEvent::Joined(login) => text(room, "JOINED", login, operation_id, None),
+        RoomEvent::Left(login) => text(room, "LEFT", login, operation_id, None),
+        RoomEvent::Published(login, name) => text(room, "PUBLISHED", stream(login, name), operation_id, None),
+        RoomEvent::Unpublished(login, name) => {
+            text(room, "UNPUBLISHED", stream(login, name), operation_id, None)
+        }
+        RoomEvent::Failed(login, name) => text(room, "FAILED", stream(login, name), operation_id, None),
+        RoomEvent::Message { from, text: words } => {
+            #[derive(Serialize)]
+            struct Words<'a> {
+                from: &'a str,
+                text: &'a RawValue,
+            }
+            text(room, "MESSAGE", Words { from, text: words }, operation_id, None)
+        }
+    }
+}
+
+impl StreamStatus<'_> {
+    fn to_json(&self) -> Value {
+        let mut content = json!({
+            "mediaSessionId": self.session, "name": self.name, "status": self.status.name(),
+            "published": self.published, "hasVideo": self.has_video, "hasAudio": self.has_audio,
+            // Nothing is recorded yet, whatever the publish asked for.
+            "record": false, "mediaProvider": "WebRTC",
+        });
+        if let Some(info) = self.info {
+            content["info"] = info.into();
+        }
+        if let Some((audio, video)) = self.muted {
+            content["audioState"] = json!({"muted": audio});
+            content["videoState"] = json!({"muted": video});
+        }
+        content
+    }
+}

@@ -1,0 +1,219 @@
+//! WHIP and WHEP at the hub (RFC 9725).
+
+use crate::world::{PLAY, PUBLISH, World};
+use relay_control::{FailReason, TransportState};
+use serde_json::json;
+use signaling::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
+use std::time::Duration;
+
+fn publish(login: Option<&str>) -> HttpRequest {
+    HttpRequest::Publish { room: "r".to_owned(), login: login.map(str::to_owned), sdp: PUBLISH.to_owned() }
+}
+
+fn play(stream: &str) -> HttpRequest {
+    HttpRequest::Play { room: "r".to_owned(), stream: stream.to_owned(), sdp: PLAY.to_owned() }
+}
+
+fn created(reply: Option<&HttpReply>) -> (String, String) {
+    match reply {
+        Some(HttpReply::Created { session, etag, sdp }) => {
+            assert!(sdp.starts_with("v=0\r\n") && session.len() >= 32);
+            (session.clone(), etag.clone())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_whip_publisher_looks_like_any_member() {
+    let mut world = World::new();
+    let a = world.enter("a", "r");
+    world.forget();
+    let (session, _) = created(world.http(publish(Some("камера"))));
+    assert_eq!(world.names(a), ["JOINED камера"]);
+    world.media_up(world.transport_of(&session));
+    let published = world.names(a);
+    let name = published[0].strip_prefix("PUBLISHED камера/").expect("published").to_owned();
+    assert!(name.starts_with("r-камера-"), "{name}");
+    world.play(a, "r", "p1", &name);
+    assert_eq!(world.names(a), ["SDP p1"]);
+    let reply = world.http(HttpRequest::Delete { session: session.clone(), published: true });
+    assert_eq!(reply, Some(&HttpReply::Deleted));
+    assert_eq!(
+        world.names(a),
+        [
+            "STOPPED p1 (Stopped by publisher stop)".to_owned(),
+            format!("UNPUBLISHED камера/{name}"),
+            "LEFT камера".into()
+        ]
+    );
+    let again = world.http(HttpRequest::Delete { session, published: true });
+    assert!(matches!(again, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+    assert!(world.relay.transports.is_empty());
+}
+
+#[test]
+fn a_whip_member_leaves_when_its_transport_ends() {
+    for (reason, event) in [(FailReason::ConsentExpired, "FAILED"), (FailReason::DtlsClosed, "UNPUBLISHED")] {
+        let mut world = World::new();
+        let a = world.enter("a", "r");
+        let (session, _) = created(world.http(publish(None)));
+        let transport = world.transport_of(&session);
+        world.media_up(transport);
+        world.forget();
+        world.transport_state(transport, TransportState::Failed, reason);
+        let heard = world.names(a);
+        assert!(
+            heard.len() == 2 && heard[0].starts_with(event) && heard[1].starts_with("LEFT whip-"),
+            "{heard:?}"
+        );
+    }
+}
+
+#[test]
+fn refused_publishers_are_never_seen() {
+    let mut world = World::with(|config| config.rooms.max_participants = 2);
+    let a = world.enter("a", "r");
+    world.forget();
+    let broken = |sdp: String| HttpRequest::Publish { room: "r".to_owned(), login: None, sdp };
+    for (request, refusal) in [
+        (publish(Some("a")), HttpRefusal::Conflict("Room already has user with such login".to_owned())),
+        (
+            broken("nonsense".to_owned()),
+            HttpRefusal::Malformed("SDP line 1: not of the form <letter>=<value>".to_owned()),
+        ),
+        (
+            broken(PUBLISH.replace("opus/48000", "vorbis/48000").replace("PCM", "XCM")),
+            HttpRefusal::Unprocessable("No common codecs".to_owned()),
+        ),
+    ] {
+        assert_eq!(world.http(request), Some(&HttpReply::Refused(refusal)));
+    }
+    created(world.http(publish(Some("b"))));
+    let full = world.http(publish(Some("c")));
+    assert_eq!(full, Some(&HttpReply::Refused(HttpRefusal::Unavailable("Room is full".to_owned()))));
+    assert_eq!(world.names(a), ["JOINED b"]);
+}
+
+#[test]
+fn a_whep_player_is_seen_by_nobody_and_has_a_limit() {
+    let mut world = World::with(|config| config.rooms.max_viewers = 1);
+    let a = world.enter("a", "r");
+    let early = world.http(play("a"));
+    assert!(matches!(early, Some(HttpReply::Refused(HttpRefusal::Conflict(_)))), "{early:?}");
+    world.published(a, "r", "s1", "r-a-1");
+    let (session, _) = created(world.http(play("r-a-1")));
+    world.media_up(world.transport_of(&session));
+    assert!(world.listen(a).is_empty());
+    let full = world.http(play("r-a-1"));
+    assert!(matches!(full, Some(HttpReply::Refused(HttpRefusal::Unavailable(_)))), "{full:?}");
+    let wrong_door = world.http(HttpRequest::Delete { session: session.clone(), published: true });
+    assert!(matches!(wrong_door, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+    assert_eq!(world.http(HttpRequest::Delete { session, published: false }), Some(&HttpReply::Deleted));
+    // By login: its first stream.
+    created(world.http(play("a")));
+    let gone = world.http(play("b"));
+    assert!(matches!(gone, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+}
+
+#[test]
+fn the_publishers_end_ends_its_viewers() {
+    let mut world = World::new();
+    let a = world.enter("a", "r");
+    world.published(a, "r", "s1", "r-a-1");
+    created(world.http(play("r-a-1")));
+    assert_eq!(world.relay.transports.len(), 2);
+    world.command(a, "leave", json!({"name": "r"}));
+    assert!(world.relay.transports.is_empty());
+}
+
+#[test]
+fn ids_of_websocket_streams_are_no_keys() {
+    let mut world = World::new();
+    let a = world.enter("a", "r");
+    world.published(a, "r", "s1", "r-a-1");
+    for published in [true, false] {
+        let reply = world.http(HttpRequest::Delete { session: "s1".to_owned(), published });
+        assert!(matches!(reply, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+    }
+    assert_eq!(world.relay.transports.len(), 1);
+}
+
+#[test]
+fn patches() {
+    const RESTART: &str = "a=ice-ufrag:new1\r\na=ice-pwd:a-password-of-22-chars!\r\n";
+    const CANDIDATE: &str = "m=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\na=end-of-candidates\r\n";
+    let mut world = World::new();
+    let (session, etag) = created(world.http(publish(Some("b"))));
+    let tag = format!("\"{etag}\"");
+    let mut patch = |if_match: Option<&str>, fragment: &str| {
+        let (if_match, fragment) = (if_match.map(str::to_owned), fragment.to_owned());
+        let patch = Patch { session: session.clone(), published: true, if_match, fragment };
+        match world.http(HttpRequest::Patch(patch)) {
+            Some(HttpReply::Restarted { etag, fragment }) => {
+                assert!(fragment.contains("a=ice-ufrag:") && fragment.contains("a=candidate:"), "{fragment}");
+                (200, etag.clone())
+            }
+            Some(HttpReply::Noted) => (204, String::new()),
+            Some(HttpReply::Refused(HttpRefusal::Malformed(_))) => (400, String::new()),
+            Some(HttpReply::Refused(HttpRefusal::Precondition)) => (412, String::new()),
+            Some(HttpReply::Refused(HttpRefusal::PreconditionRequired)) => (428, String::new()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(patch(None, CANDIDATE).0, 428);
+    assert_eq!(patch(Some("\"old\""), CANDIDATE).0, 412);
+    assert_eq!(patch(Some(&tag), CANDIDATE).0, 204);
+    assert_eq!(patch(Some("*"), CANDIDATE).0, 204);
+    assert_eq!(patch(Some("*"), "a=ice-ufrag:new1\r\n").0, 400);
+    assert_eq!(patch(Some("*"), "a=ice-ufrag:x\r\n").0, 400);
+    let (status, second) = patch(Some("*"), RESTART);
+    assert_eq!(status, 200);
+    assert_ne!(second, etag);
+    // The old ICE session is over; its tag too.
+    assert_eq!(patch(Some(&tag), CANDIDATE).0, 412);
+    assert_eq!(patch(Some(&format!("\"x\", \"{second}\"")), CANDIDATE).0, 204);
+    // The same credentials again are no further restart.
+    assert_eq!(patch(Some("*"), RESTART).0, 204);
+}
+
+#[test]
+fn whip_sessions_survive_a_kill_of_signaling() {
+    let mut world = World::new();
+    let (publisher, etag) = created(world.http(publish(Some("b"))));
+    world.media_up(world.transport_of(&publisher));
+    let (viewer, _) = created(world.http(play("b")));
+    world.media_up(world.transport_of(&viewer));
+    let mut world = world.restart(|_| {});
+    world.wait(Duration::from_secs(600));
+    assert_eq!(world.relay.transports.len(), 2);
+    let patch = Patch {
+        session: publisher.clone(),
+        published: true,
+        if_match: Some(format!("\"{etag}\"")),
+        fragment: "a=ice-ufrag:new1\r\na=ice-pwd:a-password-of-22-chars!\r\n".to_owned(),
+    };
+    let restarted = world.http(HttpRequest::Patch(patch));
+    assert!(matches!(restarted, Some(HttpReply::Restarted { .. })), "{restarted:?}");
+    assert_eq!(
+        world.http(HttpRequest::Delete { session: viewer, published: false }),
+        Some(&HttpReply::Deleted)
+    );
+    assert_eq!(
+        world.http(HttpRequest::Delete { session: publisher, published: true }),
+        Some(&HttpReply::Deleted)
+    );
+    assert!(world.relay.transports.is_empty());
+    assert_eq!(world.hub.census(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn without_a_relay_the_client_is_told_to_come_again() {
+    let mut world = World::new();
+    world.relay_mute = true;
+    assert!(world.http(publish(None)).is_none());
+    world.wait(Duration::from_secs(5));
+    let replies: Vec<&HttpReply> = world.http.values().collect();
+    assert!(matches!(replies.as_slice(), [HttpReply::Refused(HttpRefusal::Unavailable(_))]), "{replies:?}");
+    assert_eq!(world.hub.census(), [0, 0, 0, 0]);
+}

@@ -1,0 +1,149 @@
+//! A relay without media: it keeps transports and tracks and answers commands as the language of the boundary says.
+
+use relay_control::{
+    AddDownTrack, AddUpTrack, CandidateAddress, Command, CommandError, Done, DownTrackAdded, DownTrackInfo,
+    ErrorCode, Inventory, ReplyBody, Stats, TransportInfo, TransportOpened, TransportState, UpTrackAdded,
+    UpTrackInfo, Welcome,
+};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub(crate) struct RelayModel {
+    pub(crate) boot_id: u64,
+    pub(crate) transports: BTreeMap<u64, TransportInfo>,
+    /// Everything it was asked, in order.
+    pub(crate) asked: Vec<Command>,
+    /// A newer controller has been here.
+    pub(crate) superseded: bool,
+    restarts: u64,
+}
+
+impl RelayModel {
+    pub(crate) fn new(boot_id: u64) -> Self {
+        Self { boot_id, ..Self::default() }
+    }
+
+    pub(crate) fn welcome(&self) -> Welcome {
+        Welcome {
+            version: relay_control::CONTROL_VERSION,
+            boot_id: self.boot_id,
+            fingerprint_sha256: vec![0xab; 32],
+            shards: 1,
+            io_backend: "model".to_owned(),
+            next_event_seq: 1,
+            epoch: 1,
+        }
+    }
+
+    pub(crate) fn inventory(&self) -> Inventory {
+        Inventory { boot_id: self.boot_id, transports: self.transports.values().cloned().collect() }
+    }
+
+    pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
+        self.asked.push(command.clone());
+        if self.superseded {
+            return error(ErrorCode::StaleEpoch);
+        }
+        match command {
+            Command::Hello(_) => ReplyBody::Welcome(self.welcome()),
+            Command::GetInventory(_) => ReplyBody::Inventory(self.inventory()),
+            Command::GetStats(_) => ReplyBody::Stats(Stats::default()),
+            Command::OpenTransport(open) => {
+                let opened = opened(open.transport_id, 0);
+                let info = TransportInfo {
+                    transport_id: open.transport_id,
+                    room_id: open.room_id,
+                    label: open.label,
+                    opened: Some(opened.clone()),
+                    ..TransportInfo::default()
+                };
+                self.transports.entry(open.transport_id).or_insert(info);
+                ReplyBody::TransportOpened(opened)
+            }
+            Command::RestartIce(restart) => match self.transports.get_mut(&restart.transport_id) {
+                None => error(ErrorCode::UnknownTransport),
+                Some(info) => {
+                    self.restarts += 1;
+                    let opened = opened(restart.transport_id, self.restarts);
+                    info.opened = Some(opened.clone());
+                    ReplyBody::TransportOpened(opened)
+                }
+            },
+            Command::CloseTransport(close) => {
+                self.transports.remove(&close.transport_id);
+                ReplyBody::Done(Done {})
+            }
+            Command::AddUpTrack(add) => self.add_up(add),
+            Command::AddDownTrack(add) => self.add_down(add),
+            Command::SetLabel(set) => match self.transports.get_mut(&set.transport_id) {
+                None => error(ErrorCode::UnknownTransport),
+                Some(info) => {
+                    info.label = set.label;
+                    ReplyBody::Done(Done {})
+                }
+            },
+            Command::RemoveTrack(_) | Command::RequestKeyframe(_) | Command::Shutdown(_) => {
+                ReplyBody::Done(Done {})
+            }
+        }
+    }
+
+    fn add_up(&mut self, add: AddUpTrack) -> ReplyBody {
+        let Some(info) = self.transports.get_mut(&add.transport_id) else {
+            return error(ErrorCode::UnknownTransport);
+        };
+        let track =
+            UpTrackInfo { track_id: add.track_id, rtp: add.rtp, ssrc: add.ssrc, ..UpTrackInfo::default() };
+        info.up_tracks.push(track);
+        ReplyBody::UpTrackAdded(UpTrackAdded { track_id: add.track_id })
+    }
+
+    fn add_down(&mut self, add: AddDownTrack) -> ReplyBody {
+        let source = self.transports.values().flat_map(|info| {
+            info.up_tracks.iter().map(|track| (info.room_id, track.track_id, track.rtp.codec))
+        });
+        let source = source.into_iter().find(|(_, id, _)| *id == add.up_track_id);
+        let Some(info) = self.transports.get_mut(&add.transport_id) else {
+            return error(ErrorCode::UnknownTransport);
+        };
+        match source {
+            None => error(ErrorCode::UnknownTrack),
+            Some((room, _, codec)) if room != info.room_id || codec != add.rtp.codec => {
+                error(ErrorCode::Mismatch)
+            }
+            Some(_) => {
+                let ssrc = u32::try_from(1000 + info.down_tracks.len()).unwrap_or(1);
+                let rtx_ssrc = if add.rtp.rtx_payload_type.is_some() { ssrc + 500 } else { 0 };
+                info.down_tracks.push(DownTrackInfo {
+                    track_id: add.track_id,
+                    up_track_id: add.up_track_id,
+                    rtp: add.rtp,
+                    ssrc,
+                    rtx_ssrc,
+                    ..DownTrackInfo::default()
+                });
+                ReplyBody::DownTrackAdded(DownTrackAdded { track_id: add.track_id, ssrc, rtx_ssrc })
+            }
+        }
+    }
+
+    pub(crate) fn set_state(&mut self, transport: u64, state: TransportState) {
+        if let Some(info) = self.transports.get_mut(&transport) {
+            info.state = state as i32;
+        }
+    }
+}
+
+fn opened(transport_id: u64, generation: u64) -> TransportOpened {
+    TransportOpened {
+        transport_id,
+        shard: 0,
+        local_ufrag: format!("ufrag{generation}"),
+        local_pwd: "password-of-the-relay-model".to_owned(),
+        candidates: vec![CandidateAddress { ip: "192.0.2.1".to_owned(), port: 10_000 }],
+    }
+}
+
+fn error(code: ErrorCode) -> ReplyBody {
+    ReplyBody::Error(CommandError { code: code as i32, message: "refused by the model".to_owned() })
+}

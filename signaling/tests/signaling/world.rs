@@ -1,0 +1,305 @@
+//! The hub with a fake clock, a relay model behind it, and clients that say JSON and remember what they heard.
+
+use crate::relay_model::RelayModel;
+use relay_control::{
+    EventBody, FailReason, Inventory, ReplyBody, TransportState, TransportStateChanged, UpTrackActivity,
+};
+use serde_json::{Value, json};
+use signaling::config::Config;
+use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
+use signaling::message::ClientMessage;
+use signaling::participant::Ticket;
+use signaling::room::ConnectionId;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) const PUBLISH: &str = include_str!("../../src/sdp/fixtures/chromium-publish.sdp");
+pub(crate) const PUBLISH_AUDIO: &str = include_str!("../../src/sdp/fixtures/chromium-publish-audio.sdp");
+pub(crate) const PLAY: &str = include_str!("../../src/sdp/fixtures/chromium-play.sdp");
+
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) now: Duration,
+    pub(crate) relay: RelayModel,
+    /// Nothing is answered by the relay while this is set.
+    pub(crate) relay_mute: bool,
+    pub(crate) heard: HashMap<ConnectionId, VecDeque<Value>>,
+    pub(crate) closed: Vec<(ConnectionId, CloseCode)>,
+    pub(crate) http: HashMap<u64, HttpReply>,
+    next: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut world = Self::without_relay(change, RelayModel::new(1));
+        world.relay_up();
+        world
+    }
+
+    pub(crate) fn without_relay(change: impl FnOnce(&mut Config), relay: RelayModel) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        // Deterministic, and different for each world: two signalings on one relay must not choose the same ids.
+        let mut seed = relay.asked.len() as u64 * 0x1_0000_0001;
+        let random = move || {
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        Self {
+            hub: Hub::new(Arc::new(config), Box::new(random)),
+            now: Duration::ZERO,
+            relay,
+            relay_mute: false,
+            heard: HashMap::new(),
+            closed: Vec::new(),
+            http: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn relay_up(&mut self) {
+        self.relay_up_with(self.relay.inventory());
+    }
+
+    pub(crate) fn relay_up_with(&mut self, inventory: Inventory) {
+        self.hub.handle_relay_up(self.now, self.relay.welcome(), inventory);
+        self.pump();
+    }
+
+    /// The signaling is killed and started again; the relay lives on.
+    pub(crate) fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut world = Self::without_relay(change, self.relay);
+        world.next = self.next;
+        world.relay_up();
+        world
+    }
+
+    // ---- clients ----
+
+    pub(crate) fn open(&mut self) -> ConnectionId {
+        self.next += 1;
+        let id = ConnectionId(self.next);
+        self.hub.handle_connected(self.now, id);
+        id
+    }
+
+    /// A session with this login; what `getUserData` said is thrown away.
+    pub(crate) fn connect(&mut self, login: &str) -> ConnectionId {
+        self.connect_with(json!({"login": login})).0
+    }
+
+    /// A session; also gives the `authToken`.
+    pub(crate) fn connect_with(&mut self, custom: Value) -> (ConnectionId, String) {
+        let id = self.open();
+        self.say(id, "connection", json!({"appKey": "roomApp", "custom": custom}));
+        let user = self.only(id, "getUserData");
+        (id, user["authToken"].as_str().expect("token").to_owned())
+    }
+
+    pub(crate) fn say(&mut self, id: ConnectionId, message: &str, data: Value) {
+        self.say_text(id, &json!({"message": message, "data": [data]}).to_string());
+    }
+
+    pub(crate) fn say_text(&mut self, id: ConnectionId, text: &str) {
+        self.hub.handle_message(self.now, id, ClientMessage::parse(text));
+        self.pump();
+    }
+
+    pub(crate) fn close(&mut self, id: ConnectionId, clean: bool) {
+        self.hub.handle_closed(self.now, id, clean);
+        self.pump();
+    }
+
+    pub(crate) fn command(&mut self, id: ConnectionId, command: &str, options: Value) {
+        let payload = json!({"command": command, "options": options});
+        self.say(id, "sendData", json!({"operationId": format!("op-{command}"), "payload": payload}));
+    }
+
+    /// Joins and forgets what was heard about it.
+    pub(crate) fn join(&mut self, id: ConnectionId, room: &str) {
+        self.command(id, "join", json!({"name": room}));
+        let heard = self.names(id);
+        assert!(heard.ends_with(&["ACCEPTED".to_owned(), "STATE".to_owned()]), "{heard:?}");
+    }
+
+    /// A new session that is in the room.
+    pub(crate) fn enter(&mut self, login: &str, room: &str) -> ConnectionId {
+        let id = self.connect(login);
+        self.join(id, room);
+        id
+    }
+
+    pub(crate) fn publish(&mut self, id: ConnectionId, room: &str, session: &str, name: &str) {
+        self.say(
+            id,
+            "publishStream",
+            json!({"mediaSessionId": session, "name": name, "sdp": PUBLISH, "custom": {"name": room}}),
+        );
+    }
+
+    pub(crate) fn play(&mut self, id: ConnectionId, room: &str, session: &str, name: &str) {
+        self.say(
+            id,
+            "playStream",
+            json!({"mediaSessionId": session, "name": name, "sdp": PLAY, "custom": {"name": room}}),
+        );
+    }
+
+    /// A stream on the air, and everybody's ears emptied.
+    pub(crate) fn published(&mut self, id: ConnectionId, room: &str, session: &str, name: &str) -> u64 {
+        self.publish(id, room, session, name);
+        let transport = self.transport_of(session);
+        self.media_up(transport);
+        self.forget();
+        transport
+    }
+
+    /// The same for a player.
+    pub(crate) fn playing(&mut self, id: ConnectionId, room: &str, session: &str, name: &str) -> u64 {
+        self.play(id, room, session, name);
+        let transport = self.transport_of(session);
+        self.media_up(transport);
+        self.forget();
+        transport
+    }
+
+    // ---- the relay ----
+
+    /// The transport whose label names this session.
+    pub(crate) fn transport_of(&self, session: &str) -> u64 {
+        let names =
+            |label: &[u8]| serde_json::from_slice::<Value>(label).is_ok_and(|l| l["session"] == session);
+        let found = self.relay.transports.values().find(|info| names(&info.label));
+        found.unwrap_or_else(|| panic!("no transport for {session}")).transport_id
+    }
+
+    pub(crate) fn transport_state(&mut self, transport: u64, state: TransportState, reason: FailReason) {
+        self.relay.set_state(transport, state);
+        let change =
+            TransportStateChanged { transport_id: transport, state: state as i32, reason: reason as i32 };
+        self.hub.handle_event(self.now, &EventBody::TransportState(change));
+        self.pump();
+    }
+
+    /// ICE, DTLS, and the first packets.
+    pub(crate) fn media_up(&mut self, transport: u64) {
+        self.transport_state(transport, TransportState::IceConnected, FailReason::None);
+        self.transport_state(transport, TransportState::Connected, FailReason::None);
+        self.first_packets(transport);
+    }
+
+    pub(crate) fn first_packets(&mut self, transport: u64) {
+        let Some(info) = self.relay.transports.get_mut(&transport) else { return };
+        info.up_tracks.iter_mut().for_each(|track| track.active = true);
+        for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
+            let activity = UpTrackActivity { track_id, active: true };
+            self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
+        }
+        self.pump();
+    }
+
+    // ---- HTTP ----
+
+    /// The reply, if it is there already.
+    pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
+        self.next += 1;
+        let ticket = self.next;
+        self.hub.handle_http(self.now, Ticket(ticket), request);
+        self.pump();
+        self.http.get(&ticket)
+    }
+
+    // ---- time ----
+
+    /// Lets time pass, timer by timer.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.hub.handle_timeout(self.now);
+            self.pump();
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn pump(&mut self) {
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Send { to, text } => {
+                    let message: Value = serde_json::from_str(&text).expect("JSON");
+                    assert!(message["data"].is_array(), "{text}");
+                    self.heard.entry(to).or_default().push_back(message);
+                }
+                Output::Close { to, code } => self.closed.push((to, code)),
+                Output::Http { ticket, reply } => {
+                    self.http.insert(ticket.0, reply);
+                }
+                Output::Relay { request_id, command } => {
+                    if !self.relay_mute {
+                        let reply: ReplyBody = self.relay.handle(command);
+                        self.hub.handle_reply(self.now, request_id, Ok(reply));
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- what was heard ----
+
+    pub(crate) fn forget(&mut self) {
+        self.heard.clear();
+    }
+
+    /// Everything since the last look, pings aside.
+    pub(crate) fn listen(&mut self, id: ConnectionId) -> Vec<Value> {
+        let heard = self.heard.remove(&id).unwrap_or_default();
+        heard.into_iter().filter(|message| message["message"] != "ping").collect()
+    }
+
+    /// The content of the only message, which has this name.
+    pub(crate) fn only(&mut self, id: ConnectionId, name: &str) -> Value {
+        let heard = self.listen(id);
+        match heard.as_slice() {
+            [message] if message["message"] == name => message["data"][0].clone(),
+            other => panic!("expected only {name}, heard {other:#?}"),
+        }
+    }
+
+    /// In short: statuses and event names, such as `ACCEPTED`, `JOINED bob`, `PUBLISHING s1`.
+    pub(crate) fn names(&mut self, id: ConnectionId) -> Vec<String> {
+        self.listen(id).iter().map(short).collect()
+    }
+}
+
+/// A message in a word or two.
+pub(crate) fn short(message: &Value) -> String {
+    let data = &message["data"][0];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match message["message"].as_str().expect("name") {
+        "DataStatusEvent" if data["status"] == "FAILED" => format!("FAILED {}", text(&data["info"])),
+        "DataStatusEvent" => text(&data["status"]),
+        "OnDataEvent" => {
+            let (name, info) = (text(&data["payload"]["name"]), &data["payload"]["info"]);
+            match info {
+                Value::String(login) => format!("{name} {login}"),
+                Value::Object(stream) if stream.contains_key("login") => {
+                    format!("{name} {}/{}", text(&stream["login"]), text(&stream["name"]))
+                }
+                Value::Object(words) => format!("{name} {}: {}", text(&words["from"]), words["text"]),
+                _ => name,
+            }
+        }
+        "setRemoteSDP" => format!("SDP {}", text(data)),
+        "notifyStreamStatusEvent" => {
+            let info = data["info"].as_str().map(|info| format!(" ({info})")).unwrap_or_default();
+            format!("{} {}{info}", text(&data["status"]), text(&data["mediaSessionId"]))
+        }
+        "notifyStreamEvent" => format!("{} {}", text(&data["type"]), text(&data["mediaSessionId"])),
+        other => other.to_owned(),
+    }
+}
