@@ -165,7 +165,9 @@ export class Call {
         this.devices.follow(null);
         const error = /** @type {{code?: string} | null} */ (stream.error());
         const missing = error?.code === "device-not-found" || error?.code === "device-busy";
-        if (missing && audio && video) {
+        if (this.devices.forget(error)) {
+            this.#publish();
+        } else if (missing && audio && video) {
             this.chat.note("Your camera cannot be used: others hear you, but do not see you.");
             this.#publish({ audio });
         } else if (missing && audio) {

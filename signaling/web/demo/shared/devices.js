@@ -40,6 +40,18 @@ export class Devices {
         return { audio: wish("audio"), video: { ...wish("video"), width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } } };
     }
 
+    /**
+     * Forgets the choice if it is what could not be had: the device has been unplugged since.
+     * @param {unknown} error
+     * @returns {boolean} whether it is worth another try
+     */
+    forget(error) {
+        const chosen = Object.values(KINDS).map((kind) => kind.remembered).filter((key) => remembered(key));
+        const gone = /** @type {{code?: string} | null} */ (error)?.code === "constraints-not-met" && chosen.length > 0;
+        gone && chosen.forEach((key) => remember(key, ""));
+        return gone;
+    }
+
     /** @param {import("../../sdk/stream.js").Stream | null} stream ours while it is published */
     follow(stream) {
         this.#stream = stream;
@@ -60,7 +72,7 @@ export class Devices {
         this.#trial = null;
         this.#fail("");
         if (!this.#stream?.mediaStream()) {
-            const trial = await this.#try(() => capture(this.constraints()));
+            const trial = await this.#try(() => this.#capture());
             if ($("devices").open) {
                 this.#trial = trial;
             } else {
@@ -70,6 +82,16 @@ export class Devices {
         }
         this.#show();
         await this.#list();
+    }
+
+    /** @returns {Promise<MediaStream>} */
+    #capture() {
+        return capture(this.constraints()).catch((error) => {
+            if (this.forget(error)) {
+                return this.#capture();
+            }
+            throw error;
+        });
     }
 
     #show() {
@@ -133,10 +155,10 @@ export class Devices {
     }
 }
 
-/** Ideal, not exact: a remembered device may have been unplugged since. @param {Kind} kind @returns {any} */
+/** Exact: Chromium takes its default microphone where another is only ideal. @param {Kind} kind @returns {any} */
 function wish(kind) {
     const deviceId = remembered(KINDS[kind].remembered);
-    return deviceId ? { deviceId: { ideal: deviceId } } : {};
+    return deviceId ? { deviceId: { exact: deviceId } } : {};
 }
 
 /** @param {string} key */
