@@ -138,7 +138,7 @@ describe("the SDK's reference", () => {
                 connect({ urlServer: "wss://a/", username: "a" }).nothing();
                 connect({ urlServer: "wss://a/", username: "a" })._up;`);
             const tsc = (/** @type {string} */ name) => run("node", [join(HERE, "node_modules/typescript/bin/tsc"), "--strict", "--noEmit", "--target", "ES2022",
-                "--module", "ES2022", "--moduleResolution", "Bundler", "--lib", "ES2022,DOM", "--types", "", join(dir, name)], { cwd: dir });
+                "--module", "ES2022", "--moduleResolution", "Bundler", "--lib", "ES2022,DOM", join(dir, name)], { cwd: dir });
             await tsc("good.ts").catch((error) => assert.fail(error.stdout));
             const complaints = await tsc("bad.ts").then(() => "", (error) => String(error.stdout));
             assert.deepEqual([...complaints.matchAll(/bad\.ts\((\d+)/g)].map(([, line]) => line), ["3", "4", "5"], complaints);
