@@ -37,7 +37,7 @@ fn understood(text: &str, message: ClientMessage) {
                 refusal: command.as_ref().err().copied(),
             });
             match command {
-                Ok(RoomCommand::Join { room } | RoomCommand::Leave { room }) => is_name(&room),
+                Ok(RoomCommand::Join { room, .. } | RoomCommand::Leave { room }) => is_name(&room),
                 Ok(RoomCommand::Message { room, to, text: words }) => {
                     is_name(&room);
                     is_name(&to);

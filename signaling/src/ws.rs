@@ -4,6 +4,7 @@
 //! has a queue of bounded size and a deadline a message: a reader that does not read is cut off with 1008. The two
 //! directions are apart, so a client that is slow to read is still heard.
 
+use crate::auth::Visit;
 use crate::message::ClientMessage;
 use crate::rest::App;
 use crate::room::ConnectionId;
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -40,7 +42,7 @@ pub struct Outbox {
 #[derive(Debug)]
 enum Outgoing {
     Text(String),
-    Close(u16, &'static str),
+    Close(u16, Cow<'static, str>),
 }
 
 /// The queue is full.
@@ -70,8 +72,8 @@ impl Outbox {
     }
 
     /// Closes the connection behind what is queued.
-    pub fn close(&self, (code, reason): (u16, &'static str)) {
-        let _ = self.sender.send(Outgoing::Close(code, reason));
+    pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
+        let _ = self.sender.send(Outgoing::Close(code, reason.into()));
     }
 }
 
@@ -130,7 +132,7 @@ async fn serve(app: Arc<App>, socket: WebSocket, _place: Place) {
         }
     };
     if let Farewell::Offence(code, reason) = farewell {
-        outbox.close((code, reason));
+        outbox.close(code, reason);
     }
     drop(outbox);
     let clean = matches!(farewell, Farewell::Clean | Farewell::Offence(..));
@@ -153,9 +155,11 @@ enum Farewell {
 
 async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) -> Farewell {
     let limits = &app.config.signaling;
-    let mut bucket = Bucket::new(limits.messages_per_second);
+    let mut messages = Bucket::new(limits.messages_per_second);
+    let mut bytes = Bucket::new(limits.bytes_per_second);
+    let mut visit = Visit::new(id);
     loop {
-        bucket.take().await;
+        messages.take(1).await;
         let input = match stream.next().await {
             None => return Farewell::Lost,
             Some(Err(error)) => return offence(error),
@@ -164,9 +168,19 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
                 let _ = timeout(CLOSE_LIMIT, stream.next()).await;
                 return Farewell::Clean;
             }
-            Some(Ok(Message::Text(text))) => Input::Message(id, ClientMessage::parse(&text)),
+            Some(Ok(Message::Text(text))) => {
+                bytes.take(text.len()).await;
+                let message = match ClientMessage::parse(&text) {
+                    Ok(message) => Ok(app.gate.judge(&mut visit, &text, message).await),
+                    malformed => malformed,
+                };
+                Input::Message(id, message)
+            }
             // The protocol has no binary messages; pings are answered by the layer below.
-            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload))) => {
+                bytes.take(payload.len()).await;
+                continue;
+            }
         };
         if app.inputs.send(input).await.is_err() {
             return Farewell::Lost;
@@ -197,7 +211,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, limit:
                 match sent {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return,
-                    Err(_) => return close(&mut sink, 1008, "Does not read").await,
+                    Err(_) => return close(&mut sink, 1008, "Does not read".into()).await,
                 }
             }
             Outgoing::Close(code, reason) => return close(&mut sink, code, reason).await,
@@ -205,12 +219,13 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, limit:
     }
 }
 
-async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
-    let frame = CloseFrame { code, reason: reason.into() };
+async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: Cow<'static, str>) {
+    let frame = CloseFrame { code, reason: reason.into_owned().into() };
     let _ = timeout(CLOSE_LIMIT, sink.send(Message::Close(Some(frame)))).await;
 }
 
-/// Paces a reader: `rate` messages a second, [`BURST_SECONDS`] of them at once.
+/// Paces a reader: `rate` messages or bytes a second, [`BURST_SECONDS`] of them at once. What is more is read and then
+/// paid for by waiting.
 struct Bucket {
     rate: f64,
     burst: f64,
@@ -220,20 +235,21 @@ struct Bucket {
 
 impl Bucket {
     fn new(rate: u32) -> Self {
-        let burst = f64::from(rate * BURST_SECONDS);
+        let burst = f64::from(rate) * f64::from(BURST_SECONDS);
         Self { rate: f64::from(rate), burst, tokens: burst, at: Instant::now() }
     }
 
-    /// How long to wait before the next message may be read.
-    fn debt(&mut self, now: Instant) -> Duration {
+    /// How long to wait before going on, now that this much was taken.
+    #[allow(clippy::cast_precision_loss, reason = "a message is far smaller than 2^52 bytes")]
+    fn debt(&mut self, now: Instant, taken: usize) -> Duration {
         let refill = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + refill).min(self.burst) - 1.0;
+        self.tokens = (self.tokens + refill).min(self.burst) - taken as f64;
         self.at = now;
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
     }
 
-    async fn take(&mut self) {
-        let debt = self.debt(Instant::now());
+    async fn take(&mut self, much: usize) {
+        let debt = self.debt(Instant::now(), much);
         if !debt.is_zero() {
             tokio::time::sleep(debt).await;
         }
@@ -249,11 +265,11 @@ mod tests {
         let start = Instant::now();
         let mut bucket = Bucket { at: start, ..Bucket::new(10) };
         for _ in 0..20 {
-            assert_eq!(bucket.debt(start), Duration::ZERO);
+            assert_eq!(bucket.debt(start, 1), Duration::ZERO);
         }
-        assert_eq!(bucket.debt(start).as_millis(), 100);
-        assert_eq!(bucket.debt(start).as_millis(), 200);
-        assert_eq!(bucket.debt(start + Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!(bucket.debt(start, 1).as_millis(), 100);
+        assert_eq!(bucket.debt(start, 1).as_millis(), 200);
+        assert_eq!(bucket.debt(start + Duration::from_secs(1), 1), Duration::ZERO);
     }
 
     #[test]
@@ -262,11 +278,11 @@ mod tests {
         assert_eq!(outbox.push("x".repeat(100), 300), Ok(()));
         assert_eq!(outbox.push("x".repeat(100), 300), Err(Overflow));
         assert_eq!(outbox.push("x".repeat(50), 300), Ok(()));
-        outbox.close((1008, "no"));
+        outbox.close(1008, "no");
         let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
         assert!(matches!(
             queued.as_slice(),
-            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, "no")]
+            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, _)]
         ));
     }
 }
