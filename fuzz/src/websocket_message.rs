@@ -67,6 +67,7 @@ fn understood(text: &str, message: ClientMessage) {
             is_json(&ServerMessage::StreamEvent { session: &session, event, payload: payload.as_deref() });
         }
         ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
+        ClientMessage::Refused { .. } => panic!("parsing refuses nothing"),
     }
 }
 

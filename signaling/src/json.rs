@@ -13,7 +13,7 @@ use std::fmt;
 /// Levels of nesting. The protocol's own messages have 8.
 pub const DEPTH_MAX: usize = 16;
 
-/// Longest text that is carried raw inside a message to many receivers.
+/// Longest text that is carried raw to other clients: chat, stream data. A quarter of what may wait for one of them.
 pub const RAW_BYTES_MAX: usize = 64 << 10;
 
 /// Checks a whole text: JSON, no duplicate keys, not too deep.

@@ -16,6 +16,7 @@ pub use process::RelayProgram;
 
 use process::RelayProcess;
 use relay_control::{Command, EventBody, Inventory, ReplyBody, Welcome};
+use rustix::process::{Pid, getpid, test_kill_process};
 use session::{Ended, Session};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,6 +82,7 @@ pub async fn run(
         events,
         unanswered: BTreeMap::new(),
         boot_id: None,
+        relay_pid: None,
     };
     while let Some(stream) = link.connect().await {
         let ended = Session::new(&mut link, stream).run().await;
@@ -95,9 +97,7 @@ pub async fn run(
                 return;
             }
             Ended::Shutdown(_done) => {
-                if let Some(process) = &mut link.process {
-                    let _ = tokio::time::timeout(SHUTDOWN_LIMIT, process.wait()).await;
-                }
+                let _ = tokio::time::timeout(SHUTDOWN_LIMIT, link.relay_gone()).await;
                 return;
             }
             Ended::NobodyAsks => return,
@@ -121,6 +121,8 @@ struct Link {
     unanswered: BTreeMap<u64, Command>,
     /// The relay process that `unanswered` is meant for.
     boot_id: Option<u64>,
+    /// Who listens on the control socket, if it is a process that we can see.
+    relay_pid: Option<Pid>,
 }
 
 impl Link {
@@ -128,6 +130,8 @@ impl Link {
     async fn connect(&mut self) -> Option<UnixStream> {
         loop {
             if let Ok(stream) = UnixStream::connect(&self.control_socket).await {
+                let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
+                self.relay_pid = pid.filter(|pid| *pid != getpid());
                 return Some(stream);
             }
             if let Some(process) = &mut self.process
@@ -144,6 +148,16 @@ impl Link {
                     command = self.commands.recv() => self.keep(command?).await?,
                 }
             }
+        }
+    }
+
+    /// Until the relay's process is gone, be it started by us or found running: then its ports are free.
+    async fn relay_gone(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.wait().await;
+        }
+        while self.relay_pid.is_some_and(|pid| test_kill_process(pid).is_ok()) {
+            tokio::time::sleep(RETRY / 5).await;
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Server {
     events: mpsc::Receiver<LinkEvent>,
     commands: mpsc::Sender<LinkCommand>,
     outboxes: HashMap<ConnectionId, Outbox>,
+    /// Connections that the hub was told to spare.
+    slow: Vec<ConnectionId>,
     tickets: HashMap<Ticket, oneshot::Sender<HttpReply>>,
     last_ticket: u64,
     relay_start: Option<oneshot::Sender<RelayStart>>,
@@ -110,6 +112,7 @@ impl Server {
             events: wiring.events,
             commands: wiring.commands,
             outboxes: HashMap::new(),
+            slow: Vec::new(),
             tickets: HashMap::new(),
             last_ticket: 0,
             relay_start: Some(wiring.relay_start),
@@ -154,6 +157,7 @@ impl Server {
 
     fn handle_input(&mut self, input: Input) {
         let now = self.now();
+        self.relieve();
         match input {
             Input::Connected(id, outbox) => {
                 self.outboxes.insert(id, outbox);
@@ -248,9 +252,32 @@ impl Server {
         }
     }
 
+    /// Tells the hub of connections whose queue is short again.
+    fn relieve(&mut self) {
+        let limit = self.pressure_limit();
+        let (outboxes, hub) = (&self.outboxes, &mut self.hub);
+        self.slow.retain(|id| {
+            let slow = outboxes.get(id).is_some_and(|outbox| outbox.queued() > limit);
+            if !slow {
+                hub.handle_pressure(*id, false);
+            }
+            slow
+        });
+    }
+
+    fn pressure_limit(&self) -> usize {
+        self.config.signaling.send_queue_bytes_max / 2
+    }
+
     fn send(&mut self, to: ConnectionId, text: String) {
+        let limit = self.pressure_limit();
         let Some(outbox) = self.outboxes.get(&to) else { return };
-        if outbox.push(text, self.config.signaling.send_queue_bytes_max).is_err() {
+        let pushed = outbox.push(text, self.config.signaling.send_queue_bytes_max);
+        if outbox.queued() > limit && !self.slow.contains(&to) {
+            self.slow.push(to);
+            self.hub.handle_pressure(to, true);
+        }
+        if pushed.is_err() {
             tracing::info!(connection = to.0, "cut off: it does not read");
             if let Some(outbox) = self.outboxes.remove(&to) {
                 outbox.close(1008, "Does not read");

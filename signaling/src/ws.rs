@@ -71,6 +71,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Bytes that wait.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// Closes the connection behind what is queued.
     pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
         let _ = self.sender.send(Outgoing::Close(code, reason.into()));
@@ -159,8 +164,7 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
     let mut bytes = Bucket::new(limits.bytes_per_second);
     let mut visit = Visit::new(id);
     loop {
-        messages.take(1).await;
-        let input = match stream.next().await {
+        let (input, length) = match stream.next().await {
             None => return Farewell::Lost,
             Some(Err(error)) => return offence(error),
             Some(Ok(Message::Close(_))) => {
@@ -169,22 +173,24 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
                 return Farewell::Clean;
             }
             Some(Ok(Message::Text(text))) => {
-                bytes.take(text.len()).await;
                 let message = match ClientMessage::parse(&text) {
                     Ok(message) => Ok(app.gate.judge(&mut visit, &text, message).await),
                     malformed => malformed,
                 };
-                Input::Message(id, message)
+                (Some(Input::Message(id, message)), text.len())
             }
             // The protocol has no binary messages; pings are answered by the layer below.
             Some(Ok(Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload))) => {
-                bytes.take(payload.len()).await;
-                continue;
+                (None, payload.len())
             }
         };
-        if app.inputs.send(input).await.is_err() {
+        if let Some(input) = input
+            && app.inputs.send(input).await.is_err()
+        {
             return Farewell::Lost;
         }
+        messages.pay(1).await;
+        bytes.pay(length).await;
     }
 }
 
@@ -239,16 +245,16 @@ impl Bucket {
         Self { rate: f64::from(rate), burst, tokens: burst, at: Instant::now() }
     }
 
-    /// How long to wait before going on, now that this much was taken.
+    /// How long to wait before going on, after this much.
     #[allow(clippy::cast_precision_loss, reason = "a message is far smaller than 2^52 bytes")]
-    fn debt(&mut self, now: Instant, taken: usize) -> Duration {
+    fn debt(&mut self, now: Instant, much: usize) -> Duration {
         let refill = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + refill).min(self.burst) - taken as f64;
+        self.tokens = (self.tokens + refill).min(self.burst) - much as f64;
         self.at = now;
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
     }
 
-    async fn take(&mut self, much: usize) {
+    async fn pay(&mut self, much: usize) {
         let debt = self.debt(Instant::now(), much);
         if !debt.is_zero() {
             tokio::time::sleep(debt).await;

@@ -23,7 +23,13 @@ if (files.length === 0) {
 /** Longer than any file takes; a hanging browser must not hang the whole run. */
 const FILE_TIMEOUT_MS = 15 * 60 * 1000;
 
-run({ files, concurrency: 1, timeout: FILE_TIMEOUT_MS })
+// Cut short, the file that runs now is told, and takes its servers and browsers along.
+const cut = new AbortController();
+for (const signal of /** @type {NodeJS.Signals[]} */ (["SIGINT", "SIGTERM", "SIGHUP"])) {
+    process.once(signal, () => cut.abort());
+}
+
+run({ files, concurrency: 1, timeout: FILE_TIMEOUT_MS, signal: cut.signal })
     .on("test:fail", () => { process.exitCode = 1; })
     .compose(new Spec())
     .pipe(process.stdout);

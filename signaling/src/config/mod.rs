@@ -128,7 +128,7 @@ impl Default for Signaling {
             send_queue_bytes_max: 256 << 10,
             send_timeout: Duration::from_secs(5),
             messages_per_second: 100,
-            bytes_per_second: 512 << 10,
+            bytes_per_second: 256 << 10,
             max_rooms_per_connection: 64,
             max_streams_per_connection: 256,
             keep_alive_interval: Duration::from_secs(5),

@@ -50,7 +50,7 @@ use relay_control::{Command, Welcome};
 use serde_json::{Map, Value};
 use session::Connection;
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// What the hub wants done, in this order.
@@ -105,6 +105,8 @@ pub struct Hub {
     config: Arc<Config>,
     random: Random,
     connections: HashMap<ConnectionId, Connection>,
+    /// Connections that read too slowly for more than what they must hear.
+    slow: HashSet<ConnectionId>,
     /// Whose silence is probed → who waits for it.
     probes: HashMap<ConnectionId, Vec<ConnectionId>>,
     rooms: HashMap<RoomId, Room>,
@@ -144,6 +146,7 @@ impl Hub {
             config,
             random,
             connections: HashMap::new(),
+            slow: HashSet::new(),
             probes: HashMap::new(),
             rooms: HashMap::new(),
             rooms_by_name: HashMap::new(),

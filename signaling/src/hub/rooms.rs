@@ -278,6 +278,9 @@ impl Hub {
         let addressee =
             room.member(to).filter(|addressee| addressee.id != member).ok_or("No such participant")?;
         let connection = addressee.connection().ok_or("The participant is not connected")?;
+        if self.slow.contains(&connection) {
+            return Err("The participant does not read fast enough");
+        }
         let name = room.name.clone();
         self.tell(&[connection], &name, RoomEvent::Message { from: &from, text });
         Ok(())

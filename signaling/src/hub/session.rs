@@ -69,6 +69,7 @@ pub(super) struct Session {
     pub(super) app_key: String,
     pub(super) login: Option<String>,
     pub(super) grant: Grant,
+    /// Digest of the secret that the client resumes with.
     pub(super) token: String,
     pub(super) resumable: bool,
     pub(super) rooms: Vec<RoomId>,
@@ -102,11 +103,22 @@ impl Hub {
         }
     }
 
+    /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or left
+    /// out, so that nobody can get it cut off by talking to it.
+    pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
+        if slow && self.connections.contains_key(&id) {
+            self.slow.insert(id);
+        } else {
+            self.slow.remove(&id);
+        }
+    }
+
     /// The WebSocket is gone. `clean`: the client closed it with a close frame, so it means it.
     pub fn handle_closed(&mut self, now: Time, id: ConnectionId, clean: bool) {
         self.timers.clear(Timer::Hello(id));
         self.timers.clear(Timer::KeepAlive(id));
         self.forget_probe(id);
+        self.slow.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
         if let Some(session) = connection.session {
             self.note_session(id, &session.app_key, session.login.as_deref(), "DISCONNECTED", None);
@@ -267,9 +279,10 @@ impl Hub {
             Err(info) => return self.refuse_session(now, id, &hello, info),
         };
         let secret = self.secret();
-        // The earlier session's secret goes on: it stands in the labels of this client's transports.
-        let token = hello.resume.filter(|token| is_secret(token)).unwrap_or(secret);
-        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &token });
+        // The earlier session's secret goes on: its digest stands in the labels of this client's transports.
+        let secret = hello.resume.filter(|secret| is_secret(secret)).unwrap_or(secret);
+        let token = digest(&secret);
+        self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &secret });
         self.timers.clear(Timer::Hello(id));
         self.note_session(id, &hello.app_key, login.as_deref(), "ESTABLISHED", None);
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -301,6 +314,12 @@ impl Hub {
             self.timers.set(Timer::Detached(room, id), now + self.config.rooms.resume_grace);
         }
     }
+}
+
+/// What stands for a secret wherever others may read it: labels are shown by `ringvox-relay ctl inventory`.
+fn digest(secret: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    hash.as_ref().iter().take(24).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Whether it looks like one of ours; a client cannot talk us into a guessable one by accident.

@@ -184,7 +184,9 @@ impl Hub {
         let changed = before != (publish.audio_muted, publish.video_muted);
         for player in publish.players.clone() {
             let Some(stream) = self.streams.get(&player) else { continue };
-            if let Some(to) = self.connection_of(stream) {
+            let to = self.connection_of(stream);
+            let heard = |to: &ConnectionId| event != StreamEventType::Data || !self.slow.contains(to);
+            if let Some(to) = to.filter(heard) {
                 let text = ServerMessage::StreamEvent { session: &stream.session, event, payload }.to_text();
                 self.outputs.push_back(Output::Send { to, text });
             }

@@ -218,7 +218,7 @@ fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
         Some("sendMessage") => Ok(RoomCommand::Message {
             room: room(&options.object("roomConfig"))?,
             to: options.name("to", NAME_BYTES_MAX).ok_or("No addressee")?,
-            text: options.raw("text").ok_or("No text")?.to_owned(),
+            text: chat_text(options.raw("text"))?,
         }),
         Some(_) => Err("Unknown command"),
         None => Err("No command"),
@@ -242,6 +242,14 @@ fn room_codecs(options: &Fields<'_>) -> Result<Option<CodecPreferences>, &'stati
     let video = list("video", &config::VIDEO_CODECS)?;
     let audio = list("audio", &config::AUDIO_CODECS)?;
     if video.is_empty() && audio.is_empty() { Err(BAD) } else { Ok(Some(CodecPreferences { audio, video })) }
+}
+
+fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
+    match text {
+        None => Err("No text"),
+        Some(text) if text.get().len() > json::RAW_BYTES_MAX => Err("Text is longer than 65536 bytes"),
+        Some(text) => Ok(text.to_owned()),
+    }
 }
 
 fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMessage {

@@ -118,6 +118,17 @@ fn a_vendor_client_that_joins_again_takes_its_login_at_once() {
     assert_eq!(world.relay.transports.len(), 1);
 }
 
+/// Labels are shown to people by `ringvox-relay ctl inventory`.
+#[test]
+fn labels_hold_no_secret() {
+    let (world, secrets) = call();
+    for transport in world.relay.inventory().transports {
+        let label = String::from_utf8_lossy(&transport.label).into_owned();
+        assert!(label.contains("token"), "{label}");
+        assert!(!secrets.iter().any(|secret| label.contains(secret.as_str())), "{label}");
+    }
+}
+
 #[test]
 fn a_wrong_token_is_no_token() {
     let (world, _) = call();

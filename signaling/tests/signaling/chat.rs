@@ -59,3 +59,23 @@ fn only_members_write_and_only_to_members() {
     world.command(a, "sendMessage", json!({"roomConfig": {"name": "r"}, "to": "b"}));
     assert_eq!(world.names(a), ["FAILED No text"]);
 }
+
+#[test]
+fn nobody_is_talked_to_death() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    world.published(a, "r", "s1", "n");
+    world.playing(b, "r", "p1", "n");
+    let chat = |text: &str| json!({"roomConfig": {"name": "r"}, "to": "b", "text": text});
+    world.command(a, "sendMessage", chat(&"x".repeat(64 << 10)));
+    assert_eq!(world.names(a), ["FAILED Text is longer than 65536 bytes"]);
+    world.hub.handle_pressure(b, true);
+    world.command(a, "sendMessage", chat("x"));
+    assert_eq!(world.names(a), ["FAILED The participant does not read fast enough"]);
+    world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s1", "type": "data", "payload": {}}));
+    world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s1", "type": "audioMuted"}));
+    assert_eq!(world.names(b), ["audioMuted p1"]);
+    world.hub.handle_pressure(b, false);
+    world.command(a, "sendMessage", chat("x"));
+    assert_eq!(world.names(a), ["ACCEPTED"]);
+}

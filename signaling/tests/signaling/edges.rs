@@ -9,6 +9,7 @@ use relay_control::{
 };
 use serde_json::{Value, json};
 use signaling::config::Config;
+use signaling::server::Ended;
 use signaling::start::{Running, start};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -282,11 +283,12 @@ async fn bad_frames_are_answered_with_the_right_close_code_and_harm_nobody() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_cut_off_and_the_others_notice_nothing() {
+async fn who_does_not_read_is_spared_chat_then_cut_off_and_the_others_notice_nothing() {
     let setup = setup(|config| {
-        config.signaling.send_queue_bytes_max = 64 << 10;
+        config.signaling.send_queue_bytes_max = 256 << 10;
         config.signaling.send_timeout = Duration::from_millis(200);
         config.signaling.messages_per_second = 100_000;
+        config.signaling.bytes_per_second = 1 << 30;
     })
     .await;
     let mut sender = Client::connect(setup.running.http, "a").await;
@@ -295,16 +297,19 @@ async fn who_does_not_read_is_cut_off_and_the_others_notice_nothing() {
     deaf.join("r").await;
     assert_eq!(sender.hear().await["data"][0]["payload"]["name"], "JOINED");
     // The sockets' own buffers take a few megabytes first.
-    let options = json!({"roomConfig": {"name": "r"}, "to": "deaf", "text": "x".repeat(100 << 10)});
+    let options = json!({"roomConfig": {"name": "r"}, "to": "deaf", "text": "x".repeat(60 << 10)});
     let message = json!({"operationId": "m", "payload": {"command": "sendMessage", "options": options}});
+    let mut refused = 0;
     let left = loop {
         sender.say("sendData", message.clone()).await;
         let heard = sender.hear().await;
         if heard["message"] == "OnDataEvent" {
             break heard;
         }
+        refused += usize::from(heard["data"][0]["status"] == "FAILED");
     };
     assert_eq!(left["data"][0]["payload"], json!({"roomName": "r", "name": "LEFT", "info": "deaf"}));
+    assert!(refused > 0);
     drop(deaf);
     setup.running.stop().await;
 }
@@ -503,4 +508,29 @@ async fn a_relay_that_cannot_be_started_is_reported() {
         let error = start(config).await.err().expect("refused").to_string();
         assert!(error.contains(expected) && error.contains(binary), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_obeys_a_newer_signaling_is_left_alone() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut model = RelayModel::new(7);
+    model.superseded = true;
+    let relay = FakeRelay::listen(&dir.path().join("relay.sock"), model);
+    let error = start(config(dir.path())).await.err().expect("refused").to_string();
+    assert!(error.contains("newer signaling"), "{error}");
+    relay.task.abort();
+
+    let mut setup = setup(|_| {}).await;
+    let mut a = Client::connect(setup.running.http, "a").await;
+    a.join("r").await;
+    setup.relay.model.lock().expect("model").superseded = true;
+    a.say(
+        "publishStream",
+        json!({"mediaSessionId": "s", "name": "n", "sdp": PUBLISH, "custom": {"name": "r"}}),
+    )
+    .await;
+    assert_eq!(timeout(PATIENCE, setup.running.ended()).await.expect("in time"), Ended::Superseded);
+    assert_eq!(a.closed().await, Some(CloseCode::Away));
+    let asked = setup.relay.model.lock().expect("model").asked.clone();
+    assert!(!asked.iter().any(|command| matches!(command, Command::Shutdown(_))), "{asked:?}");
 }

@@ -13,6 +13,8 @@ pub(crate) struct RelayModel {
     pub(crate) transports: BTreeMap<u64, TransportInfo>,
     /// Everything it was asked, in order.
     pub(crate) asked: Vec<Command>,
+    /// A newer controller has been here.
+    pub(crate) superseded: bool,
     restarts: u64,
 }
 
@@ -39,6 +41,9 @@ impl RelayModel {
 
     pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
         self.asked.push(command.clone());
+        if self.superseded {
+            return error(ErrorCode::StaleEpoch);
+        }
         match command {
             Command::Hello(_) => ReplyBody::Welcome(self.welcome()),
             Command::GetInventory(_) => ReplyBody::Inventory(self.inventory()),

@@ -26,9 +26,17 @@ export const BACK_ENDS = process.env.RINGVOX_IO ? [process.env.RINGVOX_IO] : ["u
 /** Shards, and so UDP ports in a row. Two are enough for a member's streams to be on different ones. */
 const SHARDS = 2;
 
+/** Servers that run now. A test run that is cut short takes them along. @type {Set<Server>} */
+const running = new Set();
+process.on("exit", () => running.forEach((server) => server.endNow()));
+for (const signal of /** @type {NodeJS.Signals[]} */ (["SIGINT", "SIGTERM", "SIGHUP"])) {
+    process.once(signal, () => process.exit(1));
+}
+
 export class Server {
     /** @type {import("node:child_process").ChildProcess | null} */
     #signaling = null;
+    #relay = 0;
 
     /** @param {string} dir @param {{http: number, https: number, udp: number}} ports */
     constructor(dir, ports) {
@@ -44,9 +52,10 @@ export class Server {
     /** Starts signaling (again), and waits until it answers. */
     async start() {
         const log = openSync(this.logFile, "a");
-        const child = spawn(join(BIN_DIR, "ringvox-signaling"), ["--config", this.config], { cwd: this.dir, stdio: ["ignore", log, log] });
+        const child = spawn(join(BIN_DIR, "ringvox-signaling"), ["--config", this.config], { cwd: this.dir, stdio: ["ignore", log, log], detached: true });
         closeSync(log);
         this.#signaling = child;
+        running.add(this);
         /** @type {unknown} */
         let broken;
         child.once("error", (error) => { broken = error; });
@@ -67,16 +76,17 @@ export class Server {
 
     /** kill -9, as a crash would: the relay goes on. */
     async crash() {
-        await this.#end("SIGKILL");
+        await this.end("SIGKILL");
     }
 
     /** Ends signaling as a person would, which ends the relay, and cleans up. */
     async stop() {
         const relay = await this.relayPid().catch(() => 0);
-        await this.#end("SIGTERM");
+        await this.end("SIGTERM");
         if (relay) {
-            await until("the relay has ended", () => !alive(relay), { seconds: 10 }).catch(() => process.kill(relay, "SIGKILL"));
+            await until("the relay has ended", () => !isAlive(relay), { seconds: 10 }).catch(() => process.kill(relay, "SIGKILL"));
         }
+        running.delete(this);
         if (!process.env.RINGVOX_KEEP) {
             await rm(this.dir, { recursive: true, force: true });
         }
@@ -92,24 +102,39 @@ export class Server {
     async relayPid() {
         const { stdout } = await promisify(execFile)("ps", ["-eo", "pid=,ppid=,args="]);
         const line = stdout.split("\n").find((text) => text.includes("ringvox-relay") && text.includes(this.config) && !text.includes(" ctl "));
-        return Number(line?.trim().split(/\s+/)[0] ?? 0);
+        this.#relay = Number(line?.trim().split(/\s+/)[0] ?? 0);
+        return this.#relay;
+    }
+
+    /** Without waiting, when everything is over. */
+    endNow() {
+        const [signaling, relay] = [this.#signaling?.pid ?? 0, this.#relay].map((pid) => (pid && isAlive(pid) ? pid : 0));
+        if (signaling || relay) {
+            process.kill(signaling || relay, "SIGTERM"); // Signaling takes the relay along.
+        }
     }
 
     async log() {
         return readFile(this.logFile, "utf8").catch(() => "(no log)");
     }
 
-    /** @param {NodeJS.Signals} signal */
-    async #end(signal) {
+    /**
+     * @param {NodeJS.Signals} signal
+     * @param {{group?: boolean}} [to] `group`: to all its children as well, as Ctrl-C in a terminal does
+     * @returns {Promise<number | null>} exit status
+     */
+    async end(signal, { group = false } = {}) {
         const child = this.#signaling;
         this.#signaling = null;
-        if (child?.pid && child.exitCode === null && child.signalCode === null) {
-            const ended = new Promise((resolve) => child.once("exit", resolve));
-            child.kill(signal);
-            const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
-            await ended;
-            clearTimeout(late);
+        if (!child?.pid || child.exitCode !== null || child.signalCode !== null) {
+            return child?.exitCode ?? null;
         }
+        const ended = new Promise((resolve) => child.once("exit", resolve));
+        process.kill(group ? -child.pid : child.pid, signal);
+        const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
+        const status = await ended;
+        clearTimeout(late);
+        return /** @type {number | null} */ (status);
     }
 }
 
@@ -175,7 +200,7 @@ function isFree(port) {
 }
 
 /** @param {number} pid */
-function alive(pid) {
+export function isAlive(pid) {
     try {
         process.kill(pid, 0);
         return true;

@@ -6,8 +6,8 @@ use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::id::Ssrc;
 use crate::outbox::Outbox;
-use crate::room::{Tracks, UpTrack, up_timer};
-use crate::srtp::{OpenError, Opened};
+use crate::room::{Tracks, up_timer};
+use crate::srtp::OpenError;
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
 use crate::transport::{Phase, SSRCS_MAX, SsrcUse, Transport, UpKey, timer};
@@ -90,16 +90,7 @@ impl Shard {
         packet: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        let opened = self.open_into_history(key, up_key, header, packet)?;
-        let up = &self.tracks.ups[up_key];
-        if header.pt != up.params.pt {
-            return Err(Drop::RtpUnknownPt);
-        }
-        let payload = up.stream.history.reserved().get(..opened.len).ok_or(Drop::RtpBadPayload)?;
-        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
-        let extensions = Extensions::read(header, packet, &up.params.extensions);
-        let meta = meta(now, header, &extensions, up, payload.get(..len).unwrap_or_default());
-        self.note_transport_seq(now, key, &extensions);
+        let (len, meta) = self.open_into_history(now, key, SsrcUse::Media(up_key), header, packet)?;
         if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
             self.follow_ssrc(key, up_key, header.ssrc);
         }
@@ -123,20 +114,43 @@ impl Shard {
         self.transports[key].receiving.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up_key));
     }
 
-    /// One cipher pass from the receive buffer to the place where the plaintext stays.
+    /// One cipher pass from the receive buffer to the place where the plaintext stays, and what its header says of it.
+    /// The length is without padding; the packet is not in the history yet.
     fn open_into_history(
         &mut self,
+        now: Time,
         key: TransportKey,
-        up_key: UpKey,
+        used: SsrcUse,
         header: &RtpHeader,
         packet: &[u8],
-    ) -> Result<Opened, Drop> {
+    ) -> Result<(usize, PacketMeta), Drop> {
         let transport = &mut self.transports[key];
         let Phase::Connected(session) = &mut transport.phase else { return Err(Drop::NoKeys) };
-        let slot = self.tracks.ups[up_key].stream.reserve(packet.len().saturating_sub(header.len));
+        let (SsrcUse::Media(up_key) | SsrcUse::Rtx(up_key)) = used;
+        let up = &mut self.tracks.ups[up_key];
+        let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
         let opened = session.open.open_rtp(header, packet, slot)?;
         transport.receiving.policer.charge(packet.len());
-        Ok(opened)
+        let (pt, skip) = match used {
+            SsrcUse::Media(_) => (Some(up.params.pt), 0),
+            SsrcUse::Rtx(_) => (up.params.rtx_pt, OSN_BYTES),
+        };
+        if Some(header.pt) != pt {
+            return Err(Drop::RtpUnknownPt);
+        }
+        let payload = up.stream.history.reserved().get(..opened.len).ok_or(Drop::RtpBadPayload)?;
+        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
+        let extensions = Extensions::read(header, packet, &up.params.extensions);
+        let meta = PacketMeta {
+            timestamp: header.timestamp,
+            marker: header.marker,
+            keyframe: starts_keyframe(up.params.codec, payload.get(skip..len).unwrap_or_default()),
+            arrival: now,
+            audio_level: extensions.audio_level,
+            video_orientation: extensions.video_orientation,
+        };
+        self.note_transport_seq(now, key, &extensions);
+        Ok((len, meta))
     }
 
     /// RFC 4588: the payload is the original sequence number, then the original payload.
@@ -149,16 +163,7 @@ impl Shard {
         packet: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        let opened = self.open_into_history(key, up_key, header, packet)?;
-        let up = &self.tracks.ups[up_key];
-        if Some(header.pt) != up.params.rtx_pt {
-            return Err(Drop::RtpUnknownPt);
-        }
-        let payload = up.stream.history.reserved().get(..opened.len).ok_or(Drop::RtpBadPayload)?;
-        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
-        let extensions = Extensions::read(header, packet, &up.params.extensions);
-        let meta = meta(now, header, &extensions, up, payload.get(OSN_BYTES..len).unwrap_or_default());
-        self.note_transport_seq(now, key, &extensions);
+        let (len, meta) = self.open_into_history(now, key, SsrcUse::Rtx(up_key), header, packet)?;
         let accepted = self.tracks.ups[up_key].stream.on_rtx(now, len, meta)?;
         self.counters.add(Count::RxRtxRecovered, 1);
         self.accept(now, up_key, accepted, outbox);
@@ -279,23 +284,6 @@ impl Shard {
         up.timers.set(up_timer::NACK, up.stream.nack.poll_timeout().unwrap_or(Time::MAX));
         up.timers.set(up_timer::KEYFRAME, up.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
         self.deadlines.arm(TimerOwner::Up(up_key), &mut up.timers);
-    }
-}
-
-fn meta(
-    now: Time,
-    header: &RtpHeader,
-    extensions: &Extensions<'_>,
-    up: &UpTrack,
-    payload: &[u8],
-) -> PacketMeta {
-    PacketMeta {
-        timestamp: header.timestamp,
-        marker: header.marker,
-        keyframe: starts_keyframe(up.params.codec, payload),
-        arrival: now,
-        audio_level: extensions.audio_level,
-        video_orientation: extensions.video_orientation,
     }
 }
 

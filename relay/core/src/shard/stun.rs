@@ -34,6 +34,16 @@ impl ErrorBudget {
     }
 }
 
+/// A Binding request for a transport of ours, not yet believed.
+struct Check<'a> {
+    now: Time,
+    key: TransportKey,
+    path: &'a Path,
+    message: StunMessage<'a>,
+    /// Octets that came in: an answer is never longer.
+    len: usize,
+}
+
 /// A refused check: the counter, and the error code to answer with, if any.
 struct Refusal {
     reason: Drop,
@@ -54,23 +64,22 @@ impl Shard {
         }
         let username = message.username().ok_or(Drop::StunUnknownUfrag)?;
         let key = self.demux.by_username(username).ok_or(Drop::StunUnknownUfrag)?;
-        match self.check_credentials(key, &message, username) {
-            Ok(current) => self.accept_check(now, key, path, &message, current, datagram.len(), outbox),
+        let check = Check { now, key, path, message, len: datagram.len() };
+        match self.check_credentials(&check, username) {
+            Ok(current) => {
+                self.accept_check(&check, current, outbox);
+                Ok(())
+            }
             Err(refusal) => {
-                self.refuse_check(now, key, path, &message, &refusal, datagram.len(), outbox);
+                self.refuse_check(&check, &refusal, outbox);
                 Err(refusal.reason)
             }
         }
     }
 
     /// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
-    fn check_credentials(
-        &self,
-        key: TransportKey,
-        message: &StunMessage<'_>,
-        username: &[u8],
-    ) -> Result<bool, Refusal> {
-        let ice = &self.transports[key].ice;
+    fn check_credentials(&self, check: &Check<'_>, username: &[u8]) -> Result<bool, Refusal> {
+        let (ice, message) = (&self.transports[check.key].ice, &check.message);
         let bad = |code| Refusal { reason: Drop::StunBadIntegrity, code };
         if !message.has_integrity() {
             return Err(bad(400));
@@ -89,83 +98,53 @@ impl Shard {
         Ok(credentials.ufrag == ice.local.ufrag)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site; the walk stays in one piece")]
-    fn accept_check<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        path: &Path,
-        message: &StunMessage<'_>,
-        current: bool,
-        request_len: usize,
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let transport = &mut self.transports[key];
-        if current && let Some(previous) = transport.ice.previous.take() {
+    fn accept_check<O: Outbox>(&mut self, check: &Check<'_>, current: bool, outbox: &mut O) {
+        let (key, path) = (check.key, check.path);
+        let ice = &mut self.transports[key].ice;
+        if current && let Some(previous) = ice.previous.take() {
             self.demux.remove_ufrag(&previous.ufrag);
         }
-        let (outcome, forgotten) = transport.ice.on_check(now, path, message.use_candidate());
+        let (outcome, forgotten) = ice.on_check(check.now, path, check.message.use_candidate());
         if let Some(remote) = forgotten {
             self.demux.unbind(&remote, key);
         }
         self.demux.bind(path.remote, key);
-        self.answer_check(key, path, message, current, request_len, outbox)?;
         self.counters.add(Count::RxStun, 1);
+        let ice = &self.transports[key].ice;
+        let signed = &ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local).key;
+        let id = check.message.transaction_id();
+        match outbox.slot(path) {
+            Ok(slot) => {
+                let written = stun::write_binding_success(slot, id, path.remote, signed);
+                self.commit_stun(check, written, outbox);
+            }
+            Err(_) => self.counters.drop(Drop::ControlOutboxFull),
+        }
         match outcome {
-            CheckOutcome::Selected => self.on_ice_connected(now, key),
+            CheckOutcome::Selected => self.on_ice_connected(check.now, key),
             CheckOutcome::Moved => self.counters.add(Count::PathMoves, 1),
             CheckOutcome::Unchanged => {}
         }
-        Ok(())
     }
 
-    fn answer_check<O: Outbox>(
-        &mut self,
-        key: TransportKey,
-        path: &Path,
-        message: &StunMessage<'_>,
-        current: bool,
-        request_len: usize,
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let ice = &self.transports[key].ice;
-        let credentials = ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local);
-        let Ok(slot) = outbox.slot(path) else {
-            self.counters.drop(Drop::ControlOutboxFull);
-            return Ok(());
-        };
-        let len = stun::write_binding_success(slot, message.transaction_id(), path.remote, &credentials.key)
-            .filter(|len| *len <= request_len)
-            .ok_or(Drop::StunMalformed)?;
-        outbox.commit(len);
-        self.count_sent(Count::TxStun, len);
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one call site; the walk stays in one piece")]
-    fn refuse_check<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        path: &Path,
-        message: &StunMessage<'_>,
-        refusal: &Refusal,
-        request_len: usize,
-        outbox: &mut O,
-    ) {
-        if !self.stun_errors.take(now, self.config.limits.stun_errors_per_s) {
+    fn refuse_check<O: Outbox>(&mut self, check: &Check<'_>, refusal: &Refusal, outbox: &mut O) {
+        if !self.stun_errors.take(check.now, self.config.limits.stun_errors_per_s) {
             return;
         }
         let unknown: ArrayVec<u16, UNKNOWN_NAMED_MAX> =
-            message.unknown_required().take(UNKNOWN_NAMED_MAX).collect();
+            check.message.unknown_required().take(UNKNOWN_NAMED_MAX).collect();
         // RFC 8489 §9.1.3: a 400 or 401 carries no MESSAGE-INTEGRITY.
         let signed: Option<&IntegrityKey> =
-            matches!(refusal.code, 420 | 487).then_some(&self.transports[key].ice.local.key);
-        let Ok(slot) = outbox.slot(path) else { return };
-        let written =
-            stun::write_binding_error(slot, message.transaction_id(), refusal.code, &unknown, signed);
-        // Never more octets out than came in: no amplification, whoever asked.
-        if let Some(len) = written.filter(|len| *len <= request_len) {
+            matches!(refusal.code, 420 | 487).then_some(&self.transports[check.key].ice.local.key);
+        let Ok(slot) = outbox.slot(check.path) else { return };
+        let id = check.message.transaction_id();
+        let written = stun::write_binding_error(slot, id, refusal.code, &unknown, signed);
+        self.commit_stun(check, written, outbox);
+    }
+
+    /// Never more octets out than came in: no amplification, whoever asked.
+    fn commit_stun<O: Outbox>(&mut self, check: &Check<'_>, written: Option<usize>, outbox: &mut O) {
+        if let Some(len) = written.filter(|len| *len <= check.len) {
             outbox.commit(len);
             self.count_sent(Count::TxStun, len);
         }
