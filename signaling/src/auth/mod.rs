@@ -69,7 +69,7 @@ pub struct Gate {
 
 enum Judge {
     Nobody,
-    Token(TokenReader),
+    Token(Box<TokenReader>),
     Hook(Arc<Hook>, Notes),
 }
 
@@ -124,7 +124,7 @@ impl Gate {
     pub fn new(settings: &Auth, node: String) -> Result<Self, AuthError> {
         let judge = match settings.mode {
             AuthMode::Open => Judge::Nobody,
-            AuthMode::Token => Judge::Token(TokenReader::new(&settings.token)?),
+            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(&settings.token)?)),
             AuthMode::Hook => {
                 let hook = Arc::new(Hook::new(&settings.hook)?);
                 Judge::Hook(Arc::clone(&hook), Notes::new(hook))
