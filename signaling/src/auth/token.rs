@@ -126,15 +126,16 @@ impl TokenReader {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenRefusal::Invalid);
         }
+        // RFC 7515 §4.1.11: extensions that must be understood; we understand none.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefusal::Invalid)?;
+        if header.crit.is_some() {
+            return Err(TokenRefusal::Invalid);
+        }
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation);
         let decoded = decoded.map_err(|why| match why.kind() {
             ErrorKind::Json(_) | ErrorKind::MissingRequiredClaim(_) => TokenRefusal::Claims,
             _ => TokenRefusal::Invalid,
         })?;
-        // RFC 7515 §4.1.11: extensions that must be understood; we understand none.
-        if decoded.header.crit.is_some() {
-            return Err(TokenRefusal::Invalid);
-        }
         let claims = decoded.claims;
         if now_s > claims.exp + LEEWAY_S {
             return Err(TokenRefusal::Expired);
