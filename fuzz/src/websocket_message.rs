@@ -37,7 +37,7 @@ fn understood(text: &str, message: ClientMessage) {
                 refusal: command.as_ref().err().copied(),
             });
             match command {
-                Ok(RoomCommand::Join { room } | RoomCommand::Leave { room }) => is_name(&room),
+                Ok(RoomCommand::Join { room, .. } | RoomCommand::Leave { room }) => is_name(&room),
                 Ok(RoomCommand::Message { room, to, text: words }) => {
                     is_name(&room);
                     is_name(&to);
@@ -67,6 +67,7 @@ fn understood(text: &str, message: ClientMessage) {
             is_json(&ServerMessage::StreamEvent { session: &session, event, payload: payload.as_deref() });
         }
         ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
+        ClientMessage::Refused { .. } => panic!("parsing refuses nothing"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
 /// Tables of `ringvox.toml`; ours is the first.
-const TABLES: [&str; 4] = ["relay", "signaling", "rooms", "media"];
+const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "media"];
 
 /// More shards than this are a typing error: a shard takes a core and a port.
 pub const SHARDS_MAX: u32 = 256;
@@ -418,7 +418,7 @@ mod tests {
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (text, want) in [
             ("[relay]\nsharts = 1", "unknown key relay.sharts; known are io, shards, base_port"),
-            ("[relya]", "unknown table [relya]; known are [relay], [signaling], [rooms], [media]"),
+            ("[relya]", "unknown table [relya]; known are [relay], [signaling], [auth], [rooms], [media]"),
             ("relay = 3", "relay = 3: give a table"),
             ("[relay]\nio = \"epoll\"", "relay.io = \"epoll\": give \"auto\", \"uring\" or \"mmsg\""),
             ("[relay]\nshards = 0", "relay.shards = \"0\": give \"auto\" (one per core) or a number from 1"),

@@ -8,6 +8,7 @@
 //!
 //! - [`hub`] is truth about rooms: one sans-IO state machine, told everything, its time included.
 //! - [`message`] is the client protocol, [`sdp`] the session descriptions: neither reaches the relay.
+//! - [`auth`] decides who may do what before the hub is told.
 //! - [`ws`], [`rest`], [`web`], [`relay`] are edges: sockets in, sockets out.
 //! - [`server`] puts them together.
 //!
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod config;
 pub mod hub;
 pub mod json;

@@ -4,7 +4,7 @@ use clap::Parser;
 use mimalloc::MiMalloc;
 use signaling::config::{Config, Flags};
 use signaling::server::Ended;
-use signaling::start::{Running, StartError, start};
+use signaling::start::{Running, StartError, open_to_others, start};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,9 +54,10 @@ async fn run(config: Config) -> Result<Ended, StartError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop_relay = config.signaling.stop_relay;
+    let warning = open_to_others(&config);
     // A signal that comes meanwhile waits: a relay that has just been started is to be ended as well.
     let mut running = start(config).await?;
-    announce(&running, stop_relay);
+    announce(&running, stop_relay, warning);
     tokio::select! {
         ended = running.ended() => return Ok(ended),
         _ = interrupt.recv() => {}
@@ -67,7 +68,7 @@ async fn run(config: Config) -> Result<Ended, StartError> {
     Ok(Ended::Shutdown)
 }
 
-fn announce(running: &Running, stop_relay: bool) {
+fn announce(running: &Running, stop_relay: bool, warning: Option<&str>) {
     let mut text = String::from("\nRingvox is running. Open\n");
     for url in running.urls() {
         text.push_str(&format!("    {url}\n"));
@@ -75,6 +76,9 @@ fn announce(running: &Running, stop_relay: bool) {
     text.push_str(
         "Camera and microphone work on localhost and on https (accept the self-made certificate once).\n",
     );
+    if let Some(warning) = warning {
+        text.push_str(&format!("\n    !! {warning}\n\n"));
+    }
     text.push_str(if stop_relay {
         "Ctrl-C stops it.\n\n"
     } else {

@@ -36,10 +36,35 @@ pub struct Member {
     pub token: String,
     /// Where it is.
     pub presence: Presence,
+    /// What its client can play, as far as its offers told.
+    pub playable: Playable,
     /// Streams it publishes, in order.
     pub publishes: Vec<StreamKey>,
     /// Streams it plays.
     pub plays: Vec<StreamKey>,
+}
+
+/// What a client can play.
+#[derive(Debug, Default)]
+pub struct Playable {
+    /// From its latest offer to play; empty for a kind that it did not ask for.
+    pub by_play: Vec<SourceTrack>,
+    /// From its latest offer to publish: what it sends it most likely plays as well.
+    pub by_publish: Vec<SourceTrack>,
+}
+
+impl Playable {
+    /// Whether it would get this track. Who has said nothing about a kind is not in the way.
+    pub fn allows(&self, track: &SourceTrack) -> bool {
+        let of_kind = |known: &[SourceTrack]| -> Vec<SourceTrack> {
+            known.iter().filter(|one| one.kind == track.kind).copied().collect()
+        };
+        let mut known = of_kind(&self.by_play);
+        if known.is_empty() {
+            known = of_kind(&self.by_publish);
+        }
+        known.is_empty() || known.iter().any(|one| one.plays(track))
+    }
 }
 
 /// Where a member is.

@@ -2,13 +2,14 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{stream}` | 201 with `Location` and `ETag`; 400 broken SDP, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{stream}` | 201 with `Location` and `ETag`; 400 broken SDP, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
+use crate::auth::{Gate, HttpDenial, HttpVisit};
 use crate::config::Config;
 use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
 use crate::message::NAME_BYTES_MAX;
@@ -41,6 +42,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 pub struct App {
     /// Settings.
     pub config: Arc<Config>,
+    /// Decides who may do what.
+    pub gate: Arc<Gate>,
     /// To the server.
     pub inputs: mpsc::Sender<Input>,
     /// Number of the next connection.
@@ -51,17 +54,19 @@ pub struct App {
 
 impl App {
     /// No connections yet.
-    pub fn new(config: Arc<Config>, inputs: mpsc::Sender<Input>) -> Self {
-        Self { config, inputs, next_connection: AtomicU64::new(1), open_connections: AtomicUsize::new(0) }
+    pub fn new(config: Arc<Config>, gate: Arc<Gate>, inputs: mpsc::Sender<Input>) -> Self {
+        Self {
+            config,
+            gate,
+            inputs,
+            next_connection: AtomicU64::new(1),
+            open_connections: AtomicUsize::new(0),
+        }
     }
 
     /// Whether a page of this origin may talk to us. Programs send no origin; they are no pages.
     pub fn origin_allowed(&self, headers: &HeaderMap) -> bool {
-        let Some(allowed) = &self.config.signaling.allowed_origins else { return true };
-        match headers.get(header::ORIGIN) {
-            None => true,
-            Some(origin) => allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()),
-        }
+        self.config.signaling.allowed_origins.as_ref().is_none_or(|allowed| is_allowed(allowed, headers))
     }
 
     async fn ask(&self, request: HttpRequest) -> HttpReply {
@@ -71,6 +76,17 @@ impl App {
             return away();
         }
         answer.await.unwrap_or_else(|_| away())
+    }
+}
+
+/// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a suffix
+/// or a wildcard. Several are none.
+fn is_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next(), origins.next()) {
+        (None, _) => true,
+        (Some(origin), None) => allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -133,9 +149,21 @@ async fn whip(
     if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
         return refuse(StatusCode::BAD_REQUEST, "Room and login have at most 256 bytes");
     }
-    match offer(&headers, &body) {
-        Ok(sdp) => created(app.ask(HttpRequest::Publish { room, login, sdp }).await, uri.path()),
-        Err((status, words)) => refuse(status, words),
+    let sdp = match offer(&headers, &body) {
+        Ok(sdp) => sdp,
+        Err((status, words)) => return refuse(status, words),
+    };
+    let visit = HttpVisit {
+        headers: &headers,
+        publish: true,
+        room: &room,
+        login: login.as_deref(),
+        stream: None,
+        sdp: &sdp,
+    };
+    match app.gate.judge_http(visit).await {
+        Ok(login) => created(app.ask(HttpRequest::Publish { room, login, sdp }).await, uri.path()),
+        Err(denial) => denied(&denial),
     }
 }
 
@@ -146,9 +174,21 @@ async fn whep(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match offer(&headers, &body) {
-        Ok(sdp) => created(app.ask(HttpRequest::Play { room, stream, sdp }).await, uri.path()),
-        Err((status, words)) => refuse(status, words),
+    let sdp = match offer(&headers, &body) {
+        Ok(sdp) => sdp,
+        Err((status, words)) => return refuse(status, words),
+    };
+    let visit = HttpVisit {
+        headers: &headers,
+        publish: false,
+        room: &room,
+        login: None,
+        stream: Some(&stream),
+        sdp: &sdp,
+    };
+    match app.gate.judge_http(visit).await {
+        Ok(_) => created(app.ask(HttpRequest::Play { room, stream, sdp }).await, uri.path()),
+        Err(denial) => denied(&denial),
     }
 }
 
@@ -266,6 +306,12 @@ fn refused(refusal: HttpRefusal) -> Response {
     response
 }
 
+fn denied(denial: &HttpDenial) -> Response {
+    let mut response = refuse(denial.status, &denial.info);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(denial.challenge));
+    response
+}
+
 fn refuse(status: StatusCode, words: &str) -> Response {
     (status, [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{words}\n")).into_response()
 }
@@ -300,7 +346,7 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After",
+            "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After, WWW-Authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ] {

@@ -6,6 +6,7 @@
 //! - Members are told about in the order in which they came, streams in the order in which they were published.
 
 use crate::participant::{Member, MemberId, Presence, Stream, StreamKey};
+use crate::sdp::CodecPreferences;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -24,6 +25,8 @@ pub struct Room {
     pub name: String,
     /// In the order of coming.
     pub members: Vec<Member>,
+    /// As its creator wished; `None` = as the server has them. Not known any more after a restart of signaling.
+    pub codecs: Option<CodecPreferences>,
     /// WHEP players, who are not members.
     pub viewers: Vec<StreamKey>,
 }
@@ -31,7 +34,7 @@ pub struct Room {
 impl Room {
     /// An empty one.
     pub fn new(name: String) -> Self {
-        Self { name, members: Vec::new(), viewers: Vec::new() }
+        Self { name, members: Vec::new(), codecs: None, viewers: Vec::new() }
     }
 
     /// By login.

@@ -4,6 +4,7 @@
 //! never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read answers nothing
 //! and the streams concerned end by their timers.
 
+use crate::auth::Gate;
 use crate::config::Config;
 use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
 use crate::message::{ClientMessage, Malformed};
@@ -71,6 +72,7 @@ pub enum RelayStart {
 /// The task that owns the hub.
 pub struct Server {
     hub: Hub,
+    gate: Arc<Gate>,
     started: Instant,
     config: Arc<Config>,
     inputs: mpsc::Receiver<Input>,
@@ -92,6 +94,8 @@ pub struct Wiring {
     pub events: mpsc::Receiver<LinkEvent>,
     /// To the link.
     pub commands: mpsc::Sender<LinkCommand>,
+    /// Tells the access hook.
+    pub gate: Arc<Gate>,
     /// Told once how the relay came up.
     pub relay_start: oneshot::Sender<RelayStart>,
 }
@@ -101,6 +105,7 @@ impl Server {
     pub fn new(config: Arc<Config>, wiring: Wiring) -> Self {
         Self {
             hub: Hub::new(Arc::clone(&config), Box::new(random)),
+            gate: wiring.gate,
             started: Instant::now(),
             config,
             inputs: wiring.inputs,
@@ -210,11 +215,12 @@ impl Server {
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Send { to, text } => self.send(to, text),
-                Output::Close { to, code } => {
+                Output::Close { to, code, reason } => {
                     if let Some(outbox) = self.outboxes.remove(&to) {
-                        outbox.close(code.frame());
+                        outbox.close(code.frame().0, reason);
                     }
                 }
+                Output::Note { about, method, object } => self.gate.note(about, method, object),
                 Output::Relay { request_id, command } => {
                     if self.commands.try_send(LinkCommand::Ask(request_id, command)).is_err() {
                         let now = self.now();
@@ -274,7 +280,7 @@ impl Server {
         if pushed.is_err() {
             tracing::info!(connection = to.0, "cut off: it does not read");
             if let Some(outbox) = self.outboxes.remove(&to) {
-                outbox.close((1008, "Does not read"));
+                outbox.close(1008, "Does not read");
             }
             let now = self.now();
             self.hub.handle_closed(now, to, false);
@@ -294,7 +300,8 @@ impl Server {
                 let _ = ended.await;
             }
         }
-        self.outboxes.drain().for_each(|(_, outbox)| outbox.close(CloseCode::GoingAway.frame()));
+        let (code, reason) = CloseCode::GoingAway.frame();
+        self.outboxes.drain().for_each(|(_, outbox)| outbox.close(code, reason));
     }
 }
 

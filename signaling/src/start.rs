@@ -1,6 +1,7 @@
 //! The start-up order: settings, relay, sockets; and the way down.
 
-use crate::config::Config;
+use crate::auth::Gate;
+use crate::config::{AuthMode, Config};
 use crate::relay::{self, LinkSettings, RelayProgram};
 use crate::rest::{self, App};
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, Input, RelayStart, Server, Wiring};
@@ -41,6 +42,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let https = listen::bind(settings.bind, settings.https_port).await?;
     let tls = tls::server_config(settings.tls.as_ref(), &settings.data_dir)?;
 
+    let gate = Arc::new(Gate::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
+    if let Some(warning) = open_to_others(&config) {
+        tracing::warn!("{warning}");
+    }
+
     let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
     let (commands, link_commands) = mpsc::channel(COMMANDS_MAX);
     let (link_events, events) = mpsc::channel(EVENTS_MAX);
@@ -48,7 +54,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let link =
         LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
     tokio::spawn(relay::run(link, link_commands, link_events));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start };
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate: Arc::clone(&gate) };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
     match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
@@ -58,13 +64,29 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Err(_) => tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display()),
     }
 
-    let router = rest::router(Arc::new(App::new(Arc::clone(&config), inputs.clone())));
+    let router = rest::router(Arc::new(App::new(Arc::clone(&config), gate, inputs.clone())));
     let open = |listener: TcpListener, tls| {
         tokio::spawn(listen::serve(listener, router.clone(), tls, config.signaling.max_connections))
     };
     let addresses = (http.local_addr()?, https.local_addr()?);
     let doors = vec![open(http, None), open(https, Some(tls))];
     Ok(Running { http: addresses.0, https: addresses.1, inputs, server, doors })
+}
+
+/// Tells this server from the others that ask the same access hook.
+fn node_id() -> Result<u32, StartError> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+/// The warning of a server that others reach and that asks nobody.
+pub fn open_to_others(config: &Config) -> Option<&'static str> {
+    let open = config.auth.mode == AuthMode::Open && !config.signaling.bind.is_loopback();
+    open.then_some(
+        "ACCESS IS OPEN: whoever reaches this server may join, publish and watch in any room. \
+         Set auth.mode to \"token\" or \"hook\", or signaling.bind to \"127.0.0.1\" (see ringvox.toml.example).",
+    )
 }
 
 /// The program to start when no relay listens.

@@ -54,6 +54,16 @@ impl Timers {
         self.at.contains_key(&timer)
     }
 
+    /// How many run.
+    pub fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    /// Whether none runs.
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
     /// When the first one is due.
     pub fn next(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)

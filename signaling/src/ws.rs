@@ -4,6 +4,7 @@
 //! has a queue of bounded size and a deadline a message: a reader that does not read is cut off with 1008. The two
 //! directions are apart, so a client that is slow to read is still heard.
 
+use crate::auth::Visit;
 use crate::message::ClientMessage;
 use crate::rest::App;
 use crate::room::ConnectionId;
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,9 +31,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Seconds of the sustained rate that may come at once.
 const BURST_SECONDS: u32 = 2;
 
-/// A message counts once for every so many bytes: the rate bounds the bytes as well.
-const BYTES_PER_TOKEN: f64 = 2048.0;
-
 /// The way to one client.
 #[derive(Clone, Debug)]
 pub struct Outbox {
@@ -43,7 +42,7 @@ pub struct Outbox {
 #[derive(Debug)]
 enum Outgoing {
     Text(String),
-    Close(u16, &'static str),
+    Close(u16, Cow<'static, str>),
 }
 
 /// The queue is full.
@@ -78,8 +77,8 @@ impl Outbox {
     }
 
     /// Closes the connection behind what is queued.
-    pub fn close(&self, (code, reason): (u16, &'static str)) {
-        let _ = self.sender.send(Outgoing::Close(code, reason));
+    pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
+        let _ = self.sender.send(Outgoing::Close(code, reason.into()));
     }
 }
 
@@ -138,7 +137,7 @@ async fn serve(app: Arc<App>, socket: WebSocket, _place: Place) {
         }
     };
     if let Farewell::Offence(code, reason) = farewell {
-        outbox.close((code, reason));
+        outbox.close(code, reason);
     }
     drop(outbox);
     let clean = matches!(farewell, Farewell::Clean | Farewell::Offence(..));
@@ -161,9 +160,11 @@ enum Farewell {
 
 async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) -> Farewell {
     let limits = &app.config.signaling;
-    let mut bucket = Bucket::new(limits.messages_per_second);
+    let mut messages = Bucket::new(limits.messages_per_second);
+    let mut bytes = Bucket::new(limits.bytes_per_second);
+    let mut visit = Visit::new(id);
     loop {
-        let (input, bytes) = match stream.next().await {
+        let (input, length) = match stream.next().await {
             None => return Farewell::Lost,
             Some(Err(error)) => return offence(error),
             Some(Ok(Message::Close(_))) => {
@@ -172,11 +173,15 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
                 return Farewell::Clean;
             }
             Some(Ok(Message::Text(text))) => {
-                (Some(Input::Message(id, ClientMessage::parse(&text))), text.len())
+                let message = match ClientMessage::parse(&text) {
+                    Ok(message) => Ok(app.gate.judge(&mut visit, &text, message).await),
+                    malformed => malformed,
+                };
+                (Some(Input::Message(id, message)), text.len())
             }
             // The protocol has no binary messages; pings are answered by the layer below.
-            Some(Ok(Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes))) => {
-                (None, bytes.len())
+            Some(Ok(Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload))) => {
+                (None, payload.len())
             }
         };
         if let Some(input) = input
@@ -184,7 +189,8 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
         {
             return Farewell::Lost;
         }
-        bucket.pay(bytes).await;
+        messages.pay(1).await;
+        bytes.pay(length).await;
     }
 }
 
@@ -211,7 +217,7 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, limit:
                 match sent {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return,
-                    Err(_) => return close(&mut sink, 1008, "Does not read").await,
+                    Err(_) => return close(&mut sink, 1008, "Does not read".into()).await,
                 }
             }
             Outgoing::Close(code, reason) => return close(&mut sink, code, reason).await,
@@ -219,12 +225,13 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, limit:
     }
 }
 
-async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
-    let frame = CloseFrame { code, reason: reason.into() };
+async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: Cow<'static, str>) {
+    let frame = CloseFrame { code, reason: reason.into_owned().into() };
     let _ = timeout(CLOSE_LIMIT, sink.send(Message::Close(Some(frame)))).await;
 }
 
-/// Paces a reader: `rate` messages a second, [`BURST_SECONDS`] of them at once.
+/// Paces a reader: `rate` messages or bytes a second, [`BURST_SECONDS`] of them at once. What is more is read and then
+/// paid for by waiting.
 struct Bucket {
     rate: f64,
     burst: f64,
@@ -234,21 +241,21 @@ struct Bucket {
 
 impl Bucket {
     fn new(rate: u32) -> Self {
-        let burst = f64::from(rate * BURST_SECONDS);
+        let burst = f64::from(rate) * f64::from(BURST_SECONDS);
         Self { rate: f64::from(rate), burst, tokens: burst, at: Instant::now() }
     }
 
-    /// How long to wait before the next message may be read, after one of this length.
-    fn debt(&mut self, now: Instant, bytes: usize) -> Duration {
+    /// How long to wait before going on, after this much.
+    #[allow(clippy::cast_precision_loss, reason = "a message is far smaller than 2^52 bytes")]
+    fn debt(&mut self, now: Instant, much: usize) -> Duration {
         let refill = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
-        let price = 1.0 + bytes as f64 / BYTES_PER_TOKEN;
-        self.tokens = (self.tokens + refill).min(self.burst) - price;
+        self.tokens = (self.tokens + refill).min(self.burst) - much as f64;
         self.at = now;
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
     }
 
-    async fn pay(&mut self, bytes: usize) {
-        let debt = self.debt(Instant::now(), bytes);
+    async fn pay(&mut self, much: usize) {
+        let debt = self.debt(Instant::now(), much);
         if !debt.is_zero() {
             tokio::time::sleep(debt).await;
         }
@@ -264,11 +271,11 @@ mod tests {
         let start = Instant::now();
         let mut bucket = Bucket { at: start, ..Bucket::new(10) };
         for _ in 0..20 {
-            assert_eq!(bucket.debt(start, 0), Duration::ZERO);
+            assert_eq!(bucket.debt(start, 1), Duration::ZERO);
         }
-        assert_eq!(bucket.debt(start, 0).as_millis(), 100);
-        assert_eq!(bucket.debt(start, 2048).as_millis(), 300);
-        assert_eq!(bucket.debt(start + Duration::from_secs(1), 0), Duration::ZERO);
+        assert_eq!(bucket.debt(start, 1).as_millis(), 100);
+        assert_eq!(bucket.debt(start, 1).as_millis(), 200);
+        assert_eq!(bucket.debt(start + Duration::from_secs(1), 1), Duration::ZERO);
     }
 
     #[test]
@@ -277,11 +284,11 @@ mod tests {
         assert_eq!(outbox.push("x".repeat(100), 300), Ok(()));
         assert_eq!(outbox.push("x".repeat(100), 300), Err(Overflow));
         assert_eq!(outbox.push("x".repeat(50), 300), Ok(()));
-        outbox.close((1008, "no"));
+        outbox.close(1008, "no");
         let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
         assert!(matches!(
             queued.as_slice(),
-            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, "no")]
+            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, _)]
         ));
     }
 }

@@ -21,7 +21,7 @@ describe("the pages", () => {
     let browser;
 
     before(async () => {
-        [server, browser] = await Promise.all([startServer({ rooms: "max_participants = 4" }), launch("chromium")]);
+        [server, browser] = await Promise.all([startServer({ rooms: "max_participants = 10" }), launch("chromium")]);
     });
     after(async () => {
         await browser?.close();
@@ -39,25 +39,34 @@ describe("the pages", () => {
         await page.browserContext().close();
     });
 
-    test("three people fit into a room, the fourth is told that it is full", async () => {
+    test("three people fit into the layout, and one who leaves gives the place back", async () => {
         const people = [];
         for (const login of ["one", "two", "three"]) {
             people.push(await join(browser, server, { login, room: "three" }));
             await people.at(-1)?.sees("localStatus", "PUBLISHING");
         }
         await Promise.all(people.map((person) => person.inCall(2)));
-        const fourth = await join(browser, server, { login: "four", room: "three" });
-        await fourth.sees("failedInfo", "Current room is full.");
         await people[0].click("leaveBtn");
         await people[1].sees("participant1Name", "NONE");
-        await Promise.all([...people, fourth].map((person) => person.close()));
+        await people[1].sees("participant1Status", "NONE");
+        await Promise.all(people.map((person) => person.close()));
+    });
+
+    test("nine people fill a conference, the tenth is told and leaves", async () => {
+        const crowd = await newPerson(browser);
+        await crowd.goto(server.http);
+        await crowd.evaluate(enterSilently, server.ws, "crowd", ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        const tenth = await join(browser, server, { login: "ten", room: "crowd" });
+        await tenth.sees("failedInfo", "Current room is full: nine people are in it.");
+        await tenth.sees("status", "DISCONNECTED");
+        await Promise.all([tenth.close(), crowd.browserContext().close()]);
     });
 
     test("the server's own limit is told in its words", async () => {
         const strict = await startServer({ rooms: "max_participants = 1" });
         try {
             const [first, second] = [await join(browser, strict, { login: "one", room: "r" }), await join(browser, strict, { login: "two", room: "r" })];
-            await Promise.any([first, second].map((person) => person.sees("failedInfo", "Room is full")));
+            await Promise.any([first, second].map((person) => person.sees("failedInfo", "The room is full. Try again later, or choose another room.")));
             await Promise.all([first.close(), second.close()]);
         } finally {
             await strict.stop();
@@ -105,7 +114,7 @@ describe("the pages", () => {
         await page.type("#login", "shy");
         await shy.click("joinBtn");
         await shy.sees("localStatus", "FAILED");
-        await shy.hears("You are not seen or heard: Camera or microphone is not allowed on this page");
+        await shy.hears("You are not seen or heard: Camera or microphone is not allowed on this page. Allow it beside the address, then press Publish.");
         const other = await join(browser, server, { login: "other", room: "shy" });
         await other.sees("localStatus", "PUBLISHING");
         await shy.sees("participant1Status", "PLAYING");
@@ -119,7 +128,7 @@ describe("the pages", () => {
         await page.type("#login", "lost");
         await page.$eval("#url", (element) => { /** @type {HTMLInputElement} */ (element).value = "ws://localhost:9/"; });
         await person.click("joinBtn");
-        await person.sees("failedInfo", "Cannot connect");
+        await person.sees("failedInfo", "The server cannot be reached. Check the network and the server's address, then join again.");
         await page.$eval("#url", (element) => { /** @type {HTMLInputElement} */ (element).value = "ftp://nonsense"; });
         await person.click("joinBtn");
         await until("the bad address is named", async () => /url|ftp/i.test(await person.text("failedInfo")));
@@ -150,7 +159,7 @@ describe("the pages", () => {
     test("everything that can be used has a name for a screen reader", async () => {
         const person = await join(browser, server, { login: "reader", room: "reader" });
         await person.sees("localStatus", "PUBLISHING");
-        const nameless = await person.page.$$eval("button, input, [role=log], aside, section", (elements) => elements
+        const nameless = await person.page.$$eval("button, input, select, meter, dialog, [role=log], [role=img], aside, section", (elements) => elements
             .filter((element) => !(element.getAttribute("aria-label") || element.textContent?.trim() || /** @type {HTMLInputElement} */ (element).labels?.length))
             .map((element) => element.outerHTML));
         assert.deepEqual(nameless, []);
@@ -191,6 +200,16 @@ async function visitAll(/** @type {string} */ urlServer, /** @type {{login: stri
         await room.sendMessage(text);
         await room.leave();
         session.disconnect();
+    }
+}
+
+/** In a page of its own: people without camera, all in one room. */
+async function enterSilently(/** @type {string} */ url, /** @type {string} */ name, /** @type {string[]} */ logins) {
+    const { connect, SESSION_STATUS, ROOM_EVENT } = await import(/** @type {any} */ ("/sdk/index.js"));
+    for (const username of logins) {
+        const session = connect({ urlServer: url, username });
+        await new Promise((resolve) => session.on(SESSION_STATUS.ESTABLISHED, resolve));
+        await new Promise((resolve) => session.join({ name }).on(ROOM_EVENT.STATE, resolve));
     }
 }
 

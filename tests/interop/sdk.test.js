@@ -6,11 +6,12 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import * as RoomApi from "../../signaling/web/sdk/index.js";
+import { count, judge } from "../../signaling/web/sdk/quality.js";
 import { planReturn } from "../../signaling/web/sdk/resume.js";
 import { FakeMedia, connections, install, nth, sockets } from "./support/fake-web.js";
 import { until } from "./support/until.js";
 
-const { SESSION_STATUS, STREAM_STATUS, ROOM_EVENT, STREAM_EVENT } = RoomApi;
+const { SESSION_STATUS, STREAM_STATUS, ROOM_EVENT, STREAM_EVENT, CONNECTION_QUALITY } = RoomApi;
 
 /** @type {any} */
 let session;
@@ -229,6 +230,90 @@ test("a stream stopped while the person is still asked for the camera ends and g
     allow(media);
     await until("the camera is off", () => media.tracks.every(({ stopped }) => stopped));
     assert.deepEqual(socket.got("publishStream"), []);
+});
+
+test("another camera replaces the first without a new offer, muted as before, and the first is switched off", async () => {
+    const socket = establish();
+    const { room } = enter(socket);
+    const { stream } = await publishing(socket, room);
+    const [audio, first] = stream.mediaStream().getTracks();
+    stream.muteVideo();
+    const second = new FakeMedia("video");
+    globalThis.navigator.mediaDevices.getUserMedia = async () => /** @type {any} */ (second);
+    await stream.switchDevice({ video: { deviceId: "b" } });
+    assert.equal(first.stopped, true);
+    assert.deepEqual(stream.mediaStream().getTracks(), [audio, second.tracks[0]]);
+    assert.equal(second.tracks[0].enabled, false);
+    assert.equal(connections.length, 1);
+    assert.equal(connections[0].senders.find(({ track }) => track.kind === "video").track, second.tracks[0]);
+
+    globalThis.navigator.mediaDevices.getUserMedia = async () => { throw Object.assign(new Error("no"), { name: "NotReadableError" }); };
+    await assert.rejects(stream.switchDevice({ video: true }), (error) => error.code === "device-busy");
+    assert.equal(stream.status(), STREAM_STATUS.PUBLISHING);
+});
+
+test("receiveAudio and receiveVideo choose what is played, and what a publisher's offer may receive", async () => {
+    const socket = establish();
+    const { room } = enter(socket, [{ login: "bob", name: "lobby-bob-1" }]);
+    room.getParticipants()[0].getStreams()[0].play(undefined, { receiveVideo: false });
+    assert.equal((await nth(socket, "playStream")).sdp, "offer audio recvonly");
+    room.publish({ receiveAudio: true, receiveVideo: false });
+    assert.equal((await nth(socket, "publishStream")).sdp, "offer audio sendrecv, video sendonly");
+});
+
+test("errors have a code for programs", async () => {
+    const socket = establish();
+    for (const [info, code] of [["Room is full", "room-full"], ["Room already has user with such login", "login-taken"], ["Because", "refused"]]) {
+        const room = session.join({ name: "lobby" });
+        const refused = new Promise((resolve) => room.on(ROOM_EVENT.FAILED, resolve));
+        socket.say("DataStatusEvent", { operationId: socket.commands("join").at(-1).operationId, status: "FAILED", info });
+        await refused;
+        assert.ok(room.error() instanceof RoomApi.CommandError);
+        assert.deepEqual([room.error().code, room.error().message], [code, info]);
+    }
+    const { room } = enter(socket);
+    const stream = room.publish({});
+    const { mediaSessionId } = await nth(socket, "publishStream");
+    socket.say("notifyStreamStatusEvent", { mediaSessionId, status: "FAILED", info: "No common codecs" });
+    assert.ok(stream.error() instanceof RoomApi.StreamError);
+    assert.equal(stream.error().message, "No common codecs");
+    session.disconnect();
+    assert.equal(session.error(), null);
+
+    install();
+    session = RoomApi.connect({ urlServer: "ws://test/", username: "a" });
+    sockets[0].drop();
+    assert.ok(session.error() instanceof RoomApi.SessionError);
+    assert.equal(session.error().code, "unreachable");
+});
+
+test("connection quality: what is counted, and how it is judged", () => {
+    const report = (/** @type {any[]} */ ...entries) => /** @type {any} */ (new Map(entries.map((entry, index) => [index, entry])));
+    const pair = { type: "candidate-pair", nominated: true, state: "succeeded", currentRoundTripTime: 0.04 };
+    assert.deepEqual(count(report(pair, { type: "inbound-rtp", packetsReceived: 90, packetsLost: 10, jitter: 0.01 }, { type: "inbound-rtp", packetsReceived: 10, packetsLost: -2 }), false),
+        { arrived: 100, lost: 8, rtt: 0.04, jitter: 0.01 });
+    assert.deepEqual(count(report({ type: "outbound-rtp", packetsSent: 100 }, { type: "remote-inbound-rtp", packetsLost: 4, roundTripTime: 0.3, jitter: 0.02 }), true),
+        { arrived: 96, lost: 4, rtt: 0.3, jitter: 0.02 });
+    const before = { arrived: 1000, lost: 50, rtt: 0, jitter: 0 };
+    const verdict = (/** @type {any} */ more) => judge(before, { arrived: 1100, lost: 50, rtt: 0.02, jitter: 0.005, ...more }).quality;
+    assert.deepEqual([{}, { lost: 52 }, { lost: 60 }, { rtt: 0.3 }, { rtt: 0.6 }, { jitter: 0.05 }, { jitter: 0.2 }, { arrived: 1000 }].map(verdict),
+        ["PERFECT", "GOOD", "BAD", "GOOD", "BAD", "GOOD", "BAD", "BAD"]);
+});
+
+test("a publishing stream tells its connection quality while it runs", async () => {
+    const socket = establish();
+    const { room } = enter(socket);
+    const { stream } = await publishing(socket, room);
+    assert.equal(stream.quality().quality, CONNECTION_QUALITY.UNKNOWN);
+    const told = [];
+    stream.on(STREAM_EVENT.QUALITY, (/** @type {any} */ _, /** @type {any} */ quality) => told.push(quality.quality));
+    const rtp = { type: "outbound-rtp", packetsSent: 0 };
+    connections[0].report = [rtp];
+    const sending = setInterval(() => { rtp.packetsSent += 10; }, 100);
+    await until("two verdicts came", () => told.length === 2);
+    clearInterval(sending);
+    assert.deepEqual(told, ["PERFECT", "PERFECT"]);
+    assert.equal(stream.quality().quality, CONNECTION_QUALITY.PERFECT);
 });
 
 test("leave resolves when accepted, and joining again at once is a new room", async () => {

@@ -34,6 +34,8 @@ pub enum ConfigError {
     },
     /// A certificate without a key, or the other way round.
     HalfTls,
+    /// `auth.mode` needs this key.
+    Missing(&'static str),
 }
 
 impl fmt::Display for ConfigError {
@@ -49,6 +51,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "unknown key {table}.{key}; known are {}", known.join(", "))
             }
             Self::BadValue { key, value, accepted } => write!(f, "{key} = {value}: give {accepted}"),
+            Self::Missing(key) => write!(f, "{key} is missing: auth.mode needs it"),
             Self::HalfTls => {
                 f.write_str("signaling.tls_cert and signaling.tls_key belong together: give both or neither")
             }

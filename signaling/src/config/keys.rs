@@ -8,13 +8,13 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 /// Tables of `ringvox.toml`; the first one is the relay's.
-pub(super) const TABLES: [&str; 4] = ["relay", "signaling", "rooms", "media"];
+pub(super) const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "media"];
 
 /// Longest list (origins, codecs).
 const LIST_MAX: usize = 100;
 
 /// Table, key, what it accepts. The order is the one of the example file.
-const KEYS: [(&str, &str, &str); 29] = [
+const KEYS: [(&str, &str, &str); 41] = [
     ("signaling", "bind", "an IP address; \"::\" means all addresses of IPv4 and IPv6"),
     ("signaling", "http_port", "a port from 0 to 65535; 0 takes any free one"),
     ("signaling", "https_port", "a port from 0 to 65535; 0 takes any free one"),
@@ -27,12 +27,24 @@ const KEYS: [(&str, &str, &str); 29] = [
     ("signaling", "send_queue_bytes_max", "a number of bytes from 65536 to 67108864"),
     ("signaling", "send_timeout_ms", "a number of milliseconds from 100 to 60000"),
     ("signaling", "messages_per_second", "a number from 1 to 100000"),
+    ("signaling", "bytes_per_second", "a number of bytes from 16384 to 1073741824"),
+    ("signaling", "max_rooms_per_connection", "a number from 1 to 1000"),
+    ("signaling", "max_streams_per_connection", "a number from 1 to 10000"),
     ("signaling", "keep_alive_interval_ms", "a number of milliseconds from 100 to 60000"),
     ("signaling", "keep_alive_probes", "a number from 1 to 100"),
     ("signaling", "start_relay", "true or false"),
     ("signaling", "relay_binary", "a path to a program"),
     ("signaling", "stop_relay", "true or false"),
     ("signaling", "log", "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
+    ("auth", "mode", "\"open\", \"token\" or \"hook\""),
+    ("auth", "token_algorithm", "\"HS256\", \"RS256\" or \"EdDSA\""),
+    ("auth", "token_key", "a path to a file with the secret (HS256) or the public key in PEM"),
+    ("auth", "token_issuer", "a text of 1 to 256 bytes"),
+    ("auth", "token_audience", "a text of 1 to 256 bytes"),
+    ("auth", "hook_url", "http://host:port/path or https://host/path, without user, query and fragment"),
+    ("auth", "hook_timeout_ms", "a number of milliseconds from 100 to 5000"),
+    ("auth", "hook_concurrency", "a number from 1 to 10000"),
+    ("auth", "hook_on_failure", "\"refuse\" or \"allow\""),
     ("rooms", "room_idle_timeout_ms", "a number of milliseconds from 0 to 86400000"),
     ("rooms", "max_participants", "a number from 1 to 1000"),
     ("rooms", "max_rooms", "a number from 1 to 1000000"),
@@ -91,6 +103,7 @@ impl Config {
             ("allowed_origins" | "video" | "audio", _) => self.set_list(key, values),
             (_, [value]) => match table {
                 "signaling" => self.set_signaling(key, value),
+                "auth" => self.auth.set(key, value),
                 "rooms" => self.set_rooms(key, value),
                 _ => self.set_other(key, value),
             },
@@ -105,8 +118,8 @@ impl Config {
             return None;
         }
         match key {
-            "video" => self.media.video = codecs(values, &[Codec::Vp8, Codec::H264])?,
-            "audio" => self.media.audio = codecs(values, &[Codec::Opus, Codec::Pcmu, Codec::Pcma])?,
+            "video" => self.media.video = codecs(values, &VIDEO_CODECS)?,
+            "audio" => self.media.audio = codecs(values, &AUDIO_CODECS)?,
             _ if values == ["*"] => self.signaling.allowed_origins = None,
             _ => {
                 let good = values.iter().all(|origin| is_origin(origin)) && !values.is_empty();
@@ -131,6 +144,9 @@ impl Config {
             "send_queue_bytes_max" => s.send_queue_bytes_max = number(value, (64 << 10)..=(64 << 20))?,
             "send_timeout_ms" => s.send_timeout = millis(value, 100..=60_000)?,
             "messages_per_second" => s.messages_per_second = number(value, 1..=100_000)?,
+            "bytes_per_second" => s.bytes_per_second = number(value, (16 << 10)..=(1 << 30))?,
+            "max_rooms_per_connection" => s.max_rooms_per_connection = number(value, 1..=1_000)?,
+            "max_streams_per_connection" => s.max_streams_per_connection = number(value, 1..=10_000)?,
             "keep_alive_interval_ms" => s.keep_alive_interval = millis(value, 100..=60_000)?,
             "keep_alive_probes" => s.keep_alive_probes = number(value, 1..=100)?,
             "start_relay" => s.start_relay = value.parse().ok()?,
@@ -184,15 +200,15 @@ fn accepted(table: &str, key: &str) -> Option<&'static str> {
     KEYS.iter().find(|(t, k, _)| (*t, *k) == (table, key)).map(|(_, _, accepted)| *accepted)
 }
 
-fn number<T: std::str::FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
     value.parse().ok().filter(|n| range.contains(n))
 }
 
-fn millis(value: &str, range: RangeInclusive<u64>) -> Option<Duration> {
+pub(super) fn millis(value: &str, range: RangeInclusive<u64>) -> Option<Duration> {
     number(value, range).map(Duration::from_millis)
 }
 
-fn path(value: &str) -> Option<PathBuf> {
+pub(super) fn path(value: &str) -> Option<PathBuf> {
     Some(PathBuf::from(value)).filter(|_| !value.is_empty())
 }
 
@@ -202,8 +218,13 @@ fn is_origin(value: &str) -> bool {
     rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#', '@']))
 }
 
-/// Each at most once, at least one.
-fn codecs(values: &[String], known: &[Codec]) -> Option<Vec<Codec>> {
+/// Video codecs that can be passed through.
+pub(crate) const VIDEO_CODECS: [Codec; 2] = [Codec::Vp8, Codec::H264];
+/// Audio codecs that can be passed through.
+pub(crate) const AUDIO_CODECS: [Codec; 3] = [Codec::Opus, Codec::Pcmu, Codec::Pcma];
+
+/// By their names: each at most once, at least one.
+pub(crate) fn codecs(values: &[String], known: &[Codec]) -> Option<Vec<Codec>> {
     let mut chosen = Vec::new();
     for value in values {
         let codec = *known.iter().find(|codec| codec_name(**codec) == value)?;
@@ -293,7 +314,11 @@ mod tests {
             ("[signaling]\nlog = \"loud\"", "signaling.log = \"loud\": give \"off\""),
             ("[signaling]\ntls_cert = 1.5", "signaling.tls_cert = 1.5: give a path"),
             ("[relay]\ncontrol_socket = \"x\"", "relay.control_socket = \"x\": give an absolute path"),
-            ("[rooom]\n", "unknown table [rooom]; known are [relay], [signaling], [rooms], [media]"),
+            ("[rooom]\n", "unknown table [rooom]; known are [relay], [signaling], [auth], [rooms], [media]"),
+            ("[auth]\nmode = \"closed\"", "auth.mode = \"closed\": give \"open\", \"token\" or \"hook\""),
+            ("[auth]\ntoken_algorithm = \"none\"", "auth.token_algorithm = \"none\": give \"HS256\""),
+            ("[auth]\nhook_url = \"ftp://x\"", "auth.hook_url = \"ftp://x\": give http://"),
+            ("[auth]\nhook_timeout_ms = 0", "auth.hook_timeout_ms"),
             ("rooms = 3", "rooms must be a table"),
             ("[rooms", "is not valid TOML"),
         ] {
@@ -305,7 +330,22 @@ mod tests {
     #[test]
     fn every_key_of_the_list_has_a_place() {
         for (table, key, _) in KEYS {
-            let tried = ["true", "1", "100", "70000", "::", "info", "x", "https://x", "vp8", "opus"];
+            let tried = [
+                "true",
+                "1",
+                "100",
+                "70000",
+                "::",
+                "info",
+                "x",
+                "https://x",
+                "vp8",
+                "opus",
+                "open",
+                "HS256",
+                "refuse",
+                "20000",
+            ];
             let taken = tried
                 .iter()
                 .any(|value| Config::default().set(table, key, key, &[(*value).to_owned()]).is_ok());
@@ -321,7 +361,9 @@ mod tests {
             key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(line.get(2..)?)
         };
         let has_no_default = |line: &str| {
-            ["tls_", "relay_binary", "control_socket", "public_ip"].iter().any(|key| line.starts_with(key))
+            ["tls_", "relay_binary", "control_socket", "public_ip", "token_", "hook_url"]
+                .iter()
+                .any(|key| line.starts_with(key))
         };
         let uncommented: Vec<&str> = example
             .lines()

@@ -3,10 +3,13 @@
 //! Every key has a default. A bad value is refused with the key's name and what it accepts, with the same words
 //! wherever it was written. Of `[relay]` only the control socket concerns us; the relay reads the rest itself.
 
+mod auth;
 mod error;
 mod keys;
 
+pub use auth::{Auth, AuthMode, HookSettings, HookUrl, OnFailure, TokenAlgorithm, TokenSettings};
 pub use error::ConfigError;
+pub(crate) use keys::{AUDIO_CODECS, VIDEO_CODECS, codecs};
 
 use relay_control::Codec;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,6 +27,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Sockets, certificates, limits of a connection.
     pub signaling: Signaling,
+    /// Who may do what.
+    pub auth: Auth,
     /// Limits and times of rooms.
     pub rooms: Rooms,
     /// Codecs and bit rates.
@@ -57,6 +62,12 @@ pub struct Signaling {
     pub send_timeout: Duration,
     /// Sustained rate at which messages of one connection are read; faster ones wait in the socket.
     pub messages_per_second: u32,
+    /// The same in bytes.
+    pub bytes_per_second: u32,
+    /// Rooms that one connection is in at a time.
+    pub max_rooms_per_connection: usize,
+    /// Streams that one connection publishes and plays at a time, in all its rooms.
+    pub max_streams_per_connection: usize,
     /// Time between pings.
     pub keep_alive_interval: Duration,
     /// Unanswered pings that end a connection.
@@ -117,6 +128,9 @@ impl Default for Signaling {
             send_queue_bytes_max: 256 << 10,
             send_timeout: Duration::from_secs(5),
             messages_per_second: 100,
+            bytes_per_second: 256 << 10,
+            max_rooms_per_connection: 64,
+            max_streams_per_connection: 256,
             keep_alive_interval: Duration::from_secs(5),
             keep_alive_probes: 10,
             start_relay: true,
@@ -144,11 +158,7 @@ impl Default for Rooms {
 
 impl Default for Media {
     fn default() -> Self {
-        Self {
-            video: vec![Codec::Vp8, Codec::H264],
-            audio: vec![Codec::Opus, Codec::Pcmu, Codec::Pcma],
-            max_publish_bitrate_bps: 0,
-        }
+        Self { video: VIDEO_CODECS.to_vec(), audio: AUDIO_CODECS.to_vec(), max_publish_bitrate_bps: 0 }
     }
 }
 
@@ -157,6 +167,7 @@ impl Default for Config {
         Self {
             file: None,
             signaling: Signaling::default(),
+            auth: Auth::default(),
             rooms: Rooms::default(),
             media: Media::default(),
             control_socket: default_control_socket(),
@@ -228,7 +239,10 @@ impl Config {
         }
         config.apply_flags(flags)?;
         config.check_tls()?;
-        Ok(config)
+        match config.auth.missing() {
+            Some(key) => Err(ConfigError::Missing(key)),
+            None => Ok(config),
+        }
     }
 
     fn apply_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {

@@ -157,7 +157,8 @@ impl Hub {
         if let Some(room) = self.rooms_by_name.get(room_name).copied() {
             self.free_place(now, room, &login)?;
         }
-        let room = self.room_or_new(room_name).map_err(|why| HttpRefusal::Unavailable(why.to_owned()))?;
+        let room =
+            self.room_or_new(room_name, None).map_err(|why| HttpRefusal::Unavailable(why.to_owned()))?;
         let member = MemberId(self.number());
         let visitor = Visitor { login: login.clone(), token: self.secret() };
         self.add_member(room, member, visitor, Presence::Http);

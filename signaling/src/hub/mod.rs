@@ -19,12 +19,14 @@
 //! | `session.rs` | a connection: opening, keep-alive, order of messages, end |
 //! | `rooms.rs` | join, leave, chat, stale logins, resumed members |
 //! | `streams.rs` | publish and play, up to the relay being asked |
+//! | `codecs.rs` | which codec a publisher is answered with |
 //! | `stops.rs` | the end of a stream, mute, and what others hear of both |
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
 //! | `adopt.rs` | labels on transports, and rooms rebuilt from them |
 //! | `door.rs` | WHIP and WHEP |
 
 mod adopt;
+mod codecs;
 mod door;
 mod progress;
 mod rooms;
@@ -37,14 +39,17 @@ pub use rooms::PROBE_LIMIT;
 pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
 pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE};
 
-use crate::config::Config;
+use crate::config::{AuthMode, Config};
 use crate::message::{RoomEvent, ServerMessage};
-use crate::participant::{MemberId, Stream, StreamKey, Ticket};
+use crate::participant::{Member, MemberId, Stream, StreamKey, Ticket};
 use crate::room::{ConnectionId, Room, RoomId};
+use crate::sdp::CodecPreferences;
 use crate::timer::{Time, Timer, Timers};
 use progress::Purpose;
 use relay_control::{Command, Welcome};
+use serde_json::{Map, Value};
 use session::Connection;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -62,8 +67,19 @@ pub enum Output {
     Close {
         /// Which; the hub has forgotten it already.
         to: ConnectionId,
-        /// WebSocket close code and reason.
+        /// Why; names the WebSocket close code.
         code: CloseCode,
+        /// In words.
+        reason: Cow<'static, str>,
+    },
+    /// For the operator's access hook, if there is one; nothing waits for it.
+    Note {
+        /// Whose doing it was.
+        about: Option<ConnectionId>,
+        /// Last part of the hook's address.
+        method: &'static str,
+        /// What happened.
+        object: Map<String, Value>,
     },
     /// A command for the relay.
     Relay {
@@ -182,10 +198,35 @@ impl Hub {
         [self.connections.len(), self.rooms.len(), members, self.streams.len()]
     }
 
+    /// Sizes of all tables, for tests that show that nothing is left behind.
+    pub fn ledger(&self) -> [(&'static str, usize); 13] {
+        let members = |count: fn(&Member) -> usize| -> usize {
+            self.rooms.values().flat_map(|room| &room.members).map(count).sum()
+        };
+        let connections =
+            |count: fn(&Connection) -> usize| -> usize { self.connections.values().map(count).sum() };
+        [
+            ("connections", self.connections.len()),
+            ("sessions", connections(|c| usize::from(c.session.is_some()))),
+            ("rooms of sessions", connections(|c| c.session.as_ref().map_or(0, |s| s.rooms.len()))),
+            ("backlog", connections(|c| c.backlog.len() + usize::from(c.waiting.is_some()))),
+            ("probes", self.probes.len()),
+            ("rooms", self.rooms.len() + self.rooms_by_name.len()),
+            ("members", members(|_| 1)),
+            ("streams of members", members(|m| m.publishes.len() + m.plays.len())),
+            ("viewers", self.rooms.values().map(|room| room.viewers.len()).sum()),
+            ("streams", self.streams.len() + self.streams_by_session.len() + self.streams_by_name.len()),
+            ("tracks", self.streams_by_track.len()),
+            ("requests", self.requests.len()),
+            ("timers", self.timers.len()),
+        ]
+    }
+
     /// Says goodbye to every connection; nothing is closed in the relay.
     pub fn handle_shutdown(&mut self) {
         for (to, _) in self.connections.drain() {
-            self.outputs.push_back(Output::Close { to, code: CloseCode::GoingAway });
+            let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1.into());
+            self.outputs.push_back(Output::Close { to, code, reason });
         }
     }
 
@@ -207,6 +248,15 @@ impl Hub {
 
     fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
         self.outputs.push_back(Output::Send { to, text: message.to_text() });
+    }
+
+    /// Tells the operator's hook, if there is one; only then is `object` made.
+    fn note(&mut self, about: Option<ConnectionId>, method: &'static str, object: impl FnOnce() -> Value) {
+        if self.config.auth.mode == AuthMode::Hook
+            && let Value::Object(object) = object()
+        {
+            self.outputs.push_back(Output::Note { about, method, object });
+        }
     }
 
     /// The same event to several members; written once, as all get the same text.
@@ -236,15 +286,16 @@ impl Hub {
     }
 
     /// A room by name, made if it is not there yet.
-    fn room_or_new(&mut self, name: &str) -> Result<RoomId, &'static str> {
+    fn room_or_new(&mut self, name: &str, codecs: Option<&CodecPreferences>) -> Result<RoomId, &'static str> {
         if let Some(id) = self.rooms_by_name.get(name) {
             return Ok(*id);
         }
         if self.rooms.len() >= self.config.rooms.max_rooms {
             return Err("Too many rooms");
         }
+        let codecs = self.room_codecs(codecs)?;
         let id = RoomId(self.random_id());
-        self.rooms.insert(id, Room::new(name.to_owned()));
+        self.rooms.insert(id, Room { codecs, ..Room::new(name.to_owned()) });
         self.rooms_by_name.insert(name.to_owned(), id);
         Ok(id)
     }

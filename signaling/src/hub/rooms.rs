@@ -1,11 +1,12 @@
 //! Who is in a room: join, leave, chat, stale logins, members that come back.
 
-use super::session::{ROOMS_PER_CONNECTION_MAX, Session, WaitingJoin};
+use super::session::{Session, WaitingJoin};
 use super::stops::End;
 use super::{CloseCode, Hub};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
-use crate::participant::{Member, MemberId, Presence};
+use crate::participant::{Member, MemberId, Playable, Presence};
 use crate::room::{ConnectionId, RoomId};
+use crate::sdp::CodecPreferences;
 use crate::timer::{Time, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -28,6 +29,14 @@ enum Entrance {
     Open,
 }
 
+/// What `join` asks for.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) room: String,
+    pub(super) record: bool,
+    pub(super) codecs: Option<CodecPreferences>,
+}
+
 /// Who wants in.
 pub(super) struct Visitor {
     pub(super) login: String,
@@ -46,8 +55,8 @@ impl Hub {
         let refusal = match (&connection.session, command) {
             (None, _) => Some("Session not ready"),
             (Some(_), Err(why)) => Some(why),
-            (Some(_), Ok(RoomCommand::Join { room })) => {
-                self.join(now, id, operation_id, room);
+            (Some(_), Ok(RoomCommand::Join { room, record, codecs })) => {
+                self.join(now, id, operation_id, Wish { room, record, codecs });
                 return;
             }
             (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room).err(),
@@ -56,30 +65,37 @@ impl Hub {
         self.send(id, &ServerMessage::DataStatus { operation_id: &operation_id, refusal });
     }
 
-    fn join(&mut self, now: Time, id: ConnectionId, operation_id: String, room: String) {
+    fn join(&mut self, now: Time, id: ConnectionId, operation_id: String, wish: Wish) {
         let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
+        let max_rooms = self.config.signaling.max_rooms_per_connection;
         let entrance = match session {
             None => Entrance::Refused("Session not ready"),
             Some(Session { login: None, .. }) => Entrance::Refused("Login is required"),
-            Some(session) if session.rooms.len() >= ROOMS_PER_CONNECTION_MAX => {
+            Some(session) if !session.grant.may_enter(&wish.room) => {
+                Entrance::Refused("The token does not allow this room")
+            }
+            Some(session) if wish.record && !session.grant.record => {
+                Entrance::Refused("The token does not allow recording")
+            }
+            Some(session) if session.rooms.len() >= max_rooms => {
                 Entrance::Refused("Too many rooms on one connection")
             }
             Some(Session { login: Some(login), token, .. }) => {
                 let visitor = Visitor { login: login.clone(), token: token.clone() };
-                self.entrance(now, id, &room, &visitor)
+                self.entrance(now, id, &wish.room, &visitor)
             }
         };
         let refusal = match entrance {
             Entrance::Refused(why) => Err(why),
             Entrance::Probe(holder) => {
-                self.start_probe(now, id, WaitingJoin { operation_id, room, holder });
+                self.start_probe(now, id, WaitingJoin { operation_id, wish, holder });
                 return;
             }
             Entrance::Resume(room, member) => {
                 self.resume(now, id, &operation_id, room, member);
                 return;
             }
-            Entrance::Open => self.room_or_new(&room),
+            Entrance::Open => self.room_or_new(&wish.room, wish.codecs.as_ref()),
         };
         match refusal {
             Err(why) => {
@@ -133,6 +149,7 @@ impl Hub {
                 login,
                 token,
                 presence,
+                playable: Playable::default(),
                 publishes: Vec::new(),
                 plays: Vec::new(),
             });
@@ -224,8 +241,8 @@ impl Hub {
     pub(super) fn retry_join(&mut self, now: Time, newcomer: ConnectionId) {
         self.timers.clear(Timer::Probe(newcomer));
         let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        if let Some(WaitingJoin { operation_id, room, .. }) = waiting {
-            self.join(now, newcomer, operation_id, room);
+        if let Some(WaitingJoin { operation_id, wish, .. }) = waiting {
+            self.join(now, newcomer, operation_id, wish);
             self.run_backlog(now, newcomer);
         }
     }

@@ -1,10 +1,15 @@
 //! A connection: opening, keep-alive, the order of its messages, and its end.
 
+use super::rooms::Wish;
 use super::{Hub, Output};
+use crate::auth::{Grant, line_end};
+use crate::config::AuthMode;
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
 use crate::participant::Presence;
 use crate::room::{ConnectionId, RoomId};
 use crate::timer::{Time, Timer};
+use serde_json::json;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -14,8 +19,8 @@ pub const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// Messages that may wait behind a `join`; a page sends a handful.
 pub const BACKLOG_MAX: usize = 64;
 
-/// Rooms that one connection may be in; a page is in one.
-pub(super) const ROOMS_PER_CONNECTION_MAX: usize = 64;
+/// RFC 6455 §5.5: a control frame has 125 octets, two of them are the code.
+const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +66,9 @@ pub(super) struct Connection {
 /// What `connection` told.
 #[derive(Debug)]
 pub(super) struct Session {
+    pub(super) app_key: String,
     pub(super) login: Option<String>,
+    pub(super) grant: Grant,
     /// Digest of the secret that the client resumes with.
     pub(super) token: String,
     pub(super) resumable: bool,
@@ -71,7 +78,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct WaitingJoin {
     pub(super) operation_id: String,
-    pub(super) room: String,
+    pub(super) wish: Wish,
     pub(super) holder: ConnectionId,
 }
 
@@ -114,6 +121,7 @@ impl Hub {
         self.slow.remove(&id);
         let Some(connection) = self.connections.remove(&id) else { return };
         if let Some(session) = connection.session {
+            self.note_session(id, &session.app_key, session.login.as_deref(), "DISCONNECTED", None);
             let keep = session.resumable && !clean && !self.config.rooms.resume_grace.is_zero();
             for room in session.rooms {
                 let member =
@@ -133,8 +141,20 @@ impl Hub {
 
     /// Ends a connection from our side.
     pub(super) fn drop_connection(&mut self, now: Time, id: ConnectionId, code: CloseCode, clean: bool) {
+        let (_, reason) = code.frame();
+        self.drop_because(now, id, code, reason.into(), clean);
+    }
+
+    fn drop_because(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        code: CloseCode,
+        reason: Cow<'static, str>,
+        clean: bool,
+    ) {
         if self.connections.contains_key(&id) {
-            self.outputs.push_back(Output::Close { to: id, code });
+            self.outputs.push_back(Output::Close { to: id, code, reason });
             self.handle_closed(now, id, clean);
         }
     }
@@ -196,39 +216,95 @@ impl Hub {
                 self.stream_event(id, &session, event, payload.as_deref());
             }
             ClientMessage::Available(stream) => self.stream_available(id, &stream),
+            ClientMessage::Refused { message, info } => self.answer_refused(now, id, *message, &info),
             ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
         }
     }
 
+    /// The operator's rules forbid it: the answer is the one that the message has for a refusal.
+    fn answer_refused(&mut self, now: Time, id: ConnectionId, message: ClientMessage, info: &str) {
+        match message {
+            ClientMessage::Connection(hello) => self.refuse_session(now, id, &hello, info),
+            ClientMessage::Publish(request) => {
+                self.refuse_stream(id, &request.session, &request.name, true, info);
+            }
+            ClientMessage::Play(request) => {
+                self.refuse_stream(id, &request.session, &request.name, false, info);
+            }
+            ClientMessage::Data { operation_id, .. } => {
+                let operation_id = operation_id.as_str();
+                self.send(id, &ServerMessage::DataStatus { operation_id, refusal: Some(info) });
+            }
+            _ => {}
+        }
+    }
+
+    /// Pages see only the close, so it says the same words.
+    fn refuse_session(&mut self, now: Time, id: ConnectionId, hello: &Hello, info: &str) {
+        self.send(id, &ServerMessage::Fail { api_method: "ConnectionStatusEvent", info });
+        if self.connections.get(&id).is_some_and(|connection| connection.session.is_none()) {
+            let login = match &hello.login {
+                Login::Name(login) => Some(login.as_str()),
+                Login::Absent | Login::Bad => None,
+            };
+            self.note_session(id, &hello.app_key, login, "FAILED", Some(info));
+            let reason = info.get(..line_end(info, CLOSE_REASON_BYTES_MAX)).unwrap_or_default().to_owned();
+            self.drop_because(now, id, CloseCode::Refused, reason.into(), true);
+        }
+    }
+
+    fn note_session(
+        &mut self,
+        id: ConnectionId,
+        app_key: &str,
+        login: Option<&str>,
+        status: &'static str,
+        info: Option<&str>,
+    ) {
+        self.note(
+            Some(id),
+            "ConnectionStatusEvent",
+            || json!({"appKey": app_key, "status": status, "info": info, "custom": {"login": login}}),
+        );
+    }
+
     fn open_session(&mut self, now: Time, id: ConnectionId, hello: Hello) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let refusal = match (&connection.session, &hello.login) {
-            (Some(_), _) => Some("The session is open already"),
-            (None, Login::Bad) => Some("Login must be a text of 1 to 256 bytes"),
-            (None, Login::Absent | Login::Name(_)) => None,
+        let admitted = match connection.session {
+            Some(_) => Err("The session is open already"),
+            None => self.admit(&hello),
         };
-        if let Some(info) = refusal {
-            let opened = connection.session.is_some();
-            self.send(id, &ServerMessage::Fail { api_method: "ConnectionStatusEvent", info });
-            if !opened {
-                self.drop_connection(now, id, CloseCode::Refused, true);
-            }
-            return;
-        }
+        let (grant, login) = match admitted {
+            Ok(admitted) => admitted,
+            Err(info) => return self.refuse_session(now, id, &hello, info),
+        };
         let secret = self.secret();
         // The earlier session's secret goes on: its digest stands in the labels of this client's transports.
         let secret = hello.resume.filter(|secret| is_secret(secret)).unwrap_or(secret);
         let token = digest(&secret);
-        let login = match hello.login {
-            Login::Name(login) => Some(login),
-            Login::Absent | Login::Bad => None,
-        };
         self.send(id, &ServerMessage::UserData { app_key: &hello.app_key, auth_token: &secret });
         self.timers.clear(Timer::Hello(id));
+        self.note_session(id, &hello.app_key, login.as_deref(), "ESTABLISHED", None);
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.session =
-                Some(Session { login, token, resumable: hello.resumable, rooms: Vec::new() });
+            let Hello { app_key, resumable, .. } = hello;
+            connection.session = Some(Session { app_key, login, grant, token, resumable, rooms: Vec::new() });
         }
+    }
+
+    /// What the session may do and what it is called. Where somebody decides, a session that nobody has judged is none.
+    fn admit(&self, hello: &Hello) -> Result<(Grant, Option<String>), &'static str> {
+        let grant = match (&hello.grant, self.config.auth.mode) {
+            (Some(grant), _) => grant.clone(),
+            (None, AuthMode::Open) => Grant::everything(),
+            (None, AuthMode::Token | AuthMode::Hook) => return Err("Forbidden"),
+        };
+        let given = match &hello.login {
+            Login::Name(login) => Some(login.clone()),
+            Login::Absent => None,
+            Login::Bad => return Err("Login must be a text of 1 to 256 bytes"),
+        };
+        let login = grant.login(given)?;
+        Ok((grant, login))
     }
 
     /// The connection is lost but its member stays for a while, and so do its streams.

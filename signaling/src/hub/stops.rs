@@ -114,7 +114,19 @@ impl Hub {
             has_audio: stream.has_audio,
             muted,
         };
+        self.send_status(to, &status);
+    }
+
+    /// To the client, and to the operator's hook.
+    pub(super) fn send_status(&mut self, to: ConnectionId, status: &StreamStatus<'_>) {
         self.send(to, &ServerMessage::StreamStatus(status));
+        let session = self.connections.get(&to).and_then(|connection| connection.session.as_ref());
+        let app_key = session.map(|session| session.app_key.clone()).unwrap_or_default();
+        self.note(Some(to), "StreamStatusEvent", || {
+            let mut object = status.to_json();
+            object["appKey"] = app_key.into();
+            object
+        });
     }
 
     /// `unPublishStream` or `stopStream`. One for a stream that is gone already, or that never was, is no error: after
@@ -140,7 +152,7 @@ impl Hub {
             has_audio: true,
             muted: None,
         };
-        self.send(id, &ServerMessage::StreamStatus(status));
+        self.send_status(id, &status);
     }
 
     /// The stream with this `mediaSessionId`, if it is this connection's.

@@ -2,12 +2,12 @@
 
 use super::Hub;
 use super::progress::Purpose;
-use crate::message::{STREAM_NAME_BYTES_MAX, ServerMessage, Status, StreamRequest, StreamStatus};
+use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
 use crate::participant::{
-    MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
+    Member, MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
 };
 use crate::room::{ConnectionId, RoomId};
-use crate::sdp::{self, CodecPreferences, Plan, PlannedTrack, SourceTrack};
+use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
 use crate::timer::{Time, Timer};
 use relay_control::{
     AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, RtpParameters,
@@ -83,7 +83,7 @@ struct Negotiated {
 
 impl Hub {
     pub(super) fn publish_requested(&mut self, now: Time, id: ConnectionId, request: StreamRequest) {
-        let begun = self.membership_for_stream(id, &request).and_then(|(room, member)| {
+        let begun = self.membership_for_stream(id, &request, true).and_then(|(room, member)| {
             let new = NewStream {
                 session: request.session.clone(),
                 name: request.name.clone(),
@@ -101,7 +101,7 @@ impl Hub {
     }
 
     pub(super) fn play_requested(&mut self, now: Time, id: ConnectionId, request: StreamRequest) {
-        let begun = self.membership_for_stream(id, &request).and_then(|(room, member)| {
+        let begun = self.membership_for_stream(id, &request, false).and_then(|(room, member)| {
             let source = self.published(room, &request.name)?;
             let new = NewStream {
                 session: request.session.clone(),
@@ -124,15 +124,29 @@ impl Hub {
         &self,
         id: ConnectionId,
         request: &StreamRequest,
+        publish: bool,
     ) -> Result<(RoomId, MemberId), StreamRefusal> {
-        if self.connections.get(&id).is_none_or(|connection| connection.session.is_none()) {
-            return Err(StreamRefusal::Words("Session not ready"));
+        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
+        let session = session.ok_or(StreamRefusal::Words("Session not ready"))?;
+        let allowed = if publish { session.grant.publish } else { session.grant.subscribe };
+        if !allowed {
+            return Err(StreamRefusal::Words("Restricted access"));
+        }
+        if request.record && !session.grant.record {
+            return Err(StreamRefusal::Words("The token does not allow recording"));
         }
         let member = request.room.as_ref().and_then(|room| self.membership(id, room));
         member.ok_or(StreamRefusal::Words("Restricted access"))
     }
 
-    fn refuse_stream(&mut self, id: ConnectionId, session: &str, name: &str, published: bool, info: &str) {
+    pub(super) fn refuse_stream(
+        &mut self,
+        id: ConnectionId,
+        session: &str,
+        name: &str,
+        published: bool,
+        info: &str,
+    ) {
         let status = StreamStatus {
             session,
             name,
@@ -143,7 +157,7 @@ impl Hub {
             has_audio: true,
             muted: None,
         };
-        self.send(id, &ServerMessage::StreamStatus(status));
+        self.send_status(id, &status);
     }
 
     /// A published stream that is on the air.
@@ -162,10 +176,9 @@ impl Hub {
             return Err(StreamRefusal::Words("Stream name is already in use"));
         }
         let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
-        let media = &self.config.media;
-        let preferences = CodecPreferences { audio: media.audio.clone(), video: media.video.clone() };
-        let plan = sdp::answer_publish(&offer, &preferences).map_err(StreamRefusal::Offer)?;
-        let wishes = [media.max_publish_bitrate_bps, new.max_bitrate_bps];
+        self.note_codecs(&offer, new.room, new.owner, true);
+        let plan = self.plan_publish(&offer, new.room, new.owner)?;
+        let wishes = [self.config.media.max_publish_bitrate_bps, new.max_bitrate_bps];
         let max_bitrate_bps = wishes.into_iter().filter(|wish| *wish > 0).min().unwrap_or(0);
 
         let tracks: Vec<PublishedTrack> = plan
@@ -195,6 +208,7 @@ impl Hub {
     ) -> Result<StreamKey, StreamRefusal> {
         self.check_new(&new)?;
         let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
+        self.note_codecs(&offer, new.room, new.owner, false);
         let published = self.streams.get(&source).and_then(Stream::publish).ok_or(StreamRefusal::NotFound)?;
         let tracks = published.tracks.clone();
         let sources: Vec<SourceTrack> = tracks.iter().map(|track| track.source).collect();
@@ -285,16 +299,29 @@ impl Hub {
     fn reserve_place(&self, new: &NewStream, role: &Role) -> Result<(), StreamRefusal> {
         let limits = &self.config.rooms;
         let room = self.rooms.get(&new.room).ok_or(StreamRefusal::Words("Restricted access"))?;
-        let (used, max) = match (new.owner, role) {
-            (Owner::Viewer, _) => (room.viewers.len(), limits.max_viewers),
-            (Owner::Member(id), Role::Publish(_)) => {
-                (room.member_by_id(id).map_or(0, |m| m.publishes.len()), limits.max_publish_streams)
-            }
-            (Owner::Member(id), Role::Play { .. }) => {
-                (room.member_by_id(id).map_or(0, |m| m.plays.len()), limits.max_play_streams)
-            }
+        let member = match new.owner {
+            Owner::Viewer => None,
+            Owner::Member(id) => room.member_by_id(id),
         };
+        let (used, max) = match (member, role) {
+            (None, _) => (room.viewers.len(), limits.max_viewers),
+            (Some(member), Role::Publish(_)) => (member.publishes.len(), limits.max_publish_streams),
+            (Some(member), Role::Play { .. }) => (member.plays.len(), limits.max_play_streams),
+        };
+        let connection = member.and_then(Member::connection);
+        let of_connection = connection.map_or(0, |connection| self.streams_of(connection));
+        if of_connection >= self.config.signaling.max_streams_per_connection {
+            return Err(StreamRefusal::Limit("Too many streams on one connection"));
+        }
         if used < max { Ok(()) } else { Err(StreamRefusal::Limit("Too many streams")) }
+    }
+
+    /// In all its rooms.
+    fn streams_of(&self, id: ConnectionId) -> usize {
+        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
+        let rooms = session.map(|session| session.rooms.as_slice()).unwrap_or_default();
+        let members = rooms.iter().filter_map(|room| self.rooms.get(room)?.member_of(id));
+        members.map(|member| member.publishes.len() + member.plays.len()).sum()
     }
 
     /// Into all tables. Also for streams found in a running relay.

@@ -1,7 +1,11 @@
 //! Text of a client becomes a [`ClientMessage`].
 
 use super::{ID_BYTES_MAX, NAME_BYTES_MAX, StreamEventType};
+use crate::auth::Grant;
+use crate::config;
 use crate::json::{self, Fields};
+use crate::sdp::CodecPreferences;
+use relay_control::Codec;
 use serde_json::value::RawValue;
 
 /// What a client says.
@@ -41,6 +45,13 @@ pub enum ClientMessage {
     Available(StreamRef),
     /// Known and of no interest, or not known at all.
     Ignored,
+    /// Understood, but the operator's rules forbid it ([`crate::auth`]).
+    Refused {
+        /// What was asked.
+        message: Box<ClientMessage>,
+        /// Why not, for the client.
+        info: String,
+    },
 }
 
 /// Content of `connection`.
@@ -54,6 +65,10 @@ pub struct Hello {
     pub resumable: bool,
     /// `authToken` of an earlier session.
     pub resume: Option<String>,
+    /// `custom.token`.
+    pub token: Option<String>,
+    /// What the session may do; `None`: nobody was asked.
+    pub grant: Option<Grant>,
 }
 
 /// What stands in `custom.login`.
@@ -75,6 +90,10 @@ pub enum RoomCommand {
     Join {
         /// Which.
         room: String,
+        /// The room is to be recorded, if this member creates it.
+        record: bool,
+        /// Codecs of the room, if this member creates it.
+        codecs: Option<CodecPreferences>,
     },
     /// Leaves it.
     Leave {
@@ -103,6 +122,8 @@ pub struct StreamRequest {
     pub sdp: String,
     /// Room (`custom.name`).
     pub room: Option<String>,
+    /// The stream is to be recorded.
+    pub record: bool,
     /// Wish of the publisher, kbit/s; 0 = none.
     pub max_bitrate_kbps: u64,
 }
@@ -178,6 +199,8 @@ fn hello(content: &Fields<'_>) -> Hello {
         login,
         resumable: custom.flag("resumable"),
         resume: custom.name("resume", ID_BYTES_MAX),
+        token: custom.text("token"),
+        grant: None,
     }
 }
 
@@ -186,7 +209,11 @@ fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
     let options = payload.object("options");
     let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or(BAD_NAME);
     match payload.text("command").as_deref() {
-        Some("join") => Ok(RoomCommand::Join { room: room(&options)? }),
+        Some("join") => Ok(RoomCommand::Join {
+            room: room(&options)?,
+            record: options.flag("record"),
+            codecs: room_codecs(&options)?,
+        }),
         Some("leave") => Ok(RoomCommand::Leave { room: room(&options)? }),
         Some("sendMessage") => Ok(RoomCommand::Message {
             room: room(&options.object("roomConfig"))?,
@@ -196,6 +223,25 @@ fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
         Some(_) => Err("Unknown command"),
         None => Err("No command"),
     }
+}
+
+/// `options.codecs`: lists by kind, most wanted first; a kind that is not named is as the server has it.
+fn room_codecs(options: &Fields<'_>) -> Result<Option<CodecPreferences>, &'static str> {
+    const BAD: &str = "Codecs must be lists of names, such as {\"video\":[\"h264\"],\"audio\":[\"opus\"]}";
+    if !options.has("codecs") {
+        return Ok(None);
+    }
+    let lists = options.object("codecs");
+    let list = |kind: &str, known: &[Codec]| match lists.raw(kind) {
+        None => Ok(Vec::new()),
+        Some(raw) => {
+            let names: Vec<String> = serde_json::from_str(raw.get()).map_err(|_| BAD)?;
+            config::codecs(&names, known).ok_or(BAD)
+        }
+    };
+    let video = list("video", &config::VIDEO_CODECS)?;
+    let audio = list("audio", &config::AUDIO_CODECS)?;
+    if video.is_empty() && audio.is_empty() { Err(BAD) } else { Ok(Some(CodecPreferences { audio, video })) }
 }
 
 fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
@@ -215,6 +261,7 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
                 name: stream_name,
                 sdp: content.text("sdp").unwrap_or_default(),
                 room: content.object("custom").text("name"),
+                record: content.flag("record"),
                 max_bitrate_kbps: content.number("maxBitrate"),
             };
             if name == "playStream" { ClientMessage::Play(request) } else { ClientMessage::Publish(request) }

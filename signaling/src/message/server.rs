@@ -50,7 +50,7 @@ pub enum ServerMessage<'a> {
         sdp: &'a str,
     },
     /// Status of a stream.
-    StreamStatus(StreamStatus<'a>),
+    StreamStatus(&'a StreamStatus<'a>),
     /// A note about a stream that one plays.
     StreamEvent {
         /// The player's own `mediaSessionId`.
@@ -253,7 +253,8 @@ fn room_event(room: &str, event: &RoomEvent<'_>, operation_id: &str) -> String {
 }
 
 impl StreamStatus<'_> {
-    fn to_json(&self) -> Value {
+    /// The object of the message; also what the access hook is told.
+    pub fn to_json(&self) -> Value {
         let mut content = json!({
             "mediaSessionId": self.session, "name": self.name, "status": self.status.name(),
             "published": self.published, "hasVideo": self.has_video, "hasAudio": self.has_audio,

@@ -2,7 +2,7 @@
 //!
 //! The result is a [`Plan`]: numbers for the relay now, the text of the answer once the relay has opened its side.
 
-use super::codec::{best_format, description, rtx_of};
+use super::codec::{best_format, codec_of, description, rtx_of};
 use super::error::Refusal;
 use super::h264::H264Format;
 use super::offer::{Direction, Format, Media, Offer, Setup};
@@ -45,13 +45,27 @@ impl CodecPreferences {
 /// # Errors
 /// Why there can be no answer.
 pub fn answer_publish(offer: &Offer<'_>, preferences: &CodecPreferences) -> Result<Plan, Refusal> {
+    answer_publish_to(offer, preferences, |_| true)
+}
+
+/// The same for an audience: of the preferred codecs the first one that `playable` agrees with is chosen, or the first
+/// one if it agrees with none.
+///
+/// # Errors
+/// Why there can be no answer.
+pub fn answer_publish_to(
+    offer: &Offer<'_>,
+    preferences: &CodecPreferences,
+    playable: impl Fn(&SourceTrack) -> bool,
+) -> Result<Plan, Refusal> {
     let mut planner = Planner::new(offer, Role::Publish);
     for (index, media) in offer.media.iter().enumerate() {
         let Some(kind) = usable_kind(media) else {
             planner.reject(media);
             continue;
         };
-        let format = choose(media, preferences.of(kind));
+        let preferred = preferences.of(kind);
+        let format = choose(media, preferred, &playable).or_else(|| choose(media, preferred, &|_| true));
         match format {
             Some((format, source)) if media.direction().sends() && !planner.has(kind) => {
                 planner.accept(index, media, format, source, None);
@@ -82,7 +96,7 @@ pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, R
                     .ok_or(Refusal::NoCommonCodecs)?;
                 planner.accept(index, media, format, *source, Some(source_index));
             }
-            None => planner.idle(media, choose(media, CodecPreferences::default().of(kind))),
+            None => planner.idle(media, choose(media, CodecPreferences::default().of(kind), &|_| true)),
         }
     }
     planner.finish()
@@ -101,15 +115,48 @@ fn usable_kind(media: &Media<'_>) -> Option<MediaKind> {
 }
 
 /// The format of the most preferred codec, and what it makes of the track.
-fn choose<'m, 'a>(media: &'m Media<'a>, preferred: &[Codec]) -> Option<(&'m Format<'a>, SourceTrack)> {
+fn choose<'m, 'a>(
+    media: &'m Media<'a>,
+    preferred: &[Codec],
+    playable: &impl Fn(&SourceTrack) -> bool,
+) -> Option<(&'m Format<'a>, SourceTrack)> {
     preferred.iter().find_map(|&codec| {
-        let format = best_format(media, codec, |h264| Some(h264.rank_to_publish()))?;
         let (kind, ..) = description(codec);
+        let of_h264 = |h264: &H264Format| SourceTrack { kind, codec, h264: Some(*h264) };
+        let format =
+            best_format(media, codec, |h264| playable(&of_h264(h264)).then(|| h264.rank_to_publish()))?;
         let h264 = if codec == Codec::H264 { H264Format::of(format) } else { None };
+        let track = SourceTrack { kind, codec, h264 };
         // A codec listed under the other kind is a mistake in the configuration, not in the offer.
-        (media.kind == Some(kind)).then_some((format, SourceTrack { kind, codec, h264 }))
+        (media.kind == Some(kind) && playable(&track)).then_some((format, track))
     })
 }
+
+/// All formats of codecs that we pass through, in m-lines that the client sends (publish) or receives (play).
+pub fn offered(offer: &Offer<'_>, to_publish: bool) -> Vec<SourceTrack> {
+    let wanted = |media: &&Media<'_>| {
+        let direction = media.direction();
+        usable_kind(media).is_some() && if to_publish { direction.sends() } else { direction.receives() }
+    };
+    let track = |(media, format): (&Media<'_>, &Format<'_>)| {
+        let codec = codec_of(format)?;
+        let (kind, ..) = description(codec);
+        let h264 = if codec == Codec::H264 { Some(H264Format::of(format)?) } else { None };
+        (media.kind == Some(kind)).then_some(SourceTrack { kind, codec, h264 })
+    };
+    let media = offer.media.iter().filter(wanted);
+    let formats = media.flat_map(|media| media.formats.iter().map(move |format| (media, format)));
+    let mut tracks = Vec::new();
+    for track in formats.filter_map(track) {
+        if tracks.len() < OFFERED_MAX && !tracks.contains(&track) {
+            tracks.push(track);
+        }
+    }
+    tracks
+}
+
+/// Formats that are remembered of an offer; browsers have a dozen.
+const OFFERED_MAX: usize = 32;
 
 /// Collects lines and tracks.
 struct Planner<'o, 'a> {

@@ -30,7 +30,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{CodecPreferences, answer_play, answer_publish};
+pub use answer::{CodecPreferences, answer_play, answer_publish, answer_publish_to, offered};
 pub use error::{Refusal, SdpError, SdpErrorKind};
 pub use h264::{H264Format, H264Profile};
 pub use ice_fragment::{IceFragment, parse_ice_fragment, write_ice_fragment};

@@ -24,6 +24,16 @@ impl SourceTrack {
         Some(Self { kind: description(codec).0, codec, h264 })
     }
 
+    /// Whether who offers this format to play gets that track.
+    pub fn plays(&self, track: &Self) -> bool {
+        let fits = match (&self.h264, &track.h264) {
+            (Some(format), Some(source)) => format.rank_for(source).is_some(),
+            (None, None) => true,
+            _ => false,
+        };
+        self.codec == track.codec && fits
+    }
+
     /// The format parameters a player's offer must match; empty if there are none.
     pub fn fmtp(&self) -> String {
         self.h264.map(|h264| h264.fmtp()).unwrap_or_default()

@@ -24,10 +24,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// Everything here takes milliseconds; this is for machines that are busy with something else.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A relay model that listens. Each transport comes up as soon as its tracks are there.
-struct FakeRelay {
+pub(crate) struct FakeRelay {
     model: Arc<Mutex<RelayModel>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -120,13 +120,13 @@ fn events(model: &mut RelayModel, transport_id: u64, seq: &mut u64) -> Vec<Outgo
     bodies.into_iter().map(event).collect()
 }
 
-struct Setup {
-    dir: TempDir,
-    relay: FakeRelay,
-    running: Running,
+pub(crate) struct Setup {
+    pub(crate) dir: TempDir,
+    pub(crate) relay: FakeRelay,
+    pub(crate) running: Running,
 }
 
-fn config(dir: &Path) -> Config {
+pub(crate) fn config(dir: &Path) -> Config {
     let mut config = Config::default();
     config.signaling.bind = "127.0.0.1".parse().expect("address");
     config.signaling.http_port = 0;
@@ -137,7 +137,7 @@ fn config(dir: &Path) -> Config {
     config
 }
 
-async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
+pub(crate) async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
     let dir = tempfile::tempdir().expect("directory");
     let relay = FakeRelay::listen(&dir.path().join("relay.sock"), RelayModel::new(7));
     let mut config = config(dir.path());
@@ -146,40 +146,40 @@ async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
     Setup { dir, relay, running }
 }
 
-struct Client(WebSocketStream<TcpStream>);
+pub(crate) struct Client(pub(crate) WebSocketStream<TcpStream>);
 
 impl Client {
-    async fn open(server: SocketAddr) -> Self {
+    pub(crate) async fn open(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.expect("connect");
         let (socket, _) =
             tokio_tungstenite::client_async("ws://localhost/any/path", stream).await.expect("upgrade");
         Self(socket)
     }
 
-    async fn connect(server: SocketAddr, login: &str) -> Self {
+    pub(crate) async fn connect(server: SocketAddr, login: &str) -> Self {
         let mut client = Self::open(server).await;
         client.say("connection", json!({"custom": {"login": login}})).await;
         assert_eq!(client.hear().await["message"], "getUserData");
         client
     }
 
-    async fn say(&mut self, message: &str, data: Value) {
+    pub(crate) async fn say(&mut self, message: &str, data: Value) {
         let text = json!({"message": message, "data": [data]}).to_string();
         self.0.send(Message::text(text)).await.expect("sent");
     }
 
-    async fn join(&mut self, room: &str) {
+    pub(crate) async fn join(&mut self, room: &str) {
         let payload = json!({"command": "join", "options": {"name": room}});
         self.say("sendData", json!({"operationId": "j", "payload": payload})).await;
         assert_eq!(self.hear().await["data"][0]["status"], "ACCEPTED");
         assert_eq!(self.hear().await["data"][0]["payload"]["name"], "STATE");
     }
 
-    async fn next(&mut self) -> Message {
+    pub(crate) async fn next(&mut self) -> Message {
         timeout(PATIENCE, self.0.next()).await.expect("in time").expect("open").expect("good")
     }
 
-    async fn hear(&mut self) -> Value {
+    pub(crate) async fn hear(&mut self) -> Value {
         loop {
             if let Message::Text(text) = self.next().await {
                 let message: Value = serde_json::from_str(&text).expect("JSON");
@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    async fn closed(mut self) -> Option<CloseCode> {
+    pub(crate) async fn closed(mut self) -> Option<CloseCode> {
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("in time") {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code),
@@ -202,7 +202,7 @@ impl Client {
 }
 
 /// Status, head and body of one request.
-async fn http(server: SocketAddr, head: &str, body: &str) -> (u16, String, String) {
+pub(crate) async fn http(server: SocketAddr, head: &str, body: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(server).await.expect("connect");
     let request = format!(
         "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -217,7 +217,7 @@ async fn http(server: SocketAddr, head: &str, body: &str) -> (u16, String, Strin
     (status, head.to_lowercase(), body.to_owned())
 }
 
-fn header<'a>(head: &'a str, name: &str) -> &'a str {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> &'a str {
     head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap_or_default()
 }
 
@@ -288,6 +288,7 @@ async fn who_does_not_read_is_spared_chat_then_cut_off_and_the_others_notice_not
         config.signaling.send_queue_bytes_max = 256 << 10;
         config.signaling.send_timeout = Duration::from_millis(200);
         config.signaling.messages_per_second = 100_000;
+        config.signaling.bytes_per_second = 1 << 30;
     })
     .await;
     let mut sender = Client::connect(setup.running.http, "a").await;
@@ -339,6 +340,12 @@ async fn origins_are_compared_exactly() {
         (Some("https://good.example.evil"), false),
         (Some("http://good.example"), false),
         (Some("https://good.example:444"), false),
+        (Some("https://good.example/"), false),
+        (Some("https://GOOD.example"), false),
+        (Some("https://good.example https://evil.example"), false),
+        (Some("https://good.example\r\nOrigin: https://evil.example"), false),
+        (Some("*"), false),
+        (Some(""), false),
         (Some("null"), false),
     ] {
         let origin = origin.map(|origin| format!("\r\nOrigin: {origin}")).unwrap_or_default();

@@ -1,9 +1,13 @@
 //! Signaling as its clients and the relay see it: the hub with a fake clock, and the whole server on sockets.
 
+mod access;
 mod adopt;
+mod bad_input;
 mod chat;
+mod codecs;
 mod door;
 mod edges;
+mod hooks;
 mod relay_model;
 mod replay;
 mod rooms;

@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) relay_mute: bool,
     pub(crate) heard: HashMap<ConnectionId, VecDeque<Value>>,
     pub(crate) closed: Vec<(ConnectionId, CloseCode)>,
+    /// What the access hook was told.
+    pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
     next: u64,
 }
@@ -57,6 +59,7 @@ impl World {
             relay_mute: false,
             heard: HashMap::new(),
             closed: Vec::new(),
+            notes: Vec::new(),
             http: HashMap::new(),
             next: 0,
         }
@@ -235,7 +238,8 @@ impl World {
                     assert!(message["data"].is_array(), "{text}");
                     self.heard.entry(to).or_default().push_back(message);
                 }
-                Output::Close { to, code } => self.closed.push((to, code)),
+                Output::Close { to, code, .. } => self.closed.push((to, code)),
+                Output::Note { method, object, .. } => self.notes.push((method, Value::Object(object))),
                 Output::Http { ticket, reply } => {
                     self.http.insert(ticket.0, reply);
                 }

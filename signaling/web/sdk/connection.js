@@ -16,8 +16,10 @@ const LONGEST_PAUSE_MS = 4_000;
  * @property {(user: any) => void} established the server accepted us
  * @property {(name: string, data: any[]) => void} message anything else the server says
  * @property {() => void} lost the socket is gone, we are trying to come back
- * @property {(failed: boolean, info: string) => void} ended no further attempt will be made
+ * @property {(code: EndCode, info: string) => void} ended no further attempt will be made
  */
+
+/** @typedef {"" | "refused" | "unreachable" | "connection-lost"} EndCode why it ended; empty: we wanted it */
 
 export class Connection {
     #url;
@@ -73,7 +75,7 @@ export class Connection {
 
     /** Ends the connection for good. */
     close() {
-        this.#end(false, "");
+        this.#end("", "");
     }
 
     /** @param {string} message @param {unknown} content */
@@ -126,9 +128,9 @@ export class Connection {
         }
         // 4xxx: the server means us, not the network. Coming back would only be refused again.
         if (this.#refusal || (code >= 4000 && code < 5000)) {
-            this.#end(true, this.#refusal || reason || "Refused");
+            this.#end("refused", this.#refusal || reason || "Refused");
         } else if (!this.#everEstablished) {
-            this.#end(true, reason || "Cannot connect");
+            this.#end("unreachable", reason || "Cannot connect");
         } else {
             this.#comeBack(wasEstablished);
         }
@@ -142,7 +144,7 @@ export class Connection {
             this.#on.lost();
         }
         if (now - this.#lostAt >= this.#giveUpMs) {
-            this.#end(false, "Connection lost");
+            this.#end("connection-lost", "Connection lost");
             return;
         }
         const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#attempt);
@@ -176,8 +178,8 @@ export class Connection {
         this.#established = false;
     }
 
-    /** @param {boolean} failed @param {string} info */
-    #end(failed, info) {
+    /** @param {EndCode} code @param {string} info */
+    #end(code, info) {
         if (this.#ended) {
             return;
         }
@@ -187,7 +189,7 @@ export class Connection {
         clearTimeout(this.#retry);
         globalThis.removeEventListener?.("online", this.#online);
         socket?.close(1000);
-        this.#on.ended(failed, info);
+        this.#on.ended(code, info);
     }
 }
 

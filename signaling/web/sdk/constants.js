@@ -38,13 +38,26 @@ export const ROOM_EVENT = Object.freeze({
     FAILED: "FAILED",
 });
 
-/** What the publisher tells about a stream while it plays; also the `type` on the wire. */
+/** What is told about a stream while it runs. All but QUALITY come from its publisher and are the `type` on the wire. */
 export const STREAM_EVENT = Object.freeze({
     AUDIO_MUTED: "audioMuted",
     AUDIO_UNMUTED: "audioUnmuted",
     VIDEO_MUTED: "videoMuted",
     VIDEO_UNMUTED: "videoUnmuted",
     DATA: "data",
+    /** Our own, every two seconds while it plays or publishes: (stream, Quality). */
+    QUALITY: "connectionQuality",
+});
+
+/** How good the connection of a stream is. */
+export const CONNECTION_QUALITY = Object.freeze({
+    /** Not yet measured. */
+    UNKNOWN: "UNKNOWN",
+    PERFECT: "PERFECT",
+    /** Losses or delays that one may notice. */
+    GOOD: "GOOD",
+    /** One does notice, or nothing comes at all. */
+    BAD: "BAD",
 });
 
 const FINAL = new Set(["UNPUBLISHED", "STOPPED", "FAILED"]);

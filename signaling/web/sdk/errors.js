@@ -16,15 +16,27 @@ export class RingvoxError extends Error {
     }
 }
 
-/** The session ended, or was not there, before the answer came. Codes: `session-ended`, `connection-lost`. */
+/**
+ * The session could not begin, or ended, or was away when it was needed. Codes: `unreachable` (no such server, or no
+ * network), `refused` (the server does not want us; `message` is its reason), `session-ended`, `connection-lost`.
+ */
 export class SessionError extends RingvoxError {}
 
-/** The server refused a command; `message` is its reason. Code: `refused`. */
-export class CommandError extends RingvoxError {}
+/** The server refused a command; `message` is its reason. Codes: `room-full`, `login-taken`, `refused`. */
+export class CommandError extends RingvoxError {
+    /** @param {unknown} info the server's words */
+    static from(info) {
+        const reason = String(info ?? "Refused");
+        return new CommandError(COMMAND_ERRORS[reason] ?? "refused", reason);
+    }
+}
+
+/** A stream ended against our will. Code: `stream-failed`; `message` is the reason. */
+export class StreamError extends RingvoxError {}
 
 /**
  * The camera, microphone or screen could not be had. Codes: `permission-denied`, `device-not-found`, `device-busy`,
- * `constraints-not-met`, `insecure-page`, `unknown`.
+ * `constraints-not-met`, `insecure-page`, `not-supported`, `unknown`.
  */
 export class MediaError extends RingvoxError {
     /**
@@ -39,6 +51,12 @@ export class MediaError extends RingvoxError {
         return new MediaError(code, message, cause);
     }
 }
+
+/** @type {Record<string, string>} */
+const COMMAND_ERRORS = {
+    "Room is full": "room-full",
+    "Room already has user with such login": "login-taken",
+};
 
 /** @type {Record<string, [string, string]>} */
 const MEDIA_ERRORS = {

@@ -21,8 +21,9 @@
 
 import { Session } from "./session.js";
 
-export { SESSION_STATUS, STREAM_STATUS, ROOM_EVENT, STREAM_EVENT } from "./constants.js";
-export { RingvoxError, SessionError, CommandError, MediaError } from "./errors.js";
+export { SESSION_STATUS, STREAM_STATUS, ROOM_EVENT, STREAM_EVENT, CONNECTION_QUALITY } from "./constants.js";
+export { capture, release } from "./media.js";
+export { RingvoxError, SessionError, CommandError, StreamError, MediaError } from "./errors.js";
 
 /**
  * Opens a session. It returns at once; listen for SESSION_STATUS events.

@@ -8,13 +8,20 @@ import { MediaError } from "./errors.js";
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
 
 /**
- * @param {{audio?: any, video?: any}} constraints
+ * Opens devices, or asks the person for a screen.
+ * @param {{audio?: any, video?: any}} constraints as for getUserMedia; `video: {type: "screen"}` shares a screen
  * @returns {Promise<MediaStream>} rejects with a MediaError
  */
 export async function capture({ audio = false, video = false }) {
     const devices = globalThis.navigator?.mediaDevices;
     if (!devices) {
         throw new MediaError("insecure-page", "The browser gives camera and microphone only to https and localhost");
+    }
+    if (!audio && !video) {
+        throw new MediaError("device-not-found", "Neither camera nor microphone was asked for");
+    }
+    if (video?.type === "screen" && !devices.getDisplayMedia) {
+        throw new MediaError("not-supported", "This browser cannot share a screen");
     }
     try {
         if (video?.type === "screen") {

@@ -28,11 +28,11 @@ export class PublishedStream {
     /**
      * Plays it. Listen on the result for STREAM_STATUS events.
      * @param {HTMLElement} display a `<video>`, or an element that gets one inside
-     * @param {{audio?: boolean, video?: boolean}} [wanted] both, unless said otherwise
+     * @param {{receiveAudio?: boolean, receiveVideo?: boolean}} [wanted] both, unless said otherwise
      * @returns {import("./stream.js").Stream}
      */
-    play(display, wanted = {}) {
-        return this.#room._play(this.#login, this.#name, display, wanted);
+    play(display, { receiveAudio = true, receiveVideo = true } = {}) {
+        return this.#room._play(this.#login, this.#name, display, { audio: receiveAudio, video: receiveVideo });
     }
 }
 

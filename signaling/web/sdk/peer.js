@@ -30,11 +30,13 @@ export class Peer {
     /**
      * Offers to send this.
      * @param {MediaStream} media
+     * @param {{audio?: boolean, video?: boolean}} [receive] kinds that may also come back on this connection
      * @returns {Promise<string>} SDP
      */
-    offerToSend(media) {
+    offerToSend(media, receive = {}) {
         for (const track of [...media.getAudioTracks(), ...media.getVideoTracks()]) {
-            this.#pc.addTransceiver(track, { direction: "sendonly", streams: [media] });
+            const both = receive[/** @type {"audio" | "video"} */ (track.kind)];
+            this.#pc.addTransceiver(track, { direction: both ? "sendrecv" : "sendonly", streams: [media] });
         }
         return this.#offer();
     }
@@ -54,6 +56,17 @@ export class Peer {
     /** @param {string} sdp */
     accept(sdp) {
         return this.#pc.setRemoteDescription({ type: "answer", sdp });
+    }
+
+    /**
+     * Sends this track instead of the one of its kind; the other side notices nothing but other pictures or sound.
+     * @param {MediaStreamTrack} track
+     * @returns {Promise<boolean>} false: no track of its kind is sent
+     */
+    async replace(track) {
+        const sender = this.#pc.getSenders().find((one) => one.track?.kind === track.kind);
+        await sender?.replaceTrack(track);
+        return sender !== undefined;
     }
 
     /** @returns {Promise<RTCStatsReport>} */

@@ -4,6 +4,7 @@
  */
 
 import { ROOM_EVENT as EVENT, STREAM_STATUS } from "./constants.js";
+import { CommandError } from "./errors.js";
 import { Emitter } from "./events.js";
 import { newId } from "./id.js";
 import { Participant } from "./participant.js";
@@ -17,6 +18,8 @@ import { Stream } from "./stream.js";
  * @property {MediaStream} [mediaStream] publish this instead of capturing
  * @property {string} [name] suffix of the stream's name
  * @property {boolean} [record]
+ * @property {boolean} [receiveAudio] offer to receive on this connection, too; no Ringvox sends there, so false is right
+ * @property {boolean} [receiveVideo]
  */
 
 export class Room extends Emitter {
@@ -25,6 +28,8 @@ export class Room extends Emitter {
     #record;
     #joined = false;
     #left = false;
+    /** @type {Error | null} */
+    #error = null;
     /** @type {Map<string, Participant>} by login */
     #participants = new Map();
     /** @type {Set<Stream>} of ours: published and played, not ended */
@@ -42,6 +47,11 @@ export class Room extends Emitter {
 
     name() {
         return this.#name;
+    }
+
+    /** Why we are not in: a CommandError once FAILED was told, otherwise null. */
+    error() {
+        return this.#error;
     }
 
     /** The others. */
@@ -105,8 +115,8 @@ export class Room extends Emitter {
             return; // The session calls again once it is up.
         }
         this.#session._command("join", { name: this.#name, record: this.#record }).catch((error) => {
-            if (error.code === "refused" && !this.#left) {
-                this.#refused(error.message);
+            if (error instanceof CommandError && !this.#left) {
+                this.#refused(error);
             }
         });
     }
@@ -235,12 +245,13 @@ export class Room extends Emitter {
         this.emit(EVENT.MESSAGE, { from: participant, text });
     }
 
-    /** @param {string} info */
-    #refused(info) {
+    /** @param {CommandError} error */
+    #refused(error) {
         this.#left = true;
+        this.#error = error;
         this.#session._removeRoom(this);
-        [...this.#streams].forEach((stream) => stream._end(STREAM_STATUS.FAILED, info));
-        this.emit(EVENT.FAILED, this, info);
+        [...this.#streams].forEach((stream) => stream._end(STREAM_STATUS.FAILED, error.message));
+        this.emit(EVENT.FAILED, this, error.message);
     }
 
     /** @param {Stream} stream */

@@ -32,6 +32,8 @@ export class Session extends Emitter {
     /** @type {string} */
     #status = STATUS.PENDING;
     #info = "";
+    /** @type {Error | null} */
+    #error = null;
     #resume = "";
     #id = newId();
     /** @type {Map<string, Waiting>} commands by operationId, until they are answered */
@@ -53,7 +55,7 @@ export class Session extends Emitter {
             established: (user) => this.#established(user),
             message: (name, data) => this.#dispatch(name, data),
             lost: () => this.#lost(),
-            ended: (failed, info) => this.#ended(failed, info),
+            ended: (code, info) => this.#ended(code, info),
         });
     }
 
@@ -69,6 +71,11 @@ export class Session extends Emitter {
     /** Why the session ended, if the server said so. */
     info() {
         return this.#info;
+    }
+
+    /** Why it ended against our will, a SessionError; null otherwise. */
+    error() {
+        return this.#error;
     }
 
     username() {
@@ -196,14 +203,15 @@ export class Session extends Emitter {
         this.#setStatus(STATUS.RECONNECTING);
     }
 
-    /** @param {boolean} failed @param {string} info */
-    #ended(failed, info) {
+    /** @param {import("./connection.js").EndCode} code @param {string} info */
+    #ended(code, info) {
         this.#info = info;
+        this.#error = code ? new SessionError(code, info) : null;
         this.#waiting.forEach(({ reject }) => reject(new SessionError("session-ended", info || "The session ended")));
         this.#waiting.clear();
         [...this.#streams.values()].forEach((stream) => stream._end("FAILED", "Stopped by session disconnect"));
         this.#rooms.clear();
-        this.#setStatus(failed ? STATUS.FAILED : STATUS.DISCONNECTED);
+        this.#setStatus(code === "refused" || code === "unreachable" ? STATUS.FAILED : STATUS.DISCONNECTED);
     }
 
     /** @param {string} name @param {any[]} data */
@@ -233,7 +241,7 @@ export class Session extends Emitter {
         if (status === "ACCEPTED") {
             waiting?.resolve();
         } else {
-            waiting?.reject(new CommandError("refused", String(info ?? "Refused")));
+            waiting?.reject(CommandError.from(info));
         }
     }
 

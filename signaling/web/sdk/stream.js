@@ -4,12 +4,13 @@
  * @module
  */
 
-import { STREAM_EVENT, STREAM_STATUS as STATUS, isFinal } from "./constants.js";
-import { MediaError } from "./errors.js";
+import { CONNECTION_QUALITY, STREAM_EVENT, STREAM_STATUS as STATUS, isFinal } from "./constants.js";
+import { MediaError, StreamError } from "./errors.js";
 import { Emitter } from "./events.js";
 import { newId } from "./id.js";
 import { Screen, capture, release } from "./media.js";
 import { Peer } from "./peer.js";
+import { QualityWatch, count } from "./quality.js";
 import { summarize } from "./stats.js";
 
 /** Restarts in a row without success before a broken stream is given up. */
@@ -26,6 +27,8 @@ const MOST_RESTARTS = 3;
  * @property {HTMLElement} [display]
  * @property {MediaStream} [mediaStream]
  * @property {boolean} [record]
+ * @property {boolean} [receiveAudio]
+ * @property {boolean} [receiveVideo]
  */
 
 export class Stream extends Emitter {
@@ -49,6 +52,9 @@ export class Stream extends Emitter {
     #stopping = false;
     #restarts = 0;
     #muted = { audio: false, video: false };
+    /** @type {QualityWatch | null} */
+    #watch = null;
+    #quality = { quality: /** @type {string} */ (CONNECTION_QUALITY.UNKNOWN), loss: 0, rtt: 0, jitter: 0 };
 
     /** @param {import("./session.js").Session} session @param {StreamPlan} plan */
     constructor(session, plan) {
@@ -80,7 +86,7 @@ export class Stream extends Emitter {
         return this.#info;
     }
 
-    /** What made it fail on our side, such as a MediaError; null if nothing did. */
+    /** Why it FAILED: a MediaError if a device could not be had, otherwise a StreamError; null if it did not fail. */
     error() {
         return this.#error;
     }
@@ -126,6 +132,46 @@ export class Stream extends Emitter {
     /** Sends data to everybody who plays this published stream. @param {object} payload */
     sendData(payload) {
         this.#sendEvent(STREAM_EVENT.DATA, payload);
+    }
+
+    /**
+     * Sends another camera or microphone from now on; whoever plays the stream notices nothing else.
+     * @param {{audio?: any, video?: any}} constraints the kind to change, as for getUserMedia
+     * @returns {Promise<void>} rejects with a MediaError, and then what was sent before is still sent
+     */
+    async switchDevice(constraints) {
+        const media = this.#media;
+        if (!this.published() || !media) {
+            throw new TypeError("Only a stream that is being published can change its devices");
+        }
+        const fresh = await capture(constraints);
+        if (media !== this.#media) {
+            release(fresh); // It ended meanwhile.
+            return;
+        }
+        for (const track of fresh.getTracks()) {
+            if (!(await this.#peer?.replace(track))) {
+                track.stop(); // The offer had no such kind, and there is no second offer.
+                continue;
+            }
+            media.getTracks().filter(({ kind }) => kind === track.kind).forEach((old) => {
+                old.stop();
+                media.removeTrack(old);
+            });
+            media.addTrack(track);
+            this.#follow(track);
+        }
+        this.#applyMuted();
+    }
+
+    /** What is captured and sent; null for a played stream. */
+    mediaStream() {
+        return this.#media;
+    }
+
+    /** The newest verdict on its connection. @returns {import("./quality.js").Quality} */
+    quality() {
+        return this.#quality;
     }
 
     /** @returns {Promise<import("./stats.js").StreamStats | null>} null while there is no connection */
@@ -205,6 +251,7 @@ export class Stream extends Emitter {
         } else if ((status === STATUS.PUBLISHING || status === STATUS.PLAYING) && !this.#stopping) {
             this.#restarts = 0;
             this.#setStatus(status);
+            this.#watch ??= new QualityWatch(() => this.#count(), (quality) => this.#judged(quality));
             this.published() ? this.#tellMuted() : this.#noteMuted(audioState, videoState);
         }
     }
@@ -224,6 +271,7 @@ export class Stream extends Emitter {
             return;
         }
         this.#info = info;
+        this.#error ??= status === STATUS.FAILED ? new StreamError("stream-failed", info || "The stream failed") : null;
         this.#closeMedia();
         this.#session._removeStream(this.#id);
         this.#plan.onEnd(this);
@@ -241,12 +289,21 @@ export class Stream extends Emitter {
         }
         this.#media = media;
         this.#applyMuted();
-        media.getVideoTracks()[0]?.addEventListener("ended", () => this.stop()); // "Stop sharing", camera unplugged.
+        media.getVideoTracks().forEach((track) => this.#follow(track));
         this.#show(display, media);
+    }
+
+    /** "Stop sharing", or the camera was unplugged. @param {MediaStreamTrack} track */
+    #follow(track) {
+        if (track.kind === "video") {
+            track.addEventListener("ended", () => this.#media?.getTracks().includes(track) && this.stop());
+        }
     }
 
     async #open() {
         this.#peer?.close();
+        this.#watch?.stop();
+        this.#watch = null;
         this.#session._removeStream(this.#id);
         const id = newId();
         const peer = new Peer(this.#session._iceServers, {
@@ -258,10 +315,14 @@ export class Stream extends Emitter {
         this.#peer = peer;
         this.#sent = false;
         this.#session._addStream(id, this);
-        const sdp = await (this.#media ? peer.offerToSend(this.#media) : peer.offerToReceive(this.#plan.constraints));
+        const sdp = await (this.#media ? peer.offerToSend(this.#media, this.#receives()) : peer.offerToReceive(this.#plan.constraints));
         if (peer === this.#peer) {
             this.#sent = this.#session._send(this.published() ? "publishStream" : "playStream", this.#request(sdp));
         }
+    }
+
+    #receives() {
+        return { audio: this.#plan.receiveAudio, video: this.#plan.receiveVideo };
     }
 
     /** @param {string} sdp */
@@ -325,6 +386,8 @@ export class Stream extends Emitter {
     }
 
     #closeMedia() {
+        this.#watch?.stop();
+        this.#watch = null;
         this.#peer?.close();
         this.#peer = null;
         this.#screen?.close();
@@ -374,6 +437,17 @@ export class Stream extends Emitter {
         if (this.#sent) {
             this.#session._send("sendStreamEvent", { mediaSessionId: this.#id, type, ...(payload ? { payload } : {}) });
         }
+    }
+
+    async #count() {
+        const flows = this.#status === STATUS.PUBLISHING || this.#status === STATUS.PLAYING;
+        return flows && this.#peer ? count(await this.#peer.stats(), this.published()) : null;
+    }
+
+    /** @param {import("./quality.js").Quality} quality */
+    #judged(quality) {
+        this.#quality = quality;
+        this.emit(STREAM_EVENT.QUALITY, this, quality);
     }
 
     /** @param {string} status */

@@ -15,7 +15,8 @@ const EXECUTABLES = {
 };
 
 const CHROMIUM_FLAGS = [
-    "--use-fake-device-for-media-stream",
+    // Several cameras, of which the second is one for depth; microphones there are always several.
+    "--use-fake-device-for-media-stream=device-count=3",
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
     // Nobody looks at any of these windows; all of them must run at full speed.

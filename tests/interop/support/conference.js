@@ -1,5 +1,5 @@
 /**
- * One person on the Conference page, as a test sees her.
+ * One person on a demo page, as a test sees her.
  * @module
  */
 
@@ -29,7 +29,7 @@ export class Person {
     /** Everything worth knowing when something else was expected. */
     async look() {
         const ids = ["status", "localStatus", "participant1Name", "participant1Status", "participant2Name", "failedInfo"];
-        const texts = await Promise.all(ids.map(async (id) => [id, await this.text(id)]));
+        const texts = await Promise.all(ids.map(async (id) => [id, await this.text(id).catch(() => "")]));
         const lines = await this.lines();
         return { login: this.login, ...Object.fromEntries(texts), lines, problems: this.page.problems, figures: await figures(this.page) };
     }
@@ -92,16 +92,28 @@ export class Person {
 }
 
 /**
- * Opens the Conference page and joins.
+ * Opens one of the demo pages, in a window of its own.
+ * @param {import("puppeteer-core").Browser} browser
+ * @param {import("./server.js").Server} server
+ * @param {string} room
+ * @param {string} [app]
+ */
+export async function open(browser, server, room, app = "conference") {
+    const page = await newPerson(browser);
+    await page.goto(`${server.http}/demo/${app}/?roomName=${encodeURIComponent(room)}`);
+    return page;
+}
+
+/**
+ * Opens one of the demo pages and joins.
  * @param {import("puppeteer-core").Browser} browser
  * @param {import("./server.js").Server} server
  * @param {{login: string, room: string}} who
+ * @param {string} [app]
  */
-export async function join(browser, server, { login, room }) {
-    const page = await newPerson(browser);
-    const person = new Person(page, login);
-    await page.goto(`${server.http}/demo/conference/?roomName=${encodeURIComponent(room)}`);
-    await page.type("#login", login);
+export async function join(browser, server, { login, room }, app) {
+    const person = new Person(await open(browser, server, room, app), login);
+    await person.page.type("#login", login);
     await person.click("joinBtn");
     return person;
 }

@@ -76,8 +76,22 @@ class FakePeerConnection {
         connections.push(this);
     }
 
+    /** What `getStats` answers. @type {any[]} */
+    report = [];
+    senders = [];
+
     addTransceiver(what, { direction }) {
         this.kinds.push(`${what.kind ?? what} ${direction}`);
+        const sender = { track: what, replaceTrack: async (track) => { sender.track = track; } };
+        what.kind && this.senders.push(sender);
+    }
+
+    getSenders() {
+        return this.senders;
+    }
+
+    async getStats() {
+        return new Map(this.report.map((entry, index) => [entry.id ?? String(index), entry]));
     }
 
     async createOffer() {
@@ -111,6 +125,14 @@ export class FakeMedia {
 
     getTracks() {
         return this.tracks;
+    }
+
+    addTrack(track) {
+        this.tracks.push(track);
+    }
+
+    removeTrack(track) {
+        this.tracks = this.tracks.filter((one) => one !== track);
     }
 
     getAudioTracks() {

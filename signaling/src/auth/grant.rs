@@ -1,0 +1,110 @@
+//! What a session may do. Pure: the edge that reads tokens makes a [`Grant`], the hub obeys it.
+
+/// What a session may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name; `None` = any that it gives itself.
+    pub login: Option<String>,
+    /// Rooms as patterns in which `*` stands for any characters; `None` = all.
+    pub rooms: Option<Vec<String>>,
+    /// May publish.
+    pub publish: bool,
+    /// May play.
+    pub subscribe: bool,
+    /// May have streams and rooms recorded.
+    pub record: bool,
+}
+
+impl Grant {
+    /// For a server that asks nobody, and for sessions that a hook let in.
+    pub fn everything() -> Self {
+        Self { login: None, rooms: None, publish: true, subscribe: true, record: true }
+    }
+
+    /// Whether it may be in this room.
+    pub fn may_enter(&self, room: &str) -> bool {
+        self.rooms.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, room)))
+    }
+
+    /// The name to go by.
+    ///
+    /// # Errors
+    /// The words for a client that gives itself another one.
+    pub fn login(&self, given: Option<String>) -> Result<Option<String>, &'static str> {
+        match (&self.login, given) {
+            (Some(granted), Some(given)) if *granted != given => Err("The token is for another login"),
+            (Some(granted), _) => Ok(Some(granted.clone())),
+            (None, given) => Ok(given),
+        }
+    }
+}
+
+/// Whether the pattern covers the whole text. In time of the product of the lengths, whatever they hold: a mismatch
+/// goes back to the last `*` only.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut p) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while at < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, at));
+                p += 1;
+            }
+            Some(byte) if Some(byte) == text.get(at) => (at, p) = (at + 1, p + 1),
+            _ => {
+                let Some((star_at, taken)) = star else { return false };
+                star = Some((star_at, taken + 1));
+                (at, p) = (taken + 1, star_at + 1);
+            }
+        }
+    }
+    pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_the_whole_name() {
+        for (pattern, room, expected) in [
+            ("lobby", "lobby", true),
+            ("lobby", "lobby2", false),
+            ("lobby", "Lobby", false),
+            ("", "", true),
+            ("", "x", false),
+            ("*", "", true),
+            ("*", "комната 🎥", true),
+            ("team-*", "team-", true),
+            ("team-*", "team-a-b", true),
+            ("team-*", "my-team-a", false),
+            ("*-screen", "a-screen-screen", true),
+            ("a*b*c", "aXbXbXc", true),
+            ("a*b*c", "aXbXbX", false),
+            ("ко*а", "комната", true),
+            ("lob?y", "lobby", false),
+            (".*", "lobby", false),
+        ] {
+            assert_eq!(matches(pattern, room), expected, "{pattern} {room}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_stars_costs_no_more_than_its_length() {
+        let pattern = "*a".repeat(128);
+        assert!(!matches(&pattern, &"a".repeat(127)));
+        assert!(matches(&pattern, &"ba".repeat(128)));
+    }
+
+    #[test]
+    fn a_granted_login_is_the_only_one() {
+        let alice = Grant { login: Some("alice".to_owned()), ..Grant::everything() };
+        let login = |grant: &Grant, given: Option<&str>| grant.login(given.map(str::to_owned));
+        assert_eq!(login(&alice, None), Ok(Some("alice".to_owned())));
+        assert_eq!(login(&alice, Some("alice")), Ok(Some("alice".to_owned())));
+        assert_eq!(login(&alice, Some("bob")), Err("The token is for another login"));
+        assert_eq!(login(&Grant::everything(), Some("bob")), Ok(Some("bob".to_owned())));
+        assert_eq!(login(&Grant::everything(), None), Ok(None));
+    }
+}

@@ -1,0 +1,172 @@
+//! The operator's access hook: one `POST` a question, one connection a `POST`.
+//!
+//! The address is the settings' own and the path one of a fixed list, so no client has a say in where we connect.
+//! Redirects are answers like any other that is neither 2xx nor 4xx: a failure. Time and concurrency are bounded, and
+//! what a failure counts for is a setting.
+
+use super::{AuthError, line_end};
+use crate::config::{HookSettings, HookUrl, OnFailure};
+use axum::http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// Longest body that is read for its reason.
+const BODY_BYTES_MAX: usize = 16 << 10;
+/// Longest head of an answer.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Longest reason that is passed on.
+const INFO_BYTES_MAX: usize = 200;
+
+/// What the client is told when the hook did not answer.
+const NO_ANSWER: &str = "Access check failed";
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a hook decided.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its status.
+    pub status: StatusCode,
+    /// For the client.
+    pub info: String,
+}
+
+/// Asks.
+pub struct Hook {
+    url: HookUrl,
+    settings: HookSettings,
+    places: Semaphore,
+    tls: Option<TlsConnector>,
+}
+
+impl Hook {
+    /// For the address of the settings.
+    ///
+    /// # Errors
+    /// https is wanted and the system has no certificate authorities.
+    pub fn new(settings: &HookSettings) -> Result<Self, AuthError> {
+        let url = settings.url.clone().ok_or(AuthError::Incomplete)?;
+        let tls = if url.https { Some(connector()?) } else { None };
+        Ok(Self { tls, url, settings: settings.clone(), places: Semaphore::new(settings.concurrency) })
+    }
+
+    /// Asks; in finite time.
+    ///
+    /// # Errors
+    /// The answer was no, or there was none and that counts as no.
+    pub async fn ask(&self, method: &'static str, object: &Value) -> Result<(), Refused> {
+        let asked = timeout(self.settings.timeout, async {
+            let _place = self.places.acquire().await?;
+            self.post(method, object).await
+        });
+        let why = match asked.await {
+            Ok(Ok(answer)) if answer.status.is_success() => return Ok(()),
+            Ok(Ok(answer)) if answer.status.is_client_error() => return Err(answer),
+            Ok(Ok(answer)) => format!("it answered {}", answer.status),
+            Ok(Err(fault)) => fault.to_string(),
+            Err(_) => format!("no answer within {:?}", self.settings.timeout),
+        };
+        tracing::warn!("access hook {}/{method}: {why}", self.url);
+        match self.settings.on_failure {
+            OnFailure::Allow => Ok(()),
+            OnFailure::Refuse => {
+                Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, info: NO_ANSWER.to_owned() })
+            }
+        }
+    }
+
+    /// Tells; the answer does not matter. Has a connection of its own, so that questions need not wait for it.
+    ///
+    /// # Errors
+    /// Why it could not be told.
+    pub async fn tell(&self, method: &'static str, object: &Value) -> Result<(), String> {
+        match timeout(self.settings.timeout, self.post(method, object)).await {
+            Ok(Ok(answer)) if answer.status.is_success() => Ok(()),
+            Ok(Ok(answer)) => Err(answer.status.to_string()),
+            Ok(Err(fault)) => Err(fault.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    async fn post(&self, method: &'static str, object: &Value) -> Result<Refused, Fault> {
+        let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await?;
+        let _ = stream.set_nodelay(true);
+        match &self.tls {
+            None => self.post_on(stream, method, object).await,
+            Some(tls) => {
+                let name = ServerName::try_from(self.url.host.clone())?;
+                self.post_on(tls.connect(name, stream).await?, method, object).await
+            }
+        }
+    }
+
+    async fn post_on(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        method: &'static str,
+        object: &Value,
+    ) -> Result<Refused, Fault> {
+        let (mut sender, connection) =
+            http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
+        // Ends with this function, whatever the other side does.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let request = Request::post(format!("{}/{method}", self.url.path))
+            .header(header::HOST, &self.url.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, "ringvox")
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(object.to_string())))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let info = if status.is_client_error() { reason(response).await } else { String::new() };
+        Ok(Refused { status, info })
+    }
+}
+
+/// `info` of a JSON body, or the reason phrase.
+async fn reason(response: Response<Incoming>) -> String {
+    let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
+    let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+    let phrase = phrase.or_else(|| response.status().canonical_reason().map(str::to_owned));
+    let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let custom = serde_json::from_slice::<Value>(&body).ok();
+    let custom = custom.and_then(|body| body.get("info")?.as_str().map(tidy));
+    let words = custom.filter(|info| !info.is_empty()).or_else(|| phrase.map(|phrase| tidy(&phrase)));
+    words.filter(|words| !words.is_empty()).unwrap_or_else(|| "Forbidden".to_owned())
+}
+
+/// One line of bounded length: it goes into messages and close frames.
+fn tidy(words: &str) -> String {
+    let mut line: String = words.chars().filter(|c| !c.is_control()).collect();
+    line.truncate(line_end(&line, INFO_BYTES_MAX));
+    line.trim().to_owned()
+}
+
+fn connector() -> Result<TlsConnector, AuthError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(AuthError::NoRoots);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(AuthError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}

@@ -1,0 +1,305 @@
+//! Who may do what: the edge that decides before the hub is told.
+//!
+//! The hub knows [`Grant`]s and refusals; how they come about is decided here: by nobody, by a token or by the
+//! operator's hook. The reader of a WebSocket passes every message through [`Gate::judge`] and waits for the verdict,
+//! so what came behind waits in the client's own socket and the order stays what it was.
+//!
+//! Invariants
+//! - A message that needs a verdict reaches the hub with one, or as [`ClientMessage::Refused`].
+//! - Nothing is asked of the hook for a connection whose `connection` it did not allow.
+
+mod grant;
+mod hook;
+mod notes;
+mod token;
+
+pub use grant::Grant;
+pub use hook::{Hook, Refused};
+pub use token::{TokenReader, TokenRefusal};
+
+use crate::config::{Auth, AuthMode};
+use crate::json::Fields;
+use crate::message::{ClientMessage, RoomCommand};
+use crate::room::ConnectionId;
+use axum::http::{HeaderMap, StatusCode, header};
+use notes::Notes;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Why there can be no gate.
+#[derive(Debug)]
+pub enum AuthError {
+    /// The key file cannot be read.
+    File(PathBuf, std::io::Error),
+    /// It holds no key of the kind that is needed.
+    Key(PathBuf, String),
+    /// The system has no certificate authorities.
+    NoRoots,
+    /// TLS cannot be set up.
+    Tls(rustls::Error),
+    /// A setting is missing; [`crate::config`] says which.
+    Incomplete,
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, why) => write!(f, "auth.token_key: cannot read {}: {why}", path.display()),
+            Self::Key(path, why) => write!(f, "auth.token_key: {} cannot be used: {why}", path.display()),
+            Self::NoRoots => {
+                f.write_str("auth.hook_url is https, and this system has no certificate authorities")
+            }
+            Self::Tls(why) => write!(f, "auth.hook_url: {why}"),
+            Self::Incomplete => f.write_str("[auth] is not complete"),
+        }
+    }
+}
+
+impl std::error::Error for AuthError {}
+
+/// Decides.
+pub struct Gate {
+    judge: Judge,
+    /// Names this server in what the hook is told.
+    node: String,
+}
+
+enum Judge {
+    Nobody,
+    Token(Box<TokenReader>),
+    Hook(Arc<Hook>, Notes),
+}
+
+/// What the gate remembers of a connection.
+#[derive(Debug)]
+pub struct Visit {
+    connection: ConnectionId,
+    app_key: String,
+    allowed: bool,
+}
+
+impl Visit {
+    /// Of a new one.
+    pub fn new(connection: ConnectionId) -> Self {
+        Self { connection, app_key: String::new(), allowed: false }
+    }
+}
+
+/// What a WHIP or WHEP client wants.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpVisit<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Publish or play.
+    pub publish: bool,
+    /// In which room.
+    pub room: &'a str,
+    /// The name it gives itself.
+    pub login: Option<&'a str>,
+    /// Which stream it plays.
+    pub stream: Option<&'a str>,
+    /// Its offer.
+    pub sdp: &'a str,
+}
+
+/// Why a WHIP or WHEP client is turned away.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HttpDenial {
+    /// 401 or 403.
+    pub status: StatusCode,
+    /// `WWW-Authenticate` (RFC 6750 §3).
+    pub challenge: &'static str,
+    /// In words.
+    pub info: String,
+}
+
+impl Gate {
+    /// As the settings say. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    pub fn new(settings: &Auth, node: String) -> Result<Self, AuthError> {
+        let judge = match settings.mode {
+            AuthMode::Open => Judge::Nobody,
+            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(&settings.token)?)),
+            AuthMode::Hook => {
+                let hook = Arc::new(Hook::new(&settings.hook)?);
+                Judge::Hook(Arc::clone(&hook), Notes::new(hook))
+            }
+        };
+        Ok(Self { judge, node })
+    }
+
+    /// Puts the verdict to a message.
+    pub async fn judge(&self, visit: &mut Visit, text: &str, message: ClientMessage) -> ClientMessage {
+        match &self.judge {
+            Judge::Nobody => message,
+            Judge::Token(reader) => judge_token(reader, message),
+            Judge::Hook(hook, notes) => self.judge_hook(hook, notes, visit, text, message).await,
+        }
+    }
+
+    async fn judge_hook(
+        &self,
+        hook: &Hook,
+        notes: &Notes,
+        visit: &mut Visit,
+        text: &str,
+        message: ClientMessage,
+    ) -> ClientMessage {
+        let method = match &message {
+            ClientMessage::Connection(hello) if !visit.allowed => {
+                visit.app_key.clone_from(&hello.app_key);
+                "connect"
+            }
+            _ if !visit.allowed => return message,
+            ClientMessage::Publish(_) => "publishStream",
+            ClientMessage::Play(_) => "playStream",
+            ClientMessage::Data { command: Ok(RoomCommand::Join { .. }), .. } => "sendData",
+            told => {
+                if let Some(method) = told_method(told) {
+                    notes.push(visit.connection.0, method, self.object(visit, text));
+                }
+                return message;
+            }
+        };
+        match (hook.ask(method, &self.object(visit, text)).await, message) {
+            (Err(Refused { info, .. }), message) => {
+                ClientMessage::Refused { message: Box::new(message), info }
+            }
+            (Ok(()), ClientMessage::Connection(mut hello)) => {
+                visit.allowed = true;
+                hello.grant = Some(Grant::everything());
+                ClientMessage::Connection(hello)
+            }
+            (Ok(()), message) => message,
+        }
+    }
+
+    /// The object of a message as it came, and whose it is.
+    fn object(&self, visit: &Visit, text: &str) -> Value {
+        let envelope = Fields::of(text);
+        let data: Option<Vec<Map<String, Value>>> =
+            envelope.raw("data").and_then(|data| serde_json::from_str(data.get()).ok());
+        let mut object = data.and_then(|data| data.into_iter().next()).unwrap_or_default();
+        self.sign(&mut object, Some(visit.connection));
+        object.insert("appKey".to_owned(), visit.app_key.clone().into());
+        Value::Object(object)
+    }
+
+    fn sign(&self, object: &mut Map<String, Value>, connection: Option<ConnectionId>) {
+        object.insert("nodeId".to_owned(), self.node.clone().into());
+        if let Some(connection) = connection {
+            object.insert("sessionId".to_owned(), format!("{}-{}", self.node, connection.0).into());
+        }
+    }
+
+    /// Tells the hook what happened. Nobody waits for the answer.
+    pub fn note(&self, about: Option<ConnectionId>, method: &'static str, mut object: Map<String, Value>) {
+        if let Judge::Hook(_, notes) = &self.judge {
+            self.sign(&mut object, about);
+            notes.push(about.map_or(0, |connection| connection.0), method, Value::Object(object));
+        }
+    }
+
+    /// Whether a WHIP or WHEP client may do what it wants, and under which name.
+    ///
+    /// # Errors
+    /// It may not.
+    pub async fn judge_http(&self, visit: HttpVisit<'_>) -> Result<Option<String>, HttpDenial> {
+        let login = visit.login.map(str::to_owned);
+        match &self.judge {
+            Judge::Nobody => Ok(login),
+            Judge::Token(reader) => http_token(reader, &visit, now_s()),
+            Judge::Hook(hook, _) => {
+                let method = if visit.publish { "publishStream" } else { "playStream" };
+                let mut object = Map::new();
+                self.sign(&mut object, None);
+                object.insert("appKey".to_owned(), if visit.publish { "whip" } else { "whep" }.into());
+                object.insert("name".to_owned(), visit.stream.into());
+                object.insert("published".to_owned(), visit.publish.into());
+                object.insert("mediaProvider".to_owned(), "WebRTC".into());
+                let token = bearer(visit.headers);
+                let custom = json!({"name": visit.room, "login": visit.login, "token": token});
+                object.insert("custom".to_owned(), custom);
+                object.insert("sdp".to_owned(), visit.sdp.into());
+                match hook.ask(method, &Value::Object(object)).await {
+                    Ok(()) => Ok(login),
+                    Err(Refused { status: StatusCode::UNAUTHORIZED, info }) => {
+                        Err(HttpDenial { status: StatusCode::UNAUTHORIZED, challenge: CHALLENGE, info })
+                    }
+                    Err(Refused { info, .. }) => Err(forbidden(info)),
+                }
+            }
+        }
+    }
+}
+
+/// RFC 6750 §3.
+const CHALLENGE: &str = "Bearer realm=\"ringvox\"";
+const INVALID: &str = "Bearer realm=\"ringvox\", error=\"invalid_token\"";
+const INSUFFICIENT: &str = "Bearer realm=\"ringvox\", error=\"insufficient_scope\"";
+
+fn judge_token(reader: &TokenReader, message: ClientMessage) -> ClientMessage {
+    let ClientMessage::Connection(mut hello) = message else { return message };
+    match reader.read(hello.token.as_deref().unwrap_or_default(), now_s()) {
+        Ok(grant) => {
+            hello.grant = Some(grant);
+            ClientMessage::Connection(hello)
+        }
+        Err(refusal) => ClientMessage::Refused {
+            message: Box::new(ClientMessage::Connection(hello)),
+            info: refusal.words().to_owned(),
+        },
+    }
+}
+
+fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result<Option<String>, HttpDenial> {
+    let grant = reader.read(bearer(visit.headers).unwrap_or_default(), now_s).map_err(|why| HttpDenial {
+        status: StatusCode::UNAUTHORIZED,
+        challenge: if why == TokenRefusal::Missing { CHALLENGE } else { INVALID },
+        info: why.words().to_owned(),
+    })?;
+    let right = if visit.publish { grant.publish } else { grant.subscribe };
+    if !right || !grant.may_enter(visit.room) {
+        return Err(forbidden("The token does not allow this".to_owned()));
+    }
+    grant.login(visit.login.map(str::to_owned)).map_err(|why| forbidden(why.to_owned()))
+}
+
+fn forbidden(info: String) -> HttpDenial {
+    HttpDenial { status: StatusCode::FORBIDDEN, challenge: INSUFFICIENT, info }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1). Two such headers are none.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}
+
+/// What the hook hears of, but is not asked about.
+fn told_method(message: &ClientMessage) -> Option<&'static str> {
+    match message {
+        ClientMessage::Unpublish(_) => Some("unPublishStream"),
+        ClientMessage::Stop(_) => Some("stopStream"),
+        ClientMessage::StreamEvent { .. } => Some("StreamEvent"),
+        ClientMessage::Data { command: Ok(_), .. } => Some("sendData"),
+        _ => None,
+    }
+}
+
+/// Seconds since 1970.
+fn now_s() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Where to cut a text so that at most `max` bytes stay and no character is broken.
+pub(crate) fn line_end(text: &str, max: usize) -> usize {
+    (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}

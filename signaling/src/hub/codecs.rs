@@ -1,0 +1,62 @@
+//! Which codec a publisher is answered with.
+//!
+//! Nothing is transcoded, so the choice is made for those who are to play it: of the room's codecs, most wanted first,
+//! the first one that every present member can play; if there is none, the most wanted one, and who cannot play it is
+//! told `No common codecs` when it tries. What members can play is known from their offers; who has made none yet is
+//! not in the way. WHEP players are not asked: they are no members, and nobody waits for them.
+
+use super::Hub;
+use super::streams::StreamRefusal;
+use crate::participant::Owner;
+use crate::room::RoomId;
+use crate::sdp::{self, CodecPreferences, Offer, Plan};
+use relay_control::Codec;
+
+impl Hub {
+    /// What the creator of a room wished for, as far as this server has it.
+    pub(super) fn room_codecs(
+        &self,
+        wished: Option<&CodecPreferences>,
+    ) -> Result<Option<CodecPreferences>, &'static str> {
+        let Some(wished) = wished else { return Ok(None) };
+        let media = &self.config.media;
+        let chosen = |wished: &[Codec], ours: &[Codec]| -> Result<Vec<Codec>, &'static str> {
+            if wished.is_empty() {
+                return Ok(ours.to_vec());
+            }
+            let both: Vec<Codec> = wished.iter().filter(|codec| ours.contains(codec)).copied().collect();
+            if both.is_empty() { Err("None of these codecs is allowed on this server") } else { Ok(both) }
+        };
+        let audio = chosen(&wished.audio, &media.audio)?;
+        let video = chosen(&wished.video, &media.video)?;
+        Ok(Some(CodecPreferences { audio, video }))
+    }
+
+    pub(super) fn plan_publish(
+        &self,
+        offer: &Offer<'_>,
+        room: RoomId,
+        owner: Owner,
+    ) -> Result<Plan, StreamRefusal> {
+        let room = self.rooms.get(&room).ok_or(StreamRefusal::Words("Restricted access"))?;
+        let media = &self.config.media;
+        let ours = || CodecPreferences { audio: media.audio.clone(), video: media.video.clone() };
+        let preferences = room.codecs.clone().unwrap_or_else(ours);
+        let audience: Vec<_> = room.members.iter().filter(|m| Owner::Member(m.id) != owner).collect();
+        sdp::answer_publish_to(offer, &preferences, |track| {
+            audience.iter().all(|member| member.playable.allows(track))
+        })
+        .map_err(StreamRefusal::Offer)
+    }
+
+    /// Remembers what an offer says about its author.
+    pub(super) fn note_codecs(&mut self, offer: &Offer<'_>, room: RoomId, owner: Owner, to_publish: bool) {
+        let Owner::Member(id) = owner else { return };
+        let Some(member) = self.rooms.get_mut(&room).and_then(|room| room.member_mut(id)) else { return };
+        let known = if to_publish { &mut member.playable.by_publish } else { &mut member.playable.by_play };
+        let offered = sdp::offered(offer, to_publish);
+        // An offer of one kind says nothing about the other.
+        known.retain(|old| !offered.iter().any(|new| new.kind == old.kind));
+        known.extend(offered);
+    }
+}

@@ -1,0 +1,89 @@
+/**
+ * One place for one picture: who it is, what is muted, how good the connection is, status.
+ * @module
+ */
+
+import { CONNECTION_QUALITY, STREAM_EVENT, STREAM_STATUS } from "../../sdk/index.js";
+import { h, icon } from "./dom.js";
+import { setPill } from "./pill.js";
+
+/** @typedef {import("../../sdk/stream.js").Stream} Stream */
+
+/** Nobody here, or nothing published. */
+const NONE = "NONE";
+
+/** What a stream's status is called under a picture: whoever watches cares whether it is there, not why it began. @type {Record<string, string>} */
+const SHOWN = { NEW: "PENDING", STOPPED: "UNPUBLISHED" };
+
+export class Tile {
+    /**
+     * @param {string} id
+     * @param {{label: string, own?: boolean, screen?: boolean}} what
+     */
+    constructor(id, { label, own = false, screen = false }) {
+        this.display = h("div", { id: `${id}Display`, class: "display" });
+        this.name = h("bdi", { id: `${id}Name`, class: "name" }, NONE);
+        this.mutes = h("span", { class: "mutes", role: "status" });
+        this.signal = h("span", { class: "signal", role: "img" }, h("i"), h("i"), h("i"));
+        this.pill = h("span", { id: `${id}Status`, class: "pill", role: own ? "status" : undefined, "aria-label": own ? "Your stream" : undefined });
+        this.caption = h("p", { class: "caption" }, this.name, this.mutes);
+        this.element = h("article", { id, class: `tile empty${own ? " own" : ""}${screen ? " screen" : ""}`, "aria-label": label },
+            this.display, this.caption, h("p", { class: "state" }, this.signal, this.pill));
+        /** Key of who or what is here, or null. @type {string | null} */
+        this.owner = null;
+        /** @type {Stream | null} */
+        this.stream = null;
+        this.show();
+    }
+
+    /** @param {string} owner @param {string} [name] what to write under it, if not the owner */
+    occupy(owner, name = owner) {
+        this.owner = owner;
+        this.name.textContent = name;
+        this.display.dataset.initial = [...name.trim()][0]?.toUpperCase() ?? "";
+        this.element.classList.remove("empty");
+        this.show();
+    }
+
+    free() {
+        this.owner = null;
+        this.stream = null;
+        this.name.textContent = NONE;
+        this.element.classList.add("empty");
+        this.show();
+    }
+
+    /** Shows what this stream says of itself from now on. @param {Stream} stream */
+    follow(stream) {
+        this.stream = stream;
+        const mine = () => this.stream === stream && this.show();
+        [...Object.values(STREAM_STATUS), ...Object.values(STREAM_EVENT)].forEach((event) => stream.on(event, mine));
+        this.show();
+    }
+
+    show() {
+        const { stream } = this;
+        const status = stream?.status() ?? NONE;
+        setPill(this.pill, this.owner === null ? NONE : (SHOWN[status] ?? status));
+        this.pill.title = stream?.info() ?? "";
+        this.#showMutes(stream?.isAudioMuted() ?? false, stream?.isVideoMuted() ?? false);
+        const flows = status === STREAM_STATUS.PUBLISHING || status === STREAM_STATUS.PLAYING;
+        const quality = (flows && stream?.quality().quality) || CONNECTION_QUALITY.UNKNOWN;
+        this.signal.hidden = quality === CONNECTION_QUALITY.UNKNOWN;
+        this.signal.dataset.quality = quality;
+        this.signal.setAttribute("aria-label", `Connection ${quality.toLowerCase()}`);
+        this.signal.title = `Connection ${quality.toLowerCase()}`;
+    }
+
+    /** @param {boolean} audio @param {boolean} video */
+    #showMutes(audio, video) {
+        const shown = `${audio} ${video}`;
+        if (this.mutes.dataset.shown !== shown) { // A status is read aloud: only when it is news.
+            this.mutes.dataset.shown = shown;
+            this.mutes.replaceChildren(
+                ...(audio ? [icon("microphone", "slash"), h("span", { class: "unseen" }, "microphone off")] : []),
+                ...(video ? [icon("camera", "slash"), h("span", { class: "unseen" }, "camera off")] : []));
+            this.element.classList.toggle("dark", video);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+/**
+ * What went wrong, and what a person can do about it.
+ * @module
+ */
+
+/** By the `code` of the SDK's errors. @type {Record<string, string>} */
+const WORDS = {
+    "permission-denied": "Camera or microphone is not allowed on this page. Allow it beside the address, then press Publish.",
+    "device-not-found": "No camera or microphone was found. Connect one, then press Publish.",
+    "device-busy": "Camera or microphone is used by another program. Close that program, then press Publish.",
+    "constraints-not-met": "Camera or microphone cannot do what was asked for. Choose another one under Devices.",
+    "insecure-page": "The browser gives camera and microphone to https and localhost only. Open this page with https.",
+    "not-supported": "This browser cannot share a screen. Use one on a computer.",
+    "room-full": "The room is full. Try again later, or choose another room.",
+    "login-taken": "Somebody with this name is in the room already. Choose another name.",
+    "unreachable": "The server cannot be reached. Check the network and the server's address, then join again.",
+    "connection-lost": "The connection to the server was lost and did not come back. Join again when the network is back.",
+};
+
+/** The same for a shared screen, where a refusal is mostly a change of mind. @type {Record<string, string>} */
+const SCREEN_WORDS = {
+    "permission-denied": "The screen is not shared: that was not allowed.",
+    "device-not-found": "The screen is not shared: there is none to share.",
+    "device-busy": "The screen is not shared: the system refuses to give it.",
+};
+
+/** @param {unknown} error @param {{screen?: boolean}} [about] */
+export function inWords(error, { screen = false } = {}) {
+    const { code = "", message = String(error) } = /** @type {{code?: string, message?: string}} */ (error ?? { message: "" });
+    return (screen && SCREEN_WORDS[code]) || WORDS[code] || message;
+}
