@@ -7,7 +7,7 @@
 
 use super::Hub;
 use super::streams::StreamRefusal;
-use crate::participant::Owner;
+use crate::participant::{Member, Owner, Presence};
 use crate::room::RoomId;
 use crate::sdp::{self, CodecPreferences, Offer, Plan};
 use relay_control::Codec;
@@ -42,7 +42,9 @@ impl Hub {
         let media = &self.config.media;
         let ours = || CodecPreferences { audio: media.audio.clone(), video: media.video.clone() };
         let preferences = room.codecs.clone().unwrap_or_else(ours);
-        let audience: Vec<_> = room.members.iter().filter(|m| Owner::Member(m.id) != owner).collect();
+        // An encoder that came by WHIP plays nothing.
+        let plays = |member: &&Member| Owner::Member(member.id) != owner && member.presence != Presence::Http;
+        let audience: Vec<&Member> = room.members.iter().filter(plays).collect();
         sdp::answer_publish_to(offer, &preferences, |track| {
             audience.iter().all(|member| member.playable.allows(track))
         })
