@@ -110,19 +110,7 @@ impl Shard {
             let Some(report) = report else { return };
             let sender = transport.rtcp_ssrc;
             let media = transport.receiving.ssrcs.first().map_or(sender, |(ssrc, _)| *ssrc);
-            self.send_rtcp(key, outbox, |compound| {
-                compound.push(|out| {
-                    rtcp::write_transport_cc(
-                        out,
-                        sender,
-                        media,
-                        report.base_seq,
-                        report.fb_count,
-                        report.reference_time,
-                        &report.deltas,
-                    )
-                });
-            });
+            self.send_rtcp(key, outbox, |compound| compound.push(|out| report.write(out, sender, media)));
         }
     }
 

@@ -48,6 +48,15 @@ pub struct FeedbackReport {
     pub deltas: ArrayVec<Option<i16>, STATUSES_MAX>,
 }
 
+impl FeedbackReport {
+    /// Writes the packet; its length, `None` if it does not fit.
+    #[must_use]
+    pub fn write(&self, out: &mut [u8], sender: Ssrc, media: Ssrc) -> Option<usize> {
+        let (base, count, time) = (self.base_seq, self.fb_count, self.reference_time);
+        write_transport_cc(out, sender, media, base, count, time, &self.deltas)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct TransportFeedback {
@@ -110,8 +119,7 @@ impl TransportFeedback {
     /// Writes the next report into `out`, if one is due. Call until `None`: an outage or a full window takes more
     /// than one. `out` needs room for 1,200 octets.
     pub fn poll(&mut self, now: Time, out: &mut [u8], sender: Ssrc, media: Ssrc) -> Option<usize> {
-        let r = self.poll_report(now)?;
-        write_transport_cc(out, sender, media, r.base_seq, r.fb_count, r.reference_time, &r.deltas)
+        self.poll_report(now)?.write(out, sender, media)
     }
 
     /// The next report, if one is due. Call until `None`: an outage or a full window takes more than one.
