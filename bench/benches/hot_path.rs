@@ -110,6 +110,7 @@ fn fan_out(c: &mut Criterion) {
                     for packet in &mut packets {
                         world.shard.handle_datagram(now, &path, packet, &mut outbox);
                     }
+                    world.shard.forward_pending(&mut outbox);
                     spent += start.elapsed();
                 }
                 spent

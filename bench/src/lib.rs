@@ -21,8 +21,14 @@ pub fn binding_request(key: &IntegrityKey) -> Vec<u8> {
 /// A header of ours with a MID, as the first packets of a stream have.
 #[must_use]
 pub fn header(seq: u16) -> ([u8; 64], usize) {
-    let fields =
-        HeaderFields { marker: true, pt: Pt(96), seq: SeqNo(seq), timestamp: 90_000, ssrc: Ssrc(0x1234) };
+    let fields = HeaderFields {
+        marker: true,
+        padding: false,
+        pt: Pt(96),
+        seq: SeqNo(seq),
+        timestamp: 90_000,
+        ssrc: Ssrc(0x1234),
+    };
     let mut out = [0; 64];
     let len = write_header(&mut out, &fields, &[(4, b"0")]).unwrap_or(0);
     (out, len)

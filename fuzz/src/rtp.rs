@@ -32,6 +32,7 @@ pub fn rtp(data: &[u8]) {
 fn writes_back(header: &RtpHeader, elements: &[(u8, &[u8])]) {
     let fields = HeaderFields {
         marker: header.marker,
+        padding: header.padding,
         pt: header.pt,
         seq: header.seq,
         timestamp: header.timestamp,
@@ -44,7 +45,7 @@ fn writes_back(header: &RtpHeader, elements: &[(u8, &[u8])]) {
     let again = RtpHeader::parse(&out[..len]).expect("our own");
     assert_eq!(again.len, len);
     assert_eq!((again.marker, again.pt, again.seq), (header.marker, header.pt, header.seq));
-    assert_eq!((again.timestamp, again.ssrc, again.padding), (header.timestamp, header.ssrc, false));
+    assert_eq!((again.timestamp, again.ssrc, again.padding), (header.timestamp, header.ssrc, header.padding));
     assert_eq!(again.elements(&out[..len]).collect::<Vec<_>>(), elements);
 }
 

@@ -17,8 +17,8 @@
 //!
 //! `relay_io` reaps a batch of datagrams; [`worker::Worker::run`] reads the clock once and hands each to
 //! `Shard::handle_datagram` with the outbox. There it is told apart by its first octet, checked against the validated
-//! 5-tuples, opened once, kept once as plaintext, and sealed for each subscriber straight into a send slot. The same turn
-//! of the loop flushes all slots with one submission.
+//! 5-tuples, opened once and kept once as plaintext. At the end of the batch `Shard::forward_pending` seals it for each
+//! subscriber straight into send memory, and the same turn of the loop flushes all of it with one submission.
 //!
 //! # One command's walk
 //!

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::mailbox::{FromShard, WorkerEnd};
 use relay_control::{Command, Counter, Inventory, ReplyBody, ShardStats, Stats};
 use relay_core::Shard;
-use relay_core::outbox::{self, OutboxFull, Path};
+use relay_core::outbox::{self, OutboxFull, Path, Run};
 use relay_core::time::Time;
 use relay_io::{Io, Route};
 use std::io;
@@ -53,7 +53,7 @@ impl Worker {
             self.handle_datagrams(now);
             busy = self.handle_commands(now);
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
-                self.shard.handle_timeout(now, &mut Slots(self.io.outbox()));
+                self.shard.handle_timeout(now, &mut Lender(self.io.outbox()));
             }
             self.tell_events();
             self.io.flush();
@@ -74,8 +74,9 @@ impl Worker {
                 return shard.handle_truncated(datagram.len());
             }
             let path = Path { remote: received.route.remote, local: received.route.local };
-            shard.handle_datagram(now, &path, datagram, &mut Slots(outbox));
+            shard.handle_datagram(now, &path, datagram, &mut Lender(outbox));
         });
+        self.shard.forward_pending(&mut Lender(self.io.outbox()));
     }
 
     /// True: more commands wait.
@@ -85,7 +86,7 @@ impl Worker {
             let body = match order.command {
                 Command::GetInventory(_) => self.inventory(),
                 Command::GetStats(_) => self.stats(),
-                command => self.shard.handle_command(now, command, &mut Slots(self.io.outbox())),
+                command => self.shard.handle_command(now, command, &mut Lender(self.io.outbox())),
             };
             self.mail.answer(FromShard::Reply { ticket: order.ticket, body });
             // What a command caused is told before the next command's answer.
@@ -115,17 +116,17 @@ impl Worker {
     }
 }
 
-/// The back end's slots, as the core sees them.
-struct Slots<'a>(&'a mut relay_io::Outbox);
+/// The back end's memory, as the core sees it.
+struct Lender<'a>(&'a mut relay_io::Outbox);
 
-impl outbox::Outbox for Slots<'_> {
-    fn slot(&mut self, path: &Path) -> Result<&mut [u8], OutboxFull> {
-        let route = Route { remote: path.remote, local: path.local };
-        self.0.slot(&route).map_err(|relay_io::Full| OutboxFull)
+impl outbox::Outbox for Lender<'_> {
+    fn lend(&mut self, bytes: usize) -> Result<&mut [u8], OutboxFull> {
+        self.0.lend(bytes).map_err(|relay_io::Full| OutboxFull)
     }
 
-    fn commit(&mut self, len: usize) {
-        self.0.commit(len);
+    fn commit(&mut self, path: &Path, Run { start, segment, len }: Run) {
+        let route = Route { remote: path.remote, local: path.local };
+        self.0.commit(&route, relay_io::Run { start, segment, len });
     }
 }
 

@@ -117,7 +117,14 @@ fn assert_media_opens(shard: &mut Shard, summary: &DtlsSummary) {
     let seal = SealContext::new(keys.profile, &keys.local_key, &keys.local_salt);
     let mut outbox = VecOutbox::default();
     for seq in 0..10 {
-        let fields = HeaderFields { marker: true, pt: Pt(96), seq: SeqNo(seq), timestamp: 0, ssrc: Ssrc(7) };
+        let fields = HeaderFields {
+            marker: true,
+            padding: false,
+            pt: Pt(96),
+            seq: SeqNo(seq),
+            timestamp: 0,
+            ssrc: Ssrc(7),
+        };
         let mut slot = vec![0; 1_500];
         let header = write_header(&mut slot, &fields, &[]).expect("fits");
         let len = seal.seal_rtp(&mut slot, header, Ssrc(7), seq.into(), b"\x10\x00payload").expect("fits");

@@ -1,5 +1,6 @@
 //! Behaviour by simulation: the real core, a fake clock, a lossy fake network, fake peers. Every run is a seed.
 
+mod batches;
 mod handshake;
 mod hostile;
 mod media;

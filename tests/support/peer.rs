@@ -239,8 +239,14 @@ impl Peer {
         while sending.sent.len() > SENT_MAX {
             sending.sent.pop_first();
         }
-        let fields =
-            HeaderFields { marker: true, pt: PT, seq: SeqNo(index as u16), timestamp, ssrc: sending.ssrc };
+        let fields = HeaderFields {
+            marker: true,
+            padding: false,
+            pt: PT,
+            seq: SeqNo(index as u16),
+            timestamp,
+            ssrc: sending.ssrc,
+        };
         let mut slot = vec![0; 1500];
         let header = write_header(&mut slot, &fields, &[(1, b"0")]).expect("fits");
         let len = self.seal.seal_rtp(&mut slot, header, sending.ssrc, index, &bytes).expect("fits");
@@ -369,6 +375,7 @@ impl Peer {
         sending.next_rtx += 1;
         let fields = HeaderFields {
             marker: true,
+            padding: false,
             pt: RTX_PT,
             seq: SeqNo(rtx_index as u16),
             timestamp: *timestamp,

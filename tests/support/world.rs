@@ -231,6 +231,7 @@ impl World {
         let mut outbox = VecOutbox::default();
         let path = Path { remote: from, local: None };
         self.shard.handle_datagram(self.now, &path, &mut bytes.to_vec(), &mut outbox);
+        self.shard.forward_pending(&mut outbox);
         self.carry(outbox);
     }
 

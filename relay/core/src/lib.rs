@@ -9,6 +9,7 @@ pub mod config;
 pub mod demux;
 pub mod down;
 pub mod dtls;
+pub mod fanout;
 pub mod ice;
 pub mod id;
 pub mod outbox;

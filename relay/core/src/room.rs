@@ -5,6 +5,7 @@
 //! - A room is no object here: its id is compared when a subscription is made, and a packet follows subscriptions only.
 
 use crate::demux::TransportKey;
+use crate::fanout::Pending;
 use crate::id::{Mid, Pt, Ssrc};
 use crate::time::Time;
 use crate::timers::TimerTable;
@@ -73,6 +74,8 @@ pub struct UpTrack {
     pub ssrc: Option<Ssrc>,
     /// Down-tracks it feeds.
     pub subscribers: Vec<DownKey>,
+    /// Accepted packets that wait for the end of the batch.
+    pub pending: Pending,
     /// Named in [`up_timer`].
     pub timers: TimerTable<{ up_timer::COUNT }>,
     /// Numbers, losses, keyframes and the one plaintext copy.
@@ -111,6 +114,7 @@ impl UpTrack {
             rtp,
             ssrc: None,
             subscribers: Vec::new(),
+            pending: Pending::new(),
             timers: TimerTable::default(),
             stream,
             active: false,

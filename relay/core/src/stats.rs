@@ -207,6 +207,11 @@ impl Counters {
         self.drops[reason as usize] += 1;
     }
 
+    /// Counts `n` discards for one reason.
+    pub fn drop_many(&mut self, reason: Drop, n: u64) {
+        self.drops[reason as usize] += n;
+    }
+
     /// Adds to a counter.
     pub fn add(&mut self, what: Count, n: u64) {
         self.counts[what as usize] += n;

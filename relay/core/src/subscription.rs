@@ -6,9 +6,9 @@
 //! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same index again.
 
 use crate::demux::TransportKey;
-use crate::down::{DownStream, DownStreamConfig};
+use crate::down::{DownStream, DownStreamConfig, Rewritten};
 use crate::id::{SeqNo, Ssrc};
-use crate::outbox::{Outbox, Path};
+use crate::outbox::{Outbox, Path, Run};
 use crate::rng::Rng;
 use crate::room::Params;
 use crate::srtp::SealContext;
@@ -16,10 +16,10 @@ use crate::stats::Drop;
 use crate::time::{NtpClock, Time};
 use crate::timers::TimerTable;
 use crate::transport::{Phase, Transport, UpKey};
-use crate::up::history::{History, Stored};
+use crate::up::history::History;
 use crate::up::{ClockReference, PacketMeta};
 use crate::wire::rtcp::{ReportBlock, write_sr};
-use crate::wire::rtp::{HeaderFields, write_header};
+use crate::wire::rtp::{FIXED_HEADER_BYTES, HeaderFields, write_header};
 use arrayvec::{ArrayString, ArrayVec};
 use relay_control::{AddDownTrack, DownTrackAdded, DownTrackInfo, ReplyBody, RtpParameters};
 use std::time::Duration;
@@ -28,6 +28,8 @@ use std::time::Duration;
 const FIRST_REPORT_POLL: Duration = Duration::from_millis(250);
 /// Extensions on one packet: MID, audio level, orientation.
 const EXTENSIONS_MAX: usize = 3;
+/// Octets of the longest header: fixed part, and extensions of 16, 1 and 1 octets in the one-byte form.
+pub(crate) const HEADER_BYTES_MAX: usize = FIXED_HEADER_BYTES + 4 + (17 + 2 + 2usize).next_multiple_of(4);
 
 /// A track that a peer receives.
 #[derive(Debug)]
@@ -119,34 +121,18 @@ impl DownTrack {
         ssrc == self.ssrc || (ssrc == self.rtx_ssrc && self.params.rtx_pt.is_some())
     }
 
-    /// Sends packet `seq` of the up-track to this subscriber. Returns the datagram's length.
-    ///
-    /// # Errors
-    /// Why it does not get it.
-    pub fn forward<O: Outbox>(
-        &mut self,
-        seq: u64,
-        stored: &Stored<'_>,
-        transport: &Transport,
-        outbox: &mut O,
-    ) -> Result<usize, Drop> {
-        let (path, seal) = ready(transport).ok_or(Drop::SubscriberNotReady)?;
-        let numbers = self.stream.forward(seq, &stored.meta)?;
-        let slot = outbox.slot(path).map_err(|_| Drop::OutboxFull)?;
+    /// Writes the header of a media packet under its own numbers; its length, `None` if it does not fit.
+    #[inline]
+    pub fn write_media_header(&self, out: &mut [u8], numbers: Rewritten, meta: &PacketMeta) -> Option<usize> {
         let fields = HeaderFields {
-            marker: stored.meta.marker,
+            marker: meta.marker,
+            padding: false,
             pt: self.params.pt,
             seq: numbers.seq(),
             timestamp: numbers.timestamp,
             ssrc: self.ssrc,
         };
-        let len = self
-            .write_header(slot, &fields, &stored.meta)
-            .and_then(|header| seal.seal_rtp(slot, header, self.ssrc, numbers.index, stored.payload))
-            .ok_or(Drop::OutboxFull)?;
-        outbox.commit(len);
-        self.stream.sent(stored.payload.len());
-        Ok(len)
+        self.write_header(out, &fields, meta)
     }
 
     /// Answers one number of a NACK by a packet on the RTX SSRC (RFC 4588). Returns the datagram's length.
@@ -164,9 +150,10 @@ impl DownTrack {
         let rtx_pt = self.params.rtx_pt.ok_or(Drop::NackMiss)?;
         let (path, seal) = ready(transport).ok_or(Drop::NackMiss)?;
         let resend = self.stream.on_nack(now, seq, history)?;
-        let slot = outbox.slot(path).map_err(|_| Drop::ControlOutboxFull)?;
+        let slot = outbox.slot().map_err(|_| Drop::ControlOutboxFull)?;
         let fields = HeaderFields {
             marker: resend.stored.meta.marker,
+            padding: false,
             pt: rtx_pt,
             seq: SeqNo(resend.rtx_index as u16),
             timestamp: resend.timestamp,
@@ -177,7 +164,7 @@ impl DownTrack {
             .write_header(slot, &fields, &resend.stored.meta)
             .and_then(|h| seal.seal_rtx(slot, h, self.rtx_ssrc, resend.rtx_index, resend.osn, payload))
             .ok_or(Drop::ControlOutboxFull)?;
-        outbox.commit(len);
+        outbox.commit(path, Run::single(len));
         Ok(len)
     }
 
@@ -247,7 +234,8 @@ impl DownTrack {
 }
 
 /// Address and key of a subscriber that can be sent to.
-fn ready(transport: &Transport) -> Option<(&Path, &SealContext)> {
+#[inline]
+pub(crate) fn ready(transport: &Transport) -> Option<(&Path, &SealContext)> {
     match (&transport.phase, transport.ice.selected()) {
         (Phase::Connected(session), Some(path)) => Some((path, &session.seal)),
         _ => None,

@@ -29,7 +29,7 @@ pub struct IoCounters {
     pub tx_sent: u64,
     /// Their octets.
     pub tx_bytes: u64,
-    /// Slots refused because the kernel still held all of them.
+    /// Regions and datagrams refused because the kernel still held all memory or messages.
     pub tx_full: u64,
     /// GSO sends that the kernel took.
     pub tx_gso_runs: u64,

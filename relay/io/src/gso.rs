@@ -12,36 +12,44 @@ const STRIKES_MAX: u32 = 16;
 
 const _: () = assert!(RUN_BYTES_MAX + DATAGRAM_BYTES_MAX < 65_507);
 
-/// Grows a run one datagram at a time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Run {
+/// Datagrams of one destination that lie back to back in the region lent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Where the first begins, from the start of the region.
+    pub start: usize,
     /// Octets of every datagram but the last, which may be shorter.
-    pub(crate) segment: usize,
-    /// Datagrams.
-    pub(crate) count: usize,
+    pub segment: usize,
     /// Octets in all.
-    pub(crate) bytes: usize,
-    closed: bool,
+    pub len: usize,
 }
 
 impl Run {
-    pub(crate) const fn start(len: usize) -> Self {
-        // An empty datagram would vanish inside a longer send: it travels alone.
-        Self { segment: len, count: 1, bytes: len, closed: len == 0 }
+    /// One datagram at the start of the region.
+    #[must_use]
+    pub const fn single(len: usize) -> Self {
+        Self { start: 0, segment: len, len }
     }
 
-    /// Takes the next datagram of the destination if it can travel in the same send.
-    pub(crate) const fn extend(&mut self, len: usize) -> bool {
-        if self.closed || len == 0 || len > self.segment {
-            return false;
-        }
-        if self.count == SEGMENTS_MAX || self.bytes + len > RUN_BYTES_MAX {
-            return false;
-        }
-        self.count += 1;
-        self.bytes += len;
-        self.closed = len < self.segment;
-        true
+    /// Datagrams in it. An empty one travels alone.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        if self.len <= self.segment { 1 } else { self.len.div_ceil(self.segment) }
+    }
+
+    /// Whether it says of `len` octets where each datagram ends, and all fit.
+    pub(crate) const fn is_sound(&self) -> bool {
+        self.segment <= DATAGRAM_BYTES_MAX && (self.segment > 0 || self.len == 0)
+    }
+
+    /// Splits off what one send may carry, at most `segments` datagrams of it.
+    pub(crate) fn split(&mut self, segments: usize) -> Option<Self> {
+        let rest = self.len;
+        let most = if self.segment == 0 { 1 } else { (RUN_BYTES_MAX / self.segment).min(SEGMENTS_MAX) };
+        let len = rest.min(most.min(segments).saturating_mul(self.segment));
+        let first = Self { len, ..*self };
+        self.start += len;
+        self.len -= len;
+        (first.len > 0).then_some(first)
     }
 }
 
@@ -90,36 +98,29 @@ impl Gso {
 mod tests {
     use super::*;
 
-    /// Cuts a destination's datagrams into runs: (segment, count).
-    fn runs(lens: &[usize]) -> Vec<(usize, usize)> {
-        let mut runs: Vec<Run> = Vec::new();
-        for &len in lens {
-            if !runs.last_mut().is_some_and(|run| run.extend(len)) {
-                runs.push(Run::start(len));
-            }
-        }
-        runs.iter().map(|run| (run.segment, run.count)).collect()
-    }
-
     #[test]
-    fn runs_are_of_equal_size_and_the_last_may_be_shorter() {
-        /// Sizes in, (segment, count) out.
-        type Case = (&'static [usize], &'static [(usize, usize)]);
+    fn a_run_is_cut_where_one_send_ends() {
+        /// Segment, octets, most segments; then (start, octets, datagrams) of each send.
+        type Case = ((usize, usize, usize), &'static [(usize, usize, usize)]);
         let cases: &[Case] = &[
-            (&[], &[]),
-            (&[100], &[(100, 1)]),
-            (&[100, 100], &[(100, 2)]),
-            (&[100, 100, 60], &[(100, 3)]),
-            (&[100, 60, 60], &[(100, 2), (60, 1)]),
-            (&[60, 100], &[(60, 1), (100, 1)]),
-            (&[100, 100, 60, 100], &[(100, 3), (100, 1)]),
-            (&[0, 0, 100, 0, 100], &[(0, 1), (0, 1), (100, 1), (0, 1), (100, 1)]),
-            (&[1; 65], &[(1, 64), (1, 1)]),
-            (&[1500; 41], &[(1500, 40), (1500, 1)]),
+            ((100, 100, 64), &[(0, 100, 1)]),
+            ((100, 260, 64), &[(0, 260, 3)]),
+            ((100, 260, 1), &[(0, 100, 1), (100, 100, 1), (200, 60, 1)]),
+            ((1, 65, 64), &[(0, 64, 64), (64, 1, 1)]),
+            ((1, 65, 1000), &[(0, 64, 64), (64, 1, 1)]),
+            ((1500, 41 * 1500, 64), &[(0, 60_000, 40), (60_000, 1500, 1)]),
+            ((0, 0, 64), &[]),
         ];
-        for (lens, expected) in cases {
-            assert_eq!(&runs(lens), expected, "{lens:?}");
+        for ((segment, len, most), expected) in cases {
+            let mut run = Run { start: 0, segment: *segment, len: *len };
+            assert!(run.is_sound());
+            let parts = std::iter::from_fn(|| run.split(*most)).map(|p| (p.start, p.len, p.count()));
+            assert_eq!(parts.collect::<Vec<_>>(), *expected, "{segment} {len} {most}");
         }
+        for run in [Run { start: 0, segment: 0, len: 1 }, Run::single(DATAGRAM_BYTES_MAX + 1)] {
+            assert!(!run.is_sound(), "{run:?}");
+        }
+        assert_eq!(Run::single(0).count(), 1, "an empty datagram is one");
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::addr::{Route, read_local, read_name};
+use crate::arena::Arenas;
 use crate::mmsg::{MmsgReceiver, MmsgSender};
 use crate::outbox::{Outbox, Sender};
-use crate::pool::Pool;
 use crate::uring::{Ring, RingSizes};
 use crate::waker::Sleeper;
 use crate::{Backend, IoCounters, Waker, socket};
@@ -17,8 +17,9 @@ use crate::{Backend, IoCounters, Waker, socket};
 /// Sizes and choices of an [`Io`].
 #[derive(Clone, Copy, Debug)]
 pub struct IoOptions {
-    /// Send slots: datagrams that one flush can hold. 1,024 of them stay in a 2 MiB second-level cache.
-    pub slots: usize,
+    /// Octets of datagrams that one flush can hold, and the most that can be lent at once. Half of a 1 MiB second-level
+    /// cache, the rest of which is for keys and plaintext.
+    pub arena_bytes: usize,
     /// Sends in one submission. 64 is within noise of more, and 4 times cheaper than one.
     pub messages: u16,
     /// Datagrams handed over between two waits: what bounds how long commands and timeouts wait under a
@@ -34,14 +35,21 @@ pub struct IoOptions {
 
 impl Default for IoOptions {
     fn default() -> Self {
-        Self { slots: 1024, messages: 64, batch: 128, recv_buffers: 2048, cq_entries: 4096, gso: true }
+        Self {
+            arena_bytes: 512 << 10,
+            messages: 64,
+            batch: 128,
+            recv_buffers: 2048,
+            cq_entries: 4096,
+            gso: true,
+        }
     }
 }
 
 impl IoOptions {
     fn check(&self) -> io::Result<()> {
         let rules = [
-            ((1..=1 << 20).contains(&self.slots), "slots: 1 to 1,048,576"),
+            ((1..=1 << 26).contains(&self.arena_bytes), "arena_bytes: 1 to 67,108,864"),
             ((1..=1024).contains(&self.messages), "messages: 1 to 1,024"),
             ((1..=1024).contains(&self.batch), "batch: 1 to 1,024"),
             (
@@ -116,7 +124,7 @@ impl Io {
         options.check()?;
         let family = socket::family_of(&socket)?;
         let sleeper = Sleeper::new()?;
-        let pool = Pool::new(options.slots)?;
+        let arenas = Arenas::new(options.arena_bytes)?;
         let fd = socket.as_raw_fd();
         let (sender, receiver) = match backend {
             Backend::Uring => {
@@ -125,7 +133,7 @@ impl Io {
                     cq_entries: options.cq_entries,
                     buffers: options.recv_buffers,
                 };
-                let ring = Ring::new(fd, sleeper.fd(), pool.memory(), sizes).map_err(io::Error::from)?;
+                let ring = Ring::new(fd, sleeper.fd(), arenas.memory(), sizes).map_err(io::Error::from)?;
                 (Sender::Uring(ring), Receiver::Uring)
             }
             Backend::Mmsg => {
@@ -135,7 +143,7 @@ impl Io {
         };
         let gso = options.gso && socket::has_gso(&socket);
         Ok(Self {
-            outbox: Outbox::new(sender, pool, options.messages, family, gso),
+            outbox: Outbox::new(sender, arenas, options.messages, family, gso),
             receiver,
             sleeper,
             batch: options.batch,

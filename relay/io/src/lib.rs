@@ -11,9 +11,9 @@
 //! loop {
 //!     let wake = io.wait(Some(Duration::from_millis(10)))?; // reap; then read the clock once
 //!     io.receive(|received, bytes, outbox| {
-//!         if let Ok(slot) = outbox.slot(&received.route) {
-//!             slot[..bytes.len()].copy_from_slice(bytes);
-//!             outbox.commit(bytes.len());
+//!         if let Ok(region) = outbox.lend(bytes.len()) {
+//!             region.copy_from_slice(bytes);
+//!             outbox.commit(&received.route, Run::single(bytes.len()));
 //!         }
 //!     });
 //!     if wake.woken { /* look into the mailbox */ }
@@ -23,16 +23,16 @@
 //! ```
 //!
 //! Invariants
-//! - Memory the kernel may touch is either lent to it or ours, never both (the docs of `pool.rs` and
-//!   `buffers.rs` tell a slot's and a receive buffer's life). Nothing the kernel may still touch is freed:
+//! - Memory the kernel may touch is either lent to it or ours, never both (the docs of `arena.rs` and
+//!   `buffers.rs` tell their lives). Nothing the kernel may still touch is freed:
 //!   see `Ring`'s `Drop`.
 //! - Datagrams to one destination leave in the order of their commits. The only exception is the flush during
 //!   which the kernel refuses a GSO run: the segments of that run are sent again, singly, behind what the
 //!   same flush held.
 //! - Waiting, receiving and flushing allocate nothing.
-//! - The ledger closes: `committed = sent + Σ send errors + queued`, and every refusal of a slot is counted.
-//! - Every send is `MSG_DONTWAIT`: a full socket buffer loses datagrams (counted), it never parks a slot in
-//!   the kernel.
+//! - The ledger closes: `committed = sent + Σ send errors + queued`, and every refusal of memory is counted.
+//! - Every send is `MSG_DONTWAIT`: a full socket buffer loses datagrams (counted), it never parks memory
+//!   in the kernel.
 //!
 //! Deliberately absent: zero-copy sends (dearer below 10 KB), SQPOLL (burns a core), connected sockets, GRO,
 //! any knowledge of what the datagrams carry.
@@ -40,6 +40,7 @@
 //! All unsafe code of the relay but two DTLS calls lives here.
 
 mod addr;
+mod arena;
 mod buffers;
 mod counters;
 pub mod cpu;
@@ -48,7 +49,6 @@ mod io;
 mod message;
 mod mmsg;
 mod outbox;
-mod pool;
 mod probe;
 mod region;
 pub mod socket;
@@ -57,6 +57,7 @@ mod waker;
 
 pub use addr::Route;
 pub use counters::IoCounters;
+pub use gso::Run;
 pub use io::{Io, IoOptions, Received, Wake};
 pub use outbox::{Full, Outbox};
 pub use probe::{Backend, Choice, Setting, choose};

@@ -4,24 +4,30 @@ use std::cell::UnsafeCell;
 use std::mem::zeroed;
 use std::ptr;
 
-use crate::addr::{Control, Family, NAME_BYTES, write_name};
-use crate::gso::SEGMENTS_MAX;
-use crate::pool::{Chain, Pool};
+use crate::addr::{Control, Family, NAME_BYTES, Route, write_name};
+use crate::arena::{ArenaIndex, Arenas};
+use crate::gso::Run;
 
-/// What the kernel reads of one send: header, address, control messages, pieces. The header points into the
-/// block itself, so a block never moves.
+/// What the kernel reads of one send: header, address, control messages, and where the datagrams lie. The header points
+/// into the block itself, so a block never moves.
 #[repr(C)]
 struct Block {
     header: libc::msghdr,
     name: [u8; NAME_BYTES],
     control: Control,
-    pieces: [libc::iovec; SEGMENTS_MAX],
+    piece: libc::iovec,
 }
 
-/// Ours about one send: the slots it holds, and the error it may cure.
+/// Ours about one send: the memory it holds, and the error it may cure.
 #[derive(Clone, Copy)]
 pub(crate) struct Flight {
-    pub(crate) chain: Chain,
+    pub(crate) route: Route,
+    /// Where the datagrams lie, from the start of the arenas.
+    pub(crate) run: Run,
+    /// Datagrams in it.
+    pub(crate) count: usize,
+    /// Has this as a user until the send completes.
+    pub(crate) arena: ArenaIndex,
     /// The error with which the kernel refused a GSO send of this datagram.
     pub(crate) blame: Option<i32>,
 }
@@ -59,27 +65,25 @@ impl Messages {
     }
 
     /// Fills a free block; its index, or `None` when all are under way.
-    pub(crate) fn build(&mut self, pool: &Pool, flight: Flight) -> Option<u16> {
+    pub(crate) fn build(&mut self, arenas: &Arenas, flight: &Flight) -> Option<u16> {
         let index = self.free.pop()?;
-        let Flight { chain, .. } = flight;
+        let Flight { route, run, count, .. } = *flight;
         let block = self.blocks[usize::from(index)].get();
         // SAFETY: the block is free: no reference to it is alive (none outlives this function) and the kernel
         // does not read it. `block` comes from an `UnsafeCell` in a box that is never reallocated.
         let block = unsafe { &mut *block };
-        let name_len = write_name(&mut block.name, chain.route.remote, self.family);
+        let name_len = write_name(&mut block.name, route.remote, self.family);
         block.control.len = 0;
-        block.control.push_source(chain.route.remote, chain.route.local, self.family);
-        if chain.run.count > 1 {
-            // A segment is at most a slot, which is below 2^16.
-            block.control.push_segment(chain.run.segment as u16);
+        block.control.push_source(route.remote, route.local, self.family);
+        if count > 1 {
+            // A segment is at most a datagram, which is below 2^16.
+            block.control.push_segment(run.segment as u16);
         }
-        for (piece, (address, len)) in block.pieces.iter_mut().zip(pool.datagrams(&chain)) {
-            *piece = libc::iovec { iov_base: address.cast(), iov_len: len };
-        }
+        block.piece = libc::iovec { iov_base: arenas.address(run.start, run.len).cast(), iov_len: run.len };
         block.header.msg_namelen = name_len as libc::socklen_t;
-        block.header.msg_iovlen = chain.run.count as _;
+        block.header.msg_iovlen = 1;
         block.header.msg_controllen = block.control.len as _;
-        self.flights[usize::from(index)] = Some(flight);
+        self.flights[usize::from(index)] = Some(*flight);
         Some(index)
     }
 
@@ -92,13 +96,18 @@ impl Messages {
         unsafe {
             let header = ptr::addr_of_mut!((*block).header);
             (*header).msg_name = ptr::addr_of_mut!((*block).name).cast();
-            (*header).msg_iov = ptr::addr_of_mut!((*block).pieces).cast();
+            (*header).msg_iov = ptr::addr_of_mut!((*block).piece);
             (*header).msg_control = match (*header).msg_controllen {
                 0 => ptr::null_mut(),
                 _ => ptr::addr_of_mut!((*block).control.bytes).cast(),
             };
             header
         }
+    }
+
+    /// What a filled block carries.
+    pub(crate) fn flight(&self, index: u16) -> Option<&Flight> {
+        self.flights.get(usize::from(index))?.as_ref()
     }
 
     /// The send completed: frees the block and tells what it carried.

@@ -175,7 +175,7 @@ impl MmsgSender {
             let rest = &mut self.headers[sent..];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: `rest` holds that many headers, whose names, pieces and control messages belong to
-            // messages and slots under way: they stay put and unwritten during the call, which copies what it
+            // messages and memory under way: they stay put and unwritten during the call, which copies what it
             // sends.
             let taken =
                 unsafe { libc::sendmmsg(self.socket, rest.as_mut_ptr(), rest.len() as u32, flags as _) };

@@ -1,16 +1,20 @@
-//! Datagrams to send, written into lent slots, and their way to the kernel.
+//! Datagrams to send, written into lent memory, and their way to the kernel.
 
 use std::collections::VecDeque;
 
 use crate::IoCounters;
 use crate::addr::{Family, Route};
-use crate::gso::Gso;
+use crate::arena::Arenas;
+use crate::gso::{Gso, Run, SEGMENTS_MAX};
 use crate::message::{Flight, Messages};
 use crate::mmsg::MmsgSender;
-use crate::pool::{Chain, Pool};
 use crate::uring::Ring;
 
-/// No slot is free: the kernel still holds all of them. Counted in [`IoCounters::tx_full`].
+/// Sends that may wait for a free message, because the kernel holds on to all of them or refuses to cut runs. More are
+/// refused.
+const WAITING_MAX: usize = 1024;
+
+/// No memory is free: the kernel still holds all of it. Counted in [`IoCounters::tx_full`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -50,65 +54,102 @@ impl Sender {
     }
 }
 
-/// Where the caller writes datagrams. They leave at the next flush, which is also made when slots run out.
+/// Where the caller writes datagrams. They leave at the next flush, which is also made when memory or messages run out.
 ///
-/// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither slots nor
-/// messages.
+/// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither memory nor messages.
 pub struct Outbox {
     pub(crate) sender: Sender,
-    pool: Pool,
+    arenas: Arenas,
     messages: Messages,
     gso: Gso,
     /// Runs the kernel refused as GSO sends, to be sent singly.
-    refused: VecDeque<(Chain, Option<i32>)>,
+    refused: VecDeque<Flight>,
+    /// What found no free message, or must be cut first.
+    waiting: VecDeque<Flight>,
     staged: Vec<u16>,
     done: Vec<Done>,
     pub(crate) counters: IoCounters,
 }
 
 impl Outbox {
-    pub(crate) fn new(sender: Sender, pool: Pool, messages: u16, family: Family, gso: bool) -> Self {
+    pub(crate) fn new(sender: Sender, arenas: Arenas, messages: u16, family: Family, gso: bool) -> Self {
         let capacity = usize::from(messages);
         Self {
             sender,
-            pool,
+            arenas,
             messages: Messages::new(messages, family),
             gso: if gso { Gso::On(0) } else { Gso::Off },
             refused: VecDeque::with_capacity(capacity + 1),
+            waiting: VecDeque::with_capacity(WAITING_MAX),
             staged: Vec::with_capacity(capacity),
             done: Vec::with_capacity(capacity),
             counters: IoCounters::default(),
         }
     }
 
-    /// Lends a slot of [`DATAGRAM_BYTES_MAX`](crate::DATAGRAM_BYTES_MAX) octets for a datagram along `route`.
-    /// A slot that was lent and not committed sends nothing.
+    /// Lends `bytes` octets of memory for the datagrams that are committed next. A region that was lent before is given
+    /// up, but for what was committed of it.
     ///
     /// # Errors
-    /// [`Full`] if none is free and a flush freed none.
-    pub fn slot(&mut self, route: &Route) -> Result<&mut [u8], Full> {
-        if self.pool.is_exhausted() {
+    /// [`Full`] if so much is not free and a flush freed none, or it is more than
+    /// [`IoOptions::arena_bytes`](crate::IoOptions::arena_bytes).
+    pub fn lend(&mut self, bytes: usize) -> Result<&mut [u8], Full> {
+        if !self.arenas.has_room(bytes) {
             self.flush();
-            if self.pool.is_exhausted() {
+            if !(self.arenas.has_room(bytes) || self.arenas.advance() && self.arenas.has_room(bytes)) {
                 self.counters.tx_full += 1;
                 return Err(Full);
             }
         }
-        self.pool.lend(route).ok_or(Full)
+        Ok(self.arenas.lend(bytes))
     }
 
-    /// Queues the first `len` octets of the slot lent last. Without a lent slot it does nothing.
+    /// Queues a run of datagrams, which lie in the region lent last, along `route`. May be called for several runs of a
+    /// region. Without GSO they leave one by one.
     ///
     /// # Panics
-    /// If `len` is more than a slot holds.
-    pub fn commit(&mut self, len: usize) {
-        self.counters.tx_committed += u64::from(self.pool.commit(len));
+    /// If the run is not within the region, or its segments are longer than a datagram.
+    pub fn commit(&mut self, route: &Route, run: Run) {
+        assert!(run.is_sound(), "{run:?}");
+        let kept = self.arenas.keep(run.start, run.len).expect("the run lies in the region lent last");
+        let mut rest = Run { start: kept.at, ..run };
+        let mut flight =
+            Flight { route: *route, run: rest, count: run.count(), arena: kept.arena, blame: None };
+        if rest.len == 0 {
+            self.queue(flight);
+        }
+        while let Some(part) = rest.split(SEGMENTS_MAX) {
+            (flight.run, flight.count) = (part, part.count());
+            self.arenas.share(kept.arena);
+            self.queue(flight);
+        }
+        if run.len > 0 {
+            self.arenas.release(kept.arena);
+        }
+    }
+
+    /// Into a message at once, if one is free and the kernel takes it as it is; else it waits its turn.
+    fn queue(&mut self, flight: Flight) {
+        let as_it_is = flight.count == 1 || self.gso.is_on();
+        if self.messages.is_exhausted() || self.waiting.len() == WAITING_MAX {
+            self.flush();
+        }
+        if self.waiting.len() == WAITING_MAX {
+            self.counters.tx_full += flight.count as u64;
+            return self.arenas.release(flight.arena);
+        }
+        self.counters.tx_committed += flight.count as u64;
+        if as_it_is && self.waiting.is_empty() && self.refused.is_empty() && !self.messages.is_exhausted() {
+            self.staged.extend(self.messages.build(&self.arenas, &flight));
+        } else {
+            self.waiting.push_back(flight);
+        }
     }
 
     /// Gives all that is queued to the kernel. What it could not take (which `MSG_DONTWAIT` rules out but for
     /// errors of the submission itself) stays queued for the next flush.
     pub fn flush(&mut self) {
-        if self.queued() == 0 && self.messages.is_idle() {
+        if self.messages.is_idle() && self.waiting.is_empty() && self.refused.is_empty() {
             return;
         }
         loop {
@@ -117,17 +158,17 @@ impl Outbox {
             self.staged.clear();
             let progress = !self.done.is_empty();
             self.settle();
-            if !progress || self.queued() == 0 {
+            if !progress || (self.waiting.is_empty() && self.refused.is_empty()) {
                 break;
             }
         }
-        self.pool.settle();
     }
 
     /// Datagrams committed, and not yet given to the kernel.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.pool.queued() + self.refused.iter().map(|(chain, _)| chain.run.count).sum::<usize>()
+        let staged = self.staged.iter().filter_map(|message| self.messages.flight(*message));
+        staged.chain(&self.waiting).chain(&self.refused).map(|flight| flight.count).sum()
     }
 
     /// Whether runs of datagrams leave as one send.
@@ -140,48 +181,52 @@ impl Outbox {
     fn stage(&mut self) {
         while !self.messages.is_exhausted() {
             let Some(flight) = self.next_flight() else { break };
-            self.staged.extend(self.messages.build(&self.pool, flight));
+            self.staged.extend(self.messages.build(&self.arenas, &flight));
         }
     }
 
+    /// The next that waits. Datagrams of refused runs first: they are the oldest.
     fn next_flight(&mut self) -> Option<Flight> {
-        // Datagrams of refused runs first: they are the oldest.
-        while let Some((chain, errno)) = self.refused.front_mut() {
-            if let Some(chain) = self.pool.split_first(chain) {
-                // Once a run: its first datagram stands for all.
-                return Some(Flight { chain, blame: errno.take() });
-            }
-            self.refused.pop_front();
+        let gso = self.gso.is_on();
+        let (queue, singly) =
+            if self.refused.is_empty() { (&mut self.waiting, !gso) } else { (&mut self.refused, true) };
+        let flight = queue.front_mut()?;
+        if flight.count == 1 || !singly {
+            return queue.pop_front();
         }
-        self.pool.take(self.gso.is_on()).map(|chain| Flight { chain, blame: None })
+        let run = flight.run.split(1)?;
+        flight.count -= 1;
+        self.arenas.share(flight.arena);
+        // Once a run: its first datagram stands for all.
+        Some(Flight { run, count: 1, blame: flight.blame.take(), ..*flight })
     }
 
-    /// Takes note of completed sends; their slots are free again.
+    /// Takes note of completed sends; their memory is free again.
     fn settle(&mut self) {
         for done in self.done.drain(..) {
-            let Some(Flight { chain, blame }) = self.messages.finish(done.message) else {
+            let Some(flight) = self.messages.finish(done.message) else {
                 debug_assert!(false, "a send completed twice");
                 continue;
             };
-            let (datagrams, errno) = (chain.run.count as u64, -done.result);
+            let (datagrams, errno) = (flight.count as u64, -done.result);
             if errno > 0 && datagrams > 1 && Gso::blames(errno) {
                 self.counters.tx_gso_refused += 1;
-                self.refused.push_back((chain, Some(errno)));
+                self.refused.push_back(Flight { blame: Some(errno), ..flight });
                 continue;
             }
-            self.pool.release(&chain);
+            self.arenas.release(flight.arena);
             if errno > 0 {
                 self.counters.lost(errno, datagrams);
                 continue;
             }
             self.counters.tx_sent += datagrams;
-            self.counters.tx_bytes += chain.run.bytes as u64;
+            self.counters.tx_bytes += flight.run.len as u64;
             if datagrams > 1 {
                 self.gso.taken();
                 self.counters.tx_gso_runs += 1;
                 self.counters.tx_gso_segments += datagrams;
             }
-            if let Some(errno) = blame {
+            if let Some(errno) = flight.blame {
                 self.gso.refused(errno);
             }
         }
@@ -222,28 +267,26 @@ mod tests {
         }
 
         fn answer(&mut self, messages: &Messages, message: u16) -> i32 {
-            // SAFETY: the message is filled and under way: nobody writes to it or to its slots.
-            let (name, pieces) = unsafe {
+            // SAFETY: the message is filled and under way: nobody writes to it or to its memory.
+            let (name, bytes) = unsafe {
                 let header = &*messages.header(message);
                 let name =
                     std::slice::from_raw_parts(header.msg_name.cast::<u8>(), header.msg_namelen as usize);
-                (name, std::slice::from_raw_parts(header.msg_iov, header.msg_iovlen))
+                let piece = &*header.msg_iov;
+                (name, std::slice::from_raw_parts(piece.iov_base.cast::<u8>(), piece.iov_len))
             };
-            let result = if pieces.len() > 1 { self.gso_result } else { self.single_result };
+            let flight = messages.flight(message).unwrap();
+            let result = if flight.count > 1 { self.gso_result } else { self.single_result };
             if result == 0 {
                 let port = crate::addr::read_name(name).unwrap().port();
-                self.taken.extend(pieces.iter().map(|piece| {
-                    // SAFETY: as above.
-                    let bytes = unsafe { std::slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len) };
-                    (port, Vec::from(bytes))
-                }));
+                self.taken.extend(bytes.chunks(flight.run.segment).map(|bytes| (port, bytes.to_vec())));
             }
             result
         }
     }
 
-    fn outbox(slots: usize, messages: u16, fake: Fake) -> Outbox {
-        Outbox::new(Sender::Fake(fake), Pool::new(slots).unwrap(), messages, Family::V4, true)
+    fn outbox(arena_bytes: usize, messages: u16, fake: Fake) -> Outbox {
+        Outbox::new(Sender::Fake(fake), Arenas::new(arena_bytes).unwrap(), messages, Family::V4, true)
     }
 
     fn fake(outbox: &mut Outbox) -> &mut Fake {
@@ -255,8 +298,8 @@ mod tests {
 
     fn send(outbox: &mut Outbox, port: u16, bytes: &[u8]) -> Result<(), Full> {
         let route = Route { remote: ([127, 0, 0, 1], port).into(), local: None };
-        outbox.slot(&route)?[..bytes.len()].copy_from_slice(bytes);
-        outbox.commit(bytes.len());
+        outbox.lend(bytes.len())?.copy_from_slice(bytes);
+        outbox.commit(&route, Run::single(bytes.len()));
         Ok(())
     }
 
@@ -267,26 +310,27 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_the_kernel_holds_are_refused_and_counted_until_it_lets_go() {
-        let mut outbox = outbox(3, 8, Fake { hold: 8, ..Fake::default() });
-        for port in 1..=3 {
+    fn memory_that_the_kernel_holds_is_refused_and_counted_until_it_lets_go() {
+        let mut outbox = outbox(64, 8, Fake { hold: 8, ..Fake::default() });
+        for port in 1..=4 {
             send(&mut outbox, port, b"held").unwrap();
         }
         for refused in 1..=5 {
             assert_eq!(send(&mut outbox, 9, b"no room"), Err(Full));
             assert_eq!(outbox.counters.tx_full, refused);
         }
-        assert_ledger(&outbox, 3);
+        assert_ledger(&outbox, 4);
         fake(&mut outbox).hold = 0;
         send(&mut outbox, 9, b"room").unwrap();
         outbox.flush();
-        assert_eq!(outbox.counters.tx_sent, 4);
+        assert_eq!(outbox.counters.tx_sent, 5);
         assert_ledger(&outbox, 0);
+        assert_eq!(outbox.lend(65).err(), Some(Full), "more than an arena");
     }
 
     #[test]
     fn what_finds_no_free_message_waits_its_turn() {
-        let mut outbox = outbox(64, 2, Fake { hold: 2, ..Fake::default() });
+        let mut outbox = outbox(4096, 2, Fake { hold: 2, ..Fake::default() });
         for port in 1..=20 {
             send(&mut outbox, port, &port.to_be_bytes()).unwrap();
         }
@@ -297,15 +341,61 @@ mod tests {
         outbox.flush();
         assert_eq!((outbox.queued(), outbox.counters.tx_sent), (0, 20));
         let ports: Vec<u16> = fake(&mut outbox).taken.iter().map(|(port, _)| *port).collect();
-        assert_eq!(ports, (3..=20).collect::<Vec<_>>());
+        assert_eq!(ports, (3..=20).collect::<Vec<_>>(), "those held at first were answered later");
+    }
+
+    #[test]
+    fn the_queue_of_what_waits_has_an_end() {
+        let mut outbox = outbox(1 << 20, 1, Fake { hold: 1, ..Fake::default() });
+        for n in 0..WAITING_MAX as u64 + 11 {
+            send(&mut outbox, 1, &n.to_be_bytes()).unwrap();
+        }
+        assert_eq!((outbox.queued(), outbox.counters.tx_full), (WAITING_MAX, 10));
+        assert_ledger(&outbox, 1);
+        fake(&mut outbox).hold = 0;
+        outbox.flush();
+        assert_ledger(&outbox, 0);
+        assert_eq!(outbox.counters.tx_sent, WAITING_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn runs_of_one_region_go_to_several_destinations() {
+        let mut outbox = outbox(4096, 8, Fake::default());
+        let region = outbox.lend(600).unwrap();
+        region.iter_mut().enumerate().for_each(|(at, octet)| *octet = (at / 100) as u8);
+        for (port, start, segment, len) in [(1, 0, 100, 250), (2, 300, 100, 200), (3, 500, 50, 50)] {
+            let route = Route { remote: ([127, 0, 0, 1], port).into(), local: None };
+            outbox.commit(&route, Run { start, segment, len });
+        }
+        outbox.flush();
+        let taken: Vec<_> =
+            fake(&mut outbox).taken.iter().map(|(port, bytes)| (*port, bytes[0], bytes.len())).collect();
+        assert_eq!(taken, [(1, 0, 100), (1, 1, 100), (1, 2, 50), (2, 3, 100), (2, 4, 100), (3, 5, 50)]);
+        assert_eq!((outbox.counters.tx_gso_runs, outbox.counters.tx_gso_segments), (2, 5));
+        assert_ledger(&outbox, 0);
+    }
+
+    #[test]
+    fn a_region_outlives_a_flush_between_its_runs() {
+        let mut outbox = outbox(4096, 1, Fake::default());
+        outbox.lend(4096).unwrap().iter_mut().enumerate().for_each(|(at, octet)| *octet = (at / 64) as u8);
+        for run in 0..64 {
+            let route = Route { remote: ([127, 0, 0, 1], 1).into(), local: None };
+            outbox.commit(&route, Run { start: run * 64, segment: 64, len: 64 });
+        }
+        outbox.flush();
+        let taken: Vec<u8> = fake(&mut outbox).taken.iter().map(|(_, bytes)| bytes[0]).collect();
+        assert_eq!(taken, (0..64).collect::<Vec<u8>>());
+        assert_ledger(&outbox, 0);
     }
 
     /// What arrives, sorted by destination, when 3 packets go to each of 4.
     fn fan_out(outbox: &mut Outbox) -> Vec<(u16, Vec<u8>)> {
-        for packet in 0..3 {
-            for port in 1..=4 {
-                send(outbox, port, &[packet; 100]).unwrap();
-            }
+        for port in 1..=4 {
+            let region = outbox.lend(300).unwrap();
+            region.iter_mut().enumerate().for_each(|(at, octet)| *octet = (at / 100) as u8);
+            let route = Route { remote: ([127, 0, 0, 1], port).into(), local: None };
+            outbox.commit(&route, Run { start: 0, segment: 100, len: 300 });
         }
         outbox.flush();
         let mut taken = std::mem::take(&mut fake(outbox).taken);
@@ -319,7 +409,7 @@ mod tests {
             (1..=4).flat_map(|port| (0..3).map(move |packet| (port, vec![packet; 100]))).collect();
         // Errno, whether GSO is over at once.
         for (errno, over) in [(libc::EIO, true), (libc::EOPNOTSUPP, true), (libc::EINVAL, false)] {
-            let mut outbox = outbox(64, 3, Fake { gso_result: -errno, ..Fake::default() });
+            let mut outbox = outbox(4096, 3, Fake { gso_result: -errno, ..Fake::default() });
             assert_eq!(fan_out(&mut outbox), expected, "{errno}");
             assert_eq!(outbox.uses_gso(), !over, "{errno}");
             assert!(outbox.counters.tx_gso_refused > 0);
@@ -338,7 +428,7 @@ mod tests {
             [libc::EINVAL, libc::EAGAIN, libc::ENETUNREACH, libc::EPERM, libc::EMSGSIZE, libc::ENOBUFS]
         {
             let fake = Fake { gso_result: -errno, single_result: -errno, ..Fake::default() };
-            let mut outbox = outbox(64, 8, fake);
+            let mut outbox = outbox(4096, 8, fake);
             for _ in 0..20 {
                 assert!(fan_out(&mut outbox).is_empty());
             }

@@ -81,7 +81,7 @@ struct Operands {
 struct Memory {
     buffers: BufferRing,
     /// Kept, not used: sends refer to it.
-    _slots: Rc<Region>,
+    _sending: Rc<Region>,
     operands: Box<UnsafeCell<Operands>>,
 }
 
@@ -107,12 +107,12 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring for `socket`, woken by reads of `event`. `slots` is the memory that messages will refer
-    /// to.
+    /// Makes a ring for `socket`, woken by reads of `event`. `sending` is the memory that messages will
+    /// refer to.
     pub(crate) fn new(
         socket: RawFd,
         event: RawFd,
-        slots: Rc<Region>,
+        sending: Rc<Region>,
         sizes: RingSizes,
     ) -> Result<Self, SetupError> {
         // Every message, the receive and the wake may wait for submission at once.
@@ -131,7 +131,7 @@ impl Ring {
         let has_min_wait = params.is_feature_min_timeout();
         let buffers = BufferRing::new(sizes.buffers).map_err(SetupError::at("memory for receive buffers"))?;
         let operands = Box::new(UnsafeCell::new(Operands::new()));
-        let memory = Memory { buffers, _slots: slots, operands };
+        let memory = Memory { buffers, _sending: sending, operands };
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         // SAFETY: `ring` points to a live box that `Ring` owns and frees only after its submitter is gone
         // (see `drop`); only shared references are ever made of it.
@@ -239,7 +239,7 @@ impl Ring {
                 .build()
                 .user_data(OP_SEND | u64::from(message));
             // SAFETY: the header and what it points to stay put and unwritten until the message is finished,
-            // which its completion brings about (`Messages`, `Pool`); both outlive the ring's operations (see
+            // which its completion brings about (`Messages`, `Arenas`); both outlive the ring's operations (see
             // `drop`, `Outbox`).
             unsafe { self.push(&entry) };
             self.sending += 1;

@@ -41,7 +41,7 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn waiting_receiving_fanning_out_and_flushing_allocate_nothing() {
     on_each_backend(|backend| {
-        let mut io = open(backend, &IoOptions { slots: 256, ..IoOptions::default() });
+        let mut io = open(backend, &IoOptions { arena_bytes: 64 << 10, ..IoOptions::default() });
         let peer = peer();
         let subscribers: Vec<_> = (0..100).map(|_| support::peer()).collect();
         let routes: Vec<_> = subscribers.iter().map(|peer| to(addr(peer))).collect();

@@ -1,7 +1,7 @@
 //! One sent stream: an SSRC of ours with its RTX, towards one subscriber.
 //!
-//! A packet's way: [`DownStream::forward`] says whether and under which numbers it goes; when it was sealed and
-//! committed, [`DownStream::sent`] counts it. Both are a handful of instructions: a room's fan-out is a loop of them.
+//! A packet's way: [`DownStream::forward`] says whether and under which numbers it goes; when it was sealed,
+//! [`DownStream::sent`] counts it. Both are a handful of instructions: a room's fan-out is a loop of them.
 
 use super::layer::{Gate, Passage};
 use super::reports::{SenderInfo, SenderReports};
@@ -93,11 +93,11 @@ impl DownStream {
         self.rewriter.rewrite(seq, meta.timestamp, meta.arrival).ok_or(Drop::TooOld)
     }
 
-    /// A forwarded packet of `len` payload octets went out.
+    /// Forwarded packets went out, with so many payload octets in all.
     #[inline]
-    pub fn sent(&mut self, len: usize) {
-        self.packets += 1;
-        self.octets += len as u64;
+    pub fn sent(&mut self, packets: u64, octets: u64) {
+        self.packets += packets;
+        self.octets += octets;
     }
 
     /// Answers one number of a NACK.
@@ -219,7 +219,7 @@ mod tests {
     /// Own index of a forwarded packet.
     fn forward(down: &mut DownStream, seq: u64, keyframe: bool) -> Result<u64, Drop> {
         let rewritten = down.forward(seq, &meta(seq % 100, keyframe))?;
-        down.sent(1_000);
+        down.sent(1, 1_000);
         Ok(rewritten.index)
     }
 
@@ -273,7 +273,7 @@ mod tests {
             history.reserve(100).fill(seq as u8);
             assert!(history.commit(seq, 100, meta(seq, seq == 200)));
             assert!(down.forward(seq, &meta(seq, seq == 200)).is_ok());
-            down.sent(100);
+            down.sent(1, 100);
         }
         // (ms, number, RTX index and payload octet)
         for (at, number, expected) in [

@@ -35,6 +35,7 @@ const DONE: ReplyBody = ReplyBody::Done(control::Done {});
 impl Shard {
     /// Obeys one command. Commands of the process (`Hello`, `GetInventory`, …) never get here and are refused.
     pub fn handle_command<O: Outbox>(&mut self, now: Time, command: Command, outbox: &mut O) -> ReplyBody {
+        self.forward_pending(outbox);
         let answer = match command {
             Command::OpenTransport(c) => self.open_transport(now, c),
             Command::RestartIce(c) => self.restart_ice(&c),

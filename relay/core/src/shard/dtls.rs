@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
@@ -18,6 +18,8 @@ impl Shard {
         datagram: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
+        // The handshake may end the transport: what came before goes out first.
+        self.forward_pending(outbox);
         let transport = &mut self.transports[key];
         let engine = match &mut transport.phase {
             Phase::Ice => return Err(Drop::DtlsUnexpected),
@@ -76,13 +78,13 @@ impl Shard {
         // Bounded: a flight is a handful of datagrams, and the engine makes no new one while it is polled.
         while let Some(len) = engine.poll_datagram(&mut self.scratch[..]) {
             let Some(datagram) = self.scratch.get(..len) else { break };
-            let Ok(slot) = outbox.slot(&path) else {
+            let Ok(slot) = outbox.slot() else {
                 self.counters.drop(Drop::ControlOutboxFull);
                 break;
             };
             let Some(slot) = slot.get_mut(..len) else { break };
             slot.copy_from_slice(datagram);
-            outbox.commit(len);
+            outbox.commit(&path, Run::single(len));
             self.counters.add(Count::TxDtls, 1);
             self.counters.add(Count::TxDatagrams, 1);
             self.counters.add(Count::TxBytes, len as u64);

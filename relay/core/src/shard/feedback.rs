@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::demux::TransportKey;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::transport::{DownKey, Phase, UpKey, timer};
@@ -45,7 +45,7 @@ impl Shard {
         let (Some(path), Phase::Connected(session)) = (transport.ice.selected(), &mut transport.phase) else {
             return;
         };
-        let Ok(slot) = outbox.slot(path) else {
+        let Ok(slot) = outbox.slot() else {
             self.counters.drop(Drop::ControlOutboxFull);
             return;
         };
@@ -58,7 +58,7 @@ impl Shard {
             return;
         }
         if let Some(total) = session.seal.seal_rtcp(len, slot) {
-            outbox.commit(total);
+            outbox.commit(path, Run::single(total));
             self.count_sent(Count::TxRtcp, total);
         }
     }

@@ -53,6 +53,8 @@ pub struct Shard {
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
+    /// Up-tracks with packets that wait for the end of the batch.
+    waiting: Vec<UpKey>,
     events: VecDeque<EventBody>,
     counters: Counters,
     stun_errors: stun::ErrorBudget,
@@ -73,6 +75,7 @@ impl Shard {
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
+            waiting: Vec::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
             stun_errors: stun::ErrorBudget::default(),
@@ -80,7 +83,8 @@ impl Shard {
         }
     }
 
-    /// Takes one received datagram; it may be decrypted in place. Answers and forwarded packets go to `outbox`.
+    /// Takes one received datagram; it may be decrypted in place. Answers go to `outbox`; media is forwarded by
+    /// [`Shard::forward_pending`].
     pub fn handle_datagram<O: Outbox>(
         &mut self,
         now: Time,

@@ -1,22 +1,23 @@
-//! A media packet's walk: header → rate → keys → open into the history → notes → every subscriber's slot.
+//! A media packet's walk: header → rate → keys → open into the history → notes; and, at the end of the batch, with the
+//! others of its track to every subscriber ([`crate::fanout`]).
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
+use crate::fanout;
 use crate::id::Ssrc;
 use crate::outbox::Outbox;
-use crate::room::{Tracks, up_timer};
+use crate::room::up_timer;
 use crate::srtp::OpenError;
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, SSRCS_MAX, SsrcUse, Transport, UpKey, timer};
+use crate::transport::{Phase, SSRCS_MAX, SsrcUse, UpKey, timer};
 use crate::up::{Accepted, PacketMeta};
 use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
 use crate::wire::rtp_ext;
 use relay_control::{EventBody, ExtensionIds, MediaKind, UpTrackActivity};
-use slab::Slab;
 
 /// Octets of the original sequence number in front of an RTX payload (RFC 4588 §4).
 const OSN_BYTES: usize = 2;
@@ -92,7 +93,7 @@ impl Shard {
     ) -> Result<(), Drop> {
         let (len, meta) = self.open_into_history(now, key, SsrcUse::Media(up_key), header, packet)?;
         if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
-            self.follow_ssrc(key, up_key, header.ssrc);
+            self.follow_ssrc(key, up_key, header.ssrc, outbox);
         }
         let up = &mut self.tracks.ups[up_key];
         let accepted = up.stream.on_rtp(now, header.seq, len, meta)?;
@@ -102,7 +103,8 @@ impl Shard {
 
     /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes on, their
     /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business.
-    fn follow_ssrc(&mut self, key: TransportKey, up_key: UpKey, ssrc: Ssrc) {
+    fn follow_ssrc<O: Outbox>(&mut self, key: TransportKey, up_key: UpKey, ssrc: Ssrc, outbox: &mut O) {
+        self.forward(up_key, outbox);
         let up = &mut self.tracks.ups[up_key];
         up.stream.change_ssrc(ssrc, None);
         if up.ssrc.replace(ssrc).is_none() {
@@ -266,7 +268,33 @@ impl Shard {
             self.on_resync(now, up_key);
         }
         self.arm_up(up_key);
-        forward(up_key, accepted.seq, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+        self.note_pending(up_key, accepted.seq, outbox);
+    }
+
+    /// The packet is forwarded with the others of the batch; at once if those are as many as go together.
+    fn note_pending<O: Outbox>(&mut self, up_key: UpKey, seq: u64, outbox: &mut O) {
+        let listed = !self.tracks.ups[up_key].pending.is_empty();
+        if self.tracks.ups[up_key].pending.is_full() {
+            self.forward(up_key, outbox);
+        }
+        self.tracks.ups[up_key].pending.push(seq);
+        if !listed {
+            self.waiting.push(up_key);
+        }
+    }
+
+    fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
+        fanout::forward(up_key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+    }
+
+    /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it by
+    /// themselves before they change anything.
+    pub fn forward_pending<O: Outbox>(&mut self, outbox: &mut O) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for up_key in waiting.drain(..) {
+            self.forward(up_key, outbox);
+        }
+        self.waiting = waiting;
     }
 
     /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
@@ -285,32 +313,4 @@ impl Shard {
         up.timers.set(up_timer::KEYFRAME, up.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
         self.deadlines.arm(TimerOwner::Up(up_key), &mut up.timers);
     }
-}
-
-/// The fan-out: one cipher pass per subscriber from the shared plaintext into its own slot.
-fn forward<O: Outbox>(
-    up_key: UpKey,
-    seq: u64,
-    tracks: &mut Tracks,
-    transports: &Slab<Transport>,
-    counters: &mut Counters,
-    outbox: &mut O,
-) {
-    let up = &tracks.ups[up_key];
-    let Some(stored) = up.stream.packet(seq) else { return };
-    counters.add(Count::FanOut, up.subscribers.len() as u64);
-    let (mut packets, mut octets) = (0, 0);
-    for &down_key in &up.subscribers {
-        let down = &mut tracks.downs[down_key];
-        match down.forward(seq, &stored, &transports[down.transport], outbox) {
-            Ok(len) => {
-                packets += 1;
-                octets += len as u64;
-            }
-            Err(reason) => counters.drop(reason),
-        }
-    }
-    counters.add(Count::TxRtp, packets);
-    counters.add(Count::TxDatagrams, packets);
-    counters.add(Count::TxBytes, octets);
 }

@@ -3,7 +3,7 @@
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::ice::CheckOutcome;
-use crate::outbox::{Outbox, Path};
+use crate::outbox::{Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::transport::Phase;
@@ -113,7 +113,7 @@ impl Shard {
         let ice = &self.transports[key].ice;
         let signed = &ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local).key;
         let id = check.message.transaction_id();
-        match outbox.slot(path) {
+        match outbox.slot() {
             Ok(slot) => {
                 let written = stun::write_binding_success(slot, id, path.remote, signed);
                 self.commit_stun(check, written, outbox);
@@ -136,7 +136,7 @@ impl Shard {
         // RFC 8489 §9.1.3: a 400 or 401 carries no MESSAGE-INTEGRITY.
         let signed: Option<&IntegrityKey> =
             matches!(refusal.code, 420 | 487).then_some(&self.transports[check.key].ice.local.key);
-        let Ok(slot) = outbox.slot(check.path) else { return };
+        let Ok(slot) = outbox.slot() else { return };
         let id = check.message.transaction_id();
         let written = stun::write_binding_error(slot, id, refusal.code, &unknown, signed);
         self.commit_stun(check, written, outbox);
@@ -145,7 +145,7 @@ impl Shard {
     /// Never more octets out than came in: no amplification, whoever asked.
     fn commit_stun<O: Outbox>(&mut self, check: &Check<'_>, written: Option<usize>, outbox: &mut O) {
         if let Some(len) = written.filter(|len| *len <= check.len) {
-            outbox.commit(len);
+            outbox.commit(check.path, Run::single(len));
             self.count_sent(Count::TxStun, len);
         }
     }

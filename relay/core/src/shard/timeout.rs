@@ -13,6 +13,7 @@ use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 impl Shard {
     /// Does everything that is due.
     pub fn handle_timeout<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.forward_pending(outbox);
         while let Some((at, owner)) = self.deadlines.pop_due(now) {
             match owner {
                 TimerOwner::Transport(key) => {

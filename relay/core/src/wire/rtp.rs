@@ -93,11 +93,13 @@ pub fn strip_padding(padding: bool, payload: &[u8]) -> Option<usize> {
     if count == 0 { None } else { payload.len().checked_sub(count) }
 }
 
-/// What we write into a header; we never send CSRCs or padding.
+/// What we write into a header; we never send CSRCs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderFields {
     /// Marker bit.
     pub marker: bool,
+    /// The P bit: the payload ends with padding.
+    pub padding: bool,
     /// Payload type.
     pub pt: Pt,
     /// Sequence number.
@@ -114,11 +116,14 @@ pub struct HeaderFields {
 #[must_use]
 pub fn write_header(out: &mut [u8], fields: &HeaderFields, ext: &[(u8, &[u8])]) -> Option<usize> {
     let mut w = Writer::new(out);
-    w.u8(if ext.is_empty() { 0x80 } else { 0x90 })?;
-    w.u8((u8::from(fields.marker) << 7) | (fields.pt.0 & 0x7f))?;
-    w.u16(fields.seq.0)?;
-    w.u32(fields.timestamp)?;
-    w.u32(fields.ssrc.0)?;
+    let extension = u8::from(!ext.is_empty()) << 4;
+    let mut fixed = [0; FIXED_HEADER_BYTES];
+    fixed[0] = 0x80 | (u8::from(fields.padding) << 5) | extension;
+    fixed[1] = (u8::from(fields.marker) << 7) | (fields.pt.0 & 0x7f);
+    fixed[2..4].copy_from_slice(&fields.seq.0.to_be_bytes());
+    fixed[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
+    fixed[8..].copy_from_slice(&fields.ssrc.0.to_be_bytes());
+    w.put(&fixed)?;
     if !ext.is_empty() {
         rtp_ext::write_one_byte_block(&mut w, ext)?;
     }
@@ -214,6 +219,7 @@ mod tests {
     fn writes_what_it_reads() {
         let fields = HeaderFields {
             marker: true,
+            padding: true,
             pt: Pt(111),
             seq: SeqNo(65_535),
             timestamp: 7,
@@ -235,6 +241,7 @@ mod tests {
             let Some(len) = len else { continue };
             let header = RtpHeader::parse(&out[..len]).expect("our own");
             assert_eq!((header.marker, header.pt, header.seq), (fields.marker, fields.pt, fields.seq));
+            assert_eq!(header.padding, fields.padding);
             assert_eq!((header.timestamp, header.ssrc, header.len), (fields.timestamp, fields.ssrc, len));
             assert_eq!(header.elements(&out[..len]).collect::<Vec<_>>(), ext);
             for short in 0..len {

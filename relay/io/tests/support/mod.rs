@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use relay_io::{Backend, Io, IoOptions, Outbox, Received, Route, Setting, choose, socket};
+use relay_io::{Backend, Io, IoOptions, Outbox, Received, Route, Run, Setting, choose, socket};
 
 /// How long anything may take. Reached only by a failure.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -72,8 +72,8 @@ pub fn is_quiet(peer: &UdpSocket) -> bool {
 }
 
 pub fn send(outbox: &mut Outbox, route: &Route, bytes: &[u8]) {
-    outbox.slot(route).unwrap()[..bytes.len()].copy_from_slice(bytes);
-    outbox.commit(bytes.len());
+    outbox.lend(bytes.len()).unwrap().copy_from_slice(bytes);
+    outbox.commit(route, Run::single(bytes.len()));
 }
 
 pub fn echo(received: &Received, bytes: &mut [u8], outbox: &mut Outbox) {

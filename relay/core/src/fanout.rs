@@ -1,0 +1,167 @@
+//! The fan-out: packets of one up-track to all of its subscribers, one cipher pass each from the shared plaintext.
+//!
+//! Packets that came in one batch are forwarded together, subscriber by subscriber: a subscriber's packets are written
+//! back to back, so that those of equal size leave as one send, and its state and keys are fetched once for all of them.
+//! Subscribers are served in groups of [`LANES`], which is how many keys one pass of the cipher can serve.
+//!
+//! Invariants
+//! - A packet is read from the history and sealed straight into its place in the send memory; nothing is allocated.
+//! - Packets keep the order in which they were accepted.
+//! - Every packet offered to a subscriber is sent or counted under a [`Drop`] of stage Egress.
+
+use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
+use crate::room::Tracks;
+use crate::srtp::{RTP_OVERHEAD_MAX, SealContext};
+use crate::stats::{Count, Counters, Drop};
+use crate::subscription::{DownTrack, HEADER_BYTES_MAX, ready};
+use crate::transport::{DownKey, Transport, UpKey};
+use crate::up::{PacketMeta, UpStream};
+use arrayvec::ArrayVec;
+use slab::Slab;
+
+/// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
+/// a longer run gains nothing.
+pub const BURST_MAX: usize = 16;
+
+/// Subscribers served side by side.
+pub const LANES: usize = 4;
+
+const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
+
+/// Extended sequence numbers of accepted packets that wait for the end of the batch.
+pub type Pending = ArrayVec<u64, BURST_MAX>;
+
+/// A packet that is forwarded.
+struct Packet<'a> {
+    seq: u64,
+    meta: PacketMeta,
+    payload: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// Most octets of the datagram that it becomes.
+    const fn datagram_bytes_max(&self) -> usize {
+        HEADER_BYTES_MAX + self.payload.len() + RTP_OVERHEAD_MAX
+    }
+}
+
+/// One subscriber's share of a group's memory, and what was written into it.
+struct Lane<'a> {
+    down: DownKey,
+    path: &'a Path,
+    seal: &'a SealContext,
+    runs: ArrayVec<Run, BURST_MAX>,
+    /// Where the next datagram begins in the group's memory.
+    end: usize,
+    packets: u64,
+    octets: u64,
+}
+
+impl<'a> Lane<'a> {
+    fn new(down: DownKey, path: &'a Path, seal: &'a SealContext) -> Self {
+        Self { down, path, seal, runs: ArrayVec::new(), end: 0, packets: 0, octets: 0 }
+    }
+
+    /// Writes one packet behind the others.
+    fn write(&mut self, down: &mut DownTrack, packet: &Packet<'_>, memory: &mut [u8]) -> Result<(), Drop> {
+        let numbers = down.stream.forward(packet.seq, &packet.meta)?;
+        let slot = memory.get_mut(self.end..).unwrap_or_default();
+        let len = down
+            .write_media_header(slot, numbers, &packet.meta)
+            .and_then(|header| self.seal.seal_rtp(slot, header, down.ssrc, numbers.index, packet.payload))
+            .ok_or(Drop::OutboxFull)?;
+        self.wrote(len, packet);
+        Ok(())
+    }
+
+    fn wrote(&mut self, len: usize, packet: &Packet<'_>) {
+        if !self.runs.last_mut().is_some_and(|run| run.extend(len)) {
+            // There are no more runs than packets.
+            self.runs.push(Run { start: self.end, segment: len, len });
+        }
+        self.end += len;
+        self.packets += 1;
+        self.octets += packet.payload.len() as u64;
+    }
+}
+
+/// Where the fan-out counts.
+struct Totals<'a> {
+    counters: &'a mut Counters,
+    packets: u64,
+    octets: u64,
+}
+
+/// Forwards what waits on an up-track.
+pub(crate) fn forward<O: Outbox>(
+    up_key: UpKey,
+    tracks: &mut Tracks,
+    transports: &Slab<Transport>,
+    counters: &mut Counters,
+    outbox: &mut O,
+) {
+    let pending = std::mem::take(&mut tracks.ups[up_key].pending);
+    let up = &tracks.ups[up_key];
+    let packets = burst(&up.stream, &pending);
+    counters.add(Count::FanOut, (up.subscribers.len() * packets.len()) as u64);
+    let mut totals = Totals { counters, packets: 0, octets: 0 };
+    let mut lanes = ArrayVec::<Lane<'_>, LANES>::new();
+    for &down_key in &up.subscribers {
+        match ready(&transports[tracks.downs[down_key].transport]) {
+            Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
+            None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
+        }
+        if lanes.is_full() {
+            serve(&mut lanes, &packets, &mut tracks.downs, &mut totals, outbox);
+        }
+    }
+    serve(&mut lanes, &packets, &mut tracks.downs, &mut totals, outbox);
+    let Totals { counters, packets, octets } = totals;
+    counters.add(Count::TxRtp, packets);
+    counters.add(Count::TxDatagrams, packets);
+    counters.add(Count::TxBytes, octets);
+}
+
+/// The packets behind the numbers.
+fn burst<'a>(stream: &'a UpStream, pending: &Pending) -> ArrayVec<Packet<'a>, BURST_MAX> {
+    let packet = |seq: &u64| {
+        let stored = stream.packet(*seq)?;
+        Some(Packet { seq: *seq, meta: stored.meta, payload: stored.payload })
+    };
+    pending.iter().filter_map(packet).collect()
+}
+
+/// Sends the packets to a group of subscribers, and empties the group.
+fn serve<O: Outbox>(
+    lanes: &mut ArrayVec<Lane<'_>, LANES>,
+    packets: &[Packet<'_>],
+    downs: &mut Slab<DownTrack>,
+    totals: &mut Totals<'_>,
+    outbox: &mut O,
+) {
+    let stride: usize = packets.iter().map(Packet::datagram_bytes_max).sum();
+    if lanes.is_empty() || stride == 0 {
+        return lanes.clear();
+    }
+    let Ok(memory) = outbox.lend(stride * lanes.len()) else {
+        totals.counters.drop_many(Drop::OutboxFull, (packets.len() * lanes.len()) as u64);
+        return lanes.clear();
+    };
+    for (index, lane) in lanes.iter_mut().enumerate() {
+        lane.end = index * stride;
+        let down = &mut downs[lane.down];
+        for packet in packets {
+            if let Err(reason) = lane.write(down, packet, memory) {
+                totals.counters.drop(reason);
+            }
+        }
+        down.stream.sent(lane.packets, lane.octets);
+    }
+    for lane in lanes.drain(..) {
+        for run in &lane.runs {
+            totals.octets += run.len as u64;
+            outbox.commit(lane.path, *run);
+        }
+        totals.packets += lane.packets;
+    }
+}

@@ -1,0 +1,112 @@
+//! Packets of one batch leave subscriber by subscriber: in order, as runs, and each in the ledger.
+
+use relay_core::fanout::BURST_MAX;
+use relay_core::id::Ssrc;
+use relay_core::outbox::{Path, VecOutbox};
+use relay_core::stats::{Count, Drop};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tests::World;
+
+/// Octets 2 and 3 of an RTP packet.
+fn seq(packet: &[u8]) -> u16 {
+    u16::from_be_bytes([packet[2], packet[3]])
+}
+
+/// A publisher and so many subscribers, all connected and past the first keyframe.
+fn room(seed: u64, subscribers: u32) -> (World, u32, Vec<Ssrc>) {
+    let mut world = World::new(seed);
+    let publisher = world.join(1);
+    world.publish(publisher, 1);
+    let ssrcs = (0..subscribers)
+        .map(|_| {
+            let subscriber = world.join(1);
+            world.subscribe(subscriber, publisher)
+        })
+        .collect();
+    world.run(Duration::from_secs(3));
+    (world, publisher, ssrcs)
+}
+
+/// Hands the shard `count` packets of the publisher as one batch.
+fn batch(world: &mut World, publisher: u32, count: usize) -> VecOutbox {
+    let path = Path { remote: world.peers[publisher as usize].address, local: None };
+    let mut outbox = VecOutbox::default();
+    for _ in 0..count {
+        let peer = &mut world.peers[publisher as usize];
+        peer.send_frame(world.now);
+        for mut packet in peer.take_out() {
+            world.shard.handle_datagram(world.now, &path, &mut packet, &mut outbox);
+        }
+    }
+    world.shard.forward_pending(&mut outbox);
+    outbox
+}
+
+#[test]
+fn every_subscriber_gets_the_batch_in_order_and_in_one_piece() {
+    // Whole groups of lanes and rests of each size.
+    for subscribers in [1, 3, 4, 5, 8, 11] {
+        let (mut world, publisher, ssrcs) = room(7, subscribers);
+        let outbox = batch(&mut world, publisher, 5);
+        assert_eq!(outbox.runs, vec![5; subscribers as usize], "each one's packets are one run");
+        let mut numbers: HashMap<SocketAddr, Vec<u16>> = HashMap::new();
+        for (path, packet) in &outbox.sent {
+            numbers.entry(path.remote).or_default().push(seq(packet));
+        }
+        assert_eq!(numbers.len(), ssrcs.len());
+        for numbers in numbers.values() {
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_longer_than_a_burst_goes_in_several() {
+    let (mut world, publisher, _) = room(8, 2);
+    let outbox = batch(&mut world, publisher, 2 * BURST_MAX + 3);
+    assert_eq!(outbox.runs, [BURST_MAX, BURST_MAX, BURST_MAX, BURST_MAX, 3, 3]);
+    let first = outbox.sent[0].0.remote;
+    let numbers: Vec<u16> =
+        outbox.sent.iter().filter(|(path, _)| path.remote == first).map(|(_, packet)| seq(packet)).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
+}
+
+#[test]
+fn who_cannot_be_served_is_counted_and_does_not_harm_the_group() {
+    let (mut world, publisher, _) = room(9, 2);
+    // One that never connects, and one that connects but waits for a keyframe.
+    let absent = world.join(1);
+    world.peers[absent as usize].alive = false;
+    world.subscribe(absent, publisher);
+    let late = world.join(1);
+    world.run(Duration::from_secs(2));
+    world.subscribe(late, publisher);
+    let before = [Drop::SubscriberNotReady, Drop::AwaitingKeyframe].map(|reason| world.dropped(reason));
+    let outbox = batch(&mut world, publisher, 3);
+    assert_eq!(outbox.runs, [3, 3]);
+    let after = [Drop::SubscriberNotReady, Drop::AwaitingKeyframe].map(|reason| world.dropped(reason));
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [3, 3]);
+    let counters = world.shard.counters();
+    let egress: u64 =
+        after.iter().sum::<u64>() + world.dropped(Drop::TooOld) + world.dropped(Drop::OutboxFull);
+    assert_eq!(counters.get(Count::FanOut), counters.get(Count::TxRtp) + egress);
+}
+
+#[test]
+fn a_command_does_not_overtake_what_waits() {
+    let (mut world, publisher, _) = room(10, 3);
+    let path = Path { remote: world.peers[publisher as usize].address, local: None };
+    let mut outbox = VecOutbox::default();
+    let peer = &mut world.peers[publisher as usize];
+    peer.send_frame(world.now);
+    let mut packet = peer.take_out().pop().expect("a packet");
+    world.shard.handle_datagram(world.now, &path, &mut packet, &mut outbox);
+    assert!(outbox.sent.is_empty(), "it waits for the end of the batch");
+    let remove = relay_control::RemoveTrack { track_id: World::up_track_id(publisher) };
+    world.shard.handle_command(world.now, relay_control::Command::RemoveTrack(remove), &mut outbox);
+    assert_eq!(outbox.runs, [1, 1, 1]);
+    world.shard.forward_pending(&mut outbox);
+    assert_eq!(outbox.runs.len(), 3, "and goes once");
+}
