@@ -45,7 +45,7 @@ pub struct Member {
 }
 
 /// What a client can play.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Playable {
     /// From its latest offer to play; empty for a kind that it did not ask for.
     pub by_play: Vec<SourceTrack>,
@@ -79,6 +79,11 @@ pub enum Presence {
 }
 
 impl Member {
+    /// What it publishes and plays.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamKey> {
+        self.publishes.iter().chain(&self.plays)
+    }
+
     /// Where to reach it.
     pub fn connection(&self) -> Option<ConnectionId> {
         match self.presence {

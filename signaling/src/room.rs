@@ -18,6 +18,15 @@ pub struct RoomId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
+/// What the member that creates a room may wish for it. Who comes later finds it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Most wanted first; `None` = as the server has them.
+    pub codecs: Option<CodecPreferences>,
+    /// Members at a time, within the server's own limit; `None` = that one.
+    pub max_participants: Option<usize>,
+}
+
 /// One room.
 #[derive(Debug)]
 pub struct Room {
@@ -25,16 +34,21 @@ pub struct Room {
     pub name: String,
     /// In the order of coming.
     pub members: Vec<Member>,
-    /// As its creator wished; `None` = as the server has them. Not known any more after a restart of signaling.
-    pub codecs: Option<CodecPreferences>,
+    /// As its creator wished.
+    pub terms: Terms,
     /// WHEP players, who are not members.
     pub viewers: Vec<StreamKey>,
 }
 
 impl Room {
     /// An empty one.
-    pub fn new(name: String) -> Self {
-        Self { name, members: Vec::new(), codecs: None, viewers: Vec::new() }
+    pub fn new(name: String, terms: Terms) -> Self {
+        Self { name, members: Vec::new(), terms, viewers: Vec::new() }
+    }
+
+    /// Whether nobody else fits in; `most` is the server's limit.
+    pub fn is_full(&self, most: usize) -> bool {
+        self.members.len() >= self.terms.max_participants.map_or(most, |wished| wished.min(most))
     }
 
     /// By login.

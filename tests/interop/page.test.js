@@ -52,12 +52,12 @@ describe("the pages", () => {
         await Promise.all(people.map((person) => person.close()));
     });
 
-    test("nine people fill a conference, the tenth is told and leaves", async () => {
+    test("nine people fill a conference, the tenth is told", async () => {
         const crowd = await newPerson(browser);
         await crowd.goto(server.http);
         await crowd.evaluate(enterSilently, server.ws, "crowd", ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
         const tenth = await join(browser, server, { login: "ten", room: "crowd" });
-        await tenth.sees("failedInfo", "Current room is full: nine people are in it.");
+        await tenth.sees("failedInfo", "The room is full. Try again later, or choose another room.");
         await tenth.sees("status", "DISCONNECTED");
         await Promise.all([tenth.close(), crowd.browserContext().close()]);
     });

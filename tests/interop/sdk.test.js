@@ -70,6 +70,15 @@ test("a session says who it is, is established, and answers pings", () => {
     assert.deepEqual(seen, ["CONNECTED", "ESTABLISHED"]);
 });
 
+test("what a room is to be is said with every join, as the one after a restart may be the one that makes it", async () => {
+    const wish = { name: "lobby", record: true, maxParticipants: 2, codecs: { video: ["h264"] } };
+    const socket = establish();
+    session.join(wish);
+    assert.deepEqual(socket.commands("join").at(-1).payload.options, wish);
+    const again = await comeBack();
+    assert.deepEqual(again.commands("join").at(-1).payload.options, wish);
+});
+
 test("garbage and unknown messages from the server change nothing", () => {
     const socket = establish();
     socket.onmessage({ data: "no json" });

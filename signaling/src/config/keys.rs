@@ -236,7 +236,8 @@ pub(crate) fn codecs(values: &[String], known: &[Codec]) -> Option<Vec<Codec>> {
     Some(chosen).filter(|chosen| !chosen.is_empty())
 }
 
-fn codec_name(codec: Codec) -> &'static str {
+/// As settings, rooms and labels call it.
+pub(crate) fn codec_name(codec: Codec) -> &'static str {
     match codec {
         Codec::Opus => "opus",
         Codec::Pcmu => "pcmu",

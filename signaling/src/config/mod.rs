@@ -9,7 +9,7 @@ mod keys;
 
 pub use auth::{Auth, AuthMode, HookSettings, HookUrl, OnFailure, TokenAlgorithm, TokenSettings};
 pub use error::ConfigError;
-pub(crate) use keys::{AUDIO_CODECS, VIDEO_CODECS, codecs};
+pub(crate) use keys::{AUDIO_CODECS, VIDEO_CODECS, codec_name, codecs};
 
 use relay_control::Codec;
 use std::net::{IpAddr, Ipv6Addr};

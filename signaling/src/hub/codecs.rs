@@ -7,7 +7,7 @@
 
 use super::Hub;
 use super::streams::StreamRefusal;
-use crate::participant::{Member, Owner, Presence};
+use crate::participant::{Member, MemberId, Owner, Presence, StreamKey};
 use crate::room::RoomId;
 use crate::sdp::{self, CodecPreferences, Offer, Plan};
 use relay_control::Codec;
@@ -32,6 +32,12 @@ impl Hub {
         Ok(Some(CodecPreferences { audio, video }))
     }
 
+    fn newest_stream(&self, room: RoomId, member: MemberId) -> Option<StreamKey> {
+        let member = self.rooms.get(&room)?.member_by_id(member)?;
+        let number = |key: &&StreamKey| self.streams.get(key).map(|stream| stream.number);
+        member.streams().max_by_key(number).copied()
+    }
+
     pub(super) fn plan_publish(
         &self,
         offer: &Offer<'_>,
@@ -41,7 +47,7 @@ impl Hub {
         let room = self.rooms.get(&room).ok_or(StreamRefusal::Words("Restricted access"))?;
         let media = &self.config.media;
         let ours = || CodecPreferences { audio: media.audio.clone(), video: media.video.clone() };
-        let preferences = room.codecs.clone().unwrap_or_else(ours);
+        let preferences = room.terms.codecs.clone().unwrap_or_else(ours);
         // An encoder that came by WHIP plays nothing.
         let plays = |member: &&Member| Owner::Member(member.id) != owner && member.presence != Presence::Http;
         let audience: Vec<&Member> = room.members.iter().filter(plays).collect();
@@ -51,14 +57,22 @@ impl Hub {
         .map_err(StreamRefusal::Offer)
     }
 
-    /// Remembers what an offer says about its author.
+    /// Remembers what an offer says about its author, for a signaling that comes after us as well: the label of its
+    /// newest stream tells it. One, as a client that changes its mind all the time must not keep the relay busy.
     pub(super) fn note_codecs(&mut self, offer: &Offer<'_>, room: RoomId, owner: Owner, to_publish: bool) {
         let Owner::Member(id) = owner else { return };
+        let newest = self.newest_stream(room, id);
         let Some(member) = self.rooms.get_mut(&room).and_then(|room| room.member_mut(id)) else { return };
+        let before = member.playable.clone();
         let known = if to_publish { &mut member.playable.by_publish } else { &mut member.playable.by_play };
         let offered = sdp::offered(offer, to_publish);
         // An offer of one kind says nothing about the other.
         known.retain(|old| !offered.iter().any(|new| new.kind == old.kind));
         known.extend(offered);
+        if member.playable != before
+            && let Some(newest) = newest
+        {
+            self.write_label(newest);
+        }
     }
 }

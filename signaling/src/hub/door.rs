@@ -11,7 +11,7 @@ use super::streams::{NewStream, StreamRefusal};
 use super::{Hub, Output};
 use crate::message::RoomEvent;
 use crate::participant::{MemberId, Owner, Phase, Presence, StreamKey, Ticket};
-use crate::room::RoomId;
+use crate::room::{RoomId, Terms};
 use crate::sdp::{self, write_ice_fragment};
 use crate::timer::Time;
 use relay_control::{Command, RestartIce, TransportOpened};
@@ -157,8 +157,9 @@ impl Hub {
         if let Some(room) = self.rooms_by_name.get(room_name).copied() {
             self.free_place(now, room, &login)?;
         }
-        let room =
-            self.room_or_new(room_name, None).map_err(|why| HttpRefusal::Unavailable(why.to_owned()))?;
+        let room = self
+            .room_or_new(room_name, &Terms::default())
+            .map_err(|why| HttpRefusal::Unavailable(why.to_owned()))?;
         let member = MemberId(self.number());
         let visitor = Visitor { login: login.clone(), token: self.secret() };
         self.add_member(room, member, visitor, Presence::Http);
@@ -195,11 +196,7 @@ impl Hub {
             Some(_) => return Err(HttpRefusal::Conflict(LOGIN_IN_USE.to_owned())),
             None => {}
         }
-        let members = self.rooms.get(&room_id).map_or(0, |room| room.members.len());
-        if members >= self.config.rooms.max_participants {
-            return Err(HttpRefusal::Unavailable(ROOM_FULL.to_owned()));
-        }
-        Ok(())
+        if self.is_full(room_id) { Err(HttpRefusal::Unavailable(ROOM_FULL.to_owned())) } else { Ok(()) }
     }
 
     fn whep(

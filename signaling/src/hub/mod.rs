@@ -22,12 +22,14 @@
 //! | `codecs.rs` | which codec a publisher is answered with |
 //! | `stops.rs` | the end of a stream, mute, and what others hear of both |
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
-//! | `adopt.rs` | labels on transports, and rooms rebuilt from them |
+//! | `label.rs` | labels on transports |
+//! | `adopt.rs` | rooms rebuilt from them |
 //! | `door.rs` | WHIP and WHEP |
 
 mod adopt;
 mod codecs;
 mod door;
+mod label;
 mod progress;
 mod rooms;
 mod session;
@@ -42,8 +44,7 @@ pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, 
 use crate::config::{AuthMode, Config};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::participant::{Member, MemberId, Stream, StreamKey, Ticket};
-use crate::room::{ConnectionId, Room, RoomId};
-use crate::sdp::CodecPreferences;
+use crate::room::{ConnectionId, Room, RoomId, Terms};
 use crate::timer::{Time, Timer, Timers};
 use progress::Purpose;
 use relay_control::{Command, Welcome};
@@ -286,16 +287,16 @@ impl Hub {
     }
 
     /// A room by name, made if it is not there yet.
-    fn room_or_new(&mut self, name: &str, codecs: Option<&CodecPreferences>) -> Result<RoomId, &'static str> {
+    fn room_or_new(&mut self, name: &str, wished: &Terms) -> Result<RoomId, &'static str> {
         if let Some(id) = self.rooms_by_name.get(name) {
             return Ok(*id);
         }
         if self.rooms.len() >= self.config.rooms.max_rooms {
             return Err("Too many rooms");
         }
-        let codecs = self.room_codecs(codecs)?;
+        let terms = Terms { codecs: self.room_codecs(wished.codecs.as_ref())?, ..wished.clone() };
         let id = RoomId(self.random_id());
-        self.rooms.insert(id, Room { codecs, ..Room::new(name.to_owned()) });
+        self.rooms.insert(id, Room::new(name.to_owned(), terms));
         self.rooms_by_name.insert(name.to_owned(), id);
         Ok(id)
     }

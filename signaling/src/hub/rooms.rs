@@ -5,8 +5,7 @@ use super::stops::End;
 use super::{CloseCode, Hub};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
 use crate::participant::{Member, MemberId, Playable, Presence};
-use crate::room::{ConnectionId, RoomId};
-use crate::sdp::CodecPreferences;
+use crate::room::{ConnectionId, RoomId, Terms};
 use crate::timer::{Time, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -34,7 +33,8 @@ enum Entrance {
 pub(super) struct Wish {
     pub(super) room: String,
     pub(super) record: bool,
-    pub(super) codecs: Option<CodecPreferences>,
+    /// Of the room, if it is made for this member.
+    pub(super) terms: Terms,
 }
 
 /// Who wants in.
@@ -55,8 +55,8 @@ impl Hub {
         let refusal = match (&connection.session, command) {
             (None, _) => Some("Session not ready"),
             (Some(_), Err(why)) => Some(why),
-            (Some(_), Ok(RoomCommand::Join { room, record, codecs })) => {
-                self.join(now, id, operation_id, Wish { room, record, codecs });
+            (Some(_), Ok(RoomCommand::Join { room, record, terms })) => {
+                self.join(now, id, operation_id, Wish { room, record, terms });
                 return;
             }
             (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room).err(),
@@ -95,7 +95,7 @@ impl Hub {
                 self.resume(now, id, &operation_id, room, member);
                 return;
             }
-            Entrance::Open => self.room_or_new(&wish.room, wish.codecs.as_ref()),
+            Entrance::Open => self.room_or_new(&wish.room, &wish.terms),
         };
         match refusal {
             Err(why) => {
@@ -119,12 +119,12 @@ impl Hub {
             Some((member, Presence::Detached, _)) => self.member_vanished(now, room_id, member),
             None => {}
         }
-        let members = self.rooms.get(&room_id).map_or(0, |room| room.members.len());
-        if members >= self.config.rooms.max_participants {
-            Entrance::Refused(ROOM_FULL)
-        } else {
-            Entrance::Open
-        }
+        if self.is_full(room_id) { Entrance::Refused(ROOM_FULL) } else { Entrance::Open }
+    }
+
+    pub(super) fn is_full(&self, room: RoomId) -> bool {
+        let most = self.config.rooms.max_participants;
+        self.rooms.get(&room).is_some_and(|room| room.is_full(most))
     }
 
     fn enter(&mut self, id: ConnectionId, operation_id: &str, room_id: RoomId) {
@@ -194,7 +194,7 @@ impl Hub {
 
     fn own_streams(&self, room: RoomId, member: MemberId) -> Vec<Value> {
         let member = self.rooms.get(&room).and_then(|room| room.member_by_id(member));
-        let keys = member.into_iter().flat_map(|member| member.publishes.iter().chain(&member.plays));
+        let keys = member.into_iter().flat_map(Member::streams);
         let streams = keys.filter_map(|key| self.streams.get(key));
         let entry = |stream: &crate::participant::Stream| {
             let status = match (stream.is_on_air(), stream.is_publish()) {
@@ -304,7 +304,7 @@ impl Hub {
     /// Ends all streams of a member, then the member: others hear of the streams first, then `LEFT`.
     pub(super) fn remove_member(&mut self, now: Time, room_id: RoomId, id: MemberId, end: End) {
         let Some(member) = self.rooms.get_mut(&room_id).and_then(|room| room.member_mut(id)) else { return };
-        let streams: Vec<_> = member.publishes.iter().chain(&member.plays).copied().collect();
+        let streams: Vec<_> = member.streams().copied().collect();
         for key in streams {
             self.end_stream(now, key, end);
         }

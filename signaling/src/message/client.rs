@@ -4,6 +4,7 @@ use super::{ID_BYTES_MAX, NAME_BYTES_MAX, StreamEventType};
 use crate::auth::Grant;
 use crate::config;
 use crate::json::{self, Fields};
+use crate::room::Terms;
 use crate::sdp::CodecPreferences;
 use relay_control::Codec;
 use serde_json::value::RawValue;
@@ -92,8 +93,8 @@ pub enum RoomCommand {
         room: String,
         /// The room is to be recorded, if this member creates it.
         record: bool,
-        /// Codecs of the room, if this member creates it.
-        codecs: Option<CodecPreferences>,
+        /// What holds in the room, if this member creates it.
+        terms: Terms,
     },
     /// Leaves it.
     Leave {
@@ -212,7 +213,7 @@ fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
         Some("join") => Ok(RoomCommand::Join {
             room: room(&options)?,
             record: options.flag("record"),
-            codecs: room_codecs(&options)?,
+            terms: Terms { codecs: room_codecs(&options)?, max_participants: max_participants(&options)? },
         }),
         Some("leave") => Ok(RoomCommand::Leave { room: room(&options)? }),
         Some("sendMessage") => Ok(RoomCommand::Message {
@@ -242,6 +243,15 @@ fn room_codecs(options: &Fields<'_>) -> Result<Option<CodecPreferences>, &'stati
     let video = list("video", &config::VIDEO_CODECS)?;
     let audio = list("audio", &config::AUDIO_CODECS)?;
     if video.is_empty() && audio.is_empty() { Err(BAD) } else { Ok(Some(CodecPreferences { audio, video })) }
+}
+
+/// `options.maxParticipants`. What is more than the server's own limit means that one.
+fn max_participants(options: &Fields<'_>) -> Result<Option<usize>, &'static str> {
+    match (options.has("maxParticipants"), options.number("maxParticipants")) {
+        (false, _) => Ok(None),
+        (true, 0) => Err("maxParticipants must be a whole number from 1"),
+        (true, most) => Ok(Some(usize::try_from(most).unwrap_or(usize::MAX))),
+    }
 }
 
 fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {

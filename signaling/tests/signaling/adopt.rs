@@ -103,6 +103,59 @@ fn who_does_not_come_back_is_removed() {
 }
 
 #[test]
+fn the_limit_of_a_room_survives() {
+    let mut world = World::new();
+    for login in ["a", "b"] {
+        let (id, _) = world.connect_with(json!({"login": login, "resumable": true}));
+        world.command(id, "join", json!({"name": "r", "maxParticipants": 2}));
+        world.forget();
+        world.published(id, "r", &format!("s-{login}"), &format!("r-{login}-1"));
+    }
+    let mut world = world.restart(|_| {});
+    let third = world.connect("c");
+    world.command(third, "join", json!({"name": "r", "maxParticipants": 9}));
+    assert_eq!(world.names(third), ["FAILED Room is full"]);
+}
+
+/// Written before rooms had limits and wishes.
+#[test]
+fn labels_of_an_older_signaling_are_understood() {
+    let (mut world, [token_a, _]) = call();
+    for info in world.relay.transports.values_mut() {
+        let mut label: Value = serde_json::from_slice(&info.label).expect("JSON");
+        label.as_object_mut().expect("object").remove("terms");
+        let member = label["member"].as_object_mut().expect("member");
+        member.retain(|key, _| key == "login" || key == "token");
+        info.label = label.to_string().into_bytes();
+    }
+    let mut world = world.restart(|_| {});
+    assert_eq!((world.relay.transports.len(), closes(&world)), (4, 0));
+    resume(&mut world, "a", &token_a);
+    let c = world.enter("c", "r");
+    world.publish(c, "r", "s-c", "r-c-1");
+    assert_eq!(world.names(c), ["SDP s-c"]);
+}
+
+/// A client that changes its mind all the time must not keep the relay busy.
+#[test]
+fn new_knowledge_is_written_once_and_the_same_again_not_at_all() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    world.published(a, "r", "s-a", "r-a-1");
+    for session in ["s1", "s2", "s3"] {
+        world.published(b, "r", session, session);
+    }
+    let writes = |world: &World| {
+        world.relay.asked.iter().filter(|command| matches!(command, Command::SetLabel(_))).count()
+    };
+    assert_eq!(writes(&world), 0, "a new stream's own label says it");
+    world.playing(b, "r", "p1", "r-a-1");
+    assert_eq!(writes(&world), 1);
+    world.playing(b, "r", "p2", "r-a-1");
+    assert_eq!(writes(&world), 1);
+}
+
+#[test]
 fn a_vendor_client_that_joins_again_takes_its_login_at_once() {
     let (world, [_, token_b]) = call();
     let mut world = world.restart(|_| {});

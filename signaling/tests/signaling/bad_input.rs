@@ -28,7 +28,7 @@ fn messages() -> Vec<(&'static str, Value)> {
             "sendData",
             data(
                 "join",
-                json!({"name": "room of mallory", "record": false,
+                json!({"name": "room of mallory", "record": false, "maxParticipants": 4,
             "codecs": {"video": ["vp8"], "audio": ["opus"]}}),
             ),
         ),

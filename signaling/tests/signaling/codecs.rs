@@ -159,6 +159,50 @@ fn who_left_is_not_asked_any_more() {
 }
 
 #[test]
+fn what_was_wished_and_what_members_play_outlive_signaling() {
+    for (wished, expected) in
+        [(json!({"video": ["h264", "vp8"]}), Codec::Vp8), (json!({"video": ["h264"]}), Codec::H264)]
+    {
+        let mut world = World::new();
+        let (a, _) = join_with(&mut world, "a", wished.clone());
+        published(&mut world, a, "sa", PUBLISH);
+        // Firefox cannot play H.264; it is known from an offer that comes to nothing, behind one that says more.
+        let b = world.enter("b", "r");
+        published(&mut world, b, "sb", PUBLISH);
+        offer(&mut world, b, "playStream", ["pb", "sa"], FIREFOX_PLAY);
+        let mut world = world.restart(|_| {});
+        let c = world.enter("c", "r");
+        assert_eq!(published(&mut world, c, "sc", PUBLISH), [Codec::Opus, expected], "{wished}");
+    }
+}
+
+#[test]
+fn the_newest_label_knows_best_what_its_member_plays() {
+    let mut world = h264_first();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    published(&mut world, b, "s1", FIREFOX_PUBLISH);
+    published(&mut world, b, "s2", FIREFOX_PUBLISH);
+    // Another browser, or its plug-in has come.
+    published(&mut world, a, "sa", PUBLISH);
+    offer(&mut world, b, "playStream", ["p", "sa"], PLAY);
+    world.forget();
+    let change = |config: &mut signaling::config::Config| config.media.video = vec![Codec::H264, Codec::Vp8];
+    let mut world = world.restart(change);
+    let c = world.enter("c", "r");
+    assert_eq!(published(&mut world, c, "sc", PUBLISH), [Codec::Opus, Codec::H264]);
+}
+
+#[test]
+fn a_wish_that_the_new_settings_do_not_allow_is_none() {
+    let mut world = World::new();
+    let (a, _) = join_with(&mut world, "a", json!({"video": ["h264"]}));
+    published(&mut world, a, "sa", PUBLISH);
+    let mut world = world.restart(|config| config.media.video = vec![Codec::Vp8]);
+    let b = world.enter("b", "r");
+    assert_eq!(published(&mut world, b, "sb", PUBLISH), [Codec::Opus, Codec::Vp8]);
+}
+
+#[test]
 fn aiortc_gets_what_is_wanted_of_it() {
     for (video, audio) in [(Codec::Vp8, Codec::Opus), (Codec::H264, Codec::Pcma), (Codec::H264, Codec::Pcmu)]
     {

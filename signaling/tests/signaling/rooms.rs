@@ -1,9 +1,9 @@
 //! Join, leave, limits, stale logins, the life of a room (protocol sections 3 and 10).
 
-use crate::world::World;
+use crate::world::{PUBLISH, World};
 use relay_control::Command;
 use serde_json::{Value, json};
-use signaling::hub::{CloseCode, PROBE_LIMIT};
+use signaling::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, PROBE_LIMIT};
 use std::time::Duration;
 
 const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
@@ -96,6 +96,55 @@ fn the_room_has_a_limit_of_its_own_and_nobody_sees_the_refused_one() {
     world.command(c, "join", json!({"name": "r"}));
     assert_eq!(world.names(c), ["FAILED Room is full"]);
     assert!(world.listen(a).is_empty());
+}
+
+#[test]
+fn who_creates_a_room_may_limit_it_within_the_servers_own_limit() {
+    for (wished, fits) in
+        [(json!(2), 2), (json!(1), 1), (json!(9), 3), (json!(u64::MAX), 3), (Value::Null, 3)]
+    {
+        let mut world = World::with(|config| config.rooms.max_participants = 3);
+        let join = |world: &mut World, login: &str, wished: &Value| {
+            let id = world.connect(login);
+            world.command(id, "join", json!({"name": "r", "maxParticipants": wished}));
+            world.names(id)
+        };
+        for (at, login) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            // Only the first one's wish is for this room.
+            let wished = if at == 0 { &wished } else { &json!(100) };
+            let heard = join(&mut world, login, wished);
+            let expected = if at < fits { vec!["ACCEPTED", "STATE"] } else { vec!["FAILED Room is full"] };
+            assert_eq!(heard, expected, "{login} of {wished}");
+        }
+        assert_eq!(world.hub.census()[2], fits);
+    }
+}
+
+#[test]
+fn a_limited_room_keeps_out_encoders_too_and_a_place_that_is_left_is_free() {
+    let mut world = World::new();
+    let (a, b) = (world.connect("a"), world.connect("b"));
+    for id in [a, b] {
+        world.command(id, "join", json!({"name": "r", "maxParticipants": 2}));
+    }
+    let whip = || HttpRequest::Publish { room: "r".to_owned(), login: None, sdp: PUBLISH.to_owned() };
+    let full = HttpReply::Refused(HttpRefusal::Unavailable("Room is full".to_owned()));
+    assert_eq!(world.http(whip()), Some(&full));
+    world.command(a, "leave", json!({"name": "r"}));
+    assert!(matches!(world.http(whip()), Some(HttpReply::Created { .. })));
+}
+
+#[test]
+fn a_limit_that_is_none_is_refused_and_makes_no_room() {
+    for wished in
+        [json!(0), json!(-1), json!(1.5), json!("2"), json!([2]), json!({}), json!(true), json!(1e30)]
+    {
+        let mut world = World::new();
+        let a = world.connect("a");
+        world.command(a, "join", json!({"name": "r", "maxParticipants": wished}));
+        assert_eq!(world.names(a), ["FAILED maxParticipants must be a whole number from 1"], "{wished}");
+        assert_eq!(world.hub.census(), [1, 0, 0, 0]);
+    }
 }
 
 #[test]

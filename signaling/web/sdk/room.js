@@ -25,7 +25,7 @@ import { Stream } from "./stream.js";
 export class Room extends Emitter {
     #session;
     #name;
-    #record;
+    #options;
     #joined = false;
     #left = false;
     /** @type {Error | null} */
@@ -37,12 +37,12 @@ export class Room extends Emitter {
     /** Logins whose streams still play after a reconnect though they are not back yet. @type {Set<string>} */
     #awaited = new Set();
 
-    /** @param {import("./session.js").Session} session @param {string} name @param {boolean} record */
-    constructor(session, name, record) {
+    /** @param {import("./session.js").Session} session @param {import("./session.js").JoinOptions} options */
+    constructor(session, options) {
         super();
         this.#session = session;
-        this.#name = name;
-        this.#record = record;
+        this.#name = options.name;
+        this.#options = options;
     }
 
     name() {
@@ -114,7 +114,7 @@ export class Room extends Emitter {
         if (!this.#session._up) {
             return; // The session calls again once it is up.
         }
-        this.#session._command("join", { name: this.#name, record: this.#record }).catch((error) => {
+        this.#session._command("join", this.#options).catch((error) => {
             if (error instanceof CommandError && !this.#left) {
                 this.#refused(error);
             }

@@ -24,6 +24,14 @@ const RECONNECT_TIMEOUT_MS = 90_000;
  * @property {number} [reconnectTimeout] ms to keep trying after a loss; 0 turns it off
  */
 
+/**
+ * @typedef {object} JoinOptions
+ * @property {string} name of the room. Any Unicode
+ * @property {boolean} [record]
+ * @property {number} [maxParticipants] one more is refused: ROOM_EVENT.FAILED with the code `room-full`
+ * @property {{video?: string[], audio?: string[]}} [codecs] most wanted first, of `vp8`, `h264`; `opus`, `pcmu`, `pcma`
+ */
+
 /** @typedef {{resolve: () => void, reject: (error: Error) => void, content: object, durable: boolean}} Waiting */
 
 export class Session extends Emitter {
@@ -88,11 +96,12 @@ export class Session extends Emitter {
 
     /**
      * Joins a room. Listen on the result: ROOM_EVENT.STATE when in, ROOM_EVENT.FAILED (room, info) when refused.
-     * @param {{name: string, record?: boolean}} options
+     * All but the name holds for a room that this member creates; who comes later finds it as it is.
+     * @param {JoinOptions} options
      * @returns {Room}
      */
-    join({ name, record = false }) {
-        const room = new Room(this, name, record);
+    join({ name, record = false, ...terms }) {
+        const room = new Room(this, { name, record, ...terms });
         this.#rooms.set(name, room);
         room._join();
         return room;

@@ -11,7 +11,6 @@ const call = new Call({
     kind: "gallery",
     others: 8,
     seats: 2,
-    full: "Current room is full: nine people are in it.",
     // Somebody who shares a screen has a second place.
     screen: (login, name) => call.seats.take(name, `${login} (screen)`),
     screenGone: (tile) => tile.owner !== null && call.seats.free(tile.owner),

@@ -8,7 +8,7 @@ import { Call, SCREEN } from "../shared/call.js";
 import { $, h, icon } from "../shared/dom.js";
 import { button } from "../shared/layout.js";
 import { Tile } from "../shared/tile.js";
-import { inWords } from "../shared/words.js";
+import { SCREEN_WORDS, inWords } from "../shared/words.js";
 
 const SIZE = { width: { ideal: 1920 }, height: { ideal: 1080 }, frameRate: { ideal: 15 } };
 
@@ -16,7 +16,7 @@ const call = new Call({
     lead: "For two people and their screens. Your browser will ask for camera and microphone.",
     kind: "pair",
     others: 1,
-    full: "Current room is full: this page is for two, and two people are in it.",
+    words: { "room-full": "Current room is full: this page is for two, and two people are in it." },
     screen: (login) => show(theirs, `${login} shares`),
     screenGone: (tile) => hide(tile),
     controls: [
@@ -44,7 +44,7 @@ function share() {
         stream.on(STREAM_STATUS.UNPUBLISHED, () => hide(mine))
             .on(STREAM_STATUS.FAILED, () => {
                 hide(mine);
-                call.chat.note(inWords(stream.error(), { screen: true }));
+                call.chat.note(inWords(stream.error(), { words: SCREEN_WORDS }));
             });
         mine.follow(stream);
     }

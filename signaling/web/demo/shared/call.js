@@ -30,7 +30,7 @@ export const SCREEN = "screenShare";
  * @typedef {object} App
  * @property {number} others how many others there may be
  * @property {number} [seats] how many of their tiles are there from the start
- * @property {string} full what the one too many is told
+ * @property {Record<string, string>} [words] what is told here by the `code` of an error
  * @property {(login: string, name: string) => Tile | null} screen where somebody's screen is shown
  * @property {(tile: Tile) => void} [screenGone] that screen's stream ended
  */
@@ -89,10 +89,10 @@ export class Call {
 
     /** @param {string} name */
     #join(name) {
-        const room = /** @type {NonNullable<typeof this.session>} */ (this.session).join({ name });
+        const room = /** @type {NonNullable<typeof this.session>} */ (this.session).join({ name, maxParticipants: this.#app.others + 1 });
         this.room = room;
         room.on(ROOM_EVENT.STATE, () => this.#entered(room))
-            .on(ROOM_EVENT.FAILED, () => this.#turnedAway(inWords(room.error())))
+            .on(ROOM_EVENT.FAILED, () => this.#turnedAway(inWords(room.error(), this.#app)))
             .on(ROOM_EVENT.JOINED, (participant) => {
                 this.seats.take(participant.name());
                 this.chat.note(`${participant.name()} joined`);
@@ -108,9 +108,9 @@ export class Call {
     /** @param {import("../../sdk/room.js").Room} room */
     async #entered(room) {
         const others = room.getParticipants();
-        if (others.length > this.#app.others) {
+        if (others.length > this.#app.others) { // Another maker's page made the room, for more than we can show.
             await room.leave().catch(() => {}); // Refused or not, we go.
-            this.#turnedAway(this.#app.full);
+            this.#turnedAway(inWords({ code: "room-full" }, this.#app));
             return;
         }
         this.entry.close(room.name());

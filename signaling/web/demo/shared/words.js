@@ -18,14 +18,14 @@ const WORDS = {
 };
 
 /** The same for a shared screen, where a refusal is mostly a change of mind. @type {Record<string, string>} */
-const SCREEN_WORDS = {
+export const SCREEN_WORDS = {
     "permission-denied": "The screen is not shared: that was not allowed.",
     "device-not-found": "The screen is not shared: there is none to share.",
     "device-busy": "The screen is not shared: the system refuses to give it.",
 };
 
-/** @param {unknown} error @param {{screen?: boolean}} [about] */
-export function inWords(error, { screen = false } = {}) {
+/** @param {unknown} error @param {{words?: Record<string, string>}} [page] */
+export function inWords(error, { words = {} } = {}) {
     const { code = "", message = String(error) } = /** @type {{code?: string, message?: string}} */ (error ?? { message: "" });
-    return (screen && SCREEN_WORDS[code]) || WORDS[code] || message;
+    return words[code] ?? WORDS[code] ?? message;
 }

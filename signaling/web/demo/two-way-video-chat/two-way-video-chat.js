@@ -9,6 +9,6 @@ new Call({
     lead: "For two people. Your browser will ask for camera and microphone.",
     kind: "pair",
     others: 1,
-    full: "Current room is full: this page is for two, and two people are in it.",
+    words: { "room-full": "Current room is full: this page is for two, and two people are in it." },
     screen: () => null,
 });

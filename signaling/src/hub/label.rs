@@ -1,0 +1,314 @@
+//! Labels on transports: what a signaling that finds a running relay needs to know of each.
+//!
+//! A label is JSON of at most [`LABEL_BYTES_MAX`]. It may grow fields, which an older signaling does not read and
+//! which a newer one does without if they are not there; what would be misread otherwise gets a new version.
+//!
+//! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members without streams;
+//! they join again and nobody misses anything.
+
+use super::Hub;
+use super::progress::Purpose;
+use crate::config::{AUDIO_CODECS, VIDEO_CODECS, codec_name};
+use crate::participant::{Member, Owner, Playable, Role, Stream, StreamKey};
+use crate::room::Terms;
+use crate::sdp::{CodecPreferences, SourceTrack};
+use relay_control::{Codec, Command, LABEL_BYTES_MAX, SetLabel};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Form of the label; another one is not ours to read.
+const LABEL_VERSION: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Label {
+    version: u32,
+    /// Order in which streams were made: `STATE` lists a member's camera before its screen.
+    pub(super) number: u64,
+    pub(super) room: String,
+    pub(super) session: String,
+    pub(super) name: String,
+    /// Absent: a WHEP player.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) member: Option<MemberLabel>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) http: bool,
+    #[serde(default, skip_serializing_if = "TermsLabel::is_empty")]
+    pub(super) terms: TermsLabel,
+    pub(super) role: RoleLabel,
+}
+
+/// What the creator of the room wished.
+#[derive(Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct TermsLabel {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max: Option<usize>,
+    /// Names, most wanted first; empty: no wish.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    codecs: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct MemberLabel {
+    pub(super) login: String,
+    pub(super) token: String,
+    /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of a label
+    /// that would become too long: they make a call better, but it goes on without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    plays: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sends: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoleLabel {
+    Publish {
+        audio_muted: bool,
+        video_muted: bool,
+        /// What the relay does not know of a track: by track id, the format parameters.
+        fmtp: BTreeMap<u64, String>,
+    },
+    Play {
+        source: u64,
+    },
+}
+
+impl Label {
+    /// `None`: not ours.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(bytes).ok().filter(|label| label.version == LABEL_VERSION)
+    }
+
+    /// `None`: it would be too long.
+    fn write(&mut self) -> Option<Vec<u8>> {
+        let fits = |label: &Self| serde_json::to_vec(label).ok().filter(|text| text.len() <= LABEL_BYTES_MAX);
+        fits(self).or_else(|| {
+            let member = self.member.as_mut()?;
+            (member.plays, member.sends) = (Vec::new(), Vec::new());
+            fits(self)
+        })
+    }
+}
+
+impl TermsLabel {
+    fn new(terms: &Terms) -> Self {
+        let codecs = terms.codecs.iter().flat_map(|codecs| codecs.video.iter().chain(&codecs.audio));
+        Self {
+            max: terms.max_participants,
+            codecs: codecs.map(|codec| codec_name(*codec).to_owned()).collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Codecs that we do not know are not wished.
+    pub(super) fn read(&self) -> Terms {
+        let known = |known: &[Codec]| -> Vec<Codec> {
+            self.codecs
+                .iter()
+                .filter_map(|name| codec_named(name))
+                .filter(|codec| known.contains(codec))
+                .collect()
+        };
+        let wished = CodecPreferences { audio: known(&AUDIO_CODECS), video: known(&VIDEO_CODECS) };
+        let none = wished.audio.is_empty() && wished.video.is_empty();
+        Terms { codecs: (!none).then_some(wished), max_participants: self.max }
+    }
+}
+
+impl MemberLabel {
+    fn new(member: &Member) -> Self {
+        let names = |tracks: &[SourceTrack]| {
+            let mut names: Vec<String> = tracks.iter().map(format_name).collect();
+            names.dedup();
+            names
+        };
+        Self {
+            login: member.login.clone(),
+            token: member.token.clone(),
+            plays: names(&member.playable.by_play),
+            sends: names(&member.playable.by_publish),
+        }
+    }
+
+    /// What it can play, as far as it was known and is understood.
+    pub(super) fn playable(&self) -> Playable {
+        let tracks = |names: &[String]| names.iter().filter_map(|name| format_named(name)).collect();
+        Playable { by_play: tracks(&self.plays), by_publish: tracks(&self.sends) }
+    }
+}
+
+/// A codec's name; for H.264 with what tells its formats apart: `h264/1/42e01f`.
+fn format_name(track: &SourceTrack) -> String {
+    let name = codec_name(track.codec);
+    match &track.h264 {
+        None => name.to_owned(),
+        Some(h264) => {
+            let [profile, constraints, level] = h264.profile_level_id;
+            format!("{name}/{}/{profile:02x}{constraints:02x}{level:02x}", h264.packetization_mode)
+        }
+    }
+}
+
+fn format_named(text: &str) -> Option<SourceTrack> {
+    let mut parts = text.split('/');
+    let codec = codec_named(parts.next()?)?;
+    let fmtp = match (parts.next(), parts.next()) {
+        (Some(mode), Some(profile)) => format!("packetization-mode={mode};profile-level-id={profile}"),
+        _ => String::new(),
+    };
+    SourceTrack::new(codec, &fmtp)
+}
+
+fn codec_named(name: &str) -> Option<Codec> {
+    VIDEO_CODECS.into_iter().chain(AUDIO_CODECS).find(|codec| codec_name(*codec) == name)
+}
+
+impl Hub {
+    /// `None`: it would be too long.
+    pub(super) fn label(&self, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
+        let room = self.rooms.get(&stream.room)?;
+        let member = match stream.owner {
+            Owner::Viewer => None,
+            Owner::Member(id) => Some(MemberLabel::new(room.member_by_id(id)?)),
+        };
+        let role = match &stream.role {
+            Role::Play { source } => RoleLabel::Play { source: source.0 },
+            Role::Publish(publish) => RoleLabel::Publish {
+                audio_muted: publish.audio_muted,
+                video_muted: publish.video_muted,
+                fmtp: publish.tracks.iter().map(|track| (track.id, track.source.fmtp())).collect(),
+            },
+        };
+        let mut label = Label {
+            version: LABEL_VERSION,
+            number: stream.number,
+            room: room.name.clone(),
+            session: stream.session.clone(),
+            name: stream.name.clone(),
+            member,
+            http: stream.over_http,
+            terms: TermsLabel::new(&room.terms),
+            role,
+        };
+        let text = label.write();
+        if text.is_none() {
+            tracing::warn!(transport = key.0, "label is too long");
+        }
+        text
+    }
+
+    /// After what it says has changed.
+    pub(super) fn write_label(&mut self, key: StreamKey) {
+        let label = self.streams.get(&key).and_then(|stream| self.label(key, stream));
+        if let Some(label) = label {
+            let command = SetLabel { transport_id: key.0, label };
+            self.ask_relay(Purpose::Nothing, Command::SetLabel(command));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(member: Option<MemberLabel>, role: RoleLabel) -> Label {
+        Label {
+            version: 1,
+            number: 7,
+            room: "r".to_owned(),
+            session: "s".to_owned(),
+            name: "n".to_owned(),
+            member,
+            http: false,
+            terms: TermsLabel { max: Some(2), codecs: vec!["h264".to_owned(), "opus".to_owned()] },
+            role,
+        }
+    }
+
+    fn member(plays: usize) -> MemberLabel {
+        MemberLabel {
+            login: "Алиса \"🎥\"".to_owned(),
+            token: "t".to_owned(),
+            plays: vec!["h264/1/42e01f".to_owned(); plays],
+            sends: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_label_comes_back_as_it_went() {
+        let fmtp = BTreeMap::from([(1, String::new()), (u64::MAX, "packetization-mode=1".to_owned())]);
+        for role in [
+            RoleLabel::Play { source: 1 << 62 },
+            RoleLabel::Publish { audio_muted: true, video_muted: false, fmtp },
+        ] {
+            let mut label = label(Some(member(3)), role);
+            let text = label.write().expect("short");
+            assert_eq!(Label::read(&text), Some(label));
+        }
+    }
+
+    #[test]
+    fn a_label_that_would_be_too_long_does_without_formats() {
+        let mut long = label(Some(member(300)), RoleLabel::Play { source: 1 });
+        let text = long.write().expect("short enough without them");
+        let read = Label::read(&text).expect("own");
+        assert_eq!(read.member, Some(member(0)));
+        assert_eq!(read.terms.max, Some(2));
+        let mut hopeless = Label { name: "x".repeat(LABEL_BYTES_MAX), ..long };
+        assert_eq!(hopeless.write(), None);
+    }
+
+    #[test]
+    fn older_labels_are_read_and_unknown_fields_are_passed_over() {
+        for text in [
+            r#"{"version":1,"number":1,"room":"r","session":"s","name":"n","member":{"login":"a","token":"t"},
+                "role":{"play":{"source":1}}}"#,
+            r#"{"version":1,"number":1,"room":"r","session":"s","name":"n","new":[1],"terms":{"codecs":["av2"],"x":1},
+                "member":{"login":"a","token":"t","plays":["av2","h264","h264/7/x","h264/1/42e01f/9"]},
+                "role":{"play":{"source":1}}}"#,
+        ] {
+            let label = Label::read(text.as_bytes()).expect("readable");
+            assert_eq!(label.terms.read(), Terms::default());
+            let formats = label.member.expect("a member").playable();
+            assert!(formats.by_publish.is_empty());
+            assert!(formats.by_play.iter().all(|track| track.codec == Codec::H264));
+        }
+    }
+
+    #[test]
+    fn formats_have_names() {
+        for (codec, fmtp, name) in [
+            (Codec::Opus, "", "opus"),
+            (Codec::Vp8, "", "vp8"),
+            (
+                Codec::H264,
+                "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001F",
+                "h264/1/42001f",
+            ),
+            (Codec::H264, "packetization-mode=0;profile-level-id=640c1f", "h264/0/640c1f"),
+        ] {
+            let track = SourceTrack::new(codec, fmtp).expect("known");
+            assert_eq!(format_name(&track), name);
+            let read = format_named(name).expect("own");
+            assert!(read.plays(&track) && track.plays(&read), "{name}");
+        }
+    }
+
+    #[test]
+    fn foreign_labels_are_refused() {
+        for text in [
+            "",
+            "{}",
+            "null",
+            r#"{"version":1}"#,
+            "[1,2",
+            r#"{"version":1,"role":{"watch":{}}}"#,
+            r#"{"version":2,"number":1,"room":"r","session":"s","name":"n","role":{"play":{"source":1}}}"#,
+        ] {
+            assert_eq!(Label::read(text.as_bytes()), None, "{text}");
+        }
+    }
+}
