@@ -59,9 +59,3 @@ export async function isSilent(page) {
         return (await received(page)).energy < before.energy + SILENCE;
     });
 }
-
-/** @param {Page} page */
-export async function isHeard(page) {
-    const before = await received(page);
-    await until("a voice is heard", async () => (await received(page)).energy > before.energy + SILENCE);
-}

@@ -9,7 +9,8 @@ import { after, afterEach, before, describe } from "node:test";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { launch, newPerson } from "./browsers.js";
-import { isBlack, isHeard, isSilent, moves, receives } from "./media.js";
+import { picture } from "./figures.js";
+import { isBlack, isSilent, moves, receives } from "./media.js";
 import { BACK_ENDS, startServer } from "./server.js";
 import { serve } from "./static.js";
 import { until } from "./until.js";
@@ -206,23 +207,32 @@ export class Guest {
     /** Moving pictures and voices of all of these. @param {string[]} displays */
     async receives(...displays) {
         await receives(this.page, displays.length);
+        await this.hasPictures(...displays);
+    }
+
+    /** Moving pictures in all of these, with or without a voice. @param {string[]} displays */
+    async hasPictures(...displays) {
         for (const id of displays) {
             await moves(this.page, `#${id} video`);
         }
     }
 
-    /** @param {string} display */
-    async sees(display) {
-        await moves(this.page, `#${display} video`);
+    /** Where a stream has ended, the SDK leaves an empty element. @param {string} display */
+    async hasNoPicture(display) {
+        await until(`nothing is in #${display}`, async () => await picture(this.page, `#${display} video`) === null);
+    }
+
+    /** Width and height of what is shown. @param {string} display @returns {Promise<string>} */
+    size(display) {
+        return this.page.$eval(`#${display} video`, (element) => {
+            const { videoWidth, videoHeight } = /** @type {HTMLVideoElement} */ (element);
+            return `${videoWidth}x${videoHeight}`;
+        });
     }
 
     /** @param {string} display */
     async seesBlack(display) {
         await isBlack(this.page, `#${display} video`);
-    }
-
-    async hearsVoice() {
-        await isHeard(this.page);
     }
 
     async hearsNothing() {
