@@ -57,9 +57,10 @@ const FIREFOX_PREFERENCES = {
 
 /**
  * @param {BrowserName} name
+ * @param {{acceptInsecureCerts?: boolean}} [options] whether certificates that nobody vouches for are good enough
  * @returns {Promise<import("puppeteer-core").Browser>}
  */
-export function launch(name) {
+export function launch(name, { acceptInsecureCerts = false } = {}) {
     const executablePath = EXECUTABLES[name].find(existsSync);
     if (!executablePath) {
         throw new Error(`no ${name} here; \`make setup\` installs it`);
@@ -68,6 +69,7 @@ export function launch(name) {
         browser: name === "firefox" ? "firefox" : "chrome",
         executablePath,
         headless: true,
+        acceptInsecureCerts,
         ...(name === "chromium" ? { args: CHROMIUM_FLAGS } : { extraPrefsFirefox: FIREFOX_PREFERENCES }),
     });
 }

@@ -11,7 +11,7 @@
  * @property {string} srtp
  * @property {{framesEncoded: number, bytes: number, codec: string}} sent video
  * @property {{framesDecoded: number, bytes: number, codec: string, keyFrames: number}} video received
- * @property {{energy: number, bytes: number, codec: string}} audio received
+ * @property {{energy: number, seconds: number, bytes: number, codec: string}} audio received
  */
 
 /**
@@ -35,7 +35,7 @@ export function figures(page) {
                 srtp: transport.srtpCipher ?? "",
                 sent: { framesEncoded: out.framesEncoded ?? 0, bytes: out.bytesSent ?? 0, codec: codec(out) },
                 video: { framesDecoded: video.framesDecoded ?? 0, bytes: video.bytesReceived ?? 0, codec: codec(video), keyFrames: video.keyFramesDecoded ?? 0 },
-                audio: { energy: audio.totalAudioEnergy ?? 0, bytes: audio.bytesReceived ?? 0, codec: codec(audio) },
+                audio: { energy: audio.totalAudioEnergy ?? 0, seconds: audio.totalSamplesDuration ?? 0, bytes: audio.bytesReceived ?? 0, codec: codec(audio) },
             };
         }));
     });
@@ -48,7 +48,12 @@ export function figures(page) {
 export async function received(page) {
     const all = await figures(page);
     const sum = (pick) => all.reduce((total, one) => total + pick(one), 0);
-    return { frames: sum((one) => one.video.framesDecoded), energy: sum((one) => one.audio.energy), audioBytes: sum((one) => one.audio.bytes) };
+    return {
+        frames: sum((one) => one.video.framesDecoded),
+        energy: sum((one) => one.audio.energy),
+        seconds: sum((one) => one.audio.seconds),
+        audioBytes: sum((one) => one.audio.bytes),
+    };
 }
 
 /**

@@ -44,6 +44,7 @@ export class Server {
         this.ports = ports;
         this.http = `http://localhost:${ports.http}`;
         this.ws = `ws://localhost:${ports.http}/`;
+        this.wss = `wss://localhost:${ports.https}/`;
         this.config = join(dir, "ringvox.toml");
         this.socket = join(dir, "relay.sock");
         this.logFile = join(dir, "log");
@@ -90,6 +91,12 @@ export class Server {
         if (!process.env.RINGVOX_KEEP) {
             await rm(this.dir, { recursive: true, force: true });
         }
+    }
+
+    /** Certificate and key that it made for itself, both PEM. */
+    async certificate() {
+        const [cert, key] = await Promise.all(["certificate.pem", "certificate-key.pem"].map((name) => readFile(join(this.dir, name))));
+        return { cert, key };
     }
 
     /** `ringvox-relay ctl <what>`, parsed. @param {"inventory" | "stats"} what */
@@ -139,10 +146,12 @@ export class Server {
 }
 
 /**
- * @param {{io?: string, rooms?: string, media?: string}} [options] `rooms`, `media`: lines for these tables of ringvox.toml
+ * @param {{io?: string, signaling?: string, auth?: string, rooms?: string, media?: string}} [options] lines for these
+ *   tables of ringvox.toml; files that they name are found in the directory of the server
+ * @param {Record<string, string>} [files] such files, and what stands in them
  * @returns {Promise<Server>}
  */
-export async function startServer({ io = "auto", rooms = "", media = "" } = {}) {
+export async function startServer({ io = "auto", signaling = "", auth = "", rooms = "", media = "" } = {}, files = {}) {
     const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
     const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freeUdpPorts(SHARDS) });
     const { http, https, udp } = server.ports;
@@ -158,6 +167,10 @@ http_port = ${http}
 https_port = ${https}
 data_dir = "${dir}"
 relay_binary = "${join(BIN_DIR, "ringvox-relay")}"
+${signaling}
+
+[auth]
+${auth}
 
 [rooms]
 ${rooms}
@@ -165,6 +178,7 @@ ${rooms}
 [media]
 ${media}
 `);
+    await Promise.all(Object.entries(files).map(([name, text]) => writeFile(join(dir, name), text)));
     await server.start();
     return server;
 }
