@@ -18,6 +18,7 @@ use crate::transport::{DownKey, Transport, UpKey};
 use crate::up::PacketMeta;
 use crate::up::history::{History, PADDING_BYTES_MAX};
 use arrayvec::ArrayVec;
+use relay_control::MediaKind;
 use slab::Slab;
 
 /// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
@@ -28,6 +29,15 @@ pub const BURST_MAX: usize = 16;
 pub const LANES: usize = 4;
 
 const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
+
+/// Parts into which video subscriptions fall, to be withheld one after the other when the shard does not keep up: better
+/// some see nothing for a moment than all see damage.
+pub const SHED_STEPS: u8 = 8;
+
+/// Whether a subscription is withheld when `shed` parts are.
+fn is_shed(down: DownKey, shed: u8) -> bool {
+    down % usize::from(SHED_STEPS) < usize::from(shed)
+}
 
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.
 pub type Pending = ArrayVec<u64, BURST_MAX>;
@@ -98,6 +108,7 @@ struct Totals<'a> {
 /// Forwards what waits on an up-track.
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
+    shed: u8,
     tracks: &mut Tracks,
     transports: &Slab<Transport>,
     counters: &mut Counters,
@@ -111,7 +122,14 @@ pub(crate) fn forward<O: Outbox>(
     counters.add(Count::FanOut, (up.subscribers.len() * packets.len()) as u64);
     let mut totals = Totals { counters, packets: 0, octets: 0 };
     let mut lanes = ArrayVec::<Lane<'_>, LANES>::new();
+    // Audio is never shed: it costs little, and a call without it is none.
+    let shed = if up.params.kind == MediaKind::Video { shed } else { 0 };
     for &down_key in &up.subscribers {
+        if is_shed(down_key, shed) {
+            totals.counters.drop_many(Drop::Overload, packets.len() as u64);
+            tracks.downs[down_key].stream.await_keyframe();
+            continue;
+        }
         match ready(&transports[tracks.downs[down_key].transport]) {
             Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
             None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
