@@ -18,6 +18,9 @@ pub const SHARDS_MAX: u32 = 256;
 /// As many addresses as are useful in one answer.
 pub const PUBLIC_IPS_MAX: usize = 8;
 
+/// A longer hold would be heard.
+const MAX_HOLD_US_MAX: u32 = 5_000;
+
 /// The file that is read when `--config` does not name one.
 const DEFAULT_FILE: &str = "ringvox.toml";
 
@@ -64,6 +67,8 @@ pub struct Config {
     pub log: LevelFilter,
     /// What a publisher may send if signaling names no bound, bit/s.
     pub max_receive_bitrate_bps: u64,
+    /// For how long a busy shard's waits may gather datagrams, in microseconds.
+    pub max_hold_us: u32,
 }
 
 impl Default for Config {
@@ -78,12 +83,13 @@ impl Default for Config {
             control_socket: default_control_socket(),
             log: LevelFilter::INFO,
             max_receive_bitrate_bps: 4_000_000,
+            max_hold_us: 500,
         }
     }
 }
 
 /// The keys of `[relay]` with what each accepts. The order is the one of the example file.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("io", "\"auto\", \"uring\" or \"mmsg\""),
     ("shards", "\"auto\" (one per core) or a number from 1 to 256"),
     ("base_port", "a port from 1 to 65535"),
@@ -93,6 +99,7 @@ const KEYS: [(&str, &str); 9] = [
     ("control_socket", "an absolute path of at most 100 octets"),
     ("log", "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
     ("max_receive_bitrate_bps", "a number of bit/s from 64000 to 1000000000"),
+    ("max_hold_us", "a number of microseconds from 0 to 5000"),
 ];
 
 /// Why the settings were refused.
@@ -180,6 +187,9 @@ pub struct Flags {
     /// What a publisher may send if signaling sets no bound, bit/s [default: 4000000]
     #[arg(long, value_name = "BPS")]
     pub max_receive_bitrate_bps: Option<String>,
+    /// How long a busy shard may gather datagrams, in microseconds; 0: not at all [default: 500]
+    #[arg(long, value_name = "US")]
+    pub max_hold_us: Option<String>,
 }
 
 impl Config {
@@ -238,6 +248,7 @@ impl Config {
             ("control_socket", &flags.control_socket),
             ("log", &flags.log),
             ("max_receive_bitrate_bps", &flags.max_receive_bitrate_bps),
+            ("max_hold_us", &flags.max_hold_us),
         ];
         for (key, value) in single {
             if let Some(value) = value {
@@ -283,6 +294,7 @@ impl Config {
                 let bps = value.parse().ok().filter(|bps| (64_000..=1_000_000_000).contains(bps))?;
                 self.max_receive_bitrate_bps = bps;
             }
+            "max_hold_us" => self.max_hold_us = value.parse().ok().filter(|us| *us <= MAX_HOLD_US_MAX)?,
             _ => return None,
         }
         Some(())
@@ -391,6 +403,7 @@ mod tests {
             control_socket = "/run/x/relay.sock"
             log = "debug"
             max_receive_bitrate_bps = 1000000
+            max_hold_us = 250
             [signaling]
             whatever = 1
             [rooms]
@@ -406,6 +419,7 @@ mod tests {
             control_socket: PathBuf::from("/run/x/relay.sock"),
             log: LevelFilter::DEBUG,
             max_receive_bitrate_bps: 1_000_000,
+            max_hold_us: 250,
         };
         assert_eq!(from_file(text), Ok(want));
         assert_eq!(from_file(""), Ok(Config::default()));

@@ -11,7 +11,7 @@
 //! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to send to.
 //! - [`control`]: who may command (`listener`), frames (`connection`), which shard and which epoch (`router`, `placement`).
 //! - [`mailbox`]: the bounded queues between the control thread and the workers.
-//! - [`worker`]: the media loop. [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
+//! - [`worker`]: the media loop, and [`pace`]: how it keeps up. [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
 //!
 //! # One packet's walk
 //!
@@ -45,6 +45,7 @@ pub mod control;
 pub mod ctl;
 pub mod log;
 pub mod mailbox;
+pub mod pace;
 mod start;
 pub mod worker;
 

@@ -7,6 +7,7 @@ use crate::control::listener::{ListenError, Listener};
 use crate::control::router::{Identity, Router};
 use crate::control::{Control, Exit};
 use crate::mailbox::{Bell, ControlEnd, mailbox};
+use crate::pace::Pace;
 use crate::worker::Worker;
 use nix::sys::signalfd::SignalFd;
 use relay_core::Shard;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Why the relay did not start.
 #[derive(Debug)]
@@ -84,6 +86,7 @@ struct Birth {
     backend: Backend,
     may_fall_back: bool,
     bitrate_bps: u64,
+    hold_max: Duration,
     bell: Bell,
     stop: Arc<AtomicBool>,
     death: Death,
@@ -113,6 +116,7 @@ impl Relay {
             backend,
             may_fall_back: config.io == IoChoice::Auto,
             bitrate_bps: config.max_receive_bitrate_bps,
+            hold_max: Duration::from_micros(config.max_hold_us.into()),
             bell: bell.clone(),
             stop: Arc::clone(&workers.stop),
             death: Arc::clone(&workers.death),
@@ -213,7 +217,8 @@ fn live(
     let (control_end, mail) = mailbox(birth.bell.clone(), Box::new(move || wake.wake()));
     let shard = Shard::new(config, Box::new(dtls), seed);
     let stop = Arc::clone(&birth.stop);
-    let mut worker = Worker { number, shard, io, mail, clock: birth.clock, stop };
+    let pace = Pace::new(birth.clock.now(), birth.hold_max);
+    let mut worker = Worker { number, shard, io, mail, clock: birth.clock, pace, stop };
     if ready.send(Ok((control_end, waker))).is_err() {
         return;
     }

@@ -1,12 +1,13 @@
 //! One thread = one core = one [`Shard`] with its own socket. The only media loop.
 //!
-//! reap → handle → commands → timeouts → flush. The clock is read once per turn, for the whole batch.
+//! reap → handle → commands → timeouts → flush. The clock is read once for the whole batch, and once behind it.
 //!
 //! A panic inside the loop is caught, logged with its shard, and ends the process (see [`crate::Relay`]): what it left
 //! behind in the shard cannot be trusted. Signaling starts a new relay. That a panic costs one session only is not built yet.
 
 use crate::clock::Clock;
 use crate::mailbox::{FromShard, WorkerEnd};
+use crate::pace::Pace;
 use relay_control::{Command, Counter, Inventory, ReplyBody, ShardStats, Stats};
 use relay_core::Shard;
 use relay_core::outbox::{self, OutboxFull, Path, Run};
@@ -35,6 +36,8 @@ pub struct Worker {
     pub mail: WorkerEnd,
     /// The process's clock.
     pub clock: Clock,
+    /// How it keeps up.
+    pub pace: Pace,
     /// Set when the process ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -45,12 +48,12 @@ impl Worker {
     /// # Errors
     /// When waiting for the socket fails for good.
     pub fn run(&mut self) -> io::Result<()> {
-        let mut busy = false;
+        let (mut busy, mut ended) = (false, self.clock.now());
         while !self.stop.load(Ordering::Relaxed) {
-            let wait = if busy { Duration::ZERO } else { self.time_to_wait() };
+            let wait = if busy { Duration::ZERO } else { self.time_to_wait(ended) };
             self.io.wait(Some(wait))?;
             let now = self.clock.now();
-            self.handle_datagrams(now);
+            let full = self.handle_datagrams(now);
             busy = self.handle_commands(now);
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now, &mut Lender(self.io.outbox()));
@@ -58,18 +61,27 @@ impl Worker {
             self.tell_events();
             self.io.flush();
             self.mail.ring_if_answered();
+            ended = self.clock.now();
+            self.keep_pace(now, ended, full);
         }
         Ok(())
     }
 
-    fn time_to_wait(&self) -> Duration {
+    fn time_to_wait(&self, now: Time) -> Duration {
         let due = self.shard.poll_timeout();
-        due.map_or(WAIT_MAX, |due| due.since(self.clock.now()).min(WAIT_MAX))
+        due.map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX))
     }
 
-    fn handle_datagrams(&mut self, now: Time) {
+    fn keep_pace(&mut self, begun: Time, ended: Time, full: bool) {
+        self.pace.turned(begun, ended, full);
+        self.io.set_hold(self.pace.hold());
+        self.shard.shed(ended, self.pace.shed());
+    }
+
+    /// True: the batch was full, so more datagrams wait.
+    fn handle_datagrams(&mut self, now: Time) -> bool {
         let shard = &mut self.shard;
-        self.io.receive(|received, datagram, outbox| {
+        let handed = self.io.receive(|received, datagram, outbox| {
             if received.truncated {
                 return shard.handle_truncated(datagram.len());
             }
@@ -77,6 +89,7 @@ impl Worker {
             shard.handle_datagram(now, &path, datagram, &mut Lender(outbox));
         });
         self.shard.forward_pending(&mut Lender(self.io.outbox()));
+        handed == self.io.batch()
     }
 
     /// True: more commands wait.

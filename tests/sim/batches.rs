@@ -1,6 +1,6 @@
 //! Packets of one batch leave subscriber by subscriber: in order, as runs, and each in the ledger.
 
-use relay_core::fanout::BURST_MAX;
+use relay_core::fanout::{BURST_MAX, SHED_STEPS};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::stats::{Count, Drop};
@@ -62,6 +62,45 @@ fn every_subscriber_gets_the_batch_in_order_and_in_one_piece() {
     }
 }
 
+/// libwebrtc splits a frame into packets of which the last are one octet longer.
+#[test]
+fn the_packets_of_a_frame_are_padded_into_one_run() {
+    // Octets of a frame's payloads, then the datagrams of each run.
+    for (frame, runs) in [
+        (&[299, 299, 300, 300][..], &[4][..]),
+        (&[300, 300, 299, 200], &[4]),
+        (&[300, 200, 300], &[2, 1]),
+        (&[292, 300, 291, 300, 300], &[3, 2]),
+        (&[300], &[1]),
+    ] {
+        let (mut world, publisher, ssrcs) = room(11, 3);
+        let before: Vec<usize> =
+            ssrcs.iter().enumerate().map(|(n, ssrc)| received(&world, n, *ssrc)).collect();
+        let path = Path { remote: world.peers[publisher as usize].address, local: None };
+        let mut outbox = VecOutbox::default();
+        for len in frame {
+            let peer = &mut world.peers[publisher as usize];
+            peer.send_packet(world.now, *len);
+            let mut packet = peer.take_out().pop().expect("a packet");
+            world.shard.handle_datagram(world.now, &path, &mut packet, &mut outbox);
+        }
+        world.shard.forward_pending(&mut outbox);
+        assert_eq!(outbox.runs, runs.repeat(3), "{frame:?}");
+        for (path, mut bytes) in outbox.sent {
+            let peer = world.peers.iter_mut().find(|peer| peer.address == path.remote).expect("a subscriber");
+            peer.receive(world.now, &mut bytes); // Checks what it opens, without the padding, octet for octet.
+        }
+        for (n, ssrc) in ssrcs.iter().enumerate() {
+            assert_eq!(received(&world, n, *ssrc) - before[n], frame.len());
+        }
+    }
+}
+
+/// Packets that the nth subscriber got.
+fn received(world: &World, n: usize, ssrc: Ssrc) -> usize {
+    world.peers[n + 1].received[&ssrc].packets.len()
+}
+
 #[test]
 fn a_batch_longer_than_a_burst_goes_in_several() {
     let (mut world, publisher, _) = room(8, 2);
@@ -109,4 +148,24 @@ fn a_command_does_not_overtake_what_waits() {
     assert_eq!(outbox.runs, [1, 1, 1]);
     world.shard.forward_pending(&mut outbox);
     assert_eq!(outbox.runs.len(), 3, "and goes once");
+}
+
+#[test]
+fn a_shard_that_does_not_keep_up_sheds_video_and_takes_it_back() {
+    let (mut world, publisher, ssrcs) = room(12, 16);
+    for (parts, served) in [(0, 16), (1, 14), (4, 8), (SHED_STEPS, 0)] {
+        world.shard.shed(world.now, parts);
+        let outbox = batch(&mut world, publisher, 2);
+        assert_eq!(outbox.sent.len(), 2 * served, "{parts} parts are shed");
+    }
+    assert_eq!(world.dropped(Drop::Overload), 2 * (2 + 8 + 16));
+    let asked = world.peers[publisher as usize].sending.as_ref().map(|sending| sending.requests.len());
+    world.shard.shed(world.now, 0);
+    let outbox = batch(&mut world, publisher, 1);
+    assert!(outbox.sent.is_empty(), "the picture begins with a keyframe");
+    world.run(Duration::from_secs(1));
+    let sending = world.peers[publisher as usize].sending.as_ref();
+    assert!(sending.map(|sending| sending.requests.len()) > asked, "which is asked for");
+    let outbox = batch(&mut world, publisher, 1);
+    assert_eq!(outbox.sent.len(), ssrcs.len());
 }

@@ -17,6 +17,8 @@ pub struct Payload {
 const DESCRIPTOR: u8 = 0x10;
 /// First octet of the VP8 payload header: its lowest bit is clear in a keyframe (RFC 7741 §4.3).
 const INTERFRAME: u8 = 1;
+/// What a payload is filled up with.
+const FILL: u8 = 0x5a;
 
 impl Payload {
     /// As octets, filled up to `len`.
@@ -26,7 +28,7 @@ impl Payload {
         out.extend_from_slice(&self.room.to_be_bytes());
         out.extend_from_slice(&self.sender.to_be_bytes());
         out.extend_from_slice(&self.number.to_be_bytes());
-        out.resize(len.max(out.len()), 0x5a);
+        out.resize(len.max(out.len()), FILL);
         out
     }
 
@@ -36,8 +38,9 @@ impl Payload {
         let (&[descriptor, frame], rest) = bytes.split_first_chunk::<2>()?;
         let (room, rest) = rest.split_first_chunk::<8>()?;
         let (sender, rest) = rest.split_first_chunk::<4>()?;
-        let (number, _) = rest.split_first_chunk::<4>()?;
-        (descriptor == DESCRIPTOR).then_some(Self {
+        let (number, fill) = rest.split_first_chunk::<4>()?;
+        let whole = descriptor == DESCRIPTOR && fill.iter().all(|octet| *octet == FILL);
+        whole.then_some(Self {
             room: u64::from_be_bytes(*room),
             sender: u32::from_be_bytes(*sender),
             number: u32::from_be_bytes(*number),

@@ -8,7 +8,7 @@ use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::srtp::{OpenContext, SealContext, SrtpProfile};
 use relay_core::time::Time;
 use relay_core::wire::rtcp::{self, RtcpPacket};
-use relay_core::wire::rtp::{HeaderFields, RtpHeader, write_header};
+use relay_core::wire::rtp::{HeaderFields, RtpHeader, strip_padding, write_header};
 use relay_core::wire::stun::{IntegrityKey, StunClass, StunMessage, write_binding_request};
 use relay_core::wire::{Protocol, classify};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -228,10 +228,15 @@ impl Peer {
 
     /// Sends one frame of one packet.
     pub fn send_frame(&mut self, now: Time) {
+        self.send_packet(now, 200);
+    }
+
+    /// The same with a payload of `len` octets: several at one time are packets of one frame.
+    pub fn send_packet(&mut self, now: Time, len: usize) {
         let Some(sending) = &mut self.sending else { return };
         let keyframe = std::mem::take(&mut sending.keyframe_wanted);
         let payload = Payload { room: self.room, sender: self.index, number: sending.number, keyframe };
-        let bytes = payload.write(200);
+        let bytes = payload.write(len);
         let (index, timestamp) = (sending.next_index, (now.as_micros() * 9 / 100) as u32);
         sending.next_index += 1;
         sending.number += 1;
@@ -329,7 +334,8 @@ impl Peer {
         let mut out = [0; 1500];
         // A datagram that the network repeated is the one thing that may be refused.
         let Ok(opened) = self.open.open_rtp(&header, bytes, &mut out) else { return };
-        let payload = &out[..opened.len];
+        let len = strip_padding(header.padding, &out[..opened.len]).expect("the relay pads as the RFC says");
+        let payload = &out[..len];
         let (ssrc, index, payload) = match self.rtx_of.get(&header.ssrc) {
             None => (header.ssrc, opened.index, payload),
             Some(media) => {

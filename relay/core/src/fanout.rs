@@ -15,8 +15,10 @@ use crate::srtp::{RTP_OVERHEAD_MAX, SealContext};
 use crate::stats::{Count, Counters, Drop};
 use crate::subscription::{DownTrack, HEADER_BYTES_MAX, ready};
 use crate::transport::{DownKey, Transport, UpKey};
-use crate::up::{PacketMeta, UpStream};
+use crate::up::PacketMeta;
+use crate::up::history::{History, PADDING_BYTES_MAX};
 use arrayvec::ArrayVec;
+use relay_control::MediaKind;
 use slab::Slab;
 
 /// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
@@ -28,6 +30,15 @@ pub const LANES: usize = 4;
 
 const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
 
+/// Parts into which video subscriptions fall, to be withheld one after the other when the shard does not keep up: better
+/// some see nothing for a moment than all see damage.
+pub const SHED_STEPS: u8 = 8;
+
+/// Whether a subscription is withheld when `shed` parts are.
+fn is_shed(down: DownKey, shed: u8) -> bool {
+    down % usize::from(SHED_STEPS) < usize::from(shed)
+}
+
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.
 pub type Pending = ArrayVec<u64, BURST_MAX>;
 
@@ -35,7 +46,9 @@ pub type Pending = ArrayVec<u64, BURST_MAX>;
 struct Packet<'a> {
     seq: u64,
     meta: PacketMeta,
+    /// With padding behind it, if it was given any.
     payload: &'a [u8],
+    padding: usize,
 }
 
 impl Packet<'_> {
@@ -67,7 +80,7 @@ impl<'a> Lane<'a> {
         let numbers = down.stream.forward(packet.seq, &packet.meta)?;
         let slot = memory.get_mut(self.end..).unwrap_or_default();
         let len = down
-            .write_media_header(slot, numbers, &packet.meta)
+            .write_media_header(slot, numbers, &packet.meta, packet.padding > 0)
             .and_then(|header| self.seal.seal_rtp(slot, header, down.ssrc, numbers.index, packet.payload))
             .ok_or(Drop::OutboxFull)?;
         self.wrote(len, packet);
@@ -81,7 +94,7 @@ impl<'a> Lane<'a> {
         }
         self.end += len;
         self.packets += 1;
-        self.octets += packet.payload.len() as u64;
+        self.octets += (packet.payload.len() - packet.padding) as u64;
     }
 }
 
@@ -95,18 +108,28 @@ struct Totals<'a> {
 /// Forwards what waits on an up-track.
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
+    shed: u8,
     tracks: &mut Tracks,
     transports: &Slab<Transport>,
     counters: &mut Counters,
     outbox: &mut O,
 ) {
-    let pending = std::mem::take(&mut tracks.ups[up_key].pending);
+    let up = &mut tracks.ups[up_key];
+    let pending = std::mem::take(&mut up.pending);
+    let padding = equalize(&mut up.stream.history, &pending);
     let up = &tracks.ups[up_key];
-    let packets = burst(&up.stream, &pending);
+    let packets = burst(&up.stream.history, &pending, &padding);
     counters.add(Count::FanOut, (up.subscribers.len() * packets.len()) as u64);
     let mut totals = Totals { counters, packets: 0, octets: 0 };
     let mut lanes = ArrayVec::<Lane<'_>, LANES>::new();
+    // Audio is never shed: it costs little, and a call without it is none.
+    let shed = if up.params.kind == MediaKind::Video { shed } else { 0 };
     for &down_key in &up.subscribers {
+        if is_shed(down_key, shed) {
+            totals.counters.drop_many(Drop::Overload, packets.len() as u64);
+            tracks.downs[down_key].stream.await_keyframe();
+            continue;
+        }
         match ready(&transports[tracks.downs[down_key].transport]) {
             Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
             None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
@@ -123,12 +146,37 @@ pub(crate) fn forward<O: Outbox>(
 }
 
 /// The packets behind the numbers.
-fn burst<'a>(stream: &'a UpStream, pending: &Pending) -> ArrayVec<Packet<'a>, BURST_MAX> {
-    let packet = |seq: &u64| {
-        let stored = stream.packet(*seq)?;
-        Some(Packet { seq: *seq, meta: stored.meta, payload: stored.payload })
+fn burst<'a>(history: &'a History, pending: &Pending, padding: &Padding) -> ArrayVec<Packet<'a>, BURST_MAX> {
+    let packet = |(seq, padding): (&u64, &usize)| {
+        let meta = history.get(*seq)?.meta;
+        Some(Packet { seq: *seq, meta, payload: history.padded(*seq, *padding)?, padding: *padding })
     };
-    pending.iter().filter_map(packet).collect()
+    pending.iter().zip(padding).filter_map(packet).collect()
+}
+
+/// Octets of padding for each packet that waits.
+type Padding = [usize; BURST_MAX];
+
+/// Makes the packets of a frame equally long, so that they are one run: each but the last is padded to the longest, where a
+/// few octets do. Encoders split a frame into packets that differ by one octet.
+fn equalize(history: &mut History, pending: &Pending) -> Padding {
+    let mut padding = [0; BURST_MAX];
+    let mut sizes = [(0, 0); BURST_MAX];
+    for (size, seq) in sizes.iter_mut().zip(pending) {
+        *size = history.get(*seq).map_or((0, 0), |stored| (stored.meta.timestamp, stored.payload.len()));
+    }
+    let mut first = 0;
+    for frame in sizes[..pending.len()].chunk_by(|a, b| a.0 == b.0) {
+        let longest = frame.iter().map(|(_, len)| *len).max().unwrap_or(0);
+        for (index, (_, len)) in frame.iter().enumerate().take(frame.len() - 1) {
+            let count = longest - len;
+            if count <= PADDING_BYTES_MAX && history.pad(pending[first + index], count) {
+                padding[first + index] = count;
+            }
+        }
+        first += frame.len();
+    }
+    padding
 }
 
 /// Sends the packets to a group of subscribers, and empties the group.

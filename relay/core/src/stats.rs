@@ -94,6 +94,8 @@ named! {
         SubscriberNotReady = "drop.subscriber_not_ready",
         /// Video withheld until a keyframe comes.
         AwaitingKeyframe = "drop.awaiting_keyframe",
+        /// Video withheld because the shard does not keep up.
+        Overload = "drop.overload",
         /// The subscriber's numbering cannot place so old a packet.
         TooOld = "drop.too_old",
     }
@@ -179,9 +181,11 @@ impl Drop {
     pub const fn stage(self) -> Stage {
         match self {
             Self::RtcpForeignSsrc | Self::NackMiss | Self::NackThrottled => Stage::Feedback,
-            Self::OutboxFull | Self::SubscriberNotReady | Self::AwaitingKeyframe | Self::TooOld => {
-                Stage::Egress
-            }
+            Self::OutboxFull
+            | Self::SubscriberNotReady
+            | Self::AwaitingKeyframe
+            | Self::Overload
+            | Self::TooOld => Stage::Egress,
             Self::ControlOutboxFull => Stage::Own,
             _ => Stage::Datagram,
         }

@@ -123,10 +123,16 @@ impl DownTrack {
 
     /// Writes the header of a media packet under its own numbers; its length, `None` if it does not fit.
     #[inline]
-    pub fn write_media_header(&self, out: &mut [u8], numbers: Rewritten, meta: &PacketMeta) -> Option<usize> {
+    pub fn write_media_header(
+        &self,
+        out: &mut [u8],
+        numbers: Rewritten,
+        meta: &PacketMeta,
+        padding: bool,
+    ) -> Option<usize> {
         let fields = HeaderFields {
             marker: meta.marker,
-            padding: false,
+            padding,
             pt: self.params.pt,
             seq: numbers.seq(),
             timestamp: numbers.timestamp,

@@ -22,6 +22,7 @@ mod timeout;
 use crate::config::ShardConfig;
 use crate::demux::{Demux, TransportKey};
 use crate::dtls::DtlsFactory;
+use crate::fanout::SHED_STEPS;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::room::Tracks;
@@ -53,6 +54,8 @@ pub struct Shard {
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
+    /// Parts of the video subscriptions that are withheld, of [`SHED_STEPS`].
+    shed: u8,
     /// Up-tracks with packets that wait for the end of the batch.
     waiting: Vec<UpKey>,
     events: VecDeque<EventBody>,
@@ -75,6 +78,7 @@ impl Shard {
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
+            shed: 0,
             waiting: Vec::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -125,6 +129,27 @@ impl Shard {
             Protocol::Dtls => self.on_dtls(now, key, datagram, outbox),
             Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
             _ => self.on_rtcp(now, key, datagram, outbox),
+        }
+    }
+
+    /// The shard does not keep up, or does again: `parts` of [`SHED_STEPS`] of the video subscriptions get nothing. What is
+    /// taken back begins at a keyframe, which is asked for.
+    pub fn shed(&mut self, now: Time, parts: u8) {
+        let before = std::mem::replace(&mut self.shed, parts.min(SHED_STEPS));
+        if self.shed >= before {
+            return;
+        }
+        let ups: Vec<UpKey> = self.tracks.ups.iter().map(|(key, _)| key).collect();
+        for up_key in ups {
+            if self
+                .tracks
+                .up(up_key)
+                .subscribers
+                .iter()
+                .any(|key| self.tracks.down(*key).stream.awaits_keyframe())
+            {
+                self.want_keyframe(now, up_key);
+            }
         }
     }
 

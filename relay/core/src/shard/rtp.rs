@@ -284,7 +284,7 @@ impl Shard {
     }
 
     fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
-        fanout::forward(up_key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+        fanout::forward(up_key, self.shed, &mut self.tracks, &self.transports, &mut self.counters, outbox);
     }
 
     /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it by

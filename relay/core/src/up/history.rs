@@ -8,8 +8,13 @@
 //! - A sequence number is committed at most once while it is inside the window, even if its bytes were evicted
 //!   since: what this ring refuses can never be forwarded twice.
 //! - Bytes are handed out only while they are whole: a payload vanishes when a reservation touches any of it.
+//! - Behind each payload lie [`PADDING_BYTES_MAX`] octets that belong to it, for padding.
 
 use crate::time::Time;
+
+/// Octets of padding that a packet may be given (RFC 3550 §5.1), to make it as long as its neighbours: encoders split a
+/// frame into packets that differ by one.
+pub const PADDING_BYTES_MAX: usize = 8;
 
 /// No packet has this extended sequence number: marks an index slot that was never used.
 const EMPTY: u64 = u64::MAX;
@@ -88,18 +93,20 @@ impl History {
         }
     }
 
-    /// Lends `len` contiguous octets for the next payload, overwriting the oldest. Empty if `len` exceeds the ring.
+    /// Lends `len` contiguous octets for the next payload, overwriting the oldest. Empty if `len`, with the padding
+    /// behind it, exceeds the ring.
     pub fn reserve(&mut self, len: usize) -> &mut [u8] {
         let ring = self.bytes.len();
-        if len > ring {
+        let whole = len.saturating_add(PADDING_BYTES_MAX);
+        if whole > ring {
             self.reserved = (self.head, 0);
             return &mut [];
         }
         let offset = self.offset(self.head);
-        let skip = if offset + len > ring { ring - offset } else { 0 };
+        let skip = if offset + whole > ring { ring - offset } else { 0 };
         let start = self.head + skip as u64;
         self.reserved = (start, len);
-        self.high_water = self.high_water.max(start + len as u64);
+        self.high_water = self.high_water.max(start + whole as u64);
         let offset = self.offset(start);
         &mut self.bytes[offset..offset + len]
     }
@@ -129,7 +136,7 @@ impl History {
         let position = start + skip as u64;
         // A ring holds far less than 4 GiB, so the length always fits.
         self.slots[index] = Slot { seq, position, len: u32::try_from(len).unwrap_or(u32::MAX), meta };
-        self.head = position + len as u64;
+        self.head = position + (len + PADDING_BYTES_MAX) as u64;
         self.reserved = (self.head, 0);
         self.highest = self.highest.max(Some(seq));
         true
@@ -157,6 +164,28 @@ impl History {
         }
         let offset = self.offset(slot.position);
         Some(Stored { meta: slot.meta, payload: &self.bytes[offset..offset + slot.len as usize] })
+    }
+
+    /// Puts `count` octets of padding behind the payload of packet `seq`: zeros, and the count in the last (RFC 3550 §5.1).
+    /// False if the packet is not there or `count` is more than [`PADDING_BYTES_MAX`].
+    pub fn pad(&mut self, seq: u64, count: usize) -> bool {
+        let (Some(stored), Ok(last)) = (self.get(seq), u8::try_from(count)) else { return false };
+        if count == 0 || count > PADDING_BYTES_MAX {
+            return count == 0;
+        }
+        let end = self.offset(self.slots[self.index(seq)].position) + stored.payload.len();
+        let padding = &mut self.bytes[end..end + count];
+        padding.fill(0);
+        padding[count - 1] = last;
+        true
+    }
+
+    /// The payload of packet `seq` with the `count` octets of padding that [`History::pad`] put behind it.
+    #[must_use]
+    pub fn padded(&self, seq: u64, count: usize) -> Option<&[u8]> {
+        let len = self.get(seq)?.payload.len();
+        let start = self.offset(self.slots[self.index(seq)].position);
+        self.bytes.get(start..start + len + count.min(PADDING_BYTES_MAX))
     }
 
     /// Highest sequence number committed.
@@ -205,7 +234,7 @@ mod tests {
     fn the_ring_wraps_and_evicts_the_oldest_first() {
         // (payload length, packets put, oldest that must be left) in a ring of 64 octets.
         for (len, put_until, oldest) in
-            [(16, 4, 0), (16, 5, 1), (16, 9, 5), (20, 3, 0), (20, 4, 1), (64, 3, 2), (0, 9, 1)]
+            [(8, 4, 0), (8, 5, 1), (8, 9, 5), (12, 3, 0), (12, 4, 1), (56, 3, 2), (0, 8, 0), (0, 9, 1)]
         {
             let mut history = History::new(64, 8);
             for seq in 0..put_until {
@@ -254,7 +283,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let mut history = History::new(64, 8);
-        assert!(history.reserve(65).is_empty());
+        assert!(history.reserve(64 - PADDING_BYTES_MAX + 1).is_empty());
         assert!(!history.commit(1, 65, PacketMeta::default()));
         assert_eq!(history.reserve(10).len(), 10);
         assert!(!history.commit(1, 11, PacketMeta::default()), "more than was reserved");
@@ -267,12 +296,38 @@ mod tests {
     #[test]
     fn an_aborted_reservation_shows_nothing_and_is_used_again() {
         let mut history = History::new(64, 8);
-        assert!(put(&mut history, 1, 1, 30));
-        history.reserve(30).fill(0xee);
-        history.reserve(30).fill(0xee);
+        assert!(put(&mut history, 1, 1, 22));
+        history.reserve(22).fill(0xee);
+        history.reserve(22).fill(0xee);
         assert_eq!(held(&history, 0..4), [1]);
-        assert!(put(&mut history, 2, 2, 30));
+        assert!(put(&mut history, 2, 2, 22));
         assert_eq!(held(&history, 0..4), [1, 2]);
+    }
+
+    #[test]
+    fn padding_stands_behind_its_payload_and_harms_no_other() {
+        let mut history = History::new(256, 16);
+        for seq in 0..4 {
+            assert!(put(&mut history, seq, seq as u8, 20));
+        }
+        // (packet, octets of padding, taken)
+        for (seq, count, taken) in [
+            (0, 1, true),
+            (1, PADDING_BYTES_MAX, true),
+            (2, 0, true),
+            (2, PADDING_BYTES_MAX + 1, false),
+            (9, 1, false),
+        ] {
+            assert_eq!(history.pad(seq, count), taken, "packet {seq}, {count} octets");
+            if taken {
+                let padded = history.padded(seq, count).expect("there");
+                assert_eq!(padded[..20], [seq as u8; 20]);
+                assert_eq!(crate::wire::rtp::strip_padding(count > 0, padded), Some(20));
+                assert!(padded[20..].iter().rev().skip(1).all(|octet| *octet == 0));
+            }
+        }
+        assert_eq!(held(&history, 0..4), [0, 1, 2, 3]);
+        assert_eq!(history.padded(9, 1), None);
     }
 
     proptest! {
@@ -283,6 +338,7 @@ mod tests {
             let mut lens = std::collections::HashMap::new();
             for (seq, len, commit) in steps {
                 history.reserve(len).fill(seq as u8);
+                history.pad(seq.saturating_sub(1), len % PADDING_BYTES_MAX);
                 if commit && history.commit(seq, len, PacketMeta { timestamp: seq as u32, ..PacketMeta::default() }) {
                     prop_assert!(lens.insert(seq, len).is_none(), "{} taken twice", seq);
                     prop_assert_eq!(history.get(seq).map(|s| s.payload.len()), Some(len));
