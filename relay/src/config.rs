@@ -18,6 +18,10 @@ pub const SHARDS_MAX: u32 = 256;
 /// As many addresses as are useful in one answer.
 pub const PUBLIC_IPS_MAX: usize = 8;
 
+/// Default of [`Config::room_transports_per_shard`]. A keyframe of 100 packets to 64 subscribers keeps a core busy for about
+/// 5 ms, which is as long as one room should hold up the others on its core.
+pub const ROOM_TRANSPORTS_PER_SHARD: usize = 64;
+
 /// The file that is read when `--config` does not name one.
 const DEFAULT_FILE: &str = "ringvox.toml";
 
@@ -64,6 +68,8 @@ pub struct Config {
     pub log: LevelFilter,
     /// What a publisher may send if signaling names no bound, bit/s.
     pub max_receive_bitrate_bps: u64,
+    /// Transports of one room on one shard before its next ones go to another shard.
+    pub room_transports_per_shard: usize,
 }
 
 impl Default for Config {
@@ -78,12 +84,13 @@ impl Default for Config {
             control_socket: default_control_socket(),
             log: LevelFilter::INFO,
             max_receive_bitrate_bps: 4_000_000,
+            room_transports_per_shard: ROOM_TRANSPORTS_PER_SHARD,
         }
     }
 }
 
 /// The keys of `[relay]` with what each accepts. The order is the one of the example file.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("io", "\"auto\", \"uring\" or \"mmsg\""),
     ("shards", "\"auto\" (one per core) or a number from 1 to 256"),
     ("base_port", "a port from 1 to 65535"),
@@ -93,6 +100,7 @@ const KEYS: [(&str, &str); 9] = [
     ("control_socket", "an absolute path of at most 100 octets"),
     ("log", "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
     ("max_receive_bitrate_bps", "a number of bit/s from 64000 to 1000000000"),
+    ("room_transports_per_shard", "a number of transports from 1 to 1000000"),
 ];
 
 /// Why the settings were refused.
@@ -180,6 +188,9 @@ pub struct Flags {
     /// What a publisher may send if signaling sets no bound, bit/s [default: 4000000]
     #[arg(long, value_name = "BPS")]
     pub max_receive_bitrate_bps: Option<String>,
+    /// Transports of one room on one shard before its next ones go to another shard [default: 64]
+    #[arg(long, value_name = "N")]
+    pub room_transports_per_shard: Option<String>,
 }
 
 impl Config {
@@ -238,6 +249,7 @@ impl Config {
             ("control_socket", &flags.control_socket),
             ("log", &flags.log),
             ("max_receive_bitrate_bps", &flags.max_receive_bitrate_bps),
+            ("room_transports_per_shard", &flags.room_transports_per_shard),
         ];
         for (key, value) in single {
             if let Some(value) = value {
@@ -282,6 +294,10 @@ impl Config {
             "max_receive_bitrate_bps" => {
                 let bps = value.parse().ok().filter(|bps| (64_000..=1_000_000_000).contains(bps))?;
                 self.max_receive_bitrate_bps = bps;
+            }
+            "room_transports_per_shard" => {
+                let transports = value.parse().ok().filter(|n| (1..=1_000_000).contains(n))?;
+                self.room_transports_per_shard = transports;
             }
             _ => return None,
         }
@@ -391,6 +407,7 @@ mod tests {
             control_socket = "/run/x/relay.sock"
             log = "debug"
             max_receive_bitrate_bps = 1000000
+            room_transports_per_shard = 200
             [signaling]
             whatever = 1
             [rooms]
@@ -406,6 +423,7 @@ mod tests {
             control_socket: PathBuf::from("/run/x/relay.sock"),
             log: LevelFilter::DEBUG,
             max_receive_bitrate_bps: 1_000_000,
+            room_transports_per_shard: 200,
         };
         assert_eq!(from_file(text), Ok(want));
         assert_eq!(from_file(""), Ok(Config::default()));
@@ -432,6 +450,7 @@ mod tests {
             ("[relay]\ncontrol_socket = \"x.sock\"", "give an absolute path"),
             ("[relay]\nlog = \"loud\"", "relay.log = \"loud\": give \"off\""),
             ("[relay]\nmax_receive_bitrate_bps = 5", "give a number of bit/s"),
+            ("[relay]\nroom_transports_per_shard = 0", "give a number of transports"),
             ("[relay", "is not valid TOML"),
         ] {
             let error = from_file(text).expect_err(text);

@@ -11,7 +11,8 @@
 //! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to send to.
 //! - [`control`]: who may command (`listener`), frames (`connection`), which shard and which epoch (`router`, `placement`).
 //! - [`mailbox`]: the bounded queues between the control thread and the workers.
-//! - [`worker`]: the media loop. [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
+//! - [`worker`]: the media loop; [`station`] is all of it but the socket. [`pipe`]: the queue from one shard to another.
+//! - [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
 //!
 //! # One packet's walk
 //!
@@ -45,7 +46,9 @@ pub mod control;
 pub mod ctl;
 pub mod log;
 pub mod mailbox;
+pub mod pipe;
 mod start;
+pub mod station;
 pub mod worker;
 
 pub use start::{Relay, StartError};
