@@ -23,9 +23,15 @@
 //!
 //! # One command's walk
 //!
-//! The control thread cuts a frame out of a connection; the router checks the epoch, finds the shard of the room and
+//! The control thread cuts a frame out of a connection; the router checks the epoch, finds the shard and
 //! puts the command into its mailbox, which wakes the worker. Between two batches the worker calls `Shard::handle_command`; the
 //! reply goes back with the command's ticket.
+//!
+//! # A packet's way to another shard
+//!
+//! A room that outgrows its budget on one shard has transports on others. A subscription across shards makes the router
+//! connect the two by a pair of [`pipe`]s and order the publisher's shard to write each accepted packet of the track once;
+//! the other worker reads its pipes in every turn and its shard forwards from there.
 //!
 //! # Invariants
 //!

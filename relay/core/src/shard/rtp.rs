@@ -1,5 +1,5 @@
-//! A media packet's walk: header → rate → keys → open into the history → notes; and, at the end of the batch, with the
-//! others of its track to every subscriber ([`crate::fanout`]).
+//! A media packet's walk: header → rate → keys → open into the history → notes → other shards; and, at the end of
+//! the batch, with the others of its track to every subscriber ([`crate::fanout`]).
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
