@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn one_publisher_and_400_subscribers_use_both_shards_evenly() {
+        let mut p = Placement::new(2, crate::config::ROOM_TRANSPORTS_PER_SHARD);
+        for transport in 0..401 {
+            open(&mut p, transport, 100);
+        }
+        assert_eq!(p.load, [201, 200]);
+    }
+
+    #[test]
     fn opening_again_goes_to_the_same_shard_and_counts_once() {
         let mut p = Placement::new(2, 64);
         assert_eq!(open(&mut p, 1, 100), 0);
