@@ -159,6 +159,29 @@ fn a_late_joiner_on_another_shard_gets_a_keyframe_at_once() {
 }
 
 #[test]
+fn a_jump_of_the_numbering_is_mended_for_subscribers_elsewhere() {
+    let mut world = Shards::new(13, 2, BUDGET);
+    let publisher = world.join(1);
+    world.publish(publisher, 1_000);
+    world.join(1);
+    let far = world.join(1);
+    let far = (far, world.subscribe(far, publisher));
+    assert_eq!(world.shard_of(far.0), 1, "nobody listens on shard 0");
+    world.run(Duration::from_secs(3));
+    let sending = world.peers[0].sending.as_mut().expect("it publishes");
+    let before = sending.requests.len();
+    sending.next_index += 20_000;
+    world.run(Duration::from_millis(500));
+    assert_eq!(world.count(0, Count::UpResync), 1);
+    let after = world.peers[0].sending.as_ref().expect("it publishes").requests.len();
+    assert_eq!(after - before, 1, "a keyframe is asked for");
+    world.run(Duration::from_secs(1));
+    let packets = &received(&world, far).packets;
+    assert!(packets.len() > 420 && packets.iter().filter(|(_, p)| p.keyframe).count() >= 2);
+    world.assert_ledger();
+}
+
+#[test]
 fn a_new_ssrc_continues_the_track_on_both_shards() {
     let mut world = Shards::new(5, 2, BUDGET);
     let subscribers = room(&mut world, 3);

@@ -143,7 +143,7 @@ impl Shards {
             station.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
         }
         station.shard.ring_pipes();
-        station.handle_pipes(now, &mut outbox);
+        // Orders first: whoever obeys one must look into the pipes by itself.
         loop {
             match station.handle_order(now, &mut outbox) {
                 Ordered::Nothing => break,
@@ -151,6 +151,7 @@ impl Shards {
                 Ordered::Stats(ticket) => station.tell_stats(ticket, std::iter::empty::<Counter>()),
             }
         }
+        station.handle_pipes(now, &mut outbox);
         station.shard.handle_timeout(now, &mut outbox);
         station.tell_events();
         station.shard.ring_pipes();

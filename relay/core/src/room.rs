@@ -125,7 +125,7 @@ impl UpTrack {
             rtx_ssrc: None,
             kind: params.kind,
             clock_rate_hz: params.clock_rate_hz,
-            nack: params.nack && params.rtx_pt.is_some() && matches!(source, Source::Peer(_)),
+            nack: params.nack && params.rtx_pt.is_some(),
         });
         Self {
             id,
