@@ -7,8 +7,8 @@
 //! Invariants
 //! - A packet crosses once per other shard, however many subscribers wait there.
 //! - What the entries of a queue hold is allocated when the queue is made; no packet allocates.
-//! - Packets may be lost to a full queue, and are counted. That a pipe begins, ends or is closed is never lost: it waits
-//!   in the shard until there is room, and everything behind it for that shard waits or is counted too.
+//! - Packets may be lost to a full queue, and are counted. A pipe that finds no room to begin is refused. That it ends or
+//!   is closed is never lost: it waits in the shard until there is room, and nothing for that shard overtakes it.
 //! - A packet says of which source (SSRC) of its track it is, so a lost one cannot hide that the source changed.
 //!
 //! Deliberately absent: threads, wake-ups, and the queue itself; see [`PipeSink`].

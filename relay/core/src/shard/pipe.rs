@@ -85,7 +85,8 @@ impl Outlets {
         }
     }
 
-    /// Writes what is overdue, as far as there is room, and wakes whoever was written to.
+    /// Writes what is overdue, as far as there is room, and wakes whoever was written to. What still waits is tried again in
+    /// the next turn: while packets flow at once, else within the second in which every worker turns.
     fn ring(&mut self) {
         for outlet in &mut self.list {
             if !outlet.overdue.is_empty() {
