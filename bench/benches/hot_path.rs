@@ -2,12 +2,17 @@
 
 use bench::{PAYLOADS, binding_request, header};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use relay_control::MediaKind;
 use relay_core::id::Ssrc;
 use relay_core::outbox::{NullOutbox, Path};
+use relay_core::pipe::{Message, PipeSink, PipedPacket};
 use relay_core::srtp::{OpenContext, SealContext, SrtpProfile};
+use relay_core::time::Time;
+use relay_core::up::{PacketMeta, UpStream, UpStreamConfig};
 use relay_core::wire::rtp::RtpHeader;
 use relay_core::wire::stun::{IntegrityKey, StunMessage};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::World;
 
@@ -120,5 +125,46 @@ fn fan_out(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wire, srtp, fan_out);
+/// What a packet costs for each other shard: into the queue, out of it, into that shard's history. On one thread, so
+/// without the cache lines that go from core to core.
+fn pipe(c: &mut Criterion) {
+    const BATCH: u64 = 16;
+    let mut group = c.benchmark_group("pipe");
+    let (mut sender, mut receiver) = relay::pipe::pipe(Arc::new(|| {}));
+    for (name, size) in PAYLOADS {
+        group.throughput(Throughput::Elements(BATCH));
+        let mut stream = UpStream::new(&UpStreamConfig {
+            ssrc: Ssrc(1),
+            rtx_ssrc: None,
+            kind: MediaKind::Video,
+            clock_rate_hz: 90_000,
+            nack: false,
+        });
+        let payload = vec![0x5a; size];
+        let mut next = 0;
+        group.bench_function(BenchmarkId::new("batch of 16", name), |b| {
+            b.iter(|| {
+                for _ in 0..BATCH {
+                    let meta = PacketMeta::default();
+                    let packet = PipedPacket { track_id: 1, seq: next, source: 0, meta };
+                    next += 1;
+                    if let Some(entry) = sender.slot() {
+                        entry.write_packet(packet, black_box(&payload));
+                        sender.commit();
+                    }
+                }
+                sender.ring();
+                while receiver.handle(|entry| {
+                    let (message, payload) = entry.take();
+                    if let Message::Packet(packet) = message {
+                        black_box(stream.on_piped(Time::ZERO, packet.seq, payload, packet.meta));
+                    }
+                }) {}
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire, srtp, pipe, fan_out);
 criterion_main!(benches);

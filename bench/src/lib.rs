@@ -1,6 +1,6 @@
 //! Inputs of the micro-benchmarks. `cargo bench -p bench` runs them; figures are only comparable within one run.
 //!
-//! Groups: the wire formats, SRTP, and the fan-out of the real shard into an outbox that forgets.
+//! Groups: the wire formats, SRTP, the queue between shards, and the fan-out of the real shard into an outbox that forgets.
 
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::wire::rtp::{HeaderFields, write_header};

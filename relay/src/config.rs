@@ -20,6 +20,9 @@ pub const PUBLIC_IPS_MAX: usize = 8;
 
 /// A longer hold would be heard.
 const MAX_HOLD_US_MAX: u32 = 5_000;
+/// Default of [`Config::room_transports_per_shard`]. A keyframe of 100 packets to 64 subscribers keeps a core busy for about
+/// 5 ms, which is as long as one room should hold up the others on its core.
+pub const ROOM_TRANSPORTS_PER_SHARD: usize = 64;
 
 /// The file that is read when `--config` does not name one.
 const DEFAULT_FILE: &str = "ringvox.toml";
@@ -69,6 +72,8 @@ pub struct Config {
     pub max_receive_bitrate_bps: u64,
     /// For how long a busy shard's waits may gather datagrams, in microseconds.
     pub max_hold_us: u32,
+    /// Transports of one room on one shard before its next ones go to another shard.
+    pub room_transports_per_shard: usize,
 }
 
 impl Default for Config {
@@ -84,12 +89,13 @@ impl Default for Config {
             log: LevelFilter::INFO,
             max_receive_bitrate_bps: 4_000_000,
             max_hold_us: 500,
+            room_transports_per_shard: ROOM_TRANSPORTS_PER_SHARD,
         }
     }
 }
 
 /// The keys of `[relay]` with what each accepts. The order is the one of the example file.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("io", "\"auto\", \"uring\" or \"mmsg\""),
     ("shards", "\"auto\" (one per core) or a number from 1 to 256"),
     ("base_port", "a port from 1 to 65535"),
@@ -100,6 +106,7 @@ const KEYS: [(&str, &str); 10] = [
     ("log", "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
     ("max_receive_bitrate_bps", "a number of bit/s from 64000 to 1000000000"),
     ("max_hold_us", "a number of microseconds from 0 to 5000"),
+    ("room_transports_per_shard", "a number of transports from 1 to 1000000"),
 ];
 
 /// Why the settings were refused.
@@ -190,6 +197,9 @@ pub struct Flags {
     /// How long a busy shard may gather datagrams, in microseconds; 0: not at all [default: 500]
     #[arg(long, value_name = "US")]
     pub max_hold_us: Option<String>,
+    /// Transports of one room on one shard before its next ones go to another shard [default: 64]
+    #[arg(long, value_name = "N")]
+    pub room_transports_per_shard: Option<String>,
 }
 
 impl Config {
@@ -249,6 +259,7 @@ impl Config {
             ("log", &flags.log),
             ("max_receive_bitrate_bps", &flags.max_receive_bitrate_bps),
             ("max_hold_us", &flags.max_hold_us),
+            ("room_transports_per_shard", &flags.room_transports_per_shard),
         ];
         for (key, value) in single {
             if let Some(value) = value {
@@ -295,6 +306,10 @@ impl Config {
                 self.max_receive_bitrate_bps = bps;
             }
             "max_hold_us" => self.max_hold_us = value.parse().ok().filter(|us| *us <= MAX_HOLD_US_MAX)?,
+            "room_transports_per_shard" => {
+                let transports = value.parse().ok().filter(|n| (1..=1_000_000).contains(n))?;
+                self.room_transports_per_shard = transports;
+            }
             _ => return None,
         }
         Some(())
@@ -404,6 +419,7 @@ mod tests {
             log = "debug"
             max_receive_bitrate_bps = 1000000
             max_hold_us = 250
+            room_transports_per_shard = 200
             [signaling]
             whatever = 1
             [rooms]
@@ -420,6 +436,7 @@ mod tests {
             log: LevelFilter::DEBUG,
             max_receive_bitrate_bps: 1_000_000,
             max_hold_us: 250,
+            room_transports_per_shard: 200,
         };
         assert_eq!(from_file(text), Ok(want));
         assert_eq!(from_file(""), Ok(Config::default()));
@@ -446,6 +463,7 @@ mod tests {
             ("[relay]\ncontrol_socket = \"x.sock\"", "give an absolute path"),
             ("[relay]\nlog = \"loud\"", "relay.log = \"loud\": give \"off\""),
             ("[relay]\nmax_receive_bitrate_bps = 5", "give a number of bit/s"),
+            ("[relay]\nroom_transports_per_shard = 0", "give a number of transports"),
             ("[relay", "is not valid TOML"),
         ] {
             let error = from_file(text).expect_err(text);

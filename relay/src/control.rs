@@ -269,7 +269,7 @@ mod tests {
         let listener = Listener::bind(&path).expect("binds");
         let bell = Bell::new().expect("a descriptor");
         let identity = router::Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "mmsg" };
-        let router = Router::new(identity, Vec::new());
+        let router = Router::new(identity, Vec::new(), 1);
         let mut control = Control::new(listener, bell.clone(), None, router, Clock::start());
         bell.ring();
         assert_eq!(control.run(|| true).expect("waits"), Exit::WorkerDied);

@@ -11,7 +11,9 @@
 //! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to send to.
 //! - [`control`]: who may command (`listener`), frames (`connection`), which shard and which epoch (`router`, `placement`).
 //! - [`mailbox`]: the bounded queues between the control thread and the workers.
-//! - [`worker`]: the media loop, and [`pace`]: how it keeps up. [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
+//! - [`worker`]: the media loop; [`station`] is all of it but the socket, [`pace`] how it keeps up. [`pipe`]: the queue from
+//!   one shard to another.
+//! - [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
 //!
 //! # One packet's walk
 //!
@@ -22,9 +24,15 @@
 //!
 //! # One command's walk
 //!
-//! The control thread cuts a frame out of a connection; the router checks the epoch, finds the shard of the room and
+//! The control thread cuts a frame out of a connection; the router checks the epoch, finds the shard and
 //! puts the command into its mailbox, which wakes the worker. Between two batches the worker calls `Shard::handle_command`; the
 //! reply goes back with the command's ticket.
+//!
+//! # A packet's way to another shard
+//!
+//! A room that outgrows its budget on one shard has transports on others. A subscription across shards makes the router
+//! connect the two by a pair of [`pipe`]s and order the publisher's shard to write each accepted packet of the track once;
+//! the other worker reads its pipes in every turn and its shard forwards from there.
 //!
 //! # Invariants
 //!
@@ -46,7 +54,9 @@ pub mod ctl;
 pub mod log;
 pub mod mailbox;
 pub mod pace;
+pub mod pipe;
 mod start;
+pub mod station;
 pub mod worker;
 
 pub use start::{Relay, StartError};

@@ -1,12 +1,14 @@
-//! Bounded queues between the control thread and one worker: commands in, replies and events out.
+//! Bounded queues between the control thread and one worker: orders in, replies and events out.
 //!
 //! Invariants
-//! - A command is taken only when there is room for its reply, so no reply is ever lost; events stay in the shard
+//! - An order is taken only when there is room for its reply, so no reply is ever lost; events stay in the shard
 //!   until there is room. What is full shows as [`relay_control::ErrorCode::Busy`] to the controller.
 //! - Replies and events of one shard keep their order.
 //! - One producer and one consumer per queue; the only lock-free words shared between threads are the queues' own.
 
+use crate::pipe::{PipeReceiver, PipeSender};
 use relay_control::{Command, EventBody, ReplyBody};
+use relay_core::pipe::OpenPipe;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use std::fmt;
@@ -14,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Commands that may wait for one shard: a controller has at most 256 under way on a connection.
+/// Orders that may wait for one shard: a controller has at most 256 under way on a connection.
 pub const COMMANDS_MAX: usize = 1024;
 
 /// Replies and events of one shard that may wait for the control thread.
@@ -22,21 +24,44 @@ pub const ANSWERS_MAX: usize = 4096;
 
 const _: () = assert!(ANSWERS_MAX >= COMMANDS_MAX);
 
-/// A command for a shard; the ticket comes back with the reply.
+/// An order for a shard. Tickets are chosen by the control thread, unique in the process, and come back with the reply.
 #[derive(Debug)]
-pub struct ToShard {
-    /// Chosen by the control thread, unique in the process.
-    pub ticket: u64,
-    /// What to do. `GetInventory` and `GetStats` are answered for this shard alone.
-    pub command: Command,
+pub enum ToShard {
+    /// A controller's command.
+    Command {
+        /// See [`ToShard`].
+        ticket: u64,
+        /// What to do. `GetInventory` and `GetStats` are answered for this shard alone.
+        command: Command,
+    },
+    /// Pipe an up-track to another shard, to which this one is connected.
+    OpenPipe {
+        /// See [`ToShard`].
+        ticket: u64,
+        /// What to where.
+        pipe: OpenPipe,
+    },
+    /// Be connected to another shard. Has no reply.
+    Connect(Box<PipeEnds>),
+}
+
+/// One shard's ends of the two queues between it and another.
+#[derive(Debug)]
+pub struct PipeEnds {
+    /// The other shard.
+    pub peer: u32,
+    /// What we write.
+    pub to: PipeSender,
+    /// What it writes.
+    pub from: PipeReceiver,
 }
 
 /// What a shard says.
 #[derive(Debug)]
 pub enum FromShard {
-    /// Answer to the command with this ticket.
+    /// Answer to the order with this ticket.
     Reply {
-        /// See [`ToShard::ticket`].
+        /// See [`ToShard`].
         ticket: u64,
         /// The answer.
         body: ReplyBody,
@@ -76,26 +101,26 @@ impl AsFd for Bell {
     }
 }
 
-/// Wakes a worker from its wait.
-pub type WakeWorker = Box<dyn Fn() + Send>;
+/// Wakes a worker from its wait; costs a system call only if it sleeps.
+pub type WakeWorker = Arc<dyn Fn() + Send + Sync>;
 
 /// The control thread's end.
 pub struct ControlEnd {
-    commands: Producer<ToShard>,
+    orders: Producer<ToShard>,
     answers: Consumer<FromShard>,
     wake: WakeWorker,
 }
 
 impl fmt::Debug for ControlEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ControlEnd").field("commands", &self.commands).finish_non_exhaustive()
+        f.debug_struct("ControlEnd").field("orders", &self.orders).finish_non_exhaustive()
     }
 }
 
 /// The worker's end.
 #[derive(Debug)]
 pub struct WorkerEnd {
-    commands: Consumer<ToShard>,
+    orders: Consumer<ToShard>,
     answers: Producer<FromShard>,
     bell: Bell,
     answered: bool,
@@ -104,24 +129,30 @@ pub struct WorkerEnd {
 /// Makes the two ends.
 #[must_use]
 pub fn mailbox(bell: Bell, wake: WakeWorker) -> (ControlEnd, WorkerEnd) {
-    let (command_in, command_out) = RingBuffer::new(COMMANDS_MAX);
+    let (order_in, order_out) = RingBuffer::new(COMMANDS_MAX);
     let (answer_in, answer_out) = RingBuffer::new(ANSWERS_MAX);
-    let control = ControlEnd { commands: command_in, answers: answer_out, wake };
-    (control, WorkerEnd { commands: command_out, answers: answer_in, bell, answered: false })
+    let control = ControlEnd { orders: order_in, answers: answer_out, wake };
+    (control, WorkerEnd { orders: order_out, answers: answer_in, bell, answered: false })
 }
 
 impl ControlEnd {
-    /// Whether another command would be taken.
+    /// Whether another order would be taken.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.commands.is_full()
+        !self.orders.is_full()
     }
 
-    /// Puts a command in and wakes the worker. False: the mailbox is full, the command was not taken.
-    pub fn send(&mut self, ticket: u64, command: Command) -> bool {
-        let taken = self.commands.push(ToShard { ticket, command }).is_ok();
+    /// Puts an order in and wakes the worker. False: the mailbox is full, the order was not taken.
+    pub fn send(&mut self, order: ToShard) -> bool {
+        let taken = self.orders.push(order).is_ok();
         self.wake();
         taken
+    }
+
+    /// What wakes the worker.
+    #[must_use]
+    pub fn waker(&self) -> WakeWorker {
+        Arc::clone(&self.wake)
     }
 
     /// Everything the shard said so far.
@@ -144,12 +175,12 @@ impl ControlEnd {
 }
 
 impl WorkerEnd {
-    /// The next command, if there is room to answer it.
-    pub fn next_command(&mut self) -> Option<ToShard> {
+    /// The next order, if there is room to answer it.
+    pub fn next_order(&mut self) -> Option<ToShard> {
         if !self.has_room() {
             return None;
         }
-        self.commands.pop().ok()
+        self.orders.pop().ok()
     }
 
     /// Whether [`WorkerEnd::answer`] may be called.
@@ -182,32 +213,43 @@ mod tests {
     use relay_control::{Done, GetStats};
 
     fn ends() -> (ControlEnd, WorkerEnd) {
-        mailbox(Bell::new().expect("a descriptor"), Box::new(|| {}))
+        mailbox(Bell::new().expect("a descriptor"), Arc::new(|| {}))
+    }
+
+    fn order(ticket: u64) -> ToShard {
+        ToShard::Command { ticket, command: Command::GetStats(GetStats {}) }
+    }
+
+    fn next_ticket(worker: &mut WorkerEnd) -> Option<u64> {
+        worker.next_order().map(|order| match order {
+            ToShard::Command { ticket, .. } => ticket,
+            other => panic!("{other:?}"),
+        })
     }
 
     #[test]
     fn a_full_mailbox_refuses_and_loses_nothing() {
         let (mut control, mut worker) = ends();
-        let sent = (0..).take_while(|n| control.send(*n, Command::GetStats(GetStats {}))).count();
+        let sent = (0..).take_while(|n| control.send(order(*n))).count();
         assert_eq!(sent, COMMANDS_MAX);
         assert!(!control.has_room());
         let mut tickets = Vec::new();
-        while let Some(command) = worker.next_command() {
-            tickets.push(command.ticket);
+        while let Some(ticket) = next_ticket(&mut worker) {
+            tickets.push(ticket);
         }
         assert_eq!(tickets, (0..COMMANDS_MAX as u64).collect::<Vec<_>>());
     }
 
     #[test]
-    fn no_command_is_taken_without_room_for_its_reply() {
+    fn no_order_is_taken_without_room_for_its_reply() {
         let (mut control, mut worker) = ends();
-        assert!(control.send(7, Command::GetStats(GetStats {})));
+        assert!(control.send(order(7)));
         while worker.has_room() {
             worker.answer(FromShard::Reply { ticket: 0, body: ReplyBody::Done(Done {}) });
         }
-        assert!(worker.next_command().is_none());
+        assert!(worker.next_order().is_none());
         assert_eq!(control.receive().len(), ANSWERS_MAX);
-        assert_eq!(worker.next_command().map(|c| c.ticket), Some(7));
+        assert_eq!(next_ticket(&mut worker), Some(7));
     }
 
     #[test]
@@ -215,7 +257,7 @@ mod tests {
         use std::sync::atomic::{AtomicU32, Ordering};
         let woken = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&woken);
-        let wake = Box::new(move || {
+        let wake = Arc::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let (mut control, mut worker) = mailbox(Bell::new().expect("a descriptor"), wake);

@@ -8,6 +8,7 @@ use crate::control::router::{Identity, Router};
 use crate::control::{Control, Exit};
 use crate::mailbox::{Bell, ControlEnd, mailbox};
 use crate::pace::Pace;
+use crate::station::Station;
 use crate::worker::Worker;
 use nix::sys::signalfd::SignalFd;
 use relay_core::Shard;
@@ -129,7 +130,7 @@ impl Relay {
         }
         let identity = identity(&dtls, backend)?;
         tell(config, shards, &birth);
-        let router = Router::new(identity, ends);
+        let router = Router::new(identity, ends, config.room_transports_per_shard);
         Ok(Self { control: Control::new(listener, bell, signals, router, clock), workers })
     }
 
@@ -214,11 +215,12 @@ fn live(
         Err(why) => return drop(ready.send(Err(why))),
     };
     let (waker, wake) = (io.waker(), io.waker());
-    let (control_end, mail) = mailbox(birth.bell.clone(), Box::new(move || wake.wake()));
+    let (control_end, mail) = mailbox(birth.bell.clone(), Arc::new(move || wake.wake()));
     let shard = Shard::new(config, Box::new(dtls), seed);
     let stop = Arc::clone(&birth.stop);
+    let station = Station::new(number, shard, mail);
     let pace = Pace::new(birth.clock.now(), birth.hold_max);
-    let mut worker = Worker { number, shard, io, mail, clock: birth.clock, pace, stop };
+    let mut worker = Worker { station, io, clock: birth.clock, pace, stop };
     if ready.send(Ok((control_end, waker))).is_err() {
         return;
     }

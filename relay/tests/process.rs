@@ -2,9 +2,13 @@
 
 mod common;
 
-use common::{Controller, DEADLINE, eventually, free_base_port, process_counter};
-use relay_control::{EventBody, TransportOpened, TransportState};
-use relay_core::wire::stun::{IntegrityKey, StunMessage, write_binding_request};
+use common::client::{Client, check};
+use common::{Controller, eventually, free_base_port, process_counter};
+use relay_control::{
+    AddDownTrack, AddUpTrack, Codec, Command as Order, EventBody, ExtensionIds, MediaKind, ReplyBody,
+    RtpParameters, TransportState,
+};
+use relay_core::id::{SeqNo, Ssrc};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -25,11 +29,16 @@ struct Relay {
 
 impl Relay {
     fn start(io: &str, stderr: Stdio) -> Self {
+        Self::start_with(io, stderr, &[])
+    }
+
+    fn start_with(io: &str, stderr: Stdio, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let socket = dir.path().join("c/relay.sock");
         let base_port = free_base_port(2).to_string();
         let child = Command::new(BINARY)
             .args(["--io", io, "--shards", "2", "--base-port", &base_port])
+            .args(arguments)
             .arg("--control-socket")
             .arg(&socket)
             .current_dir(dir.path())
@@ -145,22 +154,6 @@ fn every_datagram_of_garbage_is_in_a_named_counter() {
     }
 }
 
-/// A connectivity check by a peer that knows the password, and the address that the relay saw it come from.
-fn check(peer: &UdpSocket, to: SocketAddr, opened: &TransportOpened) -> SocketAddr {
-    let key = IntegrityKey::new(opened.local_pwd.as_bytes());
-    let username = format!("{}:peer", opened.local_ufrag);
-    let mut bytes = [0; 1500];
-    let len =
-        write_binding_request(&mut bytes, [5; 12], username.as_bytes(), 1, 2, true, &key).expect("fits");
-    peer.set_read_timeout(Some(DEADLINE)).expect("set");
-    peer.send_to(&bytes[..len], to).expect("sent");
-    let (len, from) = peer.recv_from(&mut bytes).expect("an answer");
-    assert_eq!(from, to, "from the address that was asked");
-    let answer = StunMessage::parse(&bytes[..len]).expect("STUN");
-    assert!(answer.verify_integrity(&key));
-    answer.mapped_address().expect("an address")
-}
-
 #[test]
 fn a_check_is_answered_from_where_it_was_asked_and_its_event_reaches_the_controller() {
     for io in back_ends() {
@@ -186,6 +179,89 @@ fn a_check_is_answered_from_where_it_was_asked_and_its_event_reaches_the_control
             .iter()
             .find(|t| t["room_id"] == "0000000000000001");
         assert_eq!(first.expect("open")["state"], "ice_connected", "{io}");
+    }
+}
+
+fn video() -> RtpParameters {
+    RtpParameters {
+        kind: MediaKind::Video.into(),
+        codec: Codec::Vp8.into(),
+        clock_rate_hz: 90_000,
+        payload_type: 96,
+        rtx_payload_type: None,
+        mid: "0".into(),
+        extensions: ExtensionIds::default(),
+        nack: false,
+        pli: true,
+        fir: false,
+        remb: false,
+        transport_cc: false,
+    }
+}
+
+/// A VP8 packet that says its number; the first one starts a keyframe (RFC 7741 §4.2, §4.3).
+fn picture(number: u16) -> Vec<u8> {
+    let number = number.to_be_bytes();
+    [&[0x10, u8::from(number != [0, 0])][..], &number, &[0x5a; 1000]].concat()
+}
+
+#[test]
+fn a_room_that_outgrows_its_shard_is_answered_with_the_next_port_and_served_on_both() {
+    const PACKETS: u16 = 400;
+    const ROOM: u64 = 9;
+    for io in back_ends() {
+        let mut relay = Relay::start_with(io, Stdio::null(), &["--room-transports-per-shard", "2"]);
+        let mut controller = relay.connect();
+        controller.welcome(1);
+        let mut clients: Vec<Client> = (1..=4).map(|id| Client::join(&mut controller, id, ROOM)).collect();
+        let first = clients[0].port;
+        let ports: Vec<u16> = clients.iter().map(|client| client.port).collect();
+        assert_eq!(ports, [first, first, first + 1, first + 1], "{io}");
+        eventually("the relay has all keys", || {
+            let inventory = relay.ctl("inventory");
+            let transports = inventory["transports"].as_array().expect("a list");
+            transports.iter().all(|t| t["state"] == "connected").then_some(())
+        });
+
+        let up = AddUpTrack { transport_id: 1, track_id: 11, rtp: video(), ssrc: 7, rtx_ssrc: 0 };
+        let up = controller.call(Order::AddUpTrack(up));
+        assert!(matches!(up, ReplyBody::UpTrackAdded(_)), "{io}: {up:?}");
+        for transport_id in 2..=4 {
+            let (track_id, cname) = (transport_id + 100, "room".to_owned());
+            let down = AddDownTrack { transport_id, track_id, up_track_id: 11, rtp: video(), cname };
+            let down = controller.call(Order::AddDownTrack(down));
+            assert!(matches!(down, ReplyBody::DownTrackAdded(_)), "{io}: {down:?}");
+        }
+        let (publisher, subscribers) = clients.split_first_mut().expect("four");
+        let mut last = [None::<SeqNo>; 3];
+        for number in 0..PACKETS {
+            publisher.send(Ssrc(7), number, &picture(number));
+            for (subscriber, last) in subscribers.iter_mut().zip(&mut last) {
+                let (seq, payload) = subscriber.receive();
+                assert!(payload == picture(number), "{io}: packet {number} as it was sent");
+                assert!(last.is_none_or(|last| seq.distance(last) == 1), "{io}: one numbering");
+                *last = Some(seq);
+            }
+        }
+
+        let stats = relay.ctl("stats");
+        let count = |shard: usize, name: &str| stats["shards"][shard]["counters"][name].as_u64();
+        for (shard, name, want) in [
+            (0, "rx.rtp", PACKETS),
+            (0, "pipe.sent", PACKETS),
+            (0, "tx.rtp", PACKETS),
+            (1, "rx.rtp", 0),
+            (1, "pipe.accepted", PACKETS),
+            (1, "tx.rtp", 2 * PACKETS),
+        ] {
+            assert_eq!(count(shard, name), Some(want.into()), "{io}: {name} of shard {shard} in {stats}");
+        }
+        let inventory = relay.ctl("inventory");
+        let transports = inventory["transports"].as_array().expect("a list");
+        let ups = transports.iter().flat_map(|t| t["up_tracks"].as_array().expect("a list"));
+        assert_eq!(ups.count(), 1, "{io}: {inventory}");
+        relay.signal(rustix::process::Signal::TERM);
+        assert_eq!(relay.wait().code(), Some(0), "{io}");
     }
 }
 

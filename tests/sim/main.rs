@@ -4,6 +4,7 @@ mod batches;
 mod handshake;
 mod hostile;
 mod media;
+mod pipes;
 mod session;
 
 /// Seeds that every lossy test runs with; one that ever failed stays here.

@@ -7,9 +7,11 @@ pub mod dtls;
 pub mod media;
 pub mod net;
 pub mod peer;
+pub mod shards;
 pub mod world;
 
 pub use media::Payload;
 pub use net::Link;
 pub use peer::Peer;
+pub use shards::Shards;
 pub use world::World;

@@ -2,7 +2,7 @@
 
 use crate::dtls;
 use crate::media::Payload;
-use relay_control::TransportOpened;
+use relay_control::{DownTrackAdded, TransportOpened};
 use relay_core::dtls::Fingerprint;
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::srtp::{OpenContext, SealContext, SrtpProfile};
@@ -56,6 +56,10 @@ pub struct Received {
     pub recovered: u64,
     /// Sender reports.
     pub reports: u64,
+    /// NTP time and RTP timestamp of the last of them.
+    pub last_report: Option<(u64, u32)>,
+    /// Number in the payload and RTP timestamp of the last packet that came first-hand.
+    pub last_packet: Option<(u32, u32)>,
 }
 
 /// A client.
@@ -165,6 +169,13 @@ impl Peer {
         if let Some(sending) = &mut self.sending {
             sending.number = number;
         }
+    }
+
+    /// Receives a track from now on, under the SSRC that is returned.
+    pub fn receives(&mut self, added: &DownTrackAdded) -> Ssrc {
+        self.rtx_of.insert(Ssrc(added.rtx_ssrc), Ssrc(added.ssrc));
+        self.received.entry(Ssrc(added.ssrc)).or_default();
+        Ssrc(added.ssrc)
     }
 
     /// Whether keys are there.
@@ -347,6 +358,9 @@ impl Peer {
         };
         let received = self.received.entry(ssrc).or_default();
         let payload = Payload::read(payload).expect("payloads arrive as they were sent");
+        if ssrc == header.ssrc {
+            received.last_packet = Some((payload.number, header.timestamp));
+        }
         if received.seen.insert(index) {
             received.packets.push((index, payload));
             received.recovered += u64::from(ssrc != header.ssrc);
@@ -365,7 +379,9 @@ impl Peer {
                     sending.keyframe_wanted = true;
                 }
                 RtcpPacket::Sr(sr) => {
-                    self.received.entry(sr.sender_ssrc).or_default().reports += 1;
+                    let received = self.received.entry(sr.sender_ssrc).or_default();
+                    received.reports += 1;
+                    received.last_report = Some((sr.ntp, sr.rtp_timestamp));
                 }
                 _ => {}
             }

@@ -7,10 +7,11 @@ use relay_control::{
     AddDownTrack, AddUpTrack, Codec, Command, EventBody, ExtensionIds, FailReason, MediaKind, OpenTransport,
     ReplyBody, RestartIce, RtpParameters, TransportState,
 };
+use relay_core::dtls::Fingerprint;
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop, Stage};
+use relay_core::stats::{Count, Counters, Drop, Stage};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::{Protocol, classify};
 use relay_core::{Limits, Shard, ShardConfig};
@@ -71,13 +72,7 @@ impl World {
     #[must_use]
     pub fn with_profile(seed: u64, profile: SrtpProfile) -> Self {
         let relay: SocketAddr = RELAY.parse().expect("an address");
-        let config = ShardConfig {
-            shard: 0,
-            candidates: vec![relay],
-            ntp: NtpClock { ntp_at_zero: 3_900_000_000 << 32 },
-            default_max_receive_bitrate_bps: 8_000_000,
-            limits: Limits::default(),
-        };
+        let config = Self::config(0, relay);
         let mut bytes = [0x57; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         Self {
@@ -90,6 +85,18 @@ impl World {
             profile,
             egress: HashSet::new(),
             relay,
+        }
+    }
+
+    /// What a shard is told at its birth.
+    #[must_use]
+    pub fn config(shard: u32, address: SocketAddr) -> ShardConfig {
+        ShardConfig {
+            shard,
+            candidates: vec![address],
+            ntp: NtpClock { ntp_at_zero: 3_900_000_000 << 32 },
+            default_max_receive_bitrate_bps: 8_000_000,
+            limits: Limits::default(),
         }
     }
 
@@ -123,9 +130,18 @@ impl World {
     /// Makes a client of a room; its index.
     pub fn join(&mut self, room: u64) -> u32 {
         let index = u32::try_from(self.peers.len()).expect("few");
+        let (command, fingerprint) = Self::opening(index, room);
+        let ReplyBody::TransportOpened(opened) = self.command(command) else { panic!("not opened") };
+        self.peers.push(Peer::new(index, room, fingerprint, self.profile, &opened));
+        index
+    }
+
+    /// The command for it, and the client's certificate.
+    #[must_use]
+    pub fn opening(index: u32, room: u64) -> (Command, Fingerprint) {
         let mut fingerprint = [0; 32];
         fingerprint[..4].copy_from_slice(&index.to_be_bytes());
-        let reply = self.command(Command::OpenTransport(OpenTransport {
+        let command = Command::OpenTransport(OpenTransport {
             transport_id: Self::transport_id(index),
             room_id: room,
             remote_ufrag: Peer::ufrag(index),
@@ -133,33 +149,36 @@ impl World {
             remote_fingerprint_sha256: fingerprint.to_vec(),
             label: b"label".to_vec(),
             max_receive_bitrate_bps: 0,
-        }));
-        let ReplyBody::TransportOpened(opened) = reply else { panic!("{reply:?}") };
-        self.peers.push(Peer::new(index, room, fingerprint, self.profile, &opened));
-        index
+        });
+        (command, fingerprint)
     }
 
     /// A peer begins to publish; its packets are numbered from `first_index`.
     pub fn publish(&mut self, peer: u32, first_index: u64) {
+        let (command, ssrc) = Self::publication(peer);
+        self.command(command);
+        self.peers[peer as usize].publish(ssrc, first_index);
+    }
+
+    /// The command for it, and the SSRC that it names.
+    #[must_use]
+    pub fn publication(peer: u32) -> (Command, Ssrc) {
         let ssrc = Ssrc(0x1000_0000 + peer * 16);
-        self.command(Command::AddUpTrack(AddUpTrack {
+        let command = Command::AddUpTrack(AddUpTrack {
             transport_id: Self::transport_id(peer),
             track_id: Self::up_track_id(peer),
             rtp: video_parameters(),
             ssrc: ssrc.0,
             rtx_ssrc: ssrc.0 + 1,
-        }));
-        self.peers[peer as usize].publish(ssrc, first_index);
+        });
+        (command, ssrc)
     }
 
     /// A peer subscribes to another's track; the SSRC it will get it under.
     pub fn subscribe(&mut self, peer: u32, publisher: u32) -> Ssrc {
         let reply = self.command(Self::subscription(peer, publisher));
         let ReplyBody::DownTrackAdded(added) = reply else { panic!("{reply:?}") };
-        let me = &mut self.peers[peer as usize];
-        me.rtx_of.insert(Ssrc(added.rtx_ssrc), Ssrc(added.ssrc));
-        me.received.entry(Ssrc(added.ssrc)).or_default();
-        Ssrc(added.ssrc)
+        self.peers[peer as usize].receives(&added)
     }
 
     /// The command for it.
@@ -257,9 +276,13 @@ impl World {
         assert!(self.egress.insert((to, field(8), seq, round)), "index used twice towards {to}");
     }
 
-    /// Both ledgers balance (invariant 3): nothing is unexplained.
+    /// All ledgers balance (invariant 3): nothing is unexplained.
     pub fn assert_ledger(&self) {
-        let c = self.shard.counters();
+        Self::assert_ledger_of(self.shard.counters(), self.sent_to.values().sum());
+    }
+
+    /// The same for any shard that has sent so many datagrams.
+    pub fn assert_ledger_of(c: &Counters, datagrams: u64) {
         let dropped =
             |stage| -> u64 { Drop::ALL.iter().filter(|d| d.stage() == stage).map(|d| c.dropped(*d)).sum() };
         let consumed: u64 =
@@ -271,7 +294,17 @@ impl World {
             .map(|w| c.get(*w))
             .sum();
         assert_eq!(c.get(Count::TxDatagrams), sent, "sent");
-        assert_eq!(c.get(Count::TxDatagrams), self.sent_to.values().sum::<u64>(), "sent");
+        assert_eq!(c.get(Count::TxDatagrams), datagrams, "sent");
+        assert_eq!(
+            c.get(Count::PipeOffered),
+            c.get(Count::PipeSent) + dropped(Stage::PipeOut),
+            "to other shards"
+        );
+        assert_eq!(
+            c.get(Count::PipeReceived),
+            c.get(Count::PipeAccepted) + dropped(Stage::PipeIn),
+            "from other shards"
+        );
     }
 
     /// Discards for one reason.

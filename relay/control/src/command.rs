@@ -77,7 +77,7 @@ pub struct OpenTransport {
     /// Chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
-    /// Transports of one room are placed on one shard, and tracks may only be subscribed within a room.
+    /// Tracks may only be subscribed within a room. A room's transports share a shard as long as they are few.
     #[prost(uint64, tag = "2")]
     pub room_id: u64,
     /// The peer's ICE user fragment (4 to 256 octets).

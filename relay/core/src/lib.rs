@@ -13,6 +13,7 @@ pub mod fanout;
 pub mod ice;
 pub mod id;
 pub mod outbox;
+pub mod pipe;
 pub mod policer;
 pub mod rng;
 pub mod room;

@@ -1,4 +1,4 @@
-//! Routing: an up-track and the down-tracks it feeds on this shard.
+//! Routing: an up-track, the down-tracks it feeds on this shard, and the shards it is piped to.
 //!
 //! Invariants
 //! - A down-track is listed by exactly one up-track, which is of the same room, kind and codec.
@@ -24,7 +24,7 @@ pub mod up_timer {
     pub const NACK: usize = 0;
     /// A keyframe to ask for.
     pub const KEYFRAME: usize = 1;
-    /// Silence.
+    /// Silence; of a piped track: whether anybody listens.
     pub const SILENCE: usize = 2;
     /// How many there are.
     pub const COUNT: usize = 3;
@@ -57,13 +57,37 @@ pub struct Params {
     pub remb: bool,
 }
 
+/// Where an up-track comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A peer of this shard.
+    Peer(TransportKey),
+    /// A peer of another shard; packets come in clear, by a pipe.
+    Pipe {
+        /// The publisher's.
+        shard: u32,
+        /// Number of the opening last heard of.
+        opening: u64,
+        /// Nobody listened at the last look.
+        idle: bool,
+    },
+}
+
+impl Source {
+    /// Whether it is a pipe from this shard.
+    #[must_use]
+    pub const fn is_pipe_from(&self, from: u32) -> bool {
+        matches!(self, Self::Pipe { shard, .. } if *shard == from)
+    }
+}
+
 /// A track that a peer sends.
 #[derive(Debug)]
 pub struct UpTrack {
     /// The controller's id.
     pub id: u64,
     /// Whose.
-    pub transport: TransportKey,
+    pub source: Source,
     /// Subscriptions stay within it.
     pub room_id: u64,
     /// As negotiated, checked.
@@ -72,10 +96,14 @@ pub struct UpTrack {
     pub rtp: RtpParameters,
     /// SSRC that feeds it now.
     pub ssrc: Option<Ssrc>,
+    /// Counts its SSRCs one after the other, in the publisher's shard.
+    pub sources: u32,
     /// Down-tracks it feeds.
     pub subscribers: Vec<DownKey>,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
+    /// Shards it is piped to, with the number of the opening.
+    pub pipes: Vec<(u32, u64)>,
     /// Named in [`up_timer`].
     pub timers: TimerTable<{ up_timer::COUNT }>,
     /// Numbers, losses, keyframes and the one plaintext copy.
@@ -91,14 +119,7 @@ pub struct UpTrack {
 impl UpTrack {
     /// Nothing received yet.
     #[must_use]
-    pub fn new(
-        id: u64,
-        transport: TransportKey,
-        room_id: u64,
-        params: Params,
-        rtp: RtpParameters,
-        now: Time,
-    ) -> Self {
+    pub fn new(id: u64, source: Source, room_id: u64, params: Params, rtp: RtpParameters, now: Time) -> Self {
         let stream = UpStream::new(&UpStreamConfig {
             ssrc: Ssrc::default(),
             rtx_ssrc: None,
@@ -108,19 +129,27 @@ impl UpTrack {
         });
         Self {
             id,
-            transport,
+            source,
             room_id,
             params,
             rtp,
             ssrc: None,
+            sources: 0,
             subscribers: Vec::new(),
             pending: Pending::new(),
+            pipes: Vec::new(),
             timers: TimerTable::default(),
             stream,
             active: false,
             last_packet: now,
             lost: 0,
         }
+    }
+
+    /// Whether anybody wants it, here or on another shard.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.subscribers.is_empty() || !self.pipes.is_empty()
     }
 
     /// For the inventory.

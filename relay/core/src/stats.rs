@@ -98,6 +98,13 @@ named! {
         Overload = "drop.overload",
         /// The subscriber's numbering cannot place so old a packet.
         TooOld = "drop.too_old",
+        /// The queue to another shard is full: its subscribers miss a packet.
+        PipeFull = "drop.pipe_full",
+        /// A piped packet whose track ended, or is no longer listened to, while it was in the queue; or one that the history
+        /// does not take.
+        PipeStale = "drop.pipe_stale",
+        /// The queue to another shard has no room for what will be said again: a keyframe request, a clock.
+        PipeControlFull = "drop.pipe_control_full",
     }
 }
 
@@ -146,6 +153,16 @@ named! {
         UpLost = "up.lost",
         /// Jumps of a publisher's numbering that were re-anchored.
         UpResync = "up.resync",
+        /// Accepted packets times the other shards that have subscribers of them.
+        PipeOffered = "pipe.offered",
+        /// Of them written into a queue. Over all shards, what was sent and is not in a queue any more was received.
+        PipeSent = "pipe.sent",
+        /// Piped packets taken out of a queue.
+        PipeReceived = "pipe.received",
+        /// Of them taken into a history and forwarded.
+        PipeAccepted = "pipe.accepted",
+        /// Keyframe requests sent to publishers' shards.
+        PipeKeyframesAsked = "pipe.keyframes_asked",
         /// Transports opened.
         TransportsOpened = "transport.opened",
         /// Transports that reached Connected.
@@ -171,7 +188,11 @@ pub enum Stage {
     /// One packet towards one subscriber: `fanout.offered` = `tx.rtp` + these. Retransmissions
     /// are not in it.
     Egress,
-    /// A packet of the relay's own that found no send slot.
+    /// One packet towards one other shard: `pipe.offered` = `pipe.sent` + these.
+    PipeOut,
+    /// One packet from another shard: `pipe.received` = `pipe.accepted` + these.
+    PipeIn,
+    /// A packet of the relay's own that found no send slot, or a word to another shard that found no room.
     Own,
 }
 
@@ -186,7 +207,9 @@ impl Drop {
             | Self::AwaitingKeyframe
             | Self::Overload
             | Self::TooOld => Stage::Egress,
-            Self::ControlOutboxFull => Stage::Own,
+            Self::PipeFull => Stage::PipeOut,
+            Self::PipeStale => Stage::PipeIn,
+            Self::ControlOutboxFull | Self::PipeControlFull => Stage::Own,
             _ => Stage::Datagram,
         }
     }

@@ -5,17 +5,21 @@
 //! - Every request gets exactly one reply.
 //! - The highest epoch named in a `Hello` commands; a lower one is refused from that request on (fencing), and can read.
 //!   Epoch 0, as without a `Hello`, only reads.
+//! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are connected
+//!   when that is needed first.
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.
 
 use super::counts::Counts;
 use super::placement::Placement;
-use crate::mailbox::{ControlEnd, FromShard};
+use crate::mailbox::{ControlEnd, FromShard, PipeEnds, ToShard};
+use crate::pipe::pipe;
 use relay_control::{
-    CONTROL_VERSION, Command, CommandError, Done, ErrorCode, Event, EventBody, FromRelay, Hello, Inventory,
-    Outgoing, Reply, ReplyBody, Request, ShardStats, Stats, Superseded, TransportInfo, TransportState,
-    Welcome,
+    AddDownTrack, CONTROL_VERSION, Command, CommandError, Done, ErrorCode, Event, EventBody, FromRelay,
+    Hello, Inventory, Outgoing, Reply, ReplyBody, Request, ShardStats, Stats, Superseded, TransportInfo,
+    TransportState, Welcome,
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use relay_core::pipe::OpenPipe;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A connection, unique as long as the process lives.
 pub type ConnectionId = u64;
@@ -43,6 +47,8 @@ struct Pending {
 enum Kind {
     /// One shard answers.
     Single(Effect),
+    /// One shard begins to pipe a track; then the command goes to the subscriber's.
+    Pipe { then: Box<Command>, shard: usize, effect: Effect },
     /// All shards answer; `waiting` have not yet.
     Inventory { waiting: usize, transports: Vec<TransportInfo> },
     /// The same.
@@ -62,6 +68,8 @@ enum Effect {
 /// Where a command goes.
 enum Route {
     Shard(usize, Effect),
+    /// To the second shard, when the first one pipes the track there.
+    Pipe(usize, OpenPipe, usize, Effect),
     Answered(ReplyBody),
 }
 
@@ -72,6 +80,8 @@ pub struct Router {
     pub counts: Counts,
     identity: Identity,
     shards: Vec<ControlEnd>,
+    /// Pairs of shards with queues between them, the lower number first.
+    connected: HashSet<(usize, usize)>,
     placement: Placement,
     /// The highest seen.
     epoch: u64,
@@ -85,14 +95,15 @@ pub struct Router {
 }
 
 impl Router {
-    /// Routes to these shards, in their order.
+    /// Routes to these shards, in their order. A room has `room_budget` transports on one shard before it uses another.
     #[must_use]
-    pub fn new(identity: Identity, shards: Vec<ControlEnd>) -> Self {
+    pub fn new(identity: Identity, shards: Vec<ControlEnd>, room_budget: usize) -> Self {
         Self {
             counts: Counts::default(),
             identity,
-            placement: Placement::new(shards.len()),
+            placement: Placement::new(shards.len(), room_budget),
             shards,
+            connected: HashSet::new(),
             epoch: 0,
             greeted: BTreeMap::new(),
             pending: HashMap::new(),
@@ -131,6 +142,10 @@ impl Router {
                     Route::Shard(shard, effect) => {
                         let pending = Pending { from, request_id, kind: Kind::Single(effect) };
                         self.ask(shard, pending, command);
+                    }
+                    Route::Pipe(publisher, order, shard, effect) => {
+                        let kind = Kind::Pipe { then: Box::new(command), shard, effect };
+                        self.ask_pipe(publisher, shard, Pending { from, request_id, kind }, order);
                     }
                 }
             }
@@ -230,7 +245,7 @@ impl Router {
             Command::RestartIce(c) => route_by_transport(placement, c.transport_id),
             Command::SetLabel(c) => route_by_transport(placement, c.transport_id),
             Command::AddUpTrack(c) => route_track(placement, c.track_id, c.transport_id),
-            Command::AddDownTrack(c) => route_track(placement, c.track_id, c.transport_id),
+            Command::AddDownTrack(c) => route_down_track(placement, c),
             // What is not there is closed, or removed, already.
             Command::CloseTransport(c) => match placement.shard_of_transport(c.transport_id) {
                 Some(shard) => Route::Shard(shard, Effect::Close { transport_id: c.transport_id }),
@@ -256,14 +271,43 @@ impl Router {
 
     fn ask(&mut self, shard: usize, pending: Pending, command: Command) {
         if !self.shards[shard].has_room() {
-            if let Kind::Single(Effect::Open { room_id, .. }) = pending.kind {
-                self.placement.not_opened(room_id);
+            if let Kind::Single(Effect::Open { room_id, shard, .. }) = pending.kind {
+                self.placement.not_opened(room_id, shard);
             }
             return self.busy(&pending);
         }
         self.last_ticket += 1;
-        self.shards[shard].send(self.last_ticket, command);
+        self.shards[shard].send(ToShard::Command { ticket: self.last_ticket, command });
         self.pending.insert(self.last_ticket, pending);
+    }
+
+    fn ask_pipe(&mut self, publisher: usize, subscriber: usize, pending: Pending, order: OpenPipe) {
+        if !self.connect(publisher, subscriber) || !self.shards[publisher].has_room() {
+            return self.busy(&pending);
+        }
+        self.last_ticket += 1;
+        self.shards[publisher].send(ToShard::OpenPipe { ticket: self.last_ticket, pipe: order });
+        self.pending.insert(self.last_ticket, pending);
+    }
+
+    /// Makes the queues between two shards, unless they are there. False: a mailbox is full.
+    fn connect(&mut self, one: usize, other: usize) -> bool {
+        let pair = (one.min(other), one.max(other));
+        if self.connected.contains(&pair) {
+            return true;
+        }
+        if !self.shards[one].has_room() || !self.shards[other].has_room() {
+            return false;
+        }
+        let (to_other, from_one) = pipe(self.shards[other].waker());
+        let (to_one, from_other) = pipe(self.shards[one].waker());
+        let ends = [(one, other, to_other, from_other), (other, one, to_one, from_one)];
+        for (shard, peer, to, from) in ends {
+            let peer = u32::try_from(peer).unwrap_or(u32::MAX);
+            let sent = self.shards[shard].send(ToShard::Connect(Box::new(PipeEnds { peer, to, from })));
+            debug_assert!(sent, "asked before");
+        }
+        self.connected.insert(pair)
     }
 
     fn ask_all(&mut self, pending: Pending, command: &Command) {
@@ -272,7 +316,7 @@ impl Router {
         }
         self.last_ticket += 1;
         for shard in &mut self.shards {
-            shard.send(self.last_ticket, command.clone());
+            shard.send(ToShard::Command { ticket: self.last_ticket, command: command.clone() });
         }
         self.pending.insert(self.last_ticket, pending);
     }
@@ -291,6 +335,8 @@ impl Router {
                 apply(&mut self.placement, effect, &body);
                 Some(body)
             }
+            (Kind::Pipe { .. }, ReplyBody::Done(_)) => return self.piped(pending),
+            (Kind::Pipe { .. }, refusal) => Some(refusal),
             (Kind::Inventory { waiting, transports }, ReplyBody::Inventory(part)) => {
                 transports.extend(part.transports);
                 *waiting -= 1;
@@ -309,6 +355,13 @@ impl Router {
             Some(body) => self.reply(pending.from, pending.request_id, body),
             None => drop(self.pending.insert(ticket, pending)),
         }
+    }
+
+    /// The track is piped to the subscriber's shard: on with the command that wanted it there.
+    fn piped(&mut self, pending: Pending) {
+        let Pending { from, request_id, kind } = pending;
+        let Kind::Pipe { then, shard, effect } = kind else { return };
+        self.ask(shard, Pending { from, request_id, kind: Kind::Single(effect) }, *then);
     }
 
     fn whole_stats(&self, shards: &mut Vec<ShardStats>) -> ReplyBody {
@@ -353,7 +406,7 @@ impl Router {
 fn apply(placement: &mut Placement, effect: &Effect, body: &ReplyBody) {
     let refused = matches!(body, ReplyBody::Error(_));
     match *effect {
-        Effect::Open { room_id, .. } if refused => placement.not_opened(room_id),
+        Effect::Open { room_id, shard, .. } if refused => placement.not_opened(room_id, shard),
         Effect::Open { transport_id, room_id, shard } => placement.opened(transport_id, room_id, shard),
         _ if refused => {}
         Effect::Nothing => {}
@@ -379,6 +432,18 @@ fn route_track(placement: &Placement, track_id: u64, transport_id: u64) -> Route
         return Route::Answered(refusal(ErrorCode::IdInUse, "a track on another shard has this id"));
     }
     Route::Shard(shard, Effect::AddTrack { track_id, transport_id })
+}
+
+/// An up-track on another shard is piped to the subscriber's first. Where it is unknown, the shard says so.
+fn route_down_track(placement: &Placement, c: &AddDownTrack) -> Route {
+    let route = route_track(placement, c.track_id, c.transport_id);
+    let Route::Shard(shard, effect) = route else { return route };
+    let publisher = placement.shard_of_track(c.up_track_id).filter(|publisher| *publisher != shard);
+    let (Some(publisher), Some(room_id)) = (publisher, placement.room_of_transport(c.transport_id)) else {
+        return Route::Shard(shard, effect);
+    };
+    let to = u32::try_from(shard).unwrap_or(u32::MAX);
+    Route::Pipe(publisher, OpenPipe { track_id: c.up_track_id, to, room_id }, shard, effect)
 }
 
 fn done() -> ReplyBody {

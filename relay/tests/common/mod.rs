@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod client;
+
 use relay_control::{
     CONTROL_VERSION, Command, Event, FrameDecoder, FromRelay, GetStats, Hello, OpenTransport, Outgoing,
     ReplyBody, Request, Stats, TransportOpened, Welcome, encode_frame,

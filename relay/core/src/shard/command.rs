@@ -8,7 +8,7 @@ use crate::ice::{Ice, LocalCredentials};
 use crate::id::{Mid, Pt, Ssrc};
 use crate::outbox::Outbox;
 use crate::policer::Policer;
-use crate::room::{DownTrack, Params, UpTrack};
+use crate::room::{DownTrack, Params, Source, UpTrack};
 use crate::stats::Count;
 use crate::time::Time;
 use crate::timers::TimerTable;
@@ -164,7 +164,7 @@ impl Shard {
         let params = Params::check(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
         let added = ReplyBody::UpTrackAdded(control::UpTrackAdded { track_id: c.track_id });
         if let Some(up) = self.tracks.up_by_id(c.track_id) {
-            return if up.transport == key && up.rtp == c.rtp {
+            return if up.source == Source::Peer(key) && up.rtp == c.rtp {
                 Ok(added)
             } else {
                 Err(refuse(ErrorCode::IdInUse, "track_id is in use with other parameters"))
@@ -182,7 +182,7 @@ impl Shard {
         }
         let room_id = self.transports[key].identity.room_id;
         let transport_cc = c.rtp.transport_cc && params.extensions.transport_cc != 0;
-        let up = UpTrack::new(c.track_id, key, room_id, params, c.rtp, now);
+        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, c.rtp, now);
         let up_key = self.tracks.insert_up(up);
         self.transports[key].ups.push(up_key);
         if transport_cc {

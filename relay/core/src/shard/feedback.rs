@@ -3,9 +3,11 @@
 use super::Shard;
 use crate::demux::TransportKey;
 use crate::outbox::{Outbox, Run};
+use crate::room::{Source, UpTrack};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::transport::{DownKey, Phase, UpKey, timer};
+use crate::up::ClockReference;
 use crate::wire::rtcp::{self, ReportBlock};
 use arrayvec::ArrayVec;
 use std::time::Duration;
@@ -122,7 +124,7 @@ impl Shard {
         up.lost += given_up;
         self.counters.add(Count::UpLost, given_up);
         let (Some(media), false) = (up.ssrc, seqs.is_empty()) else { return };
-        let key = up.transport;
+        let Source::Peer(key) = up.source else { return };
         let sender = self.transports[key].rtcp_ssrc;
         self.counters.add(Count::NacksSent, seqs.len() as u64);
         self.send_rtcp(key, outbox, |compound| {
@@ -131,11 +133,16 @@ impl Shard {
         });
     }
 
-    /// Asks the publisher for a keyframe: PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows.
+    /// Asks the publisher for a keyframe: PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The
+    /// publisher of a piped track is asked by its own shard, which merges the requests of all shards once more.
     pub(super) fn send_keyframe_request<O: Outbox>(&mut self, now: Time, up_key: UpKey, outbox: &mut O) {
         let up = &mut self.tracks.ups[up_key];
+        let key = match up.source {
+            Source::Peer(key) => key,
+            Source::Pipe { shard, .. } => return self.pipe_keyframe_request(now, up_key, shard),
+        };
         let (Some(()), Some(media)) = (up.stream.keyframes.poll(now), up.ssrc) else { return };
-        let (key, params) = (up.transport, up.params);
+        let params = up.params;
         let transport = &mut self.transports[key];
         let sender = transport.rtcp_ssrc;
         transport.receiving.fir_seq = transport.receiving.fir_seq.wrapping_add(1);
@@ -151,12 +158,18 @@ impl Shard {
         });
     }
 
+    /// Where an up-track's timestamps stand on relay time.
+    pub(super) fn clock_reference(&self, up: &UpTrack) -> Option<ClockReference> {
+        match up.source {
+            Source::Peer(key) => up.stream.clock_reference(&self.transports[key].receiving.clock),
+            Source::Pipe { .. } => up.stream.piped_clock_reference(),
+        }
+    }
+
     /// Sender report with SDES of one down-track, on the publisher's clock as the relay knows it.
     pub(super) fn send_sender_report<O: Outbox>(&mut self, now: Time, down_key: DownKey, outbox: &mut O) {
+        let reference = self.clock_reference(self.tracks.up(self.tracks.down(down_key).up));
         let down = &mut self.tracks.downs[down_key];
-        let up = &self.tracks.ups[down.up];
-        let clock = &self.transports[up.transport].receiving.clock;
-        let reference = up.stream.clock_reference(clock);
         let key = down.transport;
         let Some(report) = down.sender_report(now, reference, self.config.ntp) else { return };
         let cname = down.cname;

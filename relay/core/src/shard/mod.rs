@@ -6,6 +6,9 @@
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
 //!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram).
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY validates or moves an address.
+//! - Every packet from another shard ends in `pipe.accepted` or a [`Drop`] of stage
+//!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
+//!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
 //! - On the forwarding path nothing is allocated.
 //!
 //! Deliberately absent: sockets, clocks, threads, SDP, and any second place where a packet is decrypted.
@@ -14,6 +17,7 @@ mod command;
 mod dtls;
 mod feedback;
 mod inventory;
+mod pipe;
 mod rtcp;
 mod rtp;
 mod stun;
@@ -60,6 +64,7 @@ pub struct Shard {
     waiting: Vec<UpKey>,
     events: VecDeque<EventBody>,
     counters: Counters,
+    outlets: pipe::Outlets,
     stun_errors: stun::ErrorBudget,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
@@ -82,6 +87,7 @@ impl Shard {
             waiting: Vec::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            outlets: pipe::Outlets::default(),
             stun_errors: stun::ErrorBudget::default(),
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }

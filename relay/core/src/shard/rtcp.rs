@@ -68,6 +68,10 @@ impl Shard {
             Some(SsrcUse::Media(up_key)) => {
                 let stream = &mut self.tracks.ups[up_key].stream;
                 stream.on_sender_report(now, sr.ntp, sr.rtp_timestamp, &mut transport.receiving.clock);
+                // The clock is the publisher's: all of its tracks follow it, here and on other shards.
+                for index in 0..self.transports[key].ups.len() {
+                    self.tell_clock(self.transports[key].ups[index]);
+                }
                 Ok(())
             }
             Some(SsrcUse::Rtx(_)) => Ok(()),

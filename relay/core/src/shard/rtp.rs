@@ -1,5 +1,5 @@
-//! A media packet's walk: header → rate → keys → open into the history → notes; and, at the end of the batch, with the
-//! others of its track to every subscriber ([`crate::fanout`]).
+//! A media packet's walk: header → rate → keys → open into the history → notes → other shards; and, at the end of
+//! the batch, with the others of its track to every subscriber ([`crate::fanout`]).
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
@@ -110,10 +110,16 @@ impl Shard {
         if up.ssrc.replace(ssrc).is_none() {
             return;
         }
-        for &down_key in &up.subscribers {
+        up.sources = up.sources.wrapping_add(1);
+        self.await_keyframes(up_key);
+        self.transports[key].receiving.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up_key));
+    }
+
+    /// Another source continues a track: its subscribers' video waits for that one's keyframe.
+    pub(super) fn await_keyframes(&mut self, up_key: UpKey) {
+        for &down_key in &self.tracks.ups[up_key].subscribers {
             self.tracks.downs[down_key].stream.await_keyframe();
         }
-        self.transports[key].receiving.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up_key));
     }
 
     /// One cipher pass from the receive buffer to the place where the plaintext stays, and what its header says of it.
@@ -253,21 +259,33 @@ impl Shard {
         }
     }
 
-    /// An authenticated packet is in the history: note it, then forward it.
+    /// An authenticated packet is in the history: note it, then pass it on.
     fn accept<O: Outbox>(&mut self, now: Time, up_key: UpKey, accepted: Accepted, outbox: &mut O) {
         self.counters.add(Count::RxRtp, 1);
         let up = &mut self.tracks.ups[up_key];
-        up.last_packet = now;
         if !up.active {
             up.active = true;
             up.timers.set(up_timer::SILENCE, now + self.config.limits.silence);
             let event = UpTrackActivity { track_id: up.id, active: true };
             self.events.push_back(EventBody::UpTrackActivity(event));
         }
+        self.pass_on(now, up_key, accepted, outbox);
+    }
+
+    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to subscribers.
+    pub(super) fn pass_on<O: Outbox>(
+        &mut self,
+        now: Time,
+        up_key: UpKey,
+        accepted: Accepted,
+        outbox: &mut O,
+    ) {
+        self.tracks.ups[up_key].last_packet = now;
         if accepted.resync {
             self.on_resync(now, up_key);
         }
         self.arm_up(up_key);
+        self.pipe(up_key, &accepted);
         self.note_pending(up_key, accepted.seq, outbox);
     }
 
@@ -283,7 +301,7 @@ impl Shard {
         }
     }
 
-    fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
+    pub(super) fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
         fanout::forward(up_key, self.shed, &mut self.tracks, &self.transports, &mut self.counters, outbox);
     }
 
@@ -301,7 +319,7 @@ impl Shard {
     fn on_resync(&mut self, now: Time, up_key: UpKey) {
         self.counters.add(Count::UpResync, 1);
         let up = &mut self.tracks.ups[up_key];
-        if up.params.kind == MediaKind::Video && !up.subscribers.is_empty() {
+        if up.params.kind == MediaKind::Video && up.is_wanted() {
             up.stream.keyframes.request(now);
         }
     }

@@ -3,7 +3,7 @@
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::outbox::Outbox;
-use crate::room::up_timer;
+use crate::room::{Source, up_timer};
 use crate::stats::Count;
 use crate::time::Time;
 use crate::timers::Deadlines;
@@ -96,7 +96,11 @@ impl Shard {
             self.send_keyframe_request(now, key, outbox);
         }
         if silence {
-            self.check_silence(now, key);
+            match self.tracks.up(key).source {
+                Source::Peer(_) => self.check_silence(now, key),
+                // Arms it, or ends it.
+                Source::Pipe { .. } => return self.check_use(now, key),
+            }
         }
         self.arm_up(key);
     }
@@ -146,7 +150,8 @@ impl Shard {
 
     /// Removes an up-track by command.
     pub(super) fn remove_up(&mut self, up_key: UpKey) {
-        let key = self.tracks.up(up_key).transport;
+        // What comes by a pipe ends with it, not by command.
+        let Source::Peer(key) = self.tracks.up(up_key).source else { return };
         self.transports[key].ups.retain(|k| *k != up_key);
         self.transports[key].receiving.forget(up_key);
         self.remove_up_track(up_key);
@@ -158,10 +163,12 @@ impl Shard {
         self.transports[down.transport].downs.retain(|k| *k != down_key);
     }
 
-    fn remove_up_track(&mut self, up_key: UpKey) {
+    /// Removes an up-track with what it feeds, here and on other shards.
+    pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
         for down_key in self.tracks.up(up_key).subscribers.clone() {
             self.remove_down(down_key);
         }
-        self.tracks.remove_up(up_key);
+        let up = self.tracks.remove_up(up_key);
+        self.end_pipes(&up);
     }
 }

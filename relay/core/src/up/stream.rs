@@ -81,6 +81,8 @@ pub struct UpStream {
     /// Number that would continue a run of refused packets, and its length.
     refused: (SeqNo, u8),
     last: Option<ClockReference>,
+    /// Of a piped stream: what the publisher's shard says of its clock.
+    piped_clock: Option<ClockReference>,
     packets: u64,
     octets: u64,
     keyframes_seen: u64,
@@ -104,6 +106,7 @@ impl UpStream {
             history: History::new(bytes, packets),
             refused: (SeqNo(0), 0),
             last: None,
+            piped_clock: None,
             packets: 0,
             octets: 0,
             keyframes_seen: 0,
@@ -194,6 +197,41 @@ impl UpStream {
         Ok(Accepted { seq, arrival: Arrival::Rtx, resync: false })
     }
 
+    /// A packet that another shard has taken, under its number there. `None` if it is here already, or is too old.
+    pub fn on_piped(&mut self, now: Time, seq: u64, payload: &[u8], meta: PacketMeta) -> Option<Accepted> {
+        let arrival = if self.history.highest() < Some(seq) { Arrival::Ahead } else { Arrival::Late };
+        let room = self.history.reserve(payload.len());
+        if room.len() != payload.len() {
+            return None;
+        }
+        room.copy_from_slice(payload);
+        if !self.history.commit(seq, payload.len(), meta) {
+            return None;
+        }
+        if arrival == Arrival::Ahead {
+            self.last = Some(ClockReference { time: meta.arrival, timestamp: meta.timestamp });
+        }
+        self.count(now, payload.len(), &meta, arrival);
+        Some(Accepted { seq, arrival, resync: false })
+    }
+
+    /// What the publisher's shard says of the clock of a piped stream.
+    pub fn set_piped_clock(&mut self, reference: ClockReference) {
+        self.piped_clock = Some(reference);
+    }
+
+    /// Another source continues a piped stream; the clock of the one before means nothing.
+    pub fn forget_piped_clock(&mut self) {
+        self.piped_clock = None;
+    }
+
+    /// As [`UpStream::clock_reference`], of a piped stream.
+    #[must_use]
+    pub fn piped_clock_reference(&self) -> Option<ClockReference> {
+        let last = self.last?;
+        self.piped_clock.filter(|reported| self.agrees(*reported, last)).or(Some(last))
+    }
+
     /// A packet in the history.
     #[must_use]
     pub fn packet(&self, seq: u64) -> Option<Stored<'_>> {
@@ -215,9 +253,15 @@ impl UpStream {
     /// Where the stream's timestamps stand on relay time, for sender reports. `None` before the first packet.
     #[must_use]
     pub fn clock_reference(&self, clock: &SenderClock) -> Option<ClockReference> {
+        self.reported_reference(clock).or(self.last)
+    }
+
+    /// The same, from a sender report alone. `None` if there was none, or if its packets say otherwise.
+    #[must_use]
+    pub fn reported_reference(&self, clock: &SenderClock) -> Option<ClockReference> {
         let last = self.last?;
         let reported = self.stats.last_sr().and_then(|sr| clock.reference(&sr));
-        reported.filter(|reported| self.agrees(*reported, last)).or(Some(last))
+        reported.filter(|reported| self.agrees(*reported, last))
     }
 
     /// Accepted packets, retransmissions included.

@@ -1,11 +1,12 @@
 //! The router with the worker's ends of its mailboxes in our hands: no threads, no sockets.
 
 use super::*;
-use crate::mailbox::{Bell, COMMANDS_MAX, ToShard, WorkerEnd, mailbox};
+use crate::mailbox::{Bell, COMMANDS_MAX, WorkerEnd, mailbox};
 use relay_control::{
     AddUpTrack, CloseTransport, Counter, GetInventory, GetStats, OpenTransport, RequestKeyframe, Shutdown,
     TransportOpened, TransportStateChanged, UpTrackAdded,
 };
+use std::sync::Arc;
 
 /// A router and the shards it talks to.
 struct Bench {
@@ -15,10 +16,14 @@ struct Bench {
 
 impl Bench {
     fn new(shards: usize) -> Self {
+        Self::with_budget(shards, 64)
+    }
+
+    fn with_budget(shards: usize, budget: usize) -> Self {
         let bell = Bell::new().expect("a descriptor");
-        let (control, worker) = (0..shards).map(|_| mailbox(bell.clone(), Box::new(|| {}))).unzip();
+        let (control, worker) = (0..shards).map(|_| mailbox(bell.clone(), Arc::new(|| {}))).unzip();
         let identity = Identity { boot_id: 7, fingerprint_sha256: [9; 32], io_backend: "mmsg" };
-        Self { router: Router::new(identity, control), shards: worker }
+        Self { router: Router::new(identity, control, budget), shards: worker }
     }
 
     /// What the router says at once, to anybody.
@@ -42,8 +47,15 @@ impl Bench {
         self.ask(from, 0, Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "test".into() }))
     }
 
-    fn next_command(&mut self, shard: usize) -> ToShard {
-        self.shards[shard].next_command().expect("a command came")
+    fn next_command(&mut self, shard: usize) -> Order {
+        self.find_command(shard).expect("a command came")
+    }
+
+    fn find_command(&mut self, shard: usize) -> Option<Order> {
+        self.shards[shard].next_order().map(|order| match order {
+            ToShard::Command { ticket, command } => Order { ticket, command },
+            other => panic!("no command: {other:?}"),
+        })
     }
 
     fn answer(&mut self, shard: usize, ticket: u64, body: ReplyBody) -> Vec<(ConnectionId, Outgoing)> {
@@ -62,11 +74,16 @@ impl Bench {
     fn open(&mut self, from: ConnectionId, transport_id: u64, room_id: u64) -> usize {
         assert!(self.ask(from, 1, open(transport_id, room_id)).is_empty());
         let (shard, order) = (0..self.shards.len())
-            .find_map(|n| self.shards[n].next_command().map(|order| (n, order)))
+            .find_map(|n| self.find_command(n).map(|order| (n, order)))
             .expect("some shard got it");
         assert_eq!(self.answer(shard, order.ticket, opened(transport_id)).len(), 1);
         shard
     }
+}
+
+struct Order {
+    ticket: u64,
+    command: Command,
 }
 
 fn open(transport_id: u64, room_id: u64) -> Command {
@@ -216,6 +233,63 @@ fn commands_find_their_shard() {
     assert!(matches!(only_reply(&b.ask(1, 9, close(20))).2, ReplyBody::Done(_)));
 }
 
+/// A room on two shards: transport 1 with up-track 5 on the first, transport 2 on the second.
+fn spread() -> Bench {
+    let mut b = Bench::with_budget(2, 1);
+    let _ = b.hello(1, 1);
+    assert_eq!((b.open(1, 1, 100), b.open(1, 2, 100)), (0, 1));
+    assert!(b.ask(1, 2, add_up(1, 5)).is_empty());
+    let order = b.next_command(0);
+    let _ = b.answer(0, order.ticket, ReplyBody::UpTrackAdded(UpTrackAdded { track_id: 5 }));
+    b
+}
+
+fn add_down(transport_id: u64, track_id: u64) -> Command {
+    Command::AddDownTrack(AddDownTrack { transport_id, track_id, up_track_id: 5, ..AddDownTrack::default() })
+}
+
+#[test]
+fn a_subscriber_on_another_shard_waits_for_the_pipe() {
+    let mut b = spread();
+    for (request, track) in [(7, 61), (8, 62)] {
+        assert!(b.ask(1, request, add_down(2, track)).is_empty());
+        if request == 7 {
+            for (shard, peer) in [(0, 1), (1, 0)] {
+                let order = b.shards[shard].next_order();
+                assert!(matches!(&order, Some(ToShard::Connect(ends)) if ends.peer == peer), "{order:?}");
+            }
+        }
+        let order = b.shards[0].next_order();
+        let Some(ToShard::OpenPipe { ticket, pipe }) = order else { panic!("{order:?}") };
+        assert_eq!(pipe, OpenPipe { track_id: 5, to: 1, room_id: 100 });
+        assert!(b.shards[1].next_order().is_none(), "not before it is piped");
+        assert!(b.answer(0, ticket, done()).is_empty());
+        let order = b.next_command(1);
+        assert_eq!(order.command, add_down(2, track));
+        assert_eq!(only_reply(&b.answer(1, order.ticket, done())).1, request);
+    }
+    // The same shard: no pipe.
+    assert!(b.ask(1, 9, add_down(1, 63)).is_empty());
+    assert_eq!(b.next_command(0).command, add_down(1, 63));
+}
+
+#[test]
+fn a_refused_pipe_is_a_refused_subscription() {
+    let mut b = spread();
+    assert!(b.ask(1, 7, add_down(2, 61)).is_empty());
+    let _ = (b.shards[0].next_order(), b.shards[1].next_order());
+    let order = b.shards[0].next_order();
+    let Some(ToShard::OpenPipe { ticket, .. }) = order else { panic!("{order:?}") };
+    let said = b.answer(0, ticket, refusal(ErrorCode::Mismatch, "of another room"));
+    assert_eq!((error_code(&said), only_reply(&said).1), (ErrorCode::Mismatch, 7));
+    assert!(b.shards[1].next_order().is_none());
+    assert_eq!(b.router.placement.shard_of_track(61), None);
+
+    // No room in the mailbox of the one, or of the other.
+    while b.ask(1, 8, add_up(1, 99)).is_empty() {}
+    assert_eq!(error_code(&b.ask(1, 9, add_down(2, 61))), ErrorCode::Busy);
+}
+
 #[test]
 fn a_transport_that_fails_is_forgotten() {
     let mut b = Bench::new(2);
@@ -292,7 +366,7 @@ fn a_full_mailbox_is_busy_and_every_request_has_one_reply() {
         collect(said, &mut replies, &mut busy);
     }
     assert_eq!(busy, 10);
-    while let Some(order) = b.shards[0].next_command() {
+    while let Some(order) = b.find_command(0) {
         let said = b.answer(0, order.ticket, done());
         collect(said, &mut replies, &mut busy);
     }

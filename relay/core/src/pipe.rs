@@ -1,0 +1,142 @@
+//! Pipes: an up-track carried from its publisher's shard to another one, over a bounded queue between the two.
+//!
+//! One queue per direction and pair of shards carries all pipes of that pair. Towards the subscribers: that a track
+//! begins, its packets in clear, its clock, its end. Towards the publisher: that a keyframe is wanted, that nobody
+//! listens any more. One queue, one order: whoever reads an entry has read all that was said before it.
+//!
+//! Invariants
+//! - A packet crosses once per other shard, however many subscribers wait there.
+//! - What the entries of a queue hold is allocated when the queue is made; no packet allocates.
+//! - Packets may be lost to a full queue, and are counted. A pipe that finds no room to begin is refused. That it ends or
+//!   is closed is never lost: it waits in the shard until there is room, and nothing for that shard overtakes it.
+//! - A packet says of which source (SSRC) of its track it is, so a lost one cannot hide that the source changed.
+//!
+//! Deliberately absent: threads, wake-ups, and the queue itself; see [`PipeSink`].
+
+use crate::outbox::DATAGRAM_BYTES_MAX;
+use crate::room::Params;
+use crate::up::{ClockReference, PacketMeta};
+use relay_control::RtpParameters;
+
+/// What one shard tells another. Tracks are named by the controller's id.
+#[derive(Debug, Default)]
+pub enum Message {
+    /// Never written, or taken out.
+    #[default]
+    Empty,
+    /// To the subscribers' shard: packets of this track follow. Said again, it keeps an unused pipe open.
+    Begin {
+        /// The up-track.
+        track_id: u64,
+        /// Number of this opening; unique in the publisher's shard.
+        opening: u64,
+        /// What the up-track is.
+        track: Box<PipedTrack>,
+    },
+    /// A packet that is new; its payload is the entry's.
+    Packet(PipedPacket),
+    /// Where the track's timestamps stand on relay time, after a sender report of its publisher.
+    Clock {
+        /// The up-track.
+        track_id: u64,
+        /// Relay time is the same on all shards.
+        reference: ClockReference,
+    },
+    /// The up-track is gone.
+    End {
+        /// The up-track.
+        track_id: u64,
+    },
+    /// To the publisher's shard: subscribers want a keyframe; merged already, and repeated until one comes.
+    Keyframe {
+        /// The up-track.
+        track_id: u64,
+    },
+    /// To the publisher's shard: nobody listens any more. Means nothing once the pipe was opened again.
+    Close {
+        /// The up-track.
+        track_id: u64,
+        /// As in the last [`Message::Begin`] seen.
+        opening: u64,
+    },
+}
+
+/// What a subscribers' shard must know of an up-track.
+#[derive(Clone, Debug)]
+pub struct PipedTrack {
+    /// Subscriptions stay within it.
+    pub room_id: u64,
+    /// As negotiated with the publisher, checked.
+    pub params: Params,
+    /// As negotiated with the publisher.
+    pub rtp: RtpParameters,
+}
+
+/// What is said of a packet besides its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct PipedPacket {
+    /// The up-track.
+    pub track_id: u64,
+    /// The publisher's extended sequence number.
+    pub seq: u64,
+    /// Which of the track's SSRCs one after the other; another value is another source.
+    pub source: u32,
+    /// As in the publisher's shard.
+    pub meta: PacketMeta,
+}
+
+/// One place of a queue.
+#[derive(Debug)]
+pub struct Entry {
+    message: Message,
+    len: usize,
+    payload: [u8; DATAGRAM_BYTES_MAX],
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self { message: Message::Empty, len: 0, payload: [0; DATAGRAM_BYTES_MAX] }
+    }
+}
+
+impl Entry {
+    /// Writes a message without payload.
+    pub fn write(&mut self, message: Message) {
+        (self.message, self.len) = (message, 0);
+    }
+
+    /// Writes a packet. A payload of a datagram always fits.
+    pub fn write_packet(&mut self, packet: PipedPacket, payload: &[u8]) {
+        self.message = Message::Packet(packet);
+        self.len = payload.len();
+        self.payload[..payload.len()].copy_from_slice(payload);
+    }
+
+    /// Takes the message out and lends the payload, which is empty for all but packets.
+    pub fn take(&mut self) -> (Message, &[u8]) {
+        (std::mem::take(&mut self.message), &self.payload[..self.len])
+    }
+}
+
+/// The writing end of a queue towards one other shard.
+pub trait PipeSink {
+    /// Lends the next free entry; `None` if the queue is full. Lent and not committed, it is lent again.
+    fn slot(&mut self) -> Option<&mut Entry>;
+
+    /// Sends the entry lent last. Called exactly once per lent entry that is to be sent.
+    fn commit(&mut self);
+
+    /// Called after a batch: wakes the other side if anything was committed since the last call.
+    fn ring(&mut self);
+}
+
+/// An order of the process to a publisher's shard: pipe an up-track to another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenPipe {
+    /// The up-track.
+    pub track_id: u64,
+    /// The subscriber's shard.
+    pub to: u32,
+    /// The subscriber's room: the up-track must be of it.
+    pub room_id: u64,
+}

@@ -1,0 +1,296 @@
+//! Several shards, their real mailboxes, queues and control side, and one clock. Only threads and sockets are missing.
+
+use crate::dtls::Factory;
+use crate::net::{Flying, Link, Net};
+use crate::peer::Peer;
+use crate::world::World;
+use relay::control::router::{ConnectionId, Identity, Router};
+use relay::mailbox::{Bell, ControlEnd, mailbox};
+use relay::station::{Ordered, Station};
+use relay_control::{
+    CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Outgoing, ReplyBody,
+    Request, TransportInfo,
+};
+use relay_core::Shard;
+use relay_core::id::Ssrc;
+use relay_core::outbox::{Path, VecOutbox};
+use relay_core::srtp::SrtpProfile;
+use relay_core::stats::{Count, Drop, Stage};
+use relay_core::time::Time;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The one controller.
+const CONTROLLER: ConnectionId = 1;
+
+/// Everything of one run.
+pub struct Shards {
+    /// Now.
+    pub now: Time,
+    /// The real cores with their mailboxes and pipes.
+    pub stations: Vec<Station>,
+    /// The fake network.
+    pub net: Net,
+    /// The clients, by index.
+    pub peers: Vec<Peer>,
+    /// What the relay told its controller.
+    pub events: Vec<EventBody>,
+    /// A worker that does not turn: what is sent to it waits.
+    pub stalled: Option<usize>,
+    router: Router,
+    /// Rung by whoever has something for the worker.
+    woken: Vec<Arc<AtomicBool>>,
+    /// Datagrams that a worker has not read yet.
+    inbox: Vec<VecDeque<Flying>>,
+    sent: Vec<u64>,
+    profile: SrtpProfile,
+}
+
+impl Shards {
+    /// Empty shards in good weather; a room has `budget` transports on one of them before it uses the next.
+    #[must_use]
+    pub fn new(seed: u64, shards: u32, budget: usize) -> Self {
+        Self::with_profile(seed, shards, budget, SrtpProfile::AeadAes128Gcm)
+    }
+
+    /// The same for another SRTP profile.
+    #[must_use]
+    pub fn with_profile(seed: u64, shards: u32, budget: usize, profile: SrtpProfile) -> Self {
+        let bell = Bell::new().expect("a descriptor");
+        let woken: Vec<Arc<AtomicBool>> = (0..shards).map(|_| Arc::default()).collect();
+        let (ends, stations): (Vec<ControlEnd>, Vec<Station>) = (0..shards)
+            .zip(&woken)
+            .map(|(number, woken)| {
+                let woken = Arc::clone(woken);
+                let wake = Arc::new(move || woken.store(true, Ordering::Relaxed));
+                let (control, worker) = mailbox(bell.clone(), wake);
+                let mut bytes = [number as u8; 32];
+                bytes[..8].copy_from_slice(&seed.to_be_bytes());
+                let config = World::config(number, address(number as usize));
+                let shard = Shard::new(config, Box::new(Factory(profile)), bytes);
+                (control, Station::new(number, shard, worker))
+            })
+            .unzip();
+        let identity = Identity { boot_id: 7, fingerprint_sha256: [0xaa; 32], io_backend: "none" };
+        let mut world = Self {
+            now: Time::from_nanos(1_000_000_000_000),
+            inbox: stations.iter().map(|_| VecDeque::new()).collect(),
+            sent: stations.iter().map(|_| 0).collect(),
+            stations,
+            net: Net::new(Link::GOOD, seed),
+            peers: Vec::new(),
+            events: Vec::new(),
+            stalled: None,
+            router: Router::new(identity, ends, budget),
+            woken,
+            profile,
+        };
+        world.command(Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() }));
+        world
+    }
+
+    /// Sends a command, which must not be refused.
+    pub fn command(&mut self, command: Command) -> ReplyBody {
+        let reply = self.try_command(command);
+        assert!(!matches!(reply, ReplyBody::Error(_)), "refused: {reply:?}");
+        reply
+    }
+
+    /// Sends a command.
+    pub fn try_command(&mut self, command: Command) -> ReplyBody {
+        self.send_command(command).expect("no stalled worker is asked")
+    }
+
+    /// Sends a command; `None` if a stalled worker has not answered it.
+    pub fn send_command(&mut self, command: Command) -> Option<ReplyBody> {
+        self.router.handle_request(CONTROLLER, Request { request_id: 1, command: Some(command) });
+        self.settle()
+    }
+
+    /// Lets all workers turn that were woken, until none is; the reply that came of it.
+    fn settle(&mut self) -> Option<ReplyBody> {
+        let mut reply = None;
+        loop {
+            let mut turned = false;
+            for number in 0..self.stations.len() {
+                if self.stalled != Some(number) && self.woken[number].swap(false, Ordering::Relaxed) {
+                    self.turn(number);
+                    turned = true;
+                }
+            }
+            self.router.handle_shards();
+            while let Some((_, message)) = self.router.poll_outgoing() {
+                match message.outgoing {
+                    Some(Outgoing::Reply(answer)) => reply = answer.body,
+                    Some(Outgoing::Event(event)) => self.events.extend(event.body),
+                    None => {}
+                }
+            }
+            if !turned {
+                return reply;
+            }
+        }
+    }
+
+    /// One turn of a worker's loop.
+    fn turn(&mut self, number: usize) {
+        let (now, station, mut outbox) = (self.now, &mut self.stations[number], VecOutbox::default());
+        for mut flying in self.inbox[number].drain(..) {
+            let path = Path { remote: flying.from, local: None };
+            station.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
+        }
+        station.shard.ring_pipes();
+        // Orders first: whoever obeys one must look into the pipes by itself.
+        loop {
+            match station.handle_order(now, &mut outbox) {
+                Ordered::Nothing => break,
+                Ordered::Done => {}
+                Ordered::Stats(ticket) => station.tell_stats(ticket, std::iter::empty::<Counter>()),
+            }
+        }
+        station.handle_pipes(now, &mut outbox);
+        station.shard.handle_timeout(now, &mut outbox);
+        station.tell_events();
+        station.shard.ring_pipes();
+        for (path, bytes) in outbox.sent {
+            self.sent[number] += 1;
+            self.net.send(now, address(number), path.remote, &bytes);
+        }
+    }
+
+    /// Makes a client of a room; its index.
+    pub fn join(&mut self, room: u64) -> u32 {
+        let index = u32::try_from(self.peers.len()).expect("few");
+        let (command, fingerprint) = World::opening(index, room);
+        let ReplyBody::TransportOpened(opened) = self.command(command) else { panic!("not opened") };
+        self.peers.push(Peer::new(index, room, fingerprint, self.profile, &opened));
+        index
+    }
+
+    /// The shard on which a client's transport is, by the port that it was told.
+    #[must_use]
+    pub fn shard_of(&self, peer: u32) -> usize {
+        usize::from(self.peers[peer as usize].relay().port() - address(0).port())
+    }
+
+    /// A peer begins to publish; its packets are numbered from `first_index`.
+    pub fn publish(&mut self, peer: u32, first_index: u64) {
+        let (command, ssrc) = World::publication(peer);
+        self.command(command);
+        self.peers[peer as usize].publish(ssrc, first_index);
+    }
+
+    /// A peer subscribes to another's track; the SSRC it will get it under.
+    pub fn subscribe(&mut self, peer: u32, publisher: u32) -> Ssrc {
+        let reply = self.command(World::subscription(peer, publisher));
+        let ReplyBody::DownTrackAdded(added) = reply else { panic!("{reply:?}") };
+        self.peers[peer as usize].receives(&added)
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let running = (0..self.stations.len()).filter(|n| self.stalled != Some(*n));
+            let timer = running.filter_map(|n| self.stations[n].shard.poll_timeout()).min();
+            let peers = self.peers.iter().map(Peer::next).min().unwrap_or(Time::MAX);
+            let net = self.net.next().unwrap_or(Time::MAX);
+            let next = timer.unwrap_or(Time::MAX).min(peers).min(net).max(self.now);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        for peer in self.peers.iter_mut().filter(|p| p.next() <= now) {
+            peer.tick(now);
+            for bytes in peer.take_out() {
+                self.net.send(now, peer.address, peer.relay(), &bytes);
+            }
+        }
+        while let Some(mut flying) = self.net.deliver(now) {
+            if let Some(number) = (0..self.stations.len()).find(|n| address(*n) == flying.to) {
+                self.inbox[number].push_back(flying);
+                self.woken[number].store(true, Ordering::Relaxed);
+            } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
+                peer.receive(now, &mut flying.bytes);
+                for bytes in peer.take_out() {
+                    self.net.send(now, peer.address, peer.relay(), &bytes);
+                }
+            }
+        }
+        for (station, woken) in self.stations.iter().zip(&self.woken) {
+            if station.shard.poll_timeout().is_some_and(|due| due <= now) {
+                woken.store(true, Ordering::Relaxed);
+            }
+        }
+        self.settle();
+    }
+
+    /// Everything that runs, as a controller sees it.
+    pub fn inventory(&mut self) -> Vec<TransportInfo> {
+        match self.command(Command::GetInventory(GetInventory {})) {
+            ReplyBody::Inventory(inventory) => inventory.transports,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Why a peer's transport failed, if it did.
+    #[must_use]
+    pub fn failed(&self, peer: u32) -> Option<FailReason> {
+        self.events.iter().find_map(|event| match event {
+            EventBody::TransportState(s) if s.transport_id == World::transport_id(peer) => {
+                Some(s.reason()).filter(|reason| *reason != FailReason::None)
+            }
+            _ => None,
+        })
+    }
+
+    /// A counter of one shard.
+    #[must_use]
+    pub fn count(&self, shard: usize, what: Count) -> u64 {
+        self.stations[shard].shard.counters().get(what)
+    }
+
+    /// Discards of one shard for one reason.
+    #[must_use]
+    pub fn dropped(&self, shard: usize, reason: Drop) -> u64 {
+        self.stations[shard].shard.counters().dropped(reason)
+    }
+
+    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted.
+    pub fn assert_ledger(&self) {
+        for (station, sent) in self.stations.iter().zip(&self.sent) {
+            World::assert_ledger_of(station.shard.counters(), *sent);
+        }
+        let sum = |what| (0..self.stations.len()).map(|n| self.count(n, what)).sum::<u64>();
+        assert_eq!(sum(Count::PipeSent), sum(Count::PipeReceived), "between shards");
+    }
+
+    /// Packets that crossed from any shard and were not counted as anything but accepted.
+    #[must_use]
+    pub fn crossed(&self) -> u64 {
+        (0..self.stations.len()).map(|n| self.count(n, Count::PipeAccepted)).sum()
+    }
+
+    /// Discards of a stage, over all shards.
+    #[must_use]
+    pub fn dropped_in(&self, stage: Stage) -> u64 {
+        let reasons = Drop::ALL.iter().filter(|d| d.stage() == stage);
+        reasons.map(|d| (0..self.stations.len()).map(|n| self.dropped(n, *d)).sum::<u64>()).sum()
+    }
+}
+
+/// Where a shard listens.
+fn address(number: usize) -> SocketAddr {
+    let first: SocketAddr = crate::world::RELAY.parse().expect("an address");
+    SocketAddr::new(first.ip(), first.port() + u16::try_from(number).expect("few"))
+}
