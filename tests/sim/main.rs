@@ -4,6 +4,7 @@ mod handshake;
 mod hostile;
 mod media;
 mod session;
+mod storm;
 
 /// Seeds that every lossy test runs with; one that ever failed stays here.
 pub(crate) fn seeds() -> impl Iterator<Item = u64> {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod demux;
 pub mod down;
 pub mod dtls;
+pub mod handshakes;
 pub mod ice;
 pub mod id;
 pub mod outbox;

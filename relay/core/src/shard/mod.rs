@@ -4,7 +4,7 @@
 //!
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
-//!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram).
+//!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY validates or moves an address.
 //! - On the forwarding path nothing is allocated.
 //!
@@ -22,6 +22,7 @@ mod timeout;
 use crate::config::ShardConfig;
 use crate::demux::{Demux, TransportKey};
 use crate::dtls::DtlsFactory;
+use crate::handshakes::Handshakes;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::room::Tracks;
@@ -53,6 +54,7 @@ pub struct Shard {
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
+    handshakes: Handshakes,
     events: VecDeque<EventBody>,
     counters: Counters,
     stun_errors: stun::ErrorBudget,
@@ -73,6 +75,7 @@ impl Shard {
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
+            handshakes: Handshakes::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
             stun_errors: stun::ErrorBudget::default(),
@@ -124,10 +127,10 @@ impl Shard {
         }
     }
 
-    /// When [`Shard::handle_timeout`] wants to be called.
+    /// When [`Shard::handle_timeout`] wants to be called: at once while handshakes wait.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next()
+        if self.handshakes.is_empty() { self.deadlines.next() } else { Some(Time::ZERO) }
     }
 
     /// What happened since the last call, oldest first.
