@@ -73,6 +73,9 @@ fn talk(shard: &mut Shard, client: &mut dyn DtlsEngine, copies: usize) -> usize 
             }
             datagrams += 1;
         }
+        while shard.poll_timeout().is_some_and(|due| due <= NOW) {
+            shard.handle_timeout(NOW, &mut outbox);
+        }
         if outbox.sent.is_empty() {
             return datagrams;
         }

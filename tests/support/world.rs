@@ -245,6 +245,13 @@ impl World {
         self.carry(outbox);
     }
 
+    /// The end of a worker's turn: what is due happens.
+    pub fn turn(&mut self) {
+        let mut outbox = VecOutbox::default();
+        self.shard.handle_timeout(self.now, &mut outbox);
+        self.carry(outbox);
+    }
+
     /// Sends raw octets to the relay from any address.
     pub fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut outbox = VecOutbox::default();

@@ -10,6 +10,7 @@ pub mod demux;
 pub mod down;
 pub mod dtls;
 pub mod fanout;
+pub mod handshakes;
 pub mod ice;
 pub mod id;
 pub mod outbox;

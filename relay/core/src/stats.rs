@@ -48,6 +48,8 @@ named! {
         DtlsUnexpected = "drop.dtls_unexpected",
         /// DTLS that the engine refused.
         DtlsRefused = "drop.dtls_refused",
+        /// A handshake datagram that found no place to wait in; the peer sends it again.
+        DtlsBusy = "drop.dtls_busy",
         /// RTP or RTCP before keys.
         NoKeys = "drop.no_keys",
         /// RTP header that does not parse.

@@ -136,6 +136,8 @@ pub struct Transport {
     pub ice: Ice,
     /// How far it has come.
     pub phase: Phase,
+    /// Its datagrams in [`crate::handshakes::Handshakes`].
+    pub dtls_waiting: u8,
     /// Named in [`timer`].
     pub timers: TimerTable<{ timer::COUNT }>,
     /// What it sends.

@@ -85,6 +85,7 @@ impl Shard {
             identity,
             ice: Ice::new(local, &c.remote_ufrag, now),
             phase: Phase::Ice,
+            dtls_waiting: 0,
             timers: TimerTable::default(),
             receiving: Receiving {
                 ssrcs: ArrayVec::new(),

@@ -1,8 +1,9 @@
-//! DTLS datagrams from validated addresses, and what a finished handshake changes.
+//! DTLS datagrams from validated addresses, when their turn comes, and what a finished handshake changes.
 
 use super::Shard;
 use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
+use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
 use crate::outbox::{Outbox, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
@@ -11,6 +12,8 @@ use crate::transport::{Phase, Session, timer};
 use relay_control::{FailReason, TransportState};
 
 impl Shard {
+    /// Handshakes wait until the turn's media is served. What comes after one costs no more than a media packet, so
+    /// it is done at once, unless that would overtake.
     pub(super) fn on_dtls<O: Outbox>(
         &mut self,
         now: Time,
@@ -18,7 +21,35 @@ impl Shard {
         datagram: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        // The handshake may end the transport: what came before goes out first.
+        let transport = &mut self.transports[key];
+        if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
+            return self.step_dtls(now, key, datagram, outbox);
+        }
+        let begun = matches!(transport.phase, Phase::Dtls(Some(_)));
+        let pushed = self.handshakes.push(key, begun, &mut transport.dtls_waiting, datagram);
+        pushed.map_err(|Full| Drop::DtlsBusy)
+    }
+
+    /// Goes on with the handshakes that have waited longest, as far as a turn may.
+    pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        for _ in 0..STEPS_PER_TURN {
+            let Some(Waiting { key, datagram }) = self.handshakes.pop() else { return };
+            self.transports[key].dtls_waiting -= 1;
+            if let Err(reason) = self.step_dtls(now, key, &datagram, outbox) {
+                self.counters.drop(reason);
+            }
+        }
+    }
+
+    /// Gives a datagram to the transport's engine and follows what comes of it.
+    fn step_dtls<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        datagram: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        // It may end the transport: what came before goes out first.
         self.forward_pending(outbox);
         let transport = &mut self.transports[key];
         let engine = match &mut transport.phase {

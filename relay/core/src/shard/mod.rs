@@ -4,7 +4,7 @@
 //!
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
-//!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram).
+//!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY validates or moves an address.
 //! - Every packet from another shard ends in `pipe.accepted` or a [`Drop`] of stage
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
@@ -27,6 +27,7 @@ use crate::config::ShardConfig;
 use crate::demux::{Demux, TransportKey};
 use crate::dtls::DtlsFactory;
 use crate::fanout::SHED_STEPS;
+use crate::handshakes::Handshakes;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::room::Tracks;
@@ -62,6 +63,7 @@ pub struct Shard {
     shed: u8,
     /// Up-tracks with packets that wait for the end of the batch.
     waiting: Vec<UpKey>,
+    handshakes: Handshakes,
     events: VecDeque<EventBody>,
     counters: Counters,
     outlets: pipe::Outlets,
@@ -85,6 +87,7 @@ impl Shard {
             deadlines: Deadlines::default(),
             shed: 0,
             waiting: Vec::new(),
+            handshakes: Handshakes::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
             outlets: pipe::Outlets::default(),
@@ -159,10 +162,10 @@ impl Shard {
         }
     }
 
-    /// When [`Shard::handle_timeout`] wants to be called.
+    /// When [`Shard::handle_timeout`] wants to be called: at once while handshakes wait.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadlines.next()
+        if self.handshakes.is_empty() { self.deadlines.next() } else { Some(Time::ZERO) }
     }
 
     /// What happened since the last call, oldest first.

@@ -4,16 +4,17 @@ use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::outbox::Outbox;
 use crate::room::{Source, up_timer};
-use crate::stats::Count;
+use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::transport::{DownKey, Phase, UpKey, timer};
 use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 
 impl Shard {
-    /// Does everything that is due.
+    /// Does everything that is due, and some of the handshakes that wait.
     pub fn handle_timeout<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         self.forward_pending(outbox);
+        self.step_handshakes(now, outbox);
         while let Some((at, owner)) = self.deadlines.pop_due(now) {
             match owner {
                 TimerOwner::Transport(key) => {
@@ -137,6 +138,10 @@ impl Shard {
             self.remove_up_track(up_key);
         }
         let transport = self.transports.remove(key);
+        if transport.dtls_waiting > 0 {
+            let forgotten = self.handshakes.forget(key);
+            self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
+        }
         self.transport_ids.remove(&transport.identity.id);
         self.demux.remove_ufrag(&transport.ice.local.ufrag);
         if let Some(previous) = &transport.ice.previous {
