@@ -47,6 +47,8 @@ impl Client {
         let factory = ClientFactory::new(&ClientOptions::default()).expect("a client");
         let Command::OpenTransport(mut command) = open(transport_id, room_id) else { unreachable!() };
         command.remote_fingerprint_sha256 = factory.fingerprint().to_vec();
+        // A test sends as fast as it is answered: seconds of video in a moment.
+        command.max_receive_bitrate_bps = 1_000_000_000;
         let opened = match controller.call(Command::OpenTransport(command)) {
             ReplyBody::TransportOpened(opened) => opened,
             other => panic!("not opened: {other:?}"),
