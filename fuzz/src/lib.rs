@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod control_frame;
+mod gcm_seal;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -15,6 +16,7 @@ mod stun;
 mod websocket_message;
 
 pub use control_frame::control_frame;
+pub use gcm_seal::gcm_seal;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
@@ -26,11 +28,12 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
     ("srtp_open", srtp_open),
+    ("gcm_seal", gcm_seal),
     ("sdp", sdp),
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),

@@ -90,4 +90,4 @@ macro_rules! targets {
     };
 }
 
-targets! { stun rtp rtcp srtp_open sdp websocket_message control_frame }
+targets! { stun rtp rtcp srtp_open gcm_seal sdp websocket_message control_frame }

@@ -1,0 +1,400 @@
+//! The instructions are here: four AES-128-GCM seals in the four lanes of 512-bit registers.
+//!
+//! ```text
+//! enciphered   1 (masks the tag), 2 .. 8 | 9 .. 16             | 17 .. 24  | rest
+//! hashed       AAD but its last block    | AAD's last, 2 .. 8  | 9 .. 16   | 17 .. 24, then rest and lengths
+//! ```
+//!
+//! While a group of eight blocks is enciphered the one before it is hashed, so AES and multiplication both find work in
+//! every cycle. A packet of up to seven blocks is one group. Hash values and hashed blocks stand octet-reversed, as
+//! `ghash.rs` says.
+//!
+//! All that is `unsafe`, and why:
+//! - The methods of [`Key`] and [`Quad`] call functions compiled for the instructions, after [`is_supported`] or with a
+//!   key in hand, which exists nowhere else. The list of features is the same on all of those functions;
+//!   `is_supported` asks for each.
+//! - [`load`], [`load_some`] and [`store`] take references to pointers.
+//!
+//! The rest is safe code over slices whose lengths are checked.
+
+mod ghash;
+mod key;
+
+pub(crate) use key::{Key, Quad};
+
+use crate::{LANES, NONCE_LEN, TAG_LEN};
+use ghash::Sum;
+use std::arch::x86_64::*;
+
+/// Octets of a block.
+const BLOCK: usize = 16;
+
+/// Blocks in a group: AES chains that hide one another's latency, and powers of H at hand.
+const GROUP: usize = 8;
+
+/// Blocks of plaintext in the first group, beside the one that masks the tag.
+const HEAD: usize = GROUP - 1;
+
+/// One block in each lane.
+type Lanes = __m512i;
+
+/// Octets of a group.
+type Octets = [[u8; BLOCK]; GROUP];
+
+pub(crate) fn is_supported() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq")
+}
+
+impl Quad {
+    /// The caller has checked the lengths.
+    #[inline]
+    pub(crate) fn seal(
+        &self,
+        nonces: [&[u8; NONCE_LEN]; LANES],
+        aads: [&[u8]; LANES],
+        plaintext: &[u8],
+        outs: [&mut [u8]; LANES],
+    ) {
+        // SAFETY: `seal` demands the processor's features and nothing else. A quad is made of keys, and a key is made
+        // only after `is_supported` has found all of them.
+        unsafe { seal(self, nonces, aads, plaintext, outs) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn seal(
+    quad: &Quad,
+    nonces: [&[u8; NONCE_LEN]; LANES],
+    aads: [&[u8]; LANES],
+    plaintext: &[u8],
+    outs: [&mut [u8]; LANES],
+) {
+    let (y, aad) = ghash::associated_data(quad, aads);
+    let packet = Packet {
+        quad,
+        counters: Counters::new(quad, nonces),
+        // SP 800-38D §7.1 step 5: the lengths in bits, octet-reversed.
+        lengths: broadcast(_mm_set_epi64x(aads[0].len() as i64 * 8, plaintext.len() as i64 * 8)),
+    };
+    match plaintext.len().div_ceil(BLOCK) {
+        0 => packet.short::<0, 1>(y, aad, plaintext, outs),
+        1 => packet.short::<1, 2>(y, aad, plaintext, outs),
+        2 => packet.short::<2, 3>(y, aad, plaintext, outs),
+        3 => packet.short::<3, 4>(y, aad, plaintext, outs),
+        4 => packet.short::<4, 5>(y, aad, plaintext, outs),
+        5 => packet.short::<5, 6>(y, aad, plaintext, outs),
+        6 => packet.short::<6, 7>(y, aad, plaintext, outs),
+        7 => packet.short::<7, 8>(y, aad, plaintext, outs),
+        _ => packet.long(y, aad, plaintext, outs),
+    }
+}
+
+/// What does not change from block to block.
+struct Packet<'a> {
+    quad: &'a Quad,
+    counters: Counters,
+    lengths: Lanes,
+}
+
+/// What the last blocks of a long packet need of those before.
+struct Sofar {
+    /// First counter of the rest.
+    counter: u32,
+    /// The hash up to `pending`, and the group that it lacks.
+    y: Lanes,
+    pending: [Lanes; GROUP],
+    /// What the tag is masked with.
+    mask: Lanes,
+}
+
+impl Packet<'_> {
+    /// At most seven blocks, `N`: all of them and the tag's mask in one group of `M` = `N` + 1.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn short<const N: usize, const M: usize>(
+        &self,
+        y: Lanes,
+        aad: Lanes,
+        plaintext: &[u8],
+        mut outs: [&mut [u8]; LANES],
+    ) {
+        let mut sum = Sum::zero();
+        sum.add(self.quad, _mm512_xor_si512(y, aad), 0);
+        let y = sum.reduce();
+        let (keystream, _) = encipher::<M>(self.quad, self.counters.group(0), None);
+        let mut own = [_mm512_setzero_si512(); N];
+        own.copy_from_slice(&keystream[1..]);
+        let blocks = write_rest(own, plaintext, &mut outs);
+        self.write_tags(y, &blocks, keystream[0], outs);
+    }
+
+    /// More than seven blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn long(&self, mut y: Lanes, aad: Lanes, plaintext: &[u8], outs: [&mut [u8]; LANES]) {
+        let (head, groups, tail) = split(plaintext);
+        let [a, b, c, d] = outs;
+        let (a_head, a, a_tail) = split_mut(a, groups.len());
+        let (b_head, b, b_tail) = split_mut(b, groups.len());
+        let (c_head, c, c_tail) = split_mut(c, groups.len());
+        let (d_head, d, d_tail) = split_mut(d, groups.len());
+
+        let ([mask, own @ ..], _) = encipher::<GROUP>(self.quad, self.counters.group(0), None);
+        let [h0, h1, h2, h3, h4, h5, h6] = write_group(own, head, [a_head, b_head, c_head, d_head]);
+        let mut pending = [aad, h0, h1, h2, h3, h4, h5, h6];
+        let mut counter = GROUP as u32;
+        for ((((p, a), b), c), d) in groups.iter().zip(a).zip(b).zip(c).zip(d) {
+            let counters = self.counters.group(counter);
+            let (keystream, sum) = encipher::<GROUP>(self.quad, counters, Some((y, &pending)));
+            y = sum.reduce();
+            pending = write_group(keystream, p, [a, b, c, d]);
+            counter += GROUP as u32;
+        }
+        let sofar = Sofar { counter, y, pending, mask };
+        let outs = [a_tail, b_tail, c_tail, d_tail];
+        match tail.len().div_ceil(BLOCK) {
+            0 => self.tail::<0>(&sofar, tail, outs),
+            1 => self.tail::<1>(&sofar, tail, outs),
+            2 => self.tail::<2>(&sofar, tail, outs),
+            3 => self.tail::<3>(&sofar, tail, outs),
+            4 => self.tail::<4>(&sofar, tail, outs),
+            5 => self.tail::<5>(&sofar, tail, outs),
+            6 => self.tail::<6>(&sofar, tail, outs),
+            7 => self.tail::<7>(&sofar, tail, outs),
+            _ => self.tail::<8>(&sofar, tail, outs),
+        }
+    }
+
+    /// The last `N` blocks of a long packet.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn tail<const N: usize>(&self, sofar: &Sofar, plaintext: &[u8], mut outs: [&mut [u8]; LANES]) {
+        let mut counters = [_mm512_setzero_si512(); N];
+        counters.copy_from_slice(&self.counters.group::<GROUP>(sofar.counter)[..N]);
+        let (keystream, sum) = encipher::<N>(self.quad, counters, Some((sofar.y, &sofar.pending)));
+        let blocks = write_rest(keystream, plaintext, &mut outs);
+        self.write_tags(sum.reduce(), &blocks, sofar.mask, outs);
+    }
+
+    /// Hashes the last `blocks` and the lengths, and puts the tags where the outputs end.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn write_tags(&self, y: Lanes, blocks: &[Lanes], mask: Lanes, outs: [&mut [u8]; LANES]) {
+        let y = ghash::end(self.quad, y, blocks, self.lengths);
+        let tags = quarters(_mm512_xor_si512(reverse(y), mask));
+        for (out, tag) in outs.into_iter().zip(tags) {
+            store(out.last_chunk_mut::<TAG_LEN>().expect("length was checked"), tag);
+        }
+    }
+}
+
+/// Enciphers `N` counter blocks (already added to the first round key) and hashes a group meanwhile.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn encipher<const N: usize>(
+    quad: &Quad,
+    mut state: [Lanes; N],
+    hashed: Option<(Lanes, &[Lanes; GROUP])>,
+) -> ([Lanes; N], Sum) {
+    let mut sum = Sum::zero();
+    for round in 1..key::ROUNDS {
+        let key = quad.round_key(round);
+        for block in &mut state {
+            *block = _mm512_aesenc_epi128(*block, key);
+        }
+        // The first block of the group waits for the reduction before it, so it comes last.
+        if let Some((y, blocks)) = hashed {
+            match round {
+                1..GROUP => sum.add(quad, blocks[round], GROUP - 1 - round),
+                GROUP => sum.add(quad, _mm512_xor_si512(y, blocks[0]), GROUP - 1),
+                _ => {}
+            }
+        }
+    }
+    let key = quad.round_key(key::ROUNDS);
+    for block in &mut state {
+        *block = _mm512_aesenclast_epi128(*block, key);
+    }
+    (state, sum)
+}
+
+/// Makes counter blocks, already added to the first round key.
+struct Counters(Lanes);
+
+impl Counters {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn new(quad: &Quad, nonces: [&[u8; NONCE_LEN]; LANES]) -> Self {
+        let [a, b, c, d] = nonces;
+        let nonces = lanes([load_some(a), load_some(b), load_some(c), load_some(d)]);
+        Self(_mm512_xor_si512(nonces, quad.round_key(0)))
+    }
+
+    /// The first `N` of the counters `after` + 1 .. `after` + 8, where `after` is a multiple of eight: but for the
+    /// last they differ in three bits only, so that an addition without carry makes them.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn group<const N: usize>(&self, after: u32) -> [Lanes; N] {
+        debug_assert!(after.is_multiple_of(GROUP as u32));
+        let mut blocks = [self.add(after); N];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            *block = match i + 1 {
+                GROUP => self.add(after + GROUP as u32),
+                n => _mm512_xor_si512(*block, counter(n as u32)),
+            };
+        }
+        blocks
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+    fn add(&self, value: u32) -> Lanes {
+        _mm512_xor_si512(self.0, counter(value))
+    }
+}
+
+/// SP 800-38D §7.1 step 2: the counter is the last 32 bits, big-endian.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn counter(value: u32) -> Lanes {
+    _mm512_maskz_set1_epi32(0x8888, value.swap_bytes() as i32)
+}
+
+/// Enciphers a group of whole blocks into the four outputs. Returns the ciphertext, ready to be hashed.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn write_group<const N: usize>(
+    mut keystream: [Lanes; N],
+    plaintext: &[[u8; BLOCK]; N],
+    outs: [&mut [[u8; BLOCK]; N]; LANES],
+) -> [Lanes; N] {
+    let [a, b, c, d] = outs;
+    for i in 0..N {
+        let block = _mm512_xor_si512(keystream[i], broadcast(load(&plaintext[i])));
+        let quarters = quarters(block);
+        store(&mut a[i], quarters[0]);
+        store(&mut b[i], quarters[1]);
+        store(&mut c[i], quarters[2]);
+        store(&mut d[i], quarters[3]);
+        keystream[i] = reverse(block);
+    }
+    keystream
+}
+
+/// Enciphers the last `N` blocks, of which one may be short. What is written behind it is where the tag will be.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn write_rest<const N: usize>(
+    mut keystream: [Lanes; N],
+    plaintext: &[u8],
+    outs: &mut [&mut [u8]; LANES],
+) -> [Lanes; N] {
+    for (i, block) in keystream.iter_mut().enumerate() {
+        let text = &plaintext[i * BLOCK..];
+        let text = &text[..text.len().min(BLOCK)];
+        let cipher = _mm512_xor_si512(*block, broadcast(load_some(text)));
+        for (out, quarter) in outs.iter_mut().zip(quarters(cipher)) {
+            store(out[i * BLOCK..].first_chunk_mut().expect("a tag's room is behind the text"), quarter);
+        }
+        // The keystream that was written beyond the text is no ciphertext.
+        *block = reverse(_mm512_and_si512(cipher, broadcast(ones(text.len()))));
+    }
+    keystream
+}
+
+/// A long packet's head, its groups and the rest.
+#[inline]
+fn split(plaintext: &[u8]) -> (&[[u8; BLOCK]; HEAD], &[Octets], &[u8]) {
+    let (head, rest) = plaintext.split_at(HEAD * BLOCK);
+    let head = head.as_chunks().0.first_chunk().expect("seven blocks");
+    let (groups, _) = rest.as_chunks::<BLOCK>().0.as_chunks::<GROUP>();
+    (head, groups, &rest[groups.len() * GROUP * BLOCK..])
+}
+
+/// The same places in an output, which is longer by a tag.
+#[inline]
+fn split_mut(out: &mut [u8], groups: usize) -> (&mut [[u8; BLOCK]; HEAD], &mut [Octets], &mut [u8]) {
+    let (head, rest) = out.split_at_mut(HEAD * BLOCK);
+    let (middle, tail) = rest.split_at_mut(groups * GROUP * BLOCK);
+    let head = head.as_chunks_mut().0.first_chunk_mut().expect("seven blocks");
+    (head, middle.as_chunks_mut::<BLOCK>().0.as_chunks_mut::<GROUP>().0, tail)
+}
+
+/// One block for each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn lanes([a, b, c, d]: [__m128i; LANES]) -> Lanes {
+    let lanes = _mm512_zextsi128_si512(a);
+    let lanes = _mm512_inserti32x4::<1>(lanes, b);
+    let lanes = _mm512_inserti32x4::<2>(lanes, c);
+    _mm512_inserti32x4::<3>(lanes, d)
+}
+
+/// The block of each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn quarters(lanes: Lanes) -> [__m128i; LANES] {
+    [
+        _mm512_castsi512_si128(lanes),
+        _mm512_extracti32x4_epi32::<1>(lanes),
+        _mm512_extracti32x4_epi32::<2>(lanes),
+        _mm512_extracti32x4_epi32::<3>(lanes),
+    ]
+}
+
+/// The same block in each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn broadcast(block: __m128i) -> Lanes {
+    _mm512_broadcast_i32x4(block)
+}
+
+/// Turns the octets of each lane round.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn reverse(lanes: Lanes) -> Lanes {
+    let order = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_shuffle_epi8(lanes, broadcast(order))
+}
+
+/// A bit for each of the first `len` octets of a block.
+#[inline]
+const fn mask(len: usize) -> __mmask16 {
+    assert!(len <= BLOCK);
+    ((1u32 << len) - 1) as __mmask16
+}
+
+/// A block whose first `len` octets are all ones, and the others zero.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn ones(len: usize) -> __m128i {
+    _mm_movm_epi8(mask(len))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn load(block: &[u8; BLOCK]) -> __m128i {
+    // SAFETY: the load reads 16 octets at any alignment, and the reference is to 16 initialized octets.
+    unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
+}
+
+/// Up to 16 octets, filled up with zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn load_some(octets: &[u8]) -> __m128i {
+    let mask = mask(octets.len());
+    // SAFETY: the load touches only octets whose bit is set in the mask, at any alignment; the mask has the slice's
+    // length, which it asserts to be 16 at most.
+    unsafe { _mm_maskz_loadu_epi8(mask, octets.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn store(block: &mut [u8; BLOCK], value: __m128i) {
+    // SAFETY: the store writes 16 octets at any alignment, and the reference is unique and to 16 octets.
+    unsafe { _mm_storeu_si128(block.as_mut_ptr().cast(), value) }
+}
