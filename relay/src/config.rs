@@ -74,6 +74,8 @@ pub struct Config {
     pub max_hold_us: u32,
     /// Transports of one room on one shard before its next ones go to another shard.
     pub room_transports_per_shard: usize,
+    /// Seal for four subscribers at once, where the processor can.
+    pub four_key_cipher: bool,
 }
 
 impl Default for Config {
@@ -90,12 +92,13 @@ impl Default for Config {
             max_receive_bitrate_bps: 4_000_000,
             max_hold_us: 500,
             room_transports_per_shard: ROOM_TRANSPORTS_PER_SHARD,
+            four_key_cipher: true,
         }
     }
 }
 
 /// The keys of `[relay]` with what each accepts. The order is the one of the example file.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 12] = [
     ("io", "\"auto\", \"uring\" or \"mmsg\""),
     ("shards", "\"auto\" (one per core) or a number from 1 to 256"),
     ("base_port", "a port from 1 to 65535"),
@@ -107,6 +110,7 @@ const KEYS: [(&str, &str); 11] = [
     ("max_receive_bitrate_bps", "a number of bit/s from 64000 to 1000000000"),
     ("max_hold_us", "a number of microseconds from 0 to 5000"),
     ("room_transports_per_shard", "a number of transports from 1 to 1000000"),
+    ("four_key_cipher", "\"auto\" or \"off\""),
 ];
 
 /// Why the settings were refused.
@@ -200,6 +204,9 @@ pub struct Flags {
     /// Transports of one room on one shard before its next ones go to another shard [default: 64]
     #[arg(long, value_name = "N")]
     pub room_transports_per_shard: Option<String>,
+    /// Whether four subscribers are sealed for at once where the processor can: auto or off [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub four_key_cipher: Option<String>,
 }
 
 impl Config {
@@ -260,6 +267,7 @@ impl Config {
             ("max_receive_bitrate_bps", &flags.max_receive_bitrate_bps),
             ("max_hold_us", &flags.max_hold_us),
             ("room_transports_per_shard", &flags.room_transports_per_shard),
+            ("four_key_cipher", &flags.four_key_cipher),
         ];
         for (key, value) in single {
             if let Some(value) = value {
@@ -310,6 +318,7 @@ impl Config {
                 let transports = value.parse().ok().filter(|n| (1..=1_000_000).contains(n))?;
                 self.room_transports_per_shard = transports;
             }
+            "four_key_cipher" => self.four_key_cipher = choose(value, &[("auto", true), ("off", false)])?,
             _ => return None,
         }
         Some(())
@@ -420,6 +429,7 @@ mod tests {
             max_receive_bitrate_bps = 1000000
             max_hold_us = 250
             room_transports_per_shard = 200
+            four_key_cipher = "off"
             [signaling]
             whatever = 1
             [rooms]
@@ -437,6 +447,7 @@ mod tests {
             max_receive_bitrate_bps: 1_000_000,
             max_hold_us: 250,
             room_transports_per_shard: 200,
+            four_key_cipher: false,
         };
         assert_eq!(from_file(text), Ok(want));
         assert_eq!(from_file(""), Ok(Config::default()));

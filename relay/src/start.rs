@@ -88,6 +88,7 @@ struct Birth {
     may_fall_back: bool,
     bitrate_bps: u64,
     hold_max: Duration,
+    four_lanes: bool,
     bell: Bell,
     stop: Arc<AtomicBool>,
     death: Death,
@@ -118,6 +119,7 @@ impl Relay {
             may_fall_back: config.io == IoChoice::Auto,
             bitrate_bps: config.max_receive_bitrate_bps,
             hold_max: Duration::from_micros(config.max_hold_us.into()),
+            four_lanes: config.four_key_cipher,
             bell: bell.clone(),
             stop: Arc::clone(&workers.stop),
             death: Arc::clone(&workers.death),
@@ -169,6 +171,7 @@ impl Workers {
             candidates: birth.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
             ntp: birth.ntp,
             default_max_receive_bitrate_bps: birth.bitrate_bps,
+            four_lanes: birth.four_lanes,
             limits: Limits::default(),
         };
         let (ready, report) = sync_channel(1);

@@ -29,6 +29,7 @@ fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
         candidates: vec![SocketAddr::from(([198, 51, 100, 1], 10_000))],
         ntp: NtpClock::default(),
         default_max_receive_bitrate_bps: 8_000_000,
+        four_lanes: true,
         limits: Limits::default(),
     };
     let mut shard = Shard::new(config, Box::new(server), [1; 32]);

@@ -96,6 +96,7 @@ impl World {
             candidates: vec![address],
             ntp: NtpClock { ntp_at_zero: 3_900_000_000 << 32 },
             default_max_receive_bitrate_bps: 8_000_000,
+            four_lanes: true,
             limits: Limits::default(),
         }
     }

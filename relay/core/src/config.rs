@@ -15,6 +15,8 @@ pub struct ShardConfig {
     pub ntp: NtpClock,
     /// What a peer may send if its transport names no bound, bit/s.
     pub default_max_receive_bitrate_bps: u64,
+    /// Seal for four subscribers at once where the processor can (AES-128-GCM).
+    pub four_lanes: bool,
     /// See [`Limits`].
     pub limits: Limits,
 }

@@ -9,9 +9,10 @@
 //! - Packets keep the order in which they were accepted.
 //! - Every packet offered to a subscriber is sent or counted under a [`Drop`] of stage Egress.
 
+use crate::id::Ssrc;
 use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
 use crate::room::Tracks;
-use crate::srtp::{RTP_OVERHEAD_MAX, SealContext};
+use crate::srtp::{RTP_OVERHEAD_MAX, SealContext, SealFour};
 use crate::stats::{Count, Counters, Drop};
 use crate::subscription::{DownTrack, HEADER_BYTES_MAX, ready};
 use crate::transport::{DownKey, Transport, UpKey};
@@ -28,6 +29,7 @@ pub const BURST_MAX: usize = 16;
 /// Subscribers served side by side.
 pub const LANES: usize = 4;
 
+const _: () = assert!(LANES == relay_gcm::LANES);
 const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
 
 /// Parts into which video subscriptions fall, to be withheld one after the other when the shard does not keep up: better
@@ -58,13 +60,13 @@ impl Packet<'_> {
     }
 }
 
-/// One subscriber's share of a group's memory, and what was written into it.
+/// One subscriber of a group, and what was written for it.
 struct Lane<'a> {
     down: DownKey,
     path: &'a Path,
     seal: &'a SealContext,
     runs: ArrayVec<Run, BURST_MAX>,
-    /// Where the next datagram begins in the group's memory.
+    /// Octets written into its share of the group's memory.
     end: usize,
     packets: u64,
     octets: u64,
@@ -75,14 +77,20 @@ impl<'a> Lane<'a> {
         Self { down, path, seal, runs: ArrayVec::new(), end: 0, packets: 0, octets: 0 }
     }
 
-    /// Writes one packet behind the others.
-    fn write(&mut self, down: &mut DownTrack, packet: &Packet<'_>, memory: &mut [u8]) -> Result<(), Drop> {
+    /// Takes the subscriber's own numbers for a packet and writes the header behind what is there; its length.
+    fn begin(&self, down: &mut DownTrack, packet: &Packet<'_>, share: &mut [u8]) -> Result<Begun, Drop> {
         let numbers = down.stream.forward(packet.seq, &packet.meta)?;
-        let slot = memory.get_mut(self.end..).unwrap_or_default();
-        let len = down
-            .write_media_header(slot, numbers, &packet.meta, packet.padding > 0)
-            .and_then(|header| self.seal.seal_rtp(slot, header, down.ssrc, numbers.index, packet.payload))
-            .ok_or(Drop::OutboxFull)?;
+        let slot = share.get_mut(self.end..).unwrap_or_default();
+        let header = down.write_media_header(slot, numbers, &packet.meta, packet.padding > 0);
+        Ok(Begun { header: header.ok_or(Drop::OutboxFull)?, at: (down.ssrc, numbers.index) })
+    }
+
+    /// Seals one packet behind its header.
+    fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), Drop> {
+        let slot = share.get_mut(self.end..).unwrap_or_default();
+        let (ssrc, index) = begun.at;
+        let len =
+            self.seal.seal_rtp(slot, begun.header, ssrc, index, packet.payload).ok_or(Drop::OutboxFull)?;
         self.wrote(len, packet);
         Ok(())
     }
@@ -96,6 +104,13 @@ impl<'a> Lane<'a> {
         self.packets += 1;
         self.octets += (packet.payload.len() - packet.padding) as u64;
     }
+}
+
+/// A packet with its header in place: the header's length, SSRC and index.
+#[derive(Clone, Copy)]
+struct Begun {
+    header: usize,
+    at: (Ssrc, u64),
 }
 
 /// Where the fan-out counts.
@@ -195,21 +210,89 @@ fn serve<O: Outbox>(
         totals.counters.drop_many(Drop::OutboxFull, (packets.len() * lanes.len()) as u64);
         return lanes.clear();
     };
-    for (index, lane) in lanes.iter_mut().enumerate() {
-        lane.end = index * stride;
-        let down = &mut downs[lane.down];
-        for packet in packets {
-            if let Err(reason) = lane.write(down, packet, memory) {
-                totals.counters.drop(reason);
-            }
-        }
-        down.stream.sent(lane.packets, lane.octets);
+    let shares: ArrayVec<&mut [u8], LANES> = memory.chunks_mut(stride).collect();
+    match (lanes.as_mut_slice().try_into(), shares.into_inner()) {
+        (Ok(lanes), Ok(shares)) => write_four(lanes, packets, downs, totals, shares),
+        (_, Ok(shares)) => write_each(lanes, packets, downs, totals, shares),
+        (_, Err(shares)) => write_each(lanes, packets, downs, totals, shares),
     }
-    for lane in lanes.drain(..) {
+    for (index, lane) in lanes.drain(..).enumerate() {
+        downs[lane.down].stream.sent(lane.packets, lane.octets);
         for run in &lane.runs {
             totals.octets += run.len as u64;
-            outbox.commit(lane.path, *run);
+            outbox.commit(lane.path, Run { start: index * stride + run.start, ..*run });
         }
         totals.packets += lane.packets;
     }
+}
+
+/// One subscriber after the other.
+fn write_each<'m>(
+    lanes: &mut [Lane<'_>],
+    packets: &[Packet<'_>],
+    downs: &mut Slab<DownTrack>,
+    totals: &mut Totals<'_>,
+    shares: impl IntoIterator<Item = &'m mut [u8]>,
+) {
+    for (lane, share) in lanes.iter_mut().zip(shares) {
+        let down = &mut downs[lane.down];
+        for packet in packets {
+            let begun = lane.begin(down, packet, share);
+            if let Err(reason) = begun.and_then(|begun| lane.seal(&begun, packet, share)) {
+                totals.counters.drop(reason);
+            }
+        }
+    }
+}
+
+/// Four subscribers at once: one pass of the cipher a packet, where all of them get it under headers of one length.
+fn write_four(
+    lanes: &mut [Lane<'_>; LANES],
+    packets: &[Packet<'_>],
+    downs: &mut Slab<DownTrack>,
+    totals: &mut Totals<'_>,
+    mut shares: [&mut [u8]; LANES],
+) {
+    let Some(four) = SealFour::new(lanes.each_ref().map(|lane| lane.seal)) else {
+        return write_each(lanes, packets, downs, totals, shares);
+    };
+    for packet in packets {
+        let mut begun = [None; LANES];
+        for ((begun, lane), share) in begun.iter_mut().zip(&mut *lanes).zip(&mut shares) {
+            match lane.begin(&mut downs[lane.down], packet, share) {
+                Ok(done) => *begun = Some(done),
+                Err(reason) => totals.counters.drop(reason),
+            }
+        }
+        if let Some(len) = seal_four(&four, lanes, &begun, packet, &mut shares) {
+            lanes.iter_mut().for_each(|lane| lane.wrote(len, packet));
+            continue;
+        }
+        for ((begun, lane), share) in begun.iter().zip(&mut *lanes).zip(&mut shares) {
+            let Some(begun) = begun else { continue };
+            if let Err(reason) = lane.seal(begun, packet, share) {
+                totals.counters.drop(reason);
+            }
+        }
+    }
+}
+
+/// The length of each datagram; `None`, and nothing is sealed, if the four differ.
+fn seal_four(
+    four: &SealFour<'_>,
+    lanes: &[Lane<'_>; LANES],
+    begun: &[Option<Begun>; LANES],
+    packet: &Packet<'_>,
+    shares: &mut [&mut [u8]; LANES],
+) -> Option<usize> {
+    let [a, b, c, d] = *begun;
+    let begun = [a?, b?, c?, d?];
+    let header = begun[0].header;
+    if begun.iter().any(|other| other.header != header) {
+        return None;
+    }
+    let [a, b, c, d] = shares.each_mut();
+    let [la, lb, lc, ld] = lanes.each_ref().map(|lane| lane.end);
+    let slots = [a.get_mut(la..)?, b.get_mut(lb..)?, c.get_mut(lc..)?, d.get_mut(ld..)?];
+    four.seal_rtp(slots, header, begun.map(|begun| begun.at), packet.payload)
 }

@@ -47,6 +47,7 @@ impl Site {
             candidates: vec![SocketAddr::from(([198, 51, 100, 1], 10_000))],
             ntp: NtpClock { ntp_at_zero: 3_900_000_000 << 32 },
             default_max_receive_bitrate_bps: 80_000_000,
+            four_lanes: true,
             limits: Limits { consent, ..Limits::default() },
         };
         Self {

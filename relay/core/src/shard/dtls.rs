@@ -129,9 +129,12 @@ impl Shard {
             unreachable!("keys come from the engine of the DTLS phase");
         };
         let keys = &summary.keys;
+        let seal = SealContext::new(keys.profile, &keys.local_key, &keys.local_salt);
+        let seal =
+            if self.config.four_lanes { seal.with_lane(&keys.local_key, &keys.local_salt) } else { seal };
         transport.phase = Phase::Connected(Box::new(Session {
             open: OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
-            seal: SealContext::new(keys.profile, &keys.local_key, &keys.local_salt),
+            seal,
             engine,
             profile: keys.profile,
             version: summary.version,

@@ -35,14 +35,18 @@ impl Gcm {
 
     /// RFC 7714 §8.1 and §9.1: two zero octets, SSRC, 48 bits of index, all added to the salt. An SRTCP index has 31
     /// bits, which makes the two zero octets of §9.1.
-    fn nonce(&self, ssrc: Ssrc, index: u64) -> Nonce {
+    pub(super) fn nonce_octets(&self, ssrc: Ssrc, index: u64) -> [u8; SALT_LEN] {
         let mut nonce = [0; SALT_LEN];
         nonce[2..6].copy_from_slice(&ssrc.0.to_be_bytes());
         nonce[6..].copy_from_slice(&index.to_be_bytes()[2..]);
         for (octet, salt) in nonce.iter_mut().zip(self.salt) {
             *octet ^= salt;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
+    }
+
+    fn nonce(&self, ssrc: Ssrc, index: u64) -> Nonce {
+        Nonce::assume_unique_for_key(self.nonce_octets(ssrc, index))
     }
 
     /// Encrypts `plaintext` into `out` (of equal length) and writes the tag.

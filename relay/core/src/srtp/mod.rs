@@ -23,7 +23,7 @@ mod tests;
 
 pub use open::{OpenContext, OpenError, Opened, SSRCS_MAX};
 pub use replay::WINDOW_PACKETS;
-pub use seal::SealContext;
+pub use seal::{SealContext, SealFour};
 
 use zeroize::Zeroize;
 

@@ -1,6 +1,6 @@
 //! What must hold for whatever a sender, a network or an attacker does.
 
-use super::super::{OpenContext, OpenError, SSRCS_MAX, SealContext, SrtpProfile, WINDOW_PACKETS};
+use super::super::{OpenContext, OpenError, SSRCS_MAX, SealContext, SealFour, SrtpProfile, WINDOW_PACKETS};
 use super::{header, open};
 use crate::id::{SeqNo, Ssrc};
 use crate::wire::rtp::RtpHeader;
@@ -234,4 +234,46 @@ fn secrets_stay_out_of_debug() {
     let (sender, receiver) = pair(SrtpProfile::AeadAes128Gcm);
     assert_eq!(format!("{sender:?}"), "SealContext { profile: AeadAes128Gcm, .. }");
     assert_eq!(format!("{receiver:?}"), "OpenContext { profile: AeadAes128Gcm, .. }");
+}
+
+/// Four contexts at once give the octets that each gives alone, for any length; whoever cannot be one of four says so.
+#[test]
+fn four_at_once_are_sealed_as_each_alone() {
+    let keys = |n: u8| ([n; 16], [n ^ 0x5a; 12]);
+    let contexts = [1, 2, 3, 4].map(|n| {
+        let (key, salt) = keys(n);
+        SealContext::new(SrtpProfile::AeadAes128Gcm, &key, &salt).with_lane(&key, &salt)
+    });
+    let [a, b, c, d] = &contexts;
+    let Some(four) = SealFour::new([a, b, c, d]) else {
+        assert!(!relay_gcm::is_supported());
+        return;
+    };
+    for (payload_len, header_len) in [(0, 12), (1, 12), (108, 20), (1_188, 12), (1_440, 32)] {
+        let payload: Vec<u8> = (0..payload_len).map(|i| i as u8).collect();
+        let at = [1u16, 2, 0xffff, 4].map(|n| (Ssrc(u32::from(n)), (1 << 20) | u64::from(n)));
+        let mut slots = at.map(|(ssrc, index)| {
+            let mut slot = [0x90; 1_500];
+            slot[2..4].copy_from_slice(&(index as u16).to_be_bytes());
+            slot[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
+            slot
+        });
+        let mut alone = slots;
+        let len = four.seal_rtp(slots.each_mut().map(|slot| &mut slot[..]), header_len, at, &payload);
+        for ((slot, context), (ssrc, index)) in alone.iter_mut().zip(&contexts).zip(at) {
+            assert_eq!(context.seal_rtp(slot, header_len, ssrc, index, &payload), len);
+        }
+        assert!(slots == alone, "{payload_len} octets behind {header_len}");
+    }
+    let mut short = [[0; 40]; 4];
+    let at = [(Ssrc(0), 0); 4];
+    assert_eq!(four.seal_rtp(short.each_mut().map(|slot| &mut slot[..]), 12, at, &[0; 13]), None, "no room");
+    let end = [(Ssrc(0), 0), (Ssrc(0), 0), (Ssrc(0), 1 << 48), (Ssrc(0), 0)];
+    assert_eq!(four.seal_rtp(short.each_mut().map(|slot| &mut slot[..]), 12, end, &[]), None, "no index");
+
+    let (key, salt) = keys(1);
+    let plain = SealContext::new(SrtpProfile::AeadAes128Gcm, &key, &salt);
+    assert!(SealFour::new([a, b, c, &plain]).is_none());
+    let other = SealContext::new(SrtpProfile::Aes128CmHmacSha1_80, &key, &[0; 14]).with_lane(&key, &[0; 14]);
+    assert!(SealFour::new([a, b, c, &other]).is_none());
 }
