@@ -279,7 +279,8 @@ impl Client {
             shared.tally.counts.corrupt += 1;
             return;
         };
-        let Some(place) = self.receiving.iter().position(|r| [r.ssrc, r.rtx_ssrc].contains(&header.ssrc)) else {
+        let Some(place) = self.receiving.iter().position(|r| [r.ssrc, r.rtx_ssrc].contains(&header.ssrc))
+        else {
             shared.tally.counts.unknown_ssrc += 1;
             return;
         };
@@ -287,7 +288,8 @@ impl Client {
         let is_rtx = header.ssrc != receiving.ssrc;
         self.arrivals += 1;
         // The first of an SSRC is always opened: its roll-over counter is certain then.
-        let checked = is_rtx || receiving.seen.highest().is_none() || self.arrivals.is_multiple_of(shared.check);
+        let checked =
+            is_rtx || receiving.seen.highest().is_none() || self.arrivals.is_multiple_of(shared.check);
         let mut plain = [0; DATAGRAM_BYTES_MAX];
         let payload = if checked {
             let Ok(opened) = session.open.open_rtp(&header, bytes, &mut plain) else {

@@ -1,6 +1,8 @@
 //! A controlling ICE agent with one host candidate towards one address (RFC 8445): checks out, answers to the peer's.
 
-use relay_core::wire::stun::{IntegrityKey, StunClass, StunMessage, write_binding_request, write_binding_success};
+use relay_core::wire::stun::{
+    IntegrityKey, StunClass, StunMessage, write_binding_request, write_binding_success,
+};
 use std::net::SocketAddr;
 
 /// Priority of a host candidate's peer-reflexive twin (RFC 8445 §5.1.2.1, type preference 110).

@@ -37,7 +37,8 @@ impl Receiving {
     }
 
     pub(crate) fn arrived(&mut self, seq: SeqNo) -> Arrival {
-        let number = self.seen.highest().map_or_else(|| u64::from(seq.0) + (1 << 16), |highest| seq.extend(highest));
+        let number =
+            self.seen.highest().map_or_else(|| u64::from(seq.0) + (1 << 16), |highest| seq.extend(highest));
         self.seen.on(number)
     }
 
@@ -48,12 +49,13 @@ impl Receiving {
     /// What a receiver report says of it; `None` before the first packet.
     pub(crate) fn report(&mut self, now: Time) -> Option<ReportBlock> {
         let highest = self.seen.highest()?;
-        let (lost, expected) = (self.seen.lost() - self.reported_lost, highest - self.reported_highest.min(highest));
+        let (lost, expected) =
+            (self.seen.lost() - self.reported_lost, highest - self.reported_highest.min(highest));
         self.reported_lost = self.seen.lost();
         self.reported_highest = highest;
-        let (lsr, dlsr) = self.last_report.map_or((0, 0), |(lsr, at)| {
-            (lsr, (now.since(at).as_nanos() * 65_536 / 1_000_000_000) as u32)
-        });
+        let (lsr, dlsr) = self
+            .last_report
+            .map_or((0, 0), |(lsr, at)| (lsr, (now.since(at).as_nanos() * 65_536 / 1_000_000_000) as u32));
         Some(ReportBlock {
             ssrc: self.ssrc,
             fraction_lost: (lost * 256 / expected.max(1)).min(255) as u8,

@@ -199,11 +199,16 @@ impl<'a> Runner<'a> {
         let target = self.target;
         let mut early = self.early_memory;
         self.engine.run_until(what, PATIENCE, |engine| {
-            connected += who[connected..].iter().take_while(|at| engine.clients[**at as usize].is_connected()).count();
+            connected +=
+                who[connected..].iter().take_while(|at| engine.clients[**at as usize].is_connected()).count();
             if connected >= MEMORY_FROM && early.is_none() {
                 early = Some((connected, target.resident_bytes()));
             }
-            let due = if pace == 0 { who.len() } else { (engine.now().since(begun).as_secs_f64() * f64::from(pace)) as usize };
+            let due = if pace == 0 {
+                who.len()
+            } else {
+                (engine.now().since(begun).as_secs_f64() * f64::from(pace)) as usize
+            };
             let allowed = due.min(who.len()).min(connected + IN_FLIGHT_MAX);
             for at in &who[next.min(allowed)..allowed] {
                 // A socket that has no address cannot be: it was bound.
@@ -250,7 +255,8 @@ impl<'a> Runner<'a> {
         let joined = if storming.is_empty() { None } else { Some(self.join(storming, "latecomers")?) };
         self.engine.run_for(self.spec.window.saturating_sub(self.engine.now().since(begun)))?;
         let cpu_ns = self.target.cpu_ns()? - cpu;
-        let (softirq_ns, own_cpu_ns) = (softirq_thread_ns(self.spec.server_core) - softirq, own_cpu_ns() - own);
+        let (softirq_ns, own_cpu_ns) =
+            (softirq_thread_ns(self.spec.server_core) - softirq, own_cpu_ns() - own);
         let sunk = sink.map(Sink::packets).transpose()?.zip(sunk).map(|(after, before)| after - before);
         let seconds = self.engine.now().since(begun).as_secs_f64();
         let tally = &self.engine.shared.tally;

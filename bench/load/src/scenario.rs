@@ -31,13 +31,6 @@ impl Kind {
             Self::Video => Some(97),
         }
     }
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Audio => "audio",
-            Self::Video => "video",
-        }
-    }
 }
 
 /// Frames of an encoder with a steady rate.
@@ -173,12 +166,6 @@ impl Cast {
         let streams = self.streams.iter().filter(wanted).map(|stream| stream.id).collect();
         self.members.push(Member { room, role: Role::Subscriber, streams });
     }
-
-    /// Packets towards subscribers for each frame of every stream, by stream.
-    pub(crate) fn receivers(&self, stream: u32) -> usize {
-        let subscribers = self.members.iter().filter(|member| member.role == Role::Subscriber);
-        subscribers.filter(|member| member.streams.contains(&stream)).count()
-    }
 }
 
 #[cfg(test)]
@@ -203,6 +190,5 @@ mod tests {
         assert_eq!(subscribers[0], (0, vec![1, 2]));
         assert_eq!(subscribers[1], (1, vec![4, 5]));
         assert_eq!(subscribers[5], (1, vec![3, 4]));
-        assert_eq!(cast.receivers(4), 2);
     }
 }

@@ -38,11 +38,6 @@ impl Seen {
         self.lost
     }
 
-    /// Numbers in the window without a packet.
-    pub(crate) const fn missing_count(&self) -> u64 {
-        self.missing
-    }
-
     pub(crate) fn on(&mut self, number: u64) -> Arrival {
         let Some(highest) = self.highest else {
             self.highest = Some(number);
@@ -120,7 +115,7 @@ mod tests {
             (3 * WINDOW + 1002, New, WINDOW - 1, 2 * WINDOW - 1),
         ] {
             assert_eq!(seen.on(number), want, "{number}");
-            assert_eq!((seen.missing_count(), seen.lost()), (missing, lost), "after {number}");
+            assert_eq!((seen.missing, seen.lost()), (missing, lost), "after {number}");
         }
     }
 

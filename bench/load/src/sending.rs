@@ -94,7 +94,13 @@ impl Sending {
     }
 
     /// Writes the next frame.
-    pub(crate) fn frame(&mut self, now: Time, seal: &SealContext, filling: &Filling, outgoing: &mut Outgoing<'_>) {
+    pub(crate) fn frame(
+        &mut self,
+        now: Time,
+        seal: &SealContext,
+        filling: &Filling,
+        outgoing: &mut Outgoing<'_>,
+    ) {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
         for piece in source::frame(&self.stream.shape, keyframe, &mut self.dice) {
             let past = self.next(now, piece, keyframe);
@@ -166,7 +172,13 @@ impl Sending {
     }
 
     /// Writes a retransmission (RFC 4588); nothing if it is forgotten or the kind has none.
-    pub(crate) fn retransmit(&mut self, seq: SeqNo, seal: &SealContext, filling: &Filling, outgoing: &mut Outgoing<'_>) {
+    pub(crate) fn retransmit(
+        &mut self,
+        seq: SeqNo,
+        seal: &SealContext,
+        filling: &Filling,
+        outgoing: &mut Outgoing<'_>,
+    ) {
         let Some(pt) = self.stream.kind.rtx_payload_type() else { return };
         let index = seq.extend(self.next_index);
         let Some(first) = self.past.front().map(|past| past.index) else { return };

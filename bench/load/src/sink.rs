@@ -34,7 +34,9 @@ impl Sink {
         let list: serde_json::Value = serde_json::from_str(&text).map_err(|why| format!("tc: {why}"))?;
         let qdiscs = list.as_array().into_iter().flatten();
         let clsact = qdiscs.into_iter().find(|qdisc| qdisc["kind"] == "clsact");
-        clsact.and_then(|qdisc| qdisc["packets"].as_u64()).ok_or_else(|| format!("tc says nothing of it: {text}"))
+        clsact
+            .and_then(|qdisc| qdisc["packets"].as_u64())
+            .ok_or_else(|| format!("tc says nothing of it: {text}"))
     }
 }
 

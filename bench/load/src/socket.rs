@@ -49,7 +49,6 @@ impl Socket {
         if !self.stamped {
             return self.udp.recv(buffer).ok().map(|len| (len, clock.now()));
         }
-        self.control.clear();
         let mut slices = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_DONTWAIT;
         let got = recvmsg::<SockaddrIn>(self.udp.as_raw_fd(), &mut slices, Some(&mut self.control), flags);

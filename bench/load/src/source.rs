@@ -32,11 +32,7 @@ pub(crate) fn frame(shape: &Shape, keyframe: bool, dice: &mut Dice) -> Vec<Piece
         Shape::Video(video) => packetize(video_frame_bytes(video, keyframe, dice), video.payload_bytes_max),
     };
     let last = sizes.len() - 1;
-    sizes
-        .into_iter()
-        .enumerate()
-        .map(|(at, len)| Piece { len, first: at == 0, last: at == last })
-        .collect()
+    sizes.into_iter().enumerate().map(|(at, len)| Piece { len, first: at == 0, last: at == last }).collect()
 }
 
 /// Time from one frame to the next.

@@ -34,8 +34,8 @@ pub(crate) struct Counts {
     pub(crate) retransmitted: u64,
 }
 
-/// Calls a macro-free closure for each count with its name.
 impl Counts {
+    /// Each with its name.
     pub(crate) const fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("sent", self.sent),

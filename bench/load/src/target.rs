@@ -93,9 +93,7 @@ impl Drop for Target {
 /// CPU time of the kernel's softirq thread of a core: work it took over from those who caused it.
 pub(crate) fn softirq_thread_ns(core: u32) -> u64 {
     let name = format!("ksoftirqd/{core}");
-    let is_it = |dir: &Path| {
-        fs::read_to_string(dir.join("comm")).is_ok_and(|comm| comm.trim() == name)
-    };
+    let is_it = |dir: &Path| fs::read_to_string(dir.join("comm")).is_ok_and(|comm| comm.trim() == name);
     let Ok(entries) = fs::read_dir("/proc") else { return 0 };
     let Some(dir) = entries.flatten().map(|entry| entry.path()).find(|dir| is_it(dir)) else { return 0 };
     let schedstat = fs::read_to_string(dir.join("schedstat")).unwrap_or_default();

@@ -4,8 +4,8 @@ use super::{Door, Down, Grant, ServerCounters, Wish};
 use crate::scenario::{Kind, Role, Shape, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
 use relay_control::{
-    AddDownTrack, AddUpTrack, CONTROL_VERSION, Codec, Command, ExtensionIds, FrameDecoder, FromRelay, GetStats,
-    Hello, MediaKind, OpenTransport, Outgoing, ReplyBody, Request, RtpParameters, TransportOpened, encode_frame,
+    AddDownTrack, AddUpTrack, CONTROL_VERSION, Codec, Command, ExtensionIds, FrameDecoder, FromRelay,
+    GetStats, Hello, MediaKind, OpenTransport, Outgoing, ReplyBody, Request, RtpParameters, encode_frame,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -66,7 +66,8 @@ impl ControlDoor {
     }
 
     fn hello(&mut self) -> Result<(), String> {
-        let hello = |epoch| Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into() });
+        let hello =
+            |epoch| Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into() });
         // Epoch 0 only reads, and says which epoch rules.
         let epoch = match self.call(hello(0))? {
             ReplyBody::Welcome(welcome) => welcome.epoch + 1,
@@ -122,54 +123,69 @@ impl ControlDoor {
         }
     }
 
-    fn commands(&mut self, wish: &Wish) -> Vec<Command> {
-        let transport_id = self.base + u64::from(wish.client);
+    fn transport_id(&self, wish: &Wish) -> u64 {
+        self.base + u64::from(wish.client)
+    }
+
+    fn open(&self, wish: &Wish) -> Command {
         let burst = wish.streams.iter().any(|stream| matches!(stream.shape, Shape::Burst(_)));
-        let mut commands = vec![Command::OpenTransport(OpenTransport {
-            transport_id,
+        Command::OpenTransport(OpenTransport {
+            transport_id: self.transport_id(wish),
             room_id: self.base + u64::from(wish.room),
             remote_ufrag: wish.credentials.ufrag.clone(),
             remote_pwd: wish.credentials.pwd.clone(),
             remote_fingerprint_sha256: wish.fingerprint.to_vec(),
             label: format!("load {}", wish.client).into_bytes(),
             max_receive_bitrate_bps: if burst { BURST_BITRATE_BPS } else { 0 },
-        })];
-        for (number, stream) in wish.streams.iter().enumerate() {
-            let up_track = self.base + u64::from(stream.id);
-            commands.push(match wish.role {
-                Role::Publisher => Command::AddUpTrack(AddUpTrack {
+        })
+    }
+
+    fn add_track(&mut self, wish: &Wish, number: usize, stream: &Stream) -> Command {
+        let (transport_id, up_track_id) = (self.transport_id(wish), self.base + u64::from(stream.id));
+        match wish.role {
+            Role::Publisher => Command::AddUpTrack(AddUpTrack {
+                transport_id,
+                track_id: up_track_id,
+                rtp: parameters(stream, number, true),
+                ssrc: stream.ssrc(),
+                rtx_ssrc: stream.kind.rtx_payload_type().map_or(0, |_| stream.rtx_ssrc()),
+            }),
+            Role::Subscriber => {
+                self.next_down_track += 1;
+                Command::AddDownTrack(AddDownTrack {
                     transport_id,
-                    track_id: up_track,
-                    rtp: parameters(stream, number, true),
-                    ssrc: stream.ssrc(),
-                    rtx_ssrc: stream.kind.rtx_payload_type().map_or(0, |_| stream.rtx_ssrc()),
-                }),
-                Role::Subscriber => {
-                    self.next_down_track += 1;
-                    Command::AddDownTrack(AddDownTrack {
-                        transport_id,
-                        track_id: self.base + self.next_down_track,
-                        up_track_id: up_track,
-                        rtp: parameters(stream, number, false),
-                        cname: format!("publisher{}", stream.publisher),
-                    })
-                }
-            });
+                    track_id: self.base + self.next_down_track,
+                    up_track_id,
+                    rtp: parameters(stream, number, false),
+                    cname: format!("publisher{}", stream.publisher),
+                })
+            }
         }
-        commands
+    }
+
+    /// The answers to all commands of each wish. A transport's tracks wait until it is there.
+    fn join_all(&mut self, wishes: &[Wish]) -> Result<Vec<(ReplyBody, Vec<ReplyBody>)>, String> {
+        let opens = wishes.iter().map(|wish| self.open(wish)).collect();
+        let opened = self.call_all(opens)?;
+        let mut tracks = Vec::new();
+        for wish in wishes {
+            for (number, stream) in wish.streams.iter().enumerate() {
+                tracks.push(self.add_track(wish, number, stream));
+            }
+        }
+        let mut added = self.call_all(tracks)?.into_iter();
+        let per_wish = wishes.iter().map(|wish| added.by_ref().take(wish.streams.len()).collect());
+        Ok(opened.into_iter().zip(per_wish.collect::<Vec<_>>()).collect())
     }
 }
 
 impl Door for ControlDoor {
     fn join(&mut self, wishes: &[Wish]) -> Vec<Result<Grant, String>> {
-        let per_wish: Vec<Vec<Command>> = wishes.iter().map(|wish| self.commands(wish)).collect();
-        let counts: Vec<usize> = per_wish.iter().map(Vec::len).collect();
-        match self.call_all(per_wish.into_iter().flatten().collect()) {
+        match self.join_all(wishes) {
             Err(why) => wishes.iter().map(|_| Err(why.clone())).collect(),
-            Ok(replies) => {
-                let mut replies = replies.into_iter();
-                let pairs = wishes.iter().zip(counts);
-                pairs.map(|(wish, count)| grant(wish, replies.by_ref().take(count), self.fingerprint)).collect()
+            Ok(answers) => {
+                let pairs = wishes.iter().zip(answers);
+                pairs.map(|(wish, (opened, added))| grant(wish, opened, added, self.fingerprint)).collect()
             }
         }
     }
@@ -201,28 +217,31 @@ impl Door for ControlDoor {
 /// What the answers to one wish's commands come to.
 fn grant(
     wish: &Wish,
-    replies: impl Iterator<Item = ReplyBody>,
+    opened: ReplyBody,
+    added: Vec<ReplyBody>,
     fingerprint: [u8; 32],
 ) -> Result<Grant, String> {
-    let mut opened: Option<TransportOpened> = None;
+    let ReplyBody::TransportOpened(opened) = opened else { return Err(format!("{opened:?}")) };
     let mut downs = Vec::new();
-    for reply in replies {
+    for (reply, stream) in added.into_iter().zip(&wish.streams) {
         match reply {
-            ReplyBody::TransportOpened(answer) => opened = Some(answer),
-            ReplyBody::DownTrackAdded(added) => {
-                let stream = wish.streams[downs.len()].id;
-                downs.push(Down { stream, ssrc: added.ssrc, rtx_ssrc: added.rtx_ssrc });
+            ReplyBody::DownTrackAdded(down) => {
+                downs.push(Down { stream: stream.id, ssrc: down.ssrc, rtx_ssrc: down.rtx_ssrc });
             }
             ReplyBody::UpTrackAdded(_) => {}
             other => return Err(format!("{other:?}")),
         }
     }
-    let opened = opened.ok_or("not opened")?;
-    let mut addresses = opened.candidates.iter().filter_map(|c| Some(SocketAddr::new(c.ip.parse().ok()?, u16::try_from(c.port).ok()?)));
+    let mut addresses = opened
+        .candidates
+        .iter()
+        .filter_map(|c| Some(SocketAddr::new(c.ip.parse().ok()?, u16::try_from(c.port).ok()?)));
     // The one of our own kind: loopback to loopback, IPv4 to IPv4.
     let local = wish.local.ip();
     let remote = addresses
-        .find(|remote| remote.is_ipv4() == local.is_ipv4() && remote.ip().is_loopback() == local.is_loopback())
+        .find(|remote| {
+            remote.is_ipv4() == local.is_ipv4() && remote.ip().is_loopback() == local.is_loopback()
+        })
         .ok_or_else(|| format!("no candidate for {local} among {:?}", opened.candidates))?;
     Ok(Grant { ufrag: opened.local_ufrag, pwd: opened.local_pwd, remote, fingerprint, downs })
 }
