@@ -123,9 +123,9 @@ pub(crate) struct ServerArgs {
     /// Shards of the relay
     #[arg(long, default_value_t = 1)]
     pub(crate) shards: u32,
-    /// First UDP port of the relay
-    #[arg(long, default_value_t = 41_000)]
-    pub(crate) base_port: u16,
+    /// First UDP port of the relay; by default another in each run, for the kernel frees a ring's socket with delay
+    #[arg(long)]
+    pub(crate) base_port: Option<u16>,
     /// Cores of the relay, as taskset takes them
     #[arg(long)]
     pub(crate) relay_cores: Option<String>,
@@ -190,7 +190,7 @@ impl ServerArgs {
             binary: self.relay_binary.clone()?,
             io: self.io.clone(),
             shards: self.shards,
-            base_port: self.base_port,
+            base_port: self.base_port.unwrap_or(10_000 + 16 * (std::process::id() % 1_000) as u16),
             cores: self.relay_cores.clone(),
             netns: self.relay_netns.clone(),
             args: self.relay_arg.clone(),
