@@ -44,7 +44,7 @@ impl Run {
     /// Splits off what one send may carry, at most `segments` datagrams of it.
     pub(crate) fn split(&mut self, segments: usize) -> Option<Self> {
         let rest = self.len;
-        let most = if self.segment == 0 { 1 } else { (RUN_BYTES_MAX / self.segment).min(SEGMENTS_MAX) };
+        let most = RUN_BYTES_MAX.checked_div(self.segment).unwrap_or(1).min(SEGMENTS_MAX);
         let len = rest.min(most.min(segments).saturating_mul(self.segment));
         let first = Self { len, ..*self };
         self.start += len;

@@ -1,0 +1,204 @@
+//! The command line, turned into plain values.
+
+use crate::engine::Addresses;
+use crate::run::RunSpec;
+use crate::scenario::{AudioShape, BurstShape, Plan, Shape, VideoShape};
+use crate::target::RelaySpec;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Octets of an RTP header without extensions: what a packet has besides its payload and tag.
+const RTP_HEADER_BYTES: usize = 12;
+
+/// Load generator: real ICE, DTLS and SRTP clients, every packet marked and checked.
+#[derive(Parser, Debug)]
+#[command(name = "ringvox-load", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Action,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Action {
+    /// One scenario
+    Run(RunArgs),
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Media {
+    Video,
+    Audio,
+    Both,
+}
+
+/// Flags of a run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Rooms
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rooms: u32,
+    /// Publishers of each room
+    #[arg(long, default_value_t = 1)]
+    pub(crate) publishers: u32,
+    /// Subscribers of each room
+    #[arg(long, default_value_t = 50)]
+    pub(crate) subscribers: u32,
+    /// Subscriber n of a room does not receive what its publisher n sends
+    #[arg(long)]
+    pub(crate) mesh: bool,
+    /// Subscribers connect and receive nothing
+    #[arg(long)]
+    pub(crate) idle: bool,
+    /// What publishers send
+    #[arg(long, value_enum, default_value = "video")]
+    pub(crate) media: Media,
+    /// Rate of a video stream
+    #[arg(long, default_value_t = 1_500_000)]
+    pub(crate) video_bps: u64,
+    /// Frames per second of a video stream
+    #[arg(long, default_value_t = 30)]
+    pub(crate) fps: u32,
+    /// Instead of encoder-like frames: this many equal packets at equal intervals
+    #[arg(long)]
+    pub(crate) burst: Option<usize>,
+    /// Time between bursts, in microseconds
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) burst_interval_us: u64,
+    /// RTP packet without the tag of SRTP, in octets: of bursts, and the largest of a video frame
+    #[arg(long, default_value_t = 1200)]
+    pub(crate) packet_bytes: usize,
+    /// Length of a measured window, in seconds
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// Measured windows
+    #[arg(long, default_value_t = 3)]
+    pub(crate) repeat: u32,
+    /// Time between the last join and the first window, in seconds
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) settle: f64,
+    /// Joins per second; 0: as fast as they succeed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) ramp: u32,
+    /// Further subscribers of each room, which join during the first window
+    #[arg(long, default_value_t = 0)]
+    pub(crate) storm: u32,
+    /// Decrypt and compare one packet in N, count the others
+    #[arg(long, default_value_t = 1)]
+    pub(crate) check: u64,
+    /// Take arrival times when the generator sees a packet instead of from the kernel
+    #[arg(long)]
+    pub(crate) no_stamps: bool,
+    /// Address of the publishers' sockets
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) publisher_ip: IpAddr,
+    /// Address of the first subscriber; each further one has the next address
+    #[arg(long, default_value = "127.1.0.1")]
+    pub(crate) subscriber_ip: IpAddr,
+    /// Device that drops media towards subscribers at its ingress once all have joined
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) sink: Option<String>,
+    /// Write everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// No progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Which server, and how it is started.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    /// Start this relay
+    #[arg(long, value_name = "PATH")]
+    pub(crate) relay_binary: Option<PathBuf>,
+    /// Back end of the relay: uring, mmsg or auto
+    #[arg(long, default_value = "auto")]
+    pub(crate) io: String,
+    /// Shards of the relay
+    #[arg(long, default_value_t = 1)]
+    pub(crate) shards: u32,
+    /// First UDP port of the relay; by default another in each run, for the kernel frees a ring's socket with delay
+    #[arg(long)]
+    pub(crate) base_port: Option<u16>,
+    /// Cores of the relay, as taskset takes them
+    #[arg(long)]
+    pub(crate) relay_cores: Option<String>,
+    /// Network namespace of the relay
+    #[arg(long)]
+    pub(crate) relay_netns: Option<String>,
+    /// One more flag for the relay; may be repeated
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) relay_arg: Vec<String>,
+    /// Control socket of a relay that runs already; needs --server-pid
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control_socket: Option<PathBuf>,
+    /// Process that is measured, if it is not started here
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+}
+
+impl RunArgs {
+    /// `load` multiplies what publishers send.
+    pub(crate) fn spec(&self, load: f64) -> RunSpec {
+        let payload_bytes = self.packet_bytes - RTP_HEADER_BYTES;
+        let burst = self.burst.map(|packets| {
+            let interval = Duration::from_nanos((self.burst_interval_us as f64 * 1000.0 / load) as u64);
+            Shape::Burst(BurstShape { packets, payload_bytes, interval })
+        });
+        let video = Shape::Video(VideoShape {
+            bitrate_bps: (self.video_bps as f64 * load) as u64,
+            fps: self.fps,
+            payload_bytes_max: payload_bytes,
+        });
+        let interval = Duration::from_nanos((20_000_000.0 / load) as u64);
+        let audio = Shape::Audio(AudioShape { interval, bytes_min: 80, bytes_max: 120 });
+        RunSpec {
+            plan: Plan {
+                rooms: self.rooms,
+                publishers: self.publishers,
+                subscribers: self.subscribers,
+                mesh: self.mesh,
+                idle: self.idle,
+                video: (self.media != Media::Audio).then_some(burst.unwrap_or(video)),
+                audio: (self.media != Media::Video).then_some(burst.unwrap_or(audio)),
+            },
+            addresses: Addresses { publishers: self.publisher_ip, subscribers: self.subscriber_ip },
+            ramp: self.ramp,
+            settle: Duration::from_secs_f64(self.settle),
+            window: Duration::from_secs_f64(self.seconds),
+            repeat: self.repeat,
+            storm: self.storm,
+            check: self.check,
+            stamped: !self.no_stamps,
+            sink: self.sink.clone(),
+            server_core: self.server.first_core(),
+            quiet: self.quiet,
+        }
+    }
+}
+
+impl ServerArgs {
+    /// How to start the relay; `None` if it runs already.
+    pub(crate) fn relay(&self) -> Option<RelaySpec> {
+        Some(RelaySpec {
+            binary: self.relay_binary.clone()?,
+            io: self.io.clone(),
+            shards: self.shards,
+            base_port: self.base_port.unwrap_or(10_000 + 16 * (std::process::id() % 1_000) as u16),
+            cores: self.relay_cores.clone(),
+            netns: self.relay_netns.clone(),
+            args: self.relay_arg.clone(),
+        })
+    }
+
+    fn first_core(&self) -> u32 {
+        let cores = self.relay_cores.as_deref().unwrap_or("0");
+        cores.split([',', '-']).next().and_then(|core| core.parse().ok()).unwrap_or(0)
+    }
+}

@@ -1,0 +1,228 @@
+//! The loop: what is due is done, what has come is taken, nothing waits for anything else.
+//!
+//! It never sleeps on a socket: a sleeping reader would have to be woken by whoever sends, and that is the very server
+//! whose CPU time is measured. It looks every [`NAP`] instead; arrivals carry the kernel's stamp.
+
+use crate::client::{Client, DATAGRAM_BYTES_MAX, Shared, Task};
+use crate::door::{DoorThread, ServerCounters, Told, Wish};
+use crate::scenario::{Cast, Role};
+use crate::socket::Socket;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use relay_core::time::Time;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Longest sleep.
+const NAP: Duration = Duration::from_micros(200);
+/// Datagrams taken from one socket before the next has its turn.
+const TURN: usize = 64;
+/// Sockets reported by one look.
+const READY_MAX: usize = 512;
+
+/// Where clients send from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) publishers: IpAddr,
+    /// The first subscriber's; each further one has the next address.
+    pub(crate) subscribers: IpAddr,
+}
+
+/// See the module.
+pub(crate) struct Engine {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) shared: Shared,
+    cast: Cast,
+    door: DoorThread,
+    epoll: Epoll,
+    alarms: BinaryHeap<Reverse<(Time, u32, Task)>>,
+    ready: Vec<EpollEvent>,
+    buffer: Vec<u8>,
+    counters: Option<Result<ServerCounters, String>>,
+    failure: Option<String>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        cast: Cast,
+        addresses: Addresses,
+        door: DoorThread,
+        shared: Shared,
+        stamped: bool,
+    ) -> Result<Self, String> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|why| why.to_string())?;
+        let mut clients = Vec::with_capacity(cast.members.len());
+        let mut subscribers = 0;
+        for (index, member) in cast.members.iter().enumerate() {
+            let ip = match member.role {
+                Role::Publisher => addresses.publishers,
+                Role::Subscriber => {
+                    subscribers += 1;
+                    nth_address(addresses.subscribers, subscribers - 1)
+                }
+            };
+            let socket = Socket::bind(SocketAddr::new(ip, 0), stamped && member.role == Role::Subscriber)
+                .map_err(|why| format!("a socket on {ip}: {why}"))?;
+            epoll
+                .add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))
+                .map_err(|why| format!("epoll: {why}"))?;
+            clients.push(Client::new(index as u32, member, &cast.streams, socket));
+        }
+        Ok(Self {
+            clients,
+            shared,
+            cast,
+            door,
+            epoll,
+            alarms: BinaryHeap::new(),
+            ready: vec![EpollEvent::empty(); READY_MAX],
+            buffer: vec![0; DATAGRAM_BYTES_MAX],
+            counters: None,
+            failure: None,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    /// Asks for a client's way in.
+    pub(crate) fn ask(&mut self, index: u32) -> Result<(), String> {
+        let (client, member) = (&self.clients[index as usize], &self.cast.members[index as usize]);
+        self.door.join(Wish {
+            client: index,
+            role: member.role,
+            room: member.room,
+            streams: member.streams.iter().map(|id| self.cast.streams[*id as usize]).collect(),
+            credentials: client.credentials.clone(),
+            fingerprint: self.shared.dtls.fingerprint(),
+            local: client.socket.local().map_err(|why| why.to_string())?,
+        });
+        Ok(())
+    }
+
+    /// The server's counters; media goes on meanwhile.
+    pub(crate) fn server_counters(&mut self) -> Result<ServerCounters, String> {
+        self.counters = None;
+        self.door.ask_counters();
+        loop {
+            self.turn()?;
+            if let Some(counters) = self.counters.take() {
+                return counters;
+            }
+        }
+    }
+
+    /// Runs until `done` says so.
+    ///
+    /// # Errors
+    /// When `limit` passes, or a client is refused or lost.
+    pub(crate) fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), String> {
+        let until = self.now() + limit;
+        while !done(self) {
+            if self.now() > until {
+                return Err(format!("{what}: not within {limit:?}"));
+            }
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Runs for a time.
+    pub(crate) fn run_for(&mut self, time: Duration) -> Result<(), String> {
+        let until = self.now() + time;
+        while self.now() < until {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One round.
+    fn turn(&mut self) -> Result<(), String> {
+        let now = self.now();
+        self.ring(now);
+        let taken = self.reap();
+        self.hear(now);
+        self.alarms.extend(self.shared.alarms.drain(..).map(Reverse));
+        if let Some(why) = self.failure.take() {
+            return Err(why);
+        }
+        if taken == 0 {
+            let next = self.alarms.peek().map_or(Time::MAX, |Reverse((at, ..))| *at);
+            let nap = next.since(self.now()).min(NAP);
+            if !nap.is_zero() {
+                std::thread::sleep(nap);
+            }
+            self.shared.clock.adjust();
+        }
+        Ok(())
+    }
+
+    fn ring(&mut self, now: Time) {
+        while let Some(Reverse((due, client, task))) = self.alarms.peek().copied() {
+            if due > now {
+                return;
+            }
+            self.alarms.pop();
+            self.clients[client as usize].run(now, task, due, &mut self.shared);
+            self.alarms.extend(self.shared.alarms.drain(..).map(Reverse));
+        }
+    }
+
+    /// Takes what has come; how many datagrams that were.
+    fn reap(&mut self) -> usize {
+        let count = self.epoll.wait(&mut self.ready, EpollTimeout::ZERO).unwrap_or(0);
+        let mut taken = 0;
+        for at in 0..count {
+            let now = self.shared.clock.now();
+            let index = self.ready[at].data() as usize;
+            let client = &mut self.clients[index];
+            for _ in 0..TURN {
+                let Some((len, arrived)) = client.socket.receive(&self.shared.clock, &mut self.buffer) else {
+                    break;
+                };
+                taken += 1;
+                client.receive(now, arrived, &mut self.buffer[..len], &mut self.shared);
+            }
+            if client.has_failed() {
+                self.failure.get_or_insert_with(|| format!("client {index} lost its connection"));
+            }
+        }
+        taken
+    }
+
+    fn hear(&mut self, now: Time) {
+        while let Some(told) = self.door.poll() {
+            match told {
+                Told::Counters(counters) => self.counters = Some(counters),
+                Told::Joined(client, Err(why)) => {
+                    self.failure = Some(format!("client {client} was refused: {why}"));
+                }
+                Told::Joined(client, Ok(grant)) => {
+                    if let Err(why) = self.clients[client as usize].admit(now, &grant, &mut self.shared) {
+                        self.failure = Some(format!("client {client} to {}: {why}", grant.remote));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets everybody say goodbye.
+    pub(crate) fn close(&mut self) {
+        let now = self.now();
+        self.clients.iter_mut().for_each(|client| client.close(now, &mut self.shared));
+    }
+}
+
+fn nth_address(first: IpAddr, n: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() + n).into()),
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() + u128::from(n)).into()),
+    }
+}

@@ -1,0 +1,73 @@
+//! `ringvox-load`: what a media server costs, measured by clients that are as real as a browser's on the wire.
+//!
+//! Publishers and subscribers do ICE, DTLS and SRTP over UDP sockets of their own, many on one thread. Every payload
+//! says which stream it is of, its number and when it was sent, so nothing that a server does to it goes unseen. The
+//! measure is the server's CPU time per packet that reached a subscriber: the machine may be busy with other things.
+//!
+//! Deliberately absent: congestion control, jitter buffers, decoding. A client takes what it gets and says what it missed.
+
+mod args;
+mod client;
+mod clock;
+mod dice;
+mod door;
+mod engine;
+mod histogram;
+mod ice;
+mod mark;
+mod receiving;
+mod report;
+mod run;
+mod scenario;
+mod seen;
+mod sending;
+mod sink;
+mod socket;
+mod source;
+mod tally;
+mod target;
+
+use args::{Action, Cli, RunArgs};
+use clap::Parser;
+use serde_json::Value;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Action::Run(args) => run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("ringvox-load: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<(), String> {
+    let value = measure(args, 1.0)?;
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&value).map_err(|why| why.to_string())?;
+        std::fs::write(path, text + "\n").map_err(|why| format!("{}: {why}", path.display()))?;
+    }
+    println!("{}", value["summary"]);
+    Ok(())
+}
+
+/// One run against a server of its own.
+fn measure(args: &RunArgs, load: f64) -> Result<Value, String> {
+    let server = &args.server;
+    let (target, socket) = match (server.relay(), &server.control_socket, server.server_pid) {
+        (Some(relay), ..) => target::Target::start_relay(&relay)?,
+        (None, Some(socket), Some(pid)) => (target::Target::existing(pid), socket.clone()),
+        _ => return Err("give --relay-binary, or --control-socket and --server-pid".to_owned()),
+    };
+    let door = door::ControlDoor::connect(&socket)?;
+    let back_end = door.back_end().to_owned();
+    let outcome = run::run(&args.spec(load), &target, Box::new(door))?;
+    let mut value = report::json(&outcome);
+    value["back_end"] = back_end.into();
+    value["load"] = load.into();
+    Ok(value)
+}
