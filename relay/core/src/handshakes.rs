@@ -96,8 +96,8 @@ mod tests {
     fn serves_in_order_and_nobody_takes_all_places() {
         let (mut queue, mut held) = (Handshakes::default(), [0; 3]);
         for round in 0..12u8 {
-            for key in 0..3 {
-                let pushed = queue.push(key, true, &mut held[key], &[key as u8, round]);
+            for (key, held) in held.iter_mut().enumerate() {
+                let pushed = queue.push(key, true, held, &[key as u8, round]);
                 assert_eq!(pushed.is_ok(), round < PER_TRANSPORT_MAX, "round {round} of {key}");
             }
         }
