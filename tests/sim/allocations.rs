@@ -1,36 +1,51 @@
 //! Forwarding allocates nothing: counted over 1,000 packets to 50 subscribers, all of the core in the loop; and so on both
-//! sides of a pipe, with its real queue.
+//! sides of a pipe, with its real queue. And those who leave leave nothing behind.
 
+use relay_control::{AddUpTrack, CloseTransport, Command, OpenTransport, ReplyBody};
+use relay_core::Shard;
 use relay_core::outbox::{NullOutbox, Path};
+use relay_core::srtp::SrtpProfile;
 use relay_core::stats::Count;
 use relay_core::time::Time;
+use relay_core::wire::stun::{IntegrityKey, write_binding_request};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::time::Duration;
-use tests::{Peer, Shards, World};
+use tests::{Peer, Shards, World, dtls};
 
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is handed to the system's allocator unchanged; the counter is a plain thread-local cell that
-// allocates nothing itself.
+fn live(allocations: i64, bytes: i64) {
+    LIVE.set(LIVE.get() + allocations);
+    LIVE_BYTES.set(LIVE_BYTES.get() + bytes);
+}
+
+// SAFETY: every call is handed to the system's allocator unchanged; the counters are plain thread-local cells that
+// allocate nothing themselves.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        live(1, layout.size() as i64);
         // SAFETY: the caller's promises about `layout` are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        live(-1, -(layout.size() as i64));
         // SAFETY: the pointer came from `System` through `alloc` above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        live(0, size as i64 - layout.size() as i64);
         // SAFETY: the pointer came from `System` through `alloc` above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -138,4 +153,80 @@ fn a_pipe_allocates_nothing_in_steady_state() {
         assert!(sent >= 1_500, "{profile:?}: {sent}");
         assert_eq!((accepted, forwarded), (sent, 25 * sent), "{profile:?}");
     }
+}
+
+/// Peer `number` joins, publishes, subscribes to itself, shakes hands if its number says so, and leaves or falls silent.
+fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
+    let mut outbox = NullOutbox::default();
+    let mut fingerprint = [0; 32];
+    fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+    let open = Command::OpenTransport(OpenTransport {
+        transport_id: number,
+        room_id: 1,
+        remote_ufrag: "peer".into(),
+        remote_pwd: "a password of the peer's own".into(),
+        remote_fingerprint_sha256: fingerprint.to_vec(),
+        label: vec![1; 100],
+        max_receive_bitrate_bps: 0,
+    });
+    let ReplyBody::TransportOpened(opened) = shard.handle_command(now, open, &mut outbox) else {
+        panic!("refused");
+    };
+    let (peer, rtp) = (u32::try_from(number).expect("few"), tests::world::video_parameters());
+    let up =
+        AddUpTrack { transport_id: number, track_id: World::up_track_id(peer), rtp, ssrc: 7, rtx_ssrc: 8 };
+    shard.handle_command(now, Command::AddUpTrack(up), &mut outbox);
+    let mut down = World::subscription(peer, peer);
+    if let Command::AddDownTrack(down) = &mut down {
+        down.transport_id = number;
+        down.track_id += 1_000_000_000;
+    }
+    shard.handle_command(now, down, &mut outbox);
+
+    let path = Path { remote: SocketAddr::from(([10, 0, 0, 1], 1_000 + number as u16)), local: None };
+    if !number.is_multiple_of(4) {
+        let username = format!("{}:peer", opened.local_ufrag);
+        let key = IntegrityKey::new(opened.local_pwd.as_bytes());
+        let mut check = [0; 300];
+        let len = write_binding_request(&mut check, [1; 12], username.as_bytes(), 1, 2, true, &key);
+        shard.handle_datagram(now, &path, &mut check[..len.expect("fits")], &mut outbox);
+        shard.handle_datagram(now, &path, &mut dtls::hello(&fingerprint), &mut outbox);
+    }
+    if number % 4 != 1 {
+        shard.handle_timeout(now, &mut outbox);
+    }
+    if number.is_multiple_of(2) {
+        let close = CloseTransport { transport_id: number };
+        shard.handle_command(now, Command::CloseTransport(close), &mut outbox);
+    }
+    while shard.poll_event().is_some() {}
+}
+
+#[test]
+fn two_thousand_joins_and_leaves_leave_nothing() {
+    let config = World::config(0, SocketAddr::from(([198, 51, 100, 1], 10_000)));
+    let mut shard = Shard::new(config, Box::new(dtls::Factory(SrtpProfile::AeadAes128Gcm)), [1; 32]);
+    let mut now = Time::from_nanos(1_000_000_000_000);
+    let mut run = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            now += Duration::from_millis(100);
+            come_and_go(&mut shard, now, number);
+        }
+        // Those who fell silent lose their consent, and what was set for them rings in vain.
+        let end = now + Duration::from_secs(60);
+        while let Some(due) = shard.poll_timeout() {
+            assert!(due < end, "a deadline of somebody who went");
+            now = now.max(due);
+            shard.handle_timeout(now, &mut NullOutbox::default());
+        }
+        while shard.poll_event().is_some() {}
+        assert_eq!(shard.transport_count(), 0);
+        (LIVE.get(), LIVE_BYTES.get())
+    };
+    let (few, few_bytes) = run(1..2_000);
+    let (many, many_bytes) = run(2_000..4_000);
+    assert_eq!(many, few, "live allocations");
+    // A table may grow once more by the luck of its hashes: less than the smallest allocation for each join.
+    assert!(many_bytes - few_bytes < 2_000 * 16, "{} live octets more", many_bytes - few_bytes);
+    assert!(shard.counters().get(Count::TransportsConnected) > 1_000);
 }

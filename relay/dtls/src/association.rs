@@ -58,6 +58,7 @@ enum Phase {
 impl Association {
     pub(crate) fn new(mut ssl: Ssl, role: Role, now: Time, peer: Option<Fingerprint>) -> Self {
         PeerCheck::attach(&mut ssl, peer);
+        ffi::shed_handshake_config(&mut ssl);
         ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");
         let stream = SslStream::new(ssl, DatagramQueue::default()).expect("a BIO fits into memory");
         let phase = Phase::Handshaking { budget: HANDSHAKE_BYTES_MAX };
@@ -74,6 +75,7 @@ impl Association {
         }
         if matches!(self.phase, Phase::Connected { gave_up: false, .. }) {
             self.read();
+            self.stream.get_mut().release_inbound();
         }
         self.set_deadline();
     }

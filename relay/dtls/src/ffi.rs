@@ -39,6 +39,13 @@ pub(crate) fn configure(context: &mut SslContextBuilder, bytes_max: usize) {
     }
 }
 
+/// Lets a connection forget how it was set up once its handshake is over: nothing of it is asked again.
+pub(crate) fn shed_handshake_config(ssl: &mut SslRef) {
+    // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; the call sets a flag in it.
+    // What it forbids, SSL_clear, nobody calls.
+    unsafe { sys::SSL_set_shed_handshake_config(ssl.as_ptr(), 1) }
+}
+
 /// How long until a flight or an acknowledgement is due, counted from the time last set.
 pub(crate) fn timeout(ssl: &SslRef) -> Option<Duration> {
     let mut left = sys::timeval { tv_sec: 0, tv_usec: 0 };

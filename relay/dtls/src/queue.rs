@@ -24,8 +24,18 @@ impl DatagramQueue {
         &mut self.inbound
     }
 
+    /// Gives the inbound buffer's memory back: after the handshake datagrams are rare, and associations many.
+    pub(crate) fn release_inbound(&mut self) {
+        self.inbound = Vec::new();
+    }
+
+    /// The next datagram to send; behind the last one nothing is kept.
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
-        self.outbound.pop_front()
+        let datagram = self.outbound.pop_front();
+        if self.outbound.is_empty() {
+            self.outbound = VecDeque::new();
+        }
+        datagram
     }
 
     /// Whether a protected record of DTLS 1.3 was ever written: from then on the peer has keys as well.

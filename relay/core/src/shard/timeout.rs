@@ -170,7 +170,8 @@ impl Shard {
 
     /// Removes an up-track with what it feeds, here and on other shards.
     pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
-        for down_key in self.tracks.up(up_key).subscribers.clone() {
+        // Taken whole: looked up one by one, the end of a large audience would be quadratic.
+        for down_key in std::mem::take(&mut self.tracks.ups[up_key].subscribers) {
             self.remove_down(down_key);
         }
         let up = self.tracks.remove_up(up_key);
