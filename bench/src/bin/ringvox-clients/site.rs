@@ -126,6 +126,7 @@ impl Site {
             for datagram in datagrams {
                 shard.handle_datagram(now, path, datagram, outbox);
             }
+            shard.forward_pending(outbox);
             if shard.poll_timeout().is_some_and(|due| due <= now) {
                 shard.handle_timeout(now, outbox);
             }

@@ -126,6 +126,7 @@ impl Storm {
                 self.site.spend(|shard, now, outbox| shard.handle_datagram(now, &path, bytes, outbox)).1;
             outbox.sent.extend(sent.sent);
         }
+        outbox.sent.extend(self.site.spend(|shard, _, outbox| shard.forward_pending(outbox)).1.sent);
         while (self.clients.len() as u32) < wanted && commands < COMMANDS {
             let client = self.site.open(self.clients.len() as u32);
             self.site.subscribe(&client, SILENT);
