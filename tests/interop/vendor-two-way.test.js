@@ -84,7 +84,8 @@ onEachStage("the vendor's pages for two", {}, (stage) => {
         test("Screen Sharing: where there is no screen, sharing fails in the page and all else goes on", async () => {
             const [alice, bob] = await pair("screens", "no screen");
             await bob.receives("participant1Display");
-            await alice.page.click("#shareBtn");
+            await alice.page.bringToFront(); // Firefox lets a page in the background wait with this.
+            await alice.press("shareBtn");
             await until("she may try again", () => alice.page.$eval("#shareBtn", (element) => !(/** @type {HTMLButtonElement} */ (element).disabled)));
             await alice.shows({ shareBtn: "Share" });
             await alice.says("нет экрана");
