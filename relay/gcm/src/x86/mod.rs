@@ -99,13 +99,13 @@ fn seal(
 /// A macro because a function with target features cannot be told to be inlined (`#[inline(always)]` is refused), and
 /// a call here would carry sixteen registers through memory.
 macro_rules! rounds {
-    ($quad:expr, $state:expr, |$round:ident| $meanwhile:expr) => {{
+    ($quad:expr, $state:expr, |$round:ident| $meanwhile:block) => {{
         for $round in 1..key::ROUNDS {
             let key = $quad.round_key($round);
             for block in &mut $state {
                 *block = _mm512_aesenc_epi128(*block, key);
             }
-            $meanwhile;
+            $meanwhile
         }
         let key = $quad.round_key(key::ROUNDS);
         for block in &mut $state {
@@ -163,7 +163,7 @@ impl Packet<'_> {
         sum.add(self.quad, _mm512_xor_si512(y, aad), 0);
         let y = sum.reduce();
         let mut keystream = self.counters.group::<M>(0);
-        rounds!(self.quad, keystream, |_round| ());
+        rounds!(self.quad, keystream, |_round| {});
         let mut own = [_mm512_setzero_si512(); N];
         own.copy_from_slice(&keystream[1..]);
         let blocks = write_rest(own, plaintext, &mut outs);
@@ -182,7 +182,7 @@ impl Packet<'_> {
         let (d_head, d, d_tail) = split_mut(d, groups.len());
 
         let mut keystream = self.counters.group::<GROUP>(0);
-        rounds!(self.quad, keystream, |_round| ());
+        rounds!(self.quad, keystream, |_round| {});
         let [mask, own @ ..] = keystream;
         let [h0, h1, h2, h3, h4, h5, h6] = write_group(own, head, [a_head, b_head, c_head, d_head]);
         let mut pending = [aad, h0, h1, h2, h3, h4, h5, h6];
