@@ -77,11 +77,7 @@ fn wipe(quad: &mut Quad) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn interleave([a, b, c, d]: [&Key; LANES]) -> Quad {
-    let mut quad = Quad([_mm512_setzero_si512(); BLOCKS]);
-    for (i, block) in quad.0.iter_mut().enumerate() {
-        *block = lanes([a.0[i], b.0[i], c.0[i], d.0[i]]);
-    }
-    quad
+    Quad(std::array::from_fn(|i| lanes([a.0[i], b.0[i], c.0[i], d.0[i]])))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]

@@ -93,6 +93,43 @@ fn seal(
     }
 }
 
+/// Runs the rounds of AES over `$state`, counter blocks that are already added to the first round key, and does `$meanwhile`
+/// with the number of each round.
+///
+/// A macro because a function with target features cannot be told to be inlined (`#[inline(always)]` is refused), and
+/// a call here would carry sixteen registers through memory.
+macro_rules! rounds {
+    ($quad:expr, $state:expr, |$round:ident| $meanwhile:block) => {{
+        for $round in 1..key::ROUNDS {
+            let key = $quad.round_key($round);
+            for block in &mut $state {
+                *block = _mm512_aesenc_epi128(*block, key);
+            }
+            $meanwhile
+        }
+        let key = $quad.round_key(key::ROUNDS);
+        for block in &mut $state {
+            *block = _mm512_aesenclast_epi128(*block, key);
+        }
+    }};
+}
+
+/// Enciphers `$state` and hashes the group `$blocks` into `$y` meanwhile.
+macro_rules! rounds_and_hash {
+    ($quad:expr, $state:expr, $y:expr, $blocks:expr) => {{
+        let mut sum = Sum::zero();
+        rounds!($quad, $state, |round| {
+            // The group's first block waits for the reduction before it, so it comes last.
+            if round < GROUP {
+                sum.add($quad, $blocks[round], GROUP - 1 - round);
+            } else if round == GROUP {
+                sum.add($quad, _mm512_xor_si512($y, $blocks[0]), GROUP - 1);
+            }
+        });
+        $y = sum.reduce();
+    }};
+}
+
 /// What does not change from block to block.
 struct Packet<'a> {
     quad: &'a Quad,
@@ -125,7 +162,8 @@ impl Packet<'_> {
         let mut sum = Sum::zero();
         sum.add(self.quad, _mm512_xor_si512(y, aad), 0);
         let y = sum.reduce();
-        let (keystream, _) = encipher::<M>(self.quad, self.counters.group(0), None);
+        let mut keystream = self.counters.group::<M>(0);
+        rounds!(self.quad, keystream, |_round| {});
         let mut own = [_mm512_setzero_si512(); N];
         own.copy_from_slice(&keystream[1..]);
         let blocks = write_rest(own, plaintext, &mut outs);
@@ -143,14 +181,15 @@ impl Packet<'_> {
         let (c_head, c, c_tail) = split_mut(c, groups.len());
         let (d_head, d, d_tail) = split_mut(d, groups.len());
 
-        let ([mask, own @ ..], _) = encipher::<GROUP>(self.quad, self.counters.group(0), None);
+        let mut keystream = self.counters.group::<GROUP>(0);
+        rounds!(self.quad, keystream, |_round| {});
+        let [mask, own @ ..] = keystream;
         let [h0, h1, h2, h3, h4, h5, h6] = write_group(own, head, [a_head, b_head, c_head, d_head]);
         let mut pending = [aad, h0, h1, h2, h3, h4, h5, h6];
         let mut counter = GROUP as u32;
         for ((((p, a), b), c), d) in groups.iter().zip(a).zip(b).zip(c).zip(d) {
-            let counters = self.counters.group(counter);
-            let (keystream, sum) = encipher::<GROUP>(self.quad, counters, Some((y, &pending)));
-            y = sum.reduce();
+            let mut keystream = self.counters.group::<GROUP>(counter);
+            rounds_and_hash!(self.quad, keystream, y, pending);
             pending = write_group(keystream, p, [a, b, c, d]);
             counter += GROUP as u32;
         }
@@ -173,11 +212,11 @@ impl Packet<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
     fn tail<const N: usize>(&self, sofar: &Sofar, plaintext: &[u8], mut outs: [&mut [u8]; LANES]) {
-        let mut counters = [_mm512_setzero_si512(); N];
-        counters.copy_from_slice(&self.counters.group::<GROUP>(sofar.counter)[..N]);
-        let (keystream, sum) = encipher::<N>(self.quad, counters, Some((sofar.y, &sofar.pending)));
+        let mut y = sofar.y;
+        let mut keystream = self.counters.group::<N>(sofar.counter);
+        rounds_and_hash!(self.quad, keystream, y, sofar.pending);
         let blocks = write_rest(keystream, plaintext, &mut outs);
-        self.write_tags(sum.reduce(), &blocks, sofar.mask, outs);
+        self.write_tags(y, &blocks, sofar.mask, outs);
     }
 
     /// Hashes the last `blocks` and the lengths, and puts the tags where the outputs end.
@@ -192,36 +231,6 @@ impl Packet<'_> {
     }
 }
 
-/// Enciphers `N` counter blocks (already added to the first round key) and hashes a group meanwhile.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
-fn encipher<const N: usize>(
-    quad: &Quad,
-    mut state: [Lanes; N],
-    hashed: Option<(Lanes, &[Lanes; GROUP])>,
-) -> ([Lanes; N], Sum) {
-    let mut sum = Sum::zero();
-    for round in 1..key::ROUNDS {
-        let key = quad.round_key(round);
-        for block in &mut state {
-            *block = _mm512_aesenc_epi128(*block, key);
-        }
-        // The first block of the group waits for the reduction before it, so it comes last.
-        if let Some((y, blocks)) = hashed {
-            match round {
-                1..GROUP => sum.add(quad, blocks[round], GROUP - 1 - round),
-                GROUP => sum.add(quad, _mm512_xor_si512(y, blocks[0]), GROUP - 1),
-                _ => {}
-            }
-        }
-    }
-    let key = quad.round_key(key::ROUNDS);
-    for block in &mut state {
-        *block = _mm512_aesenclast_epi128(*block, key);
-    }
-    (state, sum)
-}
-
 /// Makes counter blocks, already added to the first round key.
 struct Counters(Lanes);
 
@@ -230,7 +239,7 @@ impl Counters {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
     fn new(quad: &Quad, nonces: [&[u8; NONCE_LEN]; LANES]) -> Self {
         let [a, b, c, d] = nonces;
-        let nonces = lanes([load_some(a), load_some(b), load_some(c), load_some(d)]);
+        let nonces = lanes([load_nonce(a), load_nonce(b), load_nonce(c), load_nonce(d)]);
         Self(_mm512_xor_si512(nonces, quad.round_key(0)))
     }
 
@@ -285,7 +294,7 @@ fn write_group<const N: usize>(
     keystream
 }
 
-/// Enciphers the last `N` blocks, of which one may be short. What is written behind it is where the tag will be.
+/// Enciphers the last `N` blocks, of which the very last may be short. What is written behind it is where the tag will be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn write_rest<const N: usize>(
@@ -293,15 +302,23 @@ fn write_rest<const N: usize>(
     plaintext: &[u8],
     outs: &mut [&mut [u8]; LANES],
 ) -> [Lanes; N] {
-    for (i, block) in keystream.iter_mut().enumerate() {
-        let text = &plaintext[i * BLOCK..];
-        let text = &text[..text.len().min(BLOCK)];
-        let cipher = _mm512_xor_si512(*block, broadcast(load_some(text)));
-        for (out, quarter) in outs.iter_mut().zip(quarters(cipher)) {
-            store(out[i * BLOCK..].first_chunk_mut().expect("a tag's room is behind the text"), quarter);
-        }
+    let (whole, last) = plaintext.split_at(N.saturating_sub(1) * BLOCK);
+    let whole = whole.as_chunks::<BLOCK>().0;
+    let [a, b, c, d] = outs.each_mut().map(|out| -> &mut [[u8; BLOCK]; N] {
+        out.as_chunks_mut().0.first_chunk_mut().expect("a tag's room is behind the text")
+    });
+    for i in 0..N {
+        let is_last = i == N - 1;
+        let text = if is_last { load_some(last) } else { load(&whole[i]) };
+        let cipher = _mm512_xor_si512(keystream[i], broadcast(text));
+        let quarters = quarters(cipher);
+        store(&mut a[i], quarters[0]);
+        store(&mut b[i], quarters[1]);
+        store(&mut c[i], quarters[2]);
+        store(&mut d[i], quarters[3]);
         // The keystream that was written beyond the text is no ciphertext.
-        *block = reverse(_mm512_and_si512(cipher, broadcast(ones(text.len()))));
+        let cipher = if is_last { _mm512_and_si512(cipher, broadcast(ones(last.len()))) } else { cipher };
+        keystream[i] = reverse(cipher);
     }
     keystream
 }
@@ -380,6 +397,15 @@ fn ones(len: usize) -> __m128i {
 fn load(block: &[u8; BLOCK]) -> __m128i {
     // SAFETY: the load reads 16 octets at any alignment, and the reference is to 16 initialized octets.
     unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
+}
+
+/// A nonce and four zeros, in two pieces: its octets were just written, and pieces get at them sooner than a masked load.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn load_nonce(nonce: &[u8; NONCE_LEN]) -> __m128i {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = *nonce;
+    let low = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    _mm_set_epi64x(i64::from(u32::from_le_bytes(rest)), low)
 }
 
 /// Up to 16 octets, filled up with zeros.
