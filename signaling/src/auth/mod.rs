@@ -158,7 +158,11 @@ impl Gate {
             _ if !visit.allowed => return message,
             ClientMessage::Publish(_) => "publishStream",
             ClientMessage::Play(_) => "playStream",
-            ClientMessage::Data { command: Ok(RoomCommand::Join { .. }), .. } => "sendData",
+            // Leaving is nobody's to refuse.
+            ClientMessage::Data {
+                command: Ok(RoomCommand::Join { .. } | RoomCommand::Message { .. }),
+                ..
+            } => "sendData",
             told => {
                 if let Some(method) = told_method(told) {
                     notes.push(visit.connection.0, method, self.object(visit, text));

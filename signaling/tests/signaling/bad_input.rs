@@ -14,7 +14,9 @@ fn messages() -> Vec<(&'static str, Value)> {
     let stream = |session: &str, name: &str, sdp: &str| {
         json!({"mediaSessionId": session, "name": name, "sdp": sdp, "custom": {"name": "r"}, "record": false,
             "published": true, "hasVideo": true, "hasAudio": true, "status": "PENDING", "mediaProvider": "WebRTC",
-            "bitrate": 0, "minBitrate": 0, "maxBitrate": 500, "constraints": {"audio": true, "video": true}})
+            "bitrate": 0, "minBitrate": 0, "maxBitrate": 500, "constraints": {"audio": true, "video": true},
+            "rtmpUrl": "rtmp://x/y", "transport": "UDP", "cvoExtension": true, "width": 0, "height": 0, "quality": 0,
+            "localMediaInfo": {"devices": {"video": ["x"]}, "tracks": {}}})
     };
     let reference = |session: &str, name: &str| json!({"mediaSessionId": session, "name": name});
     let data = |command: &str, options: Value| json!({"operationId": "op", "payload": {"command": command, "options": options}});
@@ -42,8 +44,21 @@ fn messages() -> Vec<(&'static str, Value)> {
         ("sendStreamEvent", json!({"mediaSessionId": "own", "type": "data", "payload": {"a": 1}})),
         ("ping", Value::Null),
         ("pong", Value::Null),
+        // What is of no interest, and what only other clients say.
         ("pushLogs", json!({"logs": "x"})),
+        ("sessionDebug", json!({"command": "start"})),
+        ("submitBugReport", json!({"reportInfo": {"text": "x"}})),
+        ("snapshot", reference("x", "n-alice")),
+        ("DataStatusEvent", json!({"operationId": "op", "status": "ACCEPTED"})),
+        ("webRTCMetricsClientDescription", json!({"mediaSessionId": "own"})),
+        ("webRTCMetricsBatch", json!({"mediaSessionId": "own", "metrics": ["x"]})),
         ("call", json!({"callee": "x"})),
+        ("answer", json!({"callId": "x"})),
+        ("hangup", json!({"callId": "x"})),
+        ("hold", json!({"callId": "x"})),
+        ("unhold", json!({"callId": "x"})),
+        ("transfer", json!({"callId": "x", "target": "y"})),
+        ("sendDtmf", json!({"callId": "x", "dtmf": "1", "type": "RFC2833"})),
     ]
 }
 

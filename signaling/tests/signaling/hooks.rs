@@ -155,6 +155,11 @@ async fn joins_and_streams_are_refused_in_their_own_way_and_the_session_goes_on(
     a.say("sendData", join).await;
     let heard = a.hear().await;
     assert_eq!(heard["data"][0], json!({"operationId": "o", "status": "FAILED", "info": "Not today"}));
+    let options = json!({"roomConfig": {"name": "r"}, "to": "b", "text": "psst"});
+    let chat = json!({"operationId": "c", "payload": {"command": "sendMessage", "options": options}});
+    a.say("sendData", chat).await;
+    let heard = a.hear().await;
+    assert_eq!(heard["data"][0], json!({"operationId": "c", "status": "FAILED", "info": "Not today"}));
     for method in ["publishStream", "playStream"] {
         a.say(method, json!({"mediaSessionId": "s", "name": "n", "sdp": "x", "custom": {"name": "r"}})).await;
         let heard = a.hear().await;
