@@ -12,6 +12,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// A relay that lived this long was not ended by its settings: it is started again at once.
 const HEALTHY: Duration = Duration::from_secs(10);
 
+/// A relay that ended well was told to, and so, most likely, are we in the same moment: a service manager stops all of a
+/// group. Our own order gets this long to arrive before another relay is started.
+const TOLD_TO_END: Duration = Duration::from_secs(1);
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct RelayProgram {
@@ -44,6 +48,12 @@ impl RelayProcess {
         if let Some((child, since)) = &mut self.child {
             let ended = match child.try_wait() {
                 Ok(None) => return Ok(()),
+                Ok(Some(status)) if status.success() => {
+                    tracing::warn!("{} was told to end", self.program.binary.display());
+                    self.child = None;
+                    self.not_before = Some(Instant::now() + TOLD_TO_END);
+                    return Ok(());
+                }
                 Ok(Some(status)) => format!("{} ended with {status}", self.program.binary.display()),
                 Err(why) => format!("cannot watch {}: {why}", self.program.binary.display()),
             };
@@ -89,5 +99,33 @@ impl RelayProcess {
         if let Some((child, _)) = &mut self.child {
             let _ = child.wait().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(binary: &str) -> RelayProcess {
+        let control_socket = PathBuf::from("/nowhere/relay.sock");
+        RelayProcess::new(RelayProgram { binary: binary.into(), config: None, control_socket })
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_was_told_to_end_is_not_started_at_once() {
+        let mut told = process("/bin/true");
+        for _ in 0..2 {
+            told.ensure_running().expect("started");
+            told.wait().await;
+            for _ in 0..10 {
+                told.ensure_running().expect("it ended well");
+                assert!(told.child.is_none(), "another one would outlive us if we are told to end as well");
+            }
+            told.not_before = None; // As if the time had passed.
+        }
+        let mut broken = process("/bin/false");
+        broken.ensure_running().expect("started");
+        broken.wait().await;
+        assert!(broken.ensure_running().is_err_and(|why| why.contains("ended with")));
     }
 }
