@@ -133,6 +133,31 @@ fn who_cannot_be_served_is_counted_and_does_not_harm_the_group() {
     assert_eq!(counters.get(Count::FanOut), counters.get(Count::TxRtp) + egress);
 }
 
+/// A publisher's largest packet does not fit behind a subscriber's header with a MID, which the publisher's has not: it is
+/// counted, and nothing longer than a datagram is ever sent.
+#[test]
+fn a_packet_that_our_header_makes_too_long_is_counted() {
+    // One alone, and a group of four.
+    for subscribers in [1, 4] {
+        let (mut world, publisher, _) = room(13, subscribers);
+        world.peers[publisher as usize].without_mid = true;
+        let path = Path { remote: world.peers[publisher as usize].address, local: None };
+        let before = world.dropped(Drop::OutboxFull);
+        let mut outbox = VecOutbox::default();
+        // The first becomes 1,508 octets long, the second 1,500.
+        for len in [1_472, 1_464] {
+            let peer = &mut world.peers[publisher as usize];
+            peer.send_packet(world.now, len);
+            let mut packet = peer.take_out().pop().expect("a packet");
+            world.shard.handle_datagram(world.now, &path, &mut packet, &mut outbox);
+        }
+        world.shard.forward_pending(&mut outbox);
+        let lens: Vec<usize> = outbox.sent.iter().map(|(_, packet)| packet.len()).collect();
+        assert_eq!(lens, vec![1_500; subscribers as usize]);
+        assert_eq!(world.dropped(Drop::OutboxFull) - before, u64::from(subscribers));
+    }
+}
+
 #[test]
 fn a_command_does_not_overtake_what_waits() {
     let (mut world, publisher, _) = room(10, 3);

@@ -92,6 +92,8 @@ pub struct Peer {
     next_frame: Time,
     next_report: Time,
     transaction: u32,
+    /// Sends media without its MID, as browsers do once the relay has shown that it knows it.
+    pub without_mid: bool,
     /// Silent when false: sends nothing at all.
     pub alive: bool,
     /// Datagrams to send.
@@ -131,6 +133,7 @@ impl Peer {
             next_frame: Time::ZERO,
             next_report: Time::ZERO,
             transaction: 0,
+            without_mid: false,
             alive: true,
             out: Vec::new(),
         }
@@ -264,7 +267,8 @@ impl Peer {
             ssrc: sending.ssrc,
         };
         let mut slot = vec![0; 1500];
-        let header = write_header(&mut slot, &fields, &[(1, b"0")]).expect("fits");
+        let mid: &[(u8, &[u8])] = if self.without_mid { &[] } else { &[(1, b"0")] };
+        let header = write_header(&mut slot, &fields, mid).expect("fits");
         let len = self.seal.seal_rtp(&mut slot, header, sending.ssrc, index, &bytes).expect("fits");
         slot.truncate(len);
         self.out.push(slot);

@@ -77,17 +77,24 @@ impl<'a> Lane<'a> {
         Self { down, path, seal, runs: ArrayVec::new(), end: 0, packets: 0, octets: 0 }
     }
 
+    /// Room for the next datagram, and no more: a header longer than the publisher's may make a packet too long.
+    fn slot<'m>(&self, share: &'m mut [u8]) -> &'m mut [u8] {
+        let room = share.get_mut(self.end..).unwrap_or_default();
+        let len = room.len().min(DATAGRAM_BYTES_MAX);
+        room.get_mut(..len).unwrap_or_default()
+    }
+
     /// Takes the subscriber's own numbers for a packet and writes the header behind what is there; its length.
     fn begin(&self, down: &mut DownTrack, packet: &Packet<'_>, share: &mut [u8]) -> Result<Begun, Drop> {
         let numbers = down.stream.forward(packet.seq, &packet.meta)?;
-        let slot = share.get_mut(self.end..).unwrap_or_default();
+        let slot = self.slot(share);
         let header = down.write_media_header(slot, numbers, &packet.meta, packet.padding > 0);
         Ok(Begun { header: header.ok_or(Drop::OutboxFull)?, at: (down.ssrc, numbers.index) })
     }
 
     /// Seals one packet behind its header.
     fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), Drop> {
-        let slot = share.get_mut(self.end..).unwrap_or_default();
+        let slot = self.slot(share);
         let (ssrc, index) = begun.at;
         let len =
             self.seal.seal_rtp(slot, begun.header, ssrc, index, packet.payload).ok_or(Drop::OutboxFull)?;
@@ -291,8 +298,7 @@ fn seal_four(
     if begun.iter().any(|other| other.header != header) {
         return None;
     }
-    let [a, b, c, d] = shares.each_mut();
-    let [la, lb, lc, ld] = lanes.each_ref().map(|lane| lane.end);
-    let slots = [a.get_mut(la..)?, b.get_mut(lb..)?, c.get_mut(lc..)?, d.get_mut(ld..)?];
+    let ([a, b, c, d], [la, lb, lc, ld]) = (shares.each_mut(), lanes.each_ref());
+    let slots = [la.slot(a), lb.slot(b), lc.slot(c), ld.slot(d)];
     four.seal_rtp(slots, header, begun.map(|begun| begun.at), packet.payload)
 }

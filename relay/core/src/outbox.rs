@@ -91,6 +91,7 @@ impl Outbox for VecOutbox {
     }
 
     fn commit(&mut self, path: &Path, run: Run) {
+        assert!(run.segment <= DATAGRAM_BYTES_MAX, "{run:?}: the back ends take no longer ones");
         let before = self.sent.len();
         let bytes = &self.lent[run.start..][..run.len];
         self.sent.extend(bytes.chunks(run.segment.max(1)).map(|datagram| (*path, datagram.to_vec())));
