@@ -1,4 +1,5 @@
-//! Which addresses the relay tells its peers: the interfaces' own, or those that a 1:1 NAT gives it.
+//! Which addresses the relay tells its peers: the interfaces' own, or those that a 1:1 NAT gives it. And which it has
+//! sockets for: the interfaces' own always.
 
 use crate::config::{Config, Loopback};
 use nix::net::if_::InterfaceFlags;
@@ -7,16 +8,11 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Most addresses of one shard in an answer: each costs every peer a connectivity check.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// The candidates' addresses, best first: never empty unless the machine has no address at all.
+/// Addresses of the interfaces that are up and running.
 ///
 /// # Errors
 /// When the kernel does not list its interfaces.
-pub fn advertised(config: &Config) -> std::io::Result<Vec<IpAddr>> {
-    Ok(select(&of_interfaces()?, config))
-}
-
-/// Addresses of the interfaces that are up and running.
-fn of_interfaces() -> std::io::Result<Vec<IpAddr>> {
+pub fn of_interfaces() -> std::io::Result<Vec<IpAddr>> {
     let wanted = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
     let interfaces = nix::ifaddrs::getifaddrs()?.filter(|i| i.flags.contains(wanted));
     let addresses = interfaces.filter_map(|i| i.address).filter_map(|address| {
@@ -26,10 +22,16 @@ fn of_interfaces() -> std::io::Result<Vec<IpAddr>> {
     Ok(addresses.collect())
 }
 
-/// The choice itself, from the interfaces' addresses.
-fn select(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
-    // Behind a 1:1 NAT the private addresses of that family lead nowhere for a client, and tell about the network.
-    let replaced = |ip: &IpAddr| config.public_ip.iter().any(|public| public.is_ipv4() == ip.is_ipv4());
+/// Addresses to have a socket for beside the one bound to all addresses: none if only one address was meant.
+#[must_use]
+pub fn bound(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
+    let mut own = if config.bind.is_unspecified() { own(interfaces, config) } else { Vec::new() };
+    own.truncate(ADDRESSES_MAX);
+    own
+}
+
+/// The interfaces' addresses that are served, best first, each once.
+fn own(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
     let mut own: Vec<IpAddr> = match config.bind {
         // The dual-stack socket has both families.
         IpAddr::V6(bind) if bind.is_unspecified() => interfaces.to_vec(),
@@ -41,7 +43,27 @@ fn select(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
     own.retain(usable);
     // A stable sort keeps the kernel's order within a rank.
     own.sort_by_key(|ip| rank(*ip));
-    let (loopback, mut outward): (Vec<IpAddr>, Vec<IpAddr>) = own.into_iter().partition(IpAddr::is_loopback);
+    once_each(&mut own);
+    own
+}
+
+fn once_each(ips: &mut Vec<IpAddr>) {
+    let mut seen = Vec::new();
+    ips.retain(|ip| {
+        !seen.contains(ip) && {
+            seen.push(*ip);
+            true
+        }
+    });
+}
+
+/// The candidates' addresses, best first: never empty unless the machine has no address at all.
+#[must_use]
+pub fn advertised(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
+    // Behind a 1:1 NAT the private addresses of that family lead nowhere for a client, and tell about the network.
+    let replaced = |ip: &IpAddr| config.public_ip.iter().any(|public| public.is_ipv4() == ip.is_ipv4());
+    let (loopback, mut outward): (Vec<IpAddr>, Vec<IpAddr>) =
+        own(interfaces, config).into_iter().partition(IpAddr::is_loopback);
     outward.retain(|ip| !replaced(ip));
 
     let mut chosen = config.public_ip.clone();
@@ -53,13 +75,7 @@ fn select(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
     };
     // Last: for pages on the same machine, also when it has no network.
     chosen.extend(loopback.into_iter().filter(|_| with_loopback));
-    let mut seen = Vec::new();
-    chosen.retain(|ip| {
-        !seen.contains(ip) && {
-            seen.push(*ip);
-            true
-        }
-    });
+    once_each(&mut chosen);
     chosen.truncate(ADDRESSES_MAX);
     chosen
 }
@@ -143,7 +159,7 @@ mod tests {
                 ..Config::default()
             };
             assert_eq!(
-                select(&ips(interfaces), &config),
+                advertised(&ips(interfaces), &config),
                 ips(want),
                 "{interfaces} {bind} {public} {loopback:?}"
             );
@@ -153,12 +169,14 @@ mod tests {
     #[test]
     fn there_are_never_too_many() {
         let many: Vec<IpAddr> = (0..100u8).map(|n| IpAddr::from([10, 0, 0, n])).collect();
-        assert_eq!(select(&many, &Config::default()).len(), ADDRESSES_MAX);
+        assert_eq!(advertised(&many, &Config::default()).len(), ADDRESSES_MAX);
+        assert_eq!(bound(&many, &Config::default()).len(), ADDRESSES_MAX);
     }
 
     #[test]
     fn this_machine_has_an_address() {
-        let addresses = advertised(&Config::default()).expect("the kernel lists interfaces");
+        let interfaces = of_interfaces().expect("the kernel lists interfaces");
+        let addresses = advertised(&interfaces, &Config::default());
         assert!(addresses.iter().all(usable), "{addresses:?}");
     }
 }

@@ -105,8 +105,10 @@ impl Relay {
         let shards = config.shards.unwrap_or(u32::try_from(cores.len()).unwrap_or(1)).max(1);
         config.check_ports(shards).map_err(StartError::Config)?;
         let backend = choose_backend(config.io)?;
-        let addresses =
-            addresses::advertised(config).map_err(|why| StartError::Io("list of interfaces", why))?;
+        let interfaces =
+            addresses::of_interfaces().map_err(|why| StartError::Io("list of interfaces", why))?;
+        let (addresses, own) =
+            (addresses::advertised(&interfaces, config), addresses::bound(&interfaces, config));
         let dtls = ServerFactory::new().map_err(StartError::Dtls)?;
         let clock = Clock::start();
         let bell = Bell::new().map_err(|why| StartError::Io("eventfd", why))?;
@@ -127,8 +129,8 @@ impl Relay {
         let mut ends = Vec::new();
         for number in 0..shards {
             let core = cores.get(number as usize % cores.len().max(1)).copied();
-            let socket = bind(config, number)?;
-            ends.push(workers.spawn(&birth, number, core, socket, dtls.clone())?);
+            let sockets = bind(config, number, &own)?;
+            ends.push(workers.spawn(&birth, number, core, sockets, dtls.clone())?);
         }
         let identity = identity(&dtls, backend)?;
         tell(config, shards, &birth);
@@ -161,11 +163,11 @@ impl Workers {
         birth: &Birth,
         number: u32,
         core: Option<usize>,
-        socket: UdpSocket,
+        sockets: Vec<UdpSocket>,
         dtls: ServerFactory,
     ) -> Result<ControlEnd, StartError> {
         let seed = random()?;
-        let port = socket.local_addr().map_err(|why| StartError::Io("UDP port", why))?.port();
+        let port = sockets[0].local_addr().map_err(|why| StartError::Io("UDP port", why))?.port();
         let config = ShardConfig {
             shard: number,
             candidates: birth.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
@@ -177,7 +179,7 @@ impl Workers {
         let (ready, report) = sync_channel(1);
         let (birth, shard) = (birth.clone(), (config, dtls, seed));
         let name = format!("shard-{number}");
-        let body = move || live(&birth, core, socket, shard, &ready);
+        let body = move || live(&birth, core, sockets, shard, &ready);
         let thread = std::thread::Builder::new().name(name).spawn(body);
         self.threads.push(thread.map_err(|why| StartError::Io("shard thread", why))?);
         let report = report.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")));
@@ -205,7 +207,7 @@ type ShardParts = (ShardConfig, ServerFactory, [u8; 32]);
 fn live(
     birth: &Birth,
     core: Option<usize>,
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
     (config, dtls, seed): ShardParts,
     ready: &SyncSender<io::Result<(ControlEnd, Waker)>>,
 ) {
@@ -213,7 +215,7 @@ fn live(
     if let Some(Err(why)) = core.map(relay_io::cpu::pin_current_thread) {
         tracing::warn!(shard = number, core, %why, "the shard is not pinned to its core");
     }
-    let io = match open_io(birth, number, socket) {
+    let io = match open_io(birth, number, sockets) {
         Ok(io) => io,
         Err(why) => return drop(ready.send(Err(why))),
     };
@@ -244,13 +246,13 @@ fn guard(number: u32, death: &Death, bell: &Bell, run: impl FnOnce() -> io::Resu
 }
 
 /// The probe's ring was small; a real one may not fit RLIMIT_MEMLOCK, and each shard locks some more.
-fn open_io(birth: &Birth, number: u32, socket: UdpSocket) -> io::Result<Io> {
+fn open_io(birth: &Birth, number: u32, sockets: Vec<UdpSocket>) -> io::Result<Io> {
     let options = IoOptions::default();
     if birth.backend != Backend::Uring || !birth.may_fall_back {
-        return Io::new(birth.backend, socket, &options);
+        return Io::new(birth.backend, sockets, &options);
     }
-    let spare = socket.try_clone()?;
-    Io::new(Backend::Uring, socket, &options).or_else(|why| {
+    let spare = sockets.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?;
+    Io::new(Backend::Uring, sockets, &options).or_else(|why| {
         tracing::warn!(shard = number, %why, "the shard falls back to recvmmsg and sendmmsg");
         Io::new(Backend::Mmsg, spare, &options)
     })
@@ -272,13 +274,14 @@ fn choose_backend(choice: IoChoice) -> Result<Backend, StartError> {
     Ok(choice.backend)
 }
 
-/// Binds the shard's port. A machine without IPv6 gets IPv4 alone when all addresses were meant.
-fn bind(config: &Config, shard: u32) -> Result<UdpSocket, StartError> {
+/// Binds the shard's port, and beside it each of the machine's own addresses. A machine without IPv6 gets IPv4 alone when
+/// all addresses were meant.
+fn bind(config: &Config, shard: u32, own: &[IpAddr]) -> Result<Vec<UdpSocket>, StartError> {
     let port = u32::from(config.base_port) + shard;
     let port = u16::try_from(port).unwrap_or(u16::MAX);
     let address = SocketAddr::new(config.bind, port);
-    let bound =
-        socket::bind(&socket::SocketOptions::new(address)).map_err(|why| StartError::Bind(address, why))?;
+    let options = socket::SocketOptions::new(address);
+    let bound = socket::bind(&options).map_err(|why| StartError::Bind(address, why))?;
     let granted = socket::granted_buffers(&bound).map(|granted| granted.recv_bytes);
     if let Some(bytes) = granted.ok().filter(|bytes| shard == 0 && *bytes < RECV_BUFFER_BYTES_MIN) {
         tracing::warn!(
@@ -286,7 +289,12 @@ fn bind(config: &Config, shard: u32) -> Result<UdpSocket, StartError> {
             "small UDP receive buffers: bursts will be lost; raise net.core.rmem_max to {RECV_BUFFER_BYTES_MIN}"
         );
     }
-    Ok(bound)
+    let beside = socket::bind_beside(&bound, own, &options).unwrap_or_else(|why| {
+        // An address has just gone, perhaps. It costs time, nothing else: the first socket serves all addresses.
+        tracing::warn!(shard, %why, "no sockets for the machine's single addresses: sends cost more");
+        Vec::new()
+    });
+    Ok(std::iter::once(bound).chain(beside).collect())
 }
 
 /// Below this a burst of keyframes of a hundred publishers does not fit while the shard is busy for 10 ms.

@@ -10,6 +10,7 @@ use io_uring::types::BufRingEntry;
 
 use crate::io::Datagram;
 use crate::region::Region;
+use crate::socket::SocketIndex;
 use crate::{DATAGRAM_BYTES_MAX, addr};
 
 /// Octets kept for the source address of a received datagram; a multiple of 8, so that what follows is
@@ -86,7 +87,7 @@ impl BufferRing {
     ///
     /// # Safety
     /// The buffer is filled and not offered again while the result lives, and no other result for it lives.
-    pub(crate) unsafe fn read<'a>(&self, buffer: u16, len: u32) -> Option<Datagram<'a>> {
+    pub(crate) unsafe fn read<'a>(&self, buffer: u16, len: u32, socket: SocketIndex) -> Option<Datagram<'a>> {
         let address = self.address(buffer);
         // SAFETY: the address is that of `BUFFER_STRIDE` octets of the region, zeroed at the start and thus
         // initialised. The kernel touches only offered buffers, and the caller lets nobody else (contract
@@ -100,6 +101,7 @@ impl BufferRing {
         let word = |at: usize| header[at..].first_chunk().map(|word| u32::from_ne_bytes(*word));
         let (name_len, control_len, flags) = (word(0)? as usize, word(4)? as usize, word(12)?);
         Some(Datagram {
+            socket,
             name: &name[..name_len.min(NAME_BYTES)],
             control: &control[..control_len.min(CONTROL_BYTES)],
             truncated: flags & libc::MSG_TRUNC as u32 != 0,

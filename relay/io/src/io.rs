@@ -1,18 +1,18 @@
-//! One socket on one back end: waiting, receiving, sending, waking.
+//! The sockets of a shard on one back end: waiting, receiving, sending, waking.
 
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::addr::{Route, read_local, read_name};
 use crate::arena::Arenas;
 use crate::mmsg::{MmsgReceiver, MmsgSender};
 use crate::outbox::{Outbox, Sender};
+use crate::socket::{self, SocketIndex, Sockets};
 use crate::uring::{Ring, RingSizes};
 use crate::waker::Sleeper;
-use crate::{Backend, IoCounters, Waker, socket};
+use crate::{Backend, IoCounters, Waker};
 
 /// Sizes and choices of an [`Io`].
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,8 @@ pub struct Received {
 
 /// A received datagram as the kernel laid it out.
 pub(crate) struct Datagram<'a> {
+    /// Received it.
+    pub(crate) socket: SocketIndex,
     pub(crate) name: &'a [u8],
     pub(crate) control: &'a [u8],
     pub(crate) truncated: bool,
@@ -97,35 +99,34 @@ enum Receiver {
     Mmsg(MmsgReceiver),
 }
 
-/// One UDP socket with its receive buffers and its outbox, on one back end.
+/// UDP sockets of one port with their receive buffers and their outbox, on one back end.
 ///
 /// It belongs to the thread that made it. Fields are dropped in order: the outbox first, whose ring lets go
-/// of the socket and of all buffers; the socket last.
+/// of the sockets and of all buffers; the sockets last.
 pub struct Io {
     outbox: Outbox,
     receiver: Receiver,
     sleeper: Sleeper,
     batch: usize,
     hold: Duration,
-    /// The kernel's count of discards when we took the socket over, and the last one read.
-    drops_before: u32,
     backend: Backend,
-    socket: UdpSocket,
+    sockets: Sockets,
     _thread: PhantomData<*const ()>,
 }
 
 impl Io {
-    /// Takes over `socket`, as [`socket::bind`] or [`socket::from_fd`] made it.
+    /// Takes over `sockets`: the first as [`socket::bind`] or [`socket::from_fd`] made it, others as
+    /// [`socket::bind_beside`] did.
     ///
     /// # Errors
-    /// `InvalidInput` for options out of range; what the kernel says when it has no room for the ring or
+    /// `InvalidInput` for options out of range, no socket or more than 32; what the kernel says when it has no room for the ring or
     /// memory.
-    pub fn new(backend: Backend, socket: UdpSocket, options: &IoOptions) -> io::Result<Self> {
+    pub fn new(backend: Backend, sockets: Vec<UdpSocket>, options: &IoOptions) -> io::Result<Self> {
         options.check()?;
-        let family = socket::family_of(&socket)?;
+        let sockets = Sockets::new(sockets)?;
         let sleeper = Sleeper::new()?;
         let arenas = Arenas::new(options.arena_bytes)?;
-        let fd = socket.as_raw_fd();
+        let fds = sockets.fds();
         let (sender, receiver) = match backend {
             Backend::Uring => {
                 let sizes = RingSizes {
@@ -133,24 +134,23 @@ impl Io {
                     cq_entries: options.cq_entries,
                     buffers: options.recv_buffers,
                 };
-                let ring = Ring::new(fd, sleeper.fd(), arenas.memory(), sizes).map_err(io::Error::from)?;
+                let ring = Ring::new(&fds, sleeper.fd(), arenas.memory(), sizes).map_err(io::Error::from)?;
                 (Sender::Uring(ring), Receiver::Uring)
             }
             Backend::Mmsg => {
-                let sender = MmsgSender::new(fd, options.messages);
-                (Sender::Mmsg(sender), Receiver::Mmsg(MmsgReceiver::new(fd, options.batch)?))
+                let sender = MmsgSender::new(fds.clone(), options.messages);
+                (Sender::Mmsg(sender), Receiver::Mmsg(MmsgReceiver::new(&fds, sleeper.fd(), options.batch)?))
             }
         };
-        let gso = options.gso && socket::has_gso(&socket);
+        let gso = options.gso && socket::has_gso(sockets.first());
         Ok(Self {
-            outbox: Outbox::new(sender, arenas, options.messages, family, gso),
+            outbox: Outbox::new(sender, arenas, options.messages, sockets.sources(), gso),
             receiver,
             sleeper,
             batch: options.batch,
             hold: Duration::ZERO,
-            drops_before: socket::kernel_drops(&socket).unwrap_or(0),
             backend,
-            socket,
+            sockets,
             _thread: PhantomData,
         })
     }
@@ -166,7 +166,9 @@ impl Io {
         let timeout = if may_block { timeout } else { Some(Duration::ZERO) };
         let counters = &mut self.outbox.counters;
         let result = match (&mut self.receiver, &mut self.outbox.sender) {
-            (Receiver::Mmsg(mmsg), _) if mmsg.pending() == 0 => mmsg.wait(timeout, &self.sleeper, counters),
+            (Receiver::Mmsg(mmsg), _) if mmsg.pending() == 0 => {
+                mmsg.wait(timeout, self.hold, &self.sleeper, counters)
+            }
             (Receiver::Uring, Sender::Uring(ring)) if ring.pending() == 0 => {
                 ring.wait(timeout, self.hold, counters)
             }
@@ -219,8 +221,8 @@ impl Io {
         self.sleeper.waker()
     }
 
-    /// For how long a wait gathers datagrams (up to 32) before it ends with what there is: larger batches for
-    /// so much delay. Zero, the default, adds none. Needs io_uring on Linux 6.12, and does nothing elsewhere.
+    /// For how long a wait gathers datagrams before it ends with what there is: larger batches for so much delay. Zero,
+    /// the default, adds none. io_uring ends it early at 32 datagrams, and needs Linux 6.12 for it.
     pub fn set_hold(&mut self, hold: Duration) {
         self.hold = hold;
     }
@@ -229,8 +231,7 @@ impl Io {
     #[must_use]
     pub fn counters(&self) -> IoCounters {
         let mut counters = self.outbox.counters;
-        let drops = socket::kernel_drops(&self.socket).unwrap_or(self.drops_before);
-        counters.rx_kernel_drops = u64::from(drops.wrapping_sub(self.drops_before));
+        counters.rx_kernel_drops = self.sockets.drops();
         counters
     }
 
@@ -246,12 +247,12 @@ impl Io {
         self.backend
     }
 
-    /// The address the socket is bound to.
+    /// The address the first socket is bound to.
     ///
     /// # Errors
     /// What `getsockname` says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.sockets.first().local_addr()
     }
 }
 
@@ -261,17 +262,17 @@ fn receive_from_ring(
     on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut Outbox),
 ) -> bool {
     let Sender::Uring(ring) = &mut outbox.sender else { return false };
-    let Some((buffer, len)) = ring.take() else { return false };
+    let Some(filled) = ring.take() else { return false };
     // SAFETY: the buffer has just been taken; it is given back below, after the last use of what it holds,
     // and by nobody else: the ring's other methods touch only buffers that the kernel has or that wait in its
     // queue.
-    let datagram = unsafe { ring.read((buffer, len)) };
+    let datagram = unsafe { ring.read(filled) };
     match datagram {
         Some(datagram) => deliver(outbox, datagram, on_datagram),
         None => outbox.counters.rx_unaddressed += 1,
     }
     if let Sender::Uring(ring) = &mut outbox.sender {
-        ring.give_back(buffer);
+        ring.give_back(filled.buffer);
     }
     true
 }
@@ -281,7 +282,7 @@ fn deliver(
     datagram: Datagram<'_>,
     on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut Outbox),
 ) {
-    let Datagram { name, control, truncated, bytes } = datagram;
+    let Datagram { socket, name, control, truncated, bytes } = datagram;
     let Some(remote) = read_name(name) else {
         outbox.counters.rx_unaddressed += 1;
         return;
@@ -289,6 +290,7 @@ fn deliver(
     outbox.counters.rx_datagrams += 1;
     outbox.counters.rx_bytes += bytes.len() as u64;
     outbox.counters.rx_truncated += u64::from(truncated);
-    let received = Received { route: Route { remote, local: read_local(control) }, truncated };
+    let local = outbox.source(socket).or_else(|| read_local(control));
+    let received = Received { route: Route { remote, local }, truncated };
     on_datagram(&received, bytes, outbox);
 }

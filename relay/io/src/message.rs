@@ -4,9 +4,10 @@ use std::cell::UnsafeCell;
 use std::mem::zeroed;
 use std::ptr;
 
-use crate::addr::{Control, Family, NAME_BYTES, Route, write_name};
+use crate::addr::{Control, NAME_BYTES, Route, write_name};
 use crate::arena::{ArenaIndex, Arenas};
 use crate::gso::Run;
+use crate::socket::{SocketIndex, Sources};
 
 /// What the kernel reads of one send: header, address, control messages, and where the datagrams lie. The header points
 /// into the block itself, so a block never moves.
@@ -22,6 +23,8 @@ struct Block {
 #[derive(Clone, Copy)]
 pub(crate) struct Flight {
     pub(crate) route: Route,
+    /// Sends it.
+    pub(crate) socket: SocketIndex,
     /// Where the datagrams lie, from the start of the arenas.
     pub(crate) run: Run,
     /// Datagrams in it.
@@ -38,11 +41,11 @@ pub(crate) struct Messages {
     blocks: Box<[UnsafeCell<Block>]>,
     flights: Box<[Option<Flight>]>,
     free: Vec<u16>,
-    family: Family,
+    sources: Sources,
 }
 
 impl Messages {
-    pub(crate) fn new(count: u16, family: Family) -> Self {
+    pub(crate) fn new(count: u16, sources: Sources) -> Self {
         // SAFETY: `Block` is made of integers, arrays of them and raw pointers: all zeros is a valid value of
         // each.
         let block = || UnsafeCell::new(unsafe { zeroed::<Block>() });
@@ -50,8 +53,13 @@ impl Messages {
             blocks: (0..count).map(|_| block()).collect(),
             flights: vec![None; usize::from(count)].into(),
             free: (0..count).rev().collect(),
-            family,
+            sources,
         }
+    }
+
+    /// Where each socket sends from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Whether all blocks are under way.
@@ -67,14 +75,17 @@ impl Messages {
     /// Fills a free block; its index, or `None` when all are under way.
     pub(crate) fn build(&mut self, arenas: &Arenas, flight: &Flight) -> Option<u16> {
         let index = self.free.pop()?;
-        let Flight { route, run, count, .. } = *flight;
+        let Flight { route, run, count, socket, .. } = *flight;
         let block = self.blocks[usize::from(index)].get();
         // SAFETY: the block is free: no reference to it is alive (none outlives this function) and the kernel
         // does not read it. `block` comes from an `UnsafeCell` in a box that is never reallocated.
         let block = unsafe { &mut *block };
-        let name_len = write_name(&mut block.name, route.remote, self.family);
+        let family = self.sources.family(socket);
+        let name_len = write_name(&mut block.name, route.remote, family);
         block.control.len = 0;
-        block.control.push_source(route.remote, route.local, self.family);
+        if self.sources.local(socket).is_none() {
+            block.control.push_source(route.remote, route.local, family);
+        }
         if count > 1 {
             // A segment is at most a datagram, which is below 2^16.
             block.control.push_segment(run.segment as u16);
@@ -103,6 +114,13 @@ impl Messages {
             };
             header
         }
+    }
+
+    /// Whether the header says no more than where to and what: a plain send does as well.
+    pub(crate) fn is_plain(&self, index: u16) -> bool {
+        let block = self.blocks[usize::from(index)].get();
+        // SAFETY: `block` points to a live block (see `build`), to which nobody writes.
+        unsafe { (*block).header.msg_controllen == 0 }
     }
 
     /// What a filled block carries.

@@ -1,5 +1,5 @@
 //! The fallback back end: `recvmmsg` and `sendmmsg`, and `ppoll` to wait. For containers whose seccomp
-//! profile forbids io_uring, and as a check on the other one. `ppoll` serves as well as epoll with two
+//! profile forbids io_uring, and as a check on the other one. `ppoll` serves as well as epoll with a few
 //! descriptors, needs no set-up and takes nanoseconds.
 
 use std::io;
@@ -13,6 +13,7 @@ use crate::io::Datagram;
 use crate::message::Messages;
 use crate::outbox::Done;
 use crate::region::Region;
+use crate::socket::SocketIndex;
 use crate::waker::Sleeper;
 use crate::{DATAGRAM_BYTES_MAX, IoCounters};
 
@@ -29,27 +30,34 @@ struct Envelope {
 
 /// Receives in batches. The kernel touches this memory only during `recvmmsg`.
 pub(crate) struct MmsgReceiver {
-    socket: RawFd,
+    /// For ppoll: the sockets, and last the waker's eventfd.
+    entries: Box<[libc::pollfd]>,
+    /// The socket whose turn it is to be read first.
+    turn: usize,
     buffers: Region,
     envelopes: Box<[Envelope]>,
     headers: Box<[libc::mmsghdr]>,
+    /// Where each datagram of the batch came in.
+    from: Box<[SocketIndex]>,
     /// The batch: those before `next` have been taken.
     count: usize,
     next: usize,
 }
 
 impl MmsgReceiver {
-    pub(crate) fn new(socket: RawFd, batch: usize) -> io::Result<Self> {
+    pub(crate) fn new(sockets: &[RawFd], event: RawFd, batch: usize) -> io::Result<Self> {
         assert!(batch > 0);
         // SAFETY: made of integers, arrays of them and raw pointers, for which zero is valid.
         let envelope = || unsafe { zeroed::<Envelope>() };
         // SAFETY: as above.
         let header = || unsafe { zeroed::<libc::mmsghdr>() };
         Ok(Self {
-            socket,
+            entries: sockets.iter().copied().chain([event]).map(poll_entry).collect(),
+            turn: 0,
             buffers: Region::new(batch * BUFFER_STRIDE)?,
             envelopes: (0..batch).map(|_| envelope()).collect(),
             headers: (0..batch).map(|_| header()).collect(),
+            from: vec![SocketIndex::FIRST; batch].into(),
             count: 0,
             next: 0,
         })
@@ -60,44 +68,54 @@ impl MmsgReceiver {
         self.count - self.next
     }
 
-    /// Waits for a datagram, a wake-up or the end of `timeout`, and receives a batch.
+    /// Waits for a datagram, a wake-up or the end of `timeout`, and receives a batch. When something has come, more is
+    /// gathered for `hold`.
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
+        hold: Duration,
         sleeper: &Sleeper,
         counters: &mut IoCounters,
     ) -> io::Result<()> {
-        self.receive(counters);
-        if self.pending() > 0 || timeout == Some(Duration::ZERO) {
-            return Ok(());
-        }
-        let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut entries = [entry(self.socket), entry(sleeper.fd())];
-        let timespec = timeout.map(|timeout| libc::timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
-        let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
-        counters.syscalls += 1;
-        // SAFETY: `entries` is two pollfd, `timespec` null or a live timespec; a null mask leaves signals
-        // alone.
-        if unsafe { libc::ppoll(entries.as_mut_ptr(), 2, timespec, ptr::null()) } < 0 {
-            let error = io::Error::last_os_error();
-            return if error.raw_os_error() == Some(libc::EINTR) { Ok(()) } else { Err(error) };
-        }
-        if entries[1].revents != 0 {
+        debug_assert_eq!(self.pending(), 0);
+        (self.count, self.next) = (0, 0);
+        poll(&mut self.entries, timeout, counters)?;
+        let [sockets @ .., event] = &mut *self.entries else { return Ok(()) };
+        if event.revents != 0 {
             sleeper.drain();
+        } else if timeout != Some(Duration::ZERO)
+            && !hold.is_zero()
+            && sockets.iter().any(|it| it.revents != 0)
+        {
+            // Only a waker ends this.
+            poll(std::slice::from_mut(event), Some(hold), counters)?;
+            if event.revents != 0 {
+                sleeper.drain();
+            }
         }
-        if entries[0].revents != 0 {
-            self.receive(counters);
-        }
+        self.receive(counters);
         Ok(())
     }
 
+    /// Reads the sockets that have something, each first in its turn: a flood at one does not starve the others.
     fn receive(&mut self, counters: &mut IoCounters) {
-        debug_assert_eq!(self.pending(), 0);
-        (self.count, self.next) = (0, 0);
-        for (index, (header, envelope)) in self.headers.iter_mut().zip(&mut self.envelopes).enumerate() {
+        let sockets = self.entries.len() - 1;
+        self.turn = (self.turn + 1) % sockets;
+        for at in 0..sockets {
+            let index = (self.turn + at) % sockets;
+            let entry = self.entries[index];
+            if entry.revents != 0 && self.count < self.headers.len() {
+                // There are at most `Sockets::COUNT_MAX`.
+                self.receive_from(entry.fd, SocketIndex(index as u8), counters);
+            }
+        }
+    }
+
+    /// Reads into the headers that are left.
+    fn receive_from(&mut self, fd: RawFd, socket: SocketIndex, counters: &mut IoCounters) {
+        let filled = self.count;
+        let free = self.headers.iter_mut().zip(&mut self.envelopes).enumerate().skip(filled);
+        for (index, (header, envelope)) in free {
             let buffer = self.buffers.at(index * BUFFER_STRIDE, BUFFER_STRIDE);
             envelope.piece = libc::iovec { iov_base: buffer.cast(), iov_len: DATAGRAM_BYTES_MAX };
             header.msg_hdr.msg_name = (&raw mut envelope.name).cast();
@@ -108,13 +126,17 @@ impl MmsgReceiver {
             header.msg_hdr.msg_controllen = RECEIVE_CONTROL_BYTES as _;
         }
         counters.syscalls += 1;
-        let (headers, count) = (self.headers.as_mut_ptr(), self.headers.len() as u32);
+        let headers = &mut self.headers[filled..];
+        let (headers, count) = (headers.as_mut_ptr(), headers.len() as u32);
         let flags = libc::MSG_DONTWAIT;
         // SAFETY: `count` headers, each pointing to an address, a piece, its buffer and control space of the
         // stated sizes, all owned by `self` and exclusively ours during the call; a null timeout is allowed.
-        let received = unsafe { libc::recvmmsg(self.socket, headers, count, flags as _, ptr::null_mut()) };
+        let received = unsafe { libc::recvmmsg(fd, headers, count, flags as _, ptr::null_mut()) };
         match usize::try_from(received) {
-            Ok(received) => self.count = received,
+            Ok(received) => {
+                self.count += received;
+                self.from[filled..self.count].fill(socket);
+            }
             Err(_) => {
                 let errno = io::Error::last_os_error().raw_os_error();
                 counters.rx_errors += u64::from(!matches!(errno, Some(libc::EAGAIN | libc::EINTR)));
@@ -133,6 +155,7 @@ impl MmsgReceiver {
         let len = (header.msg_len as usize).min(DATAGRAM_BYTES_MAX);
         let buffer = self.buffers.at(index * BUFFER_STRIDE, BUFFER_STRIDE);
         Some(Datagram {
+            socket: self.from[index],
             name: &envelope.name[..(header.msg_hdr.msg_namelen as usize).min(NAME_BYTES)],
             control: &envelope.control[..header.msg_hdr.msg_controllen.min(RECEIVE_CONTROL_BYTES)],
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
@@ -143,15 +166,44 @@ impl MmsgReceiver {
     }
 }
 
+fn poll_entry(fd: RawFd) -> libc::pollfd {
+    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+}
+
+/// Waits until one of `entries` has something to read, `timeout` passes or a signal comes.
+fn poll(
+    entries: &mut [libc::pollfd],
+    timeout: Option<Duration>,
+    counters: &mut IoCounters,
+) -> io::Result<()> {
+    let timespec = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
+    counters.syscalls += 1;
+    // SAFETY: that many pollfd, ours during the call; `timespec` is null or a live timespec; a null mask leaves
+    // signals alone.
+    if unsafe { libc::ppoll(entries.as_mut_ptr(), entries.len() as _, timespec, ptr::null()) } >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() != Some(libc::EINTR) {
+        return Err(error);
+    }
+    entries.iter_mut().for_each(|entry| entry.revents = 0);
+    Ok(())
+}
+
 /// Sends messages; all have completed when `submit` returns.
 pub(crate) struct MmsgSender {
-    socket: RawFd,
+    sockets: Vec<RawFd>,
     headers: Vec<libc::mmsghdr>,
 }
 
 impl MmsgSender {
-    pub(crate) fn new(socket: RawFd, messages: u16) -> Self {
-        Self { socket, headers: Vec::with_capacity(usize::from(messages)) }
+    pub(crate) fn new(sockets: Vec<RawFd>, messages: u16) -> Self {
+        Self { sockets, headers: Vec::with_capacity(usize::from(messages)) }
     }
 
     /// See [`crate::outbox::Sender`].
@@ -172,13 +224,16 @@ impl MmsgSender {
         let mut sent = 0;
         while sent < staged.len() {
             counters.syscalls += 1;
-            let rest = &mut self.headers[sent..];
+            let socket = socket_of(messages, staged[sent]);
+            let more = staged[sent..].iter().take_while(|message| socket_of(messages, **message) == socket);
+            let until = sent + more.count();
+            let fd = self.sockets[usize::from(socket.0)];
+            let rest = &mut self.headers[sent..until];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: `rest` holds that many headers, whose names, pieces and control messages belong to
             // messages and memory under way: they stay put and unwritten during the call, which copies what it
             // sends.
-            let taken =
-                unsafe { libc::sendmmsg(self.socket, rest.as_mut_ptr(), rest.len() as u32, flags as _) };
+            let taken = unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as u32, flags as _) };
             if taken > 0 {
                 let taken = taken as usize;
                 let results = rest.iter().take(taken).map(|header| header.msg_len as i32);
@@ -196,4 +251,8 @@ impl MmsgSender {
             }
         }
     }
+}
+
+fn socket_of(messages: &Messages, message: u16) -> SocketIndex {
+    messages.flight(message).map_or(SocketIndex::FIRST, |flight| flight.socket)
 }

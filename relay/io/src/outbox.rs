@@ -1,13 +1,15 @@
 //! Datagrams to send, written into lent memory, and their way to the kernel.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use crate::IoCounters;
-use crate::addr::{Family, Route};
+use crate::addr::Route;
 use crate::arena::Arenas;
 use crate::gso::{Gso, Run, SEGMENTS_MAX};
 use crate::message::{Flight, Messages};
 use crate::mmsg::MmsgSender;
+use crate::socket::{SocketIndex, Sources};
 use crate::uring::Ring;
 
 /// Sends that may wait for a free message, because the kernel holds on to all of them or refuses to cut runs. More are
@@ -72,12 +74,12 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(sender: Sender, arenas: Arenas, messages: u16, family: Family, gso: bool) -> Self {
+    pub(crate) fn new(sender: Sender, arenas: Arenas, messages: u16, sources: Sources, gso: bool) -> Self {
         let capacity = usize::from(messages);
         Self {
             sender,
             arenas,
-            messages: Messages::new(messages, family),
+            messages: Messages::new(messages, sources),
             gso: if gso { Gso::On(0) } else { Gso::Off },
             refused: VecDeque::with_capacity(capacity + 1),
             waiting: VecDeque::with_capacity(WAITING_MAX),
@@ -113,8 +115,14 @@ impl Outbox {
         assert!(run.is_sound(), "{run:?}");
         let kept = self.arenas.keep(run.start, run.len).expect("the run lies in the region lent last");
         let mut rest = Run { start: kept.at, ..run };
-        let mut flight =
-            Flight { route: *route, run: rest, count: run.count(), arena: kept.arena, blame: None };
+        let mut flight = Flight {
+            route: *route,
+            socket: self.messages.sources().choose(route),
+            run: rest,
+            count: run.count(),
+            arena: kept.arena,
+            blame: None,
+        };
         if rest.len == 0 {
             self.queue(flight);
         }
@@ -169,6 +177,11 @@ impl Outbox {
     pub fn queued(&self) -> usize {
         let staged = self.staged.iter().filter_map(|message| self.messages.flight(*message));
         staged.chain(&self.waiting).chain(&self.refused).map(|flight| flight.count).sum()
+    }
+
+    /// The address that a socket is bound to, if it is only one.
+    pub(crate) fn source(&self, socket: SocketIndex) -> Option<IpAddr> {
+        self.messages.sources().local(socket)
     }
 
     /// Whether runs of datagrams leave as one send.
@@ -236,6 +249,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Family;
 
     /// A kernel under a test's control.
     #[derive(Default)]
@@ -286,7 +300,13 @@ mod tests {
     }
 
     fn outbox(arena_bytes: usize, messages: u16, fake: Fake) -> Outbox {
-        Outbox::new(Sender::Fake(fake), Arenas::new(arena_bytes).unwrap(), messages, Family::V4, true)
+        Outbox::new(
+            Sender::Fake(fake),
+            Arenas::new(arena_bytes).unwrap(),
+            messages,
+            Sources::one(Family::V4),
+            true,
+        )
     }
 
     fn fake(outbox: &mut Outbox) -> &mut Fake {

@@ -112,7 +112,7 @@ fn try_ring() -> Result<(), SetupError> {
     let sleeper = Sleeper::new().map_err(at("eventfd"))?;
     let sending = Rc::new(Region::new(1).map_err(at("mmap"))?);
     let sizes = RingSizes { messages: 1, cq_entries: 8, buffers: 4 };
-    let mut ring = Ring::new(near.as_raw_fd(), sleeper.fd(), sending, sizes)?;
+    let mut ring = Ring::new(&[near.as_raw_fd()], sleeper.fd(), sending, sizes)?;
     let mut counters = IoCounters::default();
     far.send(b"ringvox").map_err(at("send"))?;
     // Unix sockets deliver during the send: the first wait sees it.

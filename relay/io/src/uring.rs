@@ -1,9 +1,9 @@
-//! The io_uring back end: one ring, one multishot receive over a ring of provided buffers, one read of the
-//! waker's eventfd, and the sends of an outbox.
+//! The io_uring back end: one ring, a multishot receive for each socket over one ring of provided buffers, one read of
+//! the waker's eventfd, and the sends of an outbox.
 //!
 //! Completions are told apart by their user data alone. None is ever missed: the kernel keeps those that do
 //! not fit the completion queue (`IORING_FEAT_NODROP`) until an enter with `GETEVENTS` fetches them, which
-//! every look at the queue does when the overflow flag is up. The multishot receive ends on its own at times
+//! every look at the queue does when the overflow flag is up. A multishot receive ends on its own at times
 //! (no buffer free, completion queue full, an empty datagram); it is armed again by the next submission or
 //! wait.
 //!
@@ -27,13 +27,13 @@ use crate::io::Datagram;
 use crate::message::Messages;
 use crate::outbox::Done;
 use crate::region::Region;
+use crate::socket::{SocketIndex, Sockets};
 
-/// The socket and the eventfd in the table of registered files.
-const SOCKET: Fixed = Fixed(0);
-const EVENT: Fixed = Fixed(1);
+/// The eventfd in the table of registered files; the sockets follow.
+const EVENT: Fixed = Fixed(0);
 const BUFFER_GROUP: u16 = 0;
 
-/// User data: the operation in the upper half, its message in the lower.
+/// User data: the operation in the upper half, its message or socket in the lower.
 const OP_RECEIVE: u64 = 1 << 32;
 const OP_WAKE: u64 = 2 << 32;
 const OP_SEND: u64 = 3 << 32;
@@ -85,7 +85,50 @@ struct Memory {
     operands: Box<UnsafeCell<Operands>>,
 }
 
-/// One io_uring with what it needs to serve one socket.
+/// A filled buffer, taken from the ring.
+#[derive(Clone, Copy)]
+pub(crate) struct Filled {
+    pub(crate) buffer: u16,
+    /// Octets as the kernel reported them.
+    len: u32,
+    pub(crate) socket: SocketIndex,
+}
+
+/// A set of sockets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SocketSet(u32);
+
+const _: () = assert!(Sockets::COUNT_MAX <= 32);
+
+impl SocketSet {
+    const EMPTY: Self = Self(0);
+
+    fn first(count: usize) -> Self {
+        (0..count).fold(Self::EMPTY, |set, index| Self(set.0 | 1 << index))
+    }
+
+    fn insert(&mut self, socket: SocketIndex) {
+        self.0 |= 1 << socket.0;
+    }
+
+    fn remove(&mut self, socket: SocketIndex) {
+        self.0 &= !(1 << socket.0);
+    }
+
+    fn contains(self, socket: SocketIndex) -> bool {
+        self.0 & 1 << socket.0 != 0
+    }
+
+    fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    fn iter(self) -> impl Iterator<Item = SocketIndex> {
+        (0..32).map(SocketIndex).filter(move |socket| self.contains(*socket))
+    }
+}
+
+/// One io_uring with what it needs to serve its sockets.
 pub(crate) struct Ring {
     /// Borrows `*ring`; emptied before it.
     submitter: ManuallyDrop<Submitter<'static>>,
@@ -93,30 +136,31 @@ pub(crate) struct Ring {
     ring: NonNull<IoUring>,
     /// Freed in `drop`, once the kernel has let go of it.
     memory: ManuallyDrop<Memory>,
-    /// Filled buffers with the length the kernel reported, oldest first.
-    received: VecDeque<(u16, u32)>,
+    /// Filled buffers, oldest first.
+    received: VecDeque<Filled>,
     /// Completed sends that no `submit` has reported yet.
     done: Vec<Done>,
-    receive_armed: bool,
+    sockets: SocketSet,
+    receive_armed: SocketSet,
     wake_armed: bool,
     /// Sends under way.
     sending: u32,
     /// Arms after the first are counted.
-    armed_before: bool,
+    armed_before: SocketSet,
     has_min_wait: bool,
 }
 
 impl Ring {
-    /// Makes a ring for `socket`, woken by reads of `event`. `sending` is the memory that messages will
+    /// Makes a ring for `sockets`, woken by reads of `event`. `sending` is the memory that messages will
     /// refer to.
     pub(crate) fn new(
-        socket: RawFd,
+        sockets: &[RawFd],
         event: RawFd,
         sending: Rc<Region>,
         sizes: RingSizes,
     ) -> Result<Self, SetupError> {
-        // Every message, the receive and the wake may wait for submission at once.
-        let sq_entries = (u32::from(sizes.messages) + 2).next_power_of_two();
+        // Every message, the receives and the wake may wait for submission at once.
+        let sq_entries = (u32::from(sizes.messages) + sockets.len() as u32 + 1).next_power_of_two();
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -142,20 +186,22 @@ impl Ring {
             memory: ManuallyDrop::new(memory),
             received: VecDeque::with_capacity(usize::from(sizes.buffers)),
             done: Vec::with_capacity(usize::from(sizes.messages)),
-            receive_armed: false,
+            sockets: SocketSet::first(sockets.len()),
+            receive_armed: SocketSet::EMPTY,
             wake_armed: false,
             sending: 0,
-            armed_before: false,
+            armed_before: SocketSet::EMPTY,
             has_min_wait,
         };
-        this.register(socket, event)?;
+        this.register(sockets, event)?;
         Ok(this)
     }
 
-    fn register(&mut self, socket: RawFd, event: RawFd) -> Result<(), SetupError> {
+    fn register(&mut self, sockets: &[RawFd], event: RawFd) -> Result<(), SetupError> {
         // Only saves a look-up per enter; all 16 places of a thread may be taken.
         let _ = self.submitter.register_ring_fd();
-        self.submitter.register_files(&[socket, event]).map_err(SetupError::at("registering the socket"))?;
+        let files: Vec<RawFd> = std::iter::once(event).chain(sockets.iter().copied()).collect();
+        self.submitter.register_files(&files).map_err(SetupError::at("registering the sockets"))?;
         let (entries, count) = self.memory.buffers.entries();
         // SAFETY: the address is that of a page with room for `count` entries of 16 octets and more; it is
         // freed only after the kernel let go of the ring (see `drop`).
@@ -170,9 +216,9 @@ impl Ring {
         self.received.len()
     }
 
-    /// Whether the multishot receive is armed.
+    /// Whether the multishot receive of every socket is armed.
     pub(crate) fn is_receiving(&self) -> bool {
-        self.receive_armed
+        self.receive_armed == self.sockets
     }
 
     /// Waits until something completes or `timeout` passes, and takes note of it. `hold` gathers completions
@@ -207,7 +253,7 @@ impl Ring {
     }
 
     /// Takes the oldest received datagram. Its buffer is the caller's until [`give_back`](Self::give_back).
-    pub(crate) fn take(&mut self) -> Option<(u16, u32)> {
+    pub(crate) fn take(&mut self) -> Option<Filled> {
         self.received.pop_front()
     }
 
@@ -215,9 +261,9 @@ impl Ring {
     ///
     /// # Safety
     /// The buffer is taken and stays so while the result lives, and no other result for it lives.
-    pub(crate) unsafe fn read<'a>(&self, (buffer, len): (u16, u32)) -> Option<Datagram<'a>> {
+    pub(crate) unsafe fn read<'a>(&self, filled: Filled) -> Option<Datagram<'a>> {
         // SAFETY: a taken buffer is not offered; the rest is the caller's promise.
-        unsafe { self.memory.buffers.read(buffer, len) }
+        unsafe { self.memory.buffers.read(filled.buffer, filled.len, filled.socket) }
     }
 
     /// Offers a taken buffer to the kernel again.
@@ -234,10 +280,7 @@ impl Ring {
         counters: &mut IoCounters,
     ) {
         for &message in staged {
-            let entry = opcode::SendMsg::new(SOCKET, messages.header(message))
-                .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
-                .build()
-                .user_data(OP_SEND | u64::from(message));
+            let entry = send_entry(messages, message).user_data(OP_SEND | u64::from(message));
             // SAFETY: the header and what it points to stay put and unwritten until the message is finished,
             // which its completion brings about (`Messages`, `Arenas`); both outlive the ring's operations (see
             // `drop`, `Outbox`).
@@ -259,20 +302,24 @@ impl Ring {
         done.append(&mut self.done);
     }
 
-    /// Arms what has ended: the receive, when a buffer is free for it, and the read of the eventfd.
+    /// Arms what has ended: receives, when a buffer is free for them, and the read of the eventfd.
     fn arm(&mut self, counters: &mut IoCounters) {
         let operands = self.memory.operands.get();
-        if !self.receive_armed && self.received.len() < self.memory.buffers.len() {
-            // SAFETY: only the place is named. The kernel reads the template at submission.
-            let template = unsafe { &raw const (*operands).receive };
-            let entry =
-                opcode::RecvMsgMulti::new(SOCKET, template, BUFFER_GROUP).build().user_data(OP_RECEIVE);
-            // SAFETY: the template lives in `memory` and is never written; buffers come from the registered
-            // buffer ring. All of it outlives the operation (see `drop`).
-            unsafe { self.push(&entry) };
-            self.receive_armed = true;
-            counters.rx_rearms += u64::from(self.armed_before);
-            self.armed_before = true;
+        if !self.is_receiving() && self.received.len() < self.memory.buffers.len() {
+            let ended = SocketSet(self.sockets.0 & !self.receive_armed.0);
+            for socket in ended.iter() {
+                // SAFETY: only the place is named. The kernel reads the template at submission.
+                let template = unsafe { &raw const (*operands).receive };
+                let entry = opcode::RecvMsgMulti::new(file(socket), template, BUFFER_GROUP)
+                    .build()
+                    .user_data(OP_RECEIVE | u64::from(socket.0));
+                // SAFETY: the template lives in `memory` and is never written; buffers come from the registered
+                // buffer ring. All of it outlives the operation (see `drop`).
+                unsafe { self.push(&entry) };
+                self.receive_armed.insert(socket);
+                counters.rx_rearms += u64::from(self.armed_before.contains(socket));
+                self.armed_before.insert(socket);
+            }
         }
         if !self.wake_armed {
             // SAFETY: only the place is named.
@@ -343,9 +390,14 @@ impl Ring {
         let (data, result) = (completion.user_data(), completion.result());
         match data & !u64::from(u32::MAX) {
             OP_RECEIVE => {
-                self.receive_armed = cqueue::more(completion.flags());
+                let socket = SocketIndex(data as u8);
+                if !cqueue::more(completion.flags()) {
+                    self.receive_armed.remove(socket);
+                }
                 match cqueue::buffer_select(completion.flags()) {
-                    Some(buffer) if result >= 0 => self.received.push_back((buffer, result as u32)),
+                    Some(buffer) if result >= 0 => {
+                        self.received.push_back(Filled { buffer, len: result as u32, socket });
+                    }
                     Some(buffer) => self.memory.buffers.offer(buffer),
                     None => {}
                 }
@@ -376,8 +428,7 @@ impl Ring {
             let _ =
                 unsafe { self.submitter.enter::<libc::sigset_t>(0, 0, EnterFlags::GETEVENTS.bits(), None) };
             self.drain_for_drop(&mut counters);
-            let under_way =
-                usize::from(self.receive_armed) + usize::from(self.wake_armed) + self.sending as usize;
+            let under_way = self.receive_armed.len() + usize::from(self.wake_armed) + self.sending as usize;
             if under_way <= unsubmitted {
                 return true;
             }
@@ -414,6 +465,29 @@ impl Drop for Ring {
             unsafe { ManuallyDrop::drop(&mut self.memory) };
         }
     }
+}
+
+/// A socket in the table of registered files.
+fn file(socket: SocketIndex) -> Fixed {
+    Fixed(1 + u32::from(socket.0))
+}
+
+/// The send of a filled message. A plain send spares the kernel the copy of a header with a control message.
+fn send_entry(messages: &Messages, message: u16) -> squeue::Entry {
+    let header = messages.header(message);
+    let socket = messages.flight(message).map_or(SocketIndex::FIRST, |flight| flight.socket);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    if !messages.is_plain(message) {
+        return opcode::SendMsg::new(file(socket), header).flags(flags as u32).build();
+    }
+    // SAFETY: the message is filled: its header names its address and one piece, all of them live and unwritten.
+    let (name, name_len, piece) = unsafe { ((*header).msg_name, (*header).msg_namelen, *(*header).msg_iov) };
+    // A single datagram: far below 2^32 octets.
+    opcode::Send::new(file(socket), piece.iov_base.cast(), piece.iov_len as u32)
+        .dest_addr(name.cast())
+        .dest_addr_len(name_len as _)
+        .flags(flags)
+        .build()
 }
 
 impl Operands {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -215,7 +215,7 @@ fn a_socket_that_refuses_gso_falls_back_to_single_sends() {
     on_each_backend(|backend| {
         let socket = socket::bind(&socket::SocketOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
         disable_checksums(&socket);
-        let mut io = relay_io::Io::new(backend, socket, &IoOptions::default()).unwrap();
+        let mut io = relay_io::Io::new(backend, vec![socket], &IoOptions::default()).unwrap();
         let peer = peer();
         for round in 0..20 {
             let run: Vec<u8> = (0..10).flat_map(|n| numbered(round * 10 + n, 500)).collect();
@@ -400,7 +400,7 @@ fn what_the_kernel_discards_is_counted() {
             peer.send_to(&[0; 1000], socket.local_addr().unwrap()).unwrap();
         }
         let left = std::iter::from_fn(|| socket.recv_from(&mut [0; 1]).ok()).take(1).count();
-        let mut io = relay_io::Io::new(backend, socket, &IoOptions::default()).unwrap();
+        let mut io = relay_io::Io::new(backend, vec![socket], &IoOptions::default()).unwrap();
         while io.wait(Some(Duration::ZERO)).unwrap().datagrams > 0 {
             io.receive(|_, _, _| {});
         }
@@ -452,7 +452,7 @@ fn sockets_are_handed_over() {
         inherited.set_nonblocking(true).unwrap();
         let socket = socket::from_fd(inherited.into(), &options).unwrap();
         assert!(socket::granted_buffers(&socket).unwrap().recv_bytes > 0);
-        let mut io = relay_io::Io::new(backend, socket, &IoOptions::default()).unwrap();
+        let mut io = relay_io::Io::new(backend, vec![socket], &IoOptions::default()).unwrap();
         let peer = peer();
         peer.send_to(b"hello", io.local_addr().unwrap()).unwrap();
         turn(&mut io, 1, echo);
@@ -481,7 +481,49 @@ fn bad_options_are_refused() {
     ];
     for options in cases {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let error = relay_io::Io::new(Backend::Mmsg, socket, &options).err().unwrap();
+        let error = relay_io::Io::new(Backend::Mmsg, vec![socket], &options).err().unwrap();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{options:?}");
     }
+}
+
+#[test]
+fn each_address_has_a_socket_beside_the_first() {
+    on_each_backend(|backend| {
+        let options = socket::SocketOptions::new("[::]:0".parse().unwrap());
+        let first = socket::bind(&options).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let beside = socket::bind_beside(&first, &[[127, 0, 0, 1].into()], &options).unwrap();
+        let sockets = std::iter::once(first).chain(beside).collect();
+        let mut io = relay_io::Io::new(backend, sockets, &IoOptions::default()).unwrap();
+        // The second address has no socket of its own; both answer from where they were asked.
+        let (near, far) = (peer(), peer());
+        let asked = [(&near, Ipv4Addr::new(127, 0, 0, 1)), (&far, Ipv4Addr::new(127, 0, 0, 2))];
+        for (peer, ip) in asked {
+            for size in [10, 20] {
+                peer.send_to(&vec![7; size], (ip, port)).unwrap();
+            }
+        }
+        let mut routes = Vec::new();
+        turn(&mut io, 4, |received, bytes, outbox| {
+            routes.push(received.route);
+            // Two in one run as well as single ones.
+            outbox.lend(bytes.len()).unwrap().copy_from_slice(bytes);
+            outbox.commit(&received.route, Run { start: 0, segment: 10, len: bytes.len() });
+        });
+        for (peer, ip) in asked {
+            let route = Route { remote: addr(peer), local: Some(ip.into()) };
+            assert_eq!(routes.iter().filter(|seen| **seen == route).count(), 2, "{routes:?}");
+            for _ in 0..3 {
+                let (bytes, from) = recv_from(peer);
+                assert_eq!((bytes, from), (vec![7; 10], (ip, port).into()));
+            }
+        }
+        assert_eq!(io.counters().tx_sent, 6);
+        // Nobody else gets a share of the port.
+        for taken in ["[::]", "0.0.0.0", "127.0.0.1"] {
+            let taken = format!("{taken}:{port}").parse().unwrap();
+            let error = socket::bind(&socket::SocketOptions::new(taken)).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{taken}");
+        }
+    });
 }

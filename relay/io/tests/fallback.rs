@@ -43,7 +43,7 @@ fn a_seccomp_profile_without_io_uring_means_the_fallback() {
             let refused = choose(Setting::Uring).unwrap_err().to_string();
             assert!(refused.contains("io_uring_setup"), "{refused}");
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-            let error = relay_io::Io::new(Backend::Uring, socket, &IoOptions::default()).err().unwrap();
+            let error = relay_io::Io::new(Backend::Uring, vec![socket], &IoOptions::default()).err().unwrap();
             assert!(error.to_string().contains("io_uring is not usable"), "{error}");
             assert_serves(choice.backend);
         })

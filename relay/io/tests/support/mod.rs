@@ -25,7 +25,7 @@ pub fn open(backend: Backend, options: &IoOptions) -> Io {
 
 pub fn open_at(backend: Backend, at: &str, options: &IoOptions) -> Io {
     let socket = socket::bind(&socket::SocketOptions::new(at.parse().unwrap())).unwrap();
-    Io::new(backend, socket, options).unwrap()
+    Io::new(backend, vec![socket], options).unwrap()
 }
 
 /// The address of `io` on loopback, as an IPv4 peer sees it.
