@@ -40,6 +40,11 @@ pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     clock_gettime(nix::time::clock_getcpuclockid(pid).ok()?).ok().map(nanos)
 }
 
+/// CPU time of the calling thread so far, in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn read(clock: ClockId) -> u64 {
     clock_gettime(clock).map_or(0, nanos)
 }

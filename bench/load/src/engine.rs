@@ -220,7 +220,7 @@ impl Engine {
     }
 }
 
-fn nth_address(first: IpAddr, n: u32) -> IpAddr {
+pub(crate) fn nth_address(first: IpAddr, n: u32) -> IpAddr {
     match first {
         IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() + n).into()),
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() + u128::from(n)).into()),

@@ -14,6 +14,7 @@ mod door;
 mod engine;
 mod histogram;
 mod ice;
+mod limit;
 mod mark;
 mod receiving;
 mod report;
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Action::Run(args) => run(&args),
+        Action::Limit(args) => limit::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
