@@ -1,6 +1,7 @@
 //! The command line, turned into plain values.
 
 use crate::engine::Addresses;
+use crate::peer::{DoorKind, Peer};
 use crate::run::RunSpec;
 use crate::scenario::{AudioShape, BurstShape, Plan, Shape, VideoShape};
 use crate::target::RelaySpec;
@@ -24,7 +25,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Action {
     /// One scenario
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// What this machine could do at best: cipher and sends without a relay
     Limit(LimitArgs),
 }
@@ -157,6 +158,12 @@ pub(crate) struct LimitArgs {
 /// Which server, and how it is started.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
+    /// Servers, one after the other, their figures side by side
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ringvox")]
+    pub(crate) peer: Vec<Peer>,
+    /// How clients get into Ringvox
+    #[arg(long, value_enum, default_value = "control")]
+    pub(crate) door: DoorKind,
     /// Start this relay
     #[arg(long, value_name = "PATH")]
     pub(crate) relay_binary: Option<PathBuf>,
@@ -169,10 +176,10 @@ pub(crate) struct ServerArgs {
     /// First UDP port of the relay; by default another in each run, for the kernel frees a ring's socket with delay
     #[arg(long)]
     pub(crate) base_port: Option<u16>,
-    /// Cores of the relay, as taskset takes them
+    /// Cores of the relay or Janus, as taskset takes them
     #[arg(long)]
     pub(crate) relay_cores: Option<String>,
-    /// Network namespace of the relay
+    /// Network namespace of the relay or Janus
     #[arg(long)]
     pub(crate) relay_netns: Option<String>,
     /// One more flag for the relay; may be repeated
@@ -184,6 +191,21 @@ pub(crate) struct ServerArgs {
     /// Process that is measured, if it is not started here
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
+    /// With --door whip: start this signaling [default: ringvox-signaling beside the relay]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) signaling_binary: Option<PathBuf>,
+    /// With --door whip: a server that runs already, such as http://127.0.0.1:8080; needs --server-pid
+    #[arg(long, conflicts_with = "relay_binary")]
+    pub(crate) url: Option<String>,
+    /// Its signaling, whose CPU time is to be reported as well
+    #[arg(long, value_name = "PID")]
+    pub(crate) signaling_pid: Option<u32>,
+    /// Janus, a path or a name
+    #[arg(long, value_name = "PATH", default_value = "janus")]
+    pub(crate) janus_binary: PathBuf,
+    /// One more flag for Janus; may be repeated
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) janus_arg: Vec<String>,
 }
 
 impl RunArgs {
@@ -208,10 +230,15 @@ impl RunArgs {
                 subscribers: self.subscribers,
                 mesh: self.mesh,
                 idle: self.idle,
+                one_publisher_each: false,
                 video: (self.media != Media::Audio).then_some(burst.unwrap_or(video)),
                 audio: (self.media != Media::Video).then_some(burst.unwrap_or(audio)),
             },
-            addresses: Addresses { publishers: self.publisher_ip, subscribers: self.subscriber_ip },
+            addresses: Addresses {
+                publishers: self.publisher_ip,
+                subscribers: self.subscriber_ip,
+                spread: true,
+            },
             ramp: self.ramp,
             settle: Duration::from_secs_f64(self.settle),
             window: Duration::from_secs_f64(self.seconds),

@@ -5,7 +5,7 @@ use crate::door::Grant;
 use crate::ice::{Agent, Credentials, StunOutcome};
 use crate::mark::Filling;
 use crate::receiving::Receiving;
-use crate::scenario::{Kind, Member, Role, Stream};
+use crate::scenario::{Member, Role, Stream};
 use crate::seen::Arrival;
 use crate::sending::{Batch, Outgoing, Sending, read_mark};
 use crate::socket::Socket;
@@ -141,8 +141,10 @@ impl Client {
         self.socket.connect(grant.remote)?;
         self.agent = Some(Agent::new(&self.credentials, &grant.ufrag, &grant.pwd, grant.remote));
         self.fingerprint = grant.fingerprint;
-        self.receiving =
-            grant.downs.iter().map(|down| Receiving::new(down.stream, down.ssrc, down.rtx_ssrc)).collect();
+        self.receiving = grant.downs.iter().map(Receiving::new).collect();
+        for (sending, up) in self.sending.iter_mut().zip(&grant.ups) {
+            sending.up = *up;
+        }
         self.phase = Phase::Checking;
         self.run(now, Task::Check, now, shared);
         Ok(())
@@ -286,6 +288,10 @@ impl Client {
         };
         let receiving = &mut self.receiving[place];
         let is_rtx = header.ssrc != receiving.ssrc;
+        if !receiving.has_payload_type(is_rtx, header.pt.0) {
+            shared.tally.counts.corrupt += 1;
+            return;
+        }
         self.arrivals += 1;
         // The first of an SSRC is always opened: its roll-over counter is certain then.
         let checked =
@@ -315,8 +321,7 @@ impl Client {
             return;
         }
         counts.checked += 1;
-        let kind = if header.pt.0 == Kind::Audio.payload_type() { Kind::Audio } else { Kind::Video };
-        match payload.and_then(|payload| read_mark(kind, payload, &shared.filling)) {
+        match payload.and_then(|payload| read_mark(receiving.kind, payload, &shared.filling)) {
             None => counts.corrupt += 1,
             Some(mark) if (mark.room, mark.stream) != (self.room, receiving.stream) => counts.foreign += 1,
             Some(mark) if self.timed => {

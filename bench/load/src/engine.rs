@@ -25,8 +25,10 @@ const READY_MAX: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) publishers: IpAddr,
-    /// The first subscriber's; each further one has the next address.
+    /// The first subscriber's.
     pub(crate) subscribers: IpAddr,
+    /// Each further one has the next address.
+    pub(crate) spread: bool,
 }
 
 /// See the module.
@@ -57,10 +59,11 @@ impl Engine {
         for (index, member) in cast.members.iter().enumerate() {
             let ip = match member.role {
                 Role::Publisher => addresses.publishers,
-                Role::Subscriber => {
+                Role::Subscriber if addresses.spread => {
                     subscribers += 1;
                     nth_address(addresses.subscribers, subscribers - 1)
                 }
+                Role::Subscriber => addresses.subscribers,
             };
             let socket = Socket::bind(SocketAddr::new(ip, 0), stamped && member.role == Role::Subscriber)
                 .map_err(|why| format!("a socket on {ip}: {why}"))?;
@@ -213,10 +216,12 @@ impl Engine {
         }
     }
 
-    /// Lets everybody say goodbye.
-    pub(crate) fn close(&mut self) {
+    /// Lets everybody say goodbye: at the door first, while the server still knows whom that is about.
+    pub(crate) fn close(&mut self) -> Result<(), String> {
+        let left = self.door.leave();
         let now = self.now();
         self.clients.iter_mut().for_each(|client| client.close(now, &mut self.shared));
+        left
     }
 }
 

@@ -16,6 +16,7 @@ mod histogram;
 mod ice;
 mod limit;
 mod mark;
+mod peer;
 mod receiving;
 mod report;
 mod run;
@@ -30,7 +31,8 @@ mod target;
 
 use args::{Action, Cli, RunArgs};
 use clap::Parser;
-use serde_json::Value;
+use peer::Peer;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -48,28 +50,29 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> Result<(), String> {
-    let value = measure(args, 1.0)?;
+    let values =
+        args.server.peer.iter().map(|peer| measure(args, *peer, 1.0)).collect::<Result<Vec<_>, _>>()?;
+    let all = if let [one] = &values[..] { one.clone() } else { json!({"runs": values}) };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&value).map_err(|why| why.to_string())?;
+        let text = serde_json::to_string_pretty(&all).map_err(|why| why.to_string())?;
         std::fs::write(path, text + "\n").map_err(|why| format!("{}: {why}", path.display()))?;
     }
-    println!("{}", value["summary"]);
+    if let [one] = &values[..] {
+        println!("{}", one["summary"]);
+    } else {
+        println!("{}", peer::side_by_side(&values));
+    }
     Ok(())
 }
 
 /// One run against a server of its own.
-fn measure(args: &RunArgs, load: f64) -> Result<Value, String> {
-    let server = &args.server;
-    let (target, socket) = match (server.relay(), &server.control_socket, server.server_pid) {
-        (Some(relay), ..) => target::Target::start_relay(&relay)?,
-        (None, Some(socket), Some(pid)) => (target::Target::existing(pid), socket.clone()),
-        _ => return Err("give --relay-binary, or --control-socket and --server-pid".to_owned()),
-    };
-    let door = door::ControlDoor::connect(&socket)?;
-    let back_end = door.back_end().to_owned();
-    let outcome = run::run(&args.spec(load), &target, Box::new(door))?;
+fn measure(args: &RunArgs, peer: Peer, load: f64) -> Result<Value, String> {
+    let opened = peer::open(peer, &args.server)?;
+    let outcome = run::run(&args.spec(load), &opened.target, opened.door)?;
     let mut value = report::json(&outcome);
-    value["back_end"] = back_end.into();
+    for (name, fact) in opened.facts {
+        value[name] = fact;
+    }
     value["load"] = load.into();
     Ok(value)
 }

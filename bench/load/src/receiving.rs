@@ -1,5 +1,7 @@
 //! A stream as a subscriber receives it.
 
+use crate::door::Down;
+use crate::scenario::Kind;
 use crate::seen::{Arrival, Seen};
 use relay_core::id::{SeqNo, Ssrc};
 use relay_core::time::Time;
@@ -12,6 +14,9 @@ const NACK_MAX: usize = 60;
 pub(crate) struct Receiving {
     /// Index of the stream in the scenario: what every mark on this SSRC must say.
     pub(crate) stream: u32,
+    pub(crate) kind: Kind,
+    payload_type: u8,
+    rtx_payload_type: Option<u8>,
     pub(crate) ssrc: Ssrc,
     /// 0: none negotiated.
     pub(crate) rtx_ssrc: Ssrc,
@@ -24,16 +29,24 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
-    pub(crate) fn new(stream: u32, ssrc: u32, rtx_ssrc: u32) -> Self {
+    pub(crate) fn new(down: &Down) -> Self {
         Self {
-            stream,
-            ssrc: Ssrc(ssrc),
-            rtx_ssrc: Ssrc(rtx_ssrc),
+            stream: down.stream,
+            kind: down.kind,
+            payload_type: down.payload_type,
+            rtx_payload_type: down.rtx_payload_type,
+            ssrc: Ssrc(down.ssrc),
+            rtx_ssrc: Ssrc(down.rtx_ssrc),
             seen: Seen::default(),
             last_report: None,
             reported_lost: 0,
             reported_highest: 0,
         }
+    }
+
+    /// Whether packets on its SSRC, or on that of its retransmissions, have this payload type.
+    pub(crate) fn has_payload_type(&self, is_rtx: bool, payload_type: u8) -> bool {
+        (if is_rtx { self.rtx_payload_type } else { Some(self.payload_type) }) == Some(payload_type)
     }
 
     pub(crate) fn arrived(&mut self, seq: SeqNo) -> Arrival {

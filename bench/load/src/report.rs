@@ -56,6 +56,7 @@ pub(crate) fn json(outcome: &Outcome) -> Value {
             "seconds": joins.seconds,
             "per_second": f64::from(joins.count) / joins.seconds,
             "cpu_ns": joins.cpu_ns,
+            "beside_cpu_ns": joins.beside_cpu_ns,
             "per_cpu_second": f64::from(joins.count) * 1e9 / joins.cpu_ns.max(1) as f64,
         })
     };
@@ -89,6 +90,7 @@ fn window_json(window: &Window) -> Value {
         "undelivered": undelivered(window),
         "cpu_ns": window.cpu_ns,
         "cpu_ns_per_packet": window.cpu_ns_per_packet(),
+        "beside_cpu_ns": window.beside_cpu_ns,
         "softirq_thread_ns": window.softirq_ns,
         "generator_cpu_ns": window.own_cpu_ns,
         "latency_ns": quantiles(&window.latency),

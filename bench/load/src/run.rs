@@ -10,8 +10,7 @@ use crate::scenario::{Cast, Plan, Role};
 use crate::sending::Batch;
 use crate::sink::Sink;
 use crate::tally::{Counts, Tally};
-use crate::target::{Target, softirq_thread_ns};
-use relay_core::srtp::SrtpProfile;
+use crate::target::{ProcessError, Target, softirq_thread_ns};
 use relay_core::time::NtpClock;
 use relay_dtls::client::{ClientFactory, ClientOptions};
 use std::net::IpAddr;
@@ -57,6 +56,8 @@ pub(crate) struct Window {
     pub(crate) lateness: Histogram,
     /// CPU time of the server.
     pub(crate) cpu_ns: u64,
+    /// Of the process beside it, if there is one.
+    pub(crate) beside_cpu_ns: Option<u64>,
     /// Of the softirq thread on its core.
     pub(crate) softirq_ns: u64,
     /// CPU time of the generator.
@@ -84,6 +85,8 @@ pub(crate) struct Joins {
     pub(crate) count: u32,
     pub(crate) seconds: f64,
     pub(crate) cpu_ns: u64,
+    /// Of the process beside the server, if there is one.
+    pub(crate) beside_cpu_ns: Option<u64>,
 }
 
 /// Resident memory of the server, in octets.
@@ -109,10 +112,10 @@ pub(crate) struct Outcome {
 
 /// Runs it.
 pub(crate) fn run(spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Result<Outcome, String> {
-    let mut plan = spec.plan;
-    plan.subscribers += spec.storm;
-    let cast = plan.cast();
-    let stormers = (spec.storm * plan.rooms) as usize;
+    let manners = door.manners();
+    let early = Plan { one_publisher_each: manners.one_publisher_each, ..spec.plan };
+    let cast = Plan { subscribers: early.subscribers + spec.storm, ..early }.cast();
+    let stormers = cast.members.len() - early.cast().members.len();
     let mut runner = Runner::new(spec, target, cast, door)?;
     runner.memory.at_start = target.resident_bytes();
     let publishers = runner.indices(Role::Publisher);
@@ -137,7 +140,7 @@ pub(crate) fn run(spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Resul
     let agreed = runner.engine.clients.iter().find_map(crate::client::Client::agreed);
     let memory = runner.memory(subscribers.len());
     drop(sink);
-    runner.engine.close();
+    runner.engine.close()?;
     Ok(Outcome {
         agreed: agreed.unwrap_or_default(),
         publishers: publishers.len(),
@@ -161,8 +164,10 @@ struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     fn new(spec: &'a RunSpec, target: &'a Target, cast: Cast, door: Box<dyn Door>) -> Result<Self, String> {
-        let options =
-            ClientOptions { profiles: vec![SrtpProfile::AeadAes128Gcm], ..ClientOptions::default() };
+        let manners = door.manners();
+        let options = ClientOptions { profiles: manners.profiles, ..ClientOptions::default() };
+        let one = |ip| Addresses { publishers: ip, subscribers: ip, spread: false };
+        let addresses = manners.local.map_or(spec.addresses, one);
         let shared = Shared {
             clock: Clock::new(),
             ntp: NtpClock::default(),
@@ -175,7 +180,7 @@ impl<'a> Runner<'a> {
             alarms: Vec::new(),
         };
         let door = DoorThread::start(door);
-        let engine = Engine::new(cast.clone(), spec.addresses, door, shared, spec.stamped)?;
+        let engine = Engine::new(cast.clone(), addresses, door, shared, spec.stamped)?;
         Ok(Self { spec, target, engine, cast, memory: Memory::default(), early_memory: None })
     }
 
@@ -192,7 +197,7 @@ impl<'a> Runner<'a> {
 
     /// Lets clients in, at the ramp's pace, until all are connected.
     fn join(&mut self, who: &[u32], what: &str) -> Result<Joins, String> {
-        let (begun, cpu) = (self.engine.now(), self.target.cpu_ns()?);
+        let (begun, cpu) = (self.engine.now(), Cpu::of(self.target)?);
         let pace = self.spec.ramp;
         let mut next = 0;
         let mut connected = 0;
@@ -219,7 +224,8 @@ impl<'a> Runner<'a> {
         })?;
         self.early_memory = early;
         let seconds = self.engine.now().since(begun).as_secs_f64();
-        let joins = Joins { count: who.len() as u32, seconds, cpu_ns: self.target.cpu_ns()? - cpu };
+        let Cpu { measured: cpu_ns, beside: beside_cpu_ns } = cpu.since(self.target)?;
+        let joins = Joins { count: who.len() as u32, seconds, cpu_ns, beside_cpu_ns };
         self.say(&format!("{} {what} joined within {seconds:.2} s", who.len()));
         Ok(joins)
     }
@@ -250,11 +256,11 @@ impl<'a> Runner<'a> {
         (tally.latency, tally.lateness) = (Histogram::default(), Histogram::default());
         let (counts, begun) = (tally.counts, self.engine.now());
         let sunk = sink.map(Sink::packets).transpose()?;
-        let cpu = self.target.cpu_ns()?;
+        let cpu = Cpu::of(self.target)?;
         let (softirq, own) = (softirq_thread_ns(self.spec.server_core), own_cpu_ns());
         let joined = if storming.is_empty() { None } else { Some(self.join(storming, "latecomers")?) };
         self.engine.run_for(self.spec.window.saturating_sub(self.engine.now().since(begun)))?;
-        let cpu_ns = self.target.cpu_ns()? - cpu;
+        let Cpu { measured: cpu_ns, beside: beside_cpu_ns } = cpu.since(self.target)?;
         let (softirq_ns, own_cpu_ns) =
             (softirq_thread_ns(self.spec.server_core) - softirq, own_cpu_ns() - own);
         let sunk = sink.map(Sink::packets).transpose()?.zip(sunk).map(|(after, before)| after - before);
@@ -263,8 +269,18 @@ impl<'a> Runner<'a> {
         let (latency, lateness) = (tally.latency.clone(), tally.lateness.clone());
         let counts = difference(&tally.counts, &counts);
         let server = increase(self.engine.server_counters()?, &server);
-        let window =
-            Window { seconds, counts, latency, lateness, cpu_ns, softirq_ns, own_cpu_ns, sunk, server };
+        let window = Window {
+            seconds,
+            counts,
+            latency,
+            lateness,
+            cpu_ns,
+            beside_cpu_ns,
+            softirq_ns,
+            own_cpu_ns,
+            sunk,
+            server,
+        };
         Ok((window, joined))
     }
 
@@ -275,6 +291,26 @@ impl<'a> Runner<'a> {
         };
         let growth = self.memory.at_end.saturating_sub(octets) as f64;
         Memory { per_subscriber: growth / (subscribers - from).max(1) as f64, ..self.memory }
+    }
+}
+
+/// CPU time of a target's processes.
+struct Cpu {
+    measured: u64,
+    beside: Option<u64>,
+}
+
+impl Cpu {
+    fn of(target: &Target) -> Result<Self, String> {
+        let words = |why: ProcessError| why.to_string();
+        Ok(Self { measured: target.cpu_ns().map_err(words)?, beside: target.beside_cpu_ns().map_err(words)? })
+    }
+
+    /// What came on top meanwhile.
+    fn since(&self, target: &Target) -> Result<Self, String> {
+        let now = Self::of(target)?;
+        let beside = now.beside.zip(self.beside).map(|(now, then)| now - then);
+        Ok(Self { measured: now.measured - self.measured, beside })
     }
 }
 

@@ -124,6 +124,8 @@ pub(crate) struct Plan {
     pub(crate) mesh: bool,
     /// Subscribers only connect.
     pub(crate) idle: bool,
+    /// A subscriber has one transport for each publisher, because the server wants it so.
+    pub(crate) one_publisher_each: bool,
     pub(crate) video: Option<Shape>,
     pub(crate) audio: Option<Shape>,
 }
@@ -140,7 +142,7 @@ impl Plan {
         for number in 0..self.subscribers {
             for room in 0..self.rooms {
                 let own = self.mesh.then_some(room * self.publishers + number);
-                cast.add_subscriber(room, own, self.idle);
+                cast.add_subscriber(room, own, self);
             }
         }
         cast
@@ -161,10 +163,18 @@ impl Cast {
         self.members.push(Member { room, role: Role::Publisher, streams });
     }
 
-    fn add_subscriber(&mut self, room: u32, own: Option<u32>, idle: bool) {
-        let wanted = |stream: &&Stream| !idle && stream.room == room && Some(stream.publisher) != own;
-        let streams = self.streams.iter().filter(wanted).map(|stream| stream.id).collect();
-        self.members.push(Member { room, role: Role::Subscriber, streams });
+    fn add_subscriber(&mut self, room: u32, own: Option<u32>, plan: &Plan) {
+        let mine = |stream: &&Stream| stream.room == room && Some(stream.publisher) != own;
+        let wanted: Vec<Stream> = self.streams.iter().filter(mine).copied().collect();
+        let ids = |streams: &[Stream]| streams.iter().map(|stream| stream.id).collect();
+        let mut add = |streams| self.members.push(Member { room, role: Role::Subscriber, streams });
+        if plan.idle {
+            add(Vec::new());
+        } else if plan.one_publisher_each {
+            wanted.chunk_by(|one, next| one.publisher == next.publisher).for_each(|part| add(ids(part)));
+        } else {
+            add(ids(&wanted));
+        }
     }
 }
 
@@ -181,6 +191,7 @@ mod tests {
             subscribers: 3,
             mesh: true,
             idle: false,
+            one_publisher_each: false,
             video: None,
             audio: Some(Shape::Audio(audio)),
         };
@@ -190,5 +201,23 @@ mod tests {
         assert_eq!(subscribers[0], (0, vec![1, 2]));
         assert_eq!(subscribers[1], (1, vec![4, 5]));
         assert_eq!(subscribers[5], (1, vec![3, 4]));
+    }
+    #[test]
+    fn one_publisher_for_each_transport() {
+        let audio =
+            Shape::Audio(AudioShape { interval: Duration::from_millis(20), bytes_min: 80, bytes_max: 120 });
+        let plan = Plan {
+            rooms: 1,
+            publishers: 3,
+            subscribers: 2,
+            mesh: true,
+            idle: false,
+            one_publisher_each: true,
+            video: Some(audio),
+            audio: Some(audio),
+        };
+        let cast = plan.cast();
+        let subscribers: Vec<_> = cast.members[3..].iter().map(|m| m.streams.clone()).collect();
+        assert_eq!(subscribers, [[2, 3], [4, 5], [0, 1], [4, 5]]);
     }
 }

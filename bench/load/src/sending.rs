@@ -1,6 +1,7 @@
 //! A stream as its publisher sends it: frames, numbers, and what it remembers for retransmission.
 
 use crate::dice::Dice;
+use crate::door::Up;
 use crate::mark::{Filling, Mark};
 use crate::scenario::{Kind, Stream};
 use crate::source::{self, DESCRIPTOR_BYTES, Piece};
@@ -59,6 +60,8 @@ impl Batch {
 /// See the module.
 pub(crate) struct Sending {
     pub(crate) stream: Stream,
+    /// As the server wants it written.
+    pub(crate) up: Up,
     dice: Dice,
     next_index: u64,
     next_rtx_index: u64,
@@ -76,6 +79,7 @@ impl Sending {
     pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream,
+            up: Up::offered(stream.kind),
             dice: Dice::new(u64::from(stream.id)),
             next_index: FIRST_INDEX,
             next_rtx_index: 1,
@@ -136,7 +140,7 @@ impl Sending {
         transport_seq: u16,
     ) -> Option<usize> {
         let ssrc = Ssrc(self.stream.ssrc());
-        let header = write_head(slot, &self.fields(past, ssrc, past.index), transport_seq)?;
+        let header = self.write_head(slot, &self.fields(past, ssrc, past.index), transport_seq)?;
         let mut payload = [0; SLOT_BYTES];
         let payload = self.payload(past, filling, &mut payload);
         seal.seal_rtp(slot, header, ssrc, past.index, payload)
@@ -148,7 +152,7 @@ impl Sending {
             padding: false,
             // RFC 7741 §4.1: the last packet of a frame; RFC 7587 §4.1: never for Opus without DTX.
             marker: kind == Kind::Video && past.piece.last,
-            pt: Pt(kind.payload_type()),
+            pt: Pt(self.up.payload_type),
             seq: SeqNo(index as u16),
             timestamp: past.timestamp,
             ssrc,
@@ -180,7 +184,7 @@ impl Sending {
         filling: &Filling,
         outgoing: &mut Outgoing<'_>,
     ) {
-        let Some(pt) = self.stream.kind.rtx_payload_type() else { return };
+        let Some(pt) = self.up.rtx_payload_type else { return };
         let index = seq.extend(self.next_index);
         let Some(first) = self.past.front().map(|past| past.index) else { return };
         let Some(past) = index.checked_sub(first).and_then(|at| self.past.get(at as usize)).copied() else {
@@ -193,9 +197,17 @@ impl Sending {
         let payload = self.payload(&past, filling, &mut payload);
         let transport_seq = outgoing.next_seq();
         outgoing.batch.push(|slot| {
-            let header = write_head(slot, &fields, transport_seq)?;
+            let header = self.write_head(slot, &fields, transport_seq)?;
             seal.seal_rtx(slot, header, ssrc, rtx_index, seq, payload)
         });
+    }
+
+    /// A header as Chromium's, with transport-wide congestion control if the server has it.
+    fn write_head(&self, slot: &mut [u8], fields: &HeaderFields, transport_seq: u16) -> Option<usize> {
+        match self.up.transport_seq_id {
+            Some(id) => write_header(slot, fields, &[(id, &transport_seq.to_be_bytes())]),
+            None => write_header(slot, fields, &[]),
+        }
     }
 }
 
@@ -211,11 +223,6 @@ impl Outgoing<'_> {
         *self.transport_seq = seq.wrapping_add(1);
         seq
     }
-}
-
-/// A header as Chromium's with transport-wide congestion control.
-fn write_head(slot: &mut [u8], fields: &HeaderFields, transport_seq: u16) -> Option<usize> {
-    write_header(slot, fields, &[(TRANSPORT_SEQ_ID, &transport_seq.to_be_bytes())])
 }
 
 /// The mark in a payload that came through a server; `None` if the payload is not as it was sent.

@@ -20,7 +20,7 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
     /// Of another stream or room than the SSRC's.
     pub(crate) foreign: u64,
-    /// Decrypted, but not as they were sent.
+    /// Decrypted, but not as they were sent, or under another payload type than was agreed on.
     pub(crate) corrupt: u64,
     /// The tag is wrong.
     pub(crate) unauthentic: u64,

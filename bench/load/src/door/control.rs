@@ -1,12 +1,15 @@
 //! In by the relay's control socket, as signaling does: plain numbers, no SDP.
 
-use super::{Door, Down, Grant, ServerCounters, Wish};
+use super::sdp::MID_ID;
+use super::{Door, Down, Grant, Manners, ServerCounters, Up, Wish, nearest};
 use crate::scenario::{Kind, Role, Shape, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
+use crate::target::Target;
 use relay_control::{
     AddDownTrack, AddUpTrack, CONTROL_VERSION, Codec, Command, ExtensionIds, FrameDecoder, FromRelay,
     GetStats, Hello, MediaKind, OpenTransport, Outgoing, ReplyBody, Request, RtpParameters, encode_frame,
 };
+use relay_core::srtp::SrtpProfile;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -17,8 +20,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bursts are policed by nobody.
 const BURST_BITRATE_BPS: u64 = 100_000_000_000;
-/// MID extension on subscribers' m-lines.
-const MID_ID: u32 = 4;
+/// Wishes whose commands go out in one piece.
+const WISHES_MAX: usize = 64;
 
 /// See the module.
 pub(crate) struct ControlDoor {
@@ -31,20 +34,21 @@ pub(crate) struct ControlDoor {
     fingerprint: [u8; 32],
     /// `uring` or `mmsg`.
     back_end: String,
+    /// The one that ruled when we came.
+    epoch: u64,
 }
 
 impl ControlDoor {
-    /// Connects as soon as the relay listens.
-    pub(crate) fn connect(socket: &Path) -> Result<Self, String> {
-        let until = Instant::now() + PATIENCE;
-        let stream = loop {
-            match UnixStream::connect(socket) {
-                Ok(stream) => break stream,
-                Err(why) if Instant::now() > until => return Err(format!("{}: {why}", socket.display())),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        };
-        stream.set_read_timeout(Some(PATIENCE)).map_err(|why| why.to_string())?;
+    /// Connects as soon as the relay listens, and commands it.
+    pub(crate) fn connect(socket: &Path, target: &mut Target) -> Result<Self, String> {
+        let mut door = Self::watch(socket, target)?;
+        door.command()?;
+        Ok(door)
+    }
+
+    /// Connects as soon as the relay listens, and only reads: somebody else commands it.
+    pub(crate) fn watch(socket: &Path, target: &mut Target) -> Result<Self, String> {
+        let stream = reach(socket, target)?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|why| why.to_string())?;
         let base = u64::from_be_bytes(seed) & 0x7fff_ffff_0000_0000;
@@ -56,8 +60,9 @@ impl ControlDoor {
             next_down_track: 1 << 24,
             fingerprint: [0; 32],
             back_end: String::new(),
+            epoch: 0,
         };
-        door.hello()?;
+        door.hello(0)?;
         Ok(door)
     }
 
@@ -65,18 +70,18 @@ impl ControlDoor {
         &self.back_end
     }
 
-    fn hello(&mut self) -> Result<(), String> {
-        let hello =
-            |epoch| Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into() });
-        // Epoch 0 only reads, and says which epoch rules.
-        let epoch = match self.call(hello(0))? {
-            ReplyBody::Welcome(welcome) => welcome.epoch + 1,
-            other => return Err(format!("no welcome: {other:?}")),
-        };
-        match self.call(hello(epoch))? {
+    fn command(&mut self) -> Result<(), String> {
+        self.hello(self.epoch + 1)
+    }
+
+    /// Epoch 0 only reads, and hears which epoch rules.
+    fn hello(&mut self, epoch: u64) -> Result<(), String> {
+        let hello = Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into() };
+        match self.call(Command::Hello(hello))? {
             ReplyBody::Welcome(welcome) => {
                 self.fingerprint = welcome.fingerprint_sha256.try_into().map_err(|_| "a bad fingerprint")?;
                 self.back_end = welcome.io_backend;
+                self.epoch = welcome.epoch;
                 Ok(())
             }
             other => Err(format!("no welcome: {other:?}")),
@@ -180,6 +185,15 @@ impl ControlDoor {
 }
 
 impl Door for ControlDoor {
+    fn manners(&self) -> Manners {
+        Manners {
+            profiles: vec![SrtpProfile::AeadAes128Gcm],
+            one_publisher_each: false,
+            local: None,
+            wishes_max: WISHES_MAX,
+        }
+    }
+
     fn join(&mut self, wishes: &[Wish]) -> Vec<Result<Grant, String>> {
         match self.join_all(wishes) {
             Err(why) => wishes.iter().map(|_| Err(why.clone())).collect(),
@@ -212,6 +226,26 @@ impl Door for ControlDoor {
         }
         let _ = self.stream.set_nonblocking(false);
     }
+
+    /// The clients' own goodbyes are enough.
+    fn leave(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Connects to a server's socket, for which a server that has just been started needs a moment.
+pub(super) fn reach(socket: &Path, target: &mut Target) -> Result<UnixStream, String> {
+    let until = Instant::now() + PATIENCE;
+    let stream = loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => break stream,
+            Err(why) if Instant::now() > until => return Err(format!("{}: {why}", socket.display())),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+        target.check().map_err(|why| why.to_string())?;
+    };
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|why| why.to_string())?;
+    Ok(stream)
 }
 
 /// What the answers to one wish's commands come to.
@@ -222,28 +256,28 @@ fn grant(
     fingerprint: [u8; 32],
 ) -> Result<Grant, String> {
     let ReplyBody::TransportOpened(opened) = opened else { return Err(format!("{opened:?}")) };
-    let mut downs = Vec::new();
+    let (mut ups, mut downs) = (Vec::new(), Vec::new());
     for (reply, stream) in added.into_iter().zip(&wish.streams) {
+        let kind = stream.kind;
         match reply {
-            ReplyBody::DownTrackAdded(down) => {
-                downs.push(Down { stream: stream.id, ssrc: down.ssrc, rtx_ssrc: down.rtx_ssrc });
-            }
-            ReplyBody::UpTrackAdded(_) => {}
+            ReplyBody::DownTrackAdded(down) => downs.push(Down {
+                stream: stream.id,
+                kind,
+                payload_type: kind.payload_type(),
+                rtx_payload_type: kind.rtx_payload_type(),
+                ssrc: down.ssrc,
+                rtx_ssrc: down.rtx_ssrc,
+            }),
+            ReplyBody::UpTrackAdded(_) => ups.push(Up::offered(kind)),
             other => return Err(format!("{other:?}")),
         }
     }
-    let mut addresses = opened
-        .candidates
-        .iter()
-        .filter_map(|c| Some(SocketAddr::new(c.ip.parse().ok()?, u16::try_from(c.port).ok()?)));
-    // The one of our own kind: loopback to loopback, IPv4 to IPv4.
-    let local = wish.local.ip();
-    let remote = addresses
-        .find(|remote| {
-            remote.is_ipv4() == local.is_ipv4() && remote.ip().is_loopback() == local.is_loopback()
-        })
-        .ok_or_else(|| format!("no candidate for {local} among {:?}", opened.candidates))?;
-    Ok(Grant { ufrag: opened.local_ufrag, pwd: opened.local_pwd, remote, fingerprint, downs })
+    let candidates = opened.candidates.iter();
+    let candidates: Vec<SocketAddr> = candidates
+        .filter_map(|c| Some(SocketAddr::new(c.ip.parse().ok()?, u16::try_from(c.port).ok()?)))
+        .collect();
+    let remote = nearest(wish.local, &candidates)?;
+    Ok(Grant { ufrag: opened.local_ufrag, pwd: opened.local_pwd, remote, fingerprint, ups, downs })
 }
 
 /// What browsers negotiate for this kind.
@@ -257,7 +291,7 @@ fn parameters(stream: &Stream, number: usize, up: bool) -> RtpParameters {
         rtx_payload_type: stream.kind.rtx_payload_type().map(u32::from),
         mid: number.to_string(),
         extensions: ExtensionIds {
-            mid: MID_ID,
+            mid: u32::from(MID_ID),
             transport_cc: if up { u32::from(TRANSPORT_SEQ_ID) } else { 0 },
             ..ExtensionIds::default()
         },

@@ -1,0 +1,269 @@
+//! In by signaling's HTTP door, as encoders and players come: WHIP (RFC 9725) for publishers, WHEP for subscribers.
+//!
+//! A WHEP session plays one publisher's stream, so a subscriber of several publishers has several transports.
+
+use super::http::{HttpClient, HttpError, Response};
+use super::sdp::{self, Described, Line, SdpProblem, Side};
+use super::{
+    ControlDoor, Door, Down, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Up, Wish, nearest,
+};
+use crate::scenario::Role;
+use relay_core::srtp::SrtpProfile;
+use signaling::sdp::Setup;
+use std::fmt;
+use std::time::Instant;
+
+const SDP: &str = "application/sdp";
+
+/// Why a client did not get in.
+#[derive(Debug)]
+pub(crate) enum WhipError {
+    Http(HttpError),
+    Sdp(SdpProblem),
+    /// RFC 9725 §4.2 demands one.
+    NoLocation,
+    /// A subscriber without exactly one publisher.
+    NotOnePublisher,
+    Other(String),
+}
+
+impl fmt::Display for WhipError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(why) => why.fmt(f),
+            Self::Sdp(why) => why.fmt(f),
+            Self::NoLocation => f.write_str("the answer has no Location: this is no WHIP server"),
+            Self::NotOnePublisher => {
+                f.write_str("a WHEP session plays one publisher; --idle needs --door control")
+            }
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for WhipError {}
+
+impl From<HttpError> for WhipError {
+    fn from(why: HttpError) -> Self {
+        Self::Http(why)
+    }
+}
+
+impl From<SdpProblem> for WhipError {
+    fn from(why: SdpProblem) -> Self {
+        Self::Sdp(why)
+    }
+}
+
+/// See the module.
+pub(crate) struct WhipDoor {
+    http: HttpClient,
+    /// In front of each room's name: two runs on one server do not meet.
+    run: String,
+    /// Paths of open sessions.
+    sessions: Vec<String>,
+    /// The relay's counters, if we may read them.
+    relay: Option<ControlDoor>,
+}
+
+impl WhipDoor {
+    pub(crate) fn new(url: &str, relay: Option<ControlDoor>) -> Result<Self, WhipError> {
+        let mut seed = [0; 4];
+        getrandom::fill(&mut seed).map_err(|why| WhipError::Other(why.to_string()))?;
+        let run = format!("load-{:08x}", u32::from_be_bytes(seed));
+        Ok(Self { http: HttpClient::new(url)?, run, sessions: Vec::new(), relay })
+    }
+
+    fn join_one(&mut self, wish: &Wish) -> Result<Grant, WhipError> {
+        let path = self.http.path(&resource(&self.run, wish)?);
+        let publishes = wish.role == Role::Publisher;
+        let streams = wish.streams.iter().enumerate();
+        let lines: Vec<Line> = streams
+            .map(|(at, stream)| {
+                let ssrcs = publishes.then(|| (stream.ssrc(), stream.rtx_ssrc()));
+                Line::offered(at, stream.kind, ssrcs)
+            })
+            .collect();
+        let side = Side {
+            credentials: &wish.credentials,
+            fingerprint: wish.fingerprint,
+            local: wish.local,
+            setup: Setup::ActPass,
+        };
+        let answer = self.post(&path, &sdp::write(&side, &lines))?;
+        let location = answer.header("location").ok_or(WhipError::NoLocation)?;
+        self.sessions.push(self.http.path_of(location)?);
+        let described = sdp::read_answer(&answer.body, lines.len())?;
+        grant(wish, &described).map_err(WhipError::Other)
+    }
+
+    fn post(&mut self, path: &str, offer: &str) -> Result<Response, HttpError> {
+        let until = Instant::now() + ON_AIR_PATIENCE;
+        loop {
+            let response = self.http.request("POST", path, Some((SDP, offer)))?;
+            match response.status {
+                201 => return Ok(response),
+                // RFC 9725 §4.2 and WHEP: what is asked for is not there yet.
+                409 if path.contains("/whep/") && Instant::now() < until => std::thread::sleep(ON_AIR_PAUSE),
+                status => {
+                    let (path, words) = (path.to_owned(), response.body);
+                    return Err(HttpError::Refused { method: "POST", path, status, words });
+                }
+            }
+        }
+    }
+
+    fn delete(&mut self, path: String) -> Result<(), HttpError> {
+        let response = self.http.request("DELETE", &path, None)?;
+        match response.status {
+            200 | 204 => Ok(()),
+            status => Err(HttpError::Refused { method: "DELETE", path, status, words: response.body }),
+        }
+    }
+}
+
+impl Door for WhipDoor {
+    fn manners(&self) -> Manners {
+        Manners {
+            profiles: vec![SrtpProfile::AeadAes128Gcm],
+            one_publisher_each: true,
+            local: None,
+            wishes_max: 1,
+        }
+    }
+
+    fn join(&mut self, wishes: &[Wish]) -> Vec<Result<Grant, String>> {
+        wishes.iter().map(|wish| self.join_one(wish).map_err(|why| why.to_string())).collect()
+    }
+
+    fn counters(&mut self) -> Result<ServerCounters, String> {
+        self.relay.as_mut().map_or_else(|| Ok(ServerCounters::new()), Door::counters)
+    }
+
+    fn tidy(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.tidy();
+        }
+    }
+
+    /// RFC 9725 §4.2: DELETE ends a session. Players go first: they do not outlive whom they play. All are tried, the
+    /// first refusal is told.
+    fn leave(&mut self) -> Result<(), String> {
+        let sessions = std::mem::take(&mut self.sessions);
+        let ends: Vec<_> = sessions.into_iter().rev().map(|path| self.delete(path)).collect();
+        ends.into_iter().collect::<Result<(), _>>().map_err(|why| why.to_string())
+    }
+}
+
+/// Where a client is POSTed. Publishers are named after their number; a stream may be asked for by its publisher's name.
+fn resource(run: &str, wish: &Wish) -> Result<String, WhipError> {
+    let room = format!("{run}-{}", wish.room);
+    if wish.role == Role::Publisher {
+        return Ok(format!("/whip/{room}?login=publisher{}", wish.client));
+    }
+    match wish.streams.first() {
+        Some(first) if wish.streams.iter().all(|stream| stream.publisher == first.publisher) => {
+            Ok(format!("/whep/{room}/publisher{}", first.publisher))
+        }
+        _ => Err(WhipError::NotOnePublisher),
+    }
+}
+
+/// What an answer means for a client whose m-lines are its streams in their order.
+fn grant(wish: &Wish, described: &Described) -> Result<Grant, String> {
+    let publishes = wish.role == Role::Publisher;
+    let pairs = || wish.streams.iter().zip(&described.lines);
+    let ups = pairs().filter(|_| publishes).map(|(_, line)| up(line)).collect();
+    let downs = pairs().filter(|_| !publishes).map(|(stream, line)| down(stream.id, line));
+    Ok(Grant {
+        ufrag: described.credentials.ufrag.clone(),
+        pwd: described.credentials.pwd.clone(),
+        remote: nearest(wish.local, &described.candidates)?,
+        fingerprint: described.fingerprint,
+        ups,
+        downs: downs.collect::<Result<_, _>>()?,
+    })
+}
+
+/// What a server's line says of a stream that we send.
+pub(super) const fn up(line: &Line) -> Up {
+    Up {
+        payload_type: line.payload_type,
+        rtx_payload_type: line.rtx_payload_type,
+        transport_seq_id: line.transport_seq_id,
+    }
+}
+
+/// What a server's line says of a stream that it sends: every packet is judged by its SSRC.
+pub(super) fn down(stream: u32, line: &Line) -> Result<Down, String> {
+    if line.ssrc == 0 {
+        return Err(format!("the server does not say the SSRC of m-line {}", line.mid));
+    }
+    Ok(Down {
+        stream,
+        kind: line.kind,
+        payload_type: line.payload_type,
+        rtx_payload_type: line.rtx_payload_type,
+        ssrc: line.ssrc,
+        rtx_ssrc: line.rtx_ssrc,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ice::Credentials;
+    use crate::scenario::{BurstShape, Kind, Shape, Stream};
+    use std::time::Duration;
+
+    fn wish(role: Role, publishers: &[u32]) -> Wish {
+        let shape =
+            Shape::Burst(BurstShape { packets: 1, payload_bytes: 100, interval: Duration::from_secs(1) });
+        let stream = |(id, publisher): (usize, &u32)| Stream {
+            id: id as u32,
+            room: 2,
+            kind: Kind::Video,
+            shape,
+            publisher: *publisher,
+        };
+        Wish {
+            client: 7,
+            role,
+            room: 2,
+            streams: publishers.iter().enumerate().map(stream).collect(),
+            credentials: Credentials::random(),
+            fingerprint: [0; 32],
+            local: "127.0.0.1:1".parse().expect("an address"),
+        }
+    }
+
+    #[test]
+    fn resources() {
+        for (role, publishers, want) in [
+            (Role::Publisher, &[7][..], Some("/whip/load-1-2?login=publisher7")),
+            (Role::Subscriber, &[3, 3], Some("/whep/load-1-2/publisher3")),
+            (Role::Subscriber, &[3, 4], None),
+            (Role::Subscriber, &[], None),
+        ] {
+            assert_eq!(resource("load-1", &wish(role, publishers)).ok().as_deref(), want, "{publishers:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_answer() {
+        let line =
+            Line { payload_type: 100, rtx_payload_type: None, ..Line::offered(0, Kind::Video, Some((5, 6))) };
+        let described = Described {
+            credentials: Credentials::random(),
+            fingerprint: [1; 32],
+            candidates: vec!["127.0.0.1:10".parse().expect("an address")],
+            lines: vec![line],
+        };
+        let up = grant(&wish(Role::Publisher, &[7]), &described).expect("a grant").ups[0];
+        assert_eq!((up.payload_type, up.rtx_payload_type, up.transport_seq_id), (100, None, Some(3)));
+        let down = grant(&wish(Role::Subscriber, &[7]), &described).expect("a grant").downs[0];
+        assert_eq!((down.payload_type, down.ssrc), (100, 5));
+        let silent = Described { lines: vec![Line::offered(0, Kind::Video, None)], ..described };
+        assert!(grant(&wish(Role::Subscriber, &[7]), &silent).is_err());
+    }
+}
