@@ -9,7 +9,7 @@ PYTHON_READY := tests/.venv/.ready
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help run test test-fast fuzz setup setup-build clean
+.PHONY: help run test test-fast fuzz setup setup-build setup-bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -38,6 +38,9 @@ setup: setup-tools $(NODE_READY) $(PYTHON_READY) ## Install what tests need: bro
 
 setup-build: ## Install what a build needs
 	@tests/setup/system.sh build
+
+setup-bench: ## Install what `ringvox-load --peer janus` needs
+	@tests/setup/system.sh bench
 
 .PHONY: setup-tools
 setup-tools:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test
+# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test|bench
 #
 # Each line names what proves that a package's content is here, and the package that brings it; a tool that came some
 # other way (node from its own repository, say) is left as it is. Nothing missing: nothing happens, in a moment.
@@ -25,6 +25,10 @@ if [ "${1:-build}" = test ]; then
     need npm command -v npm
     need python3-venv python3 -c 'import venv, ensurepip'
 fi
+if [ "${1:-build}" = bench ]; then
+    need janus command -v janus
+    need iproute2 file '/*bin/ip'
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
@@ -39,6 +43,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "Installing ${missing[*]}"
     "${as_root[@]}" apt-get -q update
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"
+    # Its package starts a server that everybody can reach; the bench starts one of its own.
+    if [[ " ${missing[*]} " == *" janus "* ]] && [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now janus
+    fi
 fi
 
 if ! command -v cargo >/dev/null; then
