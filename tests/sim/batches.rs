@@ -194,3 +194,23 @@ fn a_shard_that_does_not_keep_up_sheds_video_and_takes_it_back() {
     let outbox = batch(&mut world, publisher, 1);
     assert_eq!(outbox.sent.len(), ssrcs.len());
 }
+
+#[test]
+fn each_stream_loses_the_same_share_of_its_subscribers() {
+    let mut world = World::new(14);
+    let publishers = [world.join(1), world.join(1)];
+    publishers.iter().for_each(|publisher| world.publish(*publisher, 1));
+    for _ in 0..8 {
+        for publisher in publishers {
+            let subscriber = world.join(1);
+            world.subscribe(subscriber, publisher);
+        }
+    }
+    world.run(Duration::from_secs(3));
+    for (parts, served) in [(1, 7), (3, 5), (7, 1)] {
+        world.shard.shed(world.now, parts);
+        for publisher in publishers {
+            assert_eq!(batch(&mut world, publisher, 1).sent.len(), served, "{parts} parts are shed");
+        }
+    }
+}

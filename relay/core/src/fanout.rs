@@ -36,11 +36,6 @@ const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
 /// some see nothing for a moment than all see damage.
 pub const SHED_STEPS: u8 = 8;
 
-/// Whether a subscription is withheld when `shed` parts are.
-fn is_shed(down: DownKey, shed: u8) -> bool {
-    down % usize::from(SHED_STEPS) < usize::from(shed)
-}
-
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.
 pub type Pending = ArrayVec<u64, BURST_MAX>;
 
@@ -147,7 +142,7 @@ pub(crate) fn forward<O: Outbox>(
     // Audio is never shed: it costs little, and a call without it is none.
     let shed = if up.params.kind == MediaKind::Video { shed } else { 0 };
     for &down_key in &up.subscribers {
-        if is_shed(down_key, shed) {
+        if tracks.downs[down_key].part < shed {
             totals.counters.drop_many(Drop::Overload, packets.len() as u64);
             tracks.downs[down_key].stream.await_keyframe();
             continue;

@@ -5,7 +5,7 @@
 //! - A room is no object here: its id is compared when a subscription is made, and a packet follows subscriptions only.
 
 use crate::demux::TransportKey;
-use crate::fanout::Pending;
+use crate::fanout::{Pending, SHED_STEPS};
 use crate::id::{Mid, Pt, Ssrc};
 use crate::time::Time;
 use crate::timers::TimerTable;
@@ -100,6 +100,8 @@ pub struct UpTrack {
     pub sources: u32,
     /// Down-tracks it feeds.
     pub subscribers: Vec<DownKey>,
+    /// Subscriptions there ever were.
+    subscribed: usize,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
     /// Shards it is piped to, with the number of the opening.
@@ -136,6 +138,7 @@ impl UpTrack {
             ssrc: None,
             sources: 0,
             subscribers: Vec::new(),
+            subscribed: 0,
             pending: Pending::new(),
             pipes: Vec::new(),
             timers: TimerTable::default(),
@@ -231,11 +234,15 @@ impl Tracks {
     }
 
     /// Adds a sent track and lists it with what feeds it.
-    pub fn insert_down(&mut self, down: DownTrack) -> DownKey {
-        let (id, up) = (down.id, down.up);
+    pub fn insert_down(&mut self, mut down: DownTrack) -> DownKey {
+        let (id, up_key) = (down.id, down.up);
+        let up = &mut self.ups[up_key];
+        // Even among those of a track, and among tracks of few.
+        down.part = (up_key.wrapping_add(up.subscribed) % usize::from(SHED_STEPS)) as u8;
+        up.subscribed = up.subscribed.wrapping_add(1);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
-        self.ups[up].subscribers.push(key);
+        self.ups[up_key].subscribers.push(key);
         key
     }
 

@@ -40,6 +40,8 @@ pub struct DownTrack {
     pub transport: TransportKey,
     /// What feeds it.
     pub up: UpKey,
+    /// Which part it is of what may be shed, below [`SHED_STEPS`](crate::fanout::SHED_STEPS).
+    pub part: u8,
     /// Ours, on the media.
     pub ssrc: Ssrc,
     /// Ours, on its retransmissions; unused if none were negotiated.
@@ -103,6 +105,7 @@ impl DownTrack {
             stream,
             transport,
             up,
+            part: 0,
             ssrc,
             rtx_ssrc,
             params,
