@@ -8,11 +8,23 @@ NODE_READY := tests/interop/node_modules/.ready
 PYTHON_READY := tests/.venv/.ready
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+BENCH ?= wire srtp forwarding control send
+BENCH_REPORT ?= $(CARGO_TARGET_DIR)/micro-benches.md
 
-.PHONY: help run test test-fast fuzz setup setup-build setup-bench clean
+# The runner must be of the library's version.
+GATE_VERSION := $(shell sed -n '/^name = "gungraun"$$/{n;s/.*"\(.*\)"/\1/p}' Cargo.lock)
+GATE_ROOT := $(CARGO_TARGET_DIR)/gungraun-runner
+GATE_READY := $(GATE_ROOT)/.ready-$(GATE_VERSION)
+# Compiled by itself, each package in one piece: otherwise a change here moves what is inlined there.
+COUNT := set -o pipefail; CARGO_PROFILE_BENCH_CODEGEN_UNITS=1 CARGO_PROFILE_BENCH_LTO=off \
+	GUNGRAUN_RUNNER="$(GATE_ROOT)/bin/gungraun-runner" \
+	cargo bench -q --workspace --bench gate -- --output-format=json
+REPORT := cargo run -q --release --bin bench-report --
+
+.PHONY: help run test test-fast fuzz bench bench-gate bench-accept setup setup-build setup-bench clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 run: setup-build ## Build in release and start the server; ARGS="--http-port 9000 ..." are passed on. Ctrl-C stops it
 	@cargo build --release -p relay -p signaling
@@ -34,6 +46,26 @@ fuzz: setup-build ## Fuzz every parser for FUZZ_SECONDS (600) each; FUZZ_TARGETS
 			-- -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
 	done
 
+bench: setup-build ## Time every stage of a packet, others' code beside it; BENCH="wire srtp" ARGS=replay picks some
+	@mkdir -p "$(CARGO_TARGET_DIR)" && touch "$(CARGO_TARGET_DIR)/.bench-began"
+	@cargo bench --workspace $(addprefix --bench ,$(BENCH)) -- \
+		--warm-up-time 0.5 --measurement-time 1 --noplot $(ARGS)
+	@$(REPORT) table "$(CARGO_TARGET_DIR)/criterion" "$(CARGO_TARGET_DIR)/.bench-began" \
+		'$(strip make bench $(MAKEOVERRIDES))' >"$(BENCH_REPORT)"
+	@cat "$(BENCH_REPORT)"
+	@printf '\nThe table: %s\nSamples and estimates: %s\n' "$(BENCH_REPORT)" "$(CARGO_TARGET_DIR)/criterion"
+
+bench-gate: setup-gate $(GATE_READY) ## Count instructions of the same stages; fails if one takes over 3 % more than bench/baseline.json
+	@$(COUNT) | $(REPORT) gate bench/baseline.json
+
+bench-accept: setup-gate $(GATE_READY) ## Make the counts of this moment the baseline
+	@$(COUNT) | $(REPORT) accept bench/baseline.json
+
+$(GATE_READY): | setup-gate
+	@rm -rf "$(GATE_ROOT)"
+	@cargo install --locked --root "$(GATE_ROOT)" --version $(GATE_VERSION) gungraun-runner
+	@touch $@
+
 setup: setup-tools $(NODE_READY) $(PYTHON_READY) ## Install what tests need: browsers, ffmpeg, node and pip packages
 
 setup-build: ## Install what a build needs
@@ -45,6 +77,10 @@ setup-bench: ## Install what `ringvox-load --peer janus` needs
 .PHONY: setup-tools
 setup-tools:
 	@tests/setup/system.sh test
+
+.PHONY: setup-gate
+setup-gate:
+	@tests/setup/system.sh gate
 
 $(NODE_READY): tests/interop/package-lock.json | setup-tools
 	@cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -1,35 +1,21 @@
-//! Inputs of the micro-benchmarks. `cargo bench -p bench` runs them; figures are only comparable within one run.
+//! Bodies of the micro-benchmarks: plain functions and the inputs they take, shared by those that time them (criterion,
+//! `make bench`) and the one that counts their instructions (valgrind, `make bench-gate`).
 //!
-//! Groups: the wire formats, SRTP, the queue between shards, and the fan-out of the real shard into an outbox that forgets.
+//! Invariants
+//! - A body does what the relay or signaling does with the same input, through their public functions.
+//! - Setting up is apart from the body, and no body opens a file or a socket. What needs one (sending) is timed only.
+//! - No body depends on a package that is only measured beside ours; those live in `benches/`.
+//!
+//! Times are comparable within one run only, so other people's code for the same work runs beside ours. Counts are
+//! comparable from one commit to the next, under one compiler.
 
-use relay_core::id::{Pt, SeqNo, Ssrc};
-use relay_core::wire::rtp::{HeaderFields, write_header};
-use relay_core::wire::stun::{IntegrityKey, write_binding_request};
+pub mod control;
+pub mod forwarding;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdp;
+pub mod srtp;
+pub mod stun;
 
-/// Packet sizes that matter: a video packet and an audio packet, in octets of payload.
-pub const PAYLOADS: [(&str, usize); 2] = [("video 1200 B", 1_188), ("audio 120 B", 108)];
-
-/// An ICE check as a browser sends it.
-#[must_use]
-pub fn binding_request(key: &IntegrityKey) -> Vec<u8> {
-    let mut out = vec![0; 256];
-    let len = write_binding_request(&mut out, [7; 12], b"abcdefgh:remote", 1, 2, true, key);
-    out.truncate(len.unwrap_or(0));
-    out
-}
-
-/// A header of ours with a MID, as the first packets of a stream have.
-#[must_use]
-pub fn header(seq: u16) -> ([u8; 64], usize) {
-    let fields = HeaderFields {
-        marker: true,
-        padding: false,
-        pt: Pt(96),
-        seq: SeqNo(seq),
-        timestamp: 90_000,
-        ssrc: Ssrc(0x1234),
-    };
-    let mut out = [0; 64];
-    let len = write_header(&mut out, &fields, &[(4, b"0")]).unwrap_or(0);
-    (out, len)
-}
+/// Packet sizes that matter: a video packet and an audio packet, in octets of payload behind twelve of header.
+pub const PAYLOADS: [(&str, usize); 2] = [("1200 B", 1_188), ("120 B", 108)];

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test|bench
+# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test|bench|gate
 #
 # Each line names what proves that a package's content is here, and the package that brings it; a tool that came some
 # other way (node from its own repository, say) is left as it is. Nothing missing: nothing happens, in a moment.
@@ -28,6 +28,10 @@ fi
 if [ "${1:-build}" = bench ]; then
     need janus command -v janus
     need iproute2 file '/*bin/ip'
+fi
+if [ "${1:-build}" = gate ]; then
+    need valgrind command -v valgrind
+    need libc6-dbg file '/usr/lib/debug/.build-id/*'
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

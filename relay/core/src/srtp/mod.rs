@@ -22,7 +22,7 @@ mod seal;
 mod tests;
 
 pub use open::{OpenContext, OpenError, Opened, SSRCS_MAX};
-pub use replay::WINDOW_PACKETS;
+pub use replay::{ReplayWindow, WINDOW_PACKETS};
 pub use seal::{SealContext, SealFour};
 
 use zeroize::Zeroize;

@@ -10,7 +10,7 @@ const WORDS: usize = (WINDOW_PACKETS / 64) as usize;
 
 /// The last [`WINDOW_PACKETS`] indices of one SSRC.
 #[derive(Clone, Debug)]
-pub(super) struct ReplayWindow {
+pub struct ReplayWindow {
     highest: u64,
     /// A ring: the bit of an index is its value modulo the window.
     seen: [u64; WORDS],
@@ -18,7 +18,8 @@ pub(super) struct ReplayWindow {
 
 impl ReplayWindow {
     /// A window that has seen one packet.
-    pub(super) fn starting_with(index: u64) -> Self {
+    #[must_use]
+    pub fn starting_with(index: u64) -> Self {
         let mut window = Self { highest: index, seen: [0; WORDS] };
         window.mark(index);
         window
@@ -30,12 +31,13 @@ impl ReplayWindow {
     }
 
     /// Neither seen before nor too old to tell.
-    pub(super) fn is_fresh(&self, index: u64) -> bool {
+    #[must_use]
+    pub fn is_fresh(&self, index: u64) -> bool {
         index > self.highest || (self.highest - index < WINDOW_PACKETS && !self.is_marked(index))
     }
 
     /// Notes an authentic packet.
-    pub(super) fn accept(&mut self, index: u64) {
+    pub fn accept(&mut self, index: u64) {
         debug_assert!(self.is_fresh(index), "index {index} accepted twice");
         if index > self.highest {
             self.advance(index);

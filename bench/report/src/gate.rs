@@ -1,0 +1,219 @@
+//! Judges instruction counts against a baseline that is kept in the repository.
+//!
+//! Invariants
+//! - Nothing is judged by halves: a body that is new, or gone, fails as one that has grown does.
+//! - The baseline names its compiler. Another one makes other instructions, which is no regression of ours, so then nothing
+//!   is judged until somebody has looked and accepted.
+
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// More instructions than the baseline by this share, in percent, is a regression.
+const TOLERANCE_PERCENT: f64 = 3.0;
+
+/// Instructions by group, body and case.
+type Counts = BTreeMap<String, u64>;
+
+/// Why the gate stays shut.
+#[derive(Debug)]
+pub(crate) enum GateError {
+    /// Nothing was counted, or what came in is not what the runner writes.
+    NoCounts,
+    /// A file cannot be read or written.
+    File(PathBuf, std::io::Error),
+    /// The baseline is not one.
+    Baseline(PathBuf),
+    /// The compiler does not say who it is.
+    NoCompiler(std::io::Error),
+    /// The baseline was made by another compiler.
+    OtherCompiler { baseline: String, now: String },
+    /// Bodies that have grown, are new or are gone.
+    Regression(Vec<String>),
+}
+
+impl fmt::Display for GateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCounts => f.write_str("No counts came in. What the runner said stands above."),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Baseline(path) => {
+                write!(f, "{} is no baseline. To make one: make bench-accept", path.display())
+            }
+            Self::NoCompiler(error) => write!(f, "rustc --version: {error}"),
+            Self::OtherCompiler { baseline, now } => write!(
+                f,
+                "The baseline was made by {baseline}, this is {now}: nothing was judged.\n\
+                 Count a commit without other changes, then accept: make bench-accept"
+            ),
+            Self::Regression(bodies) => write!(
+                f,
+                "REGRESSION, more than {TOLERANCE_PERCENT} % over the baseline, or not in it: {}.\n\
+                 Make it cheaper; or say in the commit why it must be so, and: make bench-accept",
+                bodies.join(", ")
+            ),
+        }
+    }
+}
+
+/// Judges the counts on the standard input; prints a line for each.
+pub(crate) fn gate(path: &Path) -> Result<(), GateError> {
+    let now = counts_from_stdin()?;
+    let text = std::fs::read_to_string(path).map_err(|error| GateError::File(path.into(), error))?;
+    let not_one = || GateError::Baseline(path.into());
+    let baseline: Value = serde_json::from_str(&text).map_err(|_| not_one())?;
+    let compiler = baseline["rustc"].as_str().ok_or_else(not_one)?;
+    let before = from_json(baseline["instructions"].as_object().ok_or_else(not_one)?);
+    if compiler != rustc()? {
+        return Err(GateError::OtherCompiler { baseline: compiler.into(), now: rustc()? });
+    }
+    println!("{:<40} {:>12} {:>12} {:>8}", "instructions", "baseline", "now", "change");
+    let mut refused = Vec::new();
+    for (name, verdict) in judge(&before, &now) {
+        println!("{name:<40} {verdict}");
+        if verdict.fails() {
+            refused.push(name);
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(GateError::Regression(refused)) }
+}
+
+/// Makes the counts on the standard input the baseline.
+pub(crate) fn accept(path: &Path) -> Result<(), GateError> {
+    let counts = counts_from_stdin()?;
+    let baseline = json!({ "rustc": rustc()?, "instructions": counts });
+    let text = format!("{baseline:#}\n");
+    std::fs::write(path, text).map_err(|error| GateError::File(path.into(), error))?;
+    println!("{} counts are the baseline now: {}", counts.len(), path.display());
+    Ok(())
+}
+
+/// What is thought of a body.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Verdict {
+    /// Within the tolerance, or cheaper.
+    Passes {
+        before: u64,
+        now: u64,
+    },
+    Grown {
+        before: u64,
+        now: u64,
+    },
+    New {
+        now: u64,
+    },
+    Gone {
+        before: u64,
+    },
+}
+
+impl Verdict {
+    const fn fails(self) -> bool {
+        !matches!(self, Self::Passes { .. })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let change = |before: u64, now: u64| (now as f64 / before as f64 - 1.0) * 100.0;
+        match *self {
+            Self::Passes { before, now } => {
+                write!(f, "{before:>12} {now:>12} {:>+7.1}%", change(before, now))
+            }
+            Self::Grown { before, now } => {
+                write!(f, "{before:>12} {now:>12} {:>+7.1}%  TOO MANY", change(before, now))
+            }
+            Self::New { now } => write!(f, "{:>12} {now:>12} {:>8}  NEW", "-", ""),
+            Self::Gone { before } => write!(f, "{before:>12} {:>12} {:>8}  GONE", "-", ""),
+        }
+    }
+}
+
+fn judge(before: &Counts, now: &Counts) -> Vec<(String, Verdict)> {
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let verdict = |name: &String| match (before.get(name), now.get(name)) {
+        (Some(&before), Some(&now)) => {
+            let limit = before as f64 * (1.0 + TOLERANCE_PERCENT / 100.0);
+            if now as f64 > limit { Verdict::Grown { before, now } } else { Verdict::Passes { before, now } }
+        }
+        (Some(&before), None) => Verdict::Gone { before },
+        (None, now) => Verdict::New { now: now.copied().unwrap_or_default() },
+    };
+    names.into_iter().map(|name| (name.clone(), verdict(name))).collect()
+}
+
+fn from_json(instructions: &Map<String, Value>) -> Counts {
+    instructions.iter().filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect()
+}
+
+fn counts_from_stdin() -> Result<Counts, GateError> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|_| GateError::NoCounts)?;
+    Some(counts(&text)).filter(|counts| !counts.is_empty()).ok_or(GateError::NoCounts)
+}
+
+/// The runner's summaries, one a line.
+fn counts(text: &str) -> Counts {
+    let summaries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let count = |summary: Value| {
+        let name = [&summary["group"], &summary["function_name"], &summary["id"]];
+        let name = name.iter().filter_map(|part| part.as_str()).collect::<Vec<_>>().join("/");
+        let total = &summary["profiles"][0]["data"]["total"]["metrics"]["Ir"]["values"]["new"];
+        Some((name, total.as_u64()?))
+    };
+    summaries.filter_map(count).collect()
+}
+
+fn rustc() -> Result<String, GateError> {
+    let output = Command::new("rustc").arg("--version").output().map_err(GateError::NoCompiler)?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grows_comes_or_goes_is_refused() {
+        for (before, now, fails) in [
+            (Some(1_000), Some(1_000), false),
+            (Some(1_000), Some(500), false),
+            (Some(1_000), Some(1_030), false),
+            (Some(1_000), Some(1_031), true),
+            (None, Some(1_000), true),
+            (Some(1_000), None, true),
+        ] {
+            let counts =
+                |count: Option<u64>| count.map(|count| ("wire/parse".into(), count)).into_iter().collect();
+            let verdicts = judge(&counts(before), &counts(now));
+            assert_eq!(verdicts.len(), 1);
+            assert_eq!(verdicts[0].1.fails(), fails, "{before:?} before, {now:?} now");
+        }
+    }
+
+    #[test]
+    fn counts_are_read_from_summaries_among_other_lines() {
+        let summary = |count: &str| {
+            format!(
+                r#"{{"group":"wire","function_name":"parse_rtp","id":"header",
+                "profiles":[{{"data":{{"total":{{"metrics":{{"Ir":{{"values":{{"new":{count}}}}}}}}}}}}}]}}"#
+            )
+            .replace('\n', "")
+        };
+        for (text, expected) in [
+            (summary("156"), vec![("wire/parse_rtp/header", 156)]),
+            (format!("Compiling\n{}\n", summary("7")), vec![("wire/parse_rtp/header", 7)]),
+            (summary("null"), vec![]),
+            ("nothing".into(), vec![]),
+            (String::new(), vec![]),
+        ] {
+            let expected =
+                expected.into_iter().map(|(name, count)| (name.to_owned(), count)).collect::<Counts>();
+            assert_eq!(counts(&text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Prints what criterion has timed as a document: a table for each group, ours beside the others.
+//!
+//! A body named `what, by whom` is somebody else's code for the work of the body named `what`. Where a number tells apart
+//! what bodies of one name get, each number has a column.
+
+use serde_json::Value;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+/// Who we are in the tables.
+const OURS: &str = "Ringvox";
+
+const PREFACE: &str = "\
+Medians of wall time in ns for each operation; where a body handles several packets (`pipe`, `fan-out`, `send`, GCM for \
+four), for each packet. Warm caches, one thread, the machine shared with other work: look at ratios within a row.
+
+- STUN: stun_codec's parsing verifies the fingerprint already, and it prepares the password each time anew, where the relay keeps \
+a prepared key.
+- SRTP: to protect, theirs parses a header and allocates the packet, ours writes a header and encrypts from a shared \
+payload into a slot. To unprotect, both parse and ask a replay window of 1,024 packets. rtc-srtp runs on aws-lc, as ours \
+does, webrtc-srtp on RustCrypto. All three make the same octets, which is asserted.
+- GCM for four: `relay-gcm`, four subscribers' keys at once, laying them side by side included.
+- Fan-out: the whole core from the received packet to the lent send memory of all subscribers, so the left columns carry \
+more of what is done once for each packet: receiving, opening, routing.
+- Send: datagrams to 64 sockets on loopback that nobody reads; the kernel is nearly all of it. No GSO, as no two go to one \
+address. tokio-uring has its 64 sends under way at once.";
+
+/// Why there is no table.
+#[derive(Debug)]
+pub(crate) enum TableError {
+    /// A file or folder cannot be read.
+    File(PathBuf, std::io::Error),
+    /// A file of criterion's has not what it should.
+    Estimate(PathBuf),
+    /// Nothing was timed.
+    Empty(PathBuf),
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Estimate(path) => {
+                write!(
+                    f,
+                    "{}: no estimate of criterion's; remove the folder and run make bench",
+                    path.display()
+                )
+            }
+            Self::Empty(folder) => {
+                write!(f, "{}: nothing was timed; does a body match what was asked for?", folder.display())
+            }
+        }
+    }
+}
+
+/// Prints everything below `folder` that was timed since `since` was touched, by `command`.
+pub(crate) fn print(folder: &Path, since: &Path, command: &str) -> Result<(), TableError> {
+    let mut timed = Vec::new();
+    collect(folder, modified(since)?, &mut timed)?;
+    if timed.is_empty() {
+        return Err(TableError::Empty(folder.into()));
+    }
+    timed.sort_by_key(|body| body.when);
+    println!("# Micro-benchmarks\n\n{PREFACE}\n\n```\n{command}\n{}\n```", machine());
+    for table in tables(&timed) {
+        print!("\n{table}");
+    }
+    Ok(())
+}
+
+/// One body's figure.
+#[derive(Debug, Clone, PartialEq)]
+struct Timed {
+    when: SystemTime,
+    group: String,
+    what: String,
+    /// Whose code it is, or the number.
+    column: String,
+    ns: f64,
+}
+
+fn collect(folder: &Path, since: SystemTime, timed: &mut Vec<Timed>) -> Result<(), TableError> {
+    let unreadable = |error| TableError::File(folder.into(), error);
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.ends_with("new") {
+            let when = modified(&path.join("estimates.json"))?;
+            if when >= since {
+                timed.push(read(&path, when)?);
+            }
+        } else if path.is_dir() {
+            collect(&path, since, timed)?;
+        }
+    }
+    Ok(())
+}
+
+fn modified(path: &Path) -> Result<SystemTime, TableError> {
+    fs::metadata(path).and_then(|file| file.modified()).map_err(|error| TableError::File(path.into(), error))
+}
+
+fn json(path: PathBuf) -> Result<Value, TableError> {
+    let text = fs::read_to_string(&path).map_err(|error| TableError::File(path.clone(), error))?;
+    serde_json::from_str(&text).map_err(|_| TableError::Estimate(path))
+}
+
+fn read(folder: &Path, when: SystemTime) -> Result<Timed, TableError> {
+    let (body, estimates) = (json(folder.join("benchmark.json"))?, json(folder.join("estimates.json"))?);
+    timed(when, &body, &estimates).ok_or_else(|| TableError::Estimate(folder.into()))
+}
+
+fn timed(when: SystemTime, body: &Value, estimates: &Value) -> Option<Timed> {
+    let function = body["function_id"].as_str().unwrap_or_default();
+    let (what, whose) = function.rsplit_once(", by ").unwrap_or((function, OURS));
+    let value = body["value_str"].as_str();
+    let (what, column) = match value {
+        Some(number) if number.parse::<u64>().is_ok() => (what.into(), number),
+        Some(value) => (format!("{what}, {value}"), whose),
+        None => (what.into(), whose),
+    };
+    let elements = body["throughput"]["Elements"].as_f64().unwrap_or(1.0);
+    Some(Timed {
+        when,
+        group: body["group_id"].as_str()?.into(),
+        what,
+        column: column.into(),
+        ns: estimates["median"]["point_estimate"].as_f64()? / elements,
+    })
+}
+
+/// A group: a line for each kind of body.
+struct Table<'a> {
+    group: &'a str,
+    bodies: Vec<&'a Timed>,
+}
+
+/// In the order in which they ran.
+fn tables(timed: &[Timed]) -> Vec<Table<'_>> {
+    distinct(timed.iter().map(|body| body.group.as_str()))
+        .into_iter()
+        .map(|group| Table { group, bodies: timed.iter().filter(|body| body.group == group).collect() })
+        .collect()
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = distinct(self.bodies.iter().map(|body| body.column.as_str()));
+        writeln!(f, "| {} | {} |", self.group, columns.join(" | "))?;
+        writeln!(f, "|---|{}", "--:|".repeat(columns.len()))?;
+        for what in distinct(self.bodies.iter().map(|body| body.what.as_str())) {
+            write!(f, "| {what} |")?;
+            for column in &columns {
+                match self.bodies.iter().find(|body| body.what == what && body.column == *column) {
+                    Some(body) => write!(f, " {} |", figure(body.ns))?,
+                    None => write!(f, " |")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    names.for_each(|name| {
+        if !seen.contains(&name) {
+            seen.push(name);
+        }
+    });
+    seen
+}
+
+/// Three digits that count, thousands set apart.
+fn figure(ns: f64) -> String {
+    match ns {
+        ..10.0 => format!("{ns:.2}"),
+        10.0..100.0 => format!("{ns:.1}"),
+        100.0..10_000.0 => format!("{ns:.0}"),
+        _ => {
+            let thousands = (ns / 1_000.0).round() as u64;
+            if thousands < 100 { format!("{:.1} k", ns / 1_000.0) } else { format!("{thousands} k") }
+        }
+    }
+}
+
+/// Processor, kernel, compiler and commit, as far as they say so.
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let lines = [
+        Some(model.trim_start_matches(['\t', ' ', ':']).to_owned()),
+        Some(format!("Linux {}", kernel.trim())),
+        said("rustc", &["--version"]),
+        said("git", &["rev-parse", "--short", "HEAD"]).map(|commit| format!("commit {commit}")),
+    ];
+    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn others_stand_beside_ours() {
+        let body = |group: &str, function: &str, value: Option<&str>, elements: u64, ns: f64| {
+            let body = json!({
+                "group_id": group,
+                "function_id": function,
+                "value_str": value,
+                "throughput": { "Elements": elements }
+            });
+            let estimates = json!({ "median": { "point_estimate": ns } });
+            timed(SystemTime::UNIX_EPOCH, &body, &estimates).expect("an estimate")
+        };
+        let bodies = [
+            body("SRTP", "protect", Some("120 B"), 1, 84.04),
+            body("SRTP", "protect, by a", Some("120 B"), 1, 400.0),
+            body("STUN", "parse, validate", None, 1, 9.0),
+            body("SRTP", "open", Some("120 B"), 1, 12_345.0),
+            body("fan-out", "8 at a time", Some("10"), 80, 8_000.0),
+            body("fan-out", "8 at a time", Some("50"), 400, 20_000.0),
+        ];
+        let all: Vec<String> = tables(&bodies).iter().map(Table::to_string).collect();
+        let expected = [
+            "| SRTP | Ringvox | a |\n|---|--:|--:|\n| protect, 120 B | 84.0 | 400 |\n| open, 120 B | 12.3 k | |\n",
+            "| STUN | Ringvox |\n|---|--:|\n| parse, validate | 9.00 |\n",
+            "| fan-out | 10 | 50 |\n|---|--:|--:|\n| 8 at a time | 100 | 50.0 |\n",
+        ];
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn figures_have_three_digits() {
+        for (ns, text) in [
+            (0.8, "0.80"),
+            (9.994, "9.99"),
+            (84.04, "84.0"),
+            (250.4, "250"),
+            (9_999.0, "9999"),
+            (45_600.0, "45.6 k"),
+            (250_400.0, "250 k"),
+        ] {
+            assert_eq!(figure(ns), text);
+        }
+    }
+}
