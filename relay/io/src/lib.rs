@@ -1,13 +1,13 @@
-//! Datagrams in and out of one UDP socket, in batches, over two back ends that behave alike.
+//! Datagrams in and out of one UDP port, in batches, over two back ends that behave alike.
 //!
-//! One thread owns one [`Io`], which owns one socket. Its loop is reap, handle, flush:
+//! One thread owns one [`Io`], which owns the sockets of one port. Its loop is reap, handle, flush:
 //!
 //! ```no_run
 //! # use relay_io::*; use std::time::Duration;
 //! # fn main() -> std::io::Result<()> {
 //! let socket = socket::bind(&socket::SocketOptions::new("[::]:10000".parse().unwrap()))?;
 //! let choice = choose(Setting::Auto).expect("the fallback always works");
-//! let mut io = Io::new(choice.backend, socket, &IoOptions::default())?;
+//! let mut io = Io::new(choice.backend, vec![socket], &IoOptions::default())?;
 //! loop {
 //!     let wake = io.wait(Some(Duration::from_millis(10)))?; // reap; then read the clock once
 //!     io.receive(|received, bytes, outbox| {
