@@ -10,7 +10,9 @@
 use crate::args::LimitArgs;
 use crate::clock::thread_cpu_ns;
 use crate::engine::nth_address;
+use crate::report::median;
 use crate::sink::Sink;
+use crate::target::placed;
 use arrayvec::ArrayVec;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use relay_core::fanout::LANES;
@@ -22,7 +24,6 @@ use serde_json::{Map, Value, json};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Messages in one call.
@@ -38,22 +39,12 @@ pub(crate) fn run(args: &LimitArgs) -> Result<(), String> {
         println!("{}", measure(args)?);
         return Ok(());
     }
-    let sink = match (&args.sink, args.subscriber_ip) {
-        (Some(device), IpAddr::V4(first)) => Some(Sink::install(device, first)?),
-        (Some(_), IpAddr::V6(_)) => return Err("a sink needs IPv4".to_owned()),
-        (None, _) => None,
-    };
-    let mut words: Vec<String> = Vec::new();
-    if let Some(netns) = &args.relay_netns {
-        words.extend(["ip", "netns", "exec", netns].map(str::to_owned));
-    }
-    if let Some(cores) = &args.relay_cores {
-        words.extend(["taskset", "-c", cores].map(str::to_owned));
-    }
-    words.push(std::env::current_exe().map_err(|why| why.to_string())?.display().to_string());
-    words.extend(std::env::args().skip(1).chain(["--here".to_owned()]));
+    let sink = args.sink.as_ref().map(|device| Sink::install(device, args.subscriber_ip)).transpose()?;
+    let own = std::env::current_exe().map_err(|why| why.to_string())?;
+    let mut command = placed(&own, args.relay_cores.as_deref(), args.relay_netns.as_deref());
+    command.args(std::env::args_os().skip(1)).arg("--here");
     let output =
-        Command::new(&words[0]).args(&words[1..]).output().map_err(|why| format!("{}: {why}", words[0]))?;
+        command.output().map_err(|why| format!("{}: {why}", command.get_program().to_string_lossy()))?;
     drop(sink);
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
@@ -100,15 +91,15 @@ fn measure(args: &LimitArgs) -> Result<Value, String> {
             paced.push(bench.window(stage, window, interval)?);
         }
     }
-    let median = |values: &mut Vec<f64>| {
+    let typical = |values: &mut Vec<f64>| {
         values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(0.0).round()
+        median(values).round()
     };
     let mut value = Map::new();
     for (stage, (steady, paced)) in Stage::ALL.into_iter().zip(&mut figures) {
         value.insert(
             stage.name().to_owned(),
-            json!({ "steady_ns": median(steady), "paced_ns": median(paced) }),
+            json!({ "steady_ns": typical(steady), "paced_ns": typical(paced) }),
         );
     }
     value.insert("back_end".to_owned(), bench.io.backend().name().into());

@@ -137,6 +137,6 @@ fn sorted(windows: &[Window], pick: impl Fn(&Window) -> f64) -> Vec<f64> {
     values
 }
 
-fn median(sorted: &[f64]) -> f64 {
+pub(crate) fn median(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }

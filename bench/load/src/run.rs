@@ -13,7 +13,6 @@ use crate::tally::{Counts, Tally};
 use crate::target::{ProcessError, Target, softirq_thread_ns};
 use relay_core::time::NtpClock;
 use relay_dtls::client::{ClientFactory, ClientOptions};
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Everybody is connected and served within this, or the run has failed.
@@ -240,11 +239,8 @@ impl<'a> Runner<'a> {
     }
 
     fn install_sink(&self) -> Result<Option<Sink>, String> {
-        let Some(device) = &self.spec.sink else { return Ok(None) };
-        match self.spec.addresses.subscribers {
-            IpAddr::V4(first) => Sink::install(device, first).map(Some),
-            IpAddr::V6(_) => Err("a sink needs IPv4".to_owned()),
-        }
+        let install = |device: &String| Sink::install(device, self.spec.addresses.subscribers);
+        self.spec.sink.as_ref().map(install).transpose()
     }
 
     fn window(&mut self, storming: &[u32], sink: Option<&Sink>) -> Result<(Window, Option<Joins>), String> {

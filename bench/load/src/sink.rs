@@ -4,7 +4,7 @@
 //! above 127) to the subscribers' addresses: consent checks and handshakes go on. `tc` loads it: no compiler is needed.
 //! Its queueing discipline counts what it drops, each segment of a large packet for one.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 /// The subscribers' addresses share this prefix with the first.
@@ -19,8 +19,9 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Puts the program on `device` of this network namespace.
-    pub(crate) fn install(device: &str, subscribers: Ipv4Addr) -> Result<Self, String> {
+    /// Puts the program on `device` of this network namespace. `subscribers`: the first address.
+    pub(crate) fn install(device: &str, subscribers: IpAddr) -> Result<Self, String> {
+        let IpAddr::V4(subscribers) = subscribers else { return Err("a sink needs IPv4".to_owned()) };
         tc(&["qdisc", "add", "dev", device, "clsact"])?;
         let sink = Self { device: device.to_owned() };
         let program = program(subscribers);

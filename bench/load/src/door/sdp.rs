@@ -3,6 +3,7 @@
 //!
 //! Signaling's parser reads; what it leaves out is read here. One transport: BUNDLE, rtcp-mux, all candidates at once.
 
+use super::{Down, Grant, Up, nearest};
 use crate::ice::Credentials;
 use crate::scenario::Kind;
 use crate::sending::TRANSPORT_SEQ_ID;
@@ -59,6 +60,30 @@ impl Line {
     pub(super) fn received(&self) -> Self {
         let line = self.clone();
         Self { direction: Direction::RecvOnly, transport_seq_id: None, ssrc: 0, rtx_ssrc: 0, ..line }
+    }
+
+    /// What a server's line says of a stream that we send.
+    pub(super) const fn up(&self) -> Up {
+        Up {
+            payload_type: self.payload_type,
+            rtx_payload_type: self.rtx_payload_type,
+            transport_seq_id: self.transport_seq_id,
+        }
+    }
+
+    /// What a server's line says of a stream that it sends: every packet is judged by its SSRC.
+    pub(super) fn down(&self, stream: u32) -> Result<Down, String> {
+        if self.ssrc == 0 {
+            return Err(format!("the server does not say the SSRC of m-line {}", self.mid));
+        }
+        Ok(Down {
+            stream,
+            kind: self.kind,
+            payload_type: self.payload_type,
+            rtx_payload_type: self.rtx_payload_type,
+            ssrc: self.ssrc,
+            rtx_ssrc: self.rtx_ssrc,
+        })
     }
 }
 
@@ -153,6 +178,20 @@ pub(super) struct Described {
     /// Host candidates over UDP.
     pub(super) candidates: Vec<SocketAddr>,
     pub(super) lines: Vec<Line>,
+}
+
+impl Described {
+    /// What it grants a client at `local`, its streams aside.
+    pub(super) fn grant(&self, local: SocketAddr) -> Result<Grant, String> {
+        Ok(Grant {
+            ufrag: self.credentials.ufrag.clone(),
+            pwd: self.credentials.pwd.clone(),
+            remote: nearest(local, &self.candidates)?,
+            fingerprint: self.fingerprint,
+            ups: Vec::new(),
+            downs: Vec::new(),
+        })
+    }
 }
 
 /// Why a server's description is of no use.

@@ -4,9 +4,7 @@
 
 use super::http::{HttpClient, HttpError, Response};
 use super::sdp::{self, Described, Line, SdpProblem, Side};
-use super::{
-    ControlDoor, Door, Down, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Up, Wish, nearest,
-};
+use super::{ControlDoor, Door, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Wish};
 use crate::scenario::Role;
 use relay_core::srtp::SrtpProfile;
 use signaling::sdp::Setup;
@@ -171,41 +169,14 @@ fn resource(run: &str, wish: &Wish) -> Result<String, WhipError> {
 
 /// What an answer means for a client whose m-lines are its streams in their order.
 fn grant(wish: &Wish, described: &Described) -> Result<Grant, String> {
-    let publishes = wish.role == Role::Publisher;
-    let pairs = || wish.streams.iter().zip(&described.lines);
-    let ups = pairs().filter(|_| publishes).map(|(_, line)| up(line)).collect();
-    let downs = pairs().filter(|_| !publishes).map(|(stream, line)| down(stream.id, line));
-    Ok(Grant {
-        ufrag: described.credentials.ufrag.clone(),
-        pwd: described.credentials.pwd.clone(),
-        remote: nearest(wish.local, &described.candidates)?,
-        fingerprint: described.fingerprint,
-        ups,
-        downs: downs.collect::<Result<_, _>>()?,
-    })
-}
-
-/// What a server's line says of a stream that we send.
-pub(super) const fn up(line: &Line) -> Up {
-    Up {
-        payload_type: line.payload_type,
-        rtx_payload_type: line.rtx_payload_type,
-        transport_seq_id: line.transport_seq_id,
-    }
-}
-
-/// What a server's line says of a stream that it sends: every packet is judged by its SSRC.
-pub(super) fn down(stream: u32, line: &Line) -> Result<Down, String> {
-    if line.ssrc == 0 {
-        return Err(format!("the server does not say the SSRC of m-line {}", line.mid));
-    }
-    Ok(Down {
-        stream,
-        kind: line.kind,
-        payload_type: line.payload_type,
-        rtx_payload_type: line.rtx_payload_type,
-        ssrc: line.ssrc,
-        rtx_ssrc: line.rtx_ssrc,
+    let grant = described.grant(wish.local)?;
+    let pairs = wish.streams.iter().zip(&described.lines);
+    Ok(match wish.role {
+        Role::Publisher => Grant { ups: pairs.map(|(_, line)| line.up()).collect(), ..grant },
+        Role::Subscriber => {
+            let downs = pairs.map(|(stream, line)| line.down(stream.id));
+            Grant { downs: downs.collect::<Result<_, _>>()?, ..grant }
+        }
     })
 }
 

@@ -6,7 +6,7 @@ mod relay;
 mod signaling;
 
 pub(crate) use janus::{JanusSpec, own_address};
-pub(crate) use process::{Process, ProcessError};
+pub(crate) use process::{Process, ProcessError, placed};
 pub(crate) use relay::RelaySpec;
 pub(crate) use signaling::SignalingSpec;
 

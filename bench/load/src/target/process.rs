@@ -1,6 +1,7 @@
 //! A server's process: started here or found, its CPU time, its memory, and what it said when it ended too early.
 
 use crate::clock::cpu_ns;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -21,6 +22,18 @@ pub(crate) struct Launch<'a> {
     /// Its working directory.
     pub(crate) dir: &'a Path,
     pub(crate) output: Output<'a>,
+}
+
+/// The command that runs `binary` on `cores`, as `taskset` takes them, and in a network namespace, where they are given.
+pub(crate) fn placed(binary: &Path, cores: Option<&str>, netns: Option<&str>) -> Command {
+    // Each of these replaces itself by what follows, so the process started is the program in the end.
+    let netns = netns.map(|netns| ["ip", "netns", "exec", netns]);
+    let cores = cores.map(|cores| ["taskset", "-c", cores]);
+    let before = netns.iter().flatten().chain(cores.iter().flatten()).map(OsStr::new);
+    let mut words = before.chain([binary.as_os_str()]);
+    let mut command = Command::new(words.next().unwrap_or(binary.as_os_str()));
+    command.args(words);
+    command
 }
 
 /// Where a program's words go.
@@ -71,18 +84,8 @@ impl Process {
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, ProcessError> {
         let name = launch.binary.display().to_string();
         let not_started = |why| ProcessError::NotStarted { name: name.clone(), why };
-        let mut words: Vec<String> = Vec::new();
-        // Each of these replaces itself by what follows, so the process started is the program in the end.
-        if let Some(netns) = launch.netns {
-            words.extend(["ip", "netns", "exec", netns].map(str::to_owned));
-        }
-        if let Some(cores) = launch.cores {
-            words.extend(["taskset", "-c", cores].map(str::to_owned));
-        }
-        words.push(name.clone());
-        words.extend(launch.args.iter().cloned());
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(launch.dir).stdin(Stdio::null());
+        let mut command = placed(launch.binary, launch.cores, launch.netns);
+        command.args(&launch.args).current_dir(launch.dir).stdin(Stdio::null());
         let mut log = None;
         match launch.output {
             Output::Errors => command.stdout(Stdio::null()),
@@ -205,6 +208,21 @@ mod tests {
         let long: String = (0..20).map(|n| format!("{n}\n")).collect();
         assert_eq!(last_lines(long.as_bytes()), "12\n13\n14\n15\n16\n17\n18\n19");
         assert_eq!(last_lines(b""), "");
+    }
+
+    #[test]
+    fn a_program_is_put_in_its_place() {
+        for (cores, netns, want) in [
+            (None, None, &["relay"][..]),
+            (Some("1,3"), None, &["taskset", "-c", "1,3", "relay"]),
+            (None, Some("ns"), &["ip", "netns", "exec", "ns", "relay"]),
+            (Some("1"), Some("ns"), &["ip", "netns", "exec", "ns", "taskset", "-c", "1", "relay"]),
+        ] {
+            let command = placed(Path::new("relay"), cores, netns);
+            let words: Vec<&OsStr> =
+                std::iter::once(command.get_program()).chain(command.get_args()).collect();
+            assert_eq!(words, want);
+        }
     }
 
     #[test]

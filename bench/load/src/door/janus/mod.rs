@@ -7,8 +7,7 @@ mod message;
 
 use super::control::reach;
 use super::sdp::{self, Described, Line, Side};
-use super::whip::{down, up};
-use super::{Door, Down, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Wish, nearest};
+use super::{Door, Down, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Wish};
 use crate::scenario::{Role, Stream};
 use crate::target::Target;
 use message::{Heard, JanusError, Offered, hear, id, offered};
@@ -143,8 +142,8 @@ impl JanusDoor {
         });
         let answer = self.tell(asked, handle, body, Some(("offer", offer)))?;
         let described = sdp::read_answer(message::sdp(&answer, asked)?, lines.len())?;
-        let ups = described.lines.iter().map(up).collect();
-        Ok(Grant { ups, ..grant(wish, described)? })
+        let ups = described.lines.iter().map(Line::up).collect();
+        Ok(Grant { ups, ..grant(wish, &described)? })
     }
 
     fn subscribe(&mut self, wish: &Wish) -> Result<Grant, JanusError> {
@@ -164,7 +163,7 @@ impl JanusDoor {
         let answer: Vec<Line> = described.lines.iter().map(Line::received).collect();
         let answer = sdp::write(&side(wish), &answer);
         self.tell("begin", handle, json!({"request": "start"}), Some(("answer", answer)))?;
-        Ok(Grant { downs, ..grant(wish, described)? })
+        Ok(Grant { downs, ..grant(wish, &described)? })
     }
 }
 
@@ -225,15 +224,8 @@ const fn side(wish: &Wish) -> Side<'_> {
     }
 }
 
-fn grant(wish: &Wish, described: Described) -> Result<Grant, JanusError> {
-    Ok(Grant {
-        remote: nearest(wish.local, &described.candidates).map_err(JanusError::Other)?,
-        ufrag: described.credentials.ufrag,
-        pwd: described.credentials.pwd,
-        fingerprint: described.fingerprint,
-        ups: Vec::new(),
-        downs: Vec::new(),
-    })
+fn grant(wish: &Wish, described: &Described) -> Result<Grant, JanusError> {
+    described.grant(wish.local).map_err(JanusError::Other)
 }
 
 /// Each wanted stream's line: the offer says of each mid whose it is.
@@ -246,7 +238,7 @@ fn downs(wanted: &[Stream], offered: &[Offered], lines: &[Line]) -> Result<Vec<D
     let lacks = JanusError::Lacks { asked: "let a subscriber in", what: "one of the streams" };
     let pairs: Option<Vec<_>> = wanted.iter().map(|stream| Some((stream.id, find(stream)?))).collect();
     let pairs = pairs.ok_or(lacks)?;
-    pairs.into_iter().map(|(id, line)| down(id, line).map_err(JanusError::Other)).collect()
+    pairs.into_iter().map(|(id, line)| line.down(id).map_err(JanusError::Other)).collect()
 }
 
 #[cfg(test)]
