@@ -21,7 +21,7 @@ COUNT := set -o pipefail; CARGO_PROFILE_BENCH_CODEGEN_UNITS=1 CARGO_PROFILE_BENC
 	cargo bench -q --workspace --bench gate -- --output-format=json
 REPORT := cargo run -q --release --bin bench-report --
 
-.PHONY: help run test test-fast fuzz bench bench-gate bench-accept setup setup-build setup-bench clean
+.PHONY: help run test test-fast fuzz bench bench-gate bench-accept capacity setup setup-build setup-bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -61,6 +61,12 @@ bench-gate: setup-gate $(GATE_READY) ## Count instructions of the same stages; f
 bench-accept: setup-gate $(GATE_READY) ## Make the counts of this moment the baseline
 	@$(COUNT) | $(REPORT) accept bench/baseline.json
 
+capacity: setup-bench ## Measure what a core bears, Janus beside it, into bench/RESULTS.md; ARGS="--only delivered,sink,limit,joins,load,shards"
+	@[ "$$(id -u)" = 0 ] || { echo "make capacity makes network namespaces: please run it as root" >&2; exit 1; }
+	@cargo build --release -p relay -p signaling -p load
+	@bench/net.sh with "$(CARGO_TARGET_DIR)/release/ringvox-load" capacity \
+		--relay-binary "$(CARGO_TARGET_DIR)/release/ringvox-relay" --results bench/RESULTS.md --plots bench $(ARGS)
+
 $(GATE_READY): | setup-gate
 	@rm -rf "$(GATE_ROOT)"
 	@cargo install --locked --root "$(GATE_ROOT)" --version $(GATE_VERSION) gungraun-runner
@@ -71,7 +77,7 @@ setup: setup-tools $(NODE_READY) $(PYTHON_READY) ## Install what tests need: bro
 setup-build: ## Install what a build needs
 	@tests/setup/system.sh build
 
-setup-bench: ## Install what `ringvox-load --peer janus` needs
+setup-bench: ## Install what `make capacity` and `ringvox-load --peer janus` need
 	@tests/setup/system.sh bench
 
 .PHONY: setup-tools

@@ -28,6 +28,7 @@ fi
 if [ "${1:-build}" = bench ]; then
     need janus command -v janus
     need iproute2 file '/*bin/ip'
+    need ethtool file '/*bin/ethtool'
 fi
 if [ "${1:-build}" = gate ]; then
     need valgrind command -v valgrind

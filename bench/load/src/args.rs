@@ -26,6 +26,10 @@ pub(crate) struct Cli {
 pub(crate) enum Action {
     /// One scenario
     Run(Box<RunArgs>),
+    /// One scenario under rising load: the most that is borne, half of it, and more than it
+    Sweep(Box<SweepArgs>),
+    /// All scenarios, as tables
+    Capacity(CapacityArgs),
     /// What this machine could do at best: cipher and sends without a relay
     Limit(LimitArgs),
 }
@@ -63,7 +67,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 1_500_000)]
     pub(crate) video_bps: u64,
     /// Frames per second of a video stream
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) fps: u32,
     /// Instead of encoder-like frames: this many equal packets at equal intervals
     #[arg(long)]
@@ -104,6 +108,9 @@ pub(crate) struct RunArgs {
     /// Device that drops media towards subscribers at its ingress once all have joined
     #[arg(long, value_name = "DEVICE")]
     pub(crate) sink: Option<String>,
+    /// With --sink: one subscriber in N gets its media all the same; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) heard_in: u32,
     /// Write everything as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -112,6 +119,59 @@ pub(crate) struct RunArgs {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+/// Flags of a sweep.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SweepArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Load to begin with: how many times as often as in the scenario publishers send
+    #[arg(long, default_value_t = 1.0, value_parser = load)]
+    pub(crate) from: f64,
+    /// Load to end the search with
+    #[arg(long, default_value_t = 1000.0, value_parser = load)]
+    pub(crate) to: f64,
+    /// Draw latency, CPU time and what was shed as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+fn load(text: &str) -> Result<f64, String> {
+    let load: f64 = text.parse().map_err(|_| "a number is wanted, such as 1.5".to_owned())?;
+    if (0.001..=10_000.0).contains(&load) { Ok(load) } else { Err("from 0.001 to 10000".to_owned()) }
+}
+
+/// Flags of the tables.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CapacityArgs {
+    /// The relay
+    #[arg(long, value_name = "PATH")]
+    pub(crate) relay_binary: PathBuf,
+    /// Core of the server
+    #[arg(long, default_value_t = 1)]
+    pub(crate) relay_core: u32,
+    /// Core of the clients
+    #[arg(long, default_value_t = 0)]
+    pub(crate) client_core: u32,
+    /// Length of each measured window, in seconds
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Windows of each run
+    #[arg(long, default_value_t = 3)]
+    pub(crate) repeat: u32,
+    /// Only these tables
+    #[arg(long, value_delimiter = ',', value_parser = ["delivered", "sink", "limit", "joins", "load", "shards"])]
+    pub(crate) only: Vec<String>,
+    /// Write the tables into this file, between its marks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
+    /// Draw latency and CPU time over load into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) plots: Option<PathBuf>,
+    /// Write everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Flags of the limit.
@@ -209,20 +269,19 @@ pub(crate) struct ServerArgs {
 }
 
 impl RunArgs {
-    /// `load` multiplies what publishers send.
-    pub(crate) fn spec(&self, load: f64) -> RunSpec {
+    pub(crate) fn spec(&self) -> RunSpec {
         let payload_bytes = self.packet_bytes - RTP_HEADER_BYTES;
         let burst = self.burst.map(|packets| {
-            let interval = Duration::from_nanos((self.burst_interval_us as f64 * 1000.0 / load) as u64);
+            let interval = Duration::from_micros(self.burst_interval_us);
             Shape::Burst(BurstShape { packets, payload_bytes, interval })
         });
         let video = Shape::Video(VideoShape {
-            bitrate_bps: (self.video_bps as f64 * load) as u64,
-            fps: self.fps,
+            bitrate_bps: self.video_bps,
+            interval: Duration::from_secs(1) / self.fps,
             payload_bytes_max: payload_bytes,
         });
-        let interval = Duration::from_nanos((20_000_000.0 / load) as u64);
-        let audio = Shape::Audio(AudioShape { interval, bytes_min: 80, bytes_max: 120 });
+        let audio =
+            Shape::Audio(AudioShape { interval: Duration::from_millis(20), bytes_min: 80, bytes_max: 120 });
         RunSpec {
             plan: Plan {
                 rooms: self.rooms,
@@ -238,6 +297,7 @@ impl RunArgs {
                 publishers: self.publisher_ip,
                 subscribers: self.subscriber_ip,
                 spread: true,
+                heard_in: self.heard_in,
             },
             ramp: self.ramp,
             settle: Duration::from_secs_f64(self.settle),

@@ -5,7 +5,7 @@ use crate::door::Grant;
 use crate::ice::{Agent, Credentials, StunOutcome};
 use crate::mark::Filling;
 use crate::receiving::Receiving;
-use crate::scenario::{Member, Role, Stream};
+use crate::scenario::{Kind, Member, Role, Stream};
 use crate::seen::Arrival;
 use crate::sending::{Batch, Outgoing, Sending, read_mark};
 use crate::socket::Socket;
@@ -312,7 +312,11 @@ impl Client {
         let lost = receiving.seen.lost();
         let arrival = receiving.arrived(header.seq);
         let counts = &mut shared.tally.counts;
-        counts.lost += receiving.seen.lost() - lost;
+        let lost = receiving.seen.lost() - lost;
+        counts.lost += lost;
+        if receiving.kind == Kind::Audio {
+            counts.lost_audio += lost;
+        }
         match arrival {
             Arrival::New => counts.received += 1,
             Arrival::Duplicate | Arrival::TooOld => counts.duplicates += 1,

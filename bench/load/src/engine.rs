@@ -6,6 +6,7 @@
 use crate::client::{Client, DATAGRAM_BYTES_MAX, Shared, Task};
 use crate::door::{DoorThread, ServerCounters, Told, Wish};
 use crate::scenario::{Cast, Role};
+use crate::sink::BEHIND_SINK;
 use crate::socket::Socket;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use relay_core::time::Time;
@@ -29,6 +30,21 @@ pub(crate) struct Addresses {
     pub(crate) subscribers: IpAddr,
     /// Each further one has the next address.
     pub(crate) spread: bool,
+    /// One subscriber in so many is out of a sink's reach; 0: none.
+    pub(crate) heard_in: u32,
+}
+
+impl Addresses {
+    /// The address of the `n`-th subscriber.
+    fn subscriber(&self, n: u32) -> IpAddr {
+        match n {
+            _ if !self.spread => self.subscribers,
+            n if self.heard_in > 0 && n % self.heard_in == self.heard_in / 2 => {
+                nth_address(self.subscribers, BEHIND_SINK + n)
+            }
+            n => nth_address(self.subscribers, n),
+        }
+    }
 }
 
 /// See the module.
@@ -59,11 +75,10 @@ impl Engine {
         for (index, member) in cast.members.iter().enumerate() {
             let ip = match member.role {
                 Role::Publisher => addresses.publishers,
-                Role::Subscriber if addresses.spread => {
+                Role::Subscriber => {
                     subscribers += 1;
-                    nth_address(addresses.subscribers, subscribers - 1)
+                    addresses.subscriber(subscribers - 1)
                 }
-                Role::Subscriber => addresses.subscribers,
             };
             let socket = Socket::bind(SocketAddr::new(ip, 0), stamped && member.role == Role::Subscriber)
                 .map_err(|why| format!("a socket on {ip}: {why}"))?;

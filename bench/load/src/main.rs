@@ -7,6 +7,7 @@
 //! Deliberately absent: congestion control, jitter buffers, decoding. A client takes what it gets and says what it missed.
 
 mod args;
+mod capacity;
 mod client;
 mod clock;
 mod dice;
@@ -17,27 +18,35 @@ mod ice;
 mod limit;
 mod mark;
 mod peer;
+mod plot;
+mod progress;
 mod receiving;
 mod report;
 mod run;
 mod scenario;
 mod seen;
 mod sending;
+mod session;
 mod sink;
 mod socket;
 mod source;
+mod sweep;
 mod tally;
 mod target;
 
-use args::{Action, Cli, RunArgs};
+use args::{Action, Cli, RunArgs, SweepArgs};
 use clap::Parser;
+use door::Door;
 use peer::Peer;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use target::Target;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Action::Run(args) => run(&args),
+        Action::Sweep(args) => sweep(&args),
+        Action::Capacity(args) => capacity::run(&args),
         Action::Limit(args) => limit::run(&args),
     };
     match done {
@@ -50,13 +59,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> Result<(), String> {
-    let values =
-        args.server.peer.iter().map(|peer| measure(args, *peer, 1.0)).collect::<Result<Vec<_>, _>>()?;
-    let all = if let [one] = &values[..] { one.clone() } else { json!({"runs": values}) };
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&all).map_err(|why| why.to_string())?;
-        std::fs::write(path, text + "\n").map_err(|why| format!("{}: {why}", path.display()))?;
-    }
+    let values = each_peer(args, |target, door| {
+        let outcome = run::run(&args.spec(), target, door)?;
+        Ok(report::json(&outcome))
+    })?;
     if let [one] = &values[..] {
         println!("{}", one["summary"]);
     } else {
@@ -65,14 +71,31 @@ fn run(args: &RunArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// One run against a server of its own.
-fn measure(args: &RunArgs, peer: Peer, load: f64) -> Result<Value, String> {
-    let opened = peer::open(peer, &args.server)?;
-    let outcome = run::run(&args.spec(load), &opened.target, opened.door)?;
-    let mut value = report::json(&outcome);
-    for (name, fact) in opened.facts {
-        value[name] = fact;
+fn sweep(args: &SweepArgs) -> Result<(), String> {
+    let values = each_peer(&args.run, |target, door| sweep::run(args, target, door))?;
+    for value in values {
+        println!("{}", json!({"most": value["most"]["forwarded_per_second"], "half": value["half"]}));
     }
-    value["load"] = load.into();
-    Ok(value)
+    Ok(())
+}
+
+/// Lets `measure` have each server that is asked for, writes what comes of it where that is wanted, and gives it back.
+fn each_peer(
+    args: &RunArgs,
+    mut measure: impl FnMut(&Target, Box<dyn Door>) -> Result<Value, String>,
+) -> Result<Vec<Value>, String> {
+    let mut one = |peer: &Peer| {
+        let opened = peer::open(*peer, &args.server)?;
+        let mut value = measure(&opened.target, opened.door)?;
+        for (name, fact) in opened.facts {
+            value[name] = fact;
+        }
+        Ok(value)
+    };
+    let values = args.server.peer.iter().map(&mut one).collect::<Result<Vec<_>, String>>()?;
+    let all = if let [one] = &values[..] { one.clone() } else { json!({"runs": values}) };
+    if let Some(path) = &args.json {
+        report::write(path, &all)?;
+    }
+    Ok(values)
 }

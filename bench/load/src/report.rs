@@ -1,9 +1,18 @@
 //! What a run brought, for people and for machines.
 
-use crate::run::{Outcome, Window};
+use crate::histogram::Histogram;
+use crate::run::Outcome;
+use crate::session::{Joins, Window};
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 const NS_PER_MS: f64 = 1e6;
+
+/// Writes it for machines.
+pub(crate) fn write(path: &Path, value: &Value) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(value).map_err(|why| why.to_string())?;
+    std::fs::write(path, text + "\n").map_err(|why| format!("{}: {why}", path.display()))
+}
 
 /// One window on one line.
 pub(crate) fn line(window: &Window) -> String {
@@ -12,7 +21,7 @@ pub(crate) fn line(window: &Window) -> String {
     format!(
         "{:.0} packets/s forwarded, {:.3} us CPU each, server {:.0} %, generator {:.0} %, lost {}, undelivered {}, \
          latency p50 {:.3} p99 {:.3} p99.9 {:.3} ms{}",
-        window.forwarded() as f64 / window.seconds,
+        window.per_second(window.forwarded()),
         window.cpu_ns_per_packet() / 1000.0,
         share(window.cpu_ns, window.seconds),
         share(window.own_cpu_ns, window.seconds),
@@ -43,14 +52,14 @@ fn share(cpu_ns: u64, seconds: f64) -> f64 {
 }
 
 /// Packets that were sent for a subscriber and did not reach it; around a window's ends a few are under way.
-fn undelivered(window: &Window) -> i64 {
+pub(crate) fn undelivered(window: &Window) -> i64 {
     window.counts.offered.cast_signed() - window.forwarded().cast_signed()
 }
 
 /// All of it.
 pub(crate) fn json(outcome: &Outcome) -> Value {
     let (version, group, profile) = outcome.agreed;
-    let joins = |joins: &crate::run::Joins| {
+    let joins = |joins: &Joins| {
         json!({
             "count": joins.count,
             "seconds": joins.seconds,
@@ -79,7 +88,7 @@ pub(crate) fn json(outcome: &Outcome) -> Value {
     })
 }
 
-fn window_json(window: &Window) -> Value {
+pub(crate) fn window_json(window: &Window) -> Value {
     let counts: Map<String, Value> =
         window.counts.named().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
     json!({
@@ -88,8 +97,10 @@ fn window_json(window: &Window) -> Value {
         "forwarded": window.forwarded(),
         "sunk": window.sunk,
         "undelivered": undelivered(window),
+        "spoiled": window.is_spoiled(),
         "cpu_ns": window.cpu_ns,
         "cpu_ns_per_packet": window.cpu_ns_per_packet(),
+        "threads_cpu_ns": window.threads_cpu_ns,
         "beside_cpu_ns": window.beside_cpu_ns,
         "softirq_thread_ns": window.softirq_ns,
         "generator_cpu_ns": window.own_cpu_ns,
@@ -99,7 +110,7 @@ fn window_json(window: &Window) -> Value {
     })
 }
 
-fn quantiles(histogram: &crate::histogram::Histogram) -> Value {
+fn quantiles(histogram: &Histogram) -> Value {
     json!({
         "count": histogram.total(),
         "p50": histogram.quantile(0.5),
@@ -110,20 +121,22 @@ fn quantiles(histogram: &crate::histogram::Histogram) -> Value {
 }
 
 /// Medians and smallest values of the windows.
-fn summary_json(windows: &[Window]) -> Value {
+pub(crate) fn summary_json(windows: &[Window]) -> Value {
     let cpu = sorted(windows, Window::cpu_ns_per_packet);
-    let rate = sorted(windows, |window| window.forwarded() as f64 / window.seconds);
+    let rate = sorted(windows, |window| window.per_second(window.forwarded()));
     let latency = |quantile: f64| median(&sorted(windows, |window| window.latency.quantile(quantile) as f64));
     let sum = |pick: fn(&Window) -> u64| windows.iter().map(pick).sum::<u64>();
     json!({
         "cpu_ns_per_packet_median": median(&cpu),
         "cpu_ns_per_packet_min": cpu.first(),
         "packets_per_second_median": median(&rate),
-        "server_cores_median": median(&sorted(windows, |window| window.cpu_ns as f64 / window.seconds / 1e9)),
+        "server_cores_median": median(&sorted(windows, Window::cores)),
         "latency_p50_ns": latency(0.5),
         "latency_p99_ns": latency(0.99),
         "latency_p999_ns": latency(0.999),
         "lost": sum(|window| window.counts.lost),
+        "lost_audio": sum(|window| window.counts.lost_audio),
+        "spoiled_windows": windows.iter().filter(|window| window.is_spoiled()).count(),
         "duplicates": sum(|window| window.counts.duplicates),
         "foreign": sum(|window| window.counts.foreign),
         "corrupt": sum(|window| window.counts.corrupt + window.counts.unauthentic + window.counts.unknown_ssrc),

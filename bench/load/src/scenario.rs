@@ -37,7 +37,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VideoShape {
     pub(crate) bitrate_bps: u64,
-    pub(crate) fps: u32,
+    pub(crate) interval: Duration,
     pub(crate) payload_bytes_max: usize,
 }
 
@@ -63,6 +63,21 @@ pub(crate) enum Shape {
     Video(VideoShape),
     Audio(AudioShape),
     Burst(BurstShape),
+}
+
+impl Shape {
+    /// The same frames, `load` times as often.
+    pub(crate) fn at_load(self, load: f64) -> Self {
+        match self {
+            Self::Video(video) => Self::Video(VideoShape {
+                bitrate_bps: (video.bitrate_bps as f64 * load) as u64,
+                interval: video.interval.div_f64(load),
+                ..video
+            }),
+            Self::Audio(audio) => Self::Audio(AudioShape { interval: audio.interval.div_f64(load), ..audio }),
+            Self::Burst(burst) => Self::Burst(BurstShape { interval: burst.interval.div_f64(load), ..burst }),
+        }
+    }
 }
 
 /// One published stream.
@@ -202,6 +217,19 @@ mod tests {
         assert_eq!(subscribers[1], (1, vec![4, 5]));
         assert_eq!(subscribers[5], (1, vec![3, 4]));
     }
+
+    #[test]
+    fn more_load_is_the_same_frames_more_often() {
+        let video = VideoShape {
+            bitrate_bps: 1_500_000,
+            interval: Duration::from_millis(30),
+            payload_bytes_max: 1188,
+        };
+        let Shape::Video(doubled) = Shape::Video(video).at_load(2.0) else { panic!("another shape") };
+        assert_eq!((doubled.bitrate_bps, doubled.interval), (3_000_000, Duration::from_millis(15)));
+        assert_eq!(doubled.payload_bytes_max, 1188);
+    }
+
     #[test]
     fn one_publisher_for_each_transport() {
         let audio =

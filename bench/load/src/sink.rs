@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// The subscribers' addresses share this prefix with the first.
 const MASK: u32 = 0xffff_0000;
+/// An address that lies so far behind a subscriber's is out of reach.
+pub(crate) const BEHIND_SINK: u32 = 1 << 16;
 /// `TC_ACT_SHOT` and `TC_ACT_UNSPEC`.
 const DROP: u32 = 2;
 const PASS: u32 = u32::MAX;

@@ -40,7 +40,7 @@ pub(crate) fn interval(shape: &Shape) -> Duration {
     match shape {
         Shape::Burst(burst) => burst.interval,
         Shape::Audio(audio) => audio.interval,
-        Shape::Video(video) => Duration::from_secs(1) / video.fps,
+        Shape::Video(video) => video.interval,
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn ticks(kind: Kind, shape: &Shape) -> u32 {
 }
 
 fn video_frame_bytes(video: &VideoShape, keyframe: bool, dice: &mut Dice) -> usize {
-    let mean = (video.bitrate_bps / 8 / u64::from(video.fps)).max(100);
+    let mean = ((video.bitrate_bps as f64 * video.interval.as_secs_f64() / 8.0) as u64).max(100);
     let spread = mean * FRAME_SPREAD / 100;
     let bytes = (mean - spread + dice.below(2 * spread + 1)) as usize;
     if keyframe { bytes * KEYFRAME_FACTOR } else { bytes }
@@ -85,7 +85,11 @@ mod tests {
 
     #[test]
     fn the_mean_rate_is_the_one_asked_for() {
-        let video = VideoShape { bitrate_bps: 1_500_000, fps: 30, payload_bytes_max: 1180 };
+        let video = VideoShape {
+            bitrate_bps: 1_500_000,
+            interval: Duration::from_secs(1) / 30,
+            payload_bytes_max: 1180,
+        };
         let (mut dice, shape) = (Dice::new(1), Shape::Video(video));
         let octets: usize =
             (0..3000).flat_map(|_| frame(&shape, false, &mut dice)).map(|p| p.len - DESCRIPTOR_BYTES).sum();

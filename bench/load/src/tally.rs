@@ -18,6 +18,8 @@ pub(crate) struct Counts {
     pub(crate) duplicates: u64,
     /// Given up as lost.
     pub(crate) lost: u64,
+    /// Of them audio.
+    pub(crate) lost_audio: u64,
     /// Of another stream or room than the SSRC's.
     pub(crate) foreign: u64,
     /// Decrypted, but not as they were sent, or under another payload type than was agreed on.
@@ -36,7 +38,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Each with its name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 14] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("sent", self.sent),
             ("offered", self.offered),
@@ -45,6 +47,7 @@ impl Counts {
             ("recovered", self.recovered),
             ("duplicates", self.duplicates),
             ("lost", self.lost),
+            ("lost_audio", self.lost_audio),
             ("foreign", self.foreign),
             ("corrupt", self.corrupt),
             ("unauthentic", self.unauthentic),

@@ -2,7 +2,7 @@
 
 use super::sdp::MID_ID;
 use super::{Door, Down, Grant, Manners, ServerCounters, Up, Wish, nearest};
-use crate::scenario::{Kind, Role, Shape, Stream};
+use crate::scenario::{Kind, Role, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
 use crate::target::Target;
 use relay_control::{
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The relay answers within this, or is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Bursts are policed by nobody.
-const BURST_BITRATE_BPS: u64 = 100_000_000_000;
+/// What our publishers send is policed by nobody: bursts and raised loads go beyond what a browser does.
+const PUBLISHER_BITRATE_BPS: u64 = 100_000_000_000;
 /// Wishes whose commands go out in one piece.
 const WISHES_MAX: usize = 64;
 
@@ -133,7 +133,6 @@ impl ControlDoor {
     }
 
     fn open(&self, wish: &Wish) -> Command {
-        let burst = wish.streams.iter().any(|stream| matches!(stream.shape, Shape::Burst(_)));
         Command::OpenTransport(OpenTransport {
             transport_id: self.transport_id(wish),
             room_id: self.base + u64::from(wish.room),
@@ -141,7 +140,7 @@ impl ControlDoor {
             remote_pwd: wish.credentials.pwd.clone(),
             remote_fingerprint_sha256: wish.fingerprint.to_vec(),
             label: format!("load {}", wish.client).into_bytes(),
-            max_receive_bitrate_bps: if burst { BURST_BITRATE_BPS } else { 0 },
+            max_receive_bitrate_bps: PUBLISHER_BITRATE_BPS,
         })
     }
 

@@ -11,6 +11,7 @@ pub(crate) use relay::RelaySpec;
 pub(crate) use signaling::SignalingSpec;
 
 use process::Scratch;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,11 @@ impl Target {
         self.beside.as_ref().map(Process::cpu_ns).transpose()
     }
 
+    /// CPU time of the measured process's threads so far, in nanoseconds, by name.
+    pub(crate) fn thread_cpu_ns(&self) -> BTreeMap<String, u64> {
+        self.measured.thread_cpu_ns()
+    }
+
     /// Resident memory of the measured process, in octets; 0 if it is gone.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.measured.resident_bytes()
@@ -82,6 +88,5 @@ pub(crate) fn softirq_thread_ns(core: u32) -> u64 {
     let is_it = |dir: &Path| fs::read_to_string(dir.join("comm")).is_ok_and(|comm| comm.trim() == name);
     let Ok(entries) = fs::read_dir("/proc") else { return 0 };
     let Some(dir) = entries.flatten().map(|entry| entry.path()).find(|dir| is_it(dir)) else { return 0 };
-    let schedstat = fs::read_to_string(dir.join("schedstat")).unwrap_or_default();
-    schedstat.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    process::scheduled_ns(&fs::read_to_string(dir.join("schedstat")).unwrap_or_default())
 }

@@ -1,6 +1,7 @@
 //! A server's process: started here or found, its CPU time, its memory, and what it said when it ended too early.
 
 use crate::clock::cpu_ns;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -44,6 +45,11 @@ pub(crate) enum Output<'a> {
     Piped,
     /// All into this file.
     File(&'a Path),
+}
+
+/// The first word of a `schedstat`: nanoseconds on a core.
+pub(super) fn scheduled_ns(schedstat: &str) -> u64 {
+    schedstat.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 
 /// Killed with the handle if it was started here.
@@ -135,6 +141,17 @@ impl Process {
     /// CPU time of all its threads so far, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> Result<u64, ProcessError> {
         cpu_ns(self.pid).ok_or(ProcessError::Gone(self.pid))
+    }
+
+    /// CPU time of each of its threads so far, in nanoseconds, by name; threads of one name together.
+    pub(crate) fn thread_cpu_ns(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return sum };
+        for task in tasks.flatten().map(|task| task.path()) {
+            let read = |name| fs::read_to_string(task.join(name)).unwrap_or_default();
+            *sum.entry(read("comm").trim().to_owned()).or_default() += scheduled_ns(&read("schedstat"));
+        }
+        sum
     }
 
     /// Resident memory in octets; 0 if the process is gone.

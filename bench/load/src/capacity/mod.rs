@@ -1,0 +1,288 @@
+//! Every figure that says what a core can do, taken in one go and written down: `make capacity`.
+//!
+//! Each is a run of this very program in a process of its own, with the relay on one core and the clients on another: what a
+//! row shows, its command can show again. A run that fails leaves a gap and is named at the end; the others go on.
+
+mod machine;
+mod network;
+mod record;
+mod runs;
+mod table;
+
+use crate::args::CapacityArgs;
+use runs::{Place, Runs};
+use serde_json::{Value, json};
+use table::{Figures, Table};
+
+/// A scenario of the tables, and the flags that make it.
+type Scenario = (&'static str, &'static str);
+
+/// What people do.
+const CALLS: [Scenario; 5] = [
+    ("1 → 50 video", "--subscribers 50"),
+    ("1 → 200 video", "--subscribers 200 --check 8"),
+    ("1 → 1,000 video", "--subscribers 1000 --check 16"),
+    ("10 rooms × 10 audio", "--rooms 10 --publishers 10 --subscribers 10 --mesh --media audio"),
+    (
+        "10 rooms × 5 audio and video",
+        "--rooms 10 --publishers 5 --subscribers 5 --mesh --media both --check 4",
+    ),
+];
+
+/// What the kernel sees of them: equal packets, to 200 subscribers. The same flags make the limit.
+const PACKETS: [Scenario; 3] = [
+    ("1200 octets, alone", "--subscribers 200 --burst 1 --burst-interval-us 1000 --packet-bytes 1200"),
+    ("1200 octets, bursts of 8", "--subscribers 200 --burst 8 --burst-interval-us 4000 --packet-bytes 1200"),
+    ("120 octets, alone", "--subscribers 200 --burst 1 --burst-interval-us 1000 --packet-bytes 120"),
+];
+
+/// Under rising load: name, flags, and the picture's file name.
+const SWEEPS: [(&str, &str, &str); 2] = [
+    ("1 → 200 video", "--subscribers 200 --heard-in 20", "load-1x200.svg"),
+    (
+        "10 rooms × 5 audio and video",
+        "--rooms 10 --publishers 5 --subscribers 5 --mesh --media both --heard-in 10",
+        "load-10x5.svg",
+    ),
+];
+
+const URING: &str = "--io uring";
+const MMSG: &str = "--io mmsg";
+const JANUS: &str = "--peer janus";
+
+/// Measures everything, prints it and writes it down.
+pub(crate) fn run(args: &CapacityArgs) -> Result<(), String> {
+    let mut runs = Runs::new(args)?;
+    let tables = [
+        delivered(&mut runs),
+        unheard(&mut runs)?,
+        beside_the_limit(&mut runs)?,
+        joins(&mut runs),
+        loads(&mut runs, args)?,
+        shards(&mut runs),
+    ];
+    let tables: Vec<Table> = tables.into_iter().filter(|table| !table.rows.is_empty()).collect();
+    let text = record::chapter(&machine::words(), &tables, &runs.failures);
+    println!("{text}");
+    if let Some(path) = &args.results {
+        record::replace(path, &text)?;
+    }
+    if let Some(path) = &args.json {
+        let all = json!({"machine": machine::words(), "runs": runs.all});
+        crate::report::write(path, &all)?;
+    }
+    match runs.failures.len() {
+        0 => Ok(()),
+        count => Err(format!("{count} of {} runs failed", runs.count)),
+    }
+}
+
+/// Clients on the other core receive, decrypt and compare.
+fn delivered(runs: &mut Runs<'_>) -> Table {
+    let mut table = Table::new(
+        "Delivered over loopback",
+        "µs of the server's CPU time for each packet that reached a subscriber, and latency p50 / p99 in ms",
+        &[
+            "scenario",
+            "io_uring",
+            "recvmmsg",
+            "Janus",
+            "packets/s",
+            "io_uring, ms",
+            "Janus, ms",
+            "KB/subscriber",
+        ],
+    );
+    for (name, flags) in CALLS {
+        if !runs.wants("delivered") {
+            break;
+        }
+        let mut one = |back_end| runs.run(name, Place::Loopback, &[flags, back_end]).map(|v| Figures::of(&v));
+        let (uring, mmsg, janus) = (one(URING), one(MMSG), one(JANUS));
+        let pick =
+            |figures: &Option<Figures>, cell: fn(&Figures) -> String| table::cell(figures.as_ref(), cell);
+        table.rows.push(vec![
+            name.to_owned(),
+            pick(&uring, Figures::us),
+            pick(&mmsg, Figures::us),
+            pick(&janus, Figures::us),
+            pick(&uring, Figures::rate),
+            pick(&uring, Figures::latency),
+            pick(&janus, Figures::latency),
+            pick(&uring, Figures::memory),
+        ]);
+    }
+    table
+}
+
+/// The same through a veth pair, discarded and counted at its far end.
+fn unheard(runs: &mut Runs<'_>) -> Result<Table, String> {
+    let mut table = Table::new(
+        "Through a veth pair, discarded at its far end",
+        "µs of the relay's CPU time per packet",
+        &["scenario", "io_uring", "recvmmsg", "io_uring, device without segmentation"],
+    );
+    if runs.wants("sink") {
+        let mut rows: Vec<Vec<String>> = CALLS.iter().map(|(name, _)| vec![(*name).to_owned()]).collect();
+        for (back_end, segmentation) in [(URING, true), (MMSG, true), (URING, false)] {
+            network::set_segmentation(segmentation)?;
+            for ((name, flags), row) in CALLS.iter().zip(&mut rows) {
+                let value = runs.run(name, Place::Veth { segmentation }, &[flags, back_end]);
+                row.push(table::cell(value.map(|v| Figures::of(&v)).as_ref(), Figures::us));
+            }
+        }
+        network::set_segmentation(true)?;
+        table.rows = rows;
+    }
+    Ok(table)
+}
+
+/// Equal packets at an equal pace, and what this machine could do at best with the same.
+fn beside_the_limit(runs: &mut Runs<'_>) -> Result<Table, String> {
+    let mut table = Table::new(
+        "Beside the limit",
+        "1 → 200, through the veth pair, µs per packet; the limit is cipher and sends without a relay around them, at the same pace",
+        &["packets", "device segments", "relay", "limit", "share of the limit", "million/CPU-s", "recvmmsg"],
+    );
+    if !runs.wants("limit") {
+        return Ok(table);
+    }
+    for segmentation in [true, false] {
+        network::set_segmentation(segmentation)?;
+        for (name, flags) in PACKETS {
+            let place = Place::Veth { segmentation };
+            let mut one = |back_end| runs.run(name, place, &[flags, back_end]).map(|v| Figures::of(&v));
+            let (uring, mmsg) = (one(URING), one(MMSG));
+            let limit = runs.limit(name, segmentation, flags);
+            let limit_us =
+                limit.as_ref().and_then(|value| value["limit"]["paced_ns"].as_f64()).map(|ns| ns / 1e3);
+            let pair = uring.as_ref().zip(limit_us);
+            table.rows.push(vec![
+                name.to_owned(),
+                (if segmentation { "yes" } else { "no" }).to_owned(),
+                table::cell(uring.as_ref(), Figures::us),
+                table::cell(limit_us.as_ref(), |us| format!("{us:.2}")),
+                table::cell(pair.as_ref(), |(ours, limit)| format!("{:.0} %", 100.0 * limit / ours.us)),
+                table::cell(uring.as_ref(), |ours| format!("{:.2}", 1.0 / ours.us)),
+                table::cell(mmsg.as_ref(), Figures::us),
+            ]);
+        }
+    }
+    network::set_segmentation(true)?;
+    Ok(table)
+}
+
+/// A thousand clients come at once while 50 watch.
+fn joins(runs: &mut Runs<'_>) -> Table {
+    let mut table = Table::new(
+        "Joins",
+        "full ICE, DTLS 1.3 or what the server has, SRTP; a storm of 1,000 beside 1 → 50 video",
+        &["server", "joins/CPU-s", "of a storm", "seconds", "latency of the 50, p50 / p99 ms"],
+    );
+    for (name, back_end) in [("relay, io_uring", URING), ("relay, recvmmsg", MMSG), ("Janus", JANUS)] {
+        if !runs.wants("joins") {
+            break;
+        }
+        let idle = runs.run("joins", Place::Loopback, &["--idle --subscribers 1000", back_end]);
+        let storm =
+            runs.run("join storm", Place::Loopback, &["--subscribers 50 --storm 1000 --check 4", back_end]);
+        let rate = |joins: &Value| {
+            joins["per_cpu_second"].as_f64().map_or("–".into(), |rate| format!("{rate:.0}"))
+        };
+        let first = storm.as_ref().map(|storm| Figures::of_window(&storm["windows"][0]));
+        table.rows.push(vec![
+            name.to_owned(),
+            table::cell(idle.as_ref(), |idle| rate(&idle["joins"])),
+            table::cell(storm.as_ref(), |storm| rate(&storm["storm"])),
+            table::cell(storm.as_ref(), |storm| {
+                format!("{:.2}", storm["storm"]["seconds"].as_f64().unwrap_or(0.0))
+            }),
+            table::cell(first.as_ref(), Figures::latency),
+        ]);
+    }
+    table
+}
+
+/// Where it stops keeping up, and half of that.
+fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
+    let mut table = Table::new(
+        "The most that one core bears, half of it, and twice",
+        "through the veth pair, io_uring; a part of the subscribers is out of the sink's reach and tells latencies",
+        &[
+            "scenario",
+            "most, packets/s",
+            "µs there",
+            "latency at half, p50 / p99 / p99.9 ms",
+            "at twice the load: forwarded, shed",
+            "audio lost",
+        ],
+    );
+    for (name, flags, picture) in SWEEPS {
+        if !runs.wants("load") {
+            break;
+        }
+        let picture = args.plots.as_ref().map(|dir| dir.join(picture));
+        let Some(value) = runs.sweep(name, &[flags, URING], picture.as_deref()) else { continue };
+        let (most, half) = (&value["most"], Figures::of_summary(&value["half"]));
+        let number = |value: &Value| value.as_f64().unwrap_or_default();
+        let points = value["points"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let twice = points.iter().rfind(|point| point["phase"] == "overload").unwrap_or(&Value::Null);
+        let lost_audio: f64 =
+            points.iter().map(|point| number(&point["window"]["counts"]["lost_audio"])).sum();
+        table.rows.push(vec![
+            name.to_owned(),
+            table::thousands(number(&most["forwarded_per_second"])),
+            Figures::of_window(&most["window"]).us(),
+            half.latency_with_tail(),
+            format!(
+                "{}, {}",
+                table::thousands(number(&twice["forwarded_per_second"])),
+                table::thousands(number(&twice["shed_per_second"]))
+            ),
+            format!("{lost_audio:.0}"),
+        ]);
+    }
+    Ok(table)
+}
+
+/// One room on two cores, one of which the clients use as well.
+fn shards(runs: &mut Runs<'_>) -> Table {
+    let mut table = Table::new(
+        "One room on two shards",
+        "1 → 400 video, ten times the usual rate, through the veth pair; the clients share a core with a shard",
+        &[
+            "shards",
+            "packets/s",
+            "µs per packet",
+            "CPU time of each shard, ms/s",
+            "crossings per published packet",
+            "discarded between shards",
+        ],
+    );
+    for count in ["1", "2"] {
+        if !runs.wants("shards") {
+            break;
+        }
+        let flags = "--subscribers 400 --video-bps 15000000 --fps 300 --heard-in 40 --check 4 --shards";
+        let Some(value) = runs.run("1 → 400", Place::BothCores, &[flags, count, URING]) else { continue };
+        let window = &value["windows"][0];
+        let number = |value: &Value| value.as_f64().unwrap_or_default();
+        let seconds = number(&window["seconds"]);
+        let threads = window["threads_cpu_ns"].as_object().into_iter().flatten();
+        let shards = threads.filter(|(name, _)| name.starts_with("shard"));
+        let shares: Vec<String> =
+            shards.map(|(_, ns)| format!("{:.0}", number(ns) / seconds / 1e6)).collect();
+        let crossings = number(&window["server"]["pipe.sent"]) / number(&window["counts"]["sent"]);
+        let discarded = ["drop.pipe_full", "drop.pipe_stale"].map(|name| number(&window["server"][name]));
+        let figures = Figures::of(&value);
+        table.rows.push(vec![
+            count.to_owned(),
+            figures.rate(),
+            figures.us(),
+            shares.join(", "),
+            format!("{crossings:.2}"),
+            format!("{:.0}", discarded.iter().sum::<f64>()),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,180 @@
+//! One server under rising load: where it stops keeping up, what it is like at half of that, what it does beyond, and how soon it
+//! is well again.
+//!
+//! All of it is one session, so that nothing but the rate differs. Load is a factor on how often publishers send; frames stay
+//! as they are.
+
+use crate::args::SweepArgs;
+use crate::door::Door;
+use crate::plot;
+use crate::report;
+use crate::run::RunSpec;
+use crate::session::{Session, Window};
+use crate::target::Target;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Each step of the climb is this much higher than the one before.
+const CLIMB: f64 = 1.5;
+/// How often the gap between the last load that was borne and the first that was not is halved.
+const NARROW: u32 = 3;
+/// Beyond the most it bears.
+const OVERLOADS: [f64; 3] = [1.25, 1.5, 2.0];
+/// Between a change of load and its window.
+const SETTLE: Duration = Duration::from_millis(500);
+/// After an overload, at half of the most: whatever was withheld is back.
+const RECOVER: Duration = Duration::from_secs(4);
+/// Windows right after the overload, short ones, to see how soon it is well again.
+const RECOVERY_WINDOWS: u32 = 6;
+const RECOVERY_WINDOW: Duration = Duration::from_millis(500);
+/// A server that delivers all but this share, in percent, keeps up: around a window's ends packets are under way.
+const MISSING_PERCENT_MAX: f64 = 0.5;
+/// Counters of the relay, none of which moves while it keeps up.
+const NOT_KEPT_UP: [&str; 3] = ["drop.overload", "io.rx_kernel_drops", "drop.outbox_full"];
+
+/// What a point was measured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Climb,
+    Half,
+    Overload,
+    Recovery,
+}
+
+impl Phase {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Climb => "climb",
+            Self::Half => "half",
+            Self::Overload => "overload",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// One load and what came of it.
+#[derive(Clone)]
+pub(crate) struct Point {
+    pub(crate) phase: Phase,
+    /// Factor on the scenario's rate.
+    pub(crate) load: f64,
+    pub(crate) window: Window,
+}
+
+impl Point {
+    pub(crate) fn offered_per_second(&self) -> f64 {
+        self.window.per_second(self.window.counts.offered)
+    }
+
+    pub(crate) fn forwarded_per_second(&self) -> f64 {
+        self.window.per_second(self.window.forwarded())
+    }
+
+    /// Withheld by the relay because it did not keep up.
+    pub(crate) fn shed_per_second(&self) -> f64 {
+        self.window.per_second(self.window.server.get("drop.overload").copied().unwrap_or(0))
+    }
+
+    fn kept_up(&self) -> bool {
+        let missing = 100.0 * (1.0 - self.forwarded_per_second() / self.offered_per_second());
+        let dropped = NOT_KEPT_UP.iter().any(|name| self.window.server.contains_key(*name));
+        missing < MISSING_PERCENT_MAX && !dropped
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "phase": self.phase.name(),
+            "load": self.load,
+            "offered_per_second": self.offered_per_second(),
+            "forwarded_per_second": self.forwarded_per_second(),
+            "shed_per_second": self.shed_per_second(),
+            "kept_up": self.kept_up(),
+            "server_cores": self.window.cores(),
+            "window": report::window_json(&self.window),
+        })
+    }
+}
+
+/// What came of a sweep.
+pub(crate) struct Sweep {
+    pub(crate) points: Vec<Point>,
+    /// The highest load that was borne.
+    pub(crate) most: Point,
+    /// Whether a load was found that was not: otherwise the most is only the end of the search.
+    saturated: bool,
+}
+
+/// Runs it, and draws it if that is wanted.
+pub(crate) fn run(args: &SweepArgs, target: &Target, door: Box<dyn Door>) -> Result<Value, String> {
+    let spec = args.run.spec();
+    let sweep = measure(args, &spec, target, door)?;
+    if let Some(path) = &args.plot {
+        plot::draw(path, &sweep)?;
+    }
+    let half: Vec<Window> = sweep
+        .points
+        .iter()
+        .filter(|point| point.phase == Phase::Half)
+        .map(|point| point.window.clone())
+        .collect();
+    Ok(json!({
+        "most": sweep.most.json(),
+        "saturated": sweep.saturated,
+        "half": report::summary_json(&half),
+        "points": sweep.points.iter().map(Point::json).collect::<Vec<_>>(),
+    }))
+}
+
+fn measure(args: &SweepArgs, spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Result<Sweep, String> {
+    let mut session = Session::new(spec, target, door)?;
+    session.fill()?;
+    let mut points = Vec::new();
+    let (mut borne, mut not_borne): (Option<Point>, Option<f64>) = (None, None);
+    let mut load = args.from;
+    while not_borne.is_none() && load <= args.to {
+        let point = at_load(&mut session, spec, Phase::Climb, load)?;
+        points.push(point.clone());
+        if point.kept_up() {
+            borne = Some(point)
+        } else {
+            not_borne = Some(load)
+        }
+        load *= CLIMB;
+    }
+    let mut most = borne.ok_or("the lowest load is too much already; begin lower, with --from")?;
+    for _ in 0..NARROW {
+        let Some(too_much) = not_borne else { break };
+        session.set_load(most.load / 2.0);
+        session.run_for(RECOVER)?;
+        let point = at_load(&mut session, spec, Phase::Climb, (most.load * too_much).sqrt())?;
+        points.push(point.clone());
+        if point.kept_up() { most = point } else { not_borne = Some(point.load) }
+    }
+    session.set_load(most.load / 2.0);
+    session.run_for(RECOVER)?;
+    for _ in 0..spec.repeat {
+        points.push(at_load(&mut session, spec, Phase::Half, most.load / 2.0)?);
+    }
+    for factor in OVERLOADS {
+        points.push(at_load(&mut session, spec, Phase::Overload, most.load * factor)?);
+    }
+    session.set_load(most.load / 2.0);
+    for number in 1..=RECOVERY_WINDOWS {
+        let (window, _) = session.window(&format!("recovery {number}"), RECOVERY_WINDOW, &[])?;
+        points.push(Point { phase: Phase::Recovery, load: most.load / 2.0, window });
+    }
+    session.close()?;
+    Ok(Sweep { points, most, saturated: not_borne.is_some() })
+}
+
+fn at_load(session: &mut Session<'_>, spec: &RunSpec, phase: Phase, load: f64) -> Result<Point, String> {
+    session.set_load(load);
+    session.run_for(SETTLE)?;
+    let what = format!("{} at {load:.2}", phase.name());
+    let window = match phase {
+        // Latencies are what it is for.
+        Phase::Half => session.unspoiled_window(&what)?,
+        Phase::Climb | Phase::Overload | Phase::Recovery => session.window(&what, spec.window, &[])?.0,
+    };
+    Ok(Point { phase, load, window })
+}
