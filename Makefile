@@ -61,7 +61,7 @@ bench-gate: setup-gate $(GATE_READY) ## Count instructions of the same stages; f
 bench-accept: setup-gate $(GATE_READY) ## Make the counts of this moment the baseline
 	@$(COUNT) | $(REPORT) accept bench/baseline.json
 
-capacity: setup-bench ## Measure what a core bears, Janus beside it, into bench/RESULTS.md; ARGS="--only delivered,sink,limit,joins,load,shards"
+capacity: setup-bench ## Measure what a core bears, Janus beside it, into bench/RESULTS.md; ARGS="--only delivered,sink,limit,joins,churn,load,shards"
 	@[ "$$(id -u)" = 0 ] || { echo "make capacity makes network namespaces: please run it as root" >&2; exit 1; }
 	@cargo build --release -p relay -p signaling -p load
 	@bench/net.sh with "$(CARGO_TARGET_DIR)/release/ringvox-load" capacity \

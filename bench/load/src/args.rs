@@ -28,6 +28,8 @@ pub(crate) enum Action {
     Run(Box<RunArgs>),
     /// One scenario under rising load: the most that is borne, half of it, and more than it
     Sweep(Box<SweepArgs>),
+    /// Subscribers come and go, and the server's memory is read meanwhile
+    Churn(Box<ChurnArgs>),
     /// All scenarios, as tables
     Capacity(CapacityArgs),
     /// What this machine could do at best: cipher and sends without a relay
@@ -87,6 +89,9 @@ pub(crate) struct RunArgs {
     /// Time between the last join and the first window, in seconds
     #[arg(long, default_value_t = 2.0)]
     pub(crate) settle: f64,
+    /// Once all have joined, publishers send so many times as often
+    #[arg(long, default_value_t = 1.0, value_parser = load)]
+    pub(crate) load: f64,
     /// Joins per second; 0: as fast as they succeed
     #[arg(long, default_value_t = 0)]
     pub(crate) ramp: u32,
@@ -142,6 +147,16 @@ fn load(text: &str) -> Result<f64, String> {
     if (0.001..=10_000.0).contains(&load) { Ok(load) } else { Err("from 0.001 to 10000".to_owned()) }
 }
 
+/// Flags of coming and going.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChurnArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// How many come, each in the place of one who leaves
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) joins: u32,
+}
+
 /// Flags of the tables.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CapacityArgs {
@@ -161,7 +176,7 @@ pub(crate) struct CapacityArgs {
     #[arg(long, default_value_t = 3)]
     pub(crate) repeat: u32,
     /// Only these tables
-    #[arg(long, value_delimiter = ',', value_parser = ["delivered", "sink", "limit", "joins", "load", "shards"])]
+    #[arg(long, value_delimiter = ',', value_parser = ["delivered", "sink", "limit", "joins", "churn", "load", "shards"])]
     pub(crate) only: Vec<String>,
     /// Write the tables into this file, between its marks
     #[arg(long, value_name = "FILE")]
@@ -299,6 +314,7 @@ impl RunArgs {
                 spread: true,
                 heard_in: self.heard_in,
             },
+            load: self.load,
             ramp: self.ramp,
             settle: Duration::from_secs_f64(self.settle),
             window: Duration::from_secs_f64(self.seconds),

@@ -77,7 +77,8 @@ struct Session {
 
 /// See the module.
 pub(crate) struct Client {
-    index: u32,
+    /// Of no other client of this run; modulo their number its place among them.
+    pub(crate) id: u32,
     room: u32,
     pub(crate) role: Role,
     pub(crate) credentials: Credentials,
@@ -95,11 +96,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(index: u32, member: &Member, streams: &[Stream], socket: Socket) -> Self {
+    pub(crate) fn new(id: u32, member: &Member, streams: &[Stream], socket: Socket) -> Self {
         let own = |role| if member.role == role { &member.streams[..] } else { &[] };
         let sending = own(Role::Publisher).iter().map(|id| Sending::new(streams[*id as usize])).collect();
         Self {
-            index,
+            id,
             room: member.room,
             role: member.role,
             credentials: Credentials::random(),
@@ -170,7 +171,7 @@ impl Client {
             Task::Frame(at) => self.frame(now, usize::from(at), due, shared),
         };
         if let Some(at) = again {
-            shared.alarms.push((at, self.index, task));
+            shared.alarms.push((at, self.id, task));
         }
     }
 
@@ -223,7 +224,7 @@ impl Client {
             self.socket.send(&out[..len]);
         }
         if let Some(due) = dtls.poll_timeout() {
-            shared.alarms.push((due.max(now + Duration::from_millis(1)), self.index, Task::Dtls));
+            shared.alarms.push((due.max(now + Duration::from_millis(1)), self.id, Task::Dtls));
         }
         match dtls.status() {
             DtlsStatus::Handshaking => {}
@@ -248,14 +249,14 @@ impl Client {
         self.phase = Phase::Connected(Box::new(session));
         self.receiving.iter().for_each(|receiving| shared.receivers[receiving.stream as usize] += 1);
         // Spread over the interval, so that a thousand clients do not report at once.
-        let spread = |interval: Duration| interval * (self.index * 37 % 100) / 100;
-        shared.alarms.push((now + spread(REPORT_INTERVAL), self.index, Task::Report));
+        let spread = |interval: Duration| interval * (self.id * 37 % 100) / 100;
+        shared.alarms.push((now + spread(REPORT_INTERVAL), self.id, Task::Report));
         if self.role == Role::Subscriber {
-            shared.alarms.push((now + spread(NACK_INTERVAL), self.index, Task::Nack));
+            shared.alarms.push((now + spread(NACK_INTERVAL), self.id, Task::Nack));
         }
         for (at, sending) in self.sending.iter().enumerate() {
             let interval = crate::source::interval(&sending.stream.shape);
-            shared.alarms.push((now + spread(interval), self.index, Task::Frame(at as u8)));
+            shared.alarms.push((now + spread(interval), self.id, Task::Frame(at as u8)));
         }
     }
 
@@ -382,8 +383,8 @@ impl Client {
     }
 
     fn report(&mut self, now: Time, shared: &mut Shared) {
-        let sender = Ssrc(self.index + 1);
-        let cname = format!("client{}", self.index);
+        let sender = Ssrc(self.id + 1);
+        let cname = format!("client{}", self.id);
         for at in 0..self.sending.len() {
             let sending = &self.sending[at];
             let (ssrc, timestamp) = (Ssrc(sending.stream.ssrc()), sending.timestamp());
@@ -401,7 +402,7 @@ impl Client {
     }
 
     fn nack(&mut self, shared: &mut Shared) {
-        let sender = Ssrc(self.index + 1);
+        let sender = Ssrc(self.id + 1);
         for at in 0..self.receiving.len() {
             let (ssrc, seqs) = (self.receiving[at].ssrc, self.receiving[at].missing());
             if seqs.is_empty() || self.receiving[at].rtx_ssrc.0 == 0 {
@@ -426,6 +427,9 @@ impl Client {
 
     /// Says goodbye.
     pub(crate) fn close(&mut self, now: Time, shared: &mut Shared) {
+        if self.is_connected() {
+            self.receiving.iter().for_each(|receiving| shared.receivers[receiving.stream as usize] -= 1);
+        }
         self.with_dtls(now, shared, DtlsEngine::close);
         self.phase = Phase::Failed;
     }

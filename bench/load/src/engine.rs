@@ -53,7 +53,7 @@ pub(crate) struct Engine {
     pub(crate) shared: Shared,
     cast: Cast,
     door: DoorThread,
-    epoll: Epoll,
+    sockets: Sockets,
     alarms: BinaryHeap<Reverse<(Time, u32, Task)>>,
     ready: Vec<EpollEvent>,
     buffer: Vec<u8>,
@@ -70,6 +70,7 @@ impl Engine {
         stamped: bool,
     ) -> Result<Self, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|why| why.to_string())?;
+        let sockets = Sockets { epoll, stamped };
         let mut clients = Vec::with_capacity(cast.members.len());
         let mut subscribers = 0;
         for (index, member) in cast.members.iter().enumerate() {
@@ -80,11 +81,7 @@ impl Engine {
                     addresses.subscriber(subscribers - 1)
                 }
             };
-            let socket = Socket::bind(SocketAddr::new(ip, 0), stamped && member.role == Role::Subscriber)
-                .map_err(|why| format!("a socket on {ip}: {why}"))?;
-            epoll
-                .add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))
-                .map_err(|why| format!("epoll: {why}"))?;
+            let socket = sockets.bind(ip, member.role, index)?;
             clients.push(Client::new(index as u32, member, &cast.streams, socket));
         }
         Ok(Self {
@@ -92,7 +89,7 @@ impl Engine {
             shared,
             cast,
             door,
-            epoll,
+            sockets,
             alarms: BinaryHeap::new(),
             ready: vec![EpollEvent::empty(); READY_MAX],
             buffer: vec![0; DATAGRAM_BYTES_MAX],
@@ -105,11 +102,34 @@ impl Engine {
         self.shared.clock.now()
     }
 
+    /// The client with this id, unless another one has its place by now.
+    pub(crate) fn client(&mut self, id: u32) -> Option<&mut Client> {
+        let place = self.place(id);
+        Some(&mut self.clients[place]).filter(|client| client.id == id)
+    }
+
+    fn place(&self, id: u32) -> usize {
+        id as usize % self.clients.len()
+    }
+
+    /// Lets a client leave and another take its place, at the same address and another port; the id of the new one.
+    pub(crate) fn replace(&mut self, id: u32) -> Result<u32, String> {
+        let (place, now) = (self.place(id), self.now());
+        let fresh = id.checked_add(self.clients.len() as u32).ok_or("no id is left")?;
+        let old = &mut self.clients[place];
+        old.close(now, &mut self.shared);
+        let ip = old.socket.local().map_err(|why| why.to_string())?.ip();
+        let socket = self.sockets.bind(ip, self.cast.members[place].role, place)?;
+        self.clients[place] = Client::new(fresh, &self.cast.members[place], &self.cast.streams, socket);
+        Ok(fresh)
+    }
+
     /// Asks for a client's way in.
-    pub(crate) fn ask(&mut self, index: u32) -> Result<(), String> {
-        let (client, member) = (&self.clients[index as usize], &self.cast.members[index as usize]);
+    pub(crate) fn ask(&mut self, id: u32) -> Result<(), String> {
+        let place = self.place(id);
+        let (client, member) = (&self.clients[place], &self.cast.members[place]);
         self.door.join(Wish {
-            client: index,
+            client: id,
             role: member.role,
             room: member.room,
             streams: member.streams.iter().map(|id| self.cast.streams[*id as usize]).collect(),
@@ -188,19 +208,23 @@ impl Engine {
                 return;
             }
             self.alarms.pop();
-            self.clients[client as usize].run(now, task, due, &mut self.shared);
+            let place = self.place(client);
+            // What somebody who has left wanted to be woken for is of no use.
+            if self.clients[place].id == client {
+                self.clients[place].run(now, task, due, &mut self.shared);
+            }
             self.alarms.extend(self.shared.alarms.drain(..).map(Reverse));
         }
     }
 
     /// Takes what has come; how many datagrams that were.
     fn reap(&mut self) -> usize {
-        let count = self.epoll.wait(&mut self.ready, EpollTimeout::ZERO).unwrap_or(0);
+        let count = self.sockets.epoll.wait(&mut self.ready, EpollTimeout::ZERO).unwrap_or(0);
         let mut taken = 0;
         for at in 0..count {
             let now = self.shared.clock.now();
-            let index = self.ready[at].data() as usize;
-            let client = &mut self.clients[index];
+            let place = self.ready[at].data() as usize;
+            let client = &mut self.clients[place];
             for _ in 0..TURN {
                 let Some((len, arrived)) = client.socket.receive(&self.shared.clock, &mut self.buffer) else {
                     break;
@@ -209,7 +233,7 @@ impl Engine {
                 client.receive(now, arrived, &mut self.buffer[..len], &mut self.shared);
             }
             if client.has_failed() {
-                self.failure.get_or_insert_with(|| format!("client {index} lost its connection"));
+                self.failure.get_or_insert_with(|| format!("client {} lost its connection", client.id));
             }
         }
         taken
@@ -223,7 +247,8 @@ impl Engine {
                     self.failure = Some(format!("client {client} was refused: {why}"));
                 }
                 Told::Joined(client, Ok(grant)) => {
-                    if let Err(why) = self.clients[client as usize].admit(now, &grant, &mut self.shared) {
+                    let place = self.place(client);
+                    if let Err(why) = self.clients[place].admit(now, &grant, &mut self.shared) {
                         self.failure = Some(format!("client {client} to {}: {why}", grant.remote));
                     }
                 }
@@ -237,6 +262,23 @@ impl Engine {
         let now = self.now();
         self.clients.iter_mut().for_each(|client| client.close(now, &mut self.shared));
         left
+    }
+}
+
+/// Where clients' sockets are made and watched.
+struct Sockets {
+    epoll: Epoll,
+    /// Subscribers' arrivals are stamped by the kernel.
+    stamped: bool,
+}
+
+impl Sockets {
+    fn bind(&self, ip: IpAddr, role: Role, place: usize) -> Result<Socket, String> {
+        let socket = Socket::bind(SocketAddr::new(ip, 0), self.stamped && role == Role::Subscriber)
+            .map_err(|why| format!("a socket on {ip}: {why}"))?;
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, place as u64);
+        self.epoll.add(&socket, readable).map_err(|why| format!("epoll: {why}"))?;
+        Ok(socket)
     }
 }
 

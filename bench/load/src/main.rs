@@ -34,7 +34,7 @@ mod sweep;
 mod tally;
 mod target;
 
-use args::{Action, Cli, RunArgs, SweepArgs};
+use args::{Action, ChurnArgs, Cli, RunArgs, SweepArgs};
 use clap::Parser;
 use door::Door;
 use peer::Peer;
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Action::Run(args) => run(&args),
         Action::Sweep(args) => sweep(&args),
+        Action::Churn(args) => churn(&args),
         Action::Capacity(args) => capacity::run(&args),
         Action::Limit(args) => limit::run(&args),
     };
@@ -76,6 +77,15 @@ fn sweep(args: &SweepArgs) -> Result<(), String> {
     for value in values {
         println!("{}", json!({"most": value["most"]["forwarded_per_second"], "half": value["half"]}));
     }
+    Ok(())
+}
+
+fn churn(args: &ChurnArgs) -> Result<(), String> {
+    let values = each_peer(&args.run, |target, door| {
+        let churn = run::churn(&args.run.spec(), args.joins, target, door)?;
+        Ok(report::churn_json(&churn))
+    })?;
+    values.iter().for_each(|value| println!("{value}"));
     Ok(())
 }
 

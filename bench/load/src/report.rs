@@ -2,7 +2,8 @@
 
 use crate::histogram::Histogram;
 use crate::run::Outcome;
-use crate::session::{Joins, Window};
+use crate::session::{Churn, Joins, Window};
+use crate::tally::Counts;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -59,24 +60,14 @@ pub(crate) fn undelivered(window: &Window) -> i64 {
 /// All of it.
 pub(crate) fn json(outcome: &Outcome) -> Value {
     let (version, group, profile) = outcome.agreed;
-    let joins = |joins: &Joins| {
-        json!({
-            "count": joins.count,
-            "seconds": joins.seconds,
-            "per_second": f64::from(joins.count) / joins.seconds,
-            "cpu_ns": joins.cpu_ns,
-            "beside_cpu_ns": joins.beside_cpu_ns,
-            "per_cpu_second": f64::from(joins.count) * 1e9 / joins.cpu_ns.max(1) as f64,
-        })
-    };
     json!({
         "dtls_version": version,
         "dtls_group": group,
         "srtp_profile": profile,
         "publishers": outcome.publishers,
         "subscribers": outcome.subscribers,
-        "joins": joins(&outcome.joins),
-        "storm": outcome.storm.as_ref().map(joins),
+        "joins": joins_json(&outcome.joins),
+        "storm": outcome.storm.as_ref().map(joins_json),
         "memory": {
             "at_start_bytes": outcome.memory.at_start,
             "with_publishers_bytes": outcome.memory.with_publishers,
@@ -88,12 +79,36 @@ pub(crate) fn json(outcome: &Outcome) -> Value {
     })
 }
 
+fn joins_json(joins: &Joins) -> Value {
+    json!({
+        "count": joins.count,
+        "seconds": joins.seconds,
+        "per_second": f64::from(joins.count) / joins.seconds,
+        "cpu_ns": joins.cpu_ns,
+        "beside_cpu_ns": joins.beside_cpu_ns,
+        "per_cpu_second": f64::from(joins.count) * 1e9 / joins.cpu_ns.max(1) as f64,
+    })
+}
+
+/// Of coming and going.
+pub(crate) fn churn_json(churn: &Churn) -> Value {
+    let memory = |(joins, bytes): &(u32, u64)| json!({"joins": joins, "bytes": bytes});
+    json!({
+        "joins": joins_json(&churn.joins),
+        "resident_memory": churn.memory.iter().map(memory).collect::<Vec<_>>(),
+        "generator_cpu_ns": churn.own_cpu_ns,
+        "counts": counts_json(&churn.counts),
+    })
+}
+
+fn counts_json(counts: &Counts) -> Map<String, Value> {
+    counts.named().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
+}
+
 pub(crate) fn window_json(window: &Window) -> Value {
-    let counts: Map<String, Value> =
-        window.counts.named().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
     json!({
         "seconds": window.seconds,
-        "counts": counts,
+        "counts": counts_json(&window.counts),
         "forwarded": window.forwarded(),
         "sunk": window.sunk,
         "undelivered": undelivered(window),

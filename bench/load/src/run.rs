@@ -3,15 +3,20 @@
 use crate::door::Door;
 use crate::engine::Addresses;
 use crate::scenario::Plan;
-use crate::session::{Joins, Memory, Session, Window};
+use crate::session::{Churn, Joins, Memory, Session, Window};
 use crate::target::Target;
 use std::time::Duration;
+
+/// How often memory is read while subscribers come and go.
+const CHURN_LOOKS: u32 = 20;
 
 /// What a run does.
 #[derive(Clone, Debug)]
 pub(crate) struct RunSpec {
     pub(crate) plan: Plan,
     pub(crate) addresses: Addresses,
+    /// How many times as often as in the plan publishers send once all have joined.
+    pub(crate) load: f64,
     /// Joins per second; 0: as fast as they succeed.
     pub(crate) ramp: u32,
     /// Time between the last join and the first window.
@@ -69,4 +74,18 @@ pub(crate) fn run(spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Resul
         memory,
         windows,
     })
+}
+
+/// Fills the rooms, then lets subscribers come and go.
+pub(crate) fn churn(
+    spec: &RunSpec,
+    joins: u32,
+    target: &Target,
+    door: Box<dyn Door>,
+) -> Result<Churn, String> {
+    let mut session = Session::new(spec, target, door)?;
+    session.fill()?;
+    let churn = session.churn(joins, (joins / CHURN_LOOKS).max(1))?;
+    session.close()?;
+    Ok(churn)
 }

@@ -16,7 +16,7 @@ use crate::tally::{Counts, Tally};
 use crate::target::{ProcessError, Target, softirq_thread_ns};
 use relay_core::time::NtpClock;
 use relay_dtls::client::{ClientFactory, ClientOptions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Everybody is connected and served within this, or the run has failed.
@@ -88,6 +88,16 @@ pub(crate) struct Joins {
     pub(crate) cpu_ns: u64,
     /// Of the process beside the server, if there is one.
     pub(crate) beside_cpu_ns: Option<u64>,
+}
+
+/// How much coming and going there was.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Churn {
+    pub(crate) joins: Joins,
+    /// Resident memory of the server, in octets, after so many joins.
+    pub(crate) memory: Vec<(u32, u64)>,
+    pub(crate) own_cpu_ns: u64,
+    pub(crate) counts: Counts,
 }
 
 /// Resident memory of the server, in octets.
@@ -168,9 +178,10 @@ impl<'a> Session<'a> {
         self.memory.with_publishers = self.target.resident_bytes();
         let joins = self.join(&subscribers, "subscribers")?;
         self.await_media(&subscribers)?;
-        self.run_for(self.spec.settle)?;
         let install = |device: &String| Sink::install(device, self.spec.addresses.subscribers);
         self.sink = self.spec.sink.as_ref().map(install).transpose()?;
+        self.set_load(self.spec.load);
+        self.run_for(self.spec.settle)?;
         Ok(joins)
     }
 
@@ -189,6 +200,40 @@ impl<'a> Session<'a> {
     /// DTLS version, group and SRTP profile.
     pub(crate) fn agreed(&self) -> Option<(&'static str, &'static str, &'static str)> {
         self.engine.clients.iter().find_map(Client::agreed)
+    }
+
+    /// Lets one subscriber after another leave and another come in its place, until so many have come; `every` of them memory is
+    /// read. Whoever comes gets each of its streams before it leaves.
+    pub(crate) fn churn(&mut self, joins: u32, every: u32) -> Result<Churn, String> {
+        let (begun, cpu, own) = (self.engine.now(), Cpu::of(self.target)?, own_cpu_ns());
+        let mut slots: Vec<u32> = self.subscribers.clone();
+        let mut churn = Churn::default();
+        let mut waiting: VecDeque<u32> = VecDeque::new();
+        let target = self.target;
+        while churn.joins.count < joins {
+            while waiting.len() < IN_FLIGHT_MAX && !slots.is_empty() {
+                let fresh = self.engine.replace(slots.remove(0))?;
+                self.engine.ask(fresh)?;
+                waiting.push_back(fresh);
+            }
+            let first = waiting.front().copied();
+            self.engine.run_until("a newcomer", PATIENCE, |engine| {
+                first.is_none_or(|id| engine.client(id).is_some_and(|client| client.is_served()))
+            })?;
+            slots.extend(waiting.pop_front());
+            churn.joins.count += 1;
+            if churn.joins.count.is_multiple_of(every) || churn.joins.count == 1 {
+                churn.memory.push((churn.joins.count, target.resident_bytes()));
+                self.progress.live(&format!("{} of {joins} have come", churn.joins.count));
+            }
+        }
+        self.subscribers = slots.into_iter().chain(waiting).collect();
+        churn.joins.seconds = self.engine.now().since(begun).as_secs_f64();
+        let Cpu { measured, beside } = cpu.since(self.target)?;
+        (churn.joins.cpu_ns, churn.joins.beside_cpu_ns) = (measured, beside);
+        churn.own_cpu_ns = own_cpu_ns() - own;
+        churn.counts = self.engine.shared.tally.counts;
+        Ok(churn)
     }
 
     /// Lets everybody go.

@@ -106,7 +106,7 @@ pub(crate) struct Sweep {
 
 /// Runs it, and draws it if that is wanted.
 pub(crate) fn run(args: &SweepArgs, target: &Target, door: Box<dyn Door>) -> Result<Value, String> {
-    let spec = args.run.spec();
+    let spec = RunSpec { load: args.from, ..args.run.spec() };
     let sweep = measure(args, &spec, target, door)?;
     if let Some(path) = &args.plot {
         plot::draw(path, &sweep)?;

@@ -58,6 +58,7 @@ pub(crate) fn run(args: &CapacityArgs) -> Result<(), String> {
         unheard(&mut runs)?,
         beside_the_limit(&mut runs)?,
         joins(&mut runs),
+        churn(&mut runs),
         loads(&mut runs, args)?,
         shards(&mut runs),
     ];
@@ -183,7 +184,10 @@ fn joins(runs: &mut Runs<'_>) -> Table {
         if !runs.wants("joins") {
             break;
         }
-        let idle = runs.run("joins", Place::Loopback, &["--idle --subscribers 1000", back_end]);
+        // Janus has nothing for a subscriber of no stream.
+        let idle = (back_end != JANUS)
+            .then(|| runs.run("joins", Place::Loopback, &["--idle --subscribers 1000", back_end]))
+            .flatten();
         let storm =
             runs.run("join storm", Place::Loopback, &["--subscribers 50 --storm 1000 --check 4", back_end]);
         let rate = |joins: &Value| {
@@ -203,6 +207,37 @@ fn joins(runs: &mut Runs<'_>) -> Table {
     table
 }
 
+/// A hundred thousand, a few at a time.
+fn churn(runs: &mut Runs<'_>) -> Table {
+    let mut table = Table::new(
+        "Coming and going",
+        "subscribers of 1 → 200 audio leave and others come, over sockets of their own; resident memory of the relay",
+        &["back end", "joins", "joins/CPU-s", "after a tenth, KB", "at the end, KB"],
+    );
+    for (name, back_end) in [("io_uring", URING), ("recvmmsg", MMSG)] {
+        if !runs.wants("churn") {
+            break;
+        }
+        let Some(value) = runs.churn("coming and going", &["--subscribers 200 --media audio", back_end]) else {
+            continue;
+        };
+        let looks = value["resident_memory"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let kilobytes = |look: Option<&Value>| {
+            let bytes = look.and_then(|look| look["bytes"].as_f64());
+            table::cell(bytes.as_ref(), |bytes| table::thousands(bytes / 1e3))
+        };
+        let number = |value: &Value| value.as_f64().unwrap_or_default();
+        table.rows.push(vec![
+            name.to_owned(),
+            table::thousands(number(&value["joins"]["count"])),
+            table::thousands(number(&value["joins"]["per_cpu_second"])),
+            kilobytes(looks.get(looks.len() / 10)),
+            kilobytes(looks.last()),
+        ]);
+    }
+    table
+}
+
 /// Where it stops keeping up, and half of that.
 fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
     let mut table = Table::new(
@@ -212,6 +247,7 @@ fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
             "scenario",
             "most, packets/s",
             "µs there",
+            "cores it had there",
             "latency at half, p50 / p99 / p99.9 ms",
             "at twice the load: forwarded, shed",
             "audio lost",
@@ -233,6 +269,7 @@ fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
             name.to_owned(),
             table::thousands(number(&most["forwarded_per_second"])),
             Figures::of_window(&most["window"]).us(),
+            format!("{:.2}", number(&most["server_cores"])),
             half.latency_with_tail(),
             format!(
                 "{}, {}",
@@ -255,7 +292,7 @@ fn shards(runs: &mut Runs<'_>) -> Table {
             "packets/s",
             "µs per packet",
             "CPU time of each shard, ms/s",
-            "crossings per published packet",
+            "crossings per received packet",
             "discarded between shards",
         ],
     );
@@ -263,7 +300,7 @@ fn shards(runs: &mut Runs<'_>) -> Table {
         if !runs.wants("shards") {
             break;
         }
-        let flags = "--subscribers 400 --video-bps 15000000 --fps 300 --heard-in 40 --check 4 --shards";
+        let flags = "--subscribers 400 --load 10 --heard-in 40 --check 4 --shards";
         let Some(value) = runs.run("1 → 400", Place::BothCores, &[flags, count, URING]) else { continue };
         let window = &value["windows"][0];
         let number = |value: &Value| value.as_f64().unwrap_or_default();
@@ -272,7 +309,7 @@ fn shards(runs: &mut Runs<'_>) -> Table {
         let shards = threads.filter(|(name, _)| name.starts_with("shard"));
         let shares: Vec<String> =
             shards.map(|(_, ns)| format!("{:.0}", number(ns) / seconds / 1e6)).collect();
-        let crossings = number(&window["server"]["pipe.sent"]) / number(&window["counts"]["sent"]);
+        let crossings = number(&window["server"]["pipe.offered"]) / number(&window["server"]["rx.rtp"]);
         let discarded = ["drop.pipe_full", "drop.pipe_stale"].map(|name| number(&window["server"][name]));
         let figures = Figures::of(&value);
         table.rows.push(vec![

@@ -52,6 +52,14 @@ impl<'a> Runs<'a> {
         self.measure(what, place, words)
     }
 
+    /// Subscribers come and go.
+    pub(super) fn churn(&mut self, what: &str, flags: &[&str]) -> Option<Value> {
+        let mut words = vec!["churn".to_owned()];
+        words.extend(self.server(Place::Loopback));
+        words.extend(split(flags));
+        self.measure(what, Place::Loopback, words)
+    }
+
     /// One scenario under rising load.
     pub(super) fn sweep(&mut self, what: &str, flags: &[&str], picture: Option<&Path>) -> Option<Value> {
         let place = Place::Veth { segmentation: true };
