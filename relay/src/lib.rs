@@ -57,6 +57,7 @@ pub mod pace;
 pub mod pipe;
 mod start;
 pub mod station;
+pub mod usage;
 pub mod worker;
 
 pub use start::{Relay, StartError};

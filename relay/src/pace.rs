@@ -1,26 +1,29 @@
 //! How a worker keeps up: how long its waits gather datagrams, and how much video it sheds when that is not enough.
 //!
-//! Told the times, it reads no clock. An idle shard adds no delay. A busy one lets a wait gather for a moment, because
-//! packets that are handled together cost less: the hold grows with the share of time the shard works, up to a setting.
-//! When even so every turn begins with a full batch, datagrams pile up in the kernel, which would discard them blindly,
-//! checks and audio included. Then video is shed, an eighth of the subscriptions at a time, until the shard finds time to
-//! wait again; and it is taken back as soon as there is room.
+//! Told what it needs to know, it reads no clock. An idle shard adds no delay. A busy one lets a wait gather for a moment,
+//! because packets that are handled together cost less: the hold grows with the share of time the shard works, up to a
+//! setting. A thread that even so never goes to sleep does not keep up: datagrams pile up in the kernel, which would discard
+//! them blindly, checks and audio included. Then video is shed, an eighth of the subscriptions at a time, until the shard
+//! finds time to sleep again; and as much of it as there is room for is taken back at once, by what the rest costs.
+//!
+//! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many more wait.
 
+use crate::usage::Usage;
 use relay_core::fanout::SHED_STEPS;
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// Below this share of working time a wait holds nothing.
-const HOLD_FROM: f64 = 0.3;
+/// Below this share of working time a wait holds nothing: latency is worth more than a core that is half idle.
+const HOLD_FROM: f64 = 0.5;
 /// At this share it holds for the longest time.
 const HOLD_FULL: f64 = 0.9;
 /// The share is taken over so long.
 const WINDOW: Duration = Duration::from_millis(10);
 /// How much of the share the newest window makes.
 const NEWEST: f64 = 0.3;
-/// Full batches for so long are a shard that does not keep up.
+/// No sleep for so long is a shard that does not keep up.
 const SHED_AFTER: Duration = Duration::from_millis(50);
-/// A step of what was shed is taken back after so long with room to spare.
+/// What was shed is taken back, as much as will be borne, after so long with room to spare.
 const RESTORE_AFTER: Duration = Duration::from_millis(250);
 /// Room to spare: less than this share of time is worked.
 const SPARE_BELOW: f64 = 0.8;
@@ -29,13 +32,14 @@ const SPARE_BELOW: f64 = 0.8;
 #[derive(Debug)]
 pub struct Pace {
     hold_max: Duration,
-    /// Begin of the window, and the time worked in it.
+    /// Begin of the window, what had been used until then, and the time worked in it.
     window: Time,
+    usage: Usage,
     worked: Duration,
     /// Share of time worked, 0 to 1.
     share: f64,
-    /// Since when every batch has been full.
-    full_since: Option<Time>,
+    /// Since when there has been no sleep.
+    awake_since: Option<Time>,
     /// Since when there has been room to spare.
     spare_since: Option<Time>,
     shed: u8,
@@ -48,38 +52,54 @@ impl Pace {
         Self {
             hold_max,
             window: now,
+            usage: Usage::default(),
             worked: Duration::ZERO,
             share: 0.0,
-            full_since: None,
+            awake_since: None,
             spare_since: None,
             shed: 0,
         }
     }
 
-    /// A turn began at `begun`, handed over datagrams, a `full` batch of them or less, and ends now.
-    pub fn turned(&mut self, begun: Time, now: Time, full: bool) {
+    /// A turn began at `begun` and ends now. True: [`Self::looked`] is due.
+    #[must_use]
+    pub fn turned(&mut self, begun: Time, now: Time) -> bool {
         self.worked += now.since(begun);
+        now.since(self.window) >= WINDOW
+    }
+
+    /// What the thread has used so far.
+    pub fn looked(&mut self, now: Time, usage: Usage) {
         let passed = now.since(self.window);
-        if passed >= WINDOW {
-            let newest = (self.worked.as_secs_f64() / passed.as_secs_f64()).min(1.0);
-            self.share += (newest - self.share) * NEWEST;
-            (self.window, self.worked) = (now, Duration::ZERO);
-        }
-        self.full_since = full.then(|| self.full_since.unwrap_or(now));
-        let spare = !full && self.share < SPARE_BELOW;
-        self.spare_since = spare.then(|| self.spare_since.unwrap_or(now));
+        // Turns leave out what the kernel does in a wait, receiving; CPU time leaves out that others had the core.
+        let used = self.worked.max(usage.cpu.saturating_sub(self.usage.cpu));
+        let newest = (used.as_secs_f64() / passed.as_secs_f64()).min(1.0);
+        self.share += (newest - self.share) * NEWEST;
+        let awake = usage.sleeps == self.usage.sleeps;
+        self.awake_since = awake.then(|| self.awake_since.unwrap_or(self.window));
+        let spare = !awake && self.share < SPARE_BELOW;
+        self.spare_since = spare.then(|| self.spare_since.unwrap_or(self.window));
+        (self.window, self.usage, self.worked) = (now, usage, Duration::ZERO);
         self.adjust(now);
     }
 
     fn adjust(&mut self, now: Time) {
         let lasted = |since: Option<Time>, limit| since.is_some_and(|since| now.since(since) >= limit);
-        if lasted(self.full_since, SHED_AFTER) {
+        if lasted(self.awake_since, SHED_AFTER) {
             self.shed = (self.shed + 1).min(SHED_STEPS);
-            self.full_since = Some(now);
+            self.awake_since = Some(now);
         } else if self.shed > 0 && lasted(self.spare_since, RESTORE_AFTER) {
-            self.shed -= 1;
+            self.shed = self.bearable();
             self.spare_since = Some(now);
         }
+    }
+
+    /// The least that must be shed if work grows with what is forwarded. One step is taken back in any case: when all is shed,
+    /// nothing says yet what video costs.
+    fn bearable(&self) -> u8 {
+        let forwarded = |shed: u8| f64::from(SHED_STEPS - shed);
+        let bears = |shed: &u8| self.share * forwarded(*shed) <= SPARE_BELOW * forwarded(self.shed);
+        (0..self.shed).find(bears).unwrap_or(self.shed - 1)
     }
 
     /// For how long the next wait gathers.
@@ -102,55 +122,94 @@ mod tests {
 
     const HOLD_MAX: Duration = Duration::from_micros(1000);
 
-    /// Turns of `period`, of which `work` is worked, for `span`.
-    fn turns(pace: &mut Pace, now: &mut Time, (period, work): (u64, u64), full: bool, span: Duration) {
-        let end = *now + span;
-        while *now < end {
-            let begun = *now + Duration::from_micros(period - work);
-            *now = begun + Duration::from_micros(work);
-            pace.turned(begun, *now, full);
+    /// A thread on a clock of its own.
+    struct Thread {
+        pace: Pace,
+        now: Time,
+        usage: Usage,
+    }
+
+    impl Thread {
+        fn new(hold_max: Duration) -> Self {
+            let now = Time::from_nanos(1_000_000_000);
+            Self { pace: Pace::new(now, hold_max), now, usage: Usage::default() }
+        }
+
+        /// Turns of `period` µs, of which `work` is worked, for `span`; what is left of them is slept if there is a wait.
+        fn turns(&mut self, (period, work): (u64, u64), sleeps: bool, span: Duration) {
+            self.turns_with_waits((period, work, 0), sleeps, span);
+        }
+
+        /// In each wait the kernel works for `receive` µs.
+        fn turns_with_waits(
+            &mut self,
+            (period, work, receive): (u64, u64, u64),
+            sleeps: bool,
+            span: Duration,
+        ) {
+            let end = self.now + span;
+            while self.now < end {
+                let begun = self.now + Duration::from_micros(period - work);
+                self.now = begun + Duration::from_micros(work);
+                self.usage.cpu += Duration::from_micros(work + receive);
+                self.usage.sleeps += u64::from(sleeps);
+                if self.pace.turned(begun, self.now) {
+                    self.pace.looked(self.now, self.usage);
+                }
+            }
         }
     }
 
     #[test]
     fn the_hold_follows_the_share_of_work() {
-        for (period, work, least, most) in [
-            (1000, 0, 0, 0),
-            (1000, 290, 0, 0),
-            (1000, 600, 450, 550),
-            (1000, 900, 980, 1000),
-            (1000, 1000, 1000, 1000),
+        for (period, work, receive, least, most) in [
+            (1000, 0, 0, 0, 0),
+            (1000, 490, 0, 0, 0),
+            (1000, 700, 0, 450, 550),
+            (1000, 400, 300, 450, 550),
+            (1000, 900, 0, 980, 1000),
+            (1000, 990, 0, 1000, 1000),
         ] {
-            let mut now = Time::from_nanos(1_000_000_000);
-            let mut pace = Pace::new(now, HOLD_MAX);
-            turns(&mut pace, &mut now, (period, work), false, Duration::from_secs(1));
-            let held = pace.hold().as_micros();
-            assert!((least..=most).contains(&held), "{work} of {period}: {held} µs");
-            assert_eq!(pace.shed(), 0);
+            let mut thread = Thread::new(HOLD_MAX);
+            thread.turns_with_waits((period, work, receive), true, Duration::from_secs(1));
+            let held = thread.pace.hold().as_micros();
+            assert!((least..=most).contains(&held), "{work} and {receive} of {period}: {held} µs");
+            assert_eq!(thread.pace.shed(), 0);
         }
-        let mut now = Time::from_nanos(1_000_000_000);
-        let mut never = Pace::new(now, Duration::ZERO);
-        turns(&mut never, &mut now, (1000, 1000), false, Duration::from_secs(1));
-        assert_eq!(never.hold(), Duration::ZERO);
+        let mut never = Thread::new(Duration::ZERO);
+        never.turns((1000, 990), true, Duration::from_secs(1));
+        assert_eq!(never.pace.hold(), Duration::ZERO);
     }
 
     #[test]
     fn what_does_not_keep_up_sheds_step_by_step_and_takes_it_back() {
-        let mut now = Time::from_nanos(1_000_000_000);
-        let mut pace = Pace::new(now, HOLD_MAX);
+        let mut thread = Thread::new(HOLD_MAX);
         // A short burst is what buffers are for.
-        turns(&mut pace, &mut now, (200, 200), true, Duration::from_millis(40));
-        assert_eq!(pace.shed(), 0);
-        turns(&mut pace, &mut now, (200, 200), true, Duration::from_millis(120));
-        assert_eq!(pace.shed(), 3);
-        turns(&mut pace, &mut now, (200, 200), true, Duration::from_secs(2));
-        assert_eq!(pace.shed(), SHED_STEPS, "all video is the most");
+        thread.turns((200, 200), false, Duration::from_millis(40));
+        assert_eq!(thread.pace.shed(), 0);
+        thread.turns((200, 200), false, Duration::from_millis(120));
+        assert_eq!(thread.pace.shed(), 3);
+        // Most of the time may go by in the kernel, while it receives.
+        thread.turns_with_waits((200, 80, 120), false, Duration::from_secs(2));
+        assert_eq!(thread.pace.shed(), SHED_STEPS, "all video is the most");
         // Keeping up, but only just: stays as it is.
-        turns(&mut pace, &mut now, (200, 190), false, Duration::from_secs(2));
-        assert_eq!(pace.shed(), SHED_STEPS);
-        turns(&mut pace, &mut now, (1000, 100), false, Duration::from_secs(1));
-        assert!((1..SHED_STEPS).contains(&pace.shed()));
-        turns(&mut pace, &mut now, (1000, 100), false, Duration::from_secs(2));
-        assert_eq!(pace.shed(), 0);
+        thread.turns((200, 190), true, Duration::from_secs(2));
+        assert_eq!(thread.pace.shed(), SHED_STEPS);
+        thread.turns((1000, 90), true, Duration::from_millis(400));
+        assert_eq!(thread.pace.shed(), SHED_STEPS - 1, "one step, to see what video costs");
+        thread.turns((1000, 90), true, Duration::from_millis(250));
+        assert_eq!(thread.pace.shed(), 0, "and then all that will be borne");
+    }
+
+    #[test]
+    fn no_more_is_taken_back_than_will_be_borne() {
+        for (work, left) in [(700, 5), (390, 4), (190, 0)] {
+            let mut thread = Thread::new(HOLD_MAX);
+            thread.turns((200, 200), false, Duration::from_millis(310));
+            assert_eq!(thread.pace.shed(), 6);
+            // Until the share is known, and the pause is over.
+            thread.turns((1000, work), true, Duration::from_millis(350));
+            assert_eq!(thread.pace.shed(), left, "{work} of 1000 with two of eight parts");
+        }
     }
 }

@@ -8,6 +8,7 @@
 use crate::clock::Clock;
 use crate::pace::Pace;
 use crate::station::{Ordered, Station};
+use crate::usage::Usage;
 use relay_control::Counter;
 use relay_core::outbox::{self, OutboxFull, Path, Run};
 use relay_core::time::Time;
@@ -48,7 +49,7 @@ impl Worker {
             let wait = if busy { Duration::ZERO } else { self.time_to_wait(ended) };
             self.io.wait(Some(wait))?;
             let now = self.clock.now();
-            let full = self.handle_datagrams(now);
+            self.handle_datagrams(now);
             // The other shards may begin while we forward.
             self.station.shard.ring_pipes();
             self.station.handle_pipes(now, &mut Lender(self.io.outbox()));
@@ -61,7 +62,7 @@ impl Worker {
             self.station.shard.ring_pipes();
             self.station.ring_if_answered();
             ended = self.clock.now();
-            self.keep_pace(now, ended, full);
+            self.keep_pace(now, ended);
         }
         Ok(())
     }
@@ -71,23 +72,23 @@ impl Worker {
         due.map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX))
     }
 
-    fn keep_pace(&mut self, begun: Time, ended: Time, full: bool) {
-        self.pace.turned(begun, ended, full);
-        self.io.set_hold(self.pace.hold());
-        self.station.shard.shed(ended, self.pace.shed());
+    fn keep_pace(&mut self, begun: Time, ended: Time) {
+        if self.pace.turned(begun, ended) {
+            self.pace.looked(ended, Usage::of_this_thread());
+            self.io.set_hold(self.pace.hold());
+            self.station.shard.shed(ended, self.pace.shed());
+        }
     }
 
-    /// True: the batch was full, so more datagrams wait.
-    fn handle_datagrams(&mut self, now: Time) -> bool {
+    fn handle_datagrams(&mut self, now: Time) {
         let shard = &mut self.station.shard;
-        let handed = self.io.receive(|received, datagram, outbox| {
+        self.io.receive(|received, datagram, outbox| {
             if received.truncated {
                 return shard.handle_truncated(datagram.len());
             }
             let path = Path { remote: received.route.remote, local: received.route.local };
             shard.handle_datagram(now, &path, datagram, &mut Lender(outbox));
         });
-        handed == self.io.batch()
     }
 
     /// True: more commands wait.

@@ -235,12 +235,6 @@ impl Io {
         counters
     }
 
-    /// Datagrams handed over at a time, at most.
-    #[must_use]
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
     /// Which back end serves.
     #[must_use]
     pub fn backend(&self) -> Backend {

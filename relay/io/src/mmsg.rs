@@ -78,6 +78,8 @@ impl MmsgReceiver {
         counters: &mut IoCounters,
     ) -> io::Result<()> {
         debug_assert_eq!(self.pending(), 0);
+        // After a full batch more waits already.
+        let hold = if self.count == self.headers.len() { Duration::ZERO } else { hold };
         (self.count, self.next) = (0, 0);
         poll(&mut self.entries, timeout, counters)?;
         let [sockets @ .., event] = &mut *self.entries else { return Ok(()) };

@@ -218,7 +218,8 @@ fn churn(runs: &mut Runs<'_>) -> Table {
         if !runs.wants("churn") {
             break;
         }
-        let Some(value) = runs.churn("coming and going", &["--subscribers 200 --media audio", back_end]) else {
+        let Some(value) = runs.churn("coming and going", &["--subscribers 200 --media audio", back_end])
+        else {
             continue;
         };
         let looks = value["resident_memory"].as_array().map(Vec::as_slice).unwrap_or_default();
