@@ -6,7 +6,7 @@
 //! checks and audio included. Then video is shed, an eighth of the subscriptions at a time, until the shard finds time to
 //! wait again; and it is taken back as soon as there is room.
 
-use relay_core::fanout::SHED_STEPS;
+use relay_core::shed::SHED_STEPS;
 use relay_core::time::Time;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Pace {
         self.hold_max.mul_f64(degree)
     }
 
-    /// How many of [`SHED_STEPS`] parts of the video subscriptions get nothing.
+    /// How many of [`SHED_STEPS`] of the video subscriptions get nothing.
     #[must_use]
     pub fn shed(&self) -> u8 {
         self.shed

@@ -189,7 +189,15 @@ impl Hub {
         let key = StreamKey(self.random_id());
         let add = |(track, planned): (&PublishedTrack, &PlannedTrack)| {
             let PlannedTrack { rtp, ssrc, rtx_ssrc, .. } = planned.clone();
-            Command::AddUpTrack(AddUpTrack { transport_id: key.0, track_id: track.id, rtp, ssrc, rtx_ssrc })
+            let (transport_id, track_id) = (key.0, track.id);
+            Command::AddUpTrack(AddUpTrack {
+                transport_id,
+                track_id,
+                rtp,
+                ssrc,
+                rtx_ssrc,
+                ..Default::default()
+            })
         };
         let commands = tracks.iter().zip(&plan.tracks).map(add).collect();
         let ids: Vec<u64> = tracks.iter().map(|track| track.id).collect();
