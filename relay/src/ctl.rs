@@ -138,6 +138,7 @@ struct UpTrackJson<'a> {
     bytes: u64,
     keyframes: u64,
     lost: u64,
+    priority: &'static str,
 }
 
 #[derive(Serialize)]
@@ -215,6 +216,7 @@ fn up_track_json(t: &UpTrackInfo) -> UpTrackJson<'_> {
         bytes: t.bytes,
         keyframes: t.keyframes,
         lost: t.lost,
+        priority: t.priority().name(),
     }
 }
 
@@ -342,6 +344,7 @@ mod tests {
         assert_eq!(first["label"], "Комната");
         assert_eq!(first["candidates"], json!(["203.0.113.1:10000", "[2001:db8::1]:10000"]));
         assert_eq!(first["up_tracks"][0]["codec"], "VP8");
+        assert_eq!(first["up_tracks"][0]["priority"], "medium");
         assert_eq!(first["down_tracks"][0]["up_track_id"], "0000000000000005");
         let second = &json["transports"][1];
         assert_eq!((&second["label"], &second["label_base64"]), (&Value::Null, &json!("/w==")));

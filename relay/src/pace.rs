@@ -9,7 +9,7 @@
 //! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many more wait.
 
 use crate::usage::Usage;
-use relay_core::fanout::SHED_STEPS;
+use relay_core::shed::SHED_STEPS;
 use relay_core::time::Time;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Pace {
         self.hold_max.mul_f64(degree)
     }
 
-    /// How many of [`SHED_STEPS`] parts of the video subscriptions get nothing.
+    /// How many of [`SHED_STEPS`] of the video subscriptions get nothing.
     #[must_use]
     pub fn shed(&self) -> u8 {
         self.shed

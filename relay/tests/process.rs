@@ -223,7 +223,7 @@ fn a_room_that_outgrows_its_shard_is_answered_with_the_next_port_and_served_on_b
             transports.iter().all(|t| t["state"] == "connected").then_some(())
         });
 
-        let up = AddUpTrack { transport_id: 1, track_id: 11, rtp: video(), ssrc: 7, rtx_ssrc: 0 };
+        let up = AddUpTrack { transport_id: 1, track_id: 11, rtp: video(), ssrc: 7, ..AddUpTrack::default() };
         let up = controller.call(Order::AddUpTrack(up));
         assert!(matches!(up, ReplyBody::UpTrackAdded(_)), "{io}: {up:?}");
         for transport_id in 2..=4 {

@@ -9,7 +9,7 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
-use crate::auth::{Gate, HttpDenial, HttpVisit};
+use crate::auth::{Admitted, Gate, HttpDenial, HttpVisit};
 use crate::config::Config;
 use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
 use crate::message::NAME_BYTES_MAX;
@@ -162,7 +162,10 @@ async fn whip(
         sdp: &sdp,
     };
     match app.gate.judge_http(visit).await {
-        Ok(login) => created(app.ask(HttpRequest::Publish { room, login, sdp }).await, uri.path()),
+        Ok(Admitted { login, priority }) => {
+            let request = HttpRequest::Publish { room, login, sdp, priority };
+            created(app.ask(request).await, uri.path())
+        }
         Err(denial) => denied(&denial),
     }
 }

@@ -173,8 +173,14 @@ fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
         panic!("refused");
     };
     let (peer, rtp) = (u32::try_from(number).expect("few"), tests::world::video_parameters());
-    let up =
-        AddUpTrack { transport_id: number, track_id: World::up_track_id(peer), rtp, ssrc: 7, rtx_ssrc: 8 };
+    let up = AddUpTrack {
+        transport_id: number,
+        track_id: World::up_track_id(peer),
+        rtp,
+        ssrc: 7,
+        rtx_ssrc: 8,
+        ..AddUpTrack::default()
+    };
     shard.handle_command(now, Command::AddUpTrack(up), &mut outbox);
     let mut down = World::subscription(peer, peer);
     if let Command::AddDownTrack(down) = &mut down {

@@ -1,6 +1,6 @@
 //! Packets of one batch leave subscriber by subscriber: in order, as runs, and each in the ledger.
 
-use relay_core::fanout::{BURST_MAX, SHED_STEPS};
+use relay_core::fanout::BURST_MAX;
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::stats::{Count, Drop};
@@ -15,7 +15,7 @@ fn seq(packet: &[u8]) -> u16 {
 }
 
 /// A publisher and so many subscribers, all connected and past the first keyframe.
-fn room(seed: u64, subscribers: u32) -> (World, u32, Vec<Ssrc>) {
+pub(crate) fn room(seed: u64, subscribers: u32) -> (World, u32, Vec<Ssrc>) {
     let mut world = World::new(seed);
     let publisher = world.join(1);
     world.publish(publisher, 1);
@@ -30,7 +30,7 @@ fn room(seed: u64, subscribers: u32) -> (World, u32, Vec<Ssrc>) {
 }
 
 /// Hands the shard `count` packets of the publisher as one batch.
-fn batch(world: &mut World, publisher: u32, count: usize) -> VecOutbox {
+pub(crate) fn batch(world: &mut World, publisher: u32, count: usize) -> VecOutbox {
     let path = Path { remote: world.peers[publisher as usize].address, local: None };
     let mut outbox = VecOutbox::default();
     for _ in 0..count {
@@ -173,44 +173,4 @@ fn a_command_does_not_overtake_what_waits() {
     assert_eq!(outbox.runs, [1, 1, 1]);
     world.shard.forward_pending(&mut outbox);
     assert_eq!(outbox.runs.len(), 3, "and goes once");
-}
-
-#[test]
-fn a_shard_that_does_not_keep_up_sheds_video_and_takes_it_back() {
-    let (mut world, publisher, ssrcs) = room(12, 16);
-    for (parts, served) in [(0, 16), (1, 14), (4, 8), (SHED_STEPS, 0)] {
-        world.shard.shed(world.now, parts);
-        let outbox = batch(&mut world, publisher, 2);
-        assert_eq!(outbox.sent.len(), 2 * served, "{parts} parts are shed");
-    }
-    assert_eq!(world.dropped(Drop::Overload), 2 * (2 + 8 + 16));
-    let asked = world.peers[publisher as usize].sending.as_ref().map(|sending| sending.requests.len());
-    world.shard.shed(world.now, 0);
-    let outbox = batch(&mut world, publisher, 1);
-    assert!(outbox.sent.is_empty(), "the picture begins with a keyframe");
-    world.run(Duration::from_secs(1));
-    let sending = world.peers[publisher as usize].sending.as_ref();
-    assert!(sending.map(|sending| sending.requests.len()) > asked, "which is asked for");
-    let outbox = batch(&mut world, publisher, 1);
-    assert_eq!(outbox.sent.len(), ssrcs.len());
-}
-
-#[test]
-fn each_stream_loses_the_same_share_of_its_subscribers() {
-    let mut world = World::new(14);
-    let publishers = [world.join(1), world.join(1)];
-    publishers.iter().for_each(|publisher| world.publish(*publisher, 1));
-    for _ in 0..8 {
-        for publisher in publishers {
-            let subscriber = world.join(1);
-            world.subscribe(subscriber, publisher);
-        }
-    }
-    world.run(Duration::from_secs(3));
-    for (parts, served) in [(1, 7), (3, 5), (7, 1)] {
-        world.shard.shed(world.now, parts);
-        for publisher in publishers {
-            assert_eq!(batch(&mut world, publisher, 1).sent.len(), served, "{parts} parts are shed");
-        }
-    }
 }

@@ -51,7 +51,7 @@ fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
         track_id: 2,
         rtp: tests::world::video_parameters(),
         ssrc: 7,
-        rtx_ssrc: 0,
+        ..AddUpTrack::default()
     };
     shard.handle_command(NOW, Command::AddUpTrack(up), &mut outbox);
     let username = format!("{}:peer", opened.local_ufrag);

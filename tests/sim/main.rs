@@ -6,6 +6,7 @@ mod hostile;
 mod media;
 mod pipes;
 mod session;
+mod shedding;
 mod storm;
 
 /// Seeds that every lossy test runs with; one that ever failed stays here.

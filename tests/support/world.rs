@@ -171,6 +171,7 @@ impl World {
             rtp: video_parameters(),
             ssrc: ssrc.0,
             rtx_ssrc: ssrc.0 + 1,
+            ..AddUpTrack::default()
         });
         (command, ssrc)
     }

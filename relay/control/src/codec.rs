@@ -103,7 +103,7 @@ impl FrameDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, GetStats, Request};
+    use crate::{AddUpTrack, Command, GetStats, Priority, Request};
 
     fn request(id: u64) -> Request {
         Request { request_id: id, command: Some(Command::GetStats(GetStats {})) }
@@ -125,6 +125,30 @@ mod tests {
                 }
             }
             assert_eq!(got, [1, 2, 3], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_priority_is_medium_unless_it_is_said_and_is_not_bent_into_one_that_is_known() {
+        assert_eq!(Priority::try_from(AddUpTrack::default().priority), Ok(Priority::Medium));
+        for priority in Priority::ALL.map(i32::from).into_iter().chain([-1, 4]) {
+            let command = Command::AddUpTrack(AddUpTrack { priority, ..AddUpTrack::default() });
+            let sent = Request { request_id: 1, command: Some(command) };
+            let mut bytes = Vec::new();
+            encode_frame(&sent, &mut bytes).expect("small");
+            let mut decoder = FrameDecoder::default();
+            decoder.push(&bytes);
+            assert_eq!(decoder.next::<Request>(), Ok(Some(sent)));
+        }
+    }
+
+    #[test]
+    fn priorities_have_names() {
+        for priority in Priority::ALL {
+            assert_eq!(Priority::from_name(priority.name()), Some(priority));
+        }
+        for name in ["", "Low", "very_low", "highest"] {
+            assert_eq!(Priority::from_name(name), None);
         }
     }
 

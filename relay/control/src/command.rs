@@ -149,6 +149,43 @@ pub enum Codec {
     H264 = 4,
 }
 
+/// How important a track is (RFC 8835 §4.1, `RTCPriorityType`). A shard that does not keep up withholds video of the
+/// lowest priority first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enumeration)]
+#[repr(i32)]
+pub enum Priority {
+    /// `medium`: unless something else is said.
+    Medium = 0,
+    /// `very-low`
+    VeryLow = 1,
+    /// `low`
+    Low = 2,
+    /// `high`
+    High = 3,
+}
+
+impl Priority {
+    /// All, lowest first.
+    pub const ALL: [Self; 4] = [Self::VeryLow, Self::Low, Self::Medium, Self::High];
+
+    /// As `RTCPriorityType` spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VeryLow => "very-low",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+}
+
 /// RTP header-extension ids as negotiated on one m-line; 0 = not negotiated.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct ExtensionIds {
@@ -228,6 +265,9 @@ pub struct AddUpTrack {
     /// SSRC of the RTX stream if the offer said so (`a=ssrc-group:FID`); 0 = learn it.
     #[prost(uint32, tag = "5")]
     pub rtx_ssrc: u32,
+    /// Whose video is withheld first. Audio never is, so it has no use for one.
+    #[prost(enumeration = "Priority", tag = "6")]
+    pub priority: i32,
 }
 
 /// A track that the peer receives. The relay chooses SSRCs and answers with them.

@@ -1,6 +1,6 @@
 //! What the relay says: replies to requests, and events on its own account.
 
-use crate::RtpParameters;
+use crate::{Priority, RtpParameters};
 use prost::{Enumeration, Message, Oneof};
 
 /// One frame from the relay.
@@ -351,6 +351,9 @@ pub struct UpTrackInfo {
     /// Packets never received, after retransmissions.
     #[prost(uint64, tag = "8")]
     pub lost: u64,
+    /// As added.
+    #[prost(enumeration = "Priority", tag = "9")]
+    pub priority: i32,
 }
 
 /// One sent track.

@@ -19,7 +19,6 @@ use crate::transport::{DownKey, Transport, UpKey};
 use crate::up::PacketMeta;
 use crate::up::history::{History, PADDING_BYTES_MAX};
 use arrayvec::ArrayVec;
-use relay_control::MediaKind;
 use slab::Slab;
 
 /// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
@@ -31,10 +30,6 @@ pub const LANES: usize = 4;
 
 const _: () = assert!(LANES == relay_gcm::LANES);
 const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
-
-/// Parts into which video subscriptions fall, to be withheld one after the other when the shard does not keep up: better
-/// some see nothing for a moment than all see damage.
-pub const SHED_STEPS: u8 = 8;
 
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.
 pub type Pending = ArrayVec<u64, BURST_MAX>;
@@ -125,7 +120,6 @@ struct Totals<'a> {
 /// Forwards what waits on an up-track.
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
-    shed: u8,
     tracks: &mut Tracks,
     transports: &Slab<Transport>,
     counters: &mut Counters,
@@ -139,10 +133,9 @@ pub(crate) fn forward<O: Outbox>(
     counters.add(Count::FanOut, (up.subscribers.len() * packets.len()) as u64);
     let mut totals = Totals { counters, packets: 0, octets: 0 };
     let mut lanes = ArrayVec::<Lane<'_>, LANES>::new();
-    // Audio is never shed: it costs little, and a call without it is none.
-    let shed = if up.params.kind == MediaKind::Video { shed } else { 0 };
+    let cut = tracks.shedding.cut();
     for &down_key in &up.subscribers {
-        if tracks.downs[down_key].part < shed {
+        if tracks.downs[down_key].rank < cut {
             totals.counters.drop_many(Drop::Overload, packets.len() as u64);
             tracks.downs[down_key].stream.await_keyframe();
             continue;

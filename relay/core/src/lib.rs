@@ -19,6 +19,7 @@ pub mod policer;
 pub mod rng;
 pub mod room;
 pub mod shard;
+pub mod shed;
 pub mod srtp;
 pub mod stats;
 pub mod subscription;

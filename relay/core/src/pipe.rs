@@ -16,7 +16,7 @@
 use crate::outbox::DATAGRAM_BYTES_MAX;
 use crate::room::Params;
 use crate::up::{ClockReference, PacketMeta};
-use relay_control::RtpParameters;
+use relay_control::{Priority, RtpParameters};
 
 /// What one shard tells another. Tracks are named by the controller's id.
 #[derive(Debug, Default)]
@@ -70,6 +70,8 @@ pub struct PipedTrack {
     pub params: Params,
     /// As negotiated with the publisher.
     pub rtp: RtpParameters,
+    /// As the controller gave it: each shard sheds for itself.
+    pub priority: Priority,
 }
 
 /// What is said of a packet besides its payload.

@@ -5,16 +5,18 @@
 //! - A room is no object here: its id is compared when a subscription is made, and a packet follows subscriptions only.
 
 use crate::demux::TransportKey;
-use crate::fanout::{Pending, SHED_STEPS};
+use crate::fanout::Pending;
 use crate::id::{Mid, Pt, Ssrc};
+use crate::shed::Shedding;
 use crate::time::Time;
 use crate::timers::TimerTable;
 use crate::transport::{DownKey, UpKey};
 use crate::up::{UpStream, UpStreamConfig};
 use foldhash::fast::RandomState;
-use relay_control::{Codec, ExtensionIds, MediaKind, RtpParameters, UpTrackInfo};
+use relay_control::{Codec, ExtensionIds, MediaKind, Priority, RtpParameters, UpTrackInfo};
 use slab::Slab;
 use std::collections::HashMap;
+use std::ops::Range;
 
 pub use crate::subscription::DownTrack;
 
@@ -94,14 +96,14 @@ pub struct UpTrack {
     pub params: Params,
     /// As negotiated, for the inventory and for repeated commands.
     pub rtp: RtpParameters,
+    /// How late its video is withheld.
+    pub priority: Priority,
     /// SSRC that feeds it now.
     pub ssrc: Option<Ssrc>,
     /// Counts its SSRCs one after the other, in the publisher's shard.
     pub sources: u32,
     /// Down-tracks it feeds.
     pub subscribers: Vec<DownKey>,
-    /// Subscriptions there ever were.
-    subscribed: usize,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
     /// Shards it is piped to, with the number of the opening.
@@ -121,7 +123,15 @@ pub struct UpTrack {
 impl UpTrack {
     /// Nothing received yet.
     #[must_use]
-    pub fn new(id: u64, source: Source, room_id: u64, params: Params, rtp: RtpParameters, now: Time) -> Self {
+    pub fn new(
+        id: u64,
+        source: Source,
+        room_id: u64,
+        params: Params,
+        rtp: RtpParameters,
+        priority: Priority,
+        now: Time,
+    ) -> Self {
         let stream = UpStream::new(&UpStreamConfig {
             ssrc: Ssrc::default(),
             rtx_ssrc: None,
@@ -135,10 +145,10 @@ impl UpTrack {
             room_id,
             params,
             rtp,
+            priority,
             ssrc: None,
             sources: 0,
             subscribers: Vec::new(),
-            subscribed: 0,
             pending: Pending::new(),
             pipes: Vec::new(),
             timers: TimerTable::default(),
@@ -167,6 +177,7 @@ impl UpTrack {
             bytes: self.stream.octets(),
             keyframes: self.stream.keyframes_seen(),
             lost: self.lost,
+            priority: self.priority.into(),
         }
     }
 }
@@ -178,6 +189,8 @@ pub struct Tracks {
     pub ups: Slab<UpTrack>,
     /// Sent tracks.
     pub downs: Slab<DownTrack>,
+    /// Which of them get nothing.
+    pub shedding: Shedding,
     up_ids: HashMap<u64, UpKey, RandomState>,
     down_ids: HashMap<u64, DownKey, RandomState>,
 }
@@ -236,10 +249,8 @@ impl Tracks {
     /// Adds a sent track and lists it with what feeds it.
     pub fn insert_down(&mut self, mut down: DownTrack) -> DownKey {
         let (id, up_key) = (down.id, down.up);
-        let up = &mut self.ups[up_key];
-        // Even among those of a track, and among tracks of few.
-        down.part = (up_key.wrapping_add(up.subscribed) % usize::from(SHED_STEPS)) as u8;
-        up.subscribed = up.subscribed.wrapping_add(1);
+        let up = &self.ups[up_key];
+        down.rank = self.shedding.add(up.params.kind, up.priority);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
         self.ups[up_key].subscribers.push(key);
@@ -250,10 +261,31 @@ impl Tracks {
     pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
         let down = self.downs.remove(key);
         self.down_ids.remove(&down.id);
+        self.shedding.remove(down.rank);
         if let Some(up) = self.ups.get_mut(down.up) {
             up.subscribers.retain(|k| *k != key);
         }
         down
+    }
+
+    /// Sheds so many [`SHED_STEPS`](crate::shed::SHED_STEPS); the ranks that are taken back. To be called again and again:
+    /// who came or went since is noticed here.
+    pub fn shed(&mut self, steps: u8) -> Range<u8> {
+        if steps > 0 && self.shedding.steps() == 0 {
+            self.deal_ranks();
+        }
+        self.shedding.set(steps)
+    }
+
+    /// Subscription by subscription, so that each track has its share of every rank. Takes a moment with thousands of
+    /// them, so it is done only when shedding begins.
+    fn deal_ranks(&mut self) {
+        self.shedding.clear();
+        for (_, up) in &self.ups {
+            for key in &up.subscribers {
+                self.downs[*key].rank = self.shedding.add(up.params.kind, up.priority);
+            }
+        }
     }
 
     /// Removes a received track; the caller has removed what it feeds.

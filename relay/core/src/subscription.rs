@@ -40,8 +40,8 @@ pub struct DownTrack {
     pub transport: TransportKey,
     /// What feeds it.
     pub up: UpKey,
-    /// Which part it is of what may be shed, below [`SHED_STEPS`](crate::fanout::SHED_STEPS).
-    pub part: u8,
+    /// Its place in the order in which video is withheld; see [`Shedding`](crate::shed::Shedding).
+    pub rank: u8,
     /// Ours, on the media.
     pub ssrc: Ssrc,
     /// Ours, on its retransmissions; unused if none were negotiated.
@@ -105,7 +105,7 @@ impl DownTrack {
             stream,
             transport,
             up,
-            part: 0,
+            rank: 0,
             ssrc,
             rtx_ssrc,
             params,

@@ -1,5 +1,7 @@
 //! What a session may do. Pure: the edge that reads tokens makes a [`Grant`], the hub obeys it.
 
+use relay_control::Priority;
+
 /// What a session may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -13,12 +15,14 @@ pub struct Grant {
     pub subscribe: bool,
     /// May have streams and rooms recorded.
     pub record: bool,
+    /// Of the video that it publishes; `None` = as usual for what it shows.
+    pub priority: Option<Priority>,
 }
 
 impl Grant {
     /// For a server that asks nobody, and for sessions that a hook let in.
     pub fn everything() -> Self {
-        Self { login: None, rooms: None, publish: true, subscribe: true, record: true }
+        Self { login: None, rooms: None, publish: true, subscribe: true, record: true, priority: None }
     }
 
     /// Whether it may be in this room.

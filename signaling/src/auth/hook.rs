@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use relay_control::Priority;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// Longest body that is read for its reason.
+/// Longest body that is read: for the reason of a refusal, or for what is said to a yes.
 const BODY_BYTES_MAX: usize = 16 << 10;
 /// Longest head of an answer.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -34,13 +35,28 @@ const NO_ANSWER: &str = "Access check failed";
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a hook decided.
+/// What a hook that says yes may say besides.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Of the video that is published.
+    pub priority: Option<Priority>,
+}
+
+/// What a hook that says no says besides.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Its status.
     pub status: StatusCode,
     /// For the client.
     pub info: String,
+}
+
+/// Its whole answer.
+struct Answer {
+    status: StatusCode,
+    phrase: Option<String>,
+    /// Empty if it was too long.
+    body: Bytes,
 }
 
 /// Asks.
@@ -66,21 +82,24 @@ impl Hook {
     ///
     /// # Errors
     /// The answer was no, or there was none and that counts as no.
-    pub async fn ask(&self, method: &'static str, object: &Value) -> Result<(), Refused> {
+    pub async fn ask(&self, method: &'static str, object: &Value) -> Result<Allowed, Refused> {
         let asked = timeout(self.settings.timeout, async {
             let _place = self.places.acquire().await?;
             self.post(method, object).await
         });
         let why = match asked.await {
-            Ok(Ok(answer)) if answer.status.is_success() => return Ok(()),
-            Ok(Ok(answer)) if answer.status.is_client_error() => return Err(answer),
+            Ok(Ok(answer)) if answer.status.is_success() => match answer.allowed() {
+                Ok(allowed) => return Ok(allowed),
+                Err(why) => why.to_owned(),
+            },
+            Ok(Ok(answer)) if answer.status.is_client_error() => return Err(answer.refused()),
             Ok(Ok(answer)) => format!("it answered {}", answer.status),
             Ok(Err(fault)) => fault.to_string(),
             Err(_) => format!("no answer within {:?}", self.settings.timeout),
         };
         tracing::warn!("access hook {}/{method}: {why}", self.url);
         match self.settings.on_failure {
-            OnFailure::Allow => Ok(()),
+            OnFailure::Allow => Ok(Allowed::default()),
             OnFailure::Refuse => {
                 Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, info: NO_ANSWER.to_owned() })
             }
@@ -100,7 +119,7 @@ impl Hook {
         }
     }
 
-    async fn post(&self, method: &'static str, object: &Value) -> Result<Refused, Fault> {
+    async fn post(&self, method: &'static str, object: &Value) -> Result<Answer, Fault> {
         let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await?;
         let _ = stream.set_nodelay(true);
         match &self.tls {
@@ -117,7 +136,7 @@ impl Hook {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         method: &'static str,
         object: &Value,
-    ) -> Result<Refused, Fault> {
+    ) -> Result<Answer, Fault> {
         let (mut sender, connection) =
             http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
         // Ends with this function, whatever the other side does.
@@ -130,23 +149,39 @@ impl Hook {
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(object.to_string())))?;
         let response = sender.send_request(request).await?;
-        let status = response.status();
-        let info = if status.is_client_error() { reason(response).await } else { String::new() };
-        Ok(Refused { status, info })
+        Ok(Answer::read(response).await)
     }
 }
 
-/// `info` of a JSON body, or the reason phrase.
-async fn reason(response: Response<Incoming>) -> String {
-    let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
-    let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
-    let phrase = phrase.or_else(|| response.status().canonical_reason().map(str::to_owned));
-    let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    let custom = serde_json::from_slice::<Value>(&body).ok();
-    let custom = custom.and_then(|body| body.get("info")?.as_str().map(tidy));
-    let words = custom.filter(|info| !info.is_empty()).or_else(|| phrase.map(|phrase| tidy(&phrase)));
-    words.filter(|words| !words.is_empty()).unwrap_or_else(|| "Forbidden".to_owned())
+impl Answer {
+    async fn read(response: Response<Incoming>) -> Self {
+        let status = response.status();
+        let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+        let phrase = phrase.or_else(|| status.canonical_reason().map(str::to_owned));
+        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+        Self { status, phrase, body: body.map(|body| body.to_bytes()).unwrap_or_default() }
+    }
+
+    /// What is not JSON says nothing. `Err`: what is wrong with what it says.
+    fn allowed(&self) -> Result<Allowed, &'static str> {
+        let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        let named = |name: &Value| {
+            let known = name.as_str().and_then(Priority::from_name);
+            known.ok_or("its priority must be \"very-low\", \"low\", \"medium\" or \"high\"")
+        };
+        let said = body.get("priority").filter(|name| !name.is_null());
+        Ok(Allowed { priority: said.map(named).transpose()? })
+    }
+
+    /// With `info` of a JSON body, or the reason phrase.
+    fn refused(self) -> Refused {
+        let custom = serde_json::from_slice::<Value>(&self.body).ok();
+        let custom = custom.and_then(|body| body.get("info")?.as_str().map(tidy));
+        let words = custom.filter(|info| !info.is_empty()).or_else(|| self.phrase.as_deref().map(tidy));
+        let info = words.filter(|words| !words.is_empty()).unwrap_or_else(|| "Forbidden".to_owned());
+        Refused { status: self.status, info }
+    }
 }
 
 /// One line of bounded length: it goes into messages and close frames.

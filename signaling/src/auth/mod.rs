@@ -14,7 +14,7 @@ mod notes;
 mod token;
 
 pub use grant::Grant;
-pub use hook::{Hook, Refused};
+pub use hook::{Allowed, Hook, Refused};
 pub use token::{TokenReader, TokenRefusal};
 
 use crate::config::{Auth, AuthMode};
@@ -23,6 +23,7 @@ use crate::message::{ClientMessage, RoomCommand};
 use crate::room::ConnectionId;
 use axum::http::{HeaderMap, StatusCode, header};
 use notes::Notes;
+use relay_control::Priority;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::path::PathBuf;
@@ -105,6 +106,15 @@ pub struct HttpVisit<'a> {
     pub sdp: &'a str,
 }
 
+/// What a WHIP or WHEP client that is let in goes by.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its name; made up if there is none.
+    pub login: Option<String>,
+    /// Of the video that it publishes; `None` = as usual for what it shows.
+    pub priority: Option<Priority>,
+}
+
 /// Why a WHIP or WHEP client is turned away.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HttpDenial {
@@ -174,12 +184,16 @@ impl Gate {
             (Err(Refused { info, .. }), message) => {
                 ClientMessage::Refused { message: Box::new(message), info }
             }
-            (Ok(()), ClientMessage::Connection(mut hello)) => {
+            (Ok(Allowed { priority }), ClientMessage::Connection(mut hello)) => {
                 visit.allowed = true;
-                hello.grant = Some(Grant::everything());
+                hello.grant = Some(Grant { priority, ..Grant::everything() });
                 ClientMessage::Connection(hello)
             }
-            (Ok(()), message) => message,
+            (Ok(Allowed { priority }), ClientMessage::Publish(mut request)) => {
+                request.priority = priority;
+                ClientMessage::Publish(request)
+            }
+            (Ok(_), message) => message,
         }
     }
 
@@ -191,6 +205,8 @@ impl Gate {
         let mut object = data.and_then(|data| data.into_iter().next()).unwrap_or_default();
         self.sign(&mut object, Some(visit.connection));
         object.insert("appKey".to_owned(), visit.app_key.clone().into());
+        // The answer may say it; a hook that answers with what it was asked shall not say it for the client.
+        object.remove("priority");
         Value::Object(object)
     }
 
@@ -209,14 +225,14 @@ impl Gate {
         }
     }
 
-    /// Whether a WHIP or WHEP client may do what it wants, and under which name.
+    /// Whether a WHIP or WHEP client may do what it wants, and as whom.
     ///
     /// # Errors
     /// It may not.
-    pub async fn judge_http(&self, visit: HttpVisit<'_>) -> Result<Option<String>, HttpDenial> {
+    pub async fn judge_http(&self, visit: HttpVisit<'_>) -> Result<Admitted, HttpDenial> {
         let login = visit.login.map(str::to_owned);
         match &self.judge {
-            Judge::Nobody => Ok(login),
+            Judge::Nobody => Ok(Admitted { login, priority: None }),
             Judge::Token(reader) => http_token(reader, &visit, now_s()),
             Judge::Hook(hook, _) => {
                 let method = if visit.publish { "publishStream" } else { "playStream" };
@@ -231,7 +247,7 @@ impl Gate {
                 object.insert("custom".to_owned(), custom);
                 object.insert("sdp".to_owned(), visit.sdp.into());
                 match hook.ask(method, &Value::Object(object)).await {
-                    Ok(()) => Ok(login),
+                    Ok(Allowed { priority }) => Ok(Admitted { login, priority }),
                     Err(Refused { status: StatusCode::UNAUTHORIZED, info }) => {
                         Err(HttpDenial { status: StatusCode::UNAUTHORIZED, challenge: CHALLENGE, info })
                     }
@@ -261,7 +277,7 @@ fn judge_token(reader: &TokenReader, message: ClientMessage) -> ClientMessage {
     }
 }
 
-fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result<Option<String>, HttpDenial> {
+fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result<Admitted, HttpDenial> {
     let grant = reader.read(bearer(visit.headers).unwrap_or_default(), now_s).map_err(|why| HttpDenial {
         status: StatusCode::UNAUTHORIZED,
         challenge: if why == TokenRefusal::Missing { CHALLENGE } else { INVALID },
@@ -271,7 +287,8 @@ fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result
     if !right || !grant.may_enter(visit.room) {
         return Err(forbidden("The token does not allow this".to_owned()));
     }
-    grant.login(visit.login.map(str::to_owned)).map_err(|why| forbidden(why.to_owned()))
+    let login = grant.login(visit.login.map(str::to_owned)).map_err(|why| forbidden(why.to_owned()))?;
+    Ok(Admitted { login, priority: grant.priority })
 }
 
 fn forbidden(info: String) -> HttpDenial {

@@ -8,6 +8,7 @@ use crate::config::{TokenAlgorithm, TokenSettings};
 use crate::message::NAME_BYTES_MAX;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use relay_control::Priority;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -33,6 +34,8 @@ pub enum TokenRefusal {
     Early,
     /// Signed, but a claim is missing or of a wrong type.
     Claims,
+    /// Signed, but its priority has a name that we do not know.
+    Priority,
 }
 
 impl TokenRefusal {
@@ -44,6 +47,7 @@ impl TokenRefusal {
             Self::Expired => "The token has expired",
             Self::Early => "The token is not valid yet",
             Self::Claims => "The claims of the token are not understood",
+            Self::Priority => "The token's priority must be very-low, low, medium or high",
         }
     }
 }
@@ -60,6 +64,7 @@ struct Claims {
     subscribe: bool,
     #[serde(default)]
     record: bool,
+    priority: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -159,12 +164,15 @@ impl Claims {
         if !login_fits || !rooms_fit {
             return Err(TokenRefusal::Claims);
         }
+        let named = |name: String| Priority::from_name(&name).ok_or(TokenRefusal::Priority);
+        let priority = self.priority.map(named).transpose()?;
         Ok(Grant {
             login: self.sub,
             rooms: Some(rooms),
             publish: self.publish,
             subscribe: self.subscribe,
             record: self.record,
+            priority,
         })
     }
 }
@@ -250,9 +258,25 @@ mod tests {
             ),
         ] {
             let [publish, subscribe, record] = rights;
-            let expected =
-                Grant { login: login.map(str::to_owned), rooms: Some(rooms), publish, subscribe, record };
+            let (login, rooms) = (login.map(str::to_owned), Some(rooms));
+            let expected = Grant { login, rooms, publish, subscribe, record, priority: None };
             assert_eq!(reader().read(&signed(&claims), NOW), Ok(expected), "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_priority_has_one_of_four_names() {
+        for priority in Priority::ALL {
+            let token = signed(&json!({"exp": SOON, "priority": priority.name()}));
+            assert_eq!(reader().read(&token, NOW).map(|grant| grant.priority), Ok(Some(priority)));
+        }
+        for (priority, refusal) in [
+            (json!("High"), TokenRefusal::Priority),
+            (json!(""), TokenRefusal::Priority),
+            (json!(3), TokenRefusal::Claims),
+        ] {
+            let token = signed(&json!({"exp": SOON, "priority": priority}));
+            assert_eq!(reader().read(&token, NOW), Err(refusal), "{priority}");
         }
     }
 

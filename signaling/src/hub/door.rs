@@ -9,12 +9,13 @@ use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
 use super::stops::End;
 use super::streams::{NewStream, StreamRefusal};
 use super::{Hub, Output};
+use crate::auth::Admitted;
 use crate::message::RoomEvent;
 use crate::participant::{MemberId, Owner, Phase, Presence, StreamKey, Ticket};
 use crate::room::{RoomId, Terms};
 use crate::sdp::{self, write_ice_fragment};
 use crate::timer::Time;
-use relay_control::{Command, RestartIce, TransportOpened};
+use relay_control::{Command, Priority, RestartIce, TransportOpened};
 use std::fmt::Write as _;
 
 /// What a WHIP or WHEP client asks.
@@ -28,6 +29,8 @@ pub enum HttpRequest {
         login: Option<String>,
         /// Offer.
         sdp: String,
+        /// What the operator says of its video.
+        priority: Option<Priority>,
     },
     /// `POST /whep/{room}/{stream}`
     Play {
@@ -125,8 +128,8 @@ impl Hub {
     /// An HTTP request came. Its answer is an [`Output::Http`] with the same ticket, now or later.
     pub fn handle_http(&mut self, now: Time, ticket: Ticket, request: HttpRequest) {
         let reply = match request {
-            HttpRequest::Publish { room, login, sdp } => {
-                self.whip(now, ticket, &room, login, sdp).map(|()| None)
+            HttpRequest::Publish { room, login, sdp, priority } => {
+                self.whip(now, ticket, &room, Admitted { login, priority }, sdp).map(|()| None)
             }
             HttpRequest::Play { room, stream, sdp } => {
                 self.whep(now, ticket, &room, &stream, sdp).map(|()| None)
@@ -150,7 +153,7 @@ impl Hub {
         now: Time,
         ticket: Ticket,
         room_name: &str,
-        login: Option<String>,
+        Admitted { login, priority }: Admitted,
         sdp: String,
     ) -> Result<(), HttpRefusal> {
         let login = login.unwrap_or_else(|| format!("whip-{:08x}", self.random_id() & 0xffff_ffff));
@@ -170,6 +173,8 @@ impl Hub {
             owner: Owner::Member(member),
             sdp,
             max_bitrate_bps: 0,
+            screen: false,
+            priority,
             ticket: Some(ticket),
         };
         match self.begin_publish(now, new) {
@@ -220,6 +225,8 @@ impl Hub {
             owner: Owner::Viewer,
             sdp,
             max_bitrate_bps: 0,
+            screen: false,
+            priority: None,
             ticket: Some(ticket),
         };
         self.begin_play(now, new, source)?;

@@ -10,7 +10,7 @@ use crate::room::{ConnectionId, RoomId};
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
 use crate::timer::{Time, Timer};
 use relay_control::{
-    AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, RtpParameters,
+    AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, Priority, RtpParameters,
 };
 use std::time::Duration;
 
@@ -67,6 +67,10 @@ pub(super) struct NewStream {
     pub(super) sdp: String,
     /// 0 = no wish.
     pub(super) max_bitrate_bps: u64,
+    /// It shows a screen, as its client says besides the offer.
+    pub(super) screen: bool,
+    /// What the operator says of its video.
+    pub(super) priority: Option<Priority>,
     /// Made over HTTP.
     pub(super) ticket: Option<Ticket>,
 }
@@ -91,6 +95,8 @@ impl Hub {
                 owner: Owner::Member(member),
                 sdp: request.sdp,
                 max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
+                screen: request.screen,
+                priority: request.priority.or(self.granted_priority(id)),
                 ticket: None,
             };
             self.begin_publish(now, new)
@@ -110,6 +116,8 @@ impl Hub {
                 owner: Owner::Member(member),
                 sdp: request.sdp,
                 max_bitrate_bps: 0,
+                screen: false,
+                priority: None,
                 ticket: None,
             };
             self.begin_play(now, new, source)
@@ -137,6 +145,10 @@ impl Hub {
         }
         let member = request.room.as_ref().and_then(|room| self.membership(id, room));
         member.ok_or(StreamRefusal::Words("Restricted access"))
+    }
+
+    fn granted_priority(&self, id: ConnectionId) -> Option<Priority> {
+        self.connections.get(&id)?.session.as_ref()?.grant.priority
     }
 
     pub(super) fn refuse_stream(
@@ -178,6 +190,9 @@ impl Hub {
         let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
         self.note_codecs(&offer, new.room, new.owner, true);
         let plan = self.plan_publish(&offer, new.room, new.owner)?;
+        // What is read is missed more than a face.
+        let usual = if new.screen || offer.shows_slides() { Priority::High } else { Priority::Medium };
+        let priority = new.priority.unwrap_or(usual).into();
         let wishes = [self.config.media.max_publish_bitrate_bps, new.max_bitrate_bps];
         let max_bitrate_bps = wishes.into_iter().filter(|wish| *wish > 0).min().unwrap_or(0);
 
@@ -189,7 +204,8 @@ impl Hub {
         let key = StreamKey(self.random_id());
         let add = |(track, planned): (&PublishedTrack, &PlannedTrack)| {
             let PlannedTrack { rtp, ssrc, rtx_ssrc, .. } = planned.clone();
-            Command::AddUpTrack(AddUpTrack { transport_id: key.0, track_id: track.id, rtp, ssrc, rtx_ssrc })
+            let (transport_id, track_id) = (key.0, track.id);
+            Command::AddUpTrack(AddUpTrack { transport_id, track_id, rtp, ssrc, rtx_ssrc, priority })
         };
         let commands = tracks.iter().zip(&plan.tracks).map(add).collect();
         let ids: Vec<u64> = tracks.iter().map(|track| track.id).collect();

@@ -6,7 +6,7 @@ use crate::config;
 use crate::json::{self, Fields};
 use crate::room::Terms;
 use crate::sdp::CodecPreferences;
-use relay_control::Codec;
+use relay_control::{Codec, Priority};
 use serde_json::value::RawValue;
 
 /// What a client says.
@@ -127,6 +127,10 @@ pub struct StreamRequest {
     pub record: bool,
     /// Wish of the publisher, kbit/s; 0 = none.
     pub max_bitrate_kbps: u64,
+    /// It shows a screen (`constraints.video.type`).
+    pub screen: bool,
+    /// What the operator's hook says of its video ([`crate::auth`]).
+    pub priority: Option<Priority>,
 }
 
 /// Names a stream.
@@ -273,6 +277,9 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
                 room: content.object("custom").text("name"),
                 record: content.flag("record"),
                 max_bitrate_kbps: content.number("maxBitrate"),
+                screen: content.object("constraints").object("video").text("type").as_deref()
+                    == Some("screen"),
+                priority: None,
             };
             if name == "playStream" { ClientMessage::Play(request) } else { ClientMessage::Publish(request) }
         }

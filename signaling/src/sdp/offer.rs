@@ -58,6 +58,8 @@ pub struct Media<'a> {
     pub rids: usize,
     /// `a=simulcast` was there.
     pub simulcast: bool,
+    /// `a=content` says `slides` (RFC 4796 §5).
+    pub slides: bool,
     /// Number of `a=candidate` lines; what they say is not used.
     pub candidates: usize,
     /// `a=end-of-candidates`
@@ -225,6 +227,15 @@ impl Feedback {
             remb: self.remb || other.remb,
             transport_cc: self.transport_cc || other.transport_cc,
         }
+    }
+}
+
+impl Offer<'_> {
+    /// Whether it offers to send a screen, as far as it says so.
+    pub fn shows_slides(&self) -> bool {
+        self.media
+            .iter()
+            .any(|media| media.kind == Some(MediaKind::Video) && media.slides && media.direction().sends())
     }
 }
 

@@ -246,6 +246,9 @@ impl<'a> Parser<'a> {
             "bundle-only" => media.bundle_only = true,
             "rid" => count(&mut media.rids, "rids", RIDS_MAX)?,
             "simulcast" => media.simulcast = true,
+            "content" => {
+                media.slides |= value.split(',').any(|word| word.trim().eq_ignore_ascii_case("slides"))
+            }
             _ => {}
         }
         Ok(())

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCo
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A session whose verdict is this grant.
-fn granted(world: &mut World, login: Option<&str>, grant: Grant) -> ConnectionId {
+pub(crate) fn granted(world: &mut World, login: Option<&str>, grant: Grant) -> ConnectionId {
     let id = world.open();
     let login = login.map_or(Login::Absent, |login| Login::Name(login.to_owned()));
     let hello = Hello { login, grant: Some(grant), ..Hello::default() };
@@ -156,7 +156,7 @@ fn a_connection_has_limits_over_all_its_rooms() {
 
 // ---- the doors ----
 
-fn with_token(dir: &Path, config: &mut Config) {
+pub(crate) fn with_token(dir: &Path, config: &mut Config) {
     let key = dir.join("token.key");
     std::fs::write(&key, SECRET).expect("written");
     config.auth.mode = AuthMode::Token;
@@ -164,7 +164,7 @@ fn with_token(dir: &Path, config: &mut Config) {
     config.auth.token.key = Some(key);
 }
 
-fn signed(claims: Value) -> String {
+pub(crate) fn signed(claims: Value) -> String {
     let mut claims = claims;
     claims["exp"] = json!(4_000_000_000_u64);
     encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("signed")

@@ -222,6 +222,7 @@ fn an_encoder_over_whip_plays_nothing_and_is_in_nobodys_way() {
         room: "r".to_owned(),
         login: Some("obs".to_owned()),
         sdp: OBS_PUBLISH.to_owned(),
+        priority: None,
     };
     assert!(matches!(world.http(request), Some(HttpReply::Created { .. })));
     let a = world.enter("a", "r");

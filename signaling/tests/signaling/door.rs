@@ -7,7 +7,12 @@ use signaling::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
 use std::time::Duration;
 
 fn publish(login: Option<&str>) -> HttpRequest {
-    HttpRequest::Publish { room: "r".to_owned(), login: login.map(str::to_owned), sdp: PUBLISH.to_owned() }
+    HttpRequest::Publish {
+        room: "r".to_owned(),
+        login: login.map(str::to_owned),
+        sdp: PUBLISH.to_owned(),
+        priority: None,
+    }
 }
 
 fn play(stream: &str) -> HttpRequest {
@@ -75,7 +80,8 @@ fn refused_publishers_are_never_seen() {
     let mut world = World::with(|config| config.rooms.max_participants = 2);
     let a = world.enter("a", "r");
     world.forget();
-    let broken = |sdp: String| HttpRequest::Publish { room: "r".to_owned(), login: None, sdp };
+    let broken =
+        |sdp: String| HttpRequest::Publish { room: "r".to_owned(), login: None, sdp, priority: None };
     for (request, refusal) in [
         (publish(Some("a")), HttpRefusal::Conflict("Room already has user with such login".to_owned())),
         (

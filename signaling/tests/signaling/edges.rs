@@ -4,7 +4,7 @@ use crate::relay_model::RelayModel;
 use crate::world::{PLAY, PUBLISH};
 use futures_util::{SinkExt, StreamExt};
 use relay_control::{
-    Command, Event, EventBody, FrameDecoder, FromRelay, Outgoing, Reply, Request, TransportState,
+    Command, Event, EventBody, FrameDecoder, FromRelay, Outgoing, Priority, Reply, Request, TransportState,
     TransportStateChanged, UpTrackActivity, encode_frame,
 };
 use serde_json::{Value, json};
@@ -44,6 +44,11 @@ impl FakeRelay {
             }
         });
         Self { model, task }
+    }
+
+    /// The priorities of the video that it was asked to take, in order.
+    pub(crate) fn priorities(&self) -> Vec<Priority> {
+        self.model.lock().expect("model").priorities()
     }
 
     /// Waits until the relay has this many transports: commands to it are on their way when a client is answered.

@@ -16,13 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCo
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Answers by method with a whole HTTP response; an empty one is silence. Remembers what it was told.
-struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     told: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Service {
-    async fn start(answers: &[(&'static str, &'static str)]) -> Self {
+    pub(crate) async fn start(answers: &[(&'static str, &'static str)]) -> Self {
         let answers: Arc<HashMap<_, _>> = Arc::new(answers.iter().copied().collect());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("socket");
         let address = listener.local_addr().expect("address");
@@ -36,13 +36,13 @@ impl Service {
         Self { address, told }
     }
 
-    fn configure(&self, config: &mut Config) {
+    pub(crate) fn configure(&self, config: &mut Config) {
         config.auth.mode = AuthMode::Hook;
         config.auth.hook.url = HookUrl::parse(&format!("http://{}/app", self.address));
     }
 
     /// Waits until a method was told with a status, or at all.
-    async fn hears(&self, method: &str, status: Option<&str>) -> Value {
+    pub(crate) async fn hears(&self, method: &str, status: Option<&str>) -> Value {
         let found = async {
             loop {
                 let told = self.told.lock().expect("told").clone();

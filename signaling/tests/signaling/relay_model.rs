@@ -2,8 +2,8 @@
 
 use relay_control::{
     AddDownTrack, AddUpTrack, CandidateAddress, Command, CommandError, Done, DownTrackAdded, DownTrackInfo,
-    ErrorCode, Inventory, ReplyBody, Stats, TransportInfo, TransportOpened, TransportState, UpTrackAdded,
-    UpTrackInfo, Welcome,
+    ErrorCode, Inventory, MediaKind, Priority, ReplyBody, Stats, TransportInfo, TransportOpened,
+    TransportState, UpTrackAdded, UpTrackInfo, Welcome,
 };
 use std::collections::BTreeMap;
 
@@ -88,12 +88,26 @@ impl RelayModel {
         }
     }
 
+    /// Of the video that it was asked to take, in order.
+    pub(crate) fn priorities(&self) -> Vec<Priority> {
+        let video = self.asked.iter().filter_map(|command| match command {
+            Command::AddUpTrack(up) if up.rtp.kind() == MediaKind::Video => Some(up.priority()),
+            _ => None,
+        });
+        video.collect()
+    }
+
     fn add_up(&mut self, add: AddUpTrack) -> ReplyBody {
         let Some(info) = self.transports.get_mut(&add.transport_id) else {
             return error(ErrorCode::UnknownTransport);
         };
-        let track =
-            UpTrackInfo { track_id: add.track_id, rtp: add.rtp, ssrc: add.ssrc, ..UpTrackInfo::default() };
+        let track = UpTrackInfo {
+            track_id: add.track_id,
+            rtp: add.rtp,
+            ssrc: add.ssrc,
+            priority: add.priority,
+            ..UpTrackInfo::default()
+        };
         info.up_tracks.push(track);
         ReplyBody::UpTrackAdded(UpTrackAdded { track_id: add.track_id })
     }

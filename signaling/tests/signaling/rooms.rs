@@ -127,7 +127,12 @@ fn a_limited_room_keeps_out_encoders_too_and_a_place_that_is_left_is_free() {
     for id in [a, b] {
         world.command(id, "join", json!({"name": "r", "maxParticipants": 2}));
     }
-    let whip = || HttpRequest::Publish { room: "r".to_owned(), login: None, sdp: PUBLISH.to_owned() };
+    let whip = || HttpRequest::Publish {
+        room: "r".to_owned(),
+        login: None,
+        sdp: PUBLISH.to_owned(),
+        priority: None,
+    };
     let full = HttpReply::Refused(HttpRefusal::Unavailable("Room is full".to_owned()));
     assert_eq!(world.http(whip()), Some(&full));
     world.command(a, "leave", json!({"name": "r"}));

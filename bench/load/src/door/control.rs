@@ -153,6 +153,7 @@ impl ControlDoor {
                 rtp: parameters(stream, number, true),
                 ssrc: stream.ssrc(),
                 rtx_ssrc: stream.kind.rtx_payload_type().map_or(0, |_| stream.rtx_ssrc()),
+                ..AddUpTrack::default()
             }),
             Role::Subscriber => {
                 self.next_down_track += 1;

@@ -98,6 +98,7 @@ impl Site {
             rtp,
             ssrc,
             rtx_ssrc: ssrc + 1,
+            ..AddUpTrack::default()
         };
         let reply = self.command(Command::AddUpTrack(up));
         assert!(matches!(reply, ReplyBody::UpTrackAdded(_)), "{reply:?}");

@@ -16,7 +16,7 @@ use crate::transport::{Identity, Phase, Receiving, SsrcUse, Transport};
 use crate::up::{RembEstimator, SenderClock};
 use arrayvec::ArrayVec;
 use relay_control as control;
-use relay_control::{Command, CommandError, ErrorCode, LABEL_BYTES_MAX, ReplyBody};
+use relay_control::{Command, CommandError, ErrorCode, LABEL_BYTES_MAX, Priority, ReplyBody};
 
 type Refused = CommandError;
 
@@ -163,9 +163,10 @@ impl Shard {
     fn add_up_track(&mut self, now: Time, c: control::AddUpTrack) -> Result<ReplyBody, Refused> {
         let key = self.transport_key(c.transport_id)?;
         let params = Params::check(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
+        let priority = check_priority(c.priority)?;
         let added = ReplyBody::UpTrackAdded(control::UpTrackAdded { track_id: c.track_id });
         if let Some(up) = self.tracks.up_by_id(c.track_id) {
-            return if up.source == Source::Peer(key) && up.rtp == c.rtp {
+            return if up.source == Source::Peer(key) && up.rtp == c.rtp && up.priority == priority {
                 Ok(added)
             } else {
                 Err(refuse(ErrorCode::IdInUse, "track_id is in use with other parameters"))
@@ -183,7 +184,7 @@ impl Shard {
         }
         let room_id = self.transports[key].identity.room_id;
         let transport_cc = c.rtp.transport_cc && params.extensions.transport_cc != 0;
-        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, c.rtp, now);
+        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, c.rtp, priority, now);
         let up_key = self.tracks.insert_up(up);
         self.transports[key].ups.push(up_key);
         if transport_cc {
@@ -326,6 +327,13 @@ fn check_label(label: &[u8]) -> Result<(), Refused> {
         return Err(refuse(ErrorCode::BadRequest, format!("label has more than {LABEL_BYTES_MAX} octets")));
     }
     Ok(())
+}
+
+fn check_priority(priority: i32) -> Result<Priority, Refused> {
+    Priority::try_from(priority).map_err(|_| {
+        let names = "0 (medium), 1 (very low), 2 (low) or 3 (high)";
+        refuse(ErrorCode::BadRequest, format!("priority is {priority}, not {names}"))
+    })
 }
 
 impl Params {

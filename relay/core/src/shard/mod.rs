@@ -26,7 +26,6 @@ mod timeout;
 use crate::config::ShardConfig;
 use crate::demux::{Demux, TransportKey};
 use crate::dtls::DtlsFactory;
-use crate::fanout::SHED_STEPS;
 use crate::handshakes::Handshakes;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
@@ -59,8 +58,6 @@ pub struct Shard {
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
-    /// Parts of the video subscriptions that are withheld, of [`SHED_STEPS`].
-    shed: u8,
     /// Up-tracks with packets that wait for the end of the batch.
     waiting: Vec<UpKey>,
     handshakes: Handshakes,
@@ -85,7 +82,6 @@ impl Shard {
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
-            shed: 0,
             waiting: Vec::new(),
             handshakes: Handshakes::default(),
             events: VecDeque::new(),
@@ -141,24 +137,22 @@ impl Shard {
         }
     }
 
-    /// The shard does not keep up, or does again: `parts` of [`SHED_STEPS`] of the video subscriptions get nothing. What is
-    /// taken back begins at a keyframe, which is asked for.
-    pub fn shed(&mut self, now: Time, parts: u8) {
-        let before = std::mem::replace(&mut self.shed, parts.min(SHED_STEPS));
-        if self.shed >= before {
+    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
+    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
+    /// asked for.
+    pub fn shed(&mut self, now: Time, steps: u8) {
+        let restored = self.tracks.shed(steps);
+        if restored.is_empty() {
             return;
         }
-        let ups: Vec<UpKey> = self.tracks.ups.iter().map(|(key, _)| key).collect();
+        let waits = |key: &DownKey| {
+            let down = self.tracks.down(*key);
+            restored.contains(&down.rank) && down.stream.awaits_keyframe()
+        };
+        let ups = self.tracks.ups.iter().filter(|(_, up)| up.subscribers.iter().any(waits));
+        let ups: Vec<UpKey> = ups.map(|(key, _)| key).collect();
         for up_key in ups {
-            if self
-                .tracks
-                .up(up_key)
-                .subscribers
-                .iter()
-                .any(|key| self.tracks.down(*key).stream.awaits_keyframe())
-            {
-                self.want_keyframe(now, up_key);
-            }
+            self.want_keyframe(now, up_key);
         }
     }
 

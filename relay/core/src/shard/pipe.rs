@@ -130,7 +130,8 @@ impl Shard {
         if up.room_id != order.room_id {
             return Err((ErrorCode::Mismatch, "the up-track belongs to another room"));
         }
-        let track = PipedTrack { room_id: up.room_id, params: up.params, rtp: up.rtp.clone() };
+        let track =
+            PipedTrack { room_id: up.room_id, params: up.params, rtp: up.rtp.clone(), priority: up.priority };
         let opening = self.outlets.openings + 1;
         let begin = Message::Begin { track_id: up.id, opening, track: Box::new(track) };
         if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_say(begin)) {
@@ -213,9 +214,9 @@ impl Shard {
                 return self.outlets.say(from, Message::Close { track_id, opening });
             }
             _ => {
-                let PipedTrack { room_id, params, rtp } = track;
+                let PipedTrack { room_id, params, rtp, priority } = track;
                 let source = Source::Pipe { shard: from, opening, idle: false };
-                self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, rtp, now))
+                self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, rtp, priority, now))
             }
         };
         let up = &mut self.tracks.ups[up_key];

@@ -302,7 +302,7 @@ impl Shard {
     }
 
     pub(super) fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
-        fanout::forward(up_key, self.shed, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+        fanout::forward(up_key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
     }
 
     /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it by
