@@ -197,15 +197,16 @@ impl Control {
         }
     }
 
-    /// Requests to the router, its messages to the connections; again as long as that makes room for more requests.
+    /// Requests to the router, its messages to the connections; again as long as that may make room for more requests, for
+    /// nothing else would wake us for those that have been read already.
     fn exchange(&mut self) {
         self.router.counts.uptime_s = self.clock.uptime().as_secs();
         self.router.counts.connections_open = self.connections.len() as u64;
         loop {
-            let mut taken = false;
+            let mut moved = false;
             for (id, connection) in &mut self.connections {
                 while let Some(request) = connection.next_request() {
-                    taken = true;
+                    moved = true;
                     self.router.handle_request(*id, request);
                     if self.router.has_greeted(*id) {
                         connection.said_hello();
@@ -214,12 +215,13 @@ impl Control {
             }
             self.router.handle_shards();
             while let Some((id, message)) = self.router.poll_outgoing() {
+                moved = true;
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.send(&message);
                 }
             }
             self.connections.values_mut().for_each(Connection::flush);
-            if !taken {
+            if !moved {
                 return;
             }
         }
@@ -261,19 +263,69 @@ fn timespec(duration: Duration) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mailbox::{ControlEnd, FromShard, ToShard, WorkerEnd, mailbox};
+    use relay_control::{CONTROL_VERSION, Command, GetStats, Hello, ReplyBody, Request, Stats, encode_frame};
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn control(socket: &Path, bell: &Bell, shards: Vec<ControlEnd>) -> Control {
+        let listener = Listener::bind(socket).expect("binds");
+        let identity = router::Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "mmsg" };
+        Control::new(listener, bell.clone(), None, Router::new(identity, shards, 1), Clock::start())
+    }
 
     #[test]
     fn the_death_of_a_worker_ends_it_and_takes_the_socket_away() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("relay.sock");
-        let listener = Listener::bind(&path).expect("binds");
         let bell = Bell::new().expect("a descriptor");
-        let identity = router::Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "mmsg" };
-        let router = Router::new(identity, Vec::new(), 1);
-        let mut control = Control::new(listener, bell.clone(), None, router, Clock::start());
+        let mut control = control(&path, &bell, Vec::new());
         bell.ring();
         assert_eq!(control.run(|| true).expect("waits"), Exit::WorkerDied);
         drop(control);
         assert!(!path.exists());
+    }
+
+    /// Orders that a shard has found so far, each answered.
+    fn obey(worker: &mut WorkerEnd) -> usize {
+        let mut count = 0;
+        while let Some(ToShard::Command { ticket, .. }) = worker.next_order() {
+            worker.answer(FromShard::Reply { ticket, body: ReplyBody::Stats(Stats::default()) });
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn requests_that_were_read_already_follow_the_replies_that_made_room_for_them() {
+        const REQUESTS: u64 = 600;
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let bell = Bell::new().expect("a descriptor");
+        let (control_end, mut worker) = mailbox(bell.clone(), Arc::new(|| {}));
+        let mut control = control(&dir.path().join("relay.sock"), &bell, vec![control_end]);
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("set");
+        control.connections.insert(1, Connection::new(ours, Instant::now()));
+        let hello = Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() };
+        let stats = (1..=REQUESTS).map(|id| (id, Command::GetStats(GetStats {})));
+        let mut bytes = Vec::new();
+        for (request_id, command) in std::iter::once((0, Command::Hello(hello))).chain(stats) {
+            let request = Request { request_id, command: Some(command) };
+            encode_frame(&request, &mut bytes).expect("small");
+        }
+        theirs.write_all(&bytes).expect("fits the socket");
+        // All of it is read at once; from then on only the shard's answers wake the control thread.
+        control.read(&[(1, PollFlags::IN)]);
+        control.exchange();
+        let mut obeyed = obey(&mut worker);
+        assert!(obeyed > 0 && (obeyed as u64) < REQUESTS, "some must wait: {obeyed}");
+        while (obeyed as u64) < REQUESTS {
+            control.exchange();
+            let more = obey(&mut worker);
+            assert!(more > 0, "{obeyed} of {REQUESTS}, and nobody would wake it");
+            obeyed += more;
+        }
     }
 }
