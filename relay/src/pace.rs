@@ -25,6 +25,12 @@ const NEWEST: f64 = 0.3;
 const SHED_AFTER: Duration = Duration::from_millis(50);
 /// What was shed is taken back, as much as will be borne, after so long with room to spare.
 const RESTORE_AFTER: Duration = Duration::from_millis(250);
+/// Each time that proves too much within so long, the pause doubles, up to a limit: whose video comes and goes sees less than
+/// whose video stays away.
+const REGRET: Duration = Duration::from_secs(1);
+const RESTORE_AFTER_MAX: Duration = Duration::from_secs(2);
+/// A step costs at least this share of time; what was measured may be noise.
+const STEP_COST_MIN: f64 = 0.02;
 /// Room to spare: less than this share of time is worked.
 const SPARE_BELOW: f64 = 0.8;
 
@@ -43,6 +49,19 @@ pub struct Pace {
     /// Since when there has been room to spare.
     spare_since: Option<Time>,
     shed: u8,
+    /// The last time that something was taken back, unless something has been shed since.
+    restored: Option<Restored>,
+    /// How long there must be room to spare before something is taken back.
+    pause: Duration,
+}
+
+/// Something that was shed was taken back.
+#[derive(Clone, Copy, Debug)]
+struct Restored {
+    at: Time,
+    /// What was shed until then, and the share of time worked.
+    shed: u8,
+    share: f64,
 }
 
 impl Pace {
@@ -58,6 +77,8 @@ impl Pace {
             awake_since: None,
             spare_since: None,
             shed: 0,
+            restored: None,
+            pause: RESTORE_AFTER,
         }
     }
 
@@ -88,17 +109,33 @@ impl Pace {
         if lasted(self.awake_since, SHED_AFTER) {
             self.shed = (self.shed + 1).min(SHED_STEPS);
             self.awake_since = Some(now);
-        } else if self.shed > 0 && lasted(self.spare_since, RESTORE_AFTER) {
-            self.shed = self.bearable();
+            if self.restored.take().is_some_and(|restored| now.since(restored.at) < REGRET) {
+                self.pause = (self.pause * 2).min(RESTORE_AFTER_MAX);
+            }
+        } else if self.shed > 0 && lasted(self.spare_since, self.pause) {
+            let left = self.bearable();
+            self.restored = Some(Restored { at: now, shed: self.shed, share: self.share });
+            self.shed = left;
             self.spare_since = Some(now);
+        } else if self.restored.is_some_and(|restored| now.since(restored.at) >= REGRET) {
+            self.pause = RESTORE_AFTER;
         }
     }
 
-    /// The least that must be shed if work grows with what is forwarded. One step is taken back in any case: when all is shed,
-    /// nothing says yet what video costs.
+    /// The least that must be shed: if all work grows with what is forwarded, or, where that was seen, if it grows as it did
+    /// when something was taken back before. One step is taken back in any case: when all is shed, nothing says yet what
+    /// video costs.
     fn bearable(&self) -> u8 {
         let forwarded = |shed: u8| f64::from(SHED_STEPS - shed);
-        let bears = |shed: &u8| self.share * forwarded(*shed) <= SPARE_BELOW * forwarded(self.shed);
+        let step = self.restored.map(|before| {
+            let steps = f64::from(before.shed.saturating_sub(self.shed).max(1));
+            ((self.share - before.share) / steps).max(STEP_COST_MIN)
+        });
+        let bears = |left: &u8| {
+            let by_all = self.share * forwarded(*left) <= SPARE_BELOW * forwarded(self.shed);
+            let by_step = |step: f64| self.share + step * f64::from(self.shed - left) <= SPARE_BELOW;
+            by_all || step.is_some_and(by_step)
+        };
         (0..self.shed).find(bears).unwrap_or(self.shed - 1)
     }
 
@@ -211,5 +248,50 @@ mod tests {
             thread.turns((1000, work), true, Duration::from_millis(350));
             assert_eq!(thread.pace.shed(), left, "{work} of 1000 with two of eight parts");
         }
+    }
+
+    #[test]
+    fn what_a_step_costs_is_seen_where_receiving_costs_most() {
+        let mut thread = Thread::new(HOLD_MAX);
+        thread.turns((200, 200), false, Duration::from_secs(1));
+        assert_eq!(thread.pace.shed(), SHED_STEPS);
+        // Half of the time goes into what nobody gets, and each step costs 3 % more.
+        let cost = |shed: u8| (1000, 200 + 30 * u64::from(SHED_STEPS - shed), 300);
+        let mut taken_back = Vec::new();
+        while thread.pace.shed() > 0 && taken_back.len() < 200 {
+            let shed = thread.pace.shed();
+            thread.turns_with_waits(cost(shed), true, Duration::from_millis(10));
+            taken_back.push(shed - thread.pace.shed());
+        }
+        taken_back.retain(|steps| *steps > 0);
+        assert_eq!(taken_back, [1, 7]);
+    }
+
+    #[test]
+    fn whoever_takes_back_too_much_waits_longer_before_the_next_time() {
+        let mut thread = Thread::new(HOLD_MAX);
+        thread.turns((200, 200), false, Duration::from_millis(110));
+        assert_eq!(thread.pace.shed(), 2);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let (shed, begun) = (thread.pace.shed(), thread.now);
+            while thread.pace.shed() == shed {
+                thread.turns((1000, 700), true, Duration::from_millis(10));
+            }
+            pauses.push(thread.now.since(begun).as_millis() / 100);
+            // Too much already.
+            while thread.pace.shed() < shed {
+                thread.turns((200, 200), false, Duration::from_millis(10));
+            }
+        }
+        let doubled = pauses.windows(2).all(|pair| pair[1] >= 2 * pair[0] - 1 || pair[1] >= 20);
+        assert!(doubled && pauses[0] <= 4 && pauses[5] <= 22, "{pauses:?}");
+        // Borne, it is as quick as ever.
+        let calm = |thread: &mut Thread, span| thread.turns((1000, 100), true, Duration::from_millis(span));
+        calm(&mut thread, 4_000);
+        assert_eq!(thread.pace.shed(), 0);
+        thread.turns((200, 200), false, Duration::from_millis(110));
+        calm(&mut thread, 600);
+        assert_eq!(thread.pace.shed(), 0);
     }
 }
