@@ -63,7 +63,7 @@ bench-accept: setup-gate $(GATE_READY) ## Make the counts of this moment the bas
 
 capacity: setup-bench ## Measure what a core bears, Janus beside it, into bench/RESULTS.md; ARGS="--only delivered,sink,limit,joins,churn,load,shards"
 	@[ "$$(id -u)" = 0 ] || { echo "make capacity makes network namespaces: please run it as root" >&2; exit 1; }
-	@cargo build --release -p relay -p signaling -p load
+	@cargo build --release --workspace
 	@bench/net.sh with "$(CARGO_TARGET_DIR)/release/ringvox-load" capacity \
 		--relay-binary "$(CARGO_TARGET_DIR)/release/ringvox-relay" --results bench/RESULTS.md --plots bench $(ARGS)
 
