@@ -98,6 +98,9 @@ pub(crate) struct RunArgs {
     /// Further subscribers of each room, which join during the first window
     #[arg(long, default_value_t = 0)]
     pub(crate) storm: u32,
+    /// Those receive nothing
+    #[arg(long, requires = "storm")]
+    pub(crate) storm_idle: bool,
     /// Decrypt and compare one packet in N, count the others
     #[arg(long, default_value_t = 1)]
     pub(crate) check: u64,
@@ -320,6 +323,7 @@ impl RunArgs {
             window: Duration::from_secs_f64(self.seconds),
             repeat: self.repeat,
             storm: self.storm,
+            storm_idle: self.storm_idle,
             check: self.check,
             stamped: !self.no_stamps,
             sink: self.sink.clone(),

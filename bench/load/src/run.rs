@@ -26,6 +26,8 @@ pub(crate) struct RunSpec {
     pub(crate) repeat: u32,
     /// Subscribers that join during the first window.
     pub(crate) storm: u32,
+    /// They receive nothing.
+    pub(crate) storm_idle: bool,
     /// Decrypt one packet in this many.
     pub(crate) check: u64,
     pub(crate) stamped: bool,

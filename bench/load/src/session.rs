@@ -106,7 +106,8 @@ pub(crate) struct Memory {
     pub(crate) at_start: u64,
     pub(crate) with_publishers: u64,
     pub(crate) at_end: u64,
-    pub(crate) per_subscriber: f64,
+    /// `None`: there were too few, and most of the growth is of tables and pools.
+    pub(crate) per_subscriber: Option<f64>,
 }
 
 /// See the module.
@@ -131,7 +132,7 @@ impl<'a> Session<'a> {
     pub(crate) fn new(spec: &'a RunSpec, target: &'a Target, door: Box<dyn Door>) -> Result<Self, String> {
         let manners = door.manners();
         let early = Plan { one_publisher_each: manners.one_publisher_each, ..spec.plan };
-        let cast = Plan { subscribers: early.subscribers + spec.storm, ..early }.cast();
+        let mut cast = Plan { subscribers: early.subscribers + spec.storm, ..early }.cast();
         let of = |role| {
             let members = cast.members.iter().enumerate();
             members.filter(move |(_, member)| member.role == role).map(|(index, _)| index as u32)
@@ -139,6 +140,9 @@ impl<'a> Session<'a> {
         let (publishers, mut subscribers): (Vec<_>, Vec<_>) =
             (of(Role::Publisher).collect(), of(Role::Subscriber).collect());
         let latecomers = subscribers.split_off(early.cast().members.len() - publishers.len());
+        if spec.storm_idle {
+            latecomers.iter().for_each(|at| cast.members[*at as usize].streams.clear());
+        }
         let options = ClientOptions { profiles: manners.profiles, ..ClientOptions::default() };
         let one = |ip| Addresses { publishers: ip, subscribers: ip, spread: false, ..spec.addresses };
         let addresses = manners.local.map_or(spec.addresses, one);
@@ -364,11 +368,10 @@ impl<'a> Session<'a> {
     pub(crate) fn memory(&self) -> Memory {
         let at_end = self.target.resident_bytes();
         let count = self.subscribers.len();
-        let (from, octets) = match self.early_memory {
-            Some((early, octets)) if count > 2 * early => (early, octets),
-            _ => (0, self.memory.with_publishers),
+        let growth = |(early, octets): (usize, u64)| {
+            (count > 2 * early).then(|| at_end.saturating_sub(octets) as f64 / (count - early) as f64)
         };
-        let per_subscriber = at_end.saturating_sub(octets) as f64 / (count - from).max(1) as f64;
+        let per_subscriber = self.early_memory.and_then(growth);
         Memory { at_end, per_subscriber, ..self.memory }
     }
 }

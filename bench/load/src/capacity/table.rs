@@ -35,7 +35,8 @@ pub(super) struct Figures {
     packets_per_second: f64,
     /// In milliseconds: p50, p99, p99.9.
     latency: [f64; 3],
-    memory_bytes: f64,
+    /// Of the server for each subscriber, if there were enough of them.
+    memory_bytes: Option<f64>,
     /// Packets that came twice, in the wrong place or damaged.
     faults: f64,
     lost: f64,
@@ -46,7 +47,7 @@ pub(super) struct Figures {
 impl Figures {
     /// Of a whole run.
     pub(super) fn of(run: &Value) -> Self {
-        let memory_bytes = run["memory"]["per_subscriber_bytes"].as_f64().unwrap_or(0.0);
+        let memory_bytes = run["memory"]["per_subscriber_bytes"].as_f64();
         Self { memory_bytes, ..Self::of_summary(&run["summary"]) }
     }
 
@@ -58,7 +59,7 @@ impl Figures {
             us: number("cpu_ns_per_packet_median") / 1e3,
             packets_per_second: number("packets_per_second_median"),
             latency: latency.map(|name| number(name) / 1e6),
-            memory_bytes: 0.0,
+            memory_bytes: None,
             faults: ["duplicates", "foreign", "corrupt"].into_iter().map(number).sum(),
             lost: number("lost"),
             spoiled: number("spoiled_windows") > 0.0,
@@ -75,7 +76,7 @@ impl Figures {
             us: number("cpu_ns_per_packet") / 1e3,
             packets_per_second: number("forwarded") / number("seconds").max(1e-9),
             latency,
-            memory_bytes: 0.0,
+            memory_bytes: None,
             faults: ["duplicates", "foreign", "corrupt", "unauthentic", "unknown_ssrc"]
                 .into_iter()
                 .map(count)
@@ -112,7 +113,7 @@ impl Figures {
     }
 
     pub(super) fn memory(&self) -> String {
-        format!("{:.0}", self.memory_bytes / 1e3)
+        cell(self.memory_bytes.as_ref(), |bytes| format!("{:.0}", bytes / 1e3))
     }
 
     const fn mark(&self) -> &'static str {

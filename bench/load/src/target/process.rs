@@ -37,6 +37,13 @@ pub(crate) fn placed(binary: &Path, cores: Option<&str>, netns: Option<&str>) ->
     command
 }
 
+/// A path that holds in every working directory; a bare name is looked for in `PATH` anyway.
+fn from_anywhere(binary: &Path) -> PathBuf {
+    let is_name = binary.components().count() == 1;
+    let path = if is_name { None } else { std::path::absolute(binary).ok() };
+    path.unwrap_or_else(|| binary.to_owned())
+}
+
 /// Where a program's words go.
 pub(crate) enum Output<'a> {
     /// Errors to ours, the rest nowhere.
@@ -90,7 +97,7 @@ impl Process {
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, ProcessError> {
         let name = launch.binary.display().to_string();
         let not_started = |why| ProcessError::NotStarted { name: name.clone(), why };
-        let mut command = placed(launch.binary, launch.cores, launch.netns);
+        let mut command = placed(&from_anywhere(launch.binary), launch.cores, launch.netns);
         command.args(&launch.args).current_dir(launch.dir).stdin(Stdio::null());
         let mut log = None;
         match launch.output {
@@ -225,6 +232,16 @@ mod tests {
         let long: String = (0..20).map(|n| format!("{n}\n")).collect();
         assert_eq!(last_lines(long.as_bytes()), "12\n13\n14\n15\n16\n17\n18\n19");
         assert_eq!(last_lines(b""), "");
+    }
+
+    #[test]
+    fn a_relative_path_is_of_our_directory() {
+        let here = std::env::current_dir().expect("a directory");
+        for (binary, want) in
+            [("janus", "janus".into()), ("a/relay", here.join("a/relay")), ("/a/relay", "/a/relay".into())]
+        {
+            assert_eq!(from_anywhere(Path::new(binary)), want);
+        }
     }
 
     #[test]
