@@ -13,8 +13,8 @@ use relay_core::shed::SHED_STEPS;
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// Below this share of working time a wait holds nothing: latency is worth more than a core that is half idle.
-const HOLD_FROM: f64 = 0.5;
+/// Below this share of working time a wait holds nothing: latency is worth more than a core that is half idle anyway.
+const HOLD_FROM: f64 = 0.6;
 /// At this share it holds for the longest time.
 const HOLD_FULL: f64 = 0.9;
 /// The share is taken over so long.
@@ -201,9 +201,9 @@ mod tests {
     fn the_hold_follows_the_share_of_work() {
         for (period, work, receive, least, most) in [
             (1000, 0, 0, 0, 0),
-            (1000, 490, 0, 0, 0),
-            (1000, 700, 0, 450, 550),
-            (1000, 400, 300, 450, 550),
+            (1000, 590, 0, 0, 0),
+            (1000, 750, 0, 450, 550),
+            (1000, 400, 350, 450, 550),
             (1000, 900, 0, 980, 1000),
             (1000, 990, 0, 1000, 1000),
         ] {
