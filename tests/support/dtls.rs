@@ -28,7 +28,7 @@ pub fn keys(fingerprint: &Fingerprint, profile: SrtpProfile) -> KeyingMaterial {
     }
 }
 
-/// Makes [`Engine`]s of one profile.
+/// Makes engines of one profile.
 #[derive(Debug)]
 pub struct Factory(pub SrtpProfile);
 

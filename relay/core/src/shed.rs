@@ -1,6 +1,6 @@
 //! Whose video is withheld when the shard does not keep up.
 //!
-//! All video subscriptions stand in one order, by rank: first the priority of the track, then one of [`PARTS`] parts of
+//! All video subscriptions stand in one order, by rank: first the priority of the track, then one of 32 parts of
 //! that priority, dealt out so that each stream has its share of every part. Below a cut they get nothing. Where the cut
 //! is follows from how many there are of each rank, so a priority that nobody has takes no step, and the next one is
 //! touched only when the lower one is withheld whole.

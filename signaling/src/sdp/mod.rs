@@ -1,6 +1,6 @@
 //! SDP: offers in, answers out.
 //!
-//! [`parse`] reads a browser's offer, [`answer_publish`] and [`answer_play`] decide what of it is used, and
+//! [`parse`](parse()) reads a browser's offer, [`answer_publish`] and [`answer_play`] decide what of it is used, and
 //! [`Plan::write`] says so once the relay has told its side. The relay itself never sees any SDP: a [`Plan`] carries
 //! the numbers it needs as [`relay_control::RtpParameters`].
 //!

@@ -62,7 +62,7 @@ pub struct PlannedTrack {
     pub rtx_ssrc: u32,
     /// What this track is to players (publish), or what feeds it (play).
     pub source: SourceTrack,
-    /// Play: index of the source in the slice given to [`answer_play`]. Publish: index of this track.
+    /// Play: index of the source in the slice given to [`answer_play`](super::answer_play). Publish: index of this track.
     pub source_index: usize,
     /// Index of its m-line.
     pub media_index: usize,
