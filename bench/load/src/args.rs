@@ -1,10 +1,12 @@
 //! The command line, turned into plain values.
 
+use crate::capacity;
 use crate::engine::Addresses;
 use crate::peer::{DoorKind, Peer};
 use crate::run::RunSpec;
 use crate::scenario::{AudioShape, BurstShape, Plan, Shape, VideoShape};
 use crate::target::RelaySpec;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -179,7 +181,7 @@ pub(crate) struct CapacityArgs {
     #[arg(long, default_value_t = 3)]
     pub(crate) repeat: u32,
     /// Only these tables
-    #[arg(long, value_delimiter = ',', value_parser = ["delivered", "sink", "limit", "joins", "churn", "load", "shards"])]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(capacity::names()))]
     pub(crate) only: Vec<String>,
     /// Write the tables into this file, between its marks
     #[arg(long, value_name = "FILE")]

@@ -104,8 +104,7 @@ impl Engine {
 
     /// The client with this id, unless another one has its place by now.
     pub(crate) fn client(&mut self, id: u32) -> Option<&mut Client> {
-        let place = self.place(id);
-        Some(&mut self.clients[place]).filter(|client| client.id == id)
+        occupant(&mut self.clients, id)
     }
 
     fn place(&self, id: u32) -> usize {
@@ -208,10 +207,9 @@ impl Engine {
                 return;
             }
             self.alarms.pop();
-            let place = self.place(client);
             // What somebody who has left wanted to be woken for is of no use.
-            if self.clients[place].id == client {
-                self.clients[place].run(now, task, due, &mut self.shared);
+            if let Some(client) = occupant(&mut self.clients, client) {
+                client.run(now, task, due, &mut self.shared);
             }
             self.alarms.extend(self.shared.alarms.drain(..).map(Reverse));
         }
@@ -247,8 +245,8 @@ impl Engine {
                     self.failure = Some(format!("client {client} was refused: {why}"));
                 }
                 Told::Joined(client, Ok(grant)) => {
-                    let place = self.place(client);
-                    if let Err(why) = self.clients[place].admit(now, &grant, &mut self.shared) {
+                    let Some(newcomer) = occupant(&mut self.clients, client) else { continue };
+                    if let Err(why) = newcomer.admit(now, &grant, &mut self.shared) {
                         self.failure = Some(format!("client {client} to {}: {why}", grant.remote));
                     }
                 }
@@ -263,6 +261,12 @@ impl Engine {
         self.clients.iter_mut().for_each(|client| client.close(now, &mut self.shared));
         left
     }
+}
+
+/// The client with this id, unless another one has its place by now.
+fn occupant(clients: &mut [Client], id: u32) -> Option<&mut Client> {
+    let place = id as usize % clients.len();
+    clients.get_mut(place).filter(|client| client.id == id)
 }
 
 /// Where clients' sockets are made and watched.

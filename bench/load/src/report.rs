@@ -53,7 +53,7 @@ fn share(cpu_ns: u64, seconds: f64) -> f64 {
 }
 
 /// Packets that were sent for a subscriber and did not reach it; around a window's ends a few are under way.
-pub(crate) fn undelivered(window: &Window) -> i64 {
+fn undelivered(window: &Window) -> i64 {
     window.counts.offered.cast_signed() - window.forwarded().cast_signed()
 }
 

@@ -210,21 +210,23 @@ impl<'a> Session<'a> {
     /// read. Whoever comes gets each of its streams before it leaves.
     pub(crate) fn churn(&mut self, joins: u32, every: u32) -> Result<Churn, String> {
         let (begun, cpu, own) = (self.engine.now(), Cpu::of(self.target)?, own_cpu_ns());
-        let mut slots: Vec<u32> = self.subscribers.clone();
+        let mut slots: VecDeque<u32> = self.subscribers.iter().copied().collect();
         let mut churn = Churn::default();
         let mut waiting: VecDeque<u32> = VecDeque::new();
         let target = self.target;
         while churn.joins.count < joins {
-            while waiting.len() < IN_FLIGHT_MAX && !slots.is_empty() {
-                let fresh = self.engine.replace(slots.remove(0))?;
+            while waiting.len() < IN_FLIGHT_MAX
+                && let Some(slot) = slots.pop_front()
+            {
+                let fresh = self.engine.replace(slot)?;
                 self.engine.ask(fresh)?;
                 waiting.push_back(fresh);
             }
-            let first = waiting.front().copied();
+            let first = waiting.pop_front().ok_or("there is nobody whose place another could take")?;
             self.engine.run_until("a newcomer", PATIENCE, |engine| {
-                first.is_none_or(|id| engine.client(id).is_some_and(|client| client.is_served()))
+                engine.client(first).is_some_and(|client| client.is_served())
             })?;
-            slots.extend(waiting.pop_front());
+            slots.push_back(first);
             churn.joins.count += 1;
             if churn.joins.count.is_multiple_of(every) || churn.joins.count == 1 {
                 churn.memory.push((churn.joins.count, target.resident_bytes()));

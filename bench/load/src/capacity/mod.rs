@@ -12,7 +12,7 @@ mod table;
 use crate::args::CapacityArgs;
 use runs::{Place, Runs};
 use serde_json::{Value, json};
-use table::{Figures, Table};
+use table::{Figures, Table, number};
 
 /// A scenario of the tables, and the flags that make it.
 type Scenario = (&'static str, &'static str);
@@ -50,26 +50,40 @@ const URING: &str = "--io uring";
 const MMSG: &str = "--io mmsg";
 const JANUS: &str = "--peer janus";
 
-/// Measures everything, prints it and writes it down.
+/// Measures a table.
+type Measure = fn(&mut Runs<'_>) -> Table;
+
+/// Each with the name by which it is asked for.
+const TABLES: [(&str, Measure); 7] = [
+    ("delivered", delivered),
+    ("sink", unheard),
+    ("limit", beside_the_limit),
+    ("joins", joins),
+    ("churn", churn),
+    ("load", loads),
+    ("shards", shards),
+];
+
+/// What `--only` takes.
+pub(crate) fn names() -> [&'static str; TABLES.len()] {
+    TABLES.map(|(name, _)| name)
+}
+
+/// Measures everything that is wanted, prints it and writes it down.
 pub(crate) fn run(args: &CapacityArgs) -> Result<(), String> {
     let mut runs = Runs::new(args)?;
-    let tables = [
-        delivered(&mut runs),
-        unheard(&mut runs)?,
-        beside_the_limit(&mut runs)?,
-        joins(&mut runs),
-        churn(&mut runs),
-        loads(&mut runs, args)?,
-        shards(&mut runs),
-    ];
-    let tables: Vec<Table> = tables.into_iter().filter(|table| !table.rows.is_empty()).collect();
-    let text = record::chapter(&machine::words(), &tables, &runs.failures);
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let tables: Vec<Table> =
+        TABLES.iter().filter(|(name, _)| wanted(name)).map(|(_, measure)| measure(&mut runs)).collect();
+    // Before anything is written: that would make the commit a changed one.
+    let machine = machine::words();
+    let text = record::chapter(&machine, &tables, &runs.failures);
     println!("{text}");
     if let Some(path) = &args.results {
         record::replace(path, &text)?;
     }
     if let Some(path) = &args.json {
-        let all = json!({"machine": machine::words(), "runs": runs.all});
+        let all = json!({"machine": machine, "runs": runs.all});
         crate::report::write(path, &all)?;
     }
     match runs.failures.len() {
@@ -95,9 +109,6 @@ fn delivered(runs: &mut Runs<'_>) -> Table {
         ],
     );
     for (name, flags) in CALLS {
-        if !runs.wants("delivered") {
-            break;
-        }
         let mut one = |back_end| runs.run(name, Place::Loopback, &[flags, back_end]).map(|v| Figures::of(&v));
         let (uring, mmsg, janus) = (one(URING), one(MMSG), one(JANUS));
         let pick =
@@ -117,39 +128,30 @@ fn delivered(runs: &mut Runs<'_>) -> Table {
 }
 
 /// The same through a veth pair, discarded and counted at its far end.
-fn unheard(runs: &mut Runs<'_>) -> Result<Table, String> {
+fn unheard(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Through a veth pair, discarded at its far end",
         "µs of the relay's CPU time per packet",
         &["scenario", "io_uring", "recvmmsg", "io_uring, device without segmentation"],
     );
-    if runs.wants("sink") {
-        let mut rows: Vec<Vec<String>> = CALLS.iter().map(|(name, _)| vec![(*name).to_owned()]).collect();
-        for (back_end, segmentation) in [(URING, true), (MMSG, true), (URING, false)] {
-            network::set_segmentation(segmentation)?;
-            for ((name, flags), row) in CALLS.iter().zip(&mut rows) {
-                let value = runs.run(name, Place::Veth { segmentation }, &[flags, back_end]);
-                row.push(table::cell(value.map(|v| Figures::of(&v)).as_ref(), Figures::us));
-            }
+    table.rows = CALLS.iter().map(|(name, _)| vec![(*name).to_owned()]).collect();
+    for (back_end, segmentation) in [(URING, true), (MMSG, true), (URING, false)] {
+        for ((name, flags), row) in CALLS.iter().zip(&mut table.rows) {
+            let value = runs.run(name, Place::Veth { segmentation }, &[flags, back_end]);
+            row.push(table::cell(value.map(|v| Figures::of(&v)).as_ref(), Figures::us));
         }
-        network::set_segmentation(true)?;
-        table.rows = rows;
     }
-    Ok(table)
+    table
 }
 
 /// Equal packets at an equal pace, and what this machine could do at best with the same.
-fn beside_the_limit(runs: &mut Runs<'_>) -> Result<Table, String> {
+fn beside_the_limit(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Beside the limit",
         "1 → 200, through the veth pair, µs per packet; the limit is cipher and sends without a relay around them, at the same pace",
         &["packets", "device segments", "relay", "limit", "share of the limit", "million/CPU-s", "recvmmsg"],
     );
-    if !runs.wants("limit") {
-        return Ok(table);
-    }
     for segmentation in [true, false] {
-        network::set_segmentation(segmentation)?;
         for (name, flags) in PACKETS {
             let place = Place::Veth { segmentation };
             let mut one = |back_end| runs.run(name, place, &[flags, back_end]).map(|v| Figures::of(&v));
@@ -169,8 +171,7 @@ fn beside_the_limit(runs: &mut Runs<'_>) -> Result<Table, String> {
             ]);
         }
     }
-    network::set_segmentation(true)?;
-    Ok(table)
+    table
 }
 
 /// A thousand clients come at once while 50 watch.
@@ -181,9 +182,6 @@ fn joins(runs: &mut Runs<'_>) -> Table {
         &["server", "joins/CPU-s", "of a storm", "seconds", "latency of the 50, p50 / p99 ms"],
     );
     for (name, back_end) in [("relay, io_uring", URING), ("relay, recvmmsg", MMSG), ("Janus", JANUS)] {
-        if !runs.wants("joins") {
-            break;
-        }
         // Janus has nothing for a subscriber of no stream.
         let idle = (back_end != JANUS)
             .then(|| runs.run("joins", Place::Loopback, &["--idle --subscribers 1000", back_end]))
@@ -215,9 +213,6 @@ fn churn(runs: &mut Runs<'_>) -> Table {
         &["back end", "joins", "joins/CPU-s", "after a tenth, KB", "at the end, KB"],
     );
     for (name, back_end) in [("io_uring", URING), ("recvmmsg", MMSG)] {
-        if !runs.wants("churn") {
-            break;
-        }
         let Some(value) = runs.churn("coming and going", &["--subscribers 200 --media audio", back_end])
         else {
             continue;
@@ -227,7 +222,6 @@ fn churn(runs: &mut Runs<'_>) -> Table {
             let bytes = look.and_then(|look| look["bytes"].as_f64());
             table::cell(bytes.as_ref(), |bytes| table::thousands(bytes / 1e3))
         };
-        let number = |value: &Value| value.as_f64().unwrap_or_default();
         table.rows.push(vec![
             name.to_owned(),
             table::thousands(number(&value["joins"]["count"])),
@@ -240,7 +234,7 @@ fn churn(runs: &mut Runs<'_>) -> Table {
 }
 
 /// Where it stops keeping up, and half of that.
-fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
+fn loads(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "The most that one core bears, half of it, and twice",
         "through the veth pair, io_uring; a part of the subscribers is out of the sink's reach and tells latencies",
@@ -255,13 +249,8 @@ fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
         ],
     );
     for (name, flags, picture) in SWEEPS {
-        if !runs.wants("load") {
-            break;
-        }
-        let picture = args.plots.as_ref().map(|dir| dir.join(picture));
-        let Some(value) = runs.sweep(name, &[flags, URING], picture.as_deref()) else { continue };
+        let Some(value) = runs.sweep(name, &[flags, URING], picture) else { continue };
         let (most, half) = (&value["most"], Figures::of_summary(&value["half"]));
-        let number = |value: &Value| value.as_f64().unwrap_or_default();
         let points = value["points"].as_array().map(Vec::as_slice).unwrap_or_default();
         let twice = points.iter().rfind(|point| point["phase"] == "overload").unwrap_or(&Value::Null);
         let lost_audio: f64 =
@@ -280,7 +269,7 @@ fn loads(runs: &mut Runs<'_>, args: &CapacityArgs) -> Result<Table, String> {
             format!("{lost_audio:.0}"),
         ]);
     }
-    Ok(table)
+    table
 }
 
 /// One room on two cores, one of which the clients use as well.
@@ -298,13 +287,9 @@ fn shards(runs: &mut Runs<'_>) -> Table {
         ],
     );
     for count in ["1", "2"] {
-        if !runs.wants("shards") {
-            break;
-        }
         let flags = "--subscribers 400 --load 10 --heard-in 40 --check 4 --shards";
         let Some(value) = runs.run("1 → 400", Place::BothCores, &[flags, count, URING]) else { continue };
         let window = &value["windows"][0];
-        let number = |value: &Value| value.as_f64().unwrap_or_default();
         let seconds = number(&window["seconds"]);
         let threads = window["threads_cpu_ns"].as_object().into_iter().flatten();
         let shards = threads.filter(|(name, _)| name.starts_with("shard"));

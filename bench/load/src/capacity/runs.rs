@@ -5,7 +5,7 @@ use crate::args::CapacityArgs;
 use crate::target::placed;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 /// Where server and clients are.
@@ -38,11 +38,6 @@ impl<'a> Runs<'a> {
         Ok(Self { args, own, count: 0, all: Vec::new(), failures: Vec::new() })
     }
 
-    /// Whether this table is to be filled.
-    pub(super) fn wants(&self, table: &str) -> bool {
-        self.args.only.is_empty() || self.args.only.iter().any(|only| only == table)
-    }
-
     /// One scenario.
     pub(super) fn run(&mut self, what: &str, place: Place, flags: &[&str]) -> Option<Value> {
         let mut words = vec!["run".to_owned()];
@@ -60,15 +55,15 @@ impl<'a> Runs<'a> {
         self.measure(what, Place::Loopback, words)
     }
 
-    /// One scenario under rising load.
-    pub(super) fn sweep(&mut self, what: &str, flags: &[&str], picture: Option<&Path>) -> Option<Value> {
+    /// One scenario under rising load; `picture` is a file name.
+    pub(super) fn sweep(&mut self, what: &str, flags: &[&str], picture: &str) -> Option<Value> {
         let place = Place::Veth { segmentation: true };
         let mut words = vec!["sweep".to_owned()];
         words.extend(self.server(place));
         words.extend(self.length());
         words.extend(split(flags));
-        if let Some(picture) = picture {
-            words.extend(["--plot".to_owned(), picture.display().to_string()]);
+        if let Some(folder) = &self.args.plots {
+            words.extend(["--plot".to_owned(), folder.join(picture).display().to_string()]);
         }
         self.measure(what, place, words)
     }
@@ -104,7 +99,7 @@ impl<'a> Runs<'a> {
         self.count += 1;
         let command = words.join(" ");
         eprintln!("\n{what}, {}: ringvox-load {command}", place.name());
-        let came = self.child(place, &words);
+        let came = place.prepare().and_then(|()| self.child(place, &words));
         let value = match &came {
             Ok(value) => json!({"what": what, "place": place.name(), "command": command, "came": value}),
             Err(why) => json!({"what": what, "place": place.name(), "command": command, "failed": why}),
@@ -144,6 +139,14 @@ impl<'a> Runs<'a> {
 }
 
 impl Place {
+    fn prepare(self) -> Result<(), String> {
+        match self {
+            Self::Loopback => Ok(()),
+            Self::Veth { segmentation } => network::set_segmentation(segmentation),
+            Self::BothCores => network::set_segmentation(true),
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",

@@ -121,6 +121,11 @@ impl Figures {
     }
 }
 
+/// A number of a report; 0 if it has none there.
+pub(super) fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_default()
+}
+
 /// A cell of what is known, or a dash.
 pub(super) fn cell<T>(value: Option<&T>, words: impl Fn(&T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), words)
