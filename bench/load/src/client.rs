@@ -17,7 +17,7 @@ use relay_core::time::{NtpClock, Time};
 use relay_core::wire::rtcp::{self, RtcpPacket};
 use relay_core::wire::rtp::{RtpHeader, strip_padding};
 use relay_core::wire::{Protocol, classify};
-use relay_dtls::client::{ClientFactory, DtlsClient};
+use ringvox_client::dtls::{ClientFactory, DtlsClient};
 use std::time::Duration;
 
 /// Time between checks until the first answer.

@@ -15,7 +15,7 @@ use crate::sink::Sink;
 use crate::tally::{Counts, Tally};
 use crate::target::{ProcessError, Target, softirq_thread_ns};
 use relay_core::time::NtpClock;
-use relay_dtls::client::{ClientFactory, ClientOptions};
+use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

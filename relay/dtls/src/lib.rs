@@ -11,11 +11,11 @@
 //! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine gives
 //! it datagrams of a 5-tuple that ICE validated) and a limit on the length of a handshake (the driver's).
 //!
-//! [`ServerFactory`] makes the relay's engines, [`client::ClientFactory`] the other end for tests and load generators.
+//! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a server makes
+//! clients of [`base_context`] and [`Association::client`].
 
 mod association;
 mod certificate;
-pub mod client;
 mod ffi;
 mod gate;
 mod peer;
@@ -23,7 +23,8 @@ mod queue;
 mod server;
 
 pub use association::Association;
-pub use server::ServerFactory;
+pub use certificate::Identity;
+pub use server::{GROUPS, SUITES, ServerFactory, base_context, boring_profiles};
 
 /// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280 (RFC 8200 §5)
 /// below IPv6, UDP and a tunnel.

@@ -1,10 +1,10 @@
 //! The relay's end.
 
-use crate::association::{Association, Role};
+use crate::association::Association;
 use crate::certificate::Identity;
 use crate::{DATAGRAM_BYTES_MAX, SetupError, ffi, peer};
 use boring::ssl::{
-    ClientHello, ExtensionType, SelectCertError, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions,
+    ClientHello, ExtensionType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslOptions,
     SslSessionCacheMode, SslVersion,
 };
 use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
@@ -15,10 +15,10 @@ use relay_core::time::Time;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// Post-quantum first: current browsers send a share for it.
-pub(crate) const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
+pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
 
 /// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no forward secrecy.
-pub(crate) const SUITES: &str =
+pub const SUITES: &str =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
 
 /// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
@@ -45,14 +45,13 @@ impl ServerFactory {
         context.set_strict_cipher_list(SUITES)?;
         context.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
         context.set_select_certificate_callback(|hello| inspect(&hello));
-        Ok(Self { context: context.build(), fingerprint: identity.fingerprint })
+        Ok(Self { context: context.build(), fingerprint: identity.fingerprint() })
     }
 }
 
 impl DtlsFactory for ServerFactory {
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
-        let ssl = Ssl::new(&self.context).expect("an association fits into memory");
-        Box::new(Association::new(ssl, Role::Server, now, Some(peer)))
+        Box::new(Association::server(&self.context, now, peer))
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -67,7 +66,10 @@ impl std::fmt::Debug for ServerFactory {
 }
 
 /// What both ends have in common.
-pub(crate) fn base_context(identity: &Identity) -> Result<SslContextBuilder, SetupError> {
+///
+/// # Errors
+/// [`SetupError`] if BoringSSL cannot do what we need.
+pub fn base_context(identity: &Identity) -> Result<SslContextBuilder, SetupError> {
     let mut context = SslContext::builder(SslMethod::dtls())?;
     context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
     context.set_max_proto_version(Some(SslVersion::DTLS1_3))?;
@@ -83,7 +85,8 @@ pub(crate) fn base_context(identity: &Identity) -> Result<SslContextBuilder, Set
 }
 
 /// Profiles as BoringSSL names them.
-pub(crate) fn boring_profiles(profiles: &[SrtpProfile]) -> String {
+#[must_use]
+pub fn boring_profiles(profiles: &[SrtpProfile]) -> String {
     let names = profiles.iter().map(|profile| match profile {
         SrtpProfile::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
         SrtpProfile::AeadAes256Gcm => "SRTP_AEAD_AES_256_GCM",

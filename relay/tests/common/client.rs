@@ -9,7 +9,7 @@ use relay_core::time::Time;
 use relay_core::wire::rtp::{HeaderFields, RtpHeader, write_header};
 use relay_core::wire::stun::{IntegrityKey, StunMessage, write_binding_request};
 use relay_core::wire::{Protocol, classify};
-use relay_dtls::client::{ClientFactory, ClientOptions, DtlsClient};
+use ringvox_client::dtls::{ClientFactory, ClientOptions, DtlsClient};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use relay_core::wire::rtcp::{ReportBlock, write_nack, write_rr};
 use relay_core::wire::rtp::{HeaderFields, write_header};
 use relay_core::wire::stun::{IntegrityKey, StunClass, StunMessage, write_binding_request};
 use relay_core::wire::{Protocol, classify};
-use relay_dtls::client::{ClientFactory, DtlsClient};
+use ringvox_client::dtls::{ClientFactory, DtlsClient};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

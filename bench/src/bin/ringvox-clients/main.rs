@@ -21,7 +21,7 @@ use meter::Heap;
 use relay_control::{EventBody, TransportState};
 use relay_core::id::{SeqNo, Ssrc};
 use relay_core::stats::Count;
-use relay_dtls::client::{ClientOptions, Versions};
+use ringvox_client::dtls::{ClientOptions, Versions};
 use site::{STREAM, Site};
 use std::time::Duration;
 

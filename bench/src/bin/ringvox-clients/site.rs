@@ -11,7 +11,7 @@ use relay_core::outbox::{Path, VecOutbox};
 use relay_core::time::{NtpClock, Time};
 use relay_core::{Limits, Shard, ShardConfig};
 use relay_dtls::ServerFactory;
-use relay_dtls::client::{ClientFactory, ClientOptions};
+use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use std::net::SocketAddr;
 use std::time::Duration;
 

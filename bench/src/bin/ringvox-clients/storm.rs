@@ -11,7 +11,7 @@ use crate::{FOREVER, is_connected};
 use relay_core::outbox::VecOutbox;
 use relay_core::stats::{Drop, Stage};
 use relay_core::time::Time;
-use relay_dtls::client::ClientOptions;
+use ringvox_client::dtls::ClientOptions;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
