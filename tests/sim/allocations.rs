@@ -218,6 +218,7 @@ fn two_thousand_joins_and_leaves_leave_nothing() {
             now += Duration::from_millis(100);
             come_and_go(&mut shard, now, number);
         }
+        assert_eq!(shard.check_invariants(), Ok(()));
         // Those who fell silent lose their consent, and what was set for them rings in vain.
         let end = now + Duration::from_secs(60);
         while let Some(due) = shard.poll_timeout() {

@@ -238,6 +238,18 @@ impl Tracks {
         self.up_ids.contains_key(&id) || self.down_ids.contains_key(&id)
     }
 
+    /// Ids of received tracks.
+    #[must_use]
+    pub fn up_id_count(&self) -> usize {
+        self.up_ids.len()
+    }
+
+    /// Ids of sent tracks.
+    #[must_use]
+    pub fn down_id_count(&self) -> usize {
+        self.down_ids.len()
+    }
+
     /// Adds a received track.
     pub fn insert_up(&mut self, up: UpTrack) -> UpKey {
         let id = up.id;

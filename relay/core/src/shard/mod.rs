@@ -16,6 +16,7 @@
 mod command;
 mod dtls;
 mod feedback;
+mod invariants;
 mod inventory;
 mod pipe;
 mod rtcp;
@@ -41,7 +42,7 @@ use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
 /// Whom a deadline belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum TimerOwner {
     Transport(TransportKey),
     Up(UpKey),

@@ -72,6 +72,10 @@ impl Outlets {
         self.list.iter_mut().find(|outlet| outlet.to == shard)
     }
 
+    pub(super) fn leads_to(&self, shard: u32) -> bool {
+        self.list.iter().any(|outlet| outlet.to == shard)
+    }
+
     /// Says something that will be said again, or that the next of its kind makes good.
     fn try_say(&mut self, shard: u32, message: Message, counters: &mut Counters) {
         if !self.to(shard).is_some_and(|outlet| outlet.try_say(message)) {
