@@ -74,6 +74,8 @@ named! {
         RtpJump = "drop.rtp_jump",
         /// Older than the history reaches.
         RtpTooOld = "drop.rtp_too_old",
+        /// The history has no room for it, or knew its number though it should be new: a mistake of ours.
+        RtpNotStored = "drop.rtp_not_stored",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",
         /// RTCP whose tag is wrong.

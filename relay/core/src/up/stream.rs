@@ -162,11 +162,9 @@ impl UpStream {
             (seq, arrival, restart) = (self.stats.restart_at(number), Arrival::Ahead, true);
         }
         self.refused.1 = 0;
-        let stored = self.history.commit(seq, len, meta);
-        assert!(
-            stored,
-            "the caller names at most what it reserved, and the number was just found acceptable"
-        );
+        if !self.history.commit(seq, len, meta) {
+            return Err(Drop::RtpNotStored);
+        }
         if restart {
             self.nack.resync(seq);
         }
@@ -430,6 +428,18 @@ mod tests {
         assert!(results[refused].is_ok_and(|a| a.resync && a.arrival == Arrival::Ahead));
         assert!(results[refused + 1..].iter().all(|r| r.is_ok_and(|a| !a.resync)));
         assert_eq!(up.nack.take_given_up(), 0);
+    }
+
+    #[test]
+    fn a_numbering_that_begins_anew_at_the_highest_goes_on_above_it() {
+        let mut up = video();
+        let mut accepted = Vec::new();
+        for seq in (985..=1_000).chain([21_000, 41_000]).chain(985..=1_010) {
+            accepted.extend(rtp(&mut up, 1, seq, false));
+        }
+        assert!(accepted.windows(2).all(|pair| pair[1].seq > pair[0].seq), "{accepted:?}");
+        assert!(accepted[16].resync && accepted[17..].iter().all(|a| !a.resync), "{accepted:?}");
+        assert_eq!(accepted.len(), 16 + 11, "the last of the run, and ten more");
     }
 
     #[test]
