@@ -51,8 +51,10 @@ impl Told {
             clock_rate_hz: if first & 8 == 0 { 90_000 } else { u32::MAX },
             nack: first & 2 != 0,
         };
+        let mut up = UpStream::new(&config);
+        up.prepare();
         Self {
-            up: UpStream::new(&config),
+            up,
             clock: SenderClock::new(),
             now: Time::from_nanos(1_000_000_000),
             next: 0,

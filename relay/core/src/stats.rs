@@ -169,6 +169,8 @@ named! {
         PipeKeyframesAsked = "pipe.keyframes_asked",
         /// Transports opened.
         TransportsOpened = "transport.opened",
+        /// Transports refused because of a limit.
+        TransportsRefused = "transport.refused",
         /// Transports that reached Connected.
         TransportsConnected = "transport.connected",
         /// Transports ended.
