@@ -6,7 +6,7 @@
 //! behind in the shard cannot be trusted. Signaling starts a new relay. That a panic costs one session only is not built yet.
 
 use crate::clock::Clock;
-use crate::pace::Pace;
+use crate::pace::{Pace, Turn};
 use crate::station::{Ordered, Station};
 use crate::usage::Usage;
 use relay_control::Counter;
@@ -46,23 +46,29 @@ impl Worker {
     pub fn run(&mut self) -> io::Result<()> {
         let (mut busy, mut ended) = (false, self.clock.now());
         while !self.stop.load(Ordering::Relaxed) {
+            let kept_awake = busy || self.station.shard.handshakes_wait();
             let wait = if busy { Duration::ZERO } else { self.time_to_wait(ended) };
             self.io.wait(Some(wait))?;
-            let now = self.clock.now();
-            self.handle_datagrams(now);
+            let begun = self.clock.now();
+            let received = self.handle_datagrams(begun);
             // The other shards may begin while we forward.
             self.station.shard.ring_pipes();
-            self.station.handle_pipes(now, &mut Lender(self.io.outbox()));
-            busy = self.handle_commands(now);
-            if self.station.shard.poll_timeout().is_some_and(|due| due <= now) {
-                self.station.shard.handle_timeout(now, &mut Lender(self.io.outbox()));
+            self.station.handle_pipes(begun, &mut Lender(self.io.outbox()));
+            let aside = kept_awake.then(|| self.clock.now());
+            busy = self.handle_commands(begun);
+            if self.station.shard.handshakes_wait() {
+                self.station.shard.handle_handshakes(begun, &mut Lender(self.io.outbox()));
+            }
+            let aside = aside.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+            if self.station.shard.poll_timeout().is_some_and(|due| due <= begun) {
+                self.station.shard.handle_deadlines(begun, &mut Lender(self.io.outbox()));
             }
             self.station.tell_events();
             self.io.flush();
             self.station.shard.ring_pipes();
             self.station.ring_if_answered();
             ended = self.clock.now();
-            self.keep_pace(now, ended);
+            self.keep_pace(&Turn { begun, ended, received, kept_awake, aside });
         }
         Ok(())
     }
@@ -72,15 +78,16 @@ impl Worker {
         due.map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX))
     }
 
-    fn keep_pace(&mut self, begun: Time, ended: Time) {
-        if self.pace.turned(begun, ended) {
-            self.pace.looked(ended, Usage::of_this_thread());
+    fn keep_pace(&mut self, turn: &Turn) {
+        if self.pace.turned(turn) {
+            self.pace.looked(turn.ended, Usage::of_this_thread());
             self.io.set_hold(self.pace.hold());
-            self.station.shard.shed(ended, self.pace.shed());
+            self.station.shard.shed(turn.ended, self.pace.shed());
         }
     }
 
-    fn handle_datagrams(&mut self, now: Time) {
+    /// How many there were.
+    fn handle_datagrams(&mut self, now: Time) -> usize {
         let shard = &mut self.station.shard;
         self.io.receive(|received, datagram, outbox| {
             if received.truncated {
@@ -88,7 +95,7 @@ impl Worker {
             }
             let path = Path { remote: received.route.remote, local: received.route.local };
             shard.handle_datagram(now, &path, datagram, &mut Lender(outbox));
-        });
+        })
     }
 
     /// True: more commands wait.

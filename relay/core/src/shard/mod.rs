@@ -163,6 +163,12 @@ impl Shard {
         if self.handshakes.is_empty() { self.deadlines.next() } else { Some(Time::ZERO) }
     }
 
+    /// Whether handshakes wait for their turn.
+    #[must_use]
+    pub fn handshakes_wait(&self) -> bool {
+        !self.handshakes.is_empty()
+    }
+
     /// What happened since the last call, oldest first.
     pub fn poll_event(&mut self) -> Option<EventBody> {
         self.events.pop_front()

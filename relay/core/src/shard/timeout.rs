@@ -13,8 +13,19 @@ use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 impl Shard {
     /// Does everything that is due, and some of the handshakes that wait.
     pub fn handle_timeout<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.handle_handshakes(now, outbox);
+        self.handle_deadlines(now, outbox);
+    }
+
+    /// The handshakes of [`Shard::handle_timeout`] alone, for those who take the time of them.
+    pub fn handle_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         self.forward_pending(outbox);
         self.step_handshakes(now, outbox);
+    }
+
+    /// What else [`Shard::handle_timeout`] does.
+    pub fn handle_deadlines<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.forward_pending(outbox);
         while let Some((at, owner)) = self.deadlines.pop_due(now) {
             match owner {
                 TimerOwner::Transport(key) => {
