@@ -1,5 +1,6 @@
 //! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::outbox::Outbox;
@@ -27,6 +28,13 @@ impl Shard {
     pub fn handle_deadlines<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         self.forward_pending(outbox);
         while let Some((at, owner)) = self.deadlines.pop_due(now) {
+            self.input = match owner {
+                TimerOwner::Transport(key) => Input::Transport(key),
+                TimerOwner::Up(key) => Input::Up(key),
+                TimerOwner::Down(key) => {
+                    self.tracks.downs.get(key).map_or(Input::None, |down| Input::Transport(down.transport))
+                }
+            };
             match owner {
                 TimerOwner::Transport(key) => {
                     if let Some(transport) = self.transports.get_mut(key)
@@ -53,6 +61,7 @@ impl Shard {
                     }
                 }
             }
+            self.input = Input::None;
         }
     }
 
