@@ -396,6 +396,6 @@ const fn count(fault: Fault, counts: &mut Counts) {
         Fault::Unknown | Fault::Malformed(_) | Fault::Padding => counts.corrupt += 1,
         Fault::Unauthentic(_) => counts.unauthentic += 1,
         Fault::Unsigned | Fault::Unasked | Fault::NoAddress | Fault::Refused(_) => {}
-        Fault::Ended | Fault::Early => {}
+        Fault::NoHandshake | Fault::Closed | Fault::Early => {}
     }
 }

@@ -29,8 +29,10 @@ pub enum Fault {
     NoAddress,
     /// A check was refused, with this code.
     Refused(Option<u16>),
-    /// The handshake failed, the server is not the announced one, or it has left.
-    Ended,
+    /// The handshake failed, or the server is not the announced one.
+    NoHandshake,
+    /// The server has left: its close_notify.
+    Closed,
     /// Media before there are keys.
     Early,
     /// SRTP that does not open.
@@ -93,7 +95,8 @@ enum State {
         agreed: Agreed,
         dtls: Option<Box<dyn DtlsEngine>>,
     },
-    Ended,
+    /// Why, unless it was the client that left.
+    Ended(Option<Fault>),
 }
 
 /// See the module.
@@ -123,7 +126,7 @@ impl Client {
     /// Whether nothing will come of it any more.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        matches!(self.state, State::Ended(_))
     }
 
     /// What the handshake agreed on.
@@ -154,7 +157,7 @@ impl Client {
         let dtls = match &self.state {
             State::Handshaking(dtls) => dtls.poll_timeout(),
             State::Connected { dtls, .. } => dtls.as_ref().and_then(|dtls| dtls.poll_timeout()),
-            State::Ended => return Time::MAX,
+            State::Ended(_) => return Time::MAX,
             State::Checking | State::Reachable => None,
         };
         dtls.map_or(self.next_check, |due| due.min(self.next_check))
@@ -184,7 +187,7 @@ impl Client {
     /// Takes a datagram. After the end nothing matters any more.
     ///
     /// # Errors
-    /// [`Fault`]; none but [`Fault::Ended`] ends anything.
+    /// [`Fault`]; none but [`Fault::NoHandshake`] and [`Fault::Closed`] ends anything.
     pub fn handle_datagram<'a>(&mut self, now: Time, bytes: &'a mut [u8]) -> Result<Received<'a>, Fault> {
         if self.has_ended() {
             return Ok(Received::Transport);
@@ -202,7 +205,7 @@ impl Client {
                     dtls.handle_datagram(now, bytes);
                 });
                 match self.state {
-                    State::Ended => Err(Fault::Ended),
+                    State::Ended(why) => Err(why.unwrap_or(Fault::NoHandshake)),
                     State::Connected { .. } if !was_connected => Ok(Received::Connected),
                     _ => Ok(Received::Transport),
                 }
@@ -227,7 +230,7 @@ impl Client {
     /// Says goodbye; what waits to be sent is still to be taken.
     pub fn close(&mut self) {
         self.drive(|dtls| dtls.close());
-        self.state = State::Ended;
+        self.state = State::Ended(None);
     }
 
     /// Lets the association go: from now on a flight that the server missed is not repeated.
@@ -255,12 +258,13 @@ impl Client {
         }
         let status = dtls.status();
         self.out.append(&mut out);
-        self.state = match (std::mem::replace(&mut self.state, State::Ended), status) {
+        self.state = match (std::mem::replace(&mut self.state, State::Ended(None)), status) {
             (state, DtlsStatus::Handshaking) | (state @ State::Connected { .. }, DtlsStatus::Connected) => {
                 state
             }
             (State::Handshaking(dtls), DtlsStatus::Connected) => connected(dtls),
-            _ => State::Ended,
+            (_, DtlsStatus::Closed) => State::Ended(Some(Fault::Closed)),
+            _ => State::Ended(Some(Fault::NoHandshake)),
         };
     }
 }
@@ -272,7 +276,7 @@ impl std::fmt::Debug for Client {
 }
 
 fn connected(mut dtls: Box<dyn DtlsEngine>) -> State {
-    let Some(summary) = dtls.take_summary() else { return State::Ended };
+    let Some(summary) = dtls.take_summary() else { return State::Ended(Some(Fault::NoHandshake)) };
     let agreed = Agreed { version: summary.version, group: summary.group, profile: summary.keys.profile };
     State::Connected { keys: Box::new(Keys::new(&summary.keys)), agreed, dtls: Some(dtls) }
 }
