@@ -104,12 +104,11 @@ impl Client {
     fn turn(&mut self) -> Option<(SeqNo, Vec<u8>)> {
         let now = self.now();
         self.transport.handle_timeout(now);
-        for datagram in self.transport.take_datagrams() {
-            self.socket.send(&datagram).expect("sent");
-        }
+        self.flush();
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         let len = self.socket.recv(&mut bytes).ok()?;
-        match self.transport.handle_datagram(now, &mut bytes[..len]).expect("nothing wrong comes") {
+        let received = self.transport.handle_datagram(now, &mut bytes[..len]).expect("nothing wrong comes");
+        let media = match received {
             Received::Reachable { mapped } | Received::Consent { mapped }
                 if mapped != self.socket.local_addr().expect("bound") =>
             {
@@ -126,6 +125,14 @@ impl Client {
                 Some((header.seq, payload.to_vec()))
             }
             _ => None,
+        };
+        self.flush();
+        media
+    }
+
+    fn flush(&mut self) {
+        for datagram in self.transport.take_datagrams() {
+            self.socket.send(&datagram).expect("sent");
         }
     }
 }
