@@ -11,6 +11,7 @@ mod gcm_seal;
 mod rtcp;
 mod rtp;
 mod sdp;
+mod shard;
 mod srtp_open;
 mod story;
 mod stun;
@@ -22,6 +23,7 @@ pub use gcm_seal::gcm_seal;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
+pub use shard::shard;
 pub use srtp_open::srtp_open;
 pub use stun::stun;
 pub use up_stream::up_stream;
@@ -31,7 +33,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -41,4 +43,5 @@ pub const TARGETS: [(&str, Body); 9] = [
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),
     ("up_stream", up_stream),
+    ("shard", shard),
 ];

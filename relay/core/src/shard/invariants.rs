@@ -252,6 +252,8 @@ mod tests {
     use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
     use std::net::SocketAddr;
 
+    type Damage = fn(&mut Shard);
+
     struct NoDtls;
 
     impl DtlsFactory for NoDtls {
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn what_does_not_agree_is_found() {
         assert_eq!(shard().check_invariants(), Ok(()));
-        let damages: [(&str, fn(&mut Shard)); 14] = [
+        let damages: [(&str, Damage); 14] = [
             ("an id without a transport", |s| assert!(s.transport_ids.insert(9, 0).is_none())),
             ("a transport without an id", |s| assert!(s.transport_ids.remove(&1).is_some())),
             ("a transport that is gone", |s| drop(s.transports.remove(1))),
