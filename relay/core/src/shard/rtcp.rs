@@ -1,6 +1,7 @@
 //! RTCP from a peer. It ends here: nothing of it is relayed, and it can only speak of the peer's own tracks.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::id::{SeqNo, Ssrc};
 use crate::outbox::Outbox;
@@ -25,6 +26,7 @@ impl Shard {
             OpenError::Replay => Drop::RtcpReplay,
             OpenError::Truncated | OpenError::SsrcLimit | OpenError::NoRoom => Drop::RtcpMalformed,
         })?;
+        self.input = Input::Transport(key);
         let plaintext = datagram.get(..len).ok_or(Drop::RtcpMalformed)?;
         let compound = parse_compound(plaintext).map_err(|_| Drop::RtcpMalformed)?;
         self.counters.add(Count::RxRtcp, 1);

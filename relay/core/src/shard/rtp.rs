@@ -3,6 +3,7 @@
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::fanout;
@@ -159,6 +160,7 @@ impl Shard {
         let up = &mut self.tracks.ups[up_key];
         let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
         let opened = session.open.open_rtp(header, packet, slot)?;
+        self.input = Input::Transport(key);
         transport.receiving.policer.charge(packet.len());
         let (pt, skip) = match used {
             SsrcUse::Media(_) => (Some(up.params.pt), 0),
@@ -323,17 +325,21 @@ impl Shard {
     }
 
     pub(super) fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
+        let before = std::mem::replace(&mut self.input, Input::Up(up_key));
         fanout::forward(up_key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+        self.input = before;
     }
 
     /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it by
     /// themselves before they change anything.
     pub fn forward_pending<O: Outbox>(&mut self, outbox: &mut O) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for up_key in waiting.drain(..) {
+        // The list stays whole until all are served: after a panic the others go on.
+        let mut served = 0;
+        while let Some(&up_key) = self.waiting.get(served) {
+            served += 1;
             self.forward(up_key, outbox);
         }
-        self.waiting = waiting;
+        self.waiting.clear();
     }
 
     /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
