@@ -298,6 +298,8 @@ impl Run {
         let check =
             if with & 0x80 == 0 { client.check(true) } else { Some(dtls::hello(&client.fingerprint)) };
         let Some(mut bytes) = check else { return Some(()) };
+        // What stands behind MESSAGE-INTEGRITY may change, and the check is good.
+        self.watch.checks(client);
         // A hello with a wrong certificate is what `hello` does; its length and kind are changed here.
         let at = if with & 0x80 == 0 { at % bytes.len() } else { 0 };
         bytes[at] ^= change;
