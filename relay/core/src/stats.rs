@@ -74,6 +74,10 @@ named! {
         RtpJump = "drop.rtp_jump",
         /// Older than the history reaches.
         RtpTooOld = "drop.rtp_too_old",
+        /// The history has no room for it, or knew its number though it should be new: a mistake of ours.
+        RtpNotStored = "drop.rtp_not_stored",
+        /// Of an SSRC that the publisher has left, while the one after it is heard: a late packet.
+        RtpOldSource = "drop.rtp_old_source",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",
         /// RTCP whose tag is wrong.
@@ -84,6 +88,8 @@ named! {
         RtcpMalformed = "drop.rtcp_malformed",
         /// Feedback that names an SSRC which is not the sender's business.
         RtcpForeignSsrc = "drop.rtcp_foreign_ssrc",
+        /// A keyframe request of a subscriber whose video is withheld because the shard does not keep up.
+        KeyframeShed = "drop.keyframe_shed",
         /// A NACK for something not in the history.
         NackMiss = "drop.nack_miss",
         /// A NACK answered less than a round trip ago, or over the retransmission budget.
@@ -175,6 +181,8 @@ named! {
         PipeKeyframesAsked = "pipe.keyframes_asked",
         /// Transports opened.
         TransportsOpened = "transport.opened",
+        /// Transports refused because of a limit.
+        TransportsRefused = "transport.refused",
         /// Transports that reached Connected.
         TransportsConnected = "transport.connected",
         /// Transports ended.
@@ -217,7 +225,9 @@ impl Drop {
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self {
-            Self::RtcpForeignSsrc | Self::NackMiss | Self::NackThrottled => Stage::Feedback,
+            Self::RtcpForeignSsrc | Self::KeyframeShed | Self::NackMiss | Self::NackThrottled => {
+                Stage::Feedback
+            }
             Self::OutboxFull
             | Self::SubscriberNotReady
             | Self::AwaitingKeyframe

@@ -51,6 +51,10 @@ impl Shard {
         ensure(self.transport_ids.len() == self.transports.len(), || {
             format!("{} ids of {} transports", self.transport_ids.len(), self.transports.len())
         })?;
+        let unproved = self.transports.iter().filter(|(_, t)| matches!(t.phase, Phase::Ice)).count();
+        ensure(unproved == self.unproved && unproved <= limits.unproved_transports, || {
+            format!("{unproved} transports without an address, {} counted", self.unproved)
+        })?;
         for (key, transport) in &self.transports {
             self.check_transport(key, transport)
                 .map_err(|what| format!("transport {}: {what}", transport.identity.id))?;
@@ -62,9 +66,8 @@ impl Shard {
         ensure(self.transport_ids.get(&transport.identity.id) == Some(&key), || {
             "its id leads elsewhere".into()
         })?;
-        let in_ice = matches!(transport.phase, Phase::Ice);
-        ensure(transport.ice.selected().is_none() == in_ice, || {
-            format!("phase {:?} with selected pair {:?}", transport.phase.state(), transport.ice.selected())
+        ensure(!matches!(transport.phase, Phase::Ice) || transport.ice.selected().is_none(), || {
+            format!("waits for a check and has {:?} selected", transport.ice.selected())
         })?;
         ensure_distinct(&transport.ups, || "lists an up-track twice".into())?;
         ensure_distinct(&transport.downs, || "lists a down-track twice".into())?;

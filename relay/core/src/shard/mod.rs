@@ -60,6 +60,8 @@ pub struct Shard {
     rng: Rng,
     transports: Slab<Transport>,
     transport_ids: HashMap<u64, TransportKey, RandomState>,
+    /// Transports whose peer has proved no address yet.
+    unproved: usize,
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
@@ -87,6 +89,7 @@ impl Shard {
             rng: Rng::new(seed),
             transports: Slab::new(),
             transport_ids: HashMap::default(),
+            unproved: 0,
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
