@@ -116,7 +116,7 @@ impl Running {
 
     /// Until it ends on its own account.
     pub async fn ended(&mut self) -> Ended {
-        (&mut self.server).await.unwrap_or(Ended::Shutdown)
+        (&mut self.server).await.unwrap_or(Ended::Panicked)
     }
 
     /// The addresses that a person on this machine or beside it may open, most useful first.
@@ -135,5 +135,19 @@ impl Running {
             urls.push(format!("https://localhost:{}/", self.https.port()));
         }
         urls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_panicked_is_no_clean_end() {
+        let (inputs, _) = mpsc::channel(1);
+        let server = tokio::spawn(async { panic!("a panic that the test wanted") });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Running { http: nowhere, https: nowhere, inputs, server, doors: Vec::new() };
+        assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

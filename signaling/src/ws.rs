@@ -56,6 +56,12 @@ impl Outbox {
         (Self { sender, queued: Arc::clone(&queued) }, Inbox { receiver, queued })
     }
 
+    /// The way to nobody.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self::new().0
+    }
+
     /// Queues a message.
     ///
     /// # Errors
