@@ -52,8 +52,10 @@ impl Station {
         shard.forward_pending(outbox);
     }
 
-    /// Obeys one order of the control thread, if there is one and room for its reply.
+    /// Obeys one order of the control thread, if there is one and room for its reply. What happened before is told before:
+    /// the end of a transport must not be taken for that of one which the order opens under the same id.
     pub fn handle_order<O: Outbox>(&mut self, now: Time, outbox: &mut O) -> Ordered {
+        self.tell_events();
         let Some(order) = self.mail.next_order() else { return Ordered::Nothing };
         self.handle_pipes(now, outbox);
         let (ticket, body) = match order {

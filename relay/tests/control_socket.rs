@@ -115,6 +115,26 @@ fn a_session_from_hello_to_close() {
 }
 
 #[test]
+fn transports_that_are_closed_before_they_are_answered_leave_nothing() {
+    const PAIRS: u64 = 100;
+    let relay = Running::start();
+    let mut c = relay.connect();
+    c.welcome(1);
+    for id in 1..=PAIRS {
+        c.send(Some(open(id, id % 7)));
+        c.send(Some(Command::CloseTransport(CloseTransport { transport_id: id })));
+    }
+    for _ in 0..2 * PAIRS {
+        let Some(Outgoing::Reply(reply)) = c.next_message() else { panic!("a reply") };
+        assert_eq!(reply.body.as_ref().and_then(code), None, "{reply:?}");
+    }
+    let stats = c.stats();
+    let shards = stats.shards.iter().flat_map(|shard| &shard.counters);
+    let closed: u64 = shards.filter(|c| c.name == "transport.closed").map(|c| c.value).sum();
+    assert_eq!((closed, process_counter(&stats, "control.transports")), (PAIRS, 0));
+}
+
+#[test]
 fn a_successor_adopts_what_runs_and_the_predecessor_is_fenced() {
     let relay = Running::start();
     let mut old = relay.connect();

@@ -7,6 +7,11 @@
 //! - A command is **idempotent by the ids it carries**. Ids are chosen by the controller (random 64 bit); sending a
 //!   command twice has the effect of sending it once and gives the same answer.
 //! - Every [`Request`] gets exactly one [`Reply`] with the same `request_id`; replies of one shard keep their order.
+//! - Commands are **ordered per transport**: those that name one transport, or a track of it, are obeyed in the order in which
+//!   they came, whether the earlier ones have been answered or not. So a [`CloseTransport`] sent right behind its
+//!   [`OpenTransport`] closes it, and a track removed while its [`AddDownTrack`] is under way does not appear afterwards. A command
+//!   that is refused is left out, those behind it are not: whoever says again what was [`ErrorCode::Busy`] sees to the order
+//!   himself. Between transports there is no order; what needs another transport's track waits for the reply that it is there.
 //! - A controller names its `epoch` in [`Hello`]. The relay obeys the highest epoch seen and answers commands of an
 //!   older one with [`ErrorCode::StaleEpoch`].
 //! - Events carry a sequence number per relay process, so a controller sees a gap and asks for the inventory.

@@ -8,6 +8,8 @@ use relay_control::{
 };
 use std::sync::Arc;
 
+mod order;
+
 /// A router and the shards it talks to.
 struct Bench {
     router: Router,
