@@ -6,23 +6,30 @@
 //!   idempotent by their ids); a new process never hears what was meant for an old one.
 //! - The relay we start is not our child in any other sense than that we wait for it: it has a process group of its
 //!   own and lives on when we die.
+//! - Who was in command and is refused ends: of two signalings the one that was started last has the relay, and they do
+//!   not take it from each other. Only who never was in command goes above the epoch that it is refused for.
+//! - Nothing that goes wrong is tried again without a pause that grows ([`backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
+mod backoff;
 mod process;
 mod session;
 
 pub use process::RelayProgram;
 
+use backoff::{Backoff, Trouble};
 use process::RelayProcess;
 use relay_control::{Command, EventBody, Inventory, ReplyBody, Welcome};
 use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::time::{ClockId, clock_gettime};
 use session::{Ended, Session};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Requests that may be unanswered at a time; more are refused at once.
 pub const UNANSWERED_MAX: usize = 65_536;
@@ -78,17 +85,26 @@ pub async fn run(
         process: settings.program.map(RelayProcess::new),
         control_socket: settings.control_socket,
         epoch: epoch(),
+        instance: random(),
+        in_command: false,
         commands,
         events,
         unanswered: BTreeMap::new(),
         boot_id: None,
         relay_pid: None,
+        shutdown: None,
     };
+    let mut backoff = Backoff::default();
     while let Some(stream) = link.connect().await {
-        let ended = Session::new(&mut link, stream).run().await;
+        let since = Instant::now();
+        let (ended, was_up) = Session::new(&mut link, stream).run().await;
         match ended {
-            Ended::Lost => {
-                if link.events.send(LinkEvent::Down).await.is_err() {
+            Ended::Lost(why) => {
+                if was_up && link.events.send(LinkEvent::Down).await.is_err() {
+                    return;
+                }
+                let pause = backoff.failed(&why, since.elapsed(), random());
+                if link.pause(pause).await.is_none() {
                     return;
                 }
             }
@@ -105,16 +121,28 @@ pub async fn run(
     }
 }
 
-/// Wall clock in microseconds: a newer signaling has a higher one.
+/// Microseconds since the machine started: of two signalings on it the one that was started last has the higher one, and
+/// nobody can set this clock.
 fn epoch() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    let since = clock_gettime(ClockId::Boottime);
+    let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1000);
+    u64::try_from(micros).unwrap_or(0).max(1)
+}
+
+/// By chance, and not 0.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel's random numbers");
+    u64::from_ne_bytes(bytes).max(1)
 }
 
 struct Link {
     process: Option<RelayProcess>,
     control_socket: PathBuf,
     epoch: u64,
+    instance: u64,
+    /// A relay has welcomed us.
+    in_command: bool,
     commands: mpsc::Receiver<LinkCommand>,
     events: mpsc::Sender<LinkEvent>,
     /// Requests without a reply, in the order in which they were asked.
@@ -123,6 +151,8 @@ struct Link {
     boot_id: Option<u64>,
     /// Who listens on the control socket, if it is a process that we can see.
     relay_pid: Option<Pid>,
+    /// We were told to end the relay before we had found it.
+    shutdown: Option<oneshot::Sender<()>>,
 }
 
 impl Link {
@@ -134,20 +164,50 @@ impl Link {
                 self.relay_pid = pid.filter(|pid| *pid != getpid());
                 return Some(stream);
             }
+            if self.shutdown.is_some() {
+                self.end_process().await;
+                return None;
+            }
             if let Some(process) = &mut self.process
                 && let Err(why) = process.ensure_running()
             {
                 tracing::error!("{why}");
                 self.events.send(LinkEvent::NotStarted(why)).await.ok()?;
             }
-            let pause = tokio::time::sleep(self.process.as_ref().map_or(RETRY * 4, |_| RETRY));
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    command = self.commands.recv() => self.keep(command?).await?,
-                }
+            self.pause(self.process.as_ref().map_or(RETRY * 4, |_| RETRY)).await?;
+        }
+    }
+
+    /// Waits, and takes what comes meanwhile; an order to end the relay ends the pause, as it is for the next connection.
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        let pause = tokio::time::sleep(pause);
+        tokio::pin!(pause);
+        while self.shutdown.is_none() {
+            tokio::select! {
+                () = &mut pause => break,
+                command = self.commands.recv() => match command? {
+                    LinkCommand::Ask(id, command) => self.remember(id, command).await?,
+                    LinkCommand::Shutdown(done) => self.shutdown = Some(done),
+                },
             }
+        }
+        Some(())
+    }
+
+    /// Our greeting was refused: somebody with this epoch is, or was, in command.
+    fn outranked(&mut self, highest: u64) -> Ended {
+        if self.in_command || highest < self.epoch || highest == u64::MAX {
+            return Ended::Superseded;
+        }
+        self.epoch = highest + 1;
+        Ended::Lost(Trouble::Outranked(highest))
+    }
+
+    /// The relay that we started and that does not listen yet, or never will.
+    async fn end_process(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.terminate();
+            let _ = tokio::time::timeout(SHUTDOWN_LIMIT, process.wait()).await;
         }
     }
 
@@ -158,14 +218,6 @@ impl Link {
         }
         while self.relay_pid.is_some_and(|pid| test_kill_process(pid).is_ok()) {
             tokio::time::sleep(RETRY / 5).await;
-        }
-    }
-
-    /// A command that comes while nobody listens. `None`: it tells us to end.
-    async fn keep(&mut self, command: LinkCommand) -> Option<()> {
-        match command {
-            LinkCommand::Ask(id, command) => self.remember(id, command).await,
-            LinkCommand::Shutdown(_) => None,
         }
     }
 

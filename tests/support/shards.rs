@@ -88,7 +88,8 @@ impl Shards {
             woken,
             profile,
         };
-        world.command(Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() }));
+        let (version, name) = (CONTROL_VERSION, "test".to_owned());
+        world.command(Command::Hello(Hello { version, epoch: 1, name, instance: 1 }));
         world
     }
 

@@ -64,11 +64,18 @@ pub struct Hello {
     #[prost(uint32, tag = "1")]
     pub version: u32,
     /// Fencing number: the highest wins, and lasts until a higher one comes. 0 = read-only (`ctl`).
+    ///
+    /// A controller that was never in command and is refused takes one above the highest, which it is told
+    /// ([`crate::CommandError::highest_epoch`]). One that was in command has been superseded, and must not come back with a
+    /// higher one: two would take the relay from each other for ever.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
     /// Shown in logs.
     #[prost(string, tag = "3")]
     pub name: String,
+    /// Chosen by chance at the controller's start: tells two that name the same epoch apart. The first of them commands.
+    #[prost(uint64, tag = "4")]
+    pub instance: u64,
 }
 
 /// Makes a transport. The relay is ICE-lite, the controlled side and the DTLS server (`a=setup:passive`).

@@ -75,6 +75,9 @@ pub struct CommandError {
     /// For people: what was wrong and what to do.
     #[prost(string, tag = "2")]
     pub message: String,
+    /// Set with [`ErrorCode::StaleEpoch`]: the epoch that commands.
+    #[prost(uint64, tag = "3")]
+    pub highest_epoch: u64,
 }
 
 /// See [`CommandError`].

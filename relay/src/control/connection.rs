@@ -222,6 +222,7 @@ fn too_long(message: &FromRelay) -> FromRelay {
     let error = CommandError {
         code: ErrorCode::LimitReached.into(),
         message: format!("the answer is longer than a frame of {FRAME_BYTES_MAX} octets"),
+        highest_epoch: 0,
     };
     let reply = Reply { request_id, body: Some(ReplyBody::Error(error)) };
     FromRelay { outgoing: Some(Outgoing::Reply(reply)) }

@@ -5,8 +5,8 @@
 //! - Every request gets exactly one reply.
 //! - Commands that concern one transport, or a track of it, are obeyed in the order in which they came, be the earlier ones
 //!   answered or not: they go through one mailbox, and those behind a subscription that waits for its pipe wait with it.
-//! - The highest epoch named in a `Hello` commands; a lower one is refused from that request on (fencing), and can read.
-//!   Epoch 0, as without a `Hello`, only reads.
+//! - The highest epoch named in a `Hello` commands, under the instance that named it first; a lower one is refused from that
+//!   request on (fencing), and can read. Epoch 0, as without a `Hello`, only reads.
 //! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are connected
 //!   when that is needed first.
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.
@@ -99,6 +99,8 @@ pub struct Router {
     placement: Placement,
     /// The highest seen.
     epoch: u64,
+    /// The controller that named it.
+    instance: u64,
     /// Connections that said `Hello`, with their epochs.
     greeted: BTreeMap<ConnectionId, u64>,
     pending: HashMap<Ticket, Pending>,
@@ -121,6 +123,7 @@ impl Router {
             shards,
             connected: HashSet::new(),
             epoch: 0,
+            instance: 0,
             greeted: BTreeMap::new(),
             pending: HashMap::new(),
             behind_pipes: HashMap::new(),
@@ -201,7 +204,8 @@ impl Router {
             let why = format!("control version {CONTROL_VERSION} is spoken here, not {}", hello.version);
             return refusal(ErrorCode::BadRequest, &why);
         }
-        if hello.epoch != 0 && hello.epoch < self.epoch {
+        let other = hello.epoch == self.epoch && hello.instance != self.instance;
+        if hello.epoch != 0 && (hello.epoch < self.epoch || other) {
             return self.stale();
         }
         if hello.epoch > self.epoch {
@@ -210,7 +214,7 @@ impl Router {
             if self.epoch != 0 {
                 self.handle_event(EventBody::Superseded(Superseded { epoch: hello.epoch }));
             }
-            self.epoch = hello.epoch;
+            (self.epoch, self.instance) = (hello.epoch, hello.instance);
             tracing::info!(epoch = hello.epoch, name = %printable(&hello.name), "a controller took over");
         }
         self.greeted.insert(from, hello.epoch);
@@ -232,7 +236,9 @@ impl Router {
                 Some(refusal(ErrorCode::HelloFirst, "say Hello with an epoch before you change anything"))
             }
             Some(0) => {
-                Some(refusal(ErrorCode::StaleEpoch, "epoch 0 only reads; say Hello with a higher one"))
+                let message = "epoch 0 only reads; say Hello with a higher one".to_owned();
+                let code = ErrorCode::StaleEpoch.into();
+                Some(ReplyBody::Error(CommandError { code, message, highest_epoch: self.epoch }))
             }
             Some(epoch) if *epoch < self.epoch => Some(self.stale()),
             Some(_) => None,
@@ -240,8 +246,9 @@ impl Router {
     }
 
     fn stale(&mut self) -> ReplyBody {
-        let why = format!("epoch {} commands: a newer controller took over", self.epoch);
-        refusal(ErrorCode::StaleEpoch, &why)
+        let message = format!("epoch {} commands: another controller took over", self.epoch);
+        let code = ErrorCode::StaleEpoch.into();
+        ReplyBody::Error(CommandError { code, message, highest_epoch: self.epoch })
     }
 
     /// Sends a command on its way, or lets it wait behind an earlier one for the same transport.
@@ -543,7 +550,7 @@ fn done() -> ReplyBody {
 }
 
 fn refusal(code: ErrorCode, message: &str) -> ReplyBody {
-    ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned() })
+    ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned(), highest_epoch: 0 })
 }
 
 /// A name as it may stand in a log line: short, and without control characters.

@@ -1,5 +1,6 @@
 //! One connection to the relay's control socket, from greeting to end.
 
+use super::backoff::Trouble;
 use super::{Link, LinkCommand, LinkEvent, SHUTDOWN_LIMIT};
 use relay_control::{
     CONTROL_VERSION, Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay,
@@ -24,7 +25,7 @@ const SHUTDOWN: u64 = 3;
 
 /// How the connection ended.
 pub(super) enum Ended {
-    Lost,
+    Lost(Trouble),
     Superseded,
     Shutdown(oneshot::Sender<()>),
     NobodyAsks,
@@ -39,6 +40,8 @@ pub(super) struct Session<'a> {
     /// Events wait here until the inventory that they belong behind is here. `None`: none is awaited.
     early: Option<Vec<EventBody>>,
     next_event: Option<u64>,
+    /// The hub was told that the relay is there.
+    is_up: bool,
     deadline: Option<Instant>,
     done: Option<oneshot::Sender<()>>,
 }
@@ -53,21 +56,26 @@ impl<'a> Session<'a> {
             welcome: None,
             early: Some(Vec::new()),
             next_event: None,
+            is_up: false,
             deadline: Some(Instant::now() + GREETING_LIMIT),
             done: None,
         }
     }
 
-    pub(super) async fn run(mut self) -> Ended {
-        let hello =
-            Hello { version: CONTROL_VERSION, epoch: self.link.epoch, name: "ringvox-signaling".to_owned() };
-        self.request(HELLO, Command::Hello(hello));
-        self.request(INVENTORY, Command::GetInventory(GetInventory {}));
-        let ended = self.pump().await.err().unwrap_or(Ended::Lost);
-        match (self.done, ended) {
+    /// How it ended, and whether the hub was told that the relay is there.
+    pub(super) async fn run(mut self) -> (Ended, bool) {
+        let (epoch, instance) = (self.link.epoch, self.link.instance);
+        let name = "ringvox-signaling".to_owned();
+        self.request(HELLO, Command::Hello(Hello { version: CONTROL_VERSION, epoch, name, instance }));
+        if let Some(done) = self.link.shutdown.take() {
+            self.shut_down(done);
+        }
+        let ended = self.pump().await.err().unwrap_or(Ended::Lost(Trouble::Closed));
+        let ended = match (self.done, ended) {
             (Some(done), _) => Ended::Shutdown(done),
             (None, ended) => ended,
-        }
+        };
+        (ended, self.is_up)
     }
 
     /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be writing
@@ -79,18 +87,17 @@ impl<'a> Session<'a> {
             let forever = Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 read = reader.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => return Err(Ended::Lost),
+                    Ok(0) | Err(_) => return Err(Ended::Lost(Trouble::Closed)),
                     Ok(n) => self.received(buffer.get(..n).unwrap_or_default()).await?,
                 },
                 written = writer.write(&self.out), if !self.out.is_empty() => match written {
                     Ok(n) => drop(self.out.drain(..n)),
-                    Err(_) => return Err(Ended::Lost),
+                    Err(_) => return Err(Ended::Lost(Trouble::Closed)),
                 },
                 command = self.link.commands.recv() => self.commanded(command).await?,
                 () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
                     if self.deadline.is_some() {
-                        tracing::warn!("the relay does not answer on its control socket");
-                        return Err(Ended::Lost);
+                        return Err(Ended::Lost(Trouble::Silent));
                     }
                 }
             }
@@ -114,13 +121,18 @@ impl<'a> Session<'a> {
                     self.request(id, command);
                 }
             }
-            Some(LinkCommand::Shutdown(done)) => {
-                self.done = Some(done);
-                self.deadline = Some(Instant::now() + SHUTDOWN_LIMIT);
-                self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
-            }
+            Some(LinkCommand::Shutdown(done)) => self.shut_down(done),
         }
         Ok(())
+    }
+
+    fn shut_down(&mut self, done: oneshot::Sender<()>) {
+        self.done = Some(done);
+        self.deadline = Some(Instant::now() + SHUTDOWN_LIMIT);
+        // Before the greeting nothing of ours is obeyed.
+        if self.welcome.is_some() {
+            self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
+        }
     }
 
     async fn received(&mut self, bytes: &[u8]) -> Result<(), Ended> {
@@ -133,10 +145,7 @@ impl<'a> Session<'a> {
                     self.happened(event).await?
                 }
                 Ok(Some(FromRelay { outgoing: None })) => {}
-                Err(why) => {
-                    tracing::error!("the relay speaks gibberish: {why}");
-                    return Err(Ended::Lost);
-                }
+                Err(why) => return Err(Ended::Lost(Trouble::Gibberish(why.to_string()))),
             }
         }
     }
@@ -144,16 +153,20 @@ impl<'a> Session<'a> {
     async fn replied(&mut self, reply: Reply) -> Result<(), Ended> {
         let Some(body) = reply.body else { return Ok(()) };
         match (reply.request_id, body) {
-            (_, ReplyBody::Error(error)) if error.code == ErrorCode::StaleEpoch as i32 => {
-                Err(Ended::Superseded)
+            (HELLO, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => {
+                Err(self.link.outranked(error.highest_epoch))
             }
+            (_, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => Err(Ended::Superseded),
             (HELLO, ReplyBody::Welcome(welcome)) => self.welcomed(welcome).await,
             (HELLO, ReplyBody::Error(CommandError { message, .. })) => {
-                tracing::error!("the relay refuses us: {message}");
-                Err(Ended::Lost)
+                Err(Ended::Lost(Trouble::Refused(message)))
             }
             (INVENTORY, ReplyBody::Inventory(inventory)) => self.took_stock(inventory).await,
-            (INVENTORY | SHUTDOWN, _) => Ok(()),
+            (INVENTORY, ReplyBody::Error(CommandError { message, .. })) => {
+                Err(Ended::Lost(Trouble::NoInventory(message)))
+            }
+            (SHUTDOWN, _) => Ok(()),
+            (HELLO | INVENTORY, _) => Err(Ended::Lost(Trouble::Gibberish("another answer".to_owned()))),
             (id, body) => {
                 if self.link.unanswered.remove(&id).is_some() {
                     self.tell(LinkEvent::Reply(id, Ok(body))).await?;
@@ -166,7 +179,13 @@ impl<'a> Session<'a> {
     async fn welcomed(&mut self, welcome: Welcome) -> Result<(), Ended> {
         self.next_event = Some(welcome.next_event_seq);
         self.link.meet(welcome.boot_id).await.ok_or(Ended::NobodyAsks)?;
+        self.link.in_command = true;
         self.welcome = Some(welcome);
+        if self.done.is_some() {
+            self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
+            return Ok(());
+        }
+        self.request(INVENTORY, Command::GetInventory(GetInventory {}));
         for (id, command) in self.link.unanswered.clone() {
             self.request(id, command);
         }
@@ -174,8 +193,11 @@ impl<'a> Session<'a> {
     }
 
     async fn took_stock(&mut self, inventory: Inventory) -> Result<(), Ended> {
-        self.deadline = None;
         let Some(welcome) = self.welcome.clone() else { return Ok(()) };
+        if self.done.is_none() {
+            self.deadline = None;
+        }
+        self.is_up = true;
         self.tell(LinkEvent::Up(welcome, inventory)).await?;
         for event in self.early.take().unwrap_or_default() {
             self.tell(LinkEvent::Event(event)).await?;
@@ -202,7 +224,9 @@ impl<'a> Session<'a> {
                 early.push(body);
                 Ok(())
             }
-            (Some(_), Some(_)) => Err(Ended::Lost),
+            (Some(_), Some(_)) => {
+                Err(Ended::Lost(Trouble::NoInventory("too much happens meanwhile".to_owned())))
+            }
             (Some(body), None) => self.tell(LinkEvent::Event(body)).await,
         }
     }

@@ -159,5 +159,6 @@ fn opened(transport_id: u64, generation: u64) -> TransportOpened {
 }
 
 fn error(code: ErrorCode) -> ReplyBody {
-    ReplyBody::Error(CommandError { code: code as i32, message: "refused by the model".to_owned() })
+    let message = "refused by the model".to_owned();
+    ReplyBody::Error(CommandError { code: code as i32, message, highest_epoch: 0 })
 }

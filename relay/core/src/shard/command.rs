@@ -27,7 +27,7 @@ const PWD_CHARS: std::ops::RangeInclusive<usize> = 22..=256;
 const CNAME_BYTES_MAX: usize = 64;
 
 fn refuse(code: ErrorCode, message: impl Into<String>) -> Refused {
-    CommandError { code: code.into(), message: message.into() }
+    CommandError { code: code.into(), message: message.into(), highest_epoch: 0 }
 }
 
 const DONE: ReplyBody = ReplyBody::Done(control::Done {});

@@ -115,7 +115,8 @@ impl Shard {
         match self.try_open_pipe(order) {
             Ok(()) => ReplyBody::Done(Done {}),
             Err((code, message)) => {
-                ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned() })
+                let message = message.to_owned();
+                ReplyBody::Error(CommandError { code: code.into(), message, highest_epoch: 0 })
             }
         }
     }

@@ -46,7 +46,12 @@ impl Bench {
     }
 
     fn hello(&mut self, from: ConnectionId, epoch: u64) -> Vec<(ConnectionId, Outgoing)> {
-        self.ask(from, 0, Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "test".into() }))
+        self.hello_of(1, from, epoch)
+    }
+
+    fn hello_of(&mut self, instance: u64, from: ConnectionId, epoch: u64) -> Vec<(ConnectionId, Outgoing)> {
+        let name = "test".to_owned();
+        self.ask(from, 0, Command::Hello(Hello { version: CONTROL_VERSION, epoch, name, instance }))
     }
 
     fn next_command(&mut self, shard: usize) -> Order {
@@ -140,7 +145,7 @@ fn who_may_do_what() {
     assert_eq!((welcome(&said).epoch, welcome(&said).boot_id, welcome(&said).shards), (0, 7, 1));
     assert_eq!(error_code(&b.ask(1, 3, open(5, 5))), ErrorCode::StaleEpoch);
     // Another language.
-    let other = Hello { version: CONTROL_VERSION + 1, epoch: 1, name: String::new() };
+    let other = Hello { version: CONTROL_VERSION + 1, epoch: 1, ..Hello::default() };
     assert_eq!(error_code(&b.ask(2, 1, Command::Hello(other))), ErrorCode::BadRequest);
     // No command at all.
     b.router.handle_request(1, Request { request_id: 9, command: None });
@@ -184,6 +189,25 @@ fn the_highest_epoch_commands() {
     // The fence stays when everybody has gone.
     (1..=3).for_each(|connection| b.router.handle_closed(connection));
     assert_eq!(error_code(&b.hello(4, 5)), ErrorCode::StaleEpoch);
+}
+
+#[test]
+fn who_is_refused_is_told_what_to_go_above_and_of_two_with_one_epoch_the_first_commands() {
+    let highest = |said: &[(ConnectionId, Outgoing)]| match only_reply(said).2 {
+        ReplyBody::Error(error) if error.code() == ErrorCode::StaleEpoch => error.highest_epoch,
+        other => panic!("not refused: {other:?}"),
+    };
+    let mut b = Bench::new(1);
+    let _ = b.hello_of(1, 1, 50);
+    // Two newcomers whose clocks are behind, at the same moment.
+    assert_eq!((highest(&b.hello_of(2, 2, 7)), highest(&b.hello_of(3, 3, 9))), (50, 50));
+    assert_eq!(welcome(&b.hello_of(2, 2, 51)).epoch, 51);
+    assert_eq!(highest(&b.hello_of(3, 3, 51)), 51, "it is another one's");
+    assert_eq!(error_code(&b.ask(3, 1, open(1, 1))), ErrorCode::HelloFirst, "the attempt brought it nothing");
+    assert!(b.ask(2, 1, open(1, 1)).is_empty(), "obeyed");
+    assert_eq!(welcome(&b.hello_of(2, 4, 51)).epoch, 51, "its own, on another connection");
+    assert_eq!(welcome(&b.hello_of(3, 3, 52)).epoch, 52);
+    assert_eq!(highest(&b.ask(2, 2, open(1, 1))), 52, "the last one commands");
 }
 
 #[test]

@@ -1,0 +1,235 @@
+//! The line to the relay, against a relay that says what a test wants. Time is tokio's own and does not pass by itself.
+
+use relay_control::{
+    Command, CommandError, ErrorCode, FrameDecoder, FromRelay, Hello, Inventory, Outgoing, Reply, ReplyBody,
+    Request, Welcome, encode_frame,
+};
+use signaling::relay::{LinkCommand, LinkEvent, LinkSettings, run};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// One connection of the link, from the relay's side.
+pub(crate) struct Line {
+    stream: UnixStream,
+    decoder: FrameDecoder,
+}
+
+impl Line {
+    /// `None`: the link closed it.
+    pub(crate) async fn next(&mut self) -> Option<(u64, Command)> {
+        loop {
+            if let Some(request) = self.decoder.next::<Request>().expect("well formed") {
+                return Some((request.request_id, request.command.expect("a command")));
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => self.decoder.push(&buffer[..n]),
+            }
+        }
+    }
+
+    async fn hello(&mut self) -> (u64, Hello) {
+        match self.next().await {
+            Some((id, Command::Hello(hello))) => (id, hello),
+            other => panic!("no greeting: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn say(&mut self, outgoing: Outgoing) {
+        let mut out = Vec::new();
+        encode_frame(&FromRelay { outgoing: Some(outgoing) }, &mut out).expect("small");
+        // It may have gone already.
+        let _ = self.stream.write_all(&out).await;
+    }
+
+    pub(crate) async fn answer(&mut self, request_id: u64, body: ReplyBody) {
+        self.say(Outgoing::Reply(Reply { request_id, body: Some(body) })).await;
+    }
+
+    /// Up to the inventory, which is empty.
+    pub(crate) async fn welcome(&mut self, boot_id: u64) -> Hello {
+        let (id, hello) = self.hello().await;
+        self.answer(id, ReplyBody::Welcome(Welcome { boot_id, epoch: hello.epoch, ..Welcome::default() }))
+            .await;
+        hello
+    }
+}
+
+pub(crate) fn refusal(code: ErrorCode, highest_epoch: u64) -> ReplyBody {
+    ReplyBody::Error(CommandError { code: code.into(), message: "says the test".to_owned(), highest_epoch })
+}
+
+/// A link and the place where it looks for its relay.
+pub(crate) struct World {
+    listener: UnixListener,
+    pub(crate) commands: mpsc::Sender<LinkCommand>,
+    pub(crate) events: mpsc::Receiver<LinkEvent>,
+    link: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("directory");
+        let control_socket = dir.path().join("relay.sock");
+        let listener = UnixListener::bind(&control_socket).expect("binds");
+        let (commands, link_commands) = mpsc::channel(1024);
+        let (link_events, events) = mpsc::channel(4096);
+        let settings = LinkSettings { control_socket, program: None };
+        let link = tokio::spawn(run(settings, link_commands, link_events));
+        Self { listener, commands, events, link, _dir: dir }
+    }
+
+    pub(crate) async fn accept(&self) -> Line {
+        let (stream, _) = self.listener.accept().await.expect("accepts");
+        Line { stream, decoder: FrameDecoder::default() }
+    }
+
+    /// A connection on which the relay is up.
+    pub(crate) async fn up(&mut self) -> Line {
+        let mut line = self.accept().await;
+        line.welcome(1).await;
+        let Some((id, Command::GetInventory(_))) = line.next().await else { panic!("no inventory wanted") };
+        line.answer(id, ReplyBody::Inventory(Inventory { boot_id: 1, ..Inventory::default() })).await;
+        let event = self.events.recv().await;
+        assert!(matches!(event, Some(LinkEvent::Up(..))), "{event:?}");
+        line
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_behind_keeps_nobody_out() {
+    let mut world = World::new();
+    let highest = 1 << 60;
+    let mut line = world.accept().await;
+    let (id, before) = line.hello().await;
+    line.answer(id, refusal(ErrorCode::StaleEpoch, highest)).await;
+    let mut line = world.accept().await;
+    let hello = line.welcome(1).await;
+    assert_eq!((hello.epoch, hello.instance), (highest + 1, before.instance));
+    assert!(hello.instance != 0);
+    let Some((id, Command::GetInventory(_))) = line.next().await else { panic!("no inventory wanted") };
+    line.answer(id, ReplyBody::Inventory(Inventory { boot_id: 1, ..Inventory::default() })).await;
+    assert!(matches!(world.events.recv().await, Some(LinkEvent::Up(..))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_in_command_does_not_fight_back() {
+    let mut world = World::new();
+    let line = world.up().await;
+    drop(line);
+    let mut line = world.accept().await;
+    let (id, hello) = line.hello().await;
+    line.answer(id, refusal(ErrorCode::StaleEpoch, hello.epoch + 1)).await;
+    assert!(matches!(world.events.recv().await, Some(LinkEvent::Down)));
+    assert!(matches!(world.events.recv().await, Some(LinkEvent::Superseded)));
+    world.link.await.expect("it ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_that_start_at_the_same_moment_each_goes_above_what_it_is_refused_for() {
+    let world = World::new();
+    let mut highest = 1 << 50;
+    for _ in 0..5 {
+        let mut line = world.accept().await;
+        let (id, hello) = line.hello().await;
+        // Another one was faster.
+        highest = highest.max(hello.epoch);
+        line.answer(id, refusal(ErrorCode::StaleEpoch, highest)).await;
+    }
+    assert_eq!(world.accept().await.welcome(1).await.epoch, highest + 1);
+}
+
+/// What is wrong with the relay.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    Closes,
+    ClosesWhenUp,
+    Garbage,
+    Foreign,
+    Language,
+    NoInventory,
+    Mute,
+}
+
+async fn misbehave(mut line: Line, wrong: Wrong) {
+    match wrong {
+        Wrong::Closes => {}
+        Wrong::Garbage => drop(line.stream.write_all(&[0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff]).await),
+        Wrong::Foreign => drop(line.stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await),
+        Wrong::Language => {
+            let (id, _) = line.hello().await;
+            line.answer(id, refusal(ErrorCode::BadRequest, 0)).await;
+        }
+        Wrong::NoInventory => {
+            line.welcome(1).await;
+            let Some((id, _)) = line.next().await else { return };
+            line.answer(id, refusal(ErrorCode::LimitReached, 0)).await;
+        }
+        Wrong::ClosesWhenUp => {
+            line.welcome(1).await;
+            let Some((id, _)) = line.next().await else { return };
+            line.answer(id, ReplyBody::Inventory(Inventory { boot_id: 1, ..Inventory::default() })).await;
+            return;
+        }
+        Wrong::Mute => {}
+    }
+    if !matches!(wrong, Wrong::Closes) {
+        // The link is the one that ends it.
+        while line.next().await.is_some() {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_is_tried_again_with_growing_pauses() {
+    const LOOKED: Duration = Duration::from_secs(300);
+    const MANY: usize = 1_000;
+    for wrong in [
+        Wrong::Closes,
+        Wrong::ClosesWhenUp,
+        Wrong::Garbage,
+        Wrong::Foreign,
+        Wrong::Language,
+        Wrong::NoInventory,
+        Wrong::Mute,
+    ] {
+        let mut world = World::new();
+        let (until, mut attempts) = (Instant::now() + LOOKED, 0);
+        while attempts < MANY {
+            tokio::select! {
+                line = world.accept() => {
+                    attempts += 1;
+                    misbehave(line, wrong).await;
+                }
+                () = tokio::time::sleep_until(until) => break,
+            }
+            while world.events.try_recv().is_ok() {}
+        }
+        assert!((25..160).contains(&attempts), "{wrong:?}: {attempts} attempts in {LOOKED:?}");
+        // Well again, it serves as if nothing had been.
+        world.up().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_to_end_the_relay_waits_for_no_pause() {
+    let world = World::new();
+    for _ in 0..20 {
+        misbehave(world.accept().await, Wrong::NoInventory).await;
+    }
+    let (done, ended) = oneshot::channel();
+    let asked = Instant::now();
+    world.commands.send(LinkCommand::Shutdown(done)).await.expect("taken");
+    let mut line = world.accept().await;
+    line.welcome(1).await;
+    assert!(matches!(line.next().await, Some((_, Command::Shutdown(_)))));
+    drop(line);
+    assert!(ended.await.is_err(), "dropped when it is done");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
