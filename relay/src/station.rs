@@ -19,6 +19,8 @@ pub enum Ordered {
     Nothing,
     /// It was obeyed.
     Done,
+    /// It was obeyed, and took so long that media is to be served before the next one.
+    DoneAtLength,
     /// Counters are wanted; to be answered by [`Station::tell_stats`] before the next order.
     Stats(u64),
 }
@@ -65,7 +67,11 @@ impl Station {
             }
             ToShard::OpenPipe { ticket, pipe } => (ticket, self.shard.open_pipe(pipe)),
             ToShard::Command { ticket, command: Command::GetStats(_) } => return Ordered::Stats(ticket),
-            ToShard::Command { ticket, command: Command::GetInventory(_) } => (ticket, self.inventory()),
+            ToShard::Describe { ticket, transports } => {
+                let transports = self.shard.describe(&transports);
+                self.answer(ticket, ReplyBody::Inventory(Inventory { boot_id: 0, transports, next: 0 }));
+                return Ordered::DoneAtLength;
+            }
             ToShard::Command { ticket, command } => (ticket, self.shard.handle_command(now, command, outbox)),
         };
         self.answer(ticket, body);
@@ -102,9 +108,5 @@ impl Station {
     fn connect(&mut self, ends: PipeEnds) {
         self.shard.connect_pipe(ends.peer, Box::new(ends.to));
         self.pipes.push((ends.peer, ends.from));
-    }
-
-    fn inventory(&self) -> ReplyBody {
-        ReplyBody::Inventory(Inventory { boot_id: 0, transports: self.shard.inventory() })
     }
 }

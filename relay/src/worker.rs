@@ -97,6 +97,7 @@ impl Worker {
             match self.station.handle_order(now, &mut Lender(self.io.outbox())) {
                 Ordered::Nothing => return false,
                 Ordered::Done => {}
+                Ordered::DoneAtLength => return true,
                 Ordered::Stats(ticket) => {
                     let io = self.io.counters();
                     let io = io.iter().map(|(name, value)| Counter { name: name.to_owned(), value });

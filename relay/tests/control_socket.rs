@@ -105,7 +105,7 @@ fn a_session_from_hello_to_close() {
     assert!(matches!(c.call(close.clone()), ReplyBody::Done(_)));
     assert!(matches!(c.call(close), ReplyBody::Done(_)), "closing twice is no error");
 
-    let ReplyBody::Inventory(inventory) = c.call(Command::GetInventory(GetInventory {})) else {
+    let ReplyBody::Inventory(inventory) = c.call(Command::GetInventory(GetInventory::default())) else {
         panic!("inventory")
     };
     assert_eq!(inventory.boot_id, welcome.boot_id);
@@ -143,7 +143,7 @@ fn a_successor_adopts_what_runs_and_the_predecessor_is_fenced() {
 
     let mut new = relay.connect();
     let welcome = new.welcome(11);
-    let ReplyBody::Inventory(inventory) = new.call(Command::GetInventory(GetInventory {})) else {
+    let ReplyBody::Inventory(inventory) = new.call(Command::GetInventory(GetInventory::default())) else {
         panic!("inventory")
     };
     assert_eq!(inventory.transports[0].opened.as_ref(), Some(&opened));
@@ -213,7 +213,8 @@ fn half_frames_and_silence_harm_nobody() {
 fn a_peer_that_finished_sending_still_gets_its_replies() {
     let relay = Running::start();
     let mut c = relay.connect();
-    let ids: Vec<u64> = (0..300).map(|_| c.send(Some(Command::GetInventory(GetInventory {})))).collect();
+    let ids: Vec<u64> =
+        (0..300).map(|_| c.send(Some(Command::GetInventory(GetInventory::default())))).collect();
     c.stream.shutdown(std::net::Shutdown::Write).expect("shut");
     for id in ids {
         assert!(matches!(c.reply(id), ReplyBody::Inventory(_)));

@@ -3,6 +3,7 @@
 mod batches;
 mod handshake;
 mod hostile;
+mod inventory;
 mod media;
 mod pipes;
 mod session;

@@ -8,8 +8,8 @@ use relay::control::router::{ConnectionId, Identity, Router};
 use relay::mailbox::{Bell, ControlEnd, mailbox};
 use relay::station::{Ordered, Station};
 use relay_control::{
-    CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Outgoing, ReplyBody,
-    Request, TransportInfo,
+    CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Inventory, Outgoing,
+    ReplyBody, Request, TransportInfo,
 };
 use relay_core::Shard;
 use relay_core::id::Ssrc;
@@ -148,7 +148,7 @@ impl Shards {
         loop {
             match station.handle_order(now, &mut outbox) {
                 Ordered::Nothing => break,
-                Ordered::Done => {}
+                Ordered::Done | Ordered::DoneAtLength => {}
                 Ordered::Stats(ticket) => station.tell_stats(ticket, std::iter::empty::<Counter>()),
             }
         }
@@ -238,8 +238,21 @@ impl Shards {
 
     /// Everything that runs, as a controller sees it.
     pub fn inventory(&mut self) -> Vec<TransportInfo> {
-        match self.command(Command::GetInventory(GetInventory {})) {
-            ReplyBody::Inventory(inventory) => inventory.transports,
+        let (mut transports, mut after) = (Vec::new(), 0);
+        loop {
+            let page = self.inventory_page(after);
+            transports.extend(page.transports);
+            after = page.next;
+            if after == 0 {
+                return transports;
+            }
+        }
+    }
+
+    /// One page of it.
+    pub fn inventory_page(&mut self, after: u64) -> Inventory {
+        match self.command(Command::GetInventory(GetInventory { after })) {
+            ReplyBody::Inventory(inventory) => inventory,
             other => panic!("{other:?}"),
         }
     }

@@ -43,7 +43,7 @@ pub enum Command {
     /// Asks the publisher for a keyframe, merged with the subscribers' own requests.
     #[prost(message, tag = "9")]
     RequestKeyframe(RequestKeyframe),
-    /// Everything needed to re-adopt what runs. Answer: [`crate::Inventory`].
+    /// Everything needed to re-adopt what runs, page by page. Answer: [`crate::Inventory`].
     #[prost(message, tag = "10")]
     GetInventory(GetInventory),
     /// Counters. Answer: [`crate::Stats`].
@@ -313,9 +313,18 @@ pub struct RequestKeyframe {
     pub track_id: u64,
 }
 
-/// See [`Command::GetInventory`].
+/// One page of what runs.
+///
+/// Pages list transports in the order in which they were opened, so what is opened meanwhile comes on a later page. Each
+/// shows a transport as it is at its moment; what ended before its page is on none. A controller that takes in all pages, and
+/// *then* the events that came since it said [`Hello`], ends with the truth: an event that a page shows already says the same
+/// again, and one about a transport that is on no page is about one that is gone.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub struct GetInventory {}
+pub struct GetInventory {
+    /// [`crate::Inventory::next`] of the page before; 0 = the first page.
+    #[prost(uint64, tag = "1")]
+    pub after: u64,
+}
 
 /// See [`Command::GetStats`].
 #[derive(Clone, Copy, PartialEq, Message)]

@@ -55,9 +55,9 @@ enum Kind {
     Single(Change),
     /// One shard begins to pipe a track; then the command goes to the subscriber's.
     Pipe { then: Box<Command>, shard: usize, change: Change, transport_id: u64 },
-    /// All shards answer; `waiting` have not yet.
-    Inventory { waiting: usize, transports: Vec<TransportInfo> },
-    /// The same.
+    /// Several shards answer; `waiting` have not yet. The page behind this one begins at `next`.
+    Inventory { waiting: usize, transports: Vec<TransportInfo>, next: Ticket },
+    /// The same of all shards.
     Stats { waiting: usize, shards: Vec<ShardStats> },
 }
 
@@ -147,10 +147,7 @@ impl Router {
                 let body = self.greet(from, &hello);
                 self.reply(from, request_id, body);
             }
-            Some(command @ Command::GetInventory(_)) => {
-                let kind = Kind::Inventory { waiting: self.shards.len(), transports: Vec::new() };
-                self.ask_all(Pending { from, request_id, kind }, &command);
-            }
+            Some(Command::GetInventory(c)) => self.ask_page(from, request_id, c.after),
             Some(command @ Command::GetStats(_)) => {
                 let kind = Kind::Stats { waiting: self.shards.len(), shards: Vec::new() };
                 self.ask_all(Pending { from, request_id, kind }, &command);
@@ -391,6 +388,30 @@ impl Router {
         self.connected.insert(pair)
     }
 
+    /// A page of the inventory, from the shards that its transports live on.
+    fn ask_page(&mut self, from: ConnectionId, request_id: u64, after: Ticket) {
+        let (page, next) = self.placement.page(after);
+        let mut of_shards: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (shard, transport_id) in page {
+            of_shards.entry(shard).or_default().push(transport_id);
+        }
+        if !of_shards.keys().all(|shard| self.shards[*shard].has_room()) {
+            return self.busy(from, request_id);
+        }
+        let (waiting, transports) = (of_shards.len(), Vec::new());
+        if waiting == 0 {
+            let boot_id = self.identity.boot_id;
+            let body = ReplyBody::Inventory(Inventory { boot_id, transports, next });
+            return self.reply(from, request_id, body);
+        }
+        self.last_ticket += 1;
+        for (shard, transports) in of_shards {
+            self.shards[shard].send(ToShard::Describe { ticket: self.last_ticket, transports });
+        }
+        let kind = Kind::Inventory { waiting, transports, next };
+        self.pending.insert(self.last_ticket, Pending { from, request_id, kind });
+    }
+
     fn ask_all(&mut self, pending: Pending, command: &Command) {
         if !self.shards.iter().all(ControlEnd::has_room) {
             return self.busy(pending.from, pending.request_id);
@@ -416,12 +437,12 @@ impl Router {
                 Some(body)
             }
             (Kind::Pipe { .. }, body) => return self.piped(pending, body),
-            (Kind::Inventory { waiting, transports }, ReplyBody::Inventory(part)) => {
+            (Kind::Inventory { waiting, transports, next }, ReplyBody::Inventory(part)) => {
                 transports.extend(part.transports);
                 *waiting -= 1;
-                let boot_id = self.identity.boot_id;
+                let (boot_id, next) = (self.identity.boot_id, *next);
                 let transports = (*waiting == 0).then(|| std::mem::take(transports));
-                transports.map(|transports| ReplyBody::Inventory(Inventory { boot_id, transports }))
+                transports.map(|transports| ReplyBody::Inventory(Inventory { boot_id, transports, next }))
             }
             (Kind::Stats { waiting, shards }, ReplyBody::Stats(part)) => {
                 shards.extend(part.shards);

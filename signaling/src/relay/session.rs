@@ -16,7 +16,10 @@ use tokio::time::Instant;
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
 /// Events that come while an inventory is being gathered wait for it.
-const EARLY_EVENTS_MAX: usize = 65_536;
+const EARLY_EVENTS_MAX: usize = 1 << 18;
+
+/// Transports of a relay: some more than its shards together may have.
+const TRANSPORTS_MAX: usize = 2_000_000;
 
 /// Our own request ids; the hub's start at `1 << 32`.
 const HELLO: u64 = 1;
@@ -31,14 +34,25 @@ pub(super) enum Ended {
     NobodyAsks,
 }
 
+/// An inventory that is being gathered, page by page.
+#[derive(Default)]
+struct Stock {
+    inventory: Inventory,
+    /// Events that came meanwhile. They are told behind the inventory: each is newer than what the pages show, or says the
+    /// same.
+    early: Vec<EventBody>,
+    /// Events were lost meanwhile, so the pages before may be wrong.
+    spoilt: bool,
+}
+
 pub(super) struct Session<'a> {
     link: &'a mut Link,
     stream: UnixStream,
     decoder: FrameDecoder,
     out: Vec<u8>,
     welcome: Option<Welcome>,
-    /// Events wait here until the inventory that they belong behind is here. `None`: none is awaited.
-    early: Option<Vec<EventBody>>,
+    /// `None`: the hub has it.
+    stock: Option<Stock>,
     next_event: Option<u64>,
     /// The hub was told that the relay is there.
     is_up: bool,
@@ -54,7 +68,7 @@ impl<'a> Session<'a> {
             decoder: FrameDecoder::default(),
             out: Vec::new(),
             welcome: None,
-            early: Some(Vec::new()),
+            stock: Some(Stock::default()),
             next_event: None,
             is_up: false,
             deadline: Some(Instant::now() + GREETING_LIMIT),
@@ -161,7 +175,7 @@ impl<'a> Session<'a> {
             (HELLO, ReplyBody::Error(CommandError { message, .. })) => {
                 Err(Ended::Lost(Trouble::Refused(message)))
             }
-            (INVENTORY, ReplyBody::Inventory(inventory)) => self.took_stock(inventory).await,
+            (INVENTORY, ReplyBody::Inventory(page)) => self.took_page(page).await,
             (INVENTORY, ReplyBody::Error(CommandError { message, .. })) => {
                 Err(Ended::Lost(Trouble::NoInventory(message)))
             }
@@ -185,43 +199,69 @@ impl<'a> Session<'a> {
             self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
             return Ok(());
         }
-        self.request(INVENTORY, Command::GetInventory(GetInventory {}));
+        self.take_stock();
         for (id, command) in self.link.unanswered.clone() {
             self.request(id, command);
         }
         Ok(())
     }
 
-    async fn took_stock(&mut self, inventory: Inventory) -> Result<(), Ended> {
-        let Some(welcome) = self.welcome.clone() else { return Ok(()) };
+    /// From the first page on.
+    fn take_stock(&mut self) {
+        self.stock = Some(Stock::default());
+        self.ask_page(0);
+    }
+
+    fn ask_page(&mut self, after: u64) {
+        if self.done.is_none() {
+            self.deadline = Some(Instant::now() + GREETING_LIMIT);
+        }
+        self.request(INVENTORY, Command::GetInventory(GetInventory { after }));
+    }
+
+    async fn took_page(&mut self, page: Inventory) -> Result<(), Ended> {
+        let (Some(stock), Some(welcome)) = (&mut self.stock, &self.welcome) else { return Ok(()) };
+        let (before, next) = (std::mem::replace(&mut stock.inventory.next, page.next), page.next);
+        stock.inventory.boot_id = page.boot_id;
+        stock.inventory.transports.extend(page.transports);
+        if stock.inventory.transports.len() > TRANSPORTS_MAX || (next != 0 && next <= before) {
+            return Err(Ended::Lost(Trouble::Gibberish("an inventory without an end".to_owned())));
+        }
+        if next != 0 {
+            self.ask_page(next);
+            return Ok(());
+        }
+        if stock.spoilt {
+            self.take_stock();
+            return Ok(());
+        }
+        let (stock, welcome) = (std::mem::take(stock), welcome.clone());
+        self.stock = None;
         if self.done.is_none() {
             self.deadline = None;
         }
         self.is_up = true;
-        self.tell(LinkEvent::Up(welcome, inventory)).await?;
-        for event in self.early.take().unwrap_or_default() {
+        self.tell(LinkEvent::Up(welcome, stock.inventory)).await?;
+        for event in stock.early {
             self.tell(LinkEvent::Event(event)).await?;
         }
         Ok(())
     }
 
     async fn happened(&mut self, event: Event) -> Result<(), Ended> {
-        if self.next_event.is_some_and(|expected| event.seq > expected) && self.early.is_none() {
-            tracing::warn!(
-                expected = self.next_event,
-                got = event.seq,
-                "events were lost; asking for the inventory"
-            );
-            self.early = Some(Vec::new());
-            self.deadline = Some(Instant::now() + GREETING_LIMIT);
-            self.request(INVENTORY, Command::GetInventory(GetInventory {}));
+        if let Some(expected) = self.next_event.filter(|expected| event.seq > *expected) {
+            tracing::warn!(expected, got = event.seq, "events were lost; asking for the inventory");
+            match &mut self.stock {
+                Some(stock) => stock.spoilt = true,
+                None => self.take_stock(),
+            }
         }
         self.next_event = Some(event.seq + 1);
-        match (event.body, &mut self.early) {
+        match (event.body, &mut self.stock) {
             (None, _) => Ok(()),
             (Some(EventBody::Superseded(_)), _) => Err(Ended::Superseded),
-            (Some(body), Some(early)) if early.len() < EARLY_EVENTS_MAX => {
-                early.push(body);
+            (Some(body), Some(stock)) if stock.early.len() < EARLY_EVENTS_MAX => {
+                stock.early.push(body);
                 Ok(())
             }
             (Some(_), Some(_)) => {

@@ -337,7 +337,7 @@ fn a_relay_that_stays_away_fails_the_streams() {
     assert_eq!(world.names(a).len(), 3);
     world.publish(a, "r", "s9", "r-a-9");
     assert_eq!(world.names(a), ["FAILED s9 (Stream failed)"]);
-    world.relay_up_with(Inventory { boot_id: 1, transports: Vec::new() });
+    world.relay_up_with(Inventory { boot_id: 1, ..Inventory::default() });
     world.publish(a, "r", "s10", "r-a-10");
     assert_eq!(world.names(a), ["SDP s10"]);
 }

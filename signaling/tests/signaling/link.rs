@@ -1,8 +1,9 @@
 //! The line to the relay, against a relay that says what a test wants. Time is tokio's own and does not pass by itself.
 
 use relay_control::{
-    Command, CommandError, ErrorCode, FrameDecoder, FromRelay, Hello, Inventory, Outgoing, Reply, ReplyBody,
-    Request, Welcome, encode_frame,
+    Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay, GetInventory, Hello,
+    Inventory, Outgoing, Reply, ReplyBody, Request, TransportInfo, TransportState, TransportStateChanged,
+    Welcome, encode_frame,
 };
 use signaling::relay::{LinkCommand, LinkEvent, LinkSettings, run};
 use std::time::Duration;
@@ -144,6 +145,45 @@ async fn of_those_that_start_at_the_same_moment_each_goes_above_what_it_is_refus
         line.answer(id, refusal(ErrorCode::StaleEpoch, highest)).await;
     }
     assert_eq!(world.accept().await.welcome(1).await.epoch, highest + 1);
+}
+
+fn state(transport_id: u64, seq: u64) -> Outgoing {
+    let (state, reason) = (TransportState::Failed.into(), 0);
+    let change = TransportStateChanged { transport_id, state, reason };
+    Outgoing::Event(Event { seq, body: Some(EventBody::TransportState(change)) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pages_come_first_then_what_happened_meanwhile_and_a_lost_event_begins_anew() {
+    const TRANSPORTS: u64 = 20_000;
+    const PAGE: u64 = 64;
+    let mut world = World::new();
+    let mut line = world.accept().await;
+    line.welcome(1).await;
+    let (mut seq, mut rounds) = (0, 0);
+    loop {
+        let Some((id, Command::GetInventory(GetInventory { after }))) = line.next().await else {
+            panic!("no page wanted")
+        };
+        rounds += u64::from(after == 0);
+        // One event a page; one of them is lost in the first round.
+        line.say(state(after + 1, seq)).await;
+        seq += 1 + u64::from(rounds == 1 && after == PAGE * 10);
+        let ids = after + 1..=(after + PAGE).min(TRANSPORTS);
+        let transports = ids.map(|transport_id| TransportInfo { transport_id, ..TransportInfo::default() });
+        let (boot_id, transports) = (1, transports.collect());
+        let next = if after + PAGE < TRANSPORTS { after + PAGE } else { 0 };
+        line.answer(id, ReplyBody::Inventory(Inventory { boot_id, transports, next })).await;
+        if rounds == 2 && next == 0 {
+            break;
+        }
+    }
+    let event = world.events.recv().await;
+    let Some(LinkEvent::Up(_, inventory)) = event else { panic!("{event:?}") };
+    let ids: Vec<u64> = inventory.transports.iter().map(|info| info.transport_id).collect();
+    assert!(ids.iter().copied().eq(1..=TRANSPORTS), "{} listed", ids.len());
+    let event = world.events.recv().await;
+    assert!(matches!(event, Some(LinkEvent::Event(EventBody::TransportState(_)))), "{event:?}");
 }
 
 /// What is wrong with the relay.

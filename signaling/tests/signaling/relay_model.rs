@@ -36,7 +36,8 @@ impl RelayModel {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory { boot_id: self.boot_id, transports: self.transports.values().cloned().collect() }
+        let transports = self.transports.values().cloned().collect();
+        Inventory { boot_id: self.boot_id, transports, next: 0 }
     }
 
     pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
