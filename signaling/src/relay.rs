@@ -2,6 +2,7 @@
 //!
 //! Invariants
 //! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is gone.
+//! - Commands for one transport keep their order, and what the relay has no room for is asked again ([`asked`]).
 //! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands are
 //!   idempotent by their ids); a new process never hears what was meant for an old one.
 //! - The relay we start is not our child in any other sense than that we wait for it: it has a process group of its
@@ -12,27 +13,26 @@
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
+mod asked;
 mod backoff;
 mod process;
 mod session;
 
+pub use asked::{BUSY_LIMIT, UNANSWERED_MAX};
 pub use process::RelayProgram;
 
+use asked::Asked;
 use backoff::{Backoff, Trouble};
 use process::RelayProcess;
 use relay_control::{Command, EventBody, Inventory, ReplyBody, Welcome};
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use session::{Ended, Session};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-
-/// Requests that may be unanswered at a time; more are refused at once.
-pub const UNANSWERED_MAX: usize = 65_536;
 
 /// Between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
@@ -89,7 +89,7 @@ pub async fn run(
         in_command: false,
         commands,
         events,
-        unanswered: BTreeMap::new(),
+        asked: Asked::default(),
         boot_id: None,
         relay_pid: None,
         shutdown: None,
@@ -145,9 +145,9 @@ struct Link {
     in_command: bool,
     commands: mpsc::Receiver<LinkCommand>,
     events: mpsc::Sender<LinkEvent>,
-    /// Requests without a reply, in the order in which they were asked.
-    unanswered: BTreeMap<u64, Command>,
-    /// The relay process that `unanswered` is meant for.
+    /// Requests without a reply.
+    asked: Asked,
+    /// The relay process that they are meant for.
     boot_id: Option<u64>,
     /// Who listens on the control socket, if it is a process that we can see.
     relay_pid: Option<Pid>,
@@ -222,21 +222,21 @@ impl Link {
     }
 
     async fn remember(&mut self, id: u64, command: Command) -> Option<()> {
-        if self.unanswered.len() >= UNANSWERED_MAX {
-            return self.events.send(LinkEvent::Reply(id, Err(()))).await.ok();
+        for id in self.asked.ask(id, command) {
+            self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
         }
-        self.unanswered.insert(id, command);
         Some(())
     }
 
     /// Called with each greeting: what was meant for another process will never be answered.
     async fn meet(&mut self, boot_id: u64) -> Option<()> {
         if self.boot_id.is_some_and(|known| known != boot_id) {
-            for id in std::mem::take(&mut self.unanswered).into_keys() {
+            for id in self.asked.forget_all() {
                 self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
             }
         }
         self.boot_id = Some(boot_id);
+        self.asked.begin_again();
         Some(())
     }
 }

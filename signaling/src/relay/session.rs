@@ -97,8 +97,10 @@ impl<'a> Session<'a> {
     async fn pump(&mut self) -> Result<(), Ended> {
         let mut buffer = vec![0; 64 << 10];
         loop {
+            self.send_asked();
             let (mut reader, mut writer) = self.stream.split();
             let forever = Instant::now() + Duration::from_secs(3600);
+            let again = self.link.asked.poll_timeout().unwrap_or(forever);
             tokio::select! {
                 read = reader.read(&mut buffer) => match read {
                     Ok(0) | Err(_) => return Err(Ended::Lost(Trouble::Closed)),
@@ -109,12 +111,22 @@ impl<'a> Session<'a> {
                     Err(_) => return Err(Ended::Lost(Trouble::Closed)),
                 },
                 command = self.link.commands.recv() => self.commanded(command).await?,
+                () = tokio::time::sleep_until(again), if self.welcome.is_some() => {}
                 () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
                     if self.deadline.is_some() {
                         return Err(Ended::Lost(Trouble::Silent));
                     }
                 }
             }
+        }
+    }
+
+    /// Before the greeting requests are only kept: it is not yet clear whom we talk to.
+    fn send_asked(&mut self) {
+        while self.welcome.is_some()
+            && let Some((id, command)) = self.link.asked.next_ready(Instant::now())
+        {
+            self.request(id, command);
         }
     }
 
@@ -129,11 +141,7 @@ impl<'a> Session<'a> {
         match command {
             None => return Err(Ended::NobodyAsks),
             Some(LinkCommand::Ask(id, command)) => {
-                self.link.remember(id, command.clone()).await.ok_or(Ended::NobodyAsks)?;
-                // Before the greeting it is only kept: it is not yet clear whom we talk to.
-                if self.welcome.is_some() && self.link.unanswered.contains_key(&id) {
-                    self.request(id, command);
-                }
+                self.link.remember(id, command).await.ok_or(Ended::NobodyAsks)?;
             }
             Some(LinkCommand::Shutdown(done)) => self.shut_down(done),
         }
@@ -182,7 +190,7 @@ impl<'a> Session<'a> {
             (SHUTDOWN, _) => Ok(()),
             (HELLO | INVENTORY, _) => Err(Ended::Lost(Trouble::Gibberish("another answer".to_owned()))),
             (id, body) => {
-                if self.link.unanswered.remove(&id).is_some() {
+                if self.link.asked.answered(id, &body, Instant::now()) {
                     self.tell(LinkEvent::Reply(id, Ok(body))).await?;
                 }
                 Ok(())
@@ -199,10 +207,9 @@ impl<'a> Session<'a> {
             self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
             return Ok(());
         }
+        // What was asked before the line broke comes first, so that the inventory shows it.
+        self.send_asked();
         self.take_stock();
-        for (id, command) in self.link.unanswered.clone() {
-            self.request(id, command);
-        }
         Ok(())
     }
 

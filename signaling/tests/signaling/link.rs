@@ -1,11 +1,12 @@
 //! The line to the relay, against a relay that says what a test wants. Time is tokio's own and does not pass by itself.
 
 use relay_control::{
-    Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay, GetInventory, Hello,
-    Inventory, Outgoing, Reply, ReplyBody, Request, TransportInfo, TransportState, TransportStateChanged,
-    Welcome, encode_frame,
+    AddDownTrack, Command, CommandError, Done, DownTrackAdded, ErrorCode, Event, EventBody, FrameDecoder,
+    FromRelay, GetInventory, Hello, Inventory, Outgoing, Reply, ReplyBody, Request, SetLabel, TransportInfo,
+    TransportState, TransportStateChanged, Welcome, encode_frame,
 };
-use signaling::relay::{LinkCommand, LinkEvent, LinkSettings, run};
+use signaling::hub::ANSWER_LIMIT;
+use signaling::relay::{BUSY_LIMIT, LinkCommand, LinkEvent, LinkSettings, run};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -272,4 +273,75 @@ async fn an_order_to_end_the_relay_waits_for_no_pause() {
     drop(line);
     assert!(ended.await.is_err(), "dropped when it is done");
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+/// A room that fills faster than the pipe to its second shard is emptied.
+#[tokio::test(start_paused = true)]
+async fn a_full_pipe_costs_a_large_room_no_play() {
+    const PLAYS: u64 = 500;
+    /// Of the pipe, that are taken out of it every few milliseconds.
+    const PLACES: usize = 20;
+    let mut world = World::new();
+    let mut line = world.up().await;
+    for play in 0..PLAYS {
+        let transport_id = play + 1;
+        let add = AddDownTrack { transport_id, track_id: PLAYS + play, ..AddDownTrack::default() };
+        let label = SetLabel { transport_id, label: Vec::new() };
+        for (kind, command) in (0..).zip([Command::AddDownTrack(add), Command::SetLabel(label)]) {
+            let id = (1 << 32) + play * 2 + kind;
+            world.commands.send(LinkCommand::Ask(id, command)).await.expect("taken");
+        }
+    }
+    let (mut free, mut refused, mut answers) = (PLACES, 0, Vec::new());
+    let mut played = std::collections::HashSet::new();
+    let mut emptied = tokio::time::interval(Duration::from_millis(20));
+    while answers.len() < 2 * PLAYS as usize {
+        tokio::select! {
+            request = line.next() => match request.expect("the line stays") {
+                (id, Command::AddDownTrack(add)) if free > 0 => {
+                    free -= 1;
+                    played.insert(add.transport_id);
+                    line.answer(id, ReplyBody::DownTrackAdded(DownTrackAdded::default())).await;
+                }
+                (id, Command::AddDownTrack(_)) => {
+                    refused += 1;
+                    line.answer(id, refusal(ErrorCode::Busy, 0)).await;
+                }
+                (id, Command::SetLabel(label)) => {
+                    assert!(played.contains(&label.transport_id), "it got in front");
+                    line.answer(id, ReplyBody::Done(Done {})).await;
+                }
+                (_, other) => panic!("{other:?}"),
+            },
+            _ = emptied.tick() => free = PLACES,
+            event = world.events.recv() => match event {
+                Some(LinkEvent::Reply(id, Ok(ReplyBody::DownTrackAdded(_) | ReplyBody::Done(_)))) => {
+                    answers.push(id);
+                }
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+    assert!(refused > PLAYS as usize / 2, "{refused}: it was full for a while");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipe_that_stays_full_is_told_in_time() {
+    let mut world = World::new();
+    let mut line = world.up().await;
+    let add = AddDownTrack { transport_id: 1, track_id: 2, ..AddDownTrack::default() };
+    world.commands.send(LinkCommand::Ask(1 << 32, Command::AddDownTrack(add))).await.expect("taken");
+    let begun = Instant::now();
+    let event = loop {
+        tokio::select! {
+            request = line.next() => {
+                let (id, _) = request.expect("the line stays");
+                line.answer(id, refusal(ErrorCode::Busy, 0)).await;
+            }
+            event = world.events.recv() => break event,
+        }
+    };
+    let Some(LinkEvent::Reply(id, Ok(ReplyBody::Error(error)))) = event else { panic!("{event:?}") };
+    assert_eq!((id, error.code()), (1 << 32, ErrorCode::Busy));
+    assert!(begun.elapsed() >= BUSY_LIMIT && begun.elapsed() < ANSWER_LIMIT);
 }
