@@ -4,6 +4,7 @@
 //! `Config::set`, so a bad value is refused with the same words wherever it was written. The tables of signaling
 //! in the same file are none of our business and are not looked into.
 
+use relay_control::default_control_socket;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -388,19 +389,6 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::Array(list) => list.iter().map(plain).collect(),
         single => plain(single).map(|text| vec![text]),
-    }
-}
-
-/// `/run/ringvox/relay.sock` for root, else inside the user's runtime directory. Where there is none (a container, a
-/// service account) a directory with the uid in its name under `/tmp`; its owner and mode are checked before use.
-fn default_control_socket() -> PathBuf {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
-        return PathBuf::from("/run/ringvox/relay.sock");
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()) {
-        Some(dir) => dir.join("ringvox/relay.sock"),
-        None => PathBuf::from(format!("/tmp/ringvox-{}/relay.sock", uid.as_raw())),
     }
 }
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use relay_control::{
     CandidateAddress, Codec, Command, Counter, DownTrackInfo, FrameDecoder, FromRelay, GetInventory,
     GetStats, Inventory, MediaKind, Outgoing, ReplyBody, Request, RtpParameters, Stats, TransportInfo,
-    TransportState, UpTrackInfo, encode_frame,
+    TransportState, Untrusted, UpTrackInfo, encode_frame, trusts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -59,6 +59,13 @@ impl std::error::Error for CtlError {}
 /// See [`CtlError`].
 pub fn ask(socket: &Path, question: Question) -> Result<String, CtlError> {
     let mut stream = UnixStream::connect(socket).map_err(|why| CtlError::Connect(socket.to_owned(), why))?;
+    let listener =
+        rustix::net::sockopt::socket_peercred(&stream).map_err(|why| CtlError::Io(why.into()))?.uid;
+    // Root may ask anybody's relay.
+    if !trusts(listener.as_raw()) && !rustix::process::geteuid().is_root() {
+        let why = Untrusted::Listener(socket.to_owned(), listener.as_raw());
+        return Err(CtlError::Refused(why.to_string()));
+    }
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
     let json = match question {

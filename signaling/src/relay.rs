@@ -9,6 +9,7 @@
 //!   own and lives on when we die.
 //! - Who was in command and is refused ends: of two signalings the one that was started last has the relay, and they do
 //!   not take it from each other. Only who never was in command goes above the epoch that it is refused for.
+//! - Nothing is said to who could be another user: the directory and the uid at the other end are looked at first.
 //! - Nothing that goes wrong is tried again without a pause that grows ([`backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
@@ -24,11 +25,12 @@ pub use process::RelayProgram;
 use asked::Asked;
 use backoff::{Backoff, Trouble};
 use process::RelayProcess;
-use relay_control::{Command, EventBody, Inventory, ReplyBody, Welcome};
+use relay_control::{Command, EventBody, Inventory, ReplyBody, Untrusted, Welcome, check_directory, trusts};
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use session::{Ended, Session};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -62,7 +64,7 @@ pub enum LinkEvent {
     Event(EventBody),
     /// A newer signaling has taken over: this one must end, and leave the relay alone.
     Superseded,
-    /// The relay that we started ended before it was ready.
+    /// There is no relay that we can use: the one that we started ended, or another user could listen in its place.
     NotStarted(String),
 }
 
@@ -93,8 +95,8 @@ pub async fn run(
         boot_id: None,
         relay_pid: None,
         shutdown: None,
+        backoff: Backoff::default(),
     };
-    let mut backoff = Backoff::default();
     while let Some(stream) = link.connect().await {
         let since = Instant::now();
         let (ended, was_up) = Session::new(&mut link, stream).run().await;
@@ -103,7 +105,7 @@ pub async fn run(
                 if was_up && link.events.send(LinkEvent::Down).await.is_err() {
                     return;
                 }
-                let pause = backoff.failed(&why, since.elapsed(), random());
+                let pause = link.backoff.failed(&why, since.elapsed(), random());
                 if link.pause(pause).await.is_none() {
                     return;
                 }
@@ -127,6 +129,21 @@ fn epoch() -> u64 {
     let since = clock_gettime(ClockId::Boottime);
     let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1000);
     u64::try_from(micros).unwrap_or(0).max(1)
+}
+
+/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called `listen`, which
+/// it has whatever becomes of the directory meanwhile.
+async fn reach(control_socket: &Path) -> Result<Option<UnixStream>, Untrusted> {
+    match check_directory(control_socket) {
+        Err(Untrusted::Io(_, why)) if why.kind() == ErrorKind::NotFound => return Ok(None),
+        checked => checked?,
+    }
+    let Ok(stream) = UnixStream::connect(control_socket).await else { return Ok(None) };
+    let peer = stream.peer_cred().map_err(|why| Untrusted::Io(control_socket.to_owned(), why))?;
+    if !trusts(peer.uid()) {
+        return Err(Untrusted::Listener(control_socket.to_owned(), peer.uid()));
+    }
+    Ok(Some(stream))
 }
 
 /// By chance, and not 0.
@@ -153,16 +170,28 @@ struct Link {
     relay_pid: Option<Pid>,
     /// We were told to end the relay before we had found it.
     shutdown: Option<oneshot::Sender<()>>,
+    backoff: Backoff,
 }
 
 impl Link {
     /// `None`: told to end.
     async fn connect(&mut self) -> Option<UnixStream> {
         loop {
-            if let Ok(stream) = UnixStream::connect(&self.control_socket).await {
-                let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
-                self.relay_pid = pid.filter(|pid| *pid != getpid());
-                return Some(stream);
+            match reach(&self.control_socket).await {
+                Ok(Some(stream)) => {
+                    let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
+                    self.relay_pid = pid.filter(|pid| *pid != getpid());
+                    return Some(stream);
+                }
+                Ok(None) => {}
+                Err(why) if self.shutdown.is_none() => {
+                    let why = why.to_string();
+                    self.events.send(LinkEvent::NotStarted(why.clone())).await.ok()?;
+                    let pause = self.backoff.failed(&Trouble::Untrusted(why), Duration::ZERO, random());
+                    self.pause(pause).await?;
+                    continue;
+                }
+                Err(_) => {}
             }
             if self.shutdown.is_some() {
                 self.end_process().await;

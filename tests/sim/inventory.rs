@@ -59,18 +59,22 @@ fn a_large_relay_is_taken_over_while_transports_come_and_go() {
     let truth: BTreeMap<u64, u64> = truth.map(|info| (info.transport_id, info.room_id)).collect();
     let unknown: Vec<&u64> = truth.keys().filter(|id| !believed.contains_key(id)).collect();
     let own = |id: &&&u64| (TRANSPORTS..TRANSPORTS + round).any(|index| World::transport_id(index) == ***id);
-    assert!(unknown.iter().all(|id| own(&id)), "only what it opened itself behind the last page: {unknown:?}");
+    assert!(
+        unknown.iter().all(|id| own(&id)),
+        "only what it opened itself behind the last page: {unknown:?}"
+    );
     assert!(believed.iter().all(|(id, room)| truth.get(id) == Some(room)), "no ghosts");
 
-    // How long the media thread is held: by a page, and by all of a shard at once.
-    let ids: Vec<u64> = truth.keys().copied().collect();
+    // How long the media thread is held: by a page, and by all of a shard at once. Of five runs the best, as others use the
+    // machine.
     let shard = &world.stations[0].shard;
-    let page = ids.chunks(PAGE_ITEMS_MAX).map(|ids| {
+    let ids: Vec<u64> = shard.inventory().iter().map(|info| info.transport_id).collect();
+    let time = |ids: &[u64]| {
         let begun = Instant::now();
-        (shard.describe(ids).len(), begun.elapsed()).1
-    });
-    let page = page.max();
-    let begun = Instant::now();
-    let count = shard.inventory().len();
-    println!("longest page: {page:?}; {count} transports at once: {:?}", begun.elapsed());
+        assert_eq!(shard.describe(ids).len(), ids.len());
+        begun.elapsed()
+    };
+    let longest = (0..5).filter_map(|_| ids.chunks(PAGE_ITEMS_MAX).map(time).max()).min();
+    let whole = (0..5).map(|_| time(&ids)).min();
+    println!("longest page: {longest:?}; all {} transports at once: {whole:?}", ids.len());
 }

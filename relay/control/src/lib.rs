@@ -23,7 +23,9 @@
 mod codec;
 mod command;
 mod event;
+mod place;
 
 pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use command::*;
 pub use event::*;
+pub use place::{Untrusted, check_directory, default_control_socket, directory_of, trusts};

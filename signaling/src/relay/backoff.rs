@@ -31,6 +31,8 @@ pub(super) enum Trouble {
     Silent,
     /// The other side closed it.
     Closed,
+    /// Another user could be, or is, at the other end: nothing was said.
+    Untrusted(String),
 }
 
 impl fmt::Display for Trouble {
@@ -49,6 +51,7 @@ impl fmt::Display for Trouble {
                 "what listens on the control socket does not speak as a relay does ({why}): is it one of this version?"
             ),
             Self::Silent => f.write_str("the relay does not answer on its control socket"),
+            Self::Untrusted(why) => f.write_str(why),
             Self::Closed => f.write_str("the relay closed the connection"),
         }
     }

@@ -7,6 +7,9 @@ use relay_control::{
 };
 use signaling::hub::ANSWER_LIMIT;
 use signaling::relay::{BUSY_LIMIT, LinkCommand, LinkEvent, LinkSettings, run};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,9 +81,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(|path| UnixListener::bind(path).expect("binds"))
+    }
+
+    fn with(bind: impl FnOnce(&Path) -> UnixListener) -> Self {
         let dir = tempfile::tempdir().expect("directory");
         let control_socket = dir.path().join("relay.sock");
-        let listener = UnixListener::bind(&control_socket).expect("binds");
+        let listener = bind(&control_socket);
         let (commands, link_commands) = mpsc::channel(1024);
         let (link_events, events) = mpsc::channel(4096);
         let settings = LinkSettings { control_socket, program: None };
@@ -344,4 +351,62 @@ async fn a_pipe_that_stays_full_is_told_in_time() {
     let Some(LinkEvent::Reply(id, Ok(ReplyBody::Error(error)))) = event else { panic!("{event:?}") };
     assert_eq!((id, error.code()), (1 << 32, ErrorCode::Busy));
     assert!(begun.elapsed() >= BUSY_LIMIT && begun.elapsed() < ANSWER_LIMIT);
+}
+
+/// Nobody in particular, for tests that root runs.
+const NOBODY: u32 = 65_534;
+
+/// What the link says instead of anything to who listens there.
+async fn refused(mut world: World) -> String {
+    let event = world.events.recv().await;
+    let Some(LinkEvent::NotStarted(why)) = event else { panic!("{event:?}") };
+    // Neither now nor later.
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (events, listener) = (&mut world.events, &world.listener);
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => return why,
+            _ = events.recv() => {}
+            accepted = listener.accept() => {
+                let (mut stream, _) = accepted.expect("accepts");
+                assert_eq!(stream.read(&mut [0; 1]).await.expect("closed"), 0, "something was said");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_where_another_user_could_listen() {
+    let world = World::with(|path| {
+        let listener = UnixListener::bind(path).expect("binds");
+        fs::set_permissions(path.parent().expect("parent"), Permissions::from_mode(0o777)).expect("chmod");
+        listener
+    });
+    let why = refused(world).await;
+    assert!(why.contains("chmod 700") && why.contains("relay.control_socket"), "{why}");
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("only root can be two users: not tested");
+    }
+    // He was faster with the directory.
+    let world = World::with(|path| {
+        let listener = UnixListener::bind(path).expect("binds");
+        chown(path.parent().expect("parent"), Some(NOBODY), None).expect("chown");
+        listener
+    });
+    let why = refused(world).await;
+    assert!(why.contains("belongs to user 65534") && why.contains("relay.control_socket"), "{why}");
+    // He listens in a place for all, as /tmp.
+    let world = World::with(|path| {
+        fs::set_permissions(path.parent().expect("parent"), Permissions::from_mode(0o1777)).expect("chmod");
+        let path = path.to_owned();
+        let bound = std::thread::spawn(move || {
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).expect("this thread only");
+            std::os::unix::net::UnixListener::bind(path).expect("binds")
+        });
+        let listener = bound.join().expect("bound");
+        listener.set_nonblocking(true).expect("set");
+        UnixListener::from_std(listener).expect("a listener")
+    });
+    let why = refused(world).await;
+    assert!(why.contains("a process of user 65534 listens"), "{why}");
 }
