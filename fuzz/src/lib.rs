@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod control_frame;
+mod control_order;
 mod gcm_seal;
 mod rtcp;
 mod rtp;
@@ -16,6 +17,7 @@ mod stun;
 mod websocket_message;
 
 pub use control_frame::control_frame;
+pub use control_order::control_order;
 pub use gcm_seal::gcm_seal;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
@@ -28,7 +30,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -37,4 +39,5 @@ pub const TARGETS: [(&str, Body); 8] = [
     ("sdp", sdp),
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),
+    ("control_order", control_order),
 ];

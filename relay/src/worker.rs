@@ -21,6 +21,9 @@ use std::time::Duration;
 /// Commands handled between two batches of datagrams: opening transports must not hold up media.
 const COMMANDS_PER_TURN_MAX: usize = 32;
 
+/// Transports closed at a time when the process ends.
+const GOODBYES_PER_FLUSH: usize = 32;
+
 /// A worker turns at least this often, whatever happens.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -64,7 +67,17 @@ impl Worker {
             ended = self.clock.now();
             self.keep_pace(now, ended);
         }
+        self.say_goodbye();
         Ok(())
+    }
+
+    /// Peers hear that it is over instead of finding out after 30 s. As many at a time as the outbox surely holds.
+    fn say_goodbye(&mut self) {
+        while self.station.shard.close_some(GOODBYES_PER_FLUSH, &mut Lender(self.io.outbox())) {
+            self.io.flush();
+            // What was sent gives its memory back; without, the next ones are lost, and nobody is there to be told.
+            let _ = self.io.wait(Some(Duration::ZERO));
+        }
     }
 
     fn time_to_wait(&self, now: Time) -> Duration {

@@ -160,6 +160,16 @@ impl Shard {
         DONE
     }
 
+    /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none is left.
+    pub fn close_some<O: Outbox>(&mut self, most: usize, outbox: &mut O) -> bool {
+        self.forward_pending(outbox);
+        let ids: Vec<u64> = self.transports.iter().take(most).map(|(_, t)| t.identity.id).collect();
+        for id in &ids {
+            self.close_transport(*id, outbox);
+        }
+        !ids.is_empty()
+    }
+
     fn add_up_track(&mut self, now: Time, c: control::AddUpTrack) -> Result<ReplyBody, Refused> {
         let key = self.transport_key(c.transport_id)?;
         let params = Params::check(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
