@@ -190,7 +190,8 @@ pub struct Flags {
     /// Whether 127.0.0.1 and ::1 are candidates: auto, yes or no [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub advertise_loopback: Option<String>,
-    /// Control socket [default: $XDG_RUNTIME_DIR/ringvox/relay.sock, as root /run/ringvox/relay.sock]
+    /// Control socket [default: relay.sock in $RUNTIME_DIRECTORY, /run/ringvox, $XDG_RUNTIME_DIR/ringvox or
+    /// /tmp/ringvox-UID, the first that is ours]
     #[arg(long, value_name = "PATH", global = true)]
     pub control_socket: Option<String>,
     /// Log level on standard error: off, error, warn, info, debug or trace [default: info]

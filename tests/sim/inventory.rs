@@ -2,6 +2,8 @@
 
 use relay::control::placement::PAGE_ITEMS_MAX;
 use relay_control::{CloseTransport, Command, EventBody, TransportInfo, TransportState};
+use relay_core::config::Limits;
+use relay_core::srtp::SrtpProfile;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use tests::{Shards, World};
@@ -29,7 +31,9 @@ fn believed(pages: Vec<TransportInfo>, events: &[EventBody]) -> BTreeMap<u64, u6
 
 #[test]
 fn a_large_relay_is_taken_over_while_transports_come_and_go() {
-    let mut world = Shards::new(1, 2, 64);
+    // None of them is a real peer's.
+    let limits = Limits { unproved_transports: TRANSPORTS as usize, ..Limits::default() };
+    let mut world = Shards::with_limits(1, (2, 64), SrtpProfile::AeadAes128Gcm, &limits);
     for index in 0..TRANSPORTS {
         open(&mut world, index);
     }
@@ -54,7 +58,7 @@ fn a_large_relay_is_taken_over_while_transports_come_and_go() {
         round += 1;
     }
     let mut believed = believed(pages, &world.events);
-    closed.iter().for_each(|id| drop(believed.remove(id)));
+    believed.retain(|id, _| !closed.contains(id));
     let truth = world.stations.iter().flat_map(|station| station.shard.inventory());
     let truth: BTreeMap<u64, u64> = truth.map(|info| (info.transport_id, info.room_id)).collect();
     let unknown: Vec<&u64> = truth.keys().filter(|id| !believed.contains_key(id)).collect();

@@ -12,6 +12,7 @@ use relay_control::{
     ReplyBody, Request, TransportInfo,
 };
 use relay_core::Shard;
+use relay_core::config::{Limits, ShardConfig};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
@@ -59,6 +60,17 @@ impl Shards {
     /// The same for another SRTP profile.
     #[must_use]
     pub fn with_profile(seed: u64, shards: u32, budget: usize, profile: SrtpProfile) -> Self {
+        Self::with_limits(seed, (shards, budget), profile, &Limits::default())
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(
+        seed: u64,
+        (shards, budget): (u32, usize),
+        profile: SrtpProfile,
+        limits: &Limits,
+    ) -> Self {
         let bell = Bell::new().expect("a descriptor");
         let woken: Vec<Arc<AtomicBool>> = (0..shards).map(|_| Arc::default()).collect();
         let (ends, stations): (Vec<ControlEnd>, Vec<Station>) = (0..shards)
@@ -70,6 +82,7 @@ impl Shards {
                 let mut bytes = [number as u8; 32];
                 bytes[..8].copy_from_slice(&seed.to_be_bytes());
                 let config = World::config(number, address(number as usize));
+                let config = ShardConfig { limits: limits.clone(), ..config };
                 let shard = Shard::new(config, Box::new(Factory(profile)), bytes);
                 (control, Station::new(number, shard, worker))
             })

@@ -86,7 +86,7 @@ impl Client {
             if classify(&bytes[..len]) == Some(Protocol::Dtls) {
                 self.engine.handle_datagram(self.now(), &bytes[..len]);
             }
-            ended = self.engine.status() == DtlsStatus::Closed;
+            ended = matches!(self.engine.status(), DtlsStatus::Closed);
             if ended {
                 break;
             }
