@@ -138,7 +138,7 @@ impl World {
             6 => drop(self.ask(Command::SetLabel(SetLabel { transport_id, label: vec![1] }))),
             7 | 8 => self.turn((operand % u64::from(SHARDS)) as usize),
             _ if operand >= 250 => {
-                self.now = self.now + Duration::from_secs(16);
+                self.now += Duration::from_secs(16);
                 self.time_passed = true;
             }
             _ => self.listen(),

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-/// Transports and tracks on one page of an inventory: a shard describes them in about 0.1 ms, between two batches of media.
+/// Transports and tracks on one page of an inventory: a shard describes them in well under 0.1 ms, between two batches.
 pub const PAGE_ITEMS_MAX: usize = 64;
 
 /// Number of an order, unique in the process.
@@ -85,16 +85,17 @@ impl Placement {
     /// Its shard was told to open it, the one that [`Placement::choose`] says. Answered by [`Placement::opened`] or
     /// [`Placement::not_opened`].
     pub fn opening(&mut self, transport_id: u64, room_id: u64, shard: usize, ticket: Ticket) {
-        if !self.transports.contains_key(&transport_id) {
+        let mut is_new = false;
+        let transport = self.transports.entry(transport_id).or_insert_with(|| {
+            is_new = true;
             let (alive, opening, tracks) = (false, Vec::new(), Vec::new());
-            let transport = Transport { room_id, shard, since: ticket, alive, opening, tracks };
-            self.transports.insert(transport_id, transport);
+            Transport { room_id, shard, since: ticket, alive, opening, tracks }
+        });
+        debug_assert_eq!(transport.shard, shard, "a transport never moves");
+        transport.opening.push((ticket, room_id));
+        if is_new {
             self.by_age.insert(ticket, transport_id);
             self.hold(room_id, shard);
-        }
-        if let Some(transport) = self.transports.get_mut(&transport_id) {
-            debug_assert_eq!(transport.shard, shard, "a transport never moves");
-            transport.opening.push((ticket, room_id));
         }
     }
 
