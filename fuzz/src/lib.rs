@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod control_frame;
+mod control_order;
 mod gcm_seal;
 mod rtcp;
 mod rtp;
@@ -19,6 +20,7 @@ mod up_stream;
 mod websocket_message;
 
 pub use control_frame::control_frame;
+pub use control_order::control_order;
 pub use gcm_seal::gcm_seal;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
@@ -33,7 +35,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 11] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Body); 10] = [
     ("sdp", sdp),
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),
+    ("control_order", control_order),
     ("up_stream", up_stream),
     ("shard", shard),
 ];

@@ -358,7 +358,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         ours.set_nonblocking(true).expect("set");
         control.connections.insert(1, Connection::new(ours, Instant::now()));
-        let hello = Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() };
+        let hello = Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into(), instance: 1 };
         let stats = (1..=REQUESTS).map(|id| (id, Command::GetStats(GetStats {})));
         let mut bytes = Vec::new();
         for (request_id, command) in std::iter::once((0, Command::Hello(hello))).chain(stats) {

@@ -19,6 +19,7 @@ use crate::ws::Outbox;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -30,6 +31,11 @@ pub const COMMANDS_MAX: usize = 65_536;
 const PANICS_MAX: u32 = 8;
 /// Events that wait for the hub.
 pub const EVENTS_MAX: usize = 4_096;
+
+/// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from being heard.
+const EVENTS_IN_A_ROW_MAX: u32 = 64;
+/// Time for the relay to end, beyond what the link gives it.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an edge brings.
 #[derive(Debug)]
@@ -137,12 +143,15 @@ impl Server {
 
     /// Runs until it is asked to end, or must.
     pub async fn run(mut self) -> Ended {
+        let mut in_a_row = 0;
         loop {
             let wake = self.hub.poll_timeout().map_or_else(far_away, |at| self.started + at);
+            let edge_waits = in_a_row >= EVENTS_IN_A_ROW_MAX && !self.inputs.is_empty();
+            in_a_row += 1;
             let ended = tokio::select! {
                 // The relay first: what it tells decides how the rest is answered.
                 biased;
-                event = self.events.recv() => match event {
+                event = self.events.recv(), if !edge_waits => match event {
                     Some(event) => self.handle_event(event),
                     None => Some(Ended::Shutdown),
                 },
@@ -153,6 +162,7 @@ impl Server {
                         Some(Ended::Shutdown)
                     }
                     Some(input) => {
+                        in_a_row = 0;
                         self.handle_input(input);
                         None
                     }
@@ -334,18 +344,35 @@ impl Server {
         }
     }
 
+    /// Ends the relay. What it still says is passed over: the link would wait for room for that and not hear the order.
+    async fn end_relay(&mut self) {
+        let commands = self.commands.clone();
+        let order = async move {
+            let (done, ended) = oneshot::channel();
+            if commands.send(LinkCommand::Shutdown(done)).await.is_ok() {
+                // The link drops the sender when the relay is gone.
+                let _ = ended.await;
+            }
+        };
+        tokio::pin!(order);
+        loop {
+            tokio::select! {
+                () = &mut order => return,
+                event = self.events.recv() => if event.is_none() { return },
+            }
+        }
+    }
+
     async fn shut_down(&mut self) {
         self.hub.handle_shutdown();
         self.carry_out();
         for (_, waiting) in self.tickets.drain() {
             let _ = waiting.send(HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned())));
         }
-        if self.config.signaling.stop_relay {
-            let (done, ended) = oneshot::channel();
-            if self.commands.send(LinkCommand::Shutdown(done)).await.is_ok() {
-                // The link drops the sender when the relay is gone.
-                let _ = ended.await;
-            }
+        if self.config.signaling.stop_relay
+            && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err()
+        {
+            tracing::warn!("the relay does not end");
         }
         let (code, reason) = CloseCode::GoingAway.frame();
         self.outboxes.drain().for_each(|(_, outbox)| outbox.close(code, reason));

@@ -4,6 +4,7 @@ mod batches;
 mod faults;
 mod handshake;
 mod hostile;
+mod inventory;
 mod media;
 mod pipes;
 mod session;

@@ -2,7 +2,7 @@
 
 use super::{Controller, DEADLINE, open};
 use relay_control::{Command, ReplyBody, TransportOpened};
-use relay_core::dtls::DtlsEngine;
+use relay_core::dtls::{DtlsEngine, DtlsStatus};
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::srtp::{OpenContext, SealContext};
 use relay_core::time::Time;
@@ -40,6 +40,8 @@ pub struct Client {
     socket: UdpSocket,
     open: OpenContext,
     seal: SealContext,
+    engine: DtlsClient,
+    start: Instant,
 }
 
 impl Client {
@@ -59,9 +61,10 @@ impl Client {
         let relay = SocketAddr::from(([127, 0, 0, 1], port));
         check(&socket, relay, &opened);
         socket.connect(relay).expect("connects");
-        let (open, seal) = handshake(&socket, &factory);
+        let start = Instant::now();
+        let (open, seal, engine) = handshake(&socket, &factory, start);
         socket.set_read_timeout(Some(DEADLINE)).expect("set");
-        Self { port, socket, open, seal }
+        Self { port, socket, open, seal, engine, start }
     }
 
     /// Sends a packet of `ssrc` with payload type 96.
@@ -73,6 +76,26 @@ impl Client {
         let header = write_header(&mut slot, &fields, &[]).expect("fits");
         let len = self.seal.seal_rtp(&mut slot, header, ssrc, seq.into(), payload).expect("fits");
         self.socket.send(&slot[..len]).expect("sent");
+    }
+
+    /// Whether the relay ends the association: its next DTLS record after the handshake, with whatever media before it.
+    pub fn is_told_the_end(&mut self) -> bool {
+        let mut bytes = [0; 1500];
+        let mut ended = false;
+        while let Ok(len) = patiently(|| self.socket.recv(&mut bytes)) {
+            if classify(&bytes[..len]) == Some(Protocol::Dtls) {
+                self.engine.handle_datagram(self.now(), &bytes[..len]);
+            }
+            ended = matches!(self.engine.status(), DtlsStatus::Closed);
+            if ended {
+                break;
+            }
+        }
+        ended
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).expect("soon"))
     }
 
     /// The next packet of media: its number and payload.
@@ -101,8 +124,11 @@ fn patiently<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn handshake(socket: &UdpSocket, factory: &ClientFactory) -> (OpenContext, SealContext) {
-    let start = Instant::now();
+fn handshake(
+    socket: &UdpSocket,
+    factory: &ClientFactory,
+    start: Instant,
+) -> (OpenContext, SealContext, DtlsClient) {
     let now = || Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).expect("soon"));
     let mut engine: DtlsClient = factory.connect(now(), None);
     let mut bytes = [0; 2048];
@@ -116,6 +142,7 @@ fn handshake(socket: &UdpSocket, factory: &ClientFactory) -> (OpenContext, SealC
             return (
                 OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
                 SealContext::new(keys.profile, &keys.local_key, &keys.local_salt),
+                engine,
             );
         }
         match socket.recv(&mut bytes) {

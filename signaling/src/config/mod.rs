@@ -11,7 +11,7 @@ pub use auth::{Auth, AuthMode, HookSettings, HookUrl, OnFailure, TokenAlgorithm,
 pub use error::ConfigError;
 pub(crate) use keys::{AUDIO_CODECS, VIDEO_CODECS, codec_name, codecs};
 
-use relay_control::Codec;
+use relay_control::{Codec, default_control_socket};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -199,7 +199,8 @@ pub struct Flags {
     /// Where the self-made certificate is kept [default: ringvox-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// The relay's control socket [default: $XDG_RUNTIME_DIR/ringvox/relay.sock, as root /run/ringvox/relay.sock]
+    /// The relay's control socket [default: relay.sock in $RUNTIME_DIRECTORY, /run/ringvox, $XDG_RUNTIME_DIR/ringvox or
+    /// /tmp/ringvox-UID, the first that is ours]
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<String>,
     /// Whether to start the relay when nobody listens on the control socket [default: true]
@@ -275,17 +276,5 @@ impl Config {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// The relay's default, see its own `config.rs`: both programs must mean the same file without being told.
-fn default_control_socket() -> PathBuf {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
-        return PathBuf::from("/run/ringvox/relay.sock");
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()) {
-        Some(dir) => dir.join("ringvox/relay.sock"),
-        None => PathBuf::from(format!("/tmp/ringvox-{}/relay.sock", uid.as_raw())),
     }
 }

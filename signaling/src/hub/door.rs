@@ -2,10 +2,11 @@
 //!
 //! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no member: it is
 //! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
-//! is all that DELETE and PATCH need.
+//! is all that DELETE and PATCH need; only its digest is kept.
 
 use super::progress::Purpose;
 use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
+use super::session::digest;
 use super::stops::End;
 use super::streams::{NewStream, StreamRefusal};
 use super::{Hub, Output};
@@ -244,7 +245,7 @@ impl Hub {
 
     /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.
     fn http_stream(&self, session: &str, published: bool) -> Result<StreamKey, HttpRefusal> {
-        let key = self.streams_by_session.get(session).copied();
+        let key = self.streams_by_session.get(&digest(session)).copied();
         let matches = |key: &StreamKey| {
             self.streams.get(key).is_some_and(|stream| stream.over_http && stream.is_publish() == published)
         };

@@ -11,6 +11,7 @@ use relay_control::{
     Command, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened, TransportState,
     TransportStateChanged, UpTrackActivity, Welcome,
 };
+use std::collections::HashSet;
 
 /// What a request to the relay was for.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,12 @@ pub(super) enum Purpose {
     RestartIce(StreamKey, Ticket),
     /// Nobody waits for the reply.
     Nothing,
+}
+
+/// Those of `ours` that are not `there`. Each is looked at once, as both may be tens of thousands.
+fn absent(ours: impl Iterator<Item = StreamKey>, there: impl Iterator<Item = StreamKey>) -> Vec<StreamKey> {
+    let there: HashSet<StreamKey> = there.collect();
+    ours.filter(|key| !there.contains(key)).collect()
 }
 
 impl Hub {
@@ -42,8 +49,13 @@ impl Hub {
         if before.is_none() || restarted {
             self.adopt(now, inventory);
         } else {
-            // Known relay, unknown transports: their end is on its way there again.
             tracing::debug!(transports = inventory.transports.len(), "control connection is back");
+            // Known relay, unknown transports: their end is on its way there again, or was lost.
+            for info in inventory.transports {
+                if !self.streams.contains_key(&StreamKey(info.transport_id)) {
+                    self.close_transport(info.transport_id);
+                }
+            }
         }
     }
 
@@ -80,12 +92,10 @@ impl Hub {
                 self.catch_up(now, key, info);
             }
         }
-        let there = |key: &StreamKey| inventory.transports.iter().any(|info| info.transport_id == key.0);
-        let missing = |(key, stream): (&StreamKey, &Stream)| {
-            (!matches!(stream.phase, Phase::Negotiating(_)) && !there(key)).then_some(*key)
-        };
-        let lost: Vec<StreamKey> = self.streams.iter().filter_map(missing).collect();
-        for key in lost {
+        let settled =
+            self.streams.iter().filter(|(_, stream)| !matches!(stream.phase, Phase::Negotiating(_)));
+        let there = inventory.transports.iter().map(|info| StreamKey(info.transport_id));
+        for key in absent(settled.map(|(key, _)| *key), there) {
             self.end_stream(now, key, End::Failed("Stream failed"));
         }
     }
@@ -170,7 +180,7 @@ impl Hub {
             side.max_video_bitrate_bps = Some(self.config.media.max_publish_bitrate_bps);
         }
         let sdp = plan.write(&side);
-        let ticket = negotiation.ticket;
+        let http = negotiation.ticket.zip(negotiation.secret.clone());
         let session = stream.session.clone();
         let to = self.connection_of(stream);
         if let Some(stream) = self.streams.get_mut(&key) {
@@ -181,7 +191,7 @@ impl Hub {
         if let Some(to) = to {
             self.send(to, &ServerMessage::RemoteSdp { session: &session, sdp: &sdp });
         }
-        if let Some(ticket) = ticket {
+        if let Some((ticket, session)) = http {
             let reply = HttpReply::Created { session, etag: side.ufrag, sdp };
             self.outputs.push_back(Output::Http { ticket, reply });
         }
@@ -310,5 +320,23 @@ impl Hub {
             Some(Phase::Running) | None => return,
         };
         self.end_stream(now, key, End::Failed(info));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn what_is_absent_is_found_by_looking_at_each_once() {
+        const MANY: u64 = 20_000;
+        let steps = Cell::new(0);
+        let step = |key| {
+            steps.set(steps.get() + 1);
+            StreamKey(key)
+        };
+        let lost = absent((0..MANY).map(step), (1..MANY + 5).map(step));
+        assert_eq!((lost, steps.get()), (vec![StreamKey(0)], 2 * MANY + 4));
     }
 }

@@ -317,7 +317,7 @@ impl Hub {
 }
 
 /// What stands for a secret wherever others may read it: labels are shown by `ringvox-relay ctl inventory`.
-fn digest(secret: &str) -> String {
+pub(super) fn digest(secret: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
     hash.as_ref().iter().take(24).map(|octet| format!("{octet:02x}")).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::Hub;
 use super::progress::Purpose;
+use super::session::digest;
 use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
 use crate::participant::{
     Member, MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
@@ -60,6 +61,7 @@ impl StreamRefusal {
 
 /// A stream to be.
 pub(super) struct NewStream {
+    /// `mediaSessionId`, or the secret part of the session's URL.
     pub(super) session: String,
     pub(super) name: String,
     pub(super) room: RoomId,
@@ -274,9 +276,13 @@ impl Hub {
         self.reserve_place(&new, &role)?;
         let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
         let down_tracks = if matches!(role, Role::Play { .. }) { plan.tracks.len() } else { 0 };
+        let (session, secret) = match new.ticket {
+            Some(_) => (digest(&new.session), Some(new.session)),
+            None => (new.session, None),
+        };
         let mut stream = Stream {
             number: self.number(),
-            session: new.session,
+            session,
             name: new.name,
             room: new.room,
             owner: new.owner,
@@ -290,6 +296,7 @@ impl Hub {
                 opened: None,
                 down_tracks: vec![DownTrackAdded::default(); down_tracks],
                 ticket: new.ticket,
+                secret,
             }),
             role,
             plan: None,

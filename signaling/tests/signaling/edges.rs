@@ -9,8 +9,10 @@ use relay_control::{
     TransportStateChanged, UpTrackActivity, encode_frame,
 };
 use serde_json::{Value, json};
+use signaling::auth::Gate;
 use signaling::config::Config;
-use signaling::server::Ended;
+use signaling::relay::{LinkCommand, LinkEvent};
+use signaling::server::{Ended, Input, Server, Wiring};
 use signaling::start::{Running, start};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -477,6 +480,36 @@ async fn stopping_says_goodbye_and_ends_the_relay() {
     assert_eq!(client.closed().await, Some(CloseCode::Away));
     let asked = setup.relay.model.lock().expect("model").asked.clone();
     assert!(matches!(asked.last(), Some(Command::Shutdown(_))), "{asked:?}");
+}
+
+/// The link waits for room in the queue of events before it hears the order to end the relay.
+#[tokio::test]
+async fn a_relay_that_has_much_to_say_ends_all_the_same() {
+    let dir = tempfile::tempdir().expect("directory");
+    let config = Arc::new(config(dir.path()));
+    let (inputs, hub_inputs) = mpsc::channel(1);
+    let (commands, mut link_commands) = mpsc::channel(1);
+    let (link_events, events) = mpsc::channel(1);
+    let (relay_start, _started) = oneshot::channel();
+    let gate = Arc::new(Gate::new(&config.auth, "node".to_owned()).expect("open"));
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate };
+    let server = tokio::spawn(Server::new(config, wiring).run());
+    // A link that is full of events, all of which it tells before it looks at its orders.
+    let link = tokio::spawn(async move {
+        let activity = || EventBody::UpTrackActivity(UpTrackActivity { track_id: 1, active: true });
+        while link_commands.is_empty() {
+            link_events.send(LinkEvent::Event(activity())).await.expect("read");
+        }
+        for _ in 0..100 {
+            link_events.send(LinkEvent::Event(activity())).await.expect("read");
+        }
+        link_commands.recv().await
+    });
+    inputs.send(Input::Shutdown).await.expect("taken");
+    let order = timeout(PATIENCE, link).await.expect("in time").expect("no panic");
+    assert!(matches!(order, Some(LinkCommand::Shutdown(_))), "{order:?}");
+    drop(order);
+    assert_eq!(timeout(PATIENCE, server).await.expect("in time").expect("no panic"), Ended::Shutdown);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod codecs;
 mod door;
 mod edges;
 mod hooks;
+mod link;
 mod panics;
 mod priority;
 mod relay_model;

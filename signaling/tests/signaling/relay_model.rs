@@ -36,7 +36,8 @@ impl RelayModel {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory { boot_id: self.boot_id, transports: self.transports.values().cloned().collect() }
+        let transports = self.transports.values().cloned().collect();
+        Inventory { boot_id: self.boot_id, transports, next: 0 }
     }
 
     pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
@@ -159,5 +160,6 @@ fn opened(transport_id: u64, generation: u64) -> TransportOpened {
 }
 
 fn error(code: ErrorCode) -> ReplyBody {
-    ReplyBody::Error(CommandError { code: code as i32, message: "refused by the model".to_owned() })
+    let message = "refused by the model".to_owned();
+    ReplyBody::Error(CommandError { code: code as i32, message, highest_epoch: 0 })
 }

@@ -175,8 +175,13 @@ impl World {
 
     /// The transport whose label names this session.
     pub(crate) fn transport_of(&self, session: &str) -> u64 {
-        let names =
-            |label: &[u8]| serde_json::from_slice::<Value>(label).is_ok_and(|l| l["session"] == session);
+        // Of a session over HTTP the label has a digest.
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());
+        let digest: String = digest.as_ref()[..24].iter().map(|octet| format!("{octet:02x}")).collect();
+        let names = |label: &[u8]| {
+            serde_json::from_slice::<Value>(label)
+                .is_ok_and(|l| l["session"] == session || l["session"] == digest.as_str())
+        };
         let found = self.relay.transports.values().find(|info| names(&info.label));
         found.unwrap_or_else(|| panic!("no transport for {session}")).transport_id
     }
