@@ -4,6 +4,7 @@ mod batches;
 mod handshake;
 mod hostile;
 mod media;
+mod paths;
 mod pipes;
 mod session;
 mod shedding;
