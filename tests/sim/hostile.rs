@@ -66,6 +66,33 @@ fn spoofed_garbage_from_a_members_address_ends_nothing() {
 }
 
 #[test]
+fn thirty_four_packets_end_nothing() {
+    let mut world = World::new(27);
+    let ssrc = call(&mut world);
+    let (attacker, victim) = (world.join(1), world.join(1));
+    world.publish(attacker, 985);
+    world.subscribe(victim, attacker);
+    // It sends by hand only, once it has keys.
+    world.peers[attacker as usize].sending = None;
+    world.run(Duration::from_secs(1));
+    let (_, own) = World::publication(attacker);
+    world.peers[attacker as usize].publish(own, 0);
+    let again = (1 << 16) + 985;
+    for index in (985..=1_000).chain([21_000, 41_000]).chain(again..=again + 15) {
+        let (now, me) = (world.now, &mut world.peers[attacker as usize]);
+        me.sending.as_mut().expect("it publishes").next_index = index;
+        me.send_frame(now);
+        let (address, datagrams) = (me.address, me.take_out());
+        datagrams.iter().for_each(|bytes| world.inject(address, bytes));
+    }
+    assert_eq!(world.shard.counters().get(Count::UpResync), 1, "the numbering began anew");
+    let before = world.peers[1].received[&ssrc].packets.len();
+    world.run(Duration::from_secs(5));
+    assert!(world.peers[1].received[&ssrc].packets.len() >= before + 490, "the call beside it lives");
+    world.assert_ledger();
+}
+
+#[test]
 fn a_replayed_packet_is_forwarded_once() {
     let mut world = World::new(23);
     let ssrc = call(&mut world);

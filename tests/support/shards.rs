@@ -266,9 +266,11 @@ impl Shards {
         self.stations[shard].shard.counters().dropped(reason)
     }
 
-    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted.
+    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted. And the
+    /// tables of each agree.
     pub fn assert_ledger(&self) {
         for (station, sent) in self.stations.iter().zip(&self.sent) {
+            assert_eq!(station.shard.check_invariants(), Ok(()));
             World::assert_ledger_of(station.shard.counters(), *sent);
         }
         let sum = |what| (0..self.stations.len()).map(|n| self.count(n, what)).sum::<u64>();

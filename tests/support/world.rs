@@ -15,9 +15,12 @@ use relay_core::stats::{Count, Counters, Drop, Stage};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::{Protocol, classify};
 use relay_core::{Limits, Shard, ShardConfig};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Datagrams that somebody who listens remembers.
+const OVERHEARD_MAX: usize = 256;
 
 /// Where the simulated relay listens.
 pub const RELAY: &str = "198.51.100.1:10000";
@@ -38,6 +41,8 @@ pub struct World {
     pub sent_to: HashMap<SocketAddr, u64>,
     /// Octets that went along each path.
     pub traffic: HashMap<Path, Traffic>,
+    /// What lately reached the relay, for whoever listens: path and datagram.
+    pub overheard: VecDeque<(Path, Vec<u8>)>,
     profile: SrtpProfile,
     /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash. Invariant I2.
     egress: HashSet<(SocketAddr, u32, u16, u64)>,
@@ -107,6 +112,7 @@ impl World {
             events: Vec::new(),
             sent_to: HashMap::new(),
             traffic: HashMap::new(),
+            overheard: VecDeque::new(),
             profile,
             egress: HashSet::new(),
             relay,
@@ -261,6 +267,10 @@ impl World {
             if flying.to == self.relay {
                 let path = Path { remote: flying.from, local: None };
                 self.traffic.entry(path).or_default().received += flying.bytes.len() as u64;
+                if self.overheard.len() == OVERHEARD_MAX {
+                    self.overheard.pop_front();
+                }
+                self.overheard.push_back((path, flying.bytes.clone()));
                 self.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
             } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
                 peer.receive(now, &mut flying.bytes);
@@ -327,8 +337,9 @@ impl World {
         assert!(self.egress.insert((to, field(8), seq, round)), "index used twice towards {to}");
     }
 
-    /// All ledgers balance (invariant 3): nothing is unexplained.
+    /// All ledgers balance (invariant 3): nothing is unexplained. And the shard's tables agree.
     pub fn assert_ledger(&self) {
+        assert_eq!(self.shard.check_invariants(), Ok(()));
         Self::assert_ledger_of(self.shard.counters(), self.sent_to.values().sum());
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const EDGES: [u8; 12] = [0, 1, 3, 4, 0x0f, 0x10, 0x7f, 0x80, 0xbe, 0xf0, 0xfe, 0xff];
 
 /// The committed inputs of a target, in order of their names.
-pub fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let entries = fs::read_dir(&folder).expect("every target has a corpus");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
@@ -16,16 +16,16 @@ pub fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Names the input that a body did not survive.
-pub fn run(body: fuzz::Body, input: &[u8], what: &str) {
+pub(crate) fn run(body: fuzz::Body, input: &[u8], what: &str) {
     let survived = std::panic::catch_unwind(|| body(input)).is_ok();
     assert!(survived, "{what} did not survive this input, make it a corpus file:\n{}", hex::encode(input));
 }
 
 /// SplitMix64: the same numbers everywhere.
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,11 +33,11 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    pub fn mutate(&mut self, input: &mut Vec<u8>, other: &[u8]) {
+    pub(crate) fn mutate(&mut self, input: &mut Vec<u8>, other: &[u8]) {
         let at = self.below(input.len());
         let edge = EDGES[self.below(EDGES.len())];
         match self.below(7) {

@@ -62,6 +62,24 @@ impl Demux {
         self.by_ufrag.get(ufrag).copied()
     }
 
+    /// The transport that announced this ufrag.
+    #[must_use]
+    pub fn by_ufrag(&self, ufrag: &Ufrag) -> Option<TransportKey> {
+        self.by_ufrag.get(ufrag).copied()
+    }
+
+    /// Every path with its owner, and with everybody who claims it.
+    pub fn paths(&self) -> impl Iterator<Item = (Path, TransportKey)> + '_ {
+        let claims = self.claims.iter().flat_map(|(path, keys)| keys.iter().map(|key| (*path, *key)));
+        self.by_path.iter().map(|(path, key)| (*path, *key)).chain(claims)
+    }
+
+    /// How many ufrags are announced.
+    #[must_use]
+    pub fn ufrag_count(&self) -> usize {
+        self.by_ufrag.len()
+    }
+
     /// Announces a ufrag. False if it is taken.
     #[must_use]
     pub fn add_ufrag(&mut self, ufrag: Ufrag, key: TransportKey) -> bool {

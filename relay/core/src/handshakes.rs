@@ -79,6 +79,11 @@ impl Handshakes {
         self.waiting.is_empty()
     }
 
+    /// Whose datagrams wait, oldest first.
+    pub fn keys(&self) -> impl Iterator<Item = TransportKey> + '_ {
+        self.waiting.iter().map(|waiting| waiting.key)
+    }
+
     /// Forgets what waits for a transport that ends; how many of it were counted nowhere else.
     pub fn forget(&mut self, key: TransportKey) -> usize {
         let forgotten = self.waiting.iter().filter(|waiting| waiting.key == key && waiting.counted).count();

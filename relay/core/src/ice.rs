@@ -48,7 +48,7 @@ pub struct LocalCredentials {
     pub ufrag: Ufrag,
     /// As announced.
     pub pwd: [u8; PWD_LEN],
-    /// The same, ready for HMAC.
+    /// The same for HMAC; prepared once the peer has come.
     pub key: IntegrityKey,
 }
 
@@ -57,7 +57,7 @@ impl LocalCredentials {
     #[must_use]
     pub fn random(rng: &mut Rng) -> Self {
         let pwd = rng.ice_string::<PWD_LEN>();
-        Self { ufrag: rng.ice_string(), key: IntegrityKey::new(&pwd), pwd }
+        Self { ufrag: rng.ice_string(), key: IntegrityKey::unprepared(&pwd), pwd }
     }
 
     /// The ufrag as text.
@@ -130,6 +130,7 @@ pub struct Ice {
     pub previous: Option<LocalCredentials>,
     /// The peer's ufrag: right half of its USERNAME.
     pub remote_ufrag: Vec<u8>,
+    /// [`PATHS_MAX`] at most.
     known: Vec<Known>,
     serials: u32,
     /// The last transaction ids, each with the serial of the path it came along.

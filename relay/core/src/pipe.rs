@@ -72,6 +72,8 @@ pub struct PipedTrack {
     pub rtp: RtpParameters,
     /// As the controller gave it: each shard sheds for itself.
     pub priority: Priority,
+    /// Its publisher has keys, so packets may come and want a history. If it gets them later, the track begins once more.
+    pub connected: bool,
 }
 
 /// What is said of a packet besides its payload.

@@ -59,6 +59,9 @@ pub struct Params {
     pub remb: bool,
 }
 
+/// Places that a full table grows by at least.
+const ROOM_MIN: usize = 16;
+
 /// Where an up-track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -159,6 +162,12 @@ impl UpTrack {
         }
     }
 
+    /// Whether transport-wide feedback was negotiated for it.
+    #[must_use]
+    pub fn wants_transport_cc(&self) -> bool {
+        self.rtp.transport_cc && self.params.extensions.transport_cc != 0
+    }
+
     /// Whether anybody wants it, here or on another shard.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
@@ -185,8 +194,8 @@ impl UpTrack {
 /// All tracks of a shard.
 #[derive(Debug, Default)]
 pub struct Tracks {
-    /// Received tracks.
-    pub ups: Slab<UpTrack>,
+    /// Received tracks. Boxed: there are few, each is large, and a table of them would hold room for as many again.
+    pub ups: Slab<Box<UpTrack>>,
     /// Sent tracks.
     pub downs: Slab<DownTrack>,
     /// Which of them get nothing.
@@ -238,10 +247,22 @@ impl Tracks {
         self.up_ids.contains_key(&id) || self.down_ids.contains_key(&id)
     }
 
+    /// Ids of received tracks.
+    #[must_use]
+    pub fn up_id_count(&self) -> usize {
+        self.up_ids.len()
+    }
+
+    /// Ids of sent tracks.
+    #[must_use]
+    pub fn down_id_count(&self) -> usize {
+        self.down_ids.len()
+    }
+
     /// Adds a received track.
     pub fn insert_up(&mut self, up: UpTrack) -> UpKey {
         let id = up.id;
-        let key = self.ups.insert(up);
+        let key = self.ups.insert(Box::new(up));
         self.up_ids.insert(id, key);
         key
     }
@@ -251,6 +272,7 @@ impl Tracks {
         let (id, up_key) = (down.id, down.up);
         let up = &self.ups[up_key];
         down.rank = self.shedding.add(up.params.kind, up.priority);
+        make_room(&mut self.downs);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
         self.ups[up_key].subscribers.push(key);
@@ -260,6 +282,7 @@ impl Tracks {
     /// Removes a sent track.
     pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
         let down = self.downs.remove(key);
+        give_back(&mut self.downs);
         self.down_ids.remove(&down.id);
         self.shedding.remove(down.rank);
         if let Some(up) = self.ups.get_mut(down.up) {
@@ -289,10 +312,26 @@ impl Tracks {
     }
 
     /// Removes a received track; the caller has removed what it feeds.
-    pub fn remove_up(&mut self, key: UpKey) -> UpTrack {
+    pub fn remove_up(&mut self, key: UpKey) -> Box<UpTrack> {
         let up = self.ups.remove(key);
         debug_assert!(up.subscribers.is_empty(), "down-tracks go first");
         self.up_ids.remove(&up.id);
         up
+    }
+}
+
+/// Lets a full table grow by half: doubled, it would hold as much again for nobody.
+pub(crate) fn make_room<T>(table: &mut Slab<T>) {
+    if table.len() == table.capacity() {
+        table.reserve_exact((table.len() / 2).max(ROOM_MIN));
+    }
+}
+
+/// After a removal: gives back the room behind the last entry, if most of the table is empty. Looks each time that what is
+/// left has halved, so a removal costs nothing on the whole, whoever keeps a place at the end.
+pub(crate) fn give_back<T>(table: &mut Slab<T>) {
+    let left = table.len();
+    if (left == 0 || left.is_power_of_two()) && table.capacity() > (left * 4).max(ROOM_MIN) {
+        table.shrink_to_fit();
     }
 }

@@ -76,6 +76,8 @@ named! {
         RtpJump = "drop.rtp_jump",
         /// Older than the history reaches.
         RtpTooOld = "drop.rtp_too_old",
+        /// The history has no room for it, or knew its number though it should be new: a mistake of ours.
+        RtpNotStored = "drop.rtp_not_stored",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",
         /// RTCP whose tag is wrong.
@@ -171,6 +173,8 @@ named! {
         PipeKeyframesAsked = "pipe.keyframes_asked",
         /// Transports opened.
         TransportsOpened = "transport.opened",
+        /// Transports refused because of a limit.
+        TransportsRefused = "transport.refused",
         /// Transports that reached Connected.
         TransportsConnected = "transport.connected",
         /// Transports ended.

@@ -8,7 +8,7 @@ use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, Session, timer};
+use crate::transport::{Phase, Session, UpKey, timer};
 use relay_control::{FailReason, TransportState};
 
 impl Shard {
@@ -168,7 +168,28 @@ impl Shard {
         let id = transport.identity.id;
         self.counters.add(Count::TransportsConnected, 1);
         self.transport_event(id, TransportState::Connected, FailReason::None);
+        self.prepare_tracks(key);
         self.ask_keyframes_for(now, key);
+    }
+
+    /// Media may come and go: allocates what the tracks of a transport need for it. Before, nobody has proved anything.
+    fn prepare_tracks(&mut self, key: TransportKey) {
+        for index in 0..self.transports[key].ups.len() {
+            let up_key = self.transports[key].ups[index];
+            self.prepare_up(key, up_key);
+            self.begin_pipes_anew(up_key);
+        }
+        for &down_key in &self.transports[key].downs {
+            self.tracks.downs[down_key].stream.prepare();
+        }
+    }
+
+    pub(super) fn prepare_up(&mut self, key: TransportKey, up_key: UpKey) {
+        let up = &mut self.tracks.ups[up_key];
+        up.stream.prepare();
+        if up.wants_transport_cc() {
+            self.transports[key].receiving.feedback.get_or_insert_default();
+        }
     }
 }
 

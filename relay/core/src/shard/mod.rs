@@ -17,6 +17,7 @@
 mod command;
 mod dtls;
 mod feedback;
+mod invariants;
 mod inventory;
 mod paths;
 mod pipe;
@@ -43,7 +44,7 @@ use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
 /// Whom a deadline belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum TimerOwner {
     Transport(TransportKey),
     Up(UpKey),
@@ -57,6 +58,8 @@ pub struct Shard {
     rng: Rng,
     transports: Slab<Transport>,
     transport_ids: HashMap<u64, TransportKey, RandomState>,
+    /// Transports whose peer has proved no address yet.
+    unproved: usize,
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
@@ -81,6 +84,7 @@ impl Shard {
             rng: Rng::new(seed),
             transports: Slab::new(),
             transport_ids: HashMap::default(),
+            unproved: 0,
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),

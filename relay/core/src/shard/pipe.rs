@@ -10,7 +10,7 @@ use crate::pipe::{Entry, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
 use crate::room::{Source, UpTrack, up_timer};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
-use crate::transport::UpKey;
+use crate::transport::{Phase, UpKey};
 use crate::up::Accepted;
 use relay_control::{CommandError, Done, ErrorCode, ReplyBody};
 use std::collections::VecDeque;
@@ -72,6 +72,10 @@ impl Outlets {
         self.list.iter_mut().find(|outlet| outlet.to == shard)
     }
 
+    pub(super) fn leads_to(&self, shard: u32) -> bool {
+        self.list.iter().any(|outlet| outlet.to == shard)
+    }
+
     /// Says something that will be said again, or that the next of its kind makes good.
     fn try_say(&mut self, shard: u32, message: Message, counters: &mut Counters) {
         if !self.to(shard).is_some_and(|outlet| outlet.try_say(message)) {
@@ -121,19 +125,18 @@ impl Shard {
     }
 
     fn try_open_pipe(&mut self, order: OpenPipe) -> Result<(), (ErrorCode, &'static str)> {
-        let up_key = self
-            .tracks
-            .up_key(order.track_id)
-            .filter(|key| matches!(self.tracks.up(*key).source, Source::Peer(_)))
+        let source = |up_key| match self.tracks.up(up_key).source {
+            Source::Peer(key) => Some((up_key, key)),
+            Source::Pipe { .. } => None,
+        };
+        let (up_key, key) = (self.tracks.up_key(order.track_id).and_then(source))
             .ok_or((ErrorCode::UnknownTrack, "up_track_id is no up-track of this shard"))?;
         let up = &mut self.tracks.ups[up_key];
         if up.room_id != order.room_id {
             return Err((ErrorCode::Mismatch, "the up-track belongs to another room"));
         }
-        let track =
-            PipedTrack { room_id: up.room_id, params: up.params, rtp: up.rtp.clone(), priority: up.priority };
         let opening = self.outlets.openings + 1;
-        let begin = Message::Begin { track_id: up.id, opening, track: Box::new(track) };
+        let begin = begin(up, opening, matches!(self.transports[key].phase, Phase::Connected(_)));
         if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_say(begin)) {
             return Err((ErrorCode::Busy, "the queue between the two shards is full; retry"));
         }
@@ -206,6 +209,7 @@ impl Shard {
     }
 
     fn on_begin(&mut self, now: Time, from: u32, (track_id, opening): (u64, u64), track: PipedTrack) {
+        let connected = track.connected;
         let until = now + self.config.limits.pipe_idle;
         let up_key = match self.tracks.up_key(track_id) {
             Some(up_key) if self.tracks.up(up_key).source.is_pipe_from(from) => up_key,
@@ -214,13 +218,16 @@ impl Shard {
                 return self.outlets.say(from, Message::Close { track_id, opening });
             }
             _ => {
-                let PipedTrack { room_id, params, rtp, priority } = track;
+                let PipedTrack { room_id, params, rtp, priority, .. } = track;
                 let source = Source::Pipe { shard: from, opening, idle: false };
                 self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, rtp, priority, now))
             }
         };
         let up = &mut self.tracks.ups[up_key];
         up.source = Source::Pipe { shard: from, opening, idle: false };
+        if connected {
+            up.stream.prepare();
+        }
         up.timers.set(up_timer::SILENCE, until);
         self.arm_up(up_key);
     }
@@ -284,6 +291,14 @@ impl Shard {
         }
     }
 
+    /// Tells the other shards that the publisher of an up-track has keys.
+    pub(super) fn begin_pipes_anew(&mut self, up_key: UpKey) {
+        let up = &self.tracks.ups[up_key];
+        for &(shard, opening) in &up.pipes {
+            self.outlets.say(shard, begin(up, opening, true));
+        }
+    }
+
     /// Tells the other shards that an up-track is gone.
     pub(super) fn end_pipes(&mut self, up: &UpTrack) {
         for &(shard, _) in &up.pipes {
@@ -295,4 +310,10 @@ impl Shard {
     fn piped(&self, track_id: u64, from: u32) -> Option<UpKey> {
         self.tracks.up_key(track_id).filter(|key| self.tracks.up(*key).source.is_pipe_from(from))
     }
+}
+
+fn begin(up: &UpTrack, opening: u64, connected: bool) -> Message {
+    let UpTrack { room_id, params, ref rtp, priority, .. } = *up;
+    let track = PipedTrack { room_id, params, rtp: rtp.clone(), priority, connected };
+    Message::Begin { track_id: up.id, opening, track: Box::new(track) }
 }

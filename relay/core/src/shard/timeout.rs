@@ -3,7 +3,7 @@
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::outbox::Outbox;
-use crate::room::{Source, up_timer};
+use crate::room::{Source, give_back, up_timer};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::timers::Deadlines;
@@ -138,6 +138,8 @@ impl Shard {
             self.remove_up_track(up_key);
         }
         let transport = self.transports.remove(key);
+        give_back(&mut self.transports);
+        self.unproved -= usize::from(matches!(transport.phase, Phase::Ice));
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
             self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
