@@ -1,6 +1,7 @@
 //! A handshake of one round trip whose keys follow from the peer's fingerprint; or of two, at the end of which the client has
 //! shown, as in the real one, that it reads what the server sends.
 
+use crate::faults::point;
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
@@ -50,6 +51,7 @@ pub struct CarefulFactory(pub SrtpProfile);
 
 impl DtlsFactory for CarefulFactory {
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        point();
         let mixed = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(peer[3]);
         Box::new(Engine { number: Some(mixed.to_be_bytes()), ..Engine::new(self.0, peer) })
     }
@@ -61,6 +63,7 @@ impl DtlsFactory for CarefulFactory {
 
 impl DtlsFactory for Factory {
     fn accept(&mut self, _: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        point();
         Box::new(Engine::new(self.0, peer))
     }
 
@@ -89,6 +92,7 @@ impl Engine {
 
 impl DtlsEngine for Engine {
     fn handle_datagram(&mut self, _: Time, datagram: &[u8]) -> bool {
+        point();
         let Some((&HELLO, rest)) = datagram.split_first() else { return false };
         let Some((shown, number)) = rest.split_at_checked(self.peer.len()) else { return false };
         match self.number {
@@ -113,6 +117,7 @@ impl DtlsEngine for Engine {
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
+        point();
         let answer = std::mem::take(&mut self.answer);
         out[..answer.len()].copy_from_slice(&answer);
         (!answer.is_empty()).then_some(answer.len())
@@ -125,10 +130,12 @@ impl DtlsEngine for Engine {
     fn handle_timeout(&mut self, _: Time) {}
 
     fn status(&self) -> DtlsStatus {
+        point();
         self.status.clone()
     }
 
     fn take_summary(&mut self) -> Option<DtlsSummary> {
+        point();
         self.summary.take()
     }
 

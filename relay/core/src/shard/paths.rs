@@ -5,6 +5,7 @@
 //! it gets what the owner cannot use, sends to the path no more than it paid for, and takes the path over with its proof.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::ice::{CheckOutcome, TransactionId};
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
@@ -68,6 +69,7 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let owner = self.demux.owner(path).ok_or(Drop::TupleNotValidated)?;
+        self.input = Input::Claimed(owner);
         let claimants = self.demux.claimants(path);
         if protocol == Protocol::Dtls {
             return self.dispatch_dtls(now, path, owner, datagram, outbox);
@@ -89,6 +91,7 @@ impl Shard {
             Err(refused) => refused,
         };
         for key in claimants {
+            self.input = Input::Claimed(key);
             let keyed = matches!(self.transports[key].phase, Phase::Connected(_));
             if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
                 self.on_proof(now, key, path);
@@ -179,6 +182,7 @@ impl Shard {
         if !message.verify_integrity(&signed) || message.verify_fingerprint() == Some(false) {
             return Err(Drop::StunBadIntegrity);
         }
+        self.input = Input::Transport(key);
         self.counters.add(Count::RxStun, 1);
         self.on_proof(now, key, path);
         Ok(())

@@ -1,5 +1,6 @@
 //! Binding requests: the only datagrams that are heard from an address nobody knows.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::ice::{CheckOutcome, IdUse};
@@ -68,7 +69,10 @@ impl Shard {
         let key = self.demux.by_username(username).ok_or(Drop::StunUnknownUfrag)?;
         let check = Check { now, key, path, message, len: datagram.len() };
         match self.check_credentials(&check, username) {
-            Ok(current) => self.accept_check(&check, current, outbox),
+            Ok(current) => {
+                self.input = Input::Transport(key);
+                self.accept_check(&check, current, outbox)
+            }
             Err(refusal) => {
                 self.refuse_check(&check, &refusal, outbox);
                 Err(refusal.reason)
