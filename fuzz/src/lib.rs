@@ -9,6 +9,7 @@
 mod control_frame;
 mod control_order;
 mod gcm_seal;
+mod paths;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -22,6 +23,7 @@ mod websocket_message;
 pub use control_frame::control_frame;
 pub use control_order::control_order;
 pub use gcm_seal::gcm_seal;
+pub use paths::paths;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
@@ -35,7 +37,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -47,4 +49,5 @@ pub const TARGETS: [(&str, Body); 11] = [
     ("control_order", control_order),
     ("up_stream", up_stream),
     ("shard", shard),
+    ("paths", paths),
 ];

@@ -38,4 +38,6 @@ macro_rules! targets {
     };
 }
 
-targets! { stun rtp rtcp srtp_open gcm_seal sdp websocket_message control_frame control_order up_stream shard }
+targets! {
+    stun rtp rtcp srtp_open gcm_seal sdp websocket_message control_frame control_order up_stream shard paths
+}

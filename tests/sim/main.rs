@@ -6,6 +6,7 @@ mod handshake;
 mod hostile;
 mod inventory;
 mod media;
+mod paths;
 mod pipes;
 mod session;
 mod shedding;

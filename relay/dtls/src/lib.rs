@@ -5,7 +5,7 @@
 //! - The peer's certificate is judged by its SHA-256 alone (RFC 8122), inside the handshake: before its key verifies a
 //!   signature, and long before any key is exported. No chain, name or date counts.
 //! - The server chooses: SRTP profile, group and cipher suite follow our order, whatever the client's is.
-//! - What came without protection never ends a running handshake by itself, and nothing unprotected reaches an
+//! - What came without protection never ends a handshake (see `listener.rs`), and nothing unprotected reaches an
 //!   established association (RFC 9147 §4.5.2; see `gate.rs`).
 //!
 //! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine gives
@@ -13,16 +13,20 @@
 //!
 //! [`ServerFactory`] makes the relay's engines, [`client::ClientFactory`] the other end for tests and load generators.
 
+mod assembly;
 mod association;
 mod certificate;
 pub mod client;
 mod ffi;
 mod gate;
+mod listener;
 mod peer;
 mod queue;
 mod server;
+mod signature;
 
 pub use association::Association;
+pub use listener::Listener;
 pub use server::ServerFactory;
 
 /// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280 (RFC 8200 §5)

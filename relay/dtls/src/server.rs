@@ -1,10 +1,10 @@
 //! The relay's end.
 
-use crate::association::{Association, Role};
 use crate::certificate::Identity;
+use crate::listener::Listener;
 use crate::{DATAGRAM_BYTES_MAX, SetupError, ffi, peer};
 use boring::ssl::{
-    ClientHello, ExtensionType, SelectCertError, Ssl, SslContext, SslContextBuilder, SslMethod, SslOptions,
+    ClientHello, ExtensionType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslOptions,
     SslSessionCacheMode, SslVersion,
 };
 use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
@@ -51,8 +51,7 @@ impl ServerFactory {
 
 impl DtlsFactory for ServerFactory {
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
-        let ssl = Ssl::new(&self.context).expect("an association fits into memory");
-        Box::new(Association::new(ssl, Role::Server, now, Some(peer)))
+        Box::new(Listener::new(self.context.clone(), now, peer))
     }
 
     fn fingerprint(&self) -> Fingerprint {
