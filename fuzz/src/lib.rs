@@ -8,6 +8,7 @@
 
 mod control_frame;
 mod gcm_seal;
+mod hook_and_hub;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -19,6 +20,7 @@ mod websocket_message;
 
 pub use control_frame::control_frame;
 pub use gcm_seal::gcm_seal;
+pub use hook_and_hub::hook_and_hub;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
@@ -31,7 +33,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -41,4 +43,5 @@ pub const TARGETS: [(&str, Body); 9] = [
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),
     ("up_stream", up_stream),
+    ("hook_and_hub", hook_and_hub),
 ];
