@@ -12,6 +12,7 @@ use crate::time::Time;
 use crate::timers::TimerTable;
 use crate::transport::{DownKey, UpKey};
 use crate::up::{UpStream, UpStreamConfig};
+use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use relay_control::{Codec, ExtensionIds, MediaKind, Priority, RtpParameters, UpTrackInfo};
 use slab::Slab;
@@ -59,6 +60,9 @@ pub struct Params {
     pub remb: bool,
 }
 
+/// SSRCs remembered that have fed a track. Late packets are of the last one or two.
+pub const LEFT_MAX: usize = 4;
+
 /// Places that a full table grows by at least.
 const ROOM_MIN: usize = 16;
 
@@ -103,6 +107,8 @@ pub struct UpTrack {
     pub priority: Priority,
     /// SSRC that feeds it now.
     pub ssrc: Option<Ssrc>,
+    /// SSRCs that have fed it before, latest last.
+    pub left: ArrayVec<Ssrc, LEFT_MAX>,
     /// Counts its SSRCs one after the other, in the publisher's shard.
     pub sources: u32,
     /// Down-tracks it feeds.
@@ -150,6 +156,7 @@ impl UpTrack {
             rtp,
             priority,
             ssrc: None,
+            left: ArrayVec::new(),
             sources: 0,
             subscribers: Vec::new(),
             pending: Pending::new(),
@@ -215,6 +222,12 @@ impl Tracks {
     #[must_use]
     pub fn down(&self, key: DownKey) -> &DownTrack {
         &self.downs[key]
+    }
+
+    /// Whether a subscription gets nothing, because the shard does not keep up.
+    #[must_use]
+    pub fn is_shed(&self, down: &DownTrack) -> bool {
+        down.rank < self.shedding.cut()
     }
 
     /// By the controller's id.

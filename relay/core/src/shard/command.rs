@@ -3,6 +3,7 @@
 //! Invariant: a refused command changes nothing; a repeated one gives the same answer as the first.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::ice::{Ice, LocalCredentials};
 use crate::id::{Mid, Pt, Ssrc};
@@ -36,6 +37,7 @@ impl Shard {
     /// Obeys one command. Commands of the process (`Hello`, `GetInventory`, …) never get here and are refused.
     pub fn handle_command<O: Outbox>(&mut self, now: Time, command: Command, outbox: &mut O) -> ReplyBody {
         self.forward_pending(outbox);
+        self.input = Input::of(&command);
         let answer = match command {
             Command::OpenTransport(c) => self.open_transport(now, c),
             Command::RestartIce(c) => self.restart_ice(&c),
@@ -49,6 +51,7 @@ impl Shard {
                 Err(refuse(ErrorCode::BadRequest, "this command is for the process, not for a shard"))
             }
         };
+        self.input = Input::None;
         answer.unwrap_or_else(ReplyBody::Error)
     }
 
@@ -80,6 +83,7 @@ impl Shard {
             ice: Ice::new(local, &c.remote_ufrag, now),
             phase: Phase::Ice,
             dtls_waiting: 0,
+            faults: 0,
             timers: TimerTable::default(),
             receiving: Receiving {
                 ssrcs: ArrayVec::new(),

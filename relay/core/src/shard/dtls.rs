@@ -1,6 +1,7 @@
 //! DTLS datagrams from validated addresses, when their turn comes, and what a finished handshake changes.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
@@ -21,6 +22,8 @@ impl Shard {
         datagram: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
+        // Whoever sent it, the engine is the transport's own, and may be left in the middle of something.
+        self.input = Input::Transport(key);
         let transport = &mut self.transports[key];
         if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
             return self.step_dtls(now, key, datagram, outbox);
@@ -34,10 +37,12 @@ impl Shard {
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
             let Some(Waiting { key, datagram }) = self.handshakes.pop() else { return };
+            self.input = Input::Transport(key);
             self.transports[key].dtls_waiting -= 1;
             if let Err(reason) = self.step_dtls(now, key, &datagram, outbox) {
                 self.counters.drop(reason);
             }
+            self.input = Input::None;
         }
     }
 

@@ -5,6 +5,7 @@
 //! the controller by the publisher's shard alone.
 
 use super::Shard;
+use super::faults::Input;
 use crate::outbox::Outbox;
 use crate::pipe::{Entry, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
 use crate::room::{Source, UpTrack, up_timer};
@@ -21,6 +22,8 @@ struct Outlet {
     sink: Box<dyn PipeSink>,
     /// What must not be lost and found the queue full, oldest first: at most a few entries per pipe.
     overdue: VecDeque<Message>,
+    /// The last opening that it told us of.
+    seen: u64,
 }
 
 impl Outlet {
@@ -83,7 +86,15 @@ impl Outlets {
         }
     }
 
-    fn say(&mut self, shard: u32, message: Message) {
+    /// Instead of all that is overdue: this shard begins anew.
+    pub(super) fn say_reset(&mut self) {
+        for outlet in &mut self.list {
+            outlet.overdue.clear();
+            outlet.say(Message::Reset { opening: outlet.seen });
+        }
+    }
+
+    pub(super) fn say(&mut self, shard: u32, message: Message) {
         if let Some(outlet) = self.to(shard) {
             outlet.say(message);
         }
@@ -105,7 +116,7 @@ impl Shard {
     /// From now on this shard may write to shard `to`. Replaces nothing: a pair of shards is connected once.
     pub fn connect_pipe(&mut self, to: u32, sink: Box<dyn PipeSink>) {
         debug_assert!(self.outlets.to(to).is_none(), "connected once");
-        self.outlets.list.push(Outlet { to, sink, overdue: VecDeque::new() });
+        self.outlets.list.push(Outlet { to, sink, overdue: VecDeque::new(), seen: 0 });
     }
 
     /// To be called after a batch, and after all that may have written to another shard: at most one wake-up each.
@@ -116,7 +127,10 @@ impl Shard {
     /// Begins to pipe an up-track to another shard, or keeps on doing so. When it is done, the other shard reads of the
     /// track before anything that is told to it later on another way.
     pub fn open_pipe(&mut self, order: OpenPipe) -> ReplyBody {
-        match self.try_open_pipe(order) {
+        self.input = Input::Track(order.track_id);
+        let opened = self.try_open_pipe(order);
+        self.input = Input::None;
+        match opened {
             Ok(()) => ReplyBody::Done(Done {}),
             Err((code, message)) => {
                 ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned() })
@@ -150,6 +164,7 @@ impl Shard {
     /// Takes one entry of the queue from shard `from`. Packets wait for [`Shard::forward_pending`], as received ones do.
     pub fn handle_piped<O: Outbox>(&mut self, now: Time, from: u32, entry: &mut Entry, outbox: &mut O) {
         let (message, payload) = entry.take();
+        self.input = message.track_id().map_or(Input::None, Input::Track);
         match message {
             Message::Empty => debug_assert!(false, "nothing is committed unwritten"),
             Message::Packet(packet) => {
@@ -182,6 +197,22 @@ impl Shard {
                     self.tracks.ups[up_key].pipes.retain(|pipe| *pipe != (from, opening));
                 }
             }
+            Message::Fault { track_id } => self.end_publisher(track_id),
+            Message::Reset { opening } => {
+                self.forward_pending(outbox);
+                self.on_reset(from, opening);
+            }
+        }
+        self.input = Input::None;
+    }
+
+    /// Another shard has begun anew: what came from it is gone, and what was piped to it goes nowhere.
+    fn on_reset(&mut self, from: u32, seen: u64) {
+        let piped = self.tracks.ups.iter().filter(|(_, up)| up.source.is_pipe_from(from));
+        let piped: Vec<UpKey> = piped.map(|(key, _)| key).collect();
+        piped.into_iter().for_each(|up_key| self.remove_up_track(up_key));
+        for (_, up) in &mut self.tracks.ups {
+            up.pipes.retain(|(shard, opening)| *shard != from || *opening > seen);
         }
     }
 
@@ -211,6 +242,9 @@ impl Shard {
     fn on_begin(&mut self, now: Time, from: u32, (track_id, opening): (u64, u64), track: PipedTrack) {
         let connected = track.connected;
         let until = now + self.config.limits.pipe_idle;
+        if let Some(outlet) = self.outlets.to(from) {
+            outlet.seen = opening;
+        }
         let up_key = match self.tracks.up_key(track_id) {
             Some(up_key) if self.tracks.up(up_key).source.is_pipe_from(from) => up_key,
             // An id that is in use here: the controller gave it away twice, at the same moment.

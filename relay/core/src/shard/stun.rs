@@ -1,5 +1,6 @@
 //! Binding requests: the only datagrams that are heard from an address nobody knows.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::ice::CheckOutcome;
@@ -67,6 +68,7 @@ impl Shard {
         let check = Check { now, key, path, message, len: datagram.len() };
         match self.check_credentials(&check, username) {
             Ok(current) => {
+                self.input = Input::Transport(key);
                 self.accept_check(&check, current, outbox);
                 Ok(())
             }
