@@ -9,6 +9,7 @@
 mod control_frame;
 mod control_order;
 mod gcm_seal;
+mod hook_and_hub;
 mod paths;
 mod rtcp;
 mod rtp;
@@ -23,6 +24,7 @@ mod websocket_message;
 pub use control_frame::control_frame;
 pub use control_order::control_order;
 pub use gcm_seal::gcm_seal;
+pub use hook_and_hub::hook_and_hub;
 pub use paths::paths;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
@@ -37,7 +39,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 12] = [
+pub const TARGETS: [(&str, Body); 13] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -50,4 +52,5 @@ pub const TARGETS: [(&str, Body); 12] = [
     ("up_stream", up_stream),
     ("shard", shard),
     ("paths", paths),
+    ("hook_and_hub", hook_and_hub),
 ];

@@ -44,4 +44,4 @@ macro_rules! generators {
     ($($target:ident)*) => { $(#[test] fn $target() { generates(stringify!($target)); })* };
 }
 
-generators! { control_order up_stream shard paths }
+generators! { control_order up_stream shard paths hook_and_hub }

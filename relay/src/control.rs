@@ -289,7 +289,12 @@ mod tests {
 
     fn control(socket: &Path, bell: &Bell, shards: Vec<ControlEnd>) -> Control {
         let listener = Listener::bind(socket).expect("binds");
-        let identity = router::Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "mmsg" };
+        let identity = router::Identity {
+            boot_id: 1,
+            fingerprint_sha256: [0; 32],
+            io_backend: "mmsg",
+            max_receive_bitrate_bps: 4_000_000,
+        };
         Control::new(listener, bell.clone(), None, Router::new(identity, shards, 1), Clock::start())
     }
 

@@ -12,7 +12,7 @@
 use crate::auth::{Admitted, Gate, HttpDenial, HttpVisit};
 use crate::config::Config;
 use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
-use crate::message::NAME_BYTES_MAX;
+use crate::message::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
 use crate::server::{Health, Input};
 use crate::{web, ws};
 use axum::Router;
@@ -23,7 +23,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -139,12 +138,16 @@ async fn health(State(app): State<Arc<App>>) -> Response {
 async fn whip(
     State(app): State<Arc<App>>,
     Path(room): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let login = query.get("login").filter(|login| !login.is_empty()).cloned();
+    let mut logins = query.into_iter().filter(|(key, _)| key == "login").map(|(_, login)| login);
+    let (login, None) = (logins.next().filter(|login| !login.is_empty()), logins.next()) else {
+        // A proxy or a hook's own reader might take the other one.
+        return refuse(StatusCode::BAD_REQUEST, "login stands there twice");
+    };
     let names = [Some(&room), login.as_ref()];
     if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
         return refuse(StatusCode::BAD_REQUEST, "Room and login have at most 256 bytes");
@@ -177,6 +180,9 @@ async fn whep(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if room.len() > NAME_BYTES_MAX || stream.len() > STREAM_NAME_BYTES_MAX {
+        return refuse(StatusCode::BAD_REQUEST, "A room has at most 256 bytes, a stream 640");
+    }
     let sdp = match offer(&headers, &body) {
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),

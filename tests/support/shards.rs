@@ -96,7 +96,12 @@ impl Shards {
                 (control, Station::new(number, shard, worker, Box::new(seeds)))
             })
             .unzip();
-        let identity = Identity { boot_id: 7, fingerprint_sha256: [0xaa; 32], io_backend: "none" };
+        let identity = Identity {
+            boot_id: 7,
+            fingerprint_sha256: [0xaa; 32],
+            io_backend: "none",
+            max_receive_bitrate_bps: 8_000_000,
+        };
         let mut world = Self {
             now: Time::from_nanos(1_000_000_000_000),
             inbox: stations.iter().map(|_| VecDeque::new()).collect(),

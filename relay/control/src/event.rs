@@ -130,6 +130,9 @@ pub struct Welcome {
     /// The highest epoch seen so far, this one included.
     #[prost(uint64, tag = "7")]
     pub epoch: u64,
+    /// What a transport may receive that is opened without a limit of its own, in bit/s; 0 = the relay does not say.
+    #[prost(uint64, tag = "8")]
+    pub max_receive_bitrate_bps: u64,
 }
 
 /// An address of a host candidate.

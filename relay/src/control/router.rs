@@ -39,6 +39,8 @@ pub struct Identity {
     pub fingerprint_sha256: [u8; 32],
     /// `uring` or `mmsg`.
     pub io_backend: &'static str,
+    /// What a publisher may send if its transport's opening says nothing.
+    pub max_receive_bitrate_bps: u64,
 }
 
 /// A request under way.
@@ -223,6 +225,7 @@ impl Router {
             io_backend: self.identity.io_backend.to_owned(),
             next_event_seq: self.next_event_seq,
             epoch: self.epoch,
+            max_receive_bitrate_bps: self.identity.max_receive_bitrate_bps,
         })
     }
 

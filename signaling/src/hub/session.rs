@@ -5,12 +5,12 @@ use super::{Hub, Output};
 use crate::auth::{Grant, line_end};
 use crate::config::AuthMode;
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
-use crate::participant::Presence;
+use crate::participant::{Presence, StreamKey};
 use crate::room::{ConnectionId, RoomId};
 use crate::timer::{Time, Timer};
 use serde_json::json;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A connection that has not said `connection` after this is closed.
@@ -61,6 +61,8 @@ pub(super) struct Connection {
     pub(super) waiting: Option<WaitingJoin>,
     /// What came after that `join`.
     pub(super) backlog: VecDeque<ClientMessage>,
+    /// Streams that it plays and whose mute notes were withheld while it read slowly; at most as many as it plays.
+    pub(super) unheard: BTreeSet<StreamKey>,
 }
 
 /// What `connection` told.
@@ -110,6 +112,7 @@ impl Hub {
             self.slow.insert(id);
         } else {
             self.slow.remove(&id);
+            self.catch_up_on_notes(id);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Publish and play: what is asked is checked, the offer planned, and the relay asked for a transport.
 
-use super::Hub;
 use super::progress::Purpose;
 use super::session::digest;
+use super::{Hub, RelaySight};
 use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
 use crate::participant::{
     Member, MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
@@ -195,8 +195,7 @@ impl Hub {
         // What is read is missed more than a face.
         let usual = if new.screen || offer.shows_slides() { Priority::High } else { Priority::Medium };
         let priority = new.priority.unwrap_or(usual).into();
-        let wishes = [self.config.media.max_publish_bitrate_bps, new.max_bitrate_bps];
-        let max_bitrate_bps = wishes.into_iter().filter(|wish| *wish > 0).min().unwrap_or(0);
+        let max_bitrate_bps = self.publish_bitrate_bps(new.max_bitrate_bps);
 
         let tracks: Vec<PublishedTrack> = plan
             .tracks
@@ -252,8 +251,19 @@ impl Hub {
         Ok(key)
     }
 
+    /// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that holds
+    /// without it, the operator's or the relay's, and never lifts it: where that is not known, the wish counts nothing.
+    fn publish_bitrate_bps(&self, wish_bps: u64) -> u64 {
+        let ours = self.config.media.max_publish_bitrate_bps;
+        let holds = match (ours, &self.relay) {
+            (0, RelaySight::Up(welcome) | RelaySight::Lost(welcome)) => welcome.max_receive_bitrate_bps,
+            _ => ours,
+        };
+        if (1..holds).contains(&wish_bps) { wish_bps } else { ours }
+    }
+
     fn check_new(&self, new: &NewStream) -> Result<(), StreamRefusal> {
-        if matches!(self.relay, super::RelaySight::Gone(_)) {
+        if matches!(self.relay, RelaySight::Gone(_)) {
             return Err(StreamRefusal::NoRelay);
         }
         if self.streams_by_session.contains_key(&new.session) {

@@ -32,6 +32,7 @@ impl RelayModel {
             io_backend: "model".to_owned(),
             next_event_seq: 1,
             epoch: 1,
+            max_receive_bitrate_bps: 4_000_000,
         }
     }
 

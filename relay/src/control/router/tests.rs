@@ -25,7 +25,12 @@ impl Bench {
     fn with_budget(shards: usize, budget: usize) -> Self {
         let bell = Bell::new().expect("a descriptor");
         let (control, worker) = (0..shards).map(|_| mailbox(bell.clone(), Arc::new(|| {}))).unzip();
-        let identity = Identity { boot_id: 7, fingerprint_sha256: [9; 32], io_backend: "mmsg" };
+        let identity = Identity {
+            boot_id: 7,
+            fingerprint_sha256: [9; 32],
+            io_backend: "mmsg",
+            max_receive_bitrate_bps: 4_000_000,
+        };
         Self { router: Router::new(identity, control, budget), shards: worker }
     }
 
