@@ -33,7 +33,7 @@ pub(crate) struct FakeRelay {
 }
 
 impl FakeRelay {
-    fn listen(path: &Path, model: RelayModel) -> Self {
+    pub(crate) fn listen(path: &Path, model: RelayModel) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).expect("socket");
         let model = Arc::new(Mutex::new(model));

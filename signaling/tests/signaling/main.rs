@@ -8,6 +8,7 @@ mod codecs;
 mod door;
 mod edges;
 mod hooks;
+mod listeners;
 mod priority;
 mod relay_model;
 mod replay;
