@@ -9,13 +9,14 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
+use crate::address::Subnet;
 use crate::auth::{Admitted, Gate, HttpDenial, HttpVisit};
 use crate::config::Config;
 use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
+use crate::listen::Peer;
 use crate::message::NAME_BYTES_MAX;
 use crate::server::{Health, Input};
 use crate::{web, ws};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, Request, State};
@@ -23,7 +24,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post};
+use axum::{Extension, Router};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -69,14 +72,29 @@ impl App {
         self.config.signaling.allowed_origins.as_ref().is_none_or(|allowed| is_allowed(allowed, headers))
     }
 
-    async fn ask(&self, request: HttpRequest) -> HttpReply {
+    /// By whose address the streams of a request are counted. `None`: there are many behind a proxy.
+    fn origin(&self, Peer(ip): Peer, headers: &HeaderMap) -> Option<Subnet> {
+        let settings = &self.config.signaling;
+        if !settings.proxies.contains(&ip) {
+            return Some(ip.into());
+        }
+        forwarded_for(headers).filter(|_| settings.forwarded_for).map(Subnet::from)
+    }
+
+    async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {
         let (reply, answer) = oneshot::channel();
         let away = || HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned()));
-        if self.inputs.send(Input::Http(request, reply)).await.is_err() {
+        if self.inputs.send(Input::Http(from, request, reply)).await.is_err() {
             return away();
         }
         answer.await.unwrap_or_else(|_| away())
     }
+}
+
+/// The last address is the proxy's own word; those before it are whatever the client wrote.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    last.rsplit(',').next()?.trim().parse().ok()
 }
 
 /// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a suffix
@@ -110,6 +128,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn page_or_socket(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     method: Method,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
@@ -119,7 +138,10 @@ async fn page_or_socket(
         return web::page(&method, uri.path(), uri.query(), &headers);
     }
     match upgrade {
-        Ok(upgrade) => ws::upgrade(app, &headers, upgrade),
+        Ok(upgrade) => {
+            let from = app.origin(peer, &headers);
+            ws::upgrade(app, &headers, from, upgrade)
+        }
         Err(rejection) => rejection.into_response(),
     }
 }
@@ -138,6 +160,7 @@ async fn health(State(app): State<Arc<App>>) -> Response {
 
 async fn whip(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     Path(room): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     OriginalUri(uri): OriginalUri,
@@ -164,7 +187,7 @@ async fn whip(
     match app.gate.judge_http(visit).await {
         Ok(Admitted { login, priority }) => {
             let request = HttpRequest::Publish { room, login, sdp, priority };
-            created(app.ask(request).await, uri.path())
+            created(app.ask(app.origin(peer, &headers), request).await, uri.path())
         }
         Err(denial) => denied(&denial),
     }
@@ -172,6 +195,7 @@ async fn whip(
 
 async fn whep(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     Path((room, stream)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
@@ -190,20 +214,23 @@ async fn whep(
         sdp: &sdp,
     };
     match app.gate.judge_http(visit).await {
-        Ok(_) => created(app.ask(HttpRequest::Play { room, stream, sdp }).await, uri.path()),
+        Ok(_) => {
+            let from = app.origin(peer, &headers);
+            created(app.ask(from, HttpRequest::Play { room, stream, sdp }).await, uri.path())
+        }
         Err(denial) => denied(&denial),
     }
 }
 
 async fn end_whip(State(app): State<Arc<App>>, Path((_, session)): Path<(String, String)>) -> Response {
-    plain(app.ask(HttpRequest::Delete { session, published: true }).await)
+    plain(app.ask(None, HttpRequest::Delete { session, published: true }).await)
 }
 
 async fn end_whep(
     State(app): State<Arc<App>>,
     Path((_, _, session)): Path<(String, String, String)>,
 ) -> Response {
-    plain(app.ask(HttpRequest::Delete { session, published: false }).await)
+    plain(app.ask(None, HttpRequest::Delete { session, published: false }).await)
 }
 
 async fn patch_whip(
@@ -235,7 +262,8 @@ async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap,
         return refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8");
     };
     let if_match = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    plain(app.ask(HttpRequest::Patch(Patch { session, published, if_match, fragment })).await)
+    let patch = Patch { session, published, if_match, fragment };
+    plain(app.ask(None, HttpRequest::Patch(patch)).await)
 }
 
 /// The offer in the body of a POST.

@@ -4,6 +4,7 @@
 //! never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read answers nothing
 //! and the streams concerned end by their timers.
 
+use crate::address::Subnet;
 use crate::auth::Gate;
 use crate::config::Config;
 use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
@@ -28,14 +29,14 @@ pub const EVENTS_MAX: usize = 4_096;
 /// What an edge brings.
 #[derive(Debug)]
 pub enum Input {
-    /// A WebSocket was opened.
-    Connected(ConnectionId, Outbox),
+    /// A WebSocket was opened, by whose address its streams are counted.
+    Connected(ConnectionId, Outbox, Option<Subnet>),
     /// A text message came.
     Message(ConnectionId, Result<ClientMessage, Malformed>),
     /// A WebSocket is gone; true if the client said goodbye.
     Closed(ConnectionId, bool),
-    /// An HTTP request for the hub.
-    Http(HttpRequest, oneshot::Sender<HttpReply>),
+    /// An HTTP request for the hub, by whose address its stream is counted.
+    Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Say goodbye to all, then end the relay if so configured.
@@ -159,20 +160,20 @@ impl Server {
         let now = self.now();
         self.relieve();
         match input {
-            Input::Connected(id, outbox) => {
+            Input::Connected(id, outbox, from) => {
                 self.outboxes.insert(id, outbox);
-                self.hub.handle_connected(now, id);
+                self.hub.handle_connected(now, id, from);
             }
             Input::Message(id, message) => self.hub.handle_message(now, id, message),
             Input::Closed(id, clean) => {
                 self.outboxes.remove(&id);
                 self.hub.handle_closed(now, id, clean);
             }
-            Input::Http(request, reply) => {
+            Input::Http(from, request, reply) => {
                 self.last_ticket += 1;
                 let ticket = Ticket(self.last_ticket);
                 self.tickets.insert(ticket, reply);
-                self.hub.handle_http(now, ticket, request);
+                self.hub.handle_http(now, ticket, from, request);
             }
             Input::Health(reply) => {
                 let _ = reply.send(Health { relay: self.hub.relay_is_up(), census: self.hub.census() });
@@ -246,6 +247,7 @@ impl Server {
                 self.hub.handle_http(
                     now,
                     Ticket(self.last_ticket),
+                    None,
                     HttpRequest::Delete { session, published },
                 );
             }

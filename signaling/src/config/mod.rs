@@ -57,8 +57,14 @@ pub struct Signaling {
     /// Connections of one address, of all kinds; `None` = what
     /// [`connections_per_address`](Self::connections_per_address) says.
     pub max_connections_per_address: Option<usize>,
+    /// Streams whose clients have not proved an address yet (ICE).
+    pub max_unproved_streams: usize,
+    /// Of these of one address.
+    pub max_unproved_streams_per_address: usize,
     /// Addresses of reverse proxies: many clients are behind each, so it is not counted as one.
     pub proxies: Vec<IpAddr>,
+    /// Whether these proxies say in `X-Forwarded-For` who asks.
+    pub forwarded_for: bool,
     /// Longest message from a client; a longer one closes the connection with 1009.
     pub message_bytes_max: usize,
     /// Most bytes that wait for a slow reader; more closes the connection with 1008.
@@ -142,7 +148,10 @@ impl Default for Signaling {
             allowed_origins: None,
             max_connections: 10_000,
             max_connections_per_address: None,
+            max_unproved_streams: 10_000,
+            max_unproved_streams_per_address: 1_000,
             proxies: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            forwarded_for: false,
             message_bytes_max: 256 << 10,
             send_queue_bytes_max: 256 << 10,
             send_timeout: Duration::from_secs(5),

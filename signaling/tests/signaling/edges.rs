@@ -28,7 +28,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A relay model that listens. Each transport comes up as soon as its tracks are there.
 pub(crate) struct FakeRelay {
-    model: Arc<Mutex<RelayModel>>,
+    pub(crate) model: Arc<Mutex<RelayModel>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -74,7 +74,7 @@ async fn serve(mut stream: UnixStream, model: &Mutex<RelayModel>) {
             let ends = matches!(command, Command::Shutdown(_));
             let mut frames = {
                 let mut model = model.lock().expect("model");
-                let came_up = comes_up(&command);
+                let came_up = comes_up(&command).filter(|_| !model.silent);
                 let body = model.handle(command);
                 let mut frames = vec![Outgoing::Reply(Reply { request_id, body: Some(body) })];
                 if let Some(transport_id) = came_up {

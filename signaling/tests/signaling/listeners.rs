@@ -3,6 +3,8 @@
 
 use crate::edges::{Client, FakeRelay, PATIENCE, header, setup};
 use crate::relay_model::RelayModel;
+use crate::world::PUBLISH_AUDIO;
+use relay_control::ErrorCode;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
@@ -290,4 +292,64 @@ async fn what_the_hard_limit_of_descriptors_does_not_allow_is_said_and_not_promi
     drop(crowd);
     comes_in(OTHER, program.http).await;
     program.stop().await;
+}
+
+fn whip(room: usize, more: &str) -> String {
+    let length = PUBLISH_AUDIO.len();
+    format!(
+        "POST /whip/r{room} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {length}\r\n{more}\r\n{PUBLISH_AUDIO}"
+    )
+}
+
+#[tokio::test]
+async fn posts_without_ice_are_few_and_told_when_to_come_again() {
+    let setup = setup(|config| config.signaling.max_unproved_streams_per_address = 20).await;
+    setup.relay.model.lock().expect("model").silent = true;
+    let server = setup.running.http;
+    for room in 0..60 {
+        let (status, head, body) = ask(connect(ONE, server).await, &whip(room, "")).await;
+        let expected = if room < 20 { (201, "") } else { (503, "2") };
+        assert_eq!((status, header(&head, "retry-after")), expected, "{room}: {body}");
+    }
+    assert_eq!(setup.relay.model.lock().expect("model").transports.len(), 20);
+    assert_eq!(ask(connect(OTHER, server).await, &whip(100, "")).await.0, 201);
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_through_a_proxy_is_believed_if_the_settings_say_so() {
+    for (believed, from, more, expected) in [
+        // A proxy that says nothing: nobody is counted by address.
+        (false, Ipv4Addr::LOCALHOST, "X-Forwarded-For: 192.0.2.1\r\n", [201, 201]),
+        (true, Ipv4Addr::LOCALHOST, "", [201, 201]),
+        (true, Ipv4Addr::LOCALHOST, "X-Forwarded-For: nonsense\r\n", [201, 201]),
+        (true, Ipv4Addr::LOCALHOST, "X-Forwarded-For: 192.0.2.7, 192.0.2.1\r\n", [201, 503]),
+        // Only proxies are believed.
+        (true, OTHER, "X-Forwarded-For: 192.0.2.1\r\n", [201, 503]),
+    ] {
+        let setup = setup(|config| {
+            config.signaling.max_unproved_streams_per_address = 1;
+            config.signaling.forwarded_for = believed;
+        })
+        .await;
+        setup.relay.model.lock().expect("model").silent = true;
+        for (room, expected) in expected.into_iter().enumerate() {
+            let stream = connect(from, setup.running.http).await;
+            let (status, _, body) = ask(stream, &whip(room, more)).await;
+            assert_eq!(status, expected, "{more:?} {body}");
+        }
+        setup.running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_relay_is_told_with_the_time_to_come_again() {
+    let setup = setup(|_| {}).await;
+    for code in [ErrorCode::LimitReached, ErrorCode::Busy] {
+        setup.relay.model.lock().expect("model").refuses = Some(code);
+        let (status, head, body) = ask(connect(OTHER, setup.running.http).await, &whip(1, "")).await;
+        assert_eq!((status, header(&head, "retry-after"), body.as_str()), (503, "2", "The server is full\n"));
+    }
+    setup.running.stop().await;
 }

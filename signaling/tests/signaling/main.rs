@@ -15,4 +15,5 @@ mod replay;
 mod rooms;
 mod sessions;
 mod streams;
+mod unproved;
 mod world;
