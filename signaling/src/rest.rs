@@ -6,6 +6,7 @@
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
+//! | `GET /healthz` | 200 `ok`, 503 `degraded`; numbers only with `signaling.health_counts` |
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
@@ -20,7 +21,8 @@ use crate::{web, ws};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post};
@@ -123,7 +125,35 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
-    Router::new().route("/healthz", get(health)).merge(sessions).fallback(page_or_socket).with_state(app)
+    Router::new()
+        .route("/healthz", get(health))
+        .merge(sessions)
+        .fallback(page_or_socket)
+        .layer(middleware::from_fn(one_host))
+        .with_state(app)
+}
+
+/// RFC 9112 §3.2: 400 for a request without `Host` (HTTP/1.1), with several, or with one that is none. Whoever stands
+/// in front of us might have read another one than we do. In absolute form it is not looked at, but must be there
+/// (§3.2.2).
+async fn one_host(request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let good = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    };
+    if good {
+        return next.run(request).await;
+    }
+    let mut response = refuse(StatusCode::BAD_REQUEST, "Exactly one Host is required");
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// `uri-host [ ":" port ]`, or nothing where the target has none (RFC 9110 §7.2). User information is no part of it.
+fn is_host(host: &[u8]) -> bool {
+    host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
 }
 
 async fn page_or_socket(
@@ -152,8 +182,16 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     let health = if asked { answer.await.ok() } else { None };
     let Health { relay, census: [connections, rooms, members, streams] } =
         health.unwrap_or(Health { relay: false, census: [0; 4] });
-    let body = serde_json::json!({"status": if relay { "ok" } else { "no relay" },
-        "connections": connections, "rooms": rooms, "members": members, "streams": streams});
+    let mut body = serde_json::json!({"status": if relay { "ok" } else { "degraded" }});
+    // How busy a server is is its operator's business. By address it cannot be told who asks: behind a proxy on this
+    // machine, everybody comes from here.
+    if app.config.signaling.health_counts {
+        for (name, count) in
+            [("connections", connections), ("rooms", rooms), ("members", members), ("streams", streams)]
+        {
+            body[name] = count.into();
+        }
+    }
     let status = if relay { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -15,7 +15,7 @@ pub(super) const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "me
 const LIST_MAX: usize = 100;
 
 /// Table, key, what it accepts. The order is the one of the example file.
-const KEYS: [(&str, &str, &str); 46] = [
+const KEYS: [(&str, &str, &str); 47] = [
     ("signaling", "bind", "an IP address; \"::\" means all addresses of IPv4 and IPv6"),
     ("signaling", "http_port", "a port from 0 to 65535; 0 takes any free one"),
     ("signaling", "https_port", "a port from 0 to 65535; 0 takes any free one"),
@@ -29,6 +29,7 @@ const KEYS: [(&str, &str, &str); 46] = [
     ("signaling", "max_unproved_streams_per_address", "a number from 1 to 1000000"),
     ("signaling", "proxies", "a list of IP addresses"),
     ("signaling", "forwarded_for", "true or false"),
+    ("signaling", "health_counts", "true or false"),
     ("signaling", "message_bytes_max", "a number of bytes from 65536 to 1048576"),
     ("signaling", "send_queue_bytes_max", "a number of bytes from 65536 to 67108864"),
     ("signaling", "send_timeout_ms", "a number of milliseconds from 100 to 60000"),
@@ -160,6 +161,7 @@ impl Config {
                 s.max_unproved_streams_per_address = number(value, 1..=1_000_000)?;
             }
             "forwarded_for" => s.forwarded_for = value.parse().ok()?,
+            "health_counts" => s.health_counts = value.parse().ok()?,
             "message_bytes_max" => s.message_bytes_max = number(value, (64 << 10)..=(1 << 20))?,
             "send_queue_bytes_max" => s.send_queue_bytes_max = number(value, (64 << 10)..=(64 << 20))?,
             "send_timeout_ms" => s.send_timeout = millis(value, 100..=60_000)?,

@@ -65,6 +65,8 @@ pub struct Signaling {
     pub proxies: Vec<IpAddr>,
     /// Whether these proxies say in `X-Forwarded-For` who asks.
     pub forwarded_for: bool,
+    /// Whether `/healthz` tells how many connections, rooms, members and streams there are.
+    pub health_counts: bool,
     /// Longest message from a client; a longer one closes the connection with 1009.
     pub message_bytes_max: usize,
     /// Most bytes that wait for a slow reader; more closes the connection with 1008.
@@ -152,6 +154,7 @@ impl Default for Signaling {
             max_unproved_streams_per_address: 1_000,
             proxies: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             forwarded_for: false,
+            health_counts: false,
             message_bytes_max: 256 << 10,
             send_queue_bytes_max: 256 << 10,
             send_timeout: Duration::from_secs(5),

@@ -353,3 +353,59 @@ async fn a_full_relay_is_told_with_the_time_to_come_again() {
     }
     setup.running.stop().await;
 }
+
+#[tokio::test]
+async fn health_tells_strangers_nothing_but_whether_it_is_well() {
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for (counts, from, expected) in [
+        (false, OTHER, r#"{"status":"ok"}"#),
+        // A proxy on this machine: everybody comes from here.
+        (false, Ipv4Addr::LOCALHOST, r#"{"status":"ok"}"#),
+        (true, OTHER, r#"{"status":"ok","connections":0,"rooms":0,"members":0,"streams":0}"#),
+    ] {
+        let setup = setup(|config| config.signaling.health_counts = counts).await;
+        let (status, _, body) = ask(connect(from, setup.running.http).await, request).await;
+        assert_eq!((status, body.as_str()), (200, expected));
+        setup.running.stop().await;
+    }
+}
+
+/// Requests that two readers in a row may take for different ones (RFC 9112 §3.2, §6.3, §11.2).
+#[tokio::test]
+async fn requests_are_read_in_one_way_only() {
+    let setup = setup(|_| {}).await;
+    let post = "POST /whip/r HTTP/1.1\r\nHost: a\r\nContent-Type: application/sdp\r\n";
+    for (request, expected) in [
+        ("GET /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a@b\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET http://a/healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.1\r\nUpgrade: websocket\r\n\r\n".to_owned(), 400),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), 200),
+        ("GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n".to_owned(), 200),
+        ("GET /healthz HTTP/1.1\r\nhost: [::1]:8080\r\nConnection: close\r\n\r\n".to_owned(), 200),
+        ("GET http://a/healthz HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n".to_owned(), 200),
+        (format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"), 400),
+        (format!("{post}Content-Length: 1, 2\r\n\r\nxx"), 400),
+        (format!("{post}Content-Length: +1\r\n\r\nx"), 400),
+        (format!("{post}Content-Length: -1\r\n\r\nx"), 400),
+        (format!("{post}Content-Length: 99999999999999999999\r\n\r\nx"), 400),
+        (format!("{post}Transfer-Encoding: gzip\r\n\r\nx"), 400),
+        (format!("{post}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"), 400),
+        (format!("{post}X: y\r\n z\r\nContent-Length: 0\r\n\r\n"), 400),
+        // Read by its chunks, answered (400: no SDP), and then closed (RFC 9112 §6.3): what follows is no request.
+        (format!("{post}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{GET}"), 400),
+        (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n{GET}"), 400),
+    ] {
+        let (status, _, body) = ask(connect(OTHER, setup.running.http).await, &request).await;
+        assert_eq!(status, expected, "{request}");
+        assert!(!body.contains("HTTP/1.1"), "two answers to {request}: {body}");
+    }
+    setup.running.stop().await;
+}
