@@ -54,6 +54,7 @@ fn pipe(c: &mut Criterion) {
             clock_rate_hz: 90_000,
             nack: false,
         });
+        stream.prepare();
         let payload = vec![0x5a; size];
         let mut next = 0;
         group.bench_function(BenchmarkId::new("batch of 16", name), |b| {

@@ -12,7 +12,9 @@ mod rtcp;
 mod rtp;
 mod sdp;
 mod srtp_open;
+mod story;
 mod stun;
+mod up_stream;
 mod websocket_message;
 
 pub use control_frame::control_frame;
@@ -22,13 +24,14 @@ pub use rtp::rtp;
 pub use sdp::sdp;
 pub use srtp_open::srtp_open;
 pub use stun::stun;
+pub use up_stream::up_stream;
 pub use websocket_message::websocket_message;
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -37,4 +40,5 @@ pub const TARGETS: [(&str, Body); 8] = [
     ("sdp", sdp),
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),
+    ("up_stream", up_stream),
 ];

@@ -38,4 +38,4 @@ macro_rules! targets {
     };
 }
 
-targets! { stun rtp rtcp srtp_open gcm_seal sdp websocket_message control_frame }
+targets! { stun rtp rtcp srtp_open gcm_seal sdp websocket_message control_frame up_stream }

@@ -44,4 +44,4 @@ macro_rules! generators {
     ($($target:ident)*) => { $(#[test] fn $target() { generates(stringify!($target)); })* };
 }
 
-generators! { control_frame }
+generators! { control_frame up_stream }

@@ -3,6 +3,8 @@
 //! One thread and one `poll(2)` over the listener, the connections, the signals and the bell that workers ring. Nothing
 //! here can hold up a shard: mailboxes are bounded and never waited for.
 //!
+//! A panic over a controller's request ends that connection.
+//!
 //! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP means nothing (the relay outlives whoever started it).
 
 pub mod connection;
@@ -12,6 +14,7 @@ pub mod placement;
 pub mod router;
 
 use crate::clock::Clock;
+use crate::faults::PerMinute;
 use crate::mailbox::Bell;
 use connection::{Connection, Ended};
 use listener::{Accepted, Listener};
@@ -22,10 +25,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 /// Control connections at one time: signaling, its successor, and some people with `ctl`.
 pub const CONNECTIONS_MAX: usize = 16;
+
+/// Panics of the router over a request within a minute; one more ends the process, as any other panic of this thread does.
+const PANICS_MAX: u32 = 3;
 
 /// After `accept` failed (no descriptors left) the listener is left alone for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -52,6 +59,7 @@ pub struct Control {
     accept_paused_until: Option<Instant>,
     clock: Clock,
     scratch: Box<[u8; connection::READ_BYTES]>,
+    panics: PerMinute,
 }
 
 /// Blocks the signals that [`Control`] takes, for this thread and those it starts; so it is the first thing a process does.
@@ -94,6 +102,7 @@ impl Control {
             accept_paused_until: None,
             clock,
             scratch: Connection::scratch(),
+            panics: PerMinute::default(),
         }
     }
 
@@ -207,7 +216,14 @@ impl Control {
             for (id, connection) in &mut self.connections {
                 while let Some(request) = connection.next_request() {
                     moved = true;
-                    self.router.handle_request(*id, request);
+                    // Whoever sent it has no answer, and asks again on another connection or not.
+                    let handle = AssertUnwindSafe(|| self.router.handle_request(*id, request));
+                    if let Err(panic) = catch_unwind(handle) {
+                        if self.panics.exceeds(self.clock.now(), PANICS_MAX) {
+                            resume_unwind(panic);
+                        }
+                        connection.panicked();
+                    }
                     if self.router.has_greeted(*id) {
                         connection.said_hello();
                     }
@@ -236,6 +252,7 @@ impl Control {
                 Ended::BadFrame(_) => counts.closed_bad_frame += 1,
                 Ended::Slow => counts.closed_slow += 1,
                 Ended::Idle => counts.closed_idle += 1,
+                Ended::Panicked => counts.closed_panicked += 1,
                 Ended::ByPeer | Ended::Io(_) => {}
             }
             tracing::debug!(connection = *id, ?why, "control connection closed");
@@ -286,6 +303,39 @@ mod tests {
         assert_eq!(control.run(|| true).expect("waits"), Exit::WorkerDied);
         drop(control);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_panic_over_a_request_ends_that_connection_alone() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let bell = Bell::new().expect("a descriptor");
+        // Commands of one controller find a shard whose waking panics.
+        let wake = || panic!("a panic that the test wanted");
+        let (control_end, _worker) = mailbox(bell.clone(), Arc::new(wake));
+        let mut control = control(&dir.path().join("relay.sock"), &bell, vec![control_end]);
+        let mut theirs = Vec::new();
+        for id in [1, 2] {
+            let (ours, peer) = UnixStream::pair().expect("a pair");
+            ours.set_nonblocking(true).expect("set");
+            control.connections.insert(id, Connection::new(ours, Instant::now()));
+            theirs.push(peer);
+        }
+        let hello = || Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() });
+        let commands = [hello(), Command::GetStats(GetStats {})];
+        for (peer, commands) in theirs.iter_mut().zip([&commands[..], &commands[..1]]) {
+            let mut bytes = Vec::new();
+            for (id, command) in (1..).zip(commands) {
+                let request = Request { request_id: id, command: Some(command.clone()) };
+                encode_frame(&request, &mut bytes).expect("small");
+            }
+            peer.write_all(&bytes).expect("fits the socket");
+        }
+        control.read(&[(1, PollFlags::IN), (2, PollFlags::IN)]);
+        control.exchange();
+        control.reap();
+        assert_eq!(control.connections.keys().copied().collect::<Vec<_>>(), [2]);
+        assert_eq!(control.router.counts.closed_panicked, 1);
+        assert!(control.router.has_greeted(2) && !control.router.has_greeted(1));
     }
 
     /// Orders that a shard has found so far, each answered.

@@ -38,9 +38,10 @@
 //!
 //! - No lock, no allocation and no log line while a packet is forwarded; threads share bounded queues and nothing else.
 //! - The process outlives whoever started it: a hang-up, a closed standard error or a controller that vanishes changes
-//!   nothing for media. Only SIGTERM, SIGINT or a controller's `Shutdown` ends it, and the failure of a worker.
-//! - A panic in a worker is caught and logged, and ends the whole process with status 70: a shard that was left in the
-//!   middle of something is not served from. Ending only the session concerned comes later.
+//!   nothing for media. Only SIGTERM, SIGINT or a controller's `Shutdown` ends it, and a thread that cannot go on.
+//! - A panic ends the transport whose input led to it, or else its shard's transports, or the control connection whose
+//!   request it was ([`faults`], [`control`]). One that comes again and again outside of all that ends the process with
+//!   status 70.
 //! - Memory is not readable by other processes of the user, nor dumped to a core (keys are in it).
 //! - Deliberately absent: SDP, logins, tokio, recording (its thread will stand beside the workers).
 
@@ -51,6 +52,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod ctl;
+pub mod faults;
 pub mod log;
 pub mod mailbox;
 pub mod pace;

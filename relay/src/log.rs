@@ -3,11 +3,12 @@
 //! Whoever started the relay may stop reading its standard error, or die: a full or closed pipe then loses lines and
 //! never holds up a shard or the control thread. Lost lines are counted.
 
+use crate::faults::panic_text;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -16,6 +17,9 @@ const LINES_MAX: usize = 1024;
 
 /// At the end of the process the last lines get this long to be written.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// Lines about panics in a minute.
+const PANIC_LINES_MAX: u32 = 30;
 
 /// What the writing thread is sent.
 #[derive(Debug)]
@@ -60,7 +64,28 @@ pub fn start(level: LevelFilter) -> io::Result<Guard> {
         .finish();
     // A second relay in one process (as in tests) keeps the first one's log.
     let _ = tracing::subscriber::set_global_default(subscriber);
+    hear_panics();
     Ok(Guard(queue))
+}
+
+/// Panics are lines as others are, and no more of them than anybody reads: the process goes on after them, and whoever
+/// found out how to cause one could cause any number. Standard error itself might block.
+fn hear_panics() {
+    let told = Mutex::new((Instant::now(), 0));
+    std::panic::set_hook(Box::new(move |panic| {
+        let Ok(mut told) = told.try_lock() else { return };
+        if told.0.elapsed() >= Duration::from_secs(60) {
+            *told = (Instant::now(), 0);
+        }
+        told.1 += 1;
+        if told.1 > PANIC_LINES_MAX {
+            return;
+        }
+        let thread = std::thread::current();
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic_text(panic.payload());
+        tracing::error!("thread '{}' panicked at {at}: {text}", thread.name().unwrap_or("?"));
+    }));
 }
 
 impl Drop for Guard {

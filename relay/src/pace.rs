@@ -6,7 +6,9 @@
 //! them blindly, checks and audio included. Then video is shed, an eighth of the subscriptions at a time, until the shard
 //! finds time to sleep again; and as much of it as there is room for is taken back at once, by what the rest costs.
 //!
-//! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many more wait.
+//! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many more wait. But one
+//! that was not full says that nothing more waited. So work that is only done while nothing else is to do, handshakes and
+//! commands, counts as idle time: a thread that would have slept but for them keeps up, however many join at once.
 
 use crate::usage::Usage;
 use relay_core::shed::SHED_STEPS;
@@ -34,6 +36,24 @@ const STEP_COST_MIN: f64 = 0.02;
 /// Room to spare: less than this share of time is worked.
 const SPARE_BELOW: f64 = 0.8;
 
+/// A batch of fewer datagrams has taken all that there were: io_uring completes so many receives of a socket at a time.
+pub const FULL_BATCH: usize = 32;
+
+/// A turn of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// When its wait ended.
+    pub begun: Time,
+    /// When it ended.
+    pub ended: Time,
+    /// Datagrams that it received.
+    pub received: usize,
+    /// Its wait was none, because handshakes or commands waited for their turn.
+    pub kept_awake: bool,
+    /// Time spent on those, if it was kept awake by them.
+    pub aside: Duration,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Pace {
@@ -42,6 +62,9 @@ pub struct Pace {
     window: Time,
     usage: Usage,
     worked: Duration,
+    /// In the window, too: time of what had to wait for its turn, and whether the thread would have slept but for that.
+    aside: Duration,
+    idle: bool,
     /// Share of time worked, 0 to 1.
     share: f64,
     /// Since when there has been no sleep.
@@ -73,6 +96,8 @@ impl Pace {
             window: now,
             usage: Usage::default(),
             worked: Duration::ZERO,
+            aside: Duration::ZERO,
+            idle: false,
             share: 0.0,
             awake_since: None,
             spare_since: None,
@@ -82,25 +107,28 @@ impl Pace {
         }
     }
 
-    /// A turn began at `begun` and ends now. True: [`Self::looked`] is due.
+    /// A turn ends. True: [`Self::looked`] is due.
     #[must_use]
-    pub fn turned(&mut self, begun: Time, now: Time) -> bool {
-        self.worked += now.since(begun);
-        now.since(self.window) >= WINDOW
+    pub fn turned(&mut self, turn: &Turn) -> bool {
+        self.worked += turn.ended.since(turn.begun);
+        self.aside += turn.aside;
+        self.idle |= turn.kept_awake && turn.received < FULL_BATCH;
+        turn.ended.since(self.window) >= WINDOW
     }
 
     /// What the thread has used so far.
     pub fn looked(&mut self, now: Time, usage: Usage) {
         let passed = now.since(self.window);
         // Turns leave out what the kernel does in a wait, receiving; CPU time leaves out that others had the core.
-        let used = self.worked.max(usage.cpu.saturating_sub(self.usage.cpu));
+        let used = self.worked.max(usage.cpu.saturating_sub(self.usage.cpu)).saturating_sub(self.aside);
         let newest = (used.as_secs_f64() / passed.as_secs_f64()).min(1.0);
         self.share += (newest - self.share) * NEWEST;
-        let awake = usage.sleeps == self.usage.sleeps;
+        let awake = usage.sleeps == self.usage.sleeps && !self.idle;
         self.awake_since = awake.then(|| self.awake_since.unwrap_or(self.window));
         let spare = !awake && self.share < SPARE_BELOW;
         self.spare_since = spare.then(|| self.spare_since.unwrap_or(self.window));
         (self.window, self.usage, self.worked) = (now, usage, Duration::ZERO);
+        (self.aside, self.idle) = (Duration::ZERO, false);
         self.adjust(now);
     }
 
@@ -190,11 +218,44 @@ mod tests {
                 self.now = begun + Duration::from_micros(work);
                 self.usage.cpu += Duration::from_micros(work + receive);
                 self.usage.sleeps += u64::from(sleeps);
-                if self.pace.turned(begun, self.now) {
-                    self.pace.looked(self.now, self.usage);
-                }
+                let turn =
+                    Turn { begun, ended: self.now, received: 1, kept_awake: false, aside: Duration::ZERO };
+                self.end(&turn);
             }
         }
+
+        /// Turns of `media` and `aside` µs without a wait, as handshakes wait; each takes `received` datagrams.
+        fn turns_of_a_storm(&mut self, (media, aside): (u64, u64), received: usize, span: Duration) {
+            let end = self.now + span;
+            let aside = Duration::from_micros(aside);
+            while self.now < end {
+                let begun = self.now;
+                self.now = begun + Duration::from_micros(media) + aside;
+                self.usage.cpu += self.now.since(begun);
+                self.end(&Turn { begun, ended: self.now, received, kept_awake: true, aside });
+            }
+        }
+
+        fn end(&mut self, turn: &Turn) {
+            if self.pace.turned(turn) {
+                self.pace.looked(self.now, self.usage);
+            }
+        }
+    }
+
+    #[test]
+    fn handshakes_are_idle_time() {
+        let mut thread = Thread::new(HOLD_MAX);
+        // A third of the time for media, the rest for those who join: seconds of it shed nothing.
+        thread.turns_of_a_storm((300, 600), FULL_BATCH - 1, Duration::from_secs(3));
+        assert_eq!(thread.pace.shed(), 0);
+        assert_eq!(thread.pace.hold(), Duration::ZERO, "a third of the time is not much");
+        // Media that keeps the thread busy by itself sheds, whoever joins meanwhile.
+        thread.turns_of_a_storm((3_000, 600), FULL_BATCH, Duration::from_millis(120));
+        assert_eq!(thread.pace.shed(), 2);
+        // It was taken back while still more joined.
+        thread.turns_of_a_storm((100, 600), 5, Duration::from_secs(1));
+        assert_eq!(thread.pace.shed(), 0);
     }
 
     #[test]

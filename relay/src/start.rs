@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigError, IoChoice};
 use crate::control::listener::{ListenError, Listener};
 use crate::control::router::{Identity, Router};
 use crate::control::{Control, Exit};
+use crate::faults::panic_text;
 use crate::mailbox::{Bell, ControlEnd, mailbox};
 use crate::pace::Pace;
 use crate::station::Station;
@@ -223,7 +224,8 @@ fn live(
     let (control_end, mail) = mailbox(birth.bell.clone(), Arc::new(move || wake.wake()));
     let shard = Shard::new(config, Box::new(dtls), seed);
     let stop = Arc::clone(&birth.stop);
-    let station = Station::new(number, shard, mail);
+    let seeds = || random().expect("the kernel's random numbers");
+    let station = Station::new(number, shard, mail, Box::new(seeds));
     let pace = Pace::new(birth.clock.now(), birth.hold_max);
     let mut worker = Worker { station, io, clock: birth.clock, pace, stop };
     if ready.send(Ok((control_end, waker))).is_err() {
@@ -256,11 +258,6 @@ fn open_io(birth: &Birth, number: u32, sockets: Vec<UdpSocket>) -> io::Result<Io
         tracing::warn!(shard = number, %why, "the shard falls back to recvmmsg and sendmmsg");
         Io::new(Backend::Mmsg, spare, &options)
     })
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }
 
 fn choose_backend(choice: IoChoice) -> Result<Backend, StartError> {

@@ -4,12 +4,15 @@
 //!
 //! Invariant: what another shard wrote before an order was given is read before that order is obeyed. So a subscriber
 //! always finds the track that was piped for it, and an inventory shows nothing that a command before it removed.
+//!
+//! Each call into the shard that handles something is caught if it panics, see [`crate::faults`].
 
+use crate::faults::{Faults, Seeds};
 use crate::mailbox::{FromShard, PipeEnds, ToShard, WorkerEnd};
 use crate::pipe::PipeReceiver;
-use relay_control::{Command, Counter, Inventory, ReplyBody, ShardStats, Stats};
+use relay_control::{Command, CommandError, Counter, ErrorCode, Inventory, ReplyBody, ShardStats, Stats};
 use relay_core::Shard;
-use relay_core::outbox::Outbox;
+use relay_core::outbox::{Outbox, Path};
 use relay_core::time::Time;
 
 /// What came of asking for an order.
@@ -31,25 +34,56 @@ pub struct Station {
     mail: WorkerEnd,
     /// From which shard, and the queue.
     pipes: Vec<(u32, PipeReceiver)>,
+    faults: Faults,
 }
 
 impl Station {
-    /// Shard `number` with its mailbox, not connected to any other.
+    /// Shard `number` with its mailbox, not connected to any other. `seeds` are for when it must begin anew.
     #[must_use]
-    pub fn new(number: u32, shard: Shard, mail: WorkerEnd) -> Self {
-        Self { number, shard, mail, pipes: Vec::new() }
+    pub fn new(number: u32, shard: Shard, mail: WorkerEnd, seeds: Seeds) -> Self {
+        Self { number, shard, mail, pipes: Vec::new(), faults: Faults::new(number, seeds) }
+    }
+
+    /// See [`Shard::handle_datagram`].
+    pub fn handle_datagram<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) {
+        let handle = |shard: &mut Shard| shard.handle_datagram(now, path, datagram, outbox);
+        self.faults.catch(&mut self.shard, now, handle);
+    }
+
+    /// See [`Shard::handle_handshakes`].
+    pub fn handle_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.faults.catch(&mut self.shard, now, |shard| shard.handle_handshakes(now, outbox));
+    }
+
+    /// See [`Shard::handle_deadlines`].
+    pub fn handle_deadlines<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.faults.catch(&mut self.shard, now, |shard| shard.handle_deadlines(now, outbox));
+    }
+
+    /// Something around the shard panicked, so who knows what it had begun.
+    pub fn begin_anew(&mut self, why: &str) {
+        self.faults.begin_anew(&mut self.shard, why);
     }
 
     /// Handles what other shards have written up to now, and forwards all that waits: it ends a batch.
     pub fn handle_pipes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
-        let Self { shard, pipes, .. } = self;
+        let Self { shard, pipes, faults, .. } = self;
         for (from, pipe) in pipes {
             // Not what comes meanwhile: a busy neighbour must not keep us here.
             for _ in 0..pipe.waiting() {
-                pipe.handle(|entry| shard.handle_piped(now, *from, entry, outbox));
+                pipe.handle(|entry| {
+                    faults.catch(shard, now, |shard| shard.handle_piped(now, *from, entry, outbox));
+                });
             }
         }
-        shard.forward_pending(outbox);
+        // Each panic takes away a track of those that wait.
+        while faults.catch(shard, now, |shard| shard.forward_pending(outbox)).is_none() {}
     }
 
     /// Obeys one order of the control thread, if there is one and room for its reply.
@@ -61,12 +95,19 @@ impl Station {
                 self.connect(*ends);
                 return Ordered::Done;
             }
-            ToShard::OpenPipe { ticket, pipe } => (ticket, self.shard.open_pipe(pipe)),
+            ToShard::OpenPipe { ticket, pipe } => {
+                (ticket, self.faults.catch(&mut self.shard, now, |shard| shard.open_pipe(pipe)))
+            }
             ToShard::Command { ticket, command: Command::GetStats(_) } => return Ordered::Stats(ticket),
-            ToShard::Command { ticket, command: Command::GetInventory(_) } => (ticket, self.inventory()),
-            ToShard::Command { ticket, command } => (ticket, self.shard.handle_command(now, command, outbox)),
+            ToShard::Command { ticket, command: Command::GetInventory(_) } => {
+                (ticket, self.faults.catch(&mut self.shard, now, |shard| inventory(shard)))
+            }
+            ToShard::Command { ticket, command } => {
+                let obey = |shard: &mut Shard| shard.handle_command(now, command, outbox);
+                (ticket, self.faults.catch(&mut self.shard, now, obey))
+            }
         };
-        self.answer(ticket, body);
+        self.answer(ticket, body.unwrap_or_else(fault));
         Ordered::Done
     }
 
@@ -101,8 +142,14 @@ impl Station {
         self.shard.connect_pipe(ends.peer, Box::new(ends.to));
         self.pipes.push((ends.peer, ends.from));
     }
+}
 
-    fn inventory(&self) -> ReplyBody {
-        ReplyBody::Inventory(Inventory { boot_id: 0, transports: self.shard.inventory() })
-    }
+fn inventory(shard: &Shard) -> ReplyBody {
+    ReplyBody::Inventory(Inventory { boot_id: 0, transports: shard.inventory() })
+}
+
+/// The answer to an order that made the shard panic.
+fn fault() -> ReplyBody {
+    let message = "a fault of the relay; what the command is about has ended".to_owned();
+    ReplyBody::Error(CommandError { code: ErrorCode::RelayFault.into(), message })
 }

@@ -2,11 +2,12 @@
 //!
 //! reap → handle → pipes → commands → timeouts → flush. The clock is read once for the whole batch, and once behind it.
 //!
-//! A panic inside the loop is caught, logged with its shard, and ends the process (see [`crate::Relay`]): what it left
-//! behind in the shard cannot be trusted. Signaling starts a new relay. That a panic costs one session only is not built yet.
+//! A panic in the shard costs one transport ([`crate::faults`]). One around it, in here, makes the shard begin anew; if that
+//! comes again and again, the process ends (see [`crate::Relay`]), and signaling starts a new relay.
 
 use crate::clock::Clock;
-use crate::pace::Pace;
+use crate::faults::{PerMinute, panic_text};
+use crate::pace::{Pace, Turn};
 use crate::station::{Ordered, Station};
 use crate::usage::Usage;
 use relay_control::Counter;
@@ -14,12 +15,16 @@ use relay_core::outbox::{self, OutboxFull, Path, Run};
 use relay_core::time::Time;
 use relay_io::{Io, Route};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Commands handled between two batches of datagrams: opening transports must not hold up media.
 const COMMANDS_PER_TURN_MAX: usize = 32;
+
+/// Panics of the loop itself within a minute; one more is the end.
+const PANICS_MAX: u32 = 3;
 
 /// A worker turns at least this often, whatever happens.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -43,26 +48,47 @@ impl Worker {
     ///
     /// # Errors
     /// When waiting for the socket fails for good.
+    ///
+    /// # Panics
+    /// When the loop has panicked again and again.
     pub fn run(&mut self) -> io::Result<()> {
+        let mut panics = PerMinute::default();
+        loop {
+            // What it left behind is the shard, which begins anew, and the back end, whose calls hold alone.
+            match catch_unwind(AssertUnwindSafe(|| self.turn_until_stopped())) {
+                Ok(result) => return result,
+                Err(panic) if panics.exceeds(self.clock.now(), PANICS_MAX) => resume_unwind(panic),
+                Err(panic) => self.station.begin_anew(panic_text(panic.as_ref())),
+            }
+        }
+    }
+
+    fn turn_until_stopped(&mut self) -> io::Result<()> {
         let (mut busy, mut ended) = (false, self.clock.now());
         while !self.stop.load(Ordering::Relaxed) {
+            let kept_awake = busy || self.station.shard.handshakes_wait();
             let wait = if busy { Duration::ZERO } else { self.time_to_wait(ended) };
             self.io.wait(Some(wait))?;
-            let now = self.clock.now();
-            self.handle_datagrams(now);
+            let begun = self.clock.now();
+            let received = self.handle_datagrams(begun);
             // The other shards may begin while we forward.
             self.station.shard.ring_pipes();
-            self.station.handle_pipes(now, &mut Lender(self.io.outbox()));
-            busy = self.handle_commands(now);
-            if self.station.shard.poll_timeout().is_some_and(|due| due <= now) {
-                self.station.shard.handle_timeout(now, &mut Lender(self.io.outbox()));
+            self.station.handle_pipes(begun, &mut Lender(self.io.outbox()));
+            let aside = kept_awake.then(|| self.clock.now());
+            busy = self.handle_commands(begun);
+            if self.station.shard.handshakes_wait() {
+                self.station.handle_handshakes(begun, &mut Lender(self.io.outbox()));
+            }
+            let aside = aside.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+            if self.station.shard.poll_timeout().is_some_and(|due| due <= begun) {
+                self.station.handle_deadlines(begun, &mut Lender(self.io.outbox()));
             }
             self.station.tell_events();
             self.io.flush();
             self.station.shard.ring_pipes();
             self.station.ring_if_answered();
             ended = self.clock.now();
-            self.keep_pace(now, ended);
+            self.keep_pace(&Turn { begun, ended, received, kept_awake, aside });
         }
         Ok(())
     }
@@ -72,23 +98,24 @@ impl Worker {
         due.map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX))
     }
 
-    fn keep_pace(&mut self, begun: Time, ended: Time) {
-        if self.pace.turned(begun, ended) {
-            self.pace.looked(ended, Usage::of_this_thread());
+    fn keep_pace(&mut self, turn: &Turn) {
+        if self.pace.turned(turn) {
+            self.pace.looked(turn.ended, Usage::of_this_thread());
             self.io.set_hold(self.pace.hold());
-            self.station.shard.shed(ended, self.pace.shed());
+            self.station.shard.shed(turn.ended, self.pace.shed());
         }
     }
 
-    fn handle_datagrams(&mut self, now: Time) {
-        let shard = &mut self.station.shard;
+    /// How many there were.
+    fn handle_datagrams(&mut self, now: Time) -> usize {
+        let station = &mut self.station;
         self.io.receive(|received, datagram, outbox| {
             if received.truncated {
-                return shard.handle_truncated(datagram.len());
+                return station.shard.handle_truncated(datagram.len());
             }
             let path = Path { remote: received.route.remote, local: received.route.local };
-            shard.handle_datagram(now, &path, datagram, &mut Lender(outbox));
-        });
+            station.handle_datagram(now, &path, datagram, &mut Lender(outbox));
+        })
     }
 
     /// True: more commands wait.

@@ -265,6 +265,53 @@ fn a_room_that_outgrows_its_shard_is_answered_with_the_next_port_and_served_on_b
     }
 }
 
+/// Resident memory of a process in KiB.
+fn resident_kib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn four_thousand_who_never_come_cost_little_and_give_it_back() {
+    const STRANGERS: u64 = 4_000;
+    // 4 KiB each, and what the allocator keeps of smaller tables for a second.
+    const PEAK_KIB_MAX: u64 = STRANGERS * 4 + 32 * 1024;
+    const LEFT_KIB_MAX: u64 = 16 * 1024;
+    let mut relay = Relay::start("mmsg", Stdio::null());
+    let mut controller = relay.connect();
+    controller.welcome(1);
+    let process = relay.child.id();
+    let before = resident_kib(process);
+    for number in 1..=STRANGERS {
+        controller.open(number, number);
+        for track in 0..2 {
+            let track = AddUpTrack {
+                transport_id: number,
+                track_id: 10 * number + track,
+                rtp: video(),
+                ..AddUpTrack::default()
+            };
+            let reply = controller.call(Order::AddUpTrack(track));
+            assert!(matches!(reply, ReplyBody::UpTrackAdded(_)), "{reply:?}");
+        }
+    }
+    let peak = resident_kib(process);
+    for _ in 0..STRANGERS {
+        let EventBody::TransportState(state) = controller.next_event().body.expect("a body") else {
+            panic!("another event")
+        };
+        assert_eq!(state.state(), TransportState::Failed);
+    }
+    // The allocator gives back what was free for a second when it is asked for something again.
+    let left = eventually("memory given back", || {
+        controller.stats();
+        Some(resident_kib(process)).filter(|left| *left < before + LEFT_KIB_MAX)
+    });
+    println!("{before} KiB before, {peak} with {STRANGERS} strangers, {left} once they are gone");
+    assert!(peak < before + PEAK_KIB_MAX, "{before} KiB before, {peak} with {STRANGERS}");
+}
+
 #[test]
 fn it_outlives_a_closed_standard_error_and_a_hang_up() {
     let mut relay = Relay::start("auto", Stdio::piped());

@@ -134,13 +134,10 @@ async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: P
     }
     let (sink, mut stream) = socket.split();
     let mut writer = tokio::spawn(write(sink, inbox, app.config.signaling.send_timeout));
-    let farewell = tokio::select! {
-        farewell = read(&app, id, &mut stream) => farewell,
-        _ = &mut writer => {
-            // We closed. The client's own close frame makes it a clean end for both.
-            let _ = timeout(CLOSE_LIMIT, async { while let Some(Ok(_)) = stream.next().await {} }).await;
-            Farewell::Lost
-        }
+    // Whichever ends first; a handle that has said so must not be asked again.
+    let (farewell, writer) = tokio::select! {
+        farewell = read(&app, id, &mut stream) => (farewell, Some(writer)),
+        _ = &mut writer => (Farewell::Lost, None),
     };
     if let Farewell::Offence(code, reason) = farewell {
         outbox.close(code, reason);
@@ -148,8 +145,16 @@ async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: P
     drop(outbox);
     let clean = matches!(farewell, Farewell::Clean | Farewell::Offence(..));
     let _ = app.inputs.send(Input::Closed(id, clean)).await;
-    if timeout(CLOSE_LIMIT, &mut writer).await.is_err() {
-        writer.abort();
+    match writer {
+        Some(mut writer) => {
+            if timeout(CLOSE_LIMIT, &mut writer).await.is_err() {
+                writer.abort();
+            }
+        }
+        // We closed. The client's own close frame makes it a clean end for both.
+        None => {
+            let _ = timeout(CLOSE_LIMIT, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+        }
     }
 }
 

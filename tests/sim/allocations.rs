@@ -1,7 +1,10 @@
 //! Forwarding allocates nothing: counted over 1,000 packets to 50 subscribers, all of the core in the loop; and so on both
-//! sides of a pipe, with its real queue. And those who leave leave nothing behind.
+//! sides of a pipe, with its real queue. Those who leave leave nothing behind, and who has not come yet takes little.
 
-use relay_control::{AddUpTrack, CloseTransport, Command, OpenTransport, ReplyBody};
+use relay_control::{
+    AddDownTrack, AddUpTrack, CloseTransport, Codec, Command, ErrorCode, MediaKind, OpenTransport, ReplyBody,
+    RtpParameters,
+};
 use relay_core::Shard;
 use relay_core::outbox::{NullOutbox, Path};
 use relay_core::srtp::SrtpProfile;
@@ -208,6 +211,112 @@ fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
     while shard.poll_event().is_some() {}
 }
 
+/// What WHIP asks for a client that publishes, and WHEP for one that plays its streams.
+fn tracks_of(number: u64, plays: Option<u64>) -> [Command; 2] {
+    [MediaKind::Audio, MediaKind::Video].map(|kind| {
+        let mut rtp =
+            RtpParameters { kind: kind.into(), transport_cc: true, ..tests::world::video_parameters() };
+        rtp.extensions.transport_cc = 3;
+        if kind == MediaKind::Audio {
+            (rtp.codec, rtp.clock_rate_hz, rtp.rtx_payload_type) = (Codec::Opus.into(), 48_000, None);
+        }
+        let track_id = |of: u64| of * 4 + u64::from(kind == MediaKind::Video);
+        match plays {
+            None => Command::AddUpTrack(AddUpTrack {
+                transport_id: number,
+                track_id: track_id(number),
+                rtp,
+                ssrc: 0x1000 + u32::from(kind == MediaKind::Video),
+                ..AddUpTrack::default()
+            }),
+            Some(publisher) => Command::AddDownTrack(AddDownTrack {
+                transport_id: number,
+                track_id: track_id(number) + 2,
+                up_track_id: track_id(publisher),
+                rtp,
+                cname: "stream".into(),
+            }),
+        }
+    })
+}
+
+fn opening(number: u64) -> Command {
+    let mut fingerprint = [0; 32];
+    fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+    Command::OpenTransport(OpenTransport {
+        transport_id: number,
+        room_id: 1,
+        remote_ufrag: "a ufrag!".into(),
+        remote_pwd: "a password of the peer's own".into(),
+        remote_fingerprint_sha256: fingerprint.to_vec(),
+        label: vec![1; 256],
+        max_receive_bitrate_bps: 0,
+    })
+}
+
+/// Octets for each transport that proved no address: what it publishes or plays, tables and queues.
+const UNPROVED_BYTES_MAX: i64 = 4096;
+
+#[test]
+fn who_has_not_proved_an_address_takes_four_kibibytes() {
+    unproved(|_| None);
+    // Every other one plays what the one before would publish.
+    unproved(|number| number.is_multiple_of(2).then(|| number - 1));
+}
+
+fn unproved(plays: impl Fn(u64) -> Option<u64>) {
+    let config = World::config(0, SocketAddr::from(([198, 51, 100, 1], 10_000)));
+    let many = config.limits.unproved_transports as u64;
+    let mut shard = Shard::new(config, Box::new(dtls::Factory(SrtpProfile::AeadAes128Gcm)), [1; 32]);
+    let (now, mut outbox) = (Time::from_nanos(1_000_000_000_000), NullOutbox::default());
+    let before = LIVE_BYTES.get();
+    for number in 1..=many {
+        for command in [opening(number)].into_iter().chain(tracks_of(number, plays(number))) {
+            let reply = shard.handle_command(now, command, &mut outbox);
+            assert!(!matches!(reply, ReplyBody::Error(_)), "{reply:?}");
+        }
+        let each = (LIVE_BYTES.get() - before) / number as i64;
+        assert!(number < 64 || each <= UNPROVED_BYTES_MAX, "{each} octets for each of {number}");
+    }
+    // More are refused, by name, and counted; until those before have gone.
+    let ReplyBody::Error(refused) = shard.handle_command(now, opening(many + 1), &mut outbox) else {
+        panic!("taken");
+    };
+    assert_eq!(refused.code(), ErrorCode::LimitReached);
+    assert_eq!(shard.counters().get(Count::TransportsRefused), 1);
+    assert_eq!(shard.check_invariants(), Ok(()));
+    shard.handle_timeout(now + Duration::from_secs(16), &mut outbox);
+    while shard.poll_event().is_some() {}
+    assert_eq!((shard.transport_count(), shard.check_invariants()), (0, Ok(())));
+    let reply = shard.handle_command(now, opening(many + 1), &mut outbox);
+    assert!(matches!(reply, ReplyBody::TransportOpened(_)), "{reply:?}");
+}
+
+#[test]
+fn what_media_needs_is_allocated_with_the_keys_and_not_by_a_packet() {
+    let mut world = World::new(1);
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, 1);
+    world.subscribe(subscriber, publisher);
+    // Nobody sends but by hand.
+    let sending = world.peers[publisher as usize].sending.take();
+    let before = LIVE_BYTES.get();
+    world.run(Duration::from_secs(1));
+    assert!(LIVE_BYTES.get() - before > 512 * 1024, "a history of video");
+
+    let me = &mut world.peers[publisher as usize];
+    me.sending = sending;
+    me.send_frame(world.now);
+    let (path, mut packets) = (Path { remote: me.address, local: None }, me.take_out());
+    let mut outbox = NullOutbox::default();
+    let before = LIVE_BYTES.get();
+    world.shard.handle_datagram(world.now, &path, &mut packets[0], &mut outbox);
+    world.shard.forward_pending(&mut outbox);
+    assert_eq!(world.shard.counters().get(Count::TxRtp), 1);
+    let grown = LIVE_BYTES.get() - before;
+    assert!(grown < 4096, "{grown} octets: a replay window and places in queues, no history");
+}
+
 #[test]
 fn two_thousand_joins_and_leaves_leave_nothing() {
     let config = World::config(0, SocketAddr::from(([198, 51, 100, 1], 10_000)));
@@ -218,6 +327,7 @@ fn two_thousand_joins_and_leaves_leave_nothing() {
             now += Duration::from_millis(100);
             come_and_go(&mut shard, now, number);
         }
+        assert_eq!(shard.check_invariants(), Ok(()));
         // Those who fell silent lose their consent, and what was set for them rings in vain.
         let end = now + Duration::from_secs(60);
         while let Some(due) = shard.poll_timeout() {

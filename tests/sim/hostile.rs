@@ -66,6 +66,79 @@ fn spoofed_garbage_from_a_members_address_ends_nothing() {
 }
 
 #[test]
+fn thirty_four_packets_end_nothing() {
+    let mut world = World::new(27);
+    let ssrc = call(&mut world);
+    let (attacker, victim) = (world.join(1), world.join(1));
+    world.publish(attacker, 985);
+    world.subscribe(victim, attacker);
+    // It sends by hand only, once it has keys.
+    world.peers[attacker as usize].sending = None;
+    world.run(Duration::from_secs(1));
+    let (_, own) = World::publication(attacker);
+    world.peers[attacker as usize].publish(own, 0);
+    let again = (1 << 16) + 985;
+    for index in (985..=1_000).chain([21_000, 41_000]).chain(again..=again + 15) {
+        let (now, me) = (world.now, &mut world.peers[attacker as usize]);
+        me.sending.as_mut().expect("it publishes").next_index = index;
+        me.send_frame(now);
+        let (address, datagrams) = (me.address, me.take_out());
+        datagrams.iter().for_each(|bytes| world.inject(address, bytes));
+    }
+    assert_eq!(world.shard.counters().get(Count::UpResync), 1, "the numbering began anew");
+    let before = world.peers[1].received[&ssrc].packets.len();
+    world.run(Duration::from_secs(5));
+    assert!(world.peers[1].received[&ssrc].packets.len() >= before + 490, "the call beside it lives");
+    world.assert_ledger();
+}
+
+#[test]
+fn an_unknown_ssrc_in_a_report_hides_nothing_behind_it() {
+    use relay_core::id::Ssrc;
+    use relay_core::wire::rtcp::{self, ReportBlock};
+    for sender in [false, true] {
+        let mut world = World::new(28);
+        let ssrc = call(&mut world);
+        let foreign = world.dropped(Drop::RtcpForeignSsrc);
+        let has_mid = |world: &mut World| {
+            world.run(Duration::from_millis(100));
+            world.peers[1].received[&ssrc].last_header_bytes
+        };
+        assert_eq!(has_mid(&mut world), 20, "a MID until the subscriber has reported");
+        let blocks = [Ssrc(1), Ssrc(2), ssrc].map(|ssrc| ReportBlock { ssrc, ..ReportBlock::default() });
+        world.peers[1].send_rtcp(|out| {
+            if sender {
+                rtcp::write_sr(out, Ssrc(3), 1, 1, 1, 1, &blocks)
+            } else {
+                rtcp::write_rr(out, Ssrc(3), &blocks)
+            }
+        });
+        assert_eq!(has_mid(&mut world), 12, "the third block was read; in a sender report: {sender}");
+        // Of the blocks two, and of a sender report the sender.
+        assert_eq!(world.dropped(Drop::RtcpForeignSsrc) - foreign, 2 + u64::from(sender));
+    }
+}
+
+#[test]
+fn an_unknown_ssrc_in_a_fir_hides_nothing_behind_it() {
+    use relay_core::id::Ssrc;
+    let mut world = World::new(29);
+    let ssrc = call(&mut world);
+    let asked = world.shard.counters().get(Count::KeyframesAsked);
+    // RFC 5104 §4.3.1: two entries in one message.
+    let entry = |ssrc: Ssrc| [&ssrc.0.to_be_bytes()[..], &[1, 0, 0, 0]].concat();
+    let body = [vec![0; 8], entry(Ssrc(5)), entry(ssrc)].concat();
+    world.peers[1].send_rtcp(|out| {
+        out[..4].copy_from_slice(&[0x84, 206, 0, 6]);
+        out[4..28].copy_from_slice(&body);
+        Some(28)
+    });
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.dropped(Drop::RtcpForeignSsrc), 1);
+    assert_eq!(world.shard.counters().get(Count::KeyframesAsked), asked + 1);
+}
+
+#[test]
 fn a_replayed_packet_is_forwarded_once() {
     let mut world = World::new(23);
     let ssrc = call(&mut world);

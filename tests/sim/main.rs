@@ -1,6 +1,7 @@
 //! Behaviour by simulation: the real core, a fake clock, a lossy fake network, fake peers. Every run is a seed.
 
 mod batches;
+mod faults;
 mod handshake;
 mod hostile;
 mod media;

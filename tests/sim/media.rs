@@ -1,9 +1,10 @@
 //! What subscribers get: everything, once, in order, from their own room, whatever the network does.
 
 use crate::seeds;
+use relay_control::{Command, ReplyBody};
 use relay_core::id::Ssrc;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::Count;
+use relay_core::stats::{Count, Drop};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::peer::{FRAME_INTERVAL, Received};
@@ -148,6 +149,50 @@ fn a_new_ssrc_continues_the_track_and_so_does_the_old_one_again() {
     }
     assert!(indices.windows(2).all(|w| w[1] - w[0] > 150), "each source is forwarded: {indices:?}");
     world.assert_ledger();
+}
+
+#[test]
+fn a_late_packet_of_the_old_ssrc_takes_nothing_back() {
+    let mut world = World::new(10);
+    let ssrc = call(&mut world, 1_000);
+    // The last packets under the old SSRC are under way for longer than the first under the new one, keyframe included.
+    let (now, me) = (world.now, &mut world.peers[0]);
+    (0..3).for_each(|_| me.send_frame(now));
+    let (address, late) = (me.address, me.take_out());
+    me.switch_ssrc(Ssrc(0x2000_0000), 7);
+    (0..3).for_each(|_| me.send_frame(now));
+    let first = me.take_out();
+    for (new, old) in first.iter().zip(&late) {
+        world.inject(address, new);
+        world.inject(address, old);
+    }
+    assert_eq!(world.dropped(Drop::RtpOldSource), 3);
+    world.run(Duration::from_secs(1));
+    let received = &world.peers[1].received[&ssrc];
+    // One more was under way when the SSRC changed.
+    let late = world.dropped(Drop::RtpOldSource) as usize;
+    assert_eq!((holes(received), late), (4, 4), "only the late ones are missing: the picture goes on at once");
+    assert!(received.packets.len() > 200, "{}", received.packets.len());
+    world.assert_ledger();
+}
+
+#[test]
+fn who_has_no_mid_is_sent_none() {
+    let mut world = World::new(11);
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, 1_000);
+    let Command::AddDownTrack(mut down) = World::subscription(subscriber, publisher) else {
+        unreachable!("a subscription")
+    };
+    down.rtp.mid.clear();
+    let ReplyBody::DownTrackAdded(added) = world.command(Command::AddDownTrack(down)) else {
+        panic!("not added")
+    };
+    let ssrc = world.peers[subscriber as usize].receives(&added);
+    world.run(Duration::from_secs(2));
+    let received = &world.peers[subscriber as usize].received[&ssrc];
+    assert!(received.packets.len() > 150, "{} packets", received.packets.len());
+    assert_eq!((received.last_header_bytes, world.dropped(Drop::OutboxFull)), (12, 0));
 }
 
 #[test]

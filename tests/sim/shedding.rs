@@ -63,6 +63,26 @@ fn a_shard_that_does_not_keep_up_sheds_video_and_takes_it_back() {
 }
 
 #[test]
+fn who_gets_nothing_asks_for_no_keyframe() {
+    let (mut world, publisher, _) = room(16, 4);
+    world.shard.shed(world.now, SHED_STEPS);
+    world.run(Duration::from_secs(2));
+    let before = asked(&world, publisher);
+    for peer in &mut world.peers[1..] {
+        peer.send_pli();
+    }
+    // And who comes now is not served either.
+    subscribe(&mut world, publisher, 1);
+    world.run(Duration::from_secs(2));
+    assert_eq!(asked(&world, publisher), before, "for nobody");
+    assert_eq!(world.dropped(Drop::KeyframeShed), 4);
+    world.shard.shed(world.now, 0);
+    world.run(Duration::from_secs(1));
+    assert!(asked(&world, publisher) > before, "once they are served again");
+    world.assert_ledger();
+}
+
+#[test]
 fn each_stream_loses_the_same_share_of_its_subscribers() {
     let mut world = World::new(14);
     let publishers = [world.join(1), world.join(1)];

@@ -1,5 +1,7 @@
 //! Many join at once: the loop belongs to media, and nobody is forgotten.
 
+use relay::pace::{Pace, Turn};
+use relay::usage::Usage;
 use relay_control::{CloseTransport, Command};
 use relay_core::handshakes::{HELLOS_MAX, PER_TRANSPORT_MAX, STEPS_PER_TURN};
 use relay_core::stats::{Count, Drop};
@@ -66,6 +68,38 @@ fn a_turn_spends_little_on_handshakes_and_media_goes_first() {
     assert_eq!(left, 0);
     assert_eq!(count(&world, Count::TransportsConnected), 2 + joined.len() as u64);
     assert_eq!(world.dropped(Drop::DtlsBusy), 0);
+    world.assert_ledger();
+}
+
+/// What a step of a handshake and a forwarded packet cost, about.
+const STEP: Duration = Duration::from_micros(150);
+const PACKET: Duration = Duration::from_micros(3);
+
+#[test]
+fn a_storm_of_joins_sheds_nobodys_video() {
+    let mut world = World::new(35);
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, 1);
+    world.subscribe(subscriber, publisher);
+    world.run(Duration::from_secs(2));
+    let joined = crowd(&mut world, 2_000);
+    joined.iter().for_each(|&index| say_hello(&mut world, index));
+    let begun = world.now;
+    let (mut pace, mut usage) = (Pace::new(begun, Duration::ZERO), Usage::default());
+    // As the worker's loop, but that time passes as if steps had their real costs. It never sleeps.
+    while is_busy(&world) {
+        let turn_begun = world.now;
+        let aside = STEP * turn(&mut world, publisher) as u32;
+        world.now += aside + PACKET;
+        usage.cpu += aside + PACKET;
+        let turn = Turn { begun: turn_begun, ended: world.now, received: 1, kept_awake: true, aside };
+        if pace.turned(&turn) {
+            pace.looked(world.now, usage);
+            world.shard.shed(world.now, pace.shed());
+        }
+    }
+    assert!(world.now.since(begun) >= Duration::from_millis(300), "as long as a storm lasts");
+    assert_eq!((pace.shed(), world.dropped(Drop::Overload)), (0, 0));
     world.assert_ledger();
 }
 

@@ -1,5 +1,6 @@
 //! A handshake of one round trip whose keys follow from the peer's fingerprint.
 
+use crate::faults::point;
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
@@ -34,6 +35,7 @@ pub struct Factory(pub SrtpProfile);
 
 impl DtlsFactory for Factory {
     fn accept(&mut self, _: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        point();
         Box::new(Engine {
             profile: self.0,
             peer,
@@ -59,6 +61,7 @@ struct Engine {
 
 impl DtlsEngine for Engine {
     fn handle_datagram(&mut self, _: Time, datagram: &[u8]) -> bool {
+        point();
         let Some((&HELLO, shown)) = datagram.split_first() else { return false };
         if shown.len() != self.peer.len() {
             return false;
@@ -77,6 +80,7 @@ impl DtlsEngine for Engine {
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
+        point();
         std::mem::take(&mut self.answer).then(|| {
             out[..DONE.len()].copy_from_slice(DONE);
             DONE.len()
@@ -90,10 +94,12 @@ impl DtlsEngine for Engine {
     fn handle_timeout(&mut self, _: Time) {}
 
     fn status(&self) -> DtlsStatus {
+        point();
         self.status.clone()
     }
 
     fn take_summary(&mut self) -> Option<DtlsSummary> {
+        point();
         self.summary.take()
     }
 

@@ -4,6 +4,7 @@
 //! run repeats to the bit. Nothing here is a second implementation of anything in the relay.
 
 pub mod dtls;
+pub mod faults;
 pub mod media;
 pub mod net;
 pub mod peer;

@@ -60,6 +60,8 @@ pub struct Received {
     pub last_report: Option<(u64, u32)>,
     /// Number in the payload and RTP timestamp of the last packet that came first-hand.
     pub last_packet: Option<(u32, u32)>,
+    /// Octets of that packet's header.
+    pub last_header_bytes: usize,
 }
 
 /// A client.
@@ -364,6 +366,7 @@ impl Peer {
         let payload = Payload::read(payload).expect("payloads arrive as they were sent");
         if ssrc == header.ssrc {
             received.last_packet = Some((payload.number, header.timestamp));
+            received.last_header_bytes = header.len;
         }
         if received.seen.insert(index) {
             received.packets.push((index, payload));

@@ -1,6 +1,7 @@
 //! Several shards, their real mailboxes, queues and control side, and one clock. Only threads and sockets are missing.
 
 use crate::dtls::Factory;
+use crate::faults::{self, Panicking};
 use crate::net::{Flying, Link, Net};
 use crate::peer::Peer;
 use crate::world::World;
@@ -40,6 +41,10 @@ pub struct Shards {
     pub events: Vec<EventBody>,
     /// A worker that does not turn: what is sent to it waits.
     pub stalled: Option<usize>,
+    /// Panics are part of the run: see [`crate::faults`].
+    pub panics: bool,
+    /// On which shard alone.
+    pub panics_on: Option<usize>,
     router: Router,
     /// Rung by whoever has something for the worker.
     woken: Vec<Arc<AtomicBool>>,
@@ -71,7 +76,11 @@ impl Shards {
                 bytes[..8].copy_from_slice(&seed.to_be_bytes());
                 let config = World::config(number, address(number as usize));
                 let shard = Shard::new(config, Box::new(Factory(profile)), bytes);
-                (control, Station::new(number, shard, worker))
+                let seeds = move || {
+                    bytes[8] += 1;
+                    bytes
+                };
+                (control, Station::new(number, shard, worker, Box::new(seeds)))
             })
             .unzip();
         let identity = Identity { boot_id: 7, fingerprint_sha256: [0xaa; 32], io_backend: "none" };
@@ -84,6 +93,8 @@ impl Shards {
             peers: Vec::new(),
             events: Vec::new(),
             stalled: None,
+            panics: false,
+            panics_on: None,
             router: Router::new(identity, ends, budget),
             woken,
             profile,
@@ -137,10 +148,12 @@ impl Shards {
 
     /// One turn of a worker's loop.
     fn turn(&mut self, number: usize) {
-        let (now, station, mut outbox) = (self.now, &mut self.stations[number], VecOutbox::default());
+        let (now, station) = (self.now, &mut self.stations[number]);
+        faults::here(self.panics_on.is_none_or(|shard| shard == number));
+        let mut outbox = Panicking(VecOutbox::default());
         for mut flying in self.inbox[number].drain(..) {
             let path = Path { remote: flying.from, local: None };
-            station.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
+            station.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
         }
         station.shard.ring_pipes();
         // Orders first: whoever obeys one must look into the pipes by itself.
@@ -152,10 +165,11 @@ impl Shards {
             }
         }
         station.handle_pipes(now, &mut outbox);
-        station.shard.handle_timeout(now, &mut outbox);
+        station.handle_handshakes(now, &mut outbox);
+        station.handle_deadlines(now, &mut outbox);
         station.tell_events();
         station.shard.ring_pipes();
-        for (path, bytes) in outbox.sent {
+        for (path, bytes) in outbox.0.sent {
             self.sent[number] += 1;
             self.net.send(now, address(number), path.remote, &bytes);
         }
@@ -266,9 +280,12 @@ impl Shards {
         self.stations[shard].shard.counters().dropped(reason)
     }
 
-    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted.
+    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted. And the
+    /// tables of each agree.
     pub fn assert_ledger(&self) {
         for (station, sent) in self.stations.iter().zip(&self.sent) {
+            assert!(self.panics || station.shard.counters().get(Count::Panics) == 0, "a panic was caught");
+            assert_eq!(station.shard.check_invariants(), Ok(()));
             World::assert_ledger_of(station.shard.counters(), *sent);
         }
         let sum = |what| (0..self.stations.len()).map(|n| self.count(n, what)).sum::<u64>();

@@ -285,8 +285,9 @@ impl World {
         assert!(self.egress.insert((to, field(8), seq, round)), "index used twice towards {to}");
     }
 
-    /// All ledgers balance (invariant 3): nothing is unexplained.
+    /// All ledgers balance (invariant 3): nothing is unexplained. And the shard's tables agree.
     pub fn assert_ledger(&self) {
+        assert_eq!(self.shard.check_invariants(), Ok(()));
         Self::assert_ledger_of(self.shard.counters(), self.sent_to.values().sum());
     }
 

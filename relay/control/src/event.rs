@@ -99,6 +99,8 @@ pub enum ErrorCode {
     HelloFirst = 7,
     /// The shard's mailbox is full; retry.
     Busy = 8,
+    /// A fault of the relay's own (a panic) while the command was obeyed. The transport that it names has ended.
+    RelayFault = 9,
 }
 
 /// Answer to `Hello`.
@@ -237,6 +239,8 @@ pub enum FailReason {
     DtlsFailed = 4,
     /// The peer closed the DTLS association.
     DtlsClosed = 5,
+    /// A fault of the relay's own (a panic) while its input was handled, or one after which its shard had to begin anew.
+    RelayFault = 6,
 }
 
 /// See [`EventBody::TransportState`].

@@ -26,6 +26,9 @@ pub struct ShardConfig {
 pub struct Limits {
     /// Transports at one time.
     pub transports: usize,
+    /// Transports whose peer has proved no address yet. Each costs 4 KiB at most and is gone after `ice_timeout`, so this is
+    /// what strangers can make a shard hold: 16 MiB. Twice what a storm of joins has under way.
+    pub unproved_transports: usize,
     /// Up-tracks of one transport: a camera, a microphone, a screen with sound, and room for simulcast.
     pub up_tracks_per_transport: usize,
     /// Down-tracks of one transport.
@@ -50,6 +53,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             transports: 20_000,
+            unproved_transports: 4_096,
             up_tracks_per_transport: 8,
             down_tracks_per_transport: 64,
             subscribers_per_track: 10_000,

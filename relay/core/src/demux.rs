@@ -39,6 +39,23 @@ impl Demux {
         self.by_ufrag.get(ufrag).copied()
     }
 
+    /// The transport that announced this ufrag.
+    #[must_use]
+    pub fn by_ufrag(&self, ufrag: &Ufrag) -> Option<TransportKey> {
+        self.by_ufrag.get(ufrag).copied()
+    }
+
+    /// Every address with its transport.
+    pub fn remotes(&self) -> impl Iterator<Item = (SocketAddr, TransportKey)> + '_ {
+        self.by_remote.iter().map(|(remote, key)| (*remote, *key))
+    }
+
+    /// How many ufrags are announced.
+    #[must_use]
+    pub fn ufrag_count(&self) -> usize {
+        self.by_ufrag.len()
+    }
+
     /// Announces a ufrag. False if it is taken.
     #[must_use]
     pub fn add_ufrag(&mut self, ufrag: Ufrag, key: TransportKey) -> bool {

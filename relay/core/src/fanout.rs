@@ -117,6 +117,15 @@ struct Totals<'a> {
     octets: u64,
 }
 
+/// Also when a panic ends the fan-out: what was committed until then leaves.
+impl std::ops::Drop for Totals<'_> {
+    fn drop(&mut self) {
+        self.counters.add(Count::TxRtp, self.packets);
+        self.counters.add(Count::TxDatagrams, self.packets);
+        self.counters.add(Count::TxBytes, self.octets);
+    }
+}
+
 /// Forwards what waits on an up-track.
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
@@ -149,10 +158,6 @@ pub(crate) fn forward<O: Outbox>(
         }
     }
     serve(&mut lanes, &packets, &mut tracks.downs, &mut totals, outbox);
-    let Totals { counters, packets, octets } = totals;
-    counters.add(Count::TxRtp, packets);
-    counters.add(Count::TxDatagrams, packets);
-    counters.add(Count::TxBytes, octets);
 }
 
 /// The packets behind the numbers.
@@ -214,10 +219,10 @@ fn serve<O: Outbox>(
     for (index, lane) in lanes.drain(..).enumerate() {
         downs[lane.down].stream.sent(lane.packets, lane.octets);
         for run in &lane.runs {
-            totals.octets += run.len as u64;
             outbox.commit(lane.path, Run { start: index * stride + run.start, ..*run });
+            totals.octets += run.len as u64;
+            totals.packets += run.datagrams();
         }
-        totals.packets += lane.packets;
     }
 }
 

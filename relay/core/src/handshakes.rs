@@ -80,6 +80,11 @@ impl Handshakes {
         self.waiting.is_empty()
     }
 
+    /// Whose datagrams wait, oldest first.
+    pub fn keys(&self) -> impl Iterator<Item = TransportKey> + '_ {
+        self.waiting.iter().map(|waiting| waiting.key)
+    }
+
     /// Forgets what waits for a transport that ends; how many there were.
     pub fn forget(&mut self, key: TransportKey) -> usize {
         let before = self.waiting.len();

@@ -10,7 +10,6 @@ use crate::outbox::Path;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::stun::IntegrityKey;
-use arrayvec::ArrayVec;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub struct LocalCredentials {
     pub ufrag: Ufrag,
     /// As announced.
     pub pwd: [u8; PWD_LEN],
-    /// The same, ready for HMAC.
+    /// The same for HMAC; prepared once the peer has come.
     pub key: IntegrityKey,
 }
 
@@ -39,7 +38,7 @@ impl LocalCredentials {
     #[must_use]
     pub fn random(rng: &mut Rng) -> Self {
         let pwd = rng.ice_string::<PWD_LEN>();
-        Self { ufrag: rng.ice_string(), key: IntegrityKey::new(&pwd), pwd }
+        Self { ufrag: rng.ice_string(), key: IntegrityKey::unprepared(&pwd), pwd }
     }
 
     /// The ufrag as text.
@@ -88,7 +87,8 @@ pub struct Ice {
     pub previous: Option<LocalCredentials>,
     /// The peer's ufrag: right half of its USERNAME.
     pub remote_ufrag: Vec<u8>,
-    validated: ArrayVec<Validated, VALIDATED_MAX>,
+    /// [`VALIDATED_MAX`] at most.
+    validated: Vec<Validated>,
     selected: Option<Path>,
     last_check: Time,
 }
@@ -101,7 +101,7 @@ impl Ice {
             local,
             previous: None,
             remote_ufrag: remote_ufrag.as_bytes().to_vec(),
-            validated: ArrayVec::new(),
+            validated: Vec::new(),
             selected: None,
             last_check: now,
         }
@@ -173,7 +173,7 @@ impl Ice {
             *known = Validated { path: *path, last_check: now };
             return None;
         }
-        let forgotten = self.validated.is_full().then(|| self.evict()).flatten();
+        let forgotten = (self.validated.len() == VALIDATED_MAX).then(|| self.evict()).flatten();
         self.validated.push(Validated { path: *path, last_check: now });
         forgotten
     }

@@ -30,4 +30,4 @@ pub mod up;
 pub mod wire;
 
 pub use config::{Limits, ShardConfig};
-pub use shard::Shard;
+pub use shard::{Blamed, Shard};

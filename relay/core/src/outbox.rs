@@ -43,6 +43,12 @@ impl Run {
         Self { start: 0, segment: len, len }
     }
 
+    /// Datagrams in it.
+    #[must_use]
+    pub const fn datagrams(&self) -> u64 {
+        if self.len <= self.segment { 1 } else { self.len.div_ceil(self.segment) as u64 }
+    }
+
     /// Takes in a datagram of `len` octets that lies behind it, if it can leave with the others.
     pub const fn extend(&mut self, len: usize) -> bool {
         let whole = self.segment > 0 && self.len.is_multiple_of(self.segment);

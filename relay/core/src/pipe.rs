@@ -8,7 +8,7 @@
 //! - A packet crosses once per other shard, however many subscribers wait there.
 //! - What the entries of a queue hold is allocated when the queue is made; no packet allocates.
 //! - Packets may be lost to a full queue, and are counted. A pipe that finds no room to begin is refused. That it ends or
-//!   is closed is never lost: it waits in the shard until there is room, and nothing for that shard overtakes it.
+//!   is closed, by whichever side's fault, is never lost: it waits in the shard until there is room, and nothing for that shard overtakes it.
 //! - A packet says of which source (SSRC) of its track it is, so a lost one cannot hide that the source changed.
 //!
 //! Deliberately absent: threads, wake-ups, and the queue itself; see [`PipeSink`].
@@ -52,6 +52,16 @@ pub enum Message {
         /// The up-track.
         track_id: u64,
     },
+    /// To the publisher's shard: a packet of this track made us panic; whoever sent it is to end.
+    Fault {
+        /// The up-track.
+        track_id: u64,
+    },
+    /// To everybody: the shard that says it has begun anew. What it piped is gone, and nobody there listens any more.
+    Reset {
+        /// The last [`Message::Begin`] that it saw; what was opened later it will see.
+        opening: u64,
+    },
     /// To the publisher's shard: nobody listens any more. Means nothing once the pipe was opened again.
     Close {
         /// The up-track.
@@ -59,6 +69,23 @@ pub enum Message {
         /// As in the last [`Message::Begin`] seen.
         opening: u64,
     },
+}
+
+impl Message {
+    /// The up-track that it is about.
+    #[must_use]
+    pub const fn track_id(&self) -> Option<u64> {
+        match self {
+            Self::Empty | Self::Reset { .. } => None,
+            Self::Packet(PipedPacket { track_id, .. })
+            | Self::Begin { track_id, .. }
+            | Self::Clock { track_id, .. }
+            | Self::End { track_id }
+            | Self::Keyframe { track_id }
+            | Self::Fault { track_id }
+            | Self::Close { track_id, .. } => Some(*track_id),
+        }
+    }
 }
 
 /// What a subscribers' shard must know of an up-track.
@@ -72,6 +99,8 @@ pub struct PipedTrack {
     pub rtp: RtpParameters,
     /// As the controller gave it: each shard sheds for itself.
     pub priority: Priority,
+    /// Its publisher has keys, so packets may come and want a history. If it gets them later, the track begins once more.
+    pub connected: bool,
 }
 
 /// What is said of a packet besides its payload.

@@ -12,6 +12,7 @@ use crate::time::Time;
 use crate::timers::TimerTable;
 use crate::transport::{DownKey, UpKey};
 use crate::up::{UpStream, UpStreamConfig};
+use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use relay_control::{Codec, ExtensionIds, MediaKind, Priority, RtpParameters, UpTrackInfo};
 use slab::Slab;
@@ -59,6 +60,12 @@ pub struct Params {
     pub remb: bool,
 }
 
+/// SSRCs remembered that have fed a track. Late packets are of the last one or two.
+pub const LEFT_MAX: usize = 4;
+
+/// Places that a full table grows by at least.
+const ROOM_MIN: usize = 16;
+
 /// Where an up-track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -100,6 +107,8 @@ pub struct UpTrack {
     pub priority: Priority,
     /// SSRC that feeds it now.
     pub ssrc: Option<Ssrc>,
+    /// SSRCs that have fed it before, latest last.
+    pub left: ArrayVec<Ssrc, LEFT_MAX>,
     /// Counts its SSRCs one after the other, in the publisher's shard.
     pub sources: u32,
     /// Down-tracks it feeds.
@@ -147,6 +156,7 @@ impl UpTrack {
             rtp,
             priority,
             ssrc: None,
+            left: ArrayVec::new(),
             sources: 0,
             subscribers: Vec::new(),
             pending: Pending::new(),
@@ -157,6 +167,12 @@ impl UpTrack {
             last_packet: now,
             lost: 0,
         }
+    }
+
+    /// Whether transport-wide feedback was negotiated for it.
+    #[must_use]
+    pub fn wants_transport_cc(&self) -> bool {
+        self.rtp.transport_cc && self.params.extensions.transport_cc != 0
     }
 
     /// Whether anybody wants it, here or on another shard.
@@ -185,8 +201,8 @@ impl UpTrack {
 /// All tracks of a shard.
 #[derive(Debug, Default)]
 pub struct Tracks {
-    /// Received tracks.
-    pub ups: Slab<UpTrack>,
+    /// Received tracks. Boxed: there are few, each is large, and a table of them would hold room for as many again.
+    pub ups: Slab<Box<UpTrack>>,
     /// Sent tracks.
     pub downs: Slab<DownTrack>,
     /// Which of them get nothing.
@@ -206,6 +222,12 @@ impl Tracks {
     #[must_use]
     pub fn down(&self, key: DownKey) -> &DownTrack {
         &self.downs[key]
+    }
+
+    /// Whether a subscription gets nothing, because the shard does not keep up.
+    #[must_use]
+    pub fn is_shed(&self, down: &DownTrack) -> bool {
+        down.rank < self.shedding.cut()
     }
 
     /// By the controller's id.
@@ -238,10 +260,22 @@ impl Tracks {
         self.up_ids.contains_key(&id) || self.down_ids.contains_key(&id)
     }
 
+    /// Ids of received tracks.
+    #[must_use]
+    pub fn up_id_count(&self) -> usize {
+        self.up_ids.len()
+    }
+
+    /// Ids of sent tracks.
+    #[must_use]
+    pub fn down_id_count(&self) -> usize {
+        self.down_ids.len()
+    }
+
     /// Adds a received track.
     pub fn insert_up(&mut self, up: UpTrack) -> UpKey {
         let id = up.id;
-        let key = self.ups.insert(up);
+        let key = self.ups.insert(Box::new(up));
         self.up_ids.insert(id, key);
         key
     }
@@ -251,6 +285,7 @@ impl Tracks {
         let (id, up_key) = (down.id, down.up);
         let up = &self.ups[up_key];
         down.rank = self.shedding.add(up.params.kind, up.priority);
+        make_room(&mut self.downs);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
         self.ups[up_key].subscribers.push(key);
@@ -260,6 +295,7 @@ impl Tracks {
     /// Removes a sent track.
     pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
         let down = self.downs.remove(key);
+        give_back(&mut self.downs);
         self.down_ids.remove(&down.id);
         self.shedding.remove(down.rank);
         if let Some(up) = self.ups.get_mut(down.up) {
@@ -289,10 +325,26 @@ impl Tracks {
     }
 
     /// Removes a received track; the caller has removed what it feeds.
-    pub fn remove_up(&mut self, key: UpKey) -> UpTrack {
+    pub fn remove_up(&mut self, key: UpKey) -> Box<UpTrack> {
         let up = self.ups.remove(key);
         debug_assert!(up.subscribers.is_empty(), "down-tracks go first");
         self.up_ids.remove(&up.id);
         up
+    }
+}
+
+/// Lets a full table grow by half: doubled, it would hold as much again for nobody.
+pub(crate) fn make_room<T>(table: &mut Slab<T>) {
+    if table.len() == table.capacity() {
+        table.reserve_exact((table.len() / 2).max(ROOM_MIN));
+    }
+}
+
+/// After a removal: gives back the room behind the last entry, if most of the table is empty. Looks each time that what is
+/// left has halved, so a removal costs nothing on the whole, whoever keeps a place at the end.
+pub(crate) fn give_back<T>(table: &mut Slab<T>) {
+    let left = table.len();
+    if (left == 0 || left.is_power_of_two()) && table.capacity() > (left * 4).max(ROOM_MIN) {
+        table.shrink_to_fit();
     }
 }

@@ -74,6 +74,23 @@ impl Shedding {
         }
     }
 
+    /// Whether the counts are those of `ranks`, all that were given away and not taken back.
+    ///
+    /// # Errors
+    /// The first count that is not.
+    pub fn check(&self, ranks: impl Iterator<Item = u8>) -> Result<(), String> {
+        let mut counts = [0; RANKS as usize];
+        for rank in ranks.filter(|rank| *rank != NEVER) {
+            *counts.get_mut(usize::from(rank)).ok_or_else(|| format!("a subscription has rank {rank}"))? += 1;
+        }
+        match counts.iter().zip(&self.counts).position(|(have, counted)| have != counted) {
+            Some(rank) => {
+                Err(format!("{} subscriptions of rank {rank}, {} counted", counts[rank], self.counts[rank]))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Forgets all ranks, to deal them anew: those who left have not left evenly.
     pub fn clear(&mut self) {
         *self = Self { steps: self.steps, cut: self.cut, stale: true, ..Self::default() };

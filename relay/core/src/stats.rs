@@ -74,6 +74,10 @@ named! {
         RtpJump = "drop.rtp_jump",
         /// Older than the history reaches.
         RtpTooOld = "drop.rtp_too_old",
+        /// The history has no room for it, or knew its number though it should be new: a mistake of ours.
+        RtpNotStored = "drop.rtp_not_stored",
+        /// Of an SSRC that the publisher has left, while the one after it is heard: a late packet.
+        RtpOldSource = "drop.rtp_old_source",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",
         /// RTCP whose tag is wrong.
@@ -84,6 +88,8 @@ named! {
         RtcpMalformed = "drop.rtcp_malformed",
         /// Feedback that names an SSRC which is not the sender's business.
         RtcpForeignSsrc = "drop.rtcp_foreign_ssrc",
+        /// A keyframe request of a subscriber whose video is withheld because the shard does not keep up.
+        KeyframeShed = "drop.keyframe_shed",
         /// A NACK for something not in the history.
         NackMiss = "drop.nack_miss",
         /// A NACK answered less than a round trip ago, or over the retransmission budget.
@@ -107,6 +113,14 @@ named! {
         PipeStale = "drop.pipe_stale",
         /// The queue to another shard has no room for what will be said again: a keyframe request, a clock.
         PipeControlFull = "drop.pipe_control_full",
+        /// A fault of the relay (a panic) ended the handling of the datagram.
+        Panicked = "drop.panicked",
+        /// The same on the packet's way to a subscriber.
+        EgressPanicked = "drop.egress_panicked",
+        /// The same on its way to another shard.
+        PipeOutPanicked = "drop.pipe_out_panicked",
+        /// The same of a packet from another shard.
+        PipeInPanicked = "drop.pipe_in_panicked",
     }
 }
 
@@ -167,6 +181,8 @@ named! {
         PipeKeyframesAsked = "pipe.keyframes_asked",
         /// Transports opened.
         TransportsOpened = "transport.opened",
+        /// Transports refused because of a limit.
+        TransportsRefused = "transport.refused",
         /// Transports that reached Connected.
         TransportsConnected = "transport.connected",
         /// Transports ended.
@@ -175,6 +191,12 @@ named! {
         PathMoves = "transport.path_moves",
         /// DTLS handshakes that failed.
         DtlsFailures = "dtls.failures",
+        /// Panics that were caught, each a fault of the relay.
+        Panics = "panic.caught",
+        /// Transports that ended because of one.
+        PanicTransports = "panic.transports_ended",
+        /// How often the shard was begun anew, without any transport, because it could not be trusted any more.
+        PanicRestarts = "panic.shard_restarts",
         /// Certificates that were not the announced ones.
         FingerprintMismatches = "dtls.fingerprint_mismatches",
     }
@@ -203,14 +225,17 @@ impl Drop {
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self {
-            Self::RtcpForeignSsrc | Self::NackMiss | Self::NackThrottled => Stage::Feedback,
+            Self::RtcpForeignSsrc | Self::KeyframeShed | Self::NackMiss | Self::NackThrottled => {
+                Stage::Feedback
+            }
             Self::OutboxFull
             | Self::SubscriberNotReady
             | Self::AwaitingKeyframe
             | Self::Overload
-            | Self::TooOld => Stage::Egress,
-            Self::PipeFull => Stage::PipeOut,
-            Self::PipeStale => Stage::PipeIn,
+            | Self::TooOld
+            | Self::EgressPanicked => Stage::Egress,
+            Self::PipeFull | Self::PipeOutPanicked => Stage::PipeOut,
+            Self::PipeStale | Self::PipeInPanicked => Stage::PipeIn,
             Self::ControlOutboxFull | Self::PipeControlFull => Stage::Own,
             _ => Stage::Datagram,
         }
@@ -256,6 +281,12 @@ impl Counters {
     #[must_use]
     pub fn dropped(&self, reason: Drop) -> u64 {
         self.drops[reason as usize]
+    }
+
+    /// Discards of a stage.
+    #[must_use]
+    pub fn dropped_in(&self, stage: Stage) -> u64 {
+        Drop::ALL.iter().filter(|reason| reason.stage() == stage).map(|reason| self.dropped(*reason)).sum()
     }
 
     /// Names and values, discards first.

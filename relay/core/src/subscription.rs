@@ -48,7 +48,8 @@ pub struct DownTrack {
     pub rtx_ssrc: Ssrc,
     /// As negotiated, checked.
     pub params: Params,
-    /// The subscriber has reported on the SSRC, so it knows which m-line it belongs to and needs no MID any more.
+    /// The subscriber has reported on the SSRC, so it knows which m-line it belongs to and needs no MID any more. Or there is
+    /// none: an extension has one octet at least (RFC 8285 §4.2).
     mid_known: bool,
     /// The next sender report.
     pub timers: TimerTable<1>,
@@ -109,7 +110,7 @@ impl DownTrack {
             ssrc,
             rtx_ssrc,
             params,
-            mid_known: params.extensions.mid == 0,
+            mid_known: params.extensions.mid == 0 || params.mid.is_empty(),
             timers,
             id: command.track_id,
             up_track_id: command.up_track_id,

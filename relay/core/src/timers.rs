@@ -52,6 +52,12 @@ impl<const N: usize> TimerTable<N> {
     pub fn earliest(&self) -> Time {
         self.at.iter().copied().min().unwrap_or(Time::MAX)
     }
+
+    /// When its live entry in [`Deadlines`] fires, [`Time::MAX`] if it has none.
+    #[must_use]
+    pub fn armed(&self) -> Time {
+        self.armed
+    }
 }
 
 /// The earliest deadlines of many entities.
@@ -93,6 +99,11 @@ impl<K: Ord + Copy> Deadlines<K> {
             table.armed = Time::MAX;
         }
         live
+    }
+
+    /// All entries in any order, stale ones among them.
+    pub fn entries(&self) -> impl Iterator<Item = (Time, K)> + '_ {
+        self.heap.iter().map(|Reverse(entry)| *entry)
     }
 
     /// When the next entry is due.

@@ -138,6 +138,8 @@ pub struct Transport {
     pub phase: Phase,
     /// Its datagrams in [`crate::handshakes::Handshakes`].
     pub dtls_waiting: u8,
+    /// Panics while something from its address was looked at that had not proved to be its own.
+    pub faults: u8,
     /// Named in [`timer`].
     pub timers: TimerTable<{ timer::COUNT }>,
     /// What it sends.

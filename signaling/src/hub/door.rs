@@ -216,10 +216,7 @@ impl Hub {
         sdp: String,
     ) -> Result<(), HttpRefusal> {
         let room = *self.rooms_by_name.get(room).ok_or(StreamRefusal::NotFound)?;
-        let source = match self.published(room, stream) {
-            Err(StreamRefusal::NotFound) => self.first_stream_of(room, stream)?,
-            other => other?,
-        };
+        let source = self.named(room, stream)?;
         let name = self.streams.get(&source).map(|stream| stream.name.clone()).unwrap_or_default();
         let new = NewStream {
             session: self.secret(),
@@ -237,11 +234,16 @@ impl Hub {
         Ok(())
     }
 
-    fn first_stream_of(&self, room: RoomId, login: &str) -> Result<StreamKey, StreamRefusal> {
-        let member =
-            self.rooms.get(&room).and_then(|room| room.member(login)).ok_or(StreamRefusal::NotFound)?;
+    /// What a viewer who asks for a login or a stream plays. Logins are the operator's to give, names of streams are their
+    /// publishers' to choose: so while somebody has this login, it is a stream of his or none, whatever others call theirs.
+    fn named(&self, room: RoomId, name: &str) -> Result<StreamKey, StreamRefusal> {
+        let Some(member) = self.rooms.get(&room).and_then(|room| room.member(name)) else {
+            return self.published(room, name);
+        };
         let on_air = |key: &&StreamKey| self.streams.get(key).is_some_and(|stream| stream.is_on_air());
-        member.publishes.iter().find(on_air).copied().ok_or(StreamRefusal::NotReady)
+        let own = self.streams_by_name.get(&(room, name.to_owned()));
+        let own = own.filter(|key| member.publishes.contains(key)).filter(on_air);
+        own.or_else(|| member.publishes.iter().find(on_air)).copied().ok_or(StreamRefusal::NotReady)
     }
 
     /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.

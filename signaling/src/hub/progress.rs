@@ -300,7 +300,7 @@ impl Hub {
             FailReason::ConsentExpired => "Failed by ICE keep alive",
             FailReason::DtlsFingerprint => "Failed by DTLS fingerprint error",
             FailReason::DtlsFailed => "Failed by DTLS error",
-            FailReason::None => "Failed by error",
+            FailReason::None | FailReason::RelayFault => "Failed by error",
             FailReason::DtlsClosed if stream.over_http => {
                 self.end_stream(now, key, End::Stopped("Stopped by user"));
                 return;

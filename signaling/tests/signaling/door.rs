@@ -123,6 +123,48 @@ fn a_whep_player_is_seen_by_nobody_and_has_a_limit() {
 }
 
 #[test]
+fn a_login_is_played_before_a_foreign_stream_of_that_name() {
+    let mut world = World::new();
+    let (mallory, alice) = (world.enter("mallory", "r"), world.enter("alice", "r"));
+    world.published(mallory, "r", "m1", "alice");
+    let early = world.http(play("alice"));
+    assert!(
+        matches!(early, Some(HttpReply::Refused(HttpRefusal::Conflict(_)))),
+        "not published yet: {early:?}"
+    );
+    let first = world.published(alice, "r", "a1", "r-alice-1");
+    let own = world.published(alice, "r", "a2", "alice-2");
+    let stream = world.published(mallory, "r", "m2", "stream");
+    let mut played = |name: &str, publisher: u64| {
+        let (session, _) = created(world.http(play(name)));
+        let tracks = |transport: u64| {
+            let ups = &world.relay.transports[&transport].up_tracks;
+            ups.iter().map(|track| track.track_id).collect::<Vec<_>>()
+        };
+        let viewer = &world.relay.transports[&world.transport_of(&session)];
+        let heard: Vec<u64> = viewer.down_tracks.iter().map(|track| track.up_track_id).collect();
+        assert_eq!(heard, tracks(publisher), "{name}");
+    };
+    played("alice", first);
+    played("alice-2", own);
+    played("stream", stream);
+    world.close(alice, true);
+    // Nobody has that login any more, so it is a stream's name like any other.
+    created(world.http(play("alice")));
+}
+
+#[test]
+fn of_several_streams_the_one_called_like_its_publisher_is_played_by_login() {
+    let mut world = World::new();
+    let alice = world.enter("alice", "r");
+    world.published(alice, "r", "a1", "other");
+    let own = world.published(alice, "r", "a2", "alice");
+    let (session, _) = created(world.http(play("alice")));
+    let heard = world.relay.transports[&world.transport_of(&session)].down_tracks[0].up_track_id;
+    assert!(world.relay.transports[&own].up_tracks.iter().any(|track| track.track_id == heard));
+}
+
+#[test]
 fn the_publishers_end_ends_its_viewers() {
     let mut world = World::new();
     let a = world.enter("a", "r");

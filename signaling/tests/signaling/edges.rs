@@ -1,5 +1,6 @@
 //! The whole server on loopback sockets, with the relay model behind a Unix socket.
 
+use crate::panics::NoPanics;
 use crate::relay_model::RelayModel;
 use crate::world::{PLAY, PUBLISH};
 use futures_util::{SinkExt, StreamExt};
@@ -129,6 +130,7 @@ pub(crate) struct Setup {
     pub(crate) dir: TempDir,
     pub(crate) relay: FakeRelay,
     pub(crate) running: Running,
+    _no_panics: NoPanics,
 }
 
 pub(crate) fn config(dir: &Path) -> Config {
@@ -147,8 +149,9 @@ pub(crate) async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
     let relay = FakeRelay::listen(&dir.path().join("relay.sock"), RelayModel::new(7));
     let mut config = config(dir.path());
     change(&mut config);
+    let no_panics = NoPanics::from_now_on();
     let running = start(config).await.expect("start");
-    Setup { dir, relay, running }
+    Setup { dir, relay, running, _no_panics: no_panics }
 }
 
 pub(crate) struct Client(pub(crate) WebSocketStream<TcpStream>);
@@ -316,6 +319,29 @@ async fn who_does_not_read_is_spared_chat_then_cut_off_and_the_others_notice_not
     assert_eq!(left["data"][0]["payload"], json!({"roomName": "r", "name": "LEFT", "info": "deaf"}));
     assert!(refused > 0);
     drop(deaf);
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closes_ends_without_a_panic() {
+    let setup = setup(|config| {
+        config.signaling.keep_alive_interval = Duration::from_millis(20);
+        config.signaling.keep_alive_probes = 2;
+        config.signaling.health_counts = true;
+    })
+    .await;
+    // One never says who it is, one falls silent, one is refused its login.
+    let silent = Client::open(setup.running.http).await;
+    let mut member = Client::connect(setup.running.http, "a").await;
+    let mut refused = Client::open(setup.running.http).await;
+    refused.say("connection", json!({"custom": {"login": 7}})).await;
+    member.join("r").await;
+    for client in [silent, member, refused] {
+        // Its socket stays open until the server has given it up.
+        assert!(client.closed().await.is_some());
+    }
+    let health = || http(setup.running.http, "GET /healthz HTTP/1.1", "");
+    while !health().await.2.contains("\"connections\":0") {}
     setup.running.stop().await;
 }
 

@@ -9,6 +9,7 @@ mod door;
 mod edges;
 mod hooks;
 mod listeners;
+mod panics;
 mod priority;
 mod relay_model;
 mod replay;

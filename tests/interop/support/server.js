@@ -80,7 +80,7 @@ export class Server {
         await this.end("SIGKILL");
     }
 
-    /** Ends signaling as a person would, which ends the relay, and cleans up. */
+    /** Ends signaling as a person would, which ends the relay, and cleans up. No suite passes over a panic. */
     async stop() {
         const relay = await this.relayPid().catch(() => 0);
         await this.end("SIGTERM");
@@ -88,8 +88,12 @@ export class Server {
             await until("the relay has ended", () => !isAlive(relay), { seconds: 10 }).catch(() => process.kill(relay, "SIGKILL"));
         }
         running.delete(this);
+        const panics = (await this.log()).split("\n").filter((line) => line.includes("panicked"));
         if (!process.env.RINGVOX_KEEP) {
             await rm(this.dir, { recursive: true, force: true });
+        }
+        if (panics.length) {
+            throw new Error(`a panic in the server's log:\n${panics.slice(0, 10).join("\n")}`);
         }
     }
 

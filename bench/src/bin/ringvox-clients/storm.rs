@@ -3,11 +3,13 @@
 //! Time is simulated, costs are real: a turn of the worker's loop takes what has arrived, and lasts as long as the CPU needs
 //! for it here, plus [`SEND`] for each datagram it sends. What a turn sends leaves at its end. So a packet's forwarding time
 //! is what it waits for the turn before, and its own turn; no other process can spoil the figure, and neither can the
-//! clients, whose work takes no time.
+//! clients, whose work takes no time. What is shed the worker's own [`Pace`] decides; a turn after which nothing is to do sleeps.
 
 use crate::client::{Client, number};
 use crate::site::{SILENT, STREAM, Site};
 use crate::{FOREVER, is_connected};
+use relay::pace::{Pace, Turn};
+use relay::usage::Usage;
 use relay_core::outbox::VecOutbox;
 use relay_core::stats::{Drop, Stage};
 use relay_core::time::Time;
@@ -48,6 +50,9 @@ struct Storm {
     delays: Vec<Duration>,
     longest: Duration,
     connected: u32,
+    pace: Pace,
+    /// Of the worker's thread, in simulated time.
+    usage: Usage,
 }
 
 /// Runs it and prints what came of it.
@@ -98,7 +103,7 @@ impl Storm {
             client.forget_dtls();
             clients.push(client);
         }
-        let frame = (site.now, 0);
+        let (begun, frame) = (site.now, (site.now, 0));
         Self {
             site,
             clients,
@@ -109,14 +114,15 @@ impl Storm {
             delays: Vec::new(),
             longest: Duration::ZERO,
             connected: 0,
+            pace: Pace::new(begun, Duration::ZERO),
+            usage: Usage::default(),
         }
     }
 
     /// One turn of the worker; clients are opened until there are `wanted`.
     fn turn(&mut self, wanted: u32) {
-        let mut commands = 0;
-        let now = self.site.now;
-        let spent = self.site.spent;
+        let (begun, spent) = (self.site.now, self.site.spent);
+        let kept_awake = self.site.shard.handshakes_wait();
         self.deliver();
         let mut batch: Vec<_> = self.inbox.drain(..self.inbox.len().min(BATCH)).collect();
         let mut outbox = VecOutbox::default();
@@ -127,20 +133,40 @@ impl Storm {
             outbox.sent.extend(sent.sent);
         }
         outbox.sent.extend(self.site.spend(|shard, _, outbox| shard.forward_pending(outbox)).1.sent);
-        while (self.clients.len() as u32) < wanted && commands < COMMANDS {
+        let before = self.site.spent;
+        self.open(wanted);
+        if self.site.shard.handshakes_wait() {
+            let sent = self.site.spend(|shard, now, outbox| shard.handle_handshakes(now, outbox)).1;
+            outbox.sent.extend(sent.sent);
+        }
+        let aside = if kept_awake { self.site.spent - before } else { Duration::ZERO };
+        if self.site.shard.poll_timeout().is_some_and(|due| due <= begun) {
+            let sent = self.site.spend(|shard, now, outbox| shard.handle_deadlines(now, outbox)).1;
+            outbox.sent.extend(sent.sent);
+        }
+        self.connected += self.site.events().iter().filter(|event| is_connected(event)).count() as u32;
+        let ended = begun + (self.site.spent - spent) + SEND * outbox.sent.len() as u32;
+        self.keep_pace(&Turn { begun, ended, received: batch.len(), kept_awake, aside });
+        self.end_turn(ended.since(begun), &batch, outbox);
+    }
+
+    fn open(&mut self, wanted: u32) {
+        for _ in 0..COMMANDS {
+            if self.clients.len() as u32 >= wanted {
+                return;
+            }
             let client = self.site.open(self.clients.len() as u32);
             self.site.subscribe(&client, SILENT);
             self.clients.push(client);
-            commands += 1;
         }
-        if self.site.shard.poll_timeout().is_some_and(|due| due <= now) {
-            outbox
-                .sent
-                .extend(self.site.spend(|shard, now, outbox| shard.handle_timeout(now, outbox)).1.sent);
+    }
+
+    fn keep_pace(&mut self, turn: &Turn) {
+        self.usage.cpu += turn.ended.since(turn.begun);
+        if self.pace.turned(turn) {
+            self.pace.looked(turn.ended, self.usage);
+            self.site.shard.shed(turn.ended, self.pace.shed());
         }
-        self.connected += self.site.events().iter().filter(|event| is_connected(event)).count() as u32;
-        let lasted = self.site.spent - spent + SEND * outbox.sent.len() as u32;
-        self.end_turn(lasted, &batch, outbox);
     }
 
     /// Moves the time behind the turn, and to the next event if there is nothing to do.
@@ -159,6 +185,7 @@ impl Storm {
             let clients = self.clients[SUBSCRIBERS as usize + 1..].iter().map(Client::next).min();
             let due = [self.site.shard.poll_timeout(), clients, self.flying.peek().map(|f| f.0.0)];
             let next = due.into_iter().flatten().min().unwrap_or(Time::MAX).min(self.frame.0);
+            self.usage.sleeps += u64::from(next > now);
             // A crowd comes by the clock, too.
             self.site.now = now.max(next.min(now + Duration::from_millis(1)));
         }
@@ -210,11 +237,12 @@ impl Storm {
         delays.sort();
         let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
         println!(
-            "{when}: forwarding p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; longest turn {:.2} ms",
+            "{when}: forwarding p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; longest turn {:.2} ms; {} withheld by shedding",
             at(0.5),
             at(0.99),
             at(1.0),
-            std::mem::take(&mut self.longest).as_secs_f64() * 1e3
+            std::mem::take(&mut self.longest).as_secs_f64() * 1e3,
+            self.site.shard.counters().dropped(Drop::Overload),
         );
     }
 }

@@ -53,14 +53,17 @@ pub struct DownStream {
     packets: u64,
     octets: u64,
     gate: Gate,
-    /// Apart, so that what fan-out touches of many streams lies close together.
+    /// Apart, so that what fan-out touches of many streams lies close together, and not there before
+    /// [`DownStream::prepare`].
     rtx: Option<Box<RtxResponder>>,
+    /// First sequence number of retransmissions, if they were negotiated.
+    first_rtx_seq: Option<u16>,
     retransmissions: u64,
     reports: SenderReports,
 }
 
 impl DownStream {
-    /// Allocates everything the stream will ever need.
+    /// A stream that answers no NACK before [`DownStream::prepare`].
     #[must_use]
     pub fn new(config: &DownStreamConfig) -> Self {
         let gate = match config.kind {
@@ -72,9 +75,17 @@ impl DownStream {
             packets: 0,
             octets: 0,
             gate,
-            rtx: config.rtx.then(|| Box::new(RtxResponder::new(config.first_rtx_seq))),
+            rtx: None,
+            first_rtx_seq: config.rtx.then_some(config.first_rtx_seq),
             retransmissions: 0,
             reports: SenderReports::new(config.kind, config.clock_rate_hz),
+        }
+    }
+
+    /// Allocates everything the stream will ever need, once: when its subscriber has keys.
+    pub fn prepare(&mut self) {
+        if let Some(first_seq) = self.first_rtx_seq.take() {
+            self.rtx = Some(Box::new(RtxResponder::new(first_seq)));
         }
     }
 
@@ -202,14 +213,16 @@ mod tests {
     fn stream(kind: MediaKind, rtx: bool) -> DownStream {
         let (first_seq, first_rtx_seq, timestamp_offset) = (100, 9_000, 5_000);
         let clock_rate_hz = 90_000;
-        DownStream::new(&DownStreamConfig {
+        let mut down = DownStream::new(&DownStreamConfig {
             kind,
             clock_rate_hz,
             rtx,
             first_seq,
             first_rtx_seq,
             timestamp_offset,
-        })
+        });
+        down.prepare();
+        down
     }
 
     fn meta(at: u64, keyframe: bool) -> PacketMeta {

@@ -3,12 +3,13 @@
 //! Invariant: a refused command changes nothing; a repeated one gives the same answer as the first.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::ice::{Ice, LocalCredentials};
 use crate::id::{Mid, Pt, Ssrc};
 use crate::outbox::Outbox;
 use crate::policer::Policer;
-use crate::room::{DownTrack, Params, Source, UpTrack};
+use crate::room::{DownTrack, Params, Source, UpTrack, make_room};
 use crate::stats::Count;
 use crate::time::Time;
 use crate::timers::TimerTable;
@@ -36,6 +37,7 @@ impl Shard {
     /// Obeys one command. Commands of the process (`Hello`, `GetInventory`, …) never get here and are refused.
     pub fn handle_command<O: Outbox>(&mut self, now: Time, command: Command, outbox: &mut O) -> ReplyBody {
         self.forward_pending(outbox);
+        self.input = Input::of(&command);
         let answer = match command {
             Command::OpenTransport(c) => self.open_transport(now, c),
             Command::RestartIce(c) => self.restart_ice(&c),
@@ -49,6 +51,7 @@ impl Shard {
                 Err(refuse(ErrorCode::BadRequest, "this command is for the process, not for a shard"))
             }
         };
+        self.input = Input::None;
         answer.unwrap_or_else(ReplyBody::Error)
     }
 
@@ -62,13 +65,7 @@ impl Shard {
                 Err(refuse(ErrorCode::IdInUse, "transport_id is in use with another room or fingerprint"))
             };
         }
-        if self.transports.len() >= self.config.limits.transports {
-            let limit = self.config.limits.transports;
-            return Err(refuse(
-                ErrorCode::LimitReached,
-                format!("this shard holds its limit of {limit} transports"),
-            ));
-        }
+        self.check_room()?;
         let bitrate = match c.max_receive_bitrate_bps {
             0 => self.config.default_max_receive_bitrate_bps,
             bps => bps,
@@ -86,6 +83,7 @@ impl Shard {
             ice: Ice::new(local, &c.remote_ufrag, now),
             phase: Phase::Ice,
             dtls_waiting: 0,
+            faults: 0,
             timers: TimerTable::default(),
             receiving: Receiving {
                 ssrcs: ArrayVec::new(),
@@ -106,10 +104,26 @@ impl Shard {
         Ok(self.opened(key))
     }
 
+    /// Whether one more transport may be opened.
+    fn check_room(&mut self) -> Result<(), Refused> {
+        let limits = &self.config.limits;
+        let reached = if self.transports.len() >= limits.transports {
+            format!("this shard holds its limit of {} transports", limits.transports)
+        } else if self.unproved >= limits.unproved_transports {
+            format!("{} transports wait for their peer's first check; retry", limits.unproved_transports)
+        } else {
+            return Ok(());
+        };
+        self.counters.add(Count::TransportsRefused, 1);
+        Err(refuse(ErrorCode::LimitReached, reached))
+    }
+
     fn insert_transport(&mut self, transport: Transport) -> TransportKey {
         let (id, ufrag) = (transport.identity.id, transport.ice.local.ufrag);
+        make_room(&mut self.transports);
         let key = self.transports.insert(transport);
         self.transport_ids.insert(id, key);
+        self.unproved += 1;
         let announced = self.demux.add_ufrag(ufrag, key);
         debug_assert!(announced, "fresh credentials are unique");
         key
@@ -143,8 +157,12 @@ impl Shard {
         debug_assert!(announced, "fresh credentials are unique");
         let transport = &mut self.transports[key];
         transport.identity.remote_pwd.clone_from(&c.remote_pwd);
+        let has_come = !matches!(transport.phase, Phase::Ice);
         if let Some(older) = transport.ice.restart(local, &c.remote_ufrag) {
             self.demux.remove_ufrag(&older.ufrag);
+        }
+        if has_come {
+            transport.ice.local.key.prepare();
         }
         Ok(self.opened(key))
     }
@@ -183,12 +201,11 @@ impl Shard {
             ));
         }
         let room_id = self.transports[key].identity.room_id;
-        let transport_cc = c.rtp.transport_cc && params.extensions.transport_cc != 0;
         let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, c.rtp, priority, now);
         let up_key = self.tracks.insert_up(up);
         self.transports[key].ups.push(up_key);
-        if transport_cc {
-            self.transports[key].receiving.feedback.get_or_insert_default();
+        if matches!(self.transports[key].phase, Phase::Connected(_)) {
+            self.prepare_up(key, up_key);
         }
         for (ssrc, used) in [(c.ssrc, SsrcUse::Media(up_key)), (c.rtx_ssrc, SsrcUse::Rtx(up_key))] {
             if ssrc != 0 {
@@ -224,6 +241,7 @@ impl Shard {
         let down_key = self.tracks.insert_down(down);
         self.transports[key].downs.push(down_key);
         if matches!(self.transports[key].phase, Phase::Connected(_)) {
+            self.tracks.downs[down_key].stream.prepare();
             self.ask_keyframes_for(now, key);
         }
         self.arm_down(down_key);

@@ -1,6 +1,7 @@
 //! DTLS datagrams from validated addresses, when their turn comes, and what a finished handshake changes.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
@@ -8,7 +9,7 @@ use crate::outbox::{Outbox, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, Session, timer};
+use crate::transport::{Phase, Session, UpKey, timer};
 use relay_control::{FailReason, TransportState};
 
 impl Shard {
@@ -21,6 +22,8 @@ impl Shard {
         datagram: &[u8],
         outbox: &mut O,
     ) -> Result<(), Drop> {
+        // Whoever sent it, the engine is the transport's own, and may be left in the middle of something.
+        self.input = Input::Transport(key);
         let transport = &mut self.transports[key];
         if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
             return self.step_dtls(now, key, datagram, outbox);
@@ -34,10 +37,12 @@ impl Shard {
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
             let Some(Waiting { key, datagram }) = self.handshakes.pop() else { return };
+            self.input = Input::Transport(key);
             self.transports[key].dtls_waiting -= 1;
             if let Err(reason) = self.step_dtls(now, key, &datagram, outbox) {
                 self.counters.drop(reason);
             }
+            self.input = Input::None;
         }
     }
 
@@ -145,7 +150,28 @@ impl Shard {
         let id = transport.identity.id;
         self.counters.add(Count::TransportsConnected, 1);
         self.transport_event(id, TransportState::Connected, FailReason::None);
+        self.prepare_tracks(key);
         self.ask_keyframes_for(now, key);
+    }
+
+    /// Media may come and go: allocates what the tracks of a transport need for it. Before, nobody has proved anything.
+    fn prepare_tracks(&mut self, key: TransportKey) {
+        for index in 0..self.transports[key].ups.len() {
+            let up_key = self.transports[key].ups[index];
+            self.prepare_up(key, up_key);
+            self.begin_pipes_anew(up_key);
+        }
+        for &down_key in &self.transports[key].downs {
+            self.tracks.downs[down_key].stream.prepare();
+        }
+    }
+
+    pub(super) fn prepare_up(&mut self, key: TransportKey, up_key: UpKey) {
+        let up = &mut self.tracks.ups[up_key];
+        up.stream.prepare();
+        if up.wants_transport_cc() {
+            self.transports[key].receiving.feedback.get_or_insert_default();
+        }
     }
 }
 

@@ -10,12 +10,15 @@
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
 //!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
 //! - On the forwarding path nothing is allocated.
+//! - Whose input is handled is noted before anything of it is changed, so that a panic can be held against it (`faults.rs`).
 //!
 //! Deliberately absent: sockets, clocks, threads, SDP, and any second place where a packet is decrypted.
 
 mod command;
 mod dtls;
+mod faults;
 mod feedback;
+mod invariants;
 mod inventory;
 mod pipe;
 mod rtcp;
@@ -35,13 +38,15 @@ use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::transport::{DownKey, Transport, UpKey};
 use crate::wire::{Protocol, classify};
+pub use faults::Blamed;
+use faults::Input;
 use foldhash::fast::RandomState;
 use relay_control::EventBody;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
 /// Whom a deadline belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum TimerOwner {
     Transport(TransportKey),
     Up(UpKey),
@@ -55,6 +60,8 @@ pub struct Shard {
     rng: Rng,
     transports: Slab<Transport>,
     transport_ids: HashMap<u64, TransportKey, RandomState>,
+    /// Transports whose peer has proved no address yet.
+    unproved: usize,
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
@@ -64,6 +71,9 @@ pub struct Shard {
     events: VecDeque<EventBody>,
     counters: Counters,
     outlets: pipe::Outlets,
+    /// Whose input is handled just now.
+    input: faults::Input,
+    suspicion: faults::Suspicion,
     stun_errors: stun::ErrorBudget,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
@@ -79,6 +89,7 @@ impl Shard {
             rng: Rng::new(seed),
             transports: Slab::new(),
             transport_ids: HashMap::default(),
+            unproved: 0,
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
@@ -87,6 +98,8 @@ impl Shard {
             events: VecDeque::new(),
             counters: Counters::default(),
             outlets: pipe::Outlets::default(),
+            input: faults::Input::None,
+            suspicion: faults::Suspicion::default(),
             stun_errors: stun::ErrorBudget::default(),
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }
@@ -103,9 +116,11 @@ impl Shard {
     ) {
         self.counters.add(Count::RxDatagrams, 1);
         self.counters.add(Count::RxBytes, datagram.len() as u64);
+        self.input = Input::Stranger;
         if let Err(reason) = self.dispatch(now, path, datagram, outbox) {
             self.counters.drop(reason);
         }
+        self.input = Input::None;
     }
 
     /// Notes a datagram that the kernel cut short: it cannot be authenticated any more.
@@ -130,6 +145,7 @@ impl Shard {
             return self.on_stun(now, path, datagram, outbox);
         }
         let key = self.demux.by_remote(&path.remote).ok_or(Drop::TupleNotValidated)?;
+        self.input = Input::Claimed(key);
         match protocol {
             Protocol::Dtls => self.on_dtls(now, key, datagram, outbox),
             Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
@@ -160,6 +176,12 @@ impl Shard {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.handshakes.is_empty() { self.deadlines.next() } else { Some(Time::ZERO) }
+    }
+
+    /// Whether handshakes wait for their turn.
+    #[must_use]
+    pub fn handshakes_wait(&self) -> bool {
+        !self.handshakes.is_empty()
     }
 
     /// What happened since the last call, oldest first.

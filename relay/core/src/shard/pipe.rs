@@ -5,12 +5,13 @@
 //! the controller by the publisher's shard alone.
 
 use super::Shard;
+use super::faults::Input;
 use crate::outbox::Outbox;
 use crate::pipe::{Entry, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
 use crate::room::{Source, UpTrack, up_timer};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
-use crate::transport::UpKey;
+use crate::transport::{Phase, UpKey};
 use crate::up::Accepted;
 use relay_control::{CommandError, Done, ErrorCode, ReplyBody};
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ struct Outlet {
     sink: Box<dyn PipeSink>,
     /// What must not be lost and found the queue full, oldest first: at most a few entries per pipe.
     overdue: VecDeque<Message>,
+    /// The last opening that it told us of.
+    seen: u64,
 }
 
 impl Outlet {
@@ -72,6 +75,10 @@ impl Outlets {
         self.list.iter_mut().find(|outlet| outlet.to == shard)
     }
 
+    pub(super) fn leads_to(&self, shard: u32) -> bool {
+        self.list.iter().any(|outlet| outlet.to == shard)
+    }
+
     /// Says something that will be said again, or that the next of its kind makes good.
     fn try_say(&mut self, shard: u32, message: Message, counters: &mut Counters) {
         if !self.to(shard).is_some_and(|outlet| outlet.try_say(message)) {
@@ -79,7 +86,15 @@ impl Outlets {
         }
     }
 
-    fn say(&mut self, shard: u32, message: Message) {
+    /// Instead of all that is overdue: this shard begins anew.
+    pub(super) fn say_reset(&mut self) {
+        for outlet in &mut self.list {
+            outlet.overdue.clear();
+            outlet.say(Message::Reset { opening: outlet.seen });
+        }
+    }
+
+    pub(super) fn say(&mut self, shard: u32, message: Message) {
         if let Some(outlet) = self.to(shard) {
             outlet.say(message);
         }
@@ -101,7 +116,7 @@ impl Shard {
     /// From now on this shard may write to shard `to`. Replaces nothing: a pair of shards is connected once.
     pub fn connect_pipe(&mut self, to: u32, sink: Box<dyn PipeSink>) {
         debug_assert!(self.outlets.to(to).is_none(), "connected once");
-        self.outlets.list.push(Outlet { to, sink, overdue: VecDeque::new() });
+        self.outlets.list.push(Outlet { to, sink, overdue: VecDeque::new(), seen: 0 });
     }
 
     /// To be called after a batch, and after all that may have written to another shard: at most one wake-up each.
@@ -112,7 +127,10 @@ impl Shard {
     /// Begins to pipe an up-track to another shard, or keeps on doing so. When it is done, the other shard reads of the
     /// track before anything that is told to it later on another way.
     pub fn open_pipe(&mut self, order: OpenPipe) -> ReplyBody {
-        match self.try_open_pipe(order) {
+        self.input = Input::Track(order.track_id);
+        let opened = self.try_open_pipe(order);
+        self.input = Input::None;
+        match opened {
             Ok(()) => ReplyBody::Done(Done {}),
             Err((code, message)) => {
                 ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned() })
@@ -121,19 +139,18 @@ impl Shard {
     }
 
     fn try_open_pipe(&mut self, order: OpenPipe) -> Result<(), (ErrorCode, &'static str)> {
-        let up_key = self
-            .tracks
-            .up_key(order.track_id)
-            .filter(|key| matches!(self.tracks.up(*key).source, Source::Peer(_)))
+        let source = |up_key| match self.tracks.up(up_key).source {
+            Source::Peer(key) => Some((up_key, key)),
+            Source::Pipe { .. } => None,
+        };
+        let (up_key, key) = (self.tracks.up_key(order.track_id).and_then(source))
             .ok_or((ErrorCode::UnknownTrack, "up_track_id is no up-track of this shard"))?;
         let up = &mut self.tracks.ups[up_key];
         if up.room_id != order.room_id {
             return Err((ErrorCode::Mismatch, "the up-track belongs to another room"));
         }
-        let track =
-            PipedTrack { room_id: up.room_id, params: up.params, rtp: up.rtp.clone(), priority: up.priority };
         let opening = self.outlets.openings + 1;
-        let begin = Message::Begin { track_id: up.id, opening, track: Box::new(track) };
+        let begin = begin(up, opening, matches!(self.transports[key].phase, Phase::Connected(_)));
         if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_say(begin)) {
             return Err((ErrorCode::Busy, "the queue between the two shards is full; retry"));
         }
@@ -147,6 +164,7 @@ impl Shard {
     /// Takes one entry of the queue from shard `from`. Packets wait for [`Shard::forward_pending`], as received ones do.
     pub fn handle_piped<O: Outbox>(&mut self, now: Time, from: u32, entry: &mut Entry, outbox: &mut O) {
         let (message, payload) = entry.take();
+        self.input = message.track_id().map_or(Input::None, Input::Track);
         match message {
             Message::Empty => debug_assert!(false, "nothing is committed unwritten"),
             Message::Packet(packet) => {
@@ -179,6 +197,22 @@ impl Shard {
                     self.tracks.ups[up_key].pipes.retain(|pipe| *pipe != (from, opening));
                 }
             }
+            Message::Fault { track_id } => self.end_publisher(track_id),
+            Message::Reset { opening } => {
+                self.forward_pending(outbox);
+                self.on_reset(from, opening);
+            }
+        }
+        self.input = Input::None;
+    }
+
+    /// Another shard has begun anew: what came from it is gone, and what was piped to it goes nowhere.
+    fn on_reset(&mut self, from: u32, seen: u64) {
+        let piped = self.tracks.ups.iter().filter(|(_, up)| up.source.is_pipe_from(from));
+        let piped: Vec<UpKey> = piped.map(|(key, _)| key).collect();
+        piped.into_iter().for_each(|up_key| self.remove_up_track(up_key));
+        for (_, up) in &mut self.tracks.ups {
+            up.pipes.retain(|(shard, opening)| *shard != from || *opening > seen);
         }
     }
 
@@ -206,7 +240,11 @@ impl Shard {
     }
 
     fn on_begin(&mut self, now: Time, from: u32, (track_id, opening): (u64, u64), track: PipedTrack) {
+        let connected = track.connected;
         let until = now + self.config.limits.pipe_idle;
+        if let Some(outlet) = self.outlets.to(from) {
+            outlet.seen = opening;
+        }
         let up_key = match self.tracks.up_key(track_id) {
             Some(up_key) if self.tracks.up(up_key).source.is_pipe_from(from) => up_key,
             // An id that is in use here: the controller gave it away twice, at the same moment.
@@ -214,13 +252,16 @@ impl Shard {
                 return self.outlets.say(from, Message::Close { track_id, opening });
             }
             _ => {
-                let PipedTrack { room_id, params, rtp, priority } = track;
+                let PipedTrack { room_id, params, rtp, priority, .. } = track;
                 let source = Source::Pipe { shard: from, opening, idle: false };
                 self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, rtp, priority, now))
             }
         };
         let up = &mut self.tracks.ups[up_key];
         up.source = Source::Pipe { shard: from, opening, idle: false };
+        if connected {
+            up.stream.prepare();
+        }
         up.timers.set(up_timer::SILENCE, until);
         self.arm_up(up_key);
     }
@@ -284,6 +325,14 @@ impl Shard {
         }
     }
 
+    /// Tells the other shards that the publisher of an up-track has keys.
+    pub(super) fn begin_pipes_anew(&mut self, up_key: UpKey) {
+        let up = &self.tracks.ups[up_key];
+        for &(shard, opening) in &up.pipes {
+            self.outlets.say(shard, begin(up, opening, true));
+        }
+    }
+
     /// Tells the other shards that an up-track is gone.
     pub(super) fn end_pipes(&mut self, up: &UpTrack) {
         for &(shard, _) in &up.pipes {
@@ -295,4 +344,10 @@ impl Shard {
     fn piped(&self, track_id: u64, from: u32) -> Option<UpKey> {
         self.tracks.up_key(track_id).filter(|key| self.tracks.up(*key).source.is_pipe_from(from))
     }
+}
+
+fn begin(up: &UpTrack, opening: u64, connected: bool) -> Message {
+    let UpTrack { room_id, params, ref rtp, priority, .. } = *up;
+    let track = PipedTrack { room_id, params, rtp: rtp.clone(), priority, connected };
+    Message::Begin { track_id: up.id, opening, track: Box::new(track) }
 }

@@ -1,6 +1,7 @@
 //! RTCP from a peer. It ends here: nothing of it is relayed, and it can only speak of the peer's own tracks.
 
 use super::Shard;
+use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::id::{SeqNo, Ssrc};
 use crate::outbox::Outbox;
@@ -8,7 +9,7 @@ use crate::srtp::OpenError;
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::transport::{DownKey, SsrcUse, UpKey};
-use crate::wire::rtcp::{Nack, RtcpPacket, SenderReport, parse_compound};
+use crate::wire::rtcp::{Nack, ReportBlocks, RtcpPacket, SenderReport, parse_compound};
 use relay_control::MediaKind;
 
 impl Shard {
@@ -25,15 +26,25 @@ impl Shard {
             OpenError::Replay => Drop::RtcpReplay,
             OpenError::Truncated | OpenError::SsrcLimit | OpenError::NoRoom => Drop::RtcpMalformed,
         })?;
+        self.input = Input::Transport(key);
         let plaintext = datagram.get(..len).ok_or(Drop::RtcpMalformed)?;
         let compound = parse_compound(plaintext).map_err(|_| Drop::RtcpMalformed)?;
         self.counters.add(Count::RxRtcp, 1);
-        for packet in compound {
-            if let Err(reason) = self.on_rtcp_packet(now, key, &packet, outbox) {
+        self.each(compound, |shard, packet| shard.on_rtcp_packet(now, key, &packet, outbox));
+        Ok(())
+    }
+
+    /// Handles every item, whatever becomes of those before it, and counts those that are of no use.
+    fn each<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        mut handle: impl FnMut(&mut Self, T) -> Result<(), Drop>,
+    ) {
+        for item in items {
+            if let Err(reason) = handle(self, item) {
                 self.counters.drop(reason);
             }
         }
-        Ok(())
     }
 
     fn on_rtcp_packet<O: Outbox>(
@@ -44,22 +55,34 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         match packet {
-            RtcpPacket::Sr(sr) => self.on_sender_report(now, key, sr),
-            RtcpPacket::Rr(rr) => rr.blocks().try_for_each(|block| {
-                let down_key = self.down_by_ssrc(key, block.ssrc).ok_or(Drop::RtcpForeignSsrc)?;
-                self.tracks.downs[down_key].on_report_block(now, &block, self.config.ntp);
+            // RFC 3550 §6.4: who sends and receives reports in one message.
+            RtcpPacket::Sr(sr) => {
+                self.on_report_blocks(now, key, sr.blocks());
+                self.on_sender_report(now, key, sr)
+            }
+            RtcpPacket::Rr(rr) => {
+                self.on_report_blocks(now, key, rr.blocks());
                 Ok(())
-            }),
+            }
             RtcpPacket::Nack(nack) => self.on_nack(now, key, nack, outbox),
             RtcpPacket::Pli(pli) => self.on_keyframe_request(now, key, pli.media_ssrc),
             RtcpPacket::Fir(fir) => {
-                fir.entries().try_for_each(|entry| self.on_keyframe_request(now, key, entry.ssrc))
+                self.each(fir.entries(), |shard, entry| shard.on_keyframe_request(now, key, entry.ssrc));
+                Ok(())
             }
             // Estimates of what the peer can receive: the send-side estimator will want them.
             RtcpPacket::Remb(_) | RtcpPacket::TransportCc(_) => Ok(()),
             // A BYE ends nothing: only consent, signaling or policy does.
             RtcpPacket::Sdes(_) | RtcpPacket::Bye(_) | RtcpPacket::Other { .. } => Ok(()),
         }
+    }
+
+    fn on_report_blocks(&mut self, now: Time, key: TransportKey, blocks: ReportBlocks<'_>) {
+        self.each(blocks, |shard, block| {
+            let down_key = shard.down_by_ssrc(key, block.ssrc).ok_or(Drop::RtcpForeignSsrc)?;
+            shard.tracks.downs[down_key].on_report_block(now, &block, shard.config.ntp);
+            Ok(())
+        });
     }
 
     fn on_sender_report(&mut self, now: Time, key: TransportKey, sr: &SenderReport<'_>) -> Result<(), Drop> {
@@ -87,12 +110,10 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let down_key = self.down_by_ssrc(key, nack.media_ssrc).ok_or(Drop::RtcpForeignSsrc)?;
-        for seq in nack.seqs() {
-            self.counters.add(Count::NacksReceived, 1);
-            if let Err(reason) = self.retransmit(now, key, down_key, seq, outbox) {
-                self.counters.drop(reason);
-            }
-        }
+        self.each(nack.seqs(), |shard, seq| {
+            shard.counters.add(Count::NacksReceived, 1);
+            shard.retransmit(now, key, down_key, seq, outbox)
+        });
         Ok(())
     }
 
@@ -113,7 +134,11 @@ impl Shard {
 
     fn on_keyframe_request(&mut self, now: Time, key: TransportKey, media: Ssrc) -> Result<(), Drop> {
         let down_key = self.down_by_ssrc(key, media).ok_or(Drop::RtcpForeignSsrc)?;
-        self.want_keyframe(now, self.tracks.down(down_key).up);
+        let down = self.tracks.down(down_key);
+        if self.tracks.is_shed(down) {
+            return Err(Drop::KeyframeShed);
+        }
+        self.want_keyframe(now, down.up);
         Ok(())
     }
 
@@ -134,11 +159,14 @@ impl Shard {
         self.arm_up(up_key);
     }
 
-    /// A subscriber is ready: its video begins at the next keyframe, so ask for one.
+    /// A subscriber is ready: its video begins at the next keyframe, so ask for one. Not for what is withheld: that begins
+    /// with one when it is taken back.
     pub(super) fn ask_keyframes_for(&mut self, now: Time, key: TransportKey) {
         for index in 0..self.transports[key].downs.len() {
-            let up_key = self.tracks.down(self.transports[key].downs[index]).up;
-            self.want_keyframe(now, up_key);
+            let down = self.tracks.down(self.transports[key].downs[index]);
+            if !self.tracks.is_shed(down) {
+                self.want_keyframe(now, down.up);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::fanout;
@@ -18,9 +19,13 @@ use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
 use crate::wire::rtp_ext;
 use relay_control::{EventBody, ExtensionIds, MediaKind, UpTrackActivity};
+use std::time::Duration;
 
 /// Octets of the original sequence number in front of an RTX payload (RFC 4588 §4).
 const OSN_BYTES: usize = 2;
+
+/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by more.
+const SOURCE_GONE: Duration = Duration::from_millis(200);
 
 /// Values of the header extensions that mean something to the relay.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +42,7 @@ impl<'a> Extensions<'a> {
         for (id, value) in header.elements(packet) {
             let id = u32::from(id);
             if id == ids.mid {
-                found.mid = Some(value);
+                found.mid = Some(value).filter(|mid| !mid.is_empty());
             } else if id == ids.transport_cc {
                 found.transport_seq = rtp_ext::transport_seq(value);
             } else if id == ids.audio_level {
@@ -93,7 +98,7 @@ impl Shard {
     ) -> Result<(), Drop> {
         let (len, meta) = self.open_into_history(now, key, SsrcUse::Media(up_key), header, packet)?;
         if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
-            self.follow_ssrc(key, up_key, header.ssrc, outbox);
+            self.follow_ssrc(now, key, up_key, header.ssrc, outbox)?;
         }
         let up = &mut self.tracks.ups[up_key];
         let accepted = up.stream.on_rtp(now, header.seq, len, meta)?;
@@ -102,17 +107,34 @@ impl Shard {
     }
 
     /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes on, their
-    /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business.
-    fn follow_ssrc<O: Outbox>(&mut self, key: TransportKey, up_key: UpKey, ssrc: Ssrc, outbox: &mut O) {
+    /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business. It may go
+    /// back to one that it has left, but not while the one after it is heard: that is a late packet, and to follow it would
+    /// spend the new source's keyframe.
+    fn follow_ssrc<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        up_key: UpKey,
+        ssrc: Ssrc,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let up = &mut self.tracks.ups[up_key];
+        if up.left.contains(&ssrc) && now.since(up.last_packet) < SOURCE_GONE {
+            return Err(Drop::RtpOldSource);
+        }
         self.forward(up_key, outbox);
         let up = &mut self.tracks.ups[up_key];
         up.stream.change_ssrc(ssrc, None);
-        if up.ssrc.replace(ssrc).is_none() {
-            return;
+        let Some(left) = up.ssrc.replace(ssrc) else { return Ok(()) };
+        up.left.retain(|known| *known != ssrc);
+        if up.left.is_full() {
+            up.left.remove(0);
         }
+        up.left.push(left);
         up.sources = up.sources.wrapping_add(1);
         self.await_keyframes(up_key);
         self.transports[key].receiving.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up_key));
+        Ok(())
     }
 
     /// Another source continues a track: its subscribers' video waits for that one's keyframe.
@@ -138,6 +160,7 @@ impl Shard {
         let up = &mut self.tracks.ups[up_key];
         let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
         let opened = session.open.open_rtp(header, packet, slot)?;
+        self.input = Input::Transport(key);
         transport.receiving.policer.charge(packet.len());
         let (pt, skip) = match used {
             SsrcUse::Media(_) => (Some(up.params.pt), 0),
@@ -302,17 +325,21 @@ impl Shard {
     }
 
     pub(super) fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
+        let before = std::mem::replace(&mut self.input, Input::Up(up_key));
         fanout::forward(up_key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+        self.input = before;
     }
 
     /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it by
     /// themselves before they change anything.
     pub fn forward_pending<O: Outbox>(&mut self, outbox: &mut O) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for up_key in waiting.drain(..) {
+        // The list stays whole until all are served: after a panic the others go on.
+        let mut served = 0;
+        while let Some(&up_key) = self.waiting.get(served) {
+            served += 1;
             self.forward(up_key, outbox);
         }
-        self.waiting = waiting;
+        self.waiting.clear();
     }
 
     /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.

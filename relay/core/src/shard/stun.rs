@@ -1,5 +1,6 @@
 //! Binding requests: the only datagrams that are heard from an address nobody knows.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::ice::CheckOutcome;
@@ -67,6 +68,7 @@ impl Shard {
         let check = Check { now, key, path, message, len: datagram.len() };
         match self.check_credentials(&check, username) {
             Ok(current) => {
+                self.input = Input::Transport(key);
                 self.accept_check(&check, current, outbox);
                 Ok(())
             }
@@ -153,6 +155,8 @@ impl Shard {
     fn on_ice_connected(&mut self, now: Time, key: TransportKey) {
         let transport = &mut self.transports[key];
         transport.phase = Phase::Dtls(None);
+        transport.ice.local.key.prepare();
+        self.unproved -= 1;
         transport.set_phase_limit(now + self.config.limits.dtls_timeout);
         let id = transport.identity.id;
         self.arm_transport(key);

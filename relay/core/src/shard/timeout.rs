@@ -1,9 +1,10 @@
 //! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
 
+use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
 use crate::outbox::Outbox;
-use crate::room::{Source, up_timer};
+use crate::room::{Source, give_back, up_timer};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::timers::Deadlines;
@@ -13,9 +14,27 @@ use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 impl Shard {
     /// Does everything that is due, and some of the handshakes that wait.
     pub fn handle_timeout<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.handle_handshakes(now, outbox);
+        self.handle_deadlines(now, outbox);
+    }
+
+    /// The handshakes of [`Shard::handle_timeout`] alone, for those who take the time of them.
+    pub fn handle_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         self.forward_pending(outbox);
         self.step_handshakes(now, outbox);
+    }
+
+    /// What else [`Shard::handle_timeout`] does.
+    pub fn handle_deadlines<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        self.forward_pending(outbox);
         while let Some((at, owner)) = self.deadlines.pop_due(now) {
+            self.input = match owner {
+                TimerOwner::Transport(key) => Input::Transport(key),
+                TimerOwner::Up(key) => Input::Up(key),
+                TimerOwner::Down(key) => {
+                    self.tracks.downs.get(key).map_or(Input::None, |down| Input::Transport(down.transport))
+                }
+            };
             match owner {
                 TimerOwner::Transport(key) => {
                     if let Some(transport) = self.transports.get_mut(key)
@@ -42,6 +61,7 @@ impl Shard {
                     }
                 }
             }
+            self.input = Input::None;
         }
     }
 
@@ -138,6 +158,8 @@ impl Shard {
             self.remove_up_track(up_key);
         }
         let transport = self.transports.remove(key);
+        give_back(&mut self.transports);
+        self.unproved -= usize::from(matches!(transport.phase, Phase::Ice));
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
             self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);

@@ -3,7 +3,7 @@
 //! It is the one copy the relay keeps of a packet. Fan-out, retransmissions and late readers all borrow from it.
 //!
 //! Invariants
-//! - Nothing is allocated after [`History::new`].
+//! - Nothing is allocated after [`History::new`]. One that has no room yet ([`History::empty`]) takes nothing.
 //! - A reserved region becomes visible only by a commit; an aborted one (decryption failed) is simply reserved again.
 //! - A sequence number is committed at most once while it is inside the window, even if its bytes were evicted
 //!   since: what this ring refuses can never be forwarded twice.
@@ -93,6 +93,19 @@ impl History {
         }
     }
 
+    /// One without room, which takes no packet: what a stream has before its publisher has keys.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            bytes: Box::default(),
+            slots: Box::default(),
+            head: 0,
+            reserved: (0, 0),
+            high_water: 0,
+            highest: None,
+        }
+    }
+
     /// Lends `len` contiguous octets for the next payload, overwriting the oldest. Empty if `len`, with the padding
     /// behind it, exceeds the ring.
     pub fn reserve(&mut self, len: usize) -> &mut [u8] {
@@ -145,7 +158,8 @@ impl History {
     /// Whether a commit of `seq` would be taken: inside the window and not there yet.
     #[must_use]
     pub fn accepts(&self, seq: u64) -> bool {
-        seq != EMPTY && !self.is_too_old(seq) && self.slots[self.index(seq)].seq != seq
+        let slot = self.slots.get(self.index(seq));
+        seq != EMPTY && !self.is_too_old(seq) && slot.is_some_and(|slot| slot.seq != seq)
     }
 
     /// Whether `seq` lies below the index's window.
@@ -157,7 +171,7 @@ impl History {
     /// The packet `seq`, `None` if it never came or is evicted.
     #[must_use]
     pub fn get(&self, seq: u64) -> Option<Stored<'_>> {
-        let slot = &self.slots[self.index(seq)];
+        let slot = self.slots.get(self.index(seq))?;
         let whole = slot.position + self.bytes.len() as u64 >= self.high_water;
         if seq == EMPTY || slot.seq != seq || !whole || self.is_too_old(seq) {
             return None;
@@ -200,12 +214,13 @@ impl History {
         self.slots.len()
     }
 
+    /// Both lengths are powers of two, or zero: then nothing is found at what these name.
     fn index(&self, seq: u64) -> usize {
-        (seq & (self.slots.len() as u64 - 1)) as usize
+        (seq & (self.slots.len() as u64).wrapping_sub(1)) as usize
     }
 
     fn offset(&self, position: u64) -> usize {
-        (position & (self.bytes.len() as u64 - 1)) as usize
+        (position & (self.bytes.len() as u64).wrapping_sub(1)) as usize
     }
 }
 
@@ -302,6 +317,23 @@ mod tests {
         assert_eq!(held(&history, 0..4), [1]);
         assert!(put(&mut history, 2, 2, 22));
         assert_eq!(held(&history, 0..4), [1, 2]);
+    }
+
+    #[test]
+    fn one_without_room_takes_nothing() {
+        let mut history = History::empty();
+        for len in [0, 1, 100] {
+            assert!(history.reserve(len).is_empty());
+            assert!(history.reserved().is_empty());
+            for seq in [0, 1, 65_536, u64::MAX] {
+                assert!(!history.accepts(seq) && !history.is_too_old(seq));
+                assert!(!history.commit(seq, 0, PacketMeta::default()));
+                assert!(
+                    !history.pad(seq, 1) && history.get(seq).is_none() && history.padded(seq, 0).is_none()
+                );
+            }
+        }
+        assert_eq!(history.highest(), None);
     }
 
     #[test]

@@ -206,9 +206,11 @@ impl ReceiverStats {
         SeqVerdict::Restart(self.restart(highest, seq))
     }
 
-    /// A.1 init_seq, on the next number with these low 16 bits above `highest`.
+    /// A.1 init_seq, on the next number with these low 16 bits that is above `highest`: a whole cycle above, if they are
+    /// those of `highest` itself.
     fn restart(&mut self, highest: u64, seq: SeqNo) -> u64 {
-        let start = highest + u64::from(seq.0.wrapping_sub(highest as u16));
+        let next = highest + 1;
+        let start = next + u64::from(seq.0.wrapping_sub(next as u16));
         self.range = Some((start, start));
         self.confirms_jump = None;
         self.received = 0;
@@ -322,6 +324,16 @@ mod tests {
         }
         assert_eq!(stats.last_interval(), (10, 9));
         assert_eq!(stats.report_block(ms(0)), None, "nothing came since");
+    }
+
+    #[test]
+    fn a_restart_is_above_all_before() {
+        for (seq, start) in [(999, 2 * C + 999), (1_000, 2 * C + 1_000), (1_001, C + 1_001), (0, 2 * C)] {
+            let mut stats = stats();
+            assert_eq!(stats.received(SeqNo(1_000), 0, ms(0)), SeqVerdict::Ahead(C + 1_000));
+            assert_eq!(stats.restart_at(SeqNo(seq)), start, "at {seq}");
+            assert_eq!(stats.highest(), Some(start));
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ struct Missing {
 /// See the module.
 #[derive(Debug)]
 pub struct NackGenerator {
-    missing: ArrayVec<Missing, NACK_LIST_MAX>,
+    /// Apart, and with room for all from [`NackGenerator::prepare`] on: a publisher that never comes has none.
+    missing: Vec<Missing>,
     highest: Option<u64>,
     /// Whether packets are asked for; if not, they are only counted.
     asks: bool,
@@ -60,7 +61,12 @@ impl NackGenerator {
     /// `asks`: whether NACK was negotiated. Without it losses are counted only.
     #[must_use]
     pub fn new(asks: bool) -> Self {
-        Self { missing: ArrayVec::new(), highest: None, asks, next_due: None, given_up: 0 }
+        Self { missing: Vec::new(), highest: None, asks, next_due: None, given_up: 0 }
+    }
+
+    /// Allocates all that the list will ever need: to be called before the first packet.
+    pub fn prepare(&mut self) {
+        self.missing.reserve_exact(NACK_LIST_MAX - self.missing.len());
     }
 
     /// Notes a received packet, retransmissions included, by its extended sequence number.
@@ -99,7 +105,7 @@ impl NackGenerator {
         }
         let (asks, interval) = (self.asks, rtt.max(RETRY_INTERVAL_MIN));
         let before = self.missing.len();
-        self.missing.retain(|m| {
+        self.missing.retain_mut(|m| {
             if now >= m.give_up || (m.tries >= TRIES_MAX && now >= m.due) {
                 return false;
             }

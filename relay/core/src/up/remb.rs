@@ -73,7 +73,7 @@ impl RembEstimator {
             // rate × (1 − loss/2), draft-ietf-rmcat-gcc-02 §6.
             self.target_bps -= self.target_bps / 200 * percent;
         } else if percent < LOSS_LOW_PERCENT {
-            self.target_bps += self.target_bps / 100 * INCREASE_PERCENT;
+            self.target_bps = self.target_bps.saturating_add(self.target_bps / 100 * INCREASE_PERCENT);
         }
         self.target_bps = self.target_bps.max(BITRATE_MIN_BPS).min(self.cap_bps);
     }
@@ -108,6 +108,13 @@ mod tests {
             }
             assert_eq!(got, rates, "{seconds:?}");
         }
+    }
+
+    #[test]
+    fn no_cap_is_too_high_to_rise_to() {
+        let mut remb = RembEstimator::new(u64::MAX);
+        remb.on_interval(100, 0);
+        assert_eq!(remb.poll(at(0)), Some(u64::MAX));
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub struct Accepted {
 pub struct UpStream {
     ssrc: Ssrc,
     rtx_ssrc: Option<Ssrc>,
+    kind: MediaKind,
     clock_rate_hz: u32,
     /// Sequence numbers, loss and jitter.
     pub stats: ReceiverStats,
@@ -89,21 +90,18 @@ pub struct UpStream {
 }
 
 impl UpStream {
-    /// Allocates everything the stream will ever need.
+    /// A stream that takes no packet before [`UpStream::prepare`].
     #[must_use]
     pub fn new(config: &UpStreamConfig) -> Self {
-        let (bytes, packets) = match config.kind {
-            MediaKind::Audio => (AUDIO_HISTORY_BYTES, AUDIO_HISTORY_PACKETS),
-            MediaKind::Video => (VIDEO_HISTORY_BYTES, VIDEO_HISTORY_PACKETS),
-        };
         Self {
             ssrc: config.ssrc,
             rtx_ssrc: config.rtx_ssrc,
+            kind: config.kind,
             clock_rate_hz: config.clock_rate_hz,
             stats: ReceiverStats::new(config.ssrc, config.clock_rate_hz),
             nack: NackGenerator::new(config.nack),
             keyframes: KeyframeRequests::new(),
-            history: History::new(bytes, packets),
+            history: History::empty(),
             refused: (SeqNo(0), 0),
             last: None,
             piped_clock: None,
@@ -111,6 +109,20 @@ impl UpStream {
             octets: 0,
             keyframes_seen: 0,
         }
+    }
+
+    /// Allocates everything the stream will ever need, once: when its publisher has keys. A stranger who asks for a track
+    /// and never comes takes no history.
+    pub fn prepare(&mut self) {
+        if self.history.packets_max() > 0 {
+            return;
+        }
+        let (bytes, packets) = match self.kind {
+            MediaKind::Audio => (AUDIO_HISTORY_BYTES, AUDIO_HISTORY_PACKETS),
+            MediaKind::Video => (VIDEO_HISTORY_BYTES, VIDEO_HISTORY_PACKETS),
+        };
+        self.history = History::new(bytes, packets);
+        self.nack.prepare();
     }
 
     /// SSRC of the media.
@@ -162,11 +174,9 @@ impl UpStream {
             (seq, arrival, restart) = (self.stats.restart_at(number), Arrival::Ahead, true);
         }
         self.refused.1 = 0;
-        let stored = self.history.commit(seq, len, meta);
-        assert!(
-            stored,
-            "the caller names at most what it reserved, and the number was just found acceptable"
-        );
+        if !self.history.commit(seq, len, meta) {
+            return Err(Drop::RtpNotStored);
+        }
         if restart {
             self.nack.resync(seq);
         }
@@ -319,13 +329,15 @@ mod tests {
 
     fn video() -> UpStream {
         let (ssrc, rtx_ssrc) = (Ssrc(1), Some(Ssrc(2)));
-        UpStream::new(&UpStreamConfig {
+        let mut up = UpStream::new(&UpStreamConfig {
             ssrc,
             rtx_ssrc,
             kind: MediaKind::Video,
             clock_rate_hz: 90_000,
             nack: true,
-        })
+        });
+        up.prepare();
+        up
     }
 
     fn meta(at: u64, keyframe: bool) -> PacketMeta {
@@ -430,6 +442,18 @@ mod tests {
         assert!(results[refused].is_ok_and(|a| a.resync && a.arrival == Arrival::Ahead));
         assert!(results[refused + 1..].iter().all(|r| r.is_ok_and(|a| !a.resync)));
         assert_eq!(up.nack.take_given_up(), 0);
+    }
+
+    #[test]
+    fn a_numbering_that_begins_anew_at_the_highest_goes_on_above_it() {
+        let mut up = video();
+        let mut accepted = Vec::new();
+        for seq in (985..=1_000).chain([21_000, 41_000]).chain(985..=1_010) {
+            accepted.extend(rtp(&mut up, 1, seq, false));
+        }
+        assert!(accepted.windows(2).all(|pair| pair[1].seq > pair[0].seq), "{accepted:?}");
+        assert!(accepted[16].resync && accepted[17..].iter().all(|a| !a.resync), "{accepted:?}");
+        assert_eq!(accepted.len(), 16 + 11, "the last of the run, and ten more");
     }
 
     #[test]

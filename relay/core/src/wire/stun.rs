@@ -59,16 +59,36 @@ pub enum StunClass {
     Error,
 }
 
-/// A short-term credential's password, prepared for HMAC-SHA1 (RFC 8489 §9.1). Its 1.2 KB stand apart: checks are rare,
-/// and a transport that fan-out walks over should be small.
-#[derive(Clone, Debug)]
-pub struct IntegrityKey(Box<hmac::Key>);
+/// A short-term credential's password for HMAC-SHA1 (RFC 8489 §9.1).
+#[derive(Clone)]
+pub struct IntegrityKey(Prepared);
+
+/// The 1.2 KB of a prepared key stand apart: checks are rare, and a transport that fan-out walks over should be small.
+#[derive(Clone)]
+enum Prepared {
+    Ready(Box<hmac::Key>),
+    /// The password: prepared anew for each message, which takes two more blocks of SHA-1.
+    Later(Box<[u8]>),
+}
 
 impl IntegrityKey {
     /// The password is the key as it is (RFC 8489 §9.1.1); ICE passwords need no SASLprep.
     #[must_use]
     pub fn new(password: &[u8]) -> Self {
-        Self(Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password)))
+        Self(Prepared::Ready(Box::new(prepare(password))))
+    }
+
+    /// The same in 40 octets, for a peer that may never come.
+    #[must_use]
+    pub fn unprepared(password: &[u8]) -> Self {
+        Self(Prepared::Later(password.into()))
+    }
+
+    /// Checks will come.
+    pub fn prepare(&mut self) {
+        if let Prepared::Later(password) = &self.0 {
+            *self = Self::new(password);
+        }
     }
 
     /// HMAC over `message` up to MESSAGE-INTEGRITY, as if the message ended right behind that attribute
@@ -78,12 +98,25 @@ impl IntegrityKey {
         let (_, rest) = rest.split_first_chunk::<2>()?;
         let length =
             u16::try_from(message.len() - HEADER_BYTES.min(message.len()) + 4 + INTEGRITY_BYTES).ok()?;
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = match &self.0 {
+            Prepared::Ready(key) => hmac::Context::with_key(key),
+            Prepared::Later(password) => hmac::Context::with_key(&prepare(password)),
+        };
         context.update(kind);
         context.update(&length.to_be_bytes());
         context.update(rest);
         Some(context.sign())
     }
+}
+
+impl std::fmt::Debug for IntegrityKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IntegrityKey([redacted])")
+    }
+}
+
+fn prepare(password: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password)
 }
 
 /// A well-formed message: type bits, cookie, lengths and the order of attributes are right.

@@ -1,0 +1,215 @@
+//! Panics: whom one is held against, and how the shard goes on.
+//!
+//! A panic is a fault of ours, and the input that led to it is what we can get rid of. So the shard notes whose input it
+//! handles, and whoever runs it catches panics and calls [`Shard::recover`]. Nothing is caught in here: tests and fuzz
+//! bodies see every panic.
+//!
+//! Invariants
+//! - Who has proved to be the sender of what was handled ends; nobody else does. What was not proved yet (a check before
+//!   its MESSAGE-INTEGRITY, RTP and RTCP before the tag) has changed nothing and ends nobody, so that a forged datagram cannot;
+//!   but a transport from whose address `CLAIMED_MAX` of them came ends, as it may be what is broken.
+//! - What was lost is counted, so that the ledgers of [`Stage`] balance again.
+//! - Nothing that was begun anew repeats a key, SSRC and index: transports end, and their keys with them. For one that goes
+//!   on, an index is taken before its packet is written.
+//! - A shard whose tables do not agree any more, or in which nobody's input was handled, is not to be used but for
+//!   [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told yet, and the queues to other
+//!   shards, which are told.
+
+use super::{Shard, TransportKey, UpKey};
+use crate::demux::Demux;
+use crate::handshakes::Handshakes;
+use crate::pipe::Message;
+use crate::rng::Rng;
+use crate::room::{Source, Tracks};
+use crate::stats::{Count, Drop, Stage};
+use crate::time::Time;
+use crate::timers::Deadlines;
+use relay_control::{Command, FailReason, TransportState};
+use slab::Slab;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Panics over datagrams from a transport's address that had not proved to be its own, after which it ends.
+pub(super) const CLAIMED_MAX: u8 = 16;
+
+/// After a panic over something unproved the tables are looked at so often at most: it costs as much as there are
+/// transports, and whoever can make us panic can do so again and again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whose input is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Nobody's.
+    None,
+    /// A datagram from anybody.
+    Stranger,
+    /// A datagram from a transport's address that has not proved to be its own.
+    Claimed(TransportKey),
+    /// A transport's.
+    Transport(TransportKey),
+    /// The same by the controller's id.
+    TransportId(u64),
+    /// Packets of an up-track on their way out, or its timers.
+    Up(UpKey),
+    /// What is about a track, by the controller's id.
+    Track(u64),
+}
+
+impl Input {
+    /// Whom a command is about.
+    pub(super) fn of(command: &Command) -> Self {
+        match command {
+            Command::OpenTransport(c) => Self::TransportId(c.transport_id),
+            Command::RestartIce(c) => Self::TransportId(c.transport_id),
+            Command::CloseTransport(c) => Self::TransportId(c.transport_id),
+            Command::AddUpTrack(c) => Self::TransportId(c.transport_id),
+            Command::AddDownTrack(c) => Self::TransportId(c.transport_id),
+            Command::SetLabel(c) => Self::TransportId(c.transport_id),
+            Command::RemoveTrack(c) => Self::Track(c.track_id),
+            Command::RequestKeyframe(c) => Self::Track(c.track_id),
+            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
+                Self::None
+            }
+        }
+    }
+}
+
+/// When the tables were looked at after a panic over something unproved.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    looked: Option<Time>,
+}
+
+/// What [`Shard::recover`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blamed {
+    /// A transport, which has ended.
+    Transport(u64),
+    /// The publisher of a track that comes from another shard, which was told.
+    Piped(u64),
+    /// Something that nobody has proved to have sent.
+    Unproved,
+    /// What ended meanwhile.
+    Gone,
+}
+
+impl Shard {
+    /// To be called after a panic in one of the shard's functions was caught: ends whose input was handled, counts what was
+    /// lost and looks whether the tables agree.
+    ///
+    /// # Errors
+    /// Why the shard cannot be trusted any more; [`Shard::begin_anew`] is to be called. The same if this panics itself.
+    pub fn recover(&mut self, now: Time) -> Result<Blamed, String> {
+        self.counters.add(Count::Panics, 1);
+        let input = std::mem::replace(&mut self.input, Input::None);
+        let blamed = self.blame(input)?;
+        let Self { waiting, tracks, .. } = self;
+        waiting.retain(|key| tracks.ups.get(*key).is_some_and(|up| !up.pending.is_empty()));
+        self.settle();
+        if blamed == Blamed::Unproved {
+            if self.suspicion.looked.is_some_and(|at| now.since(at) < LOOK_INTERVAL) {
+                return Ok(blamed);
+            }
+            self.suspicion.looked = Some(now);
+        }
+        self.check_invariants().map(|()| blamed)
+    }
+
+    fn blame(&mut self, input: Input) -> Result<Blamed, String> {
+        match input {
+            Input::None => Err("in nobody's input".into()),
+            Input::Stranger => Ok(Blamed::Unproved),
+            Input::Claimed(key) => {
+                let Some(transport) = self.transports.get_mut(key) else { return Ok(Blamed::Gone) };
+                transport.faults += 1;
+                if transport.faults < CLAIMED_MAX {
+                    return Ok(Blamed::Unproved);
+                }
+                Ok(self.end_by_fault(key))
+            }
+            Input::Transport(key) => Ok(self.end_by_fault(key)),
+            Input::TransportId(id) => {
+                let key = self.transport_ids.get(&id).copied();
+                Ok(key.map_or(Blamed::Gone, |key| self.end_by_fault(key)))
+            }
+            Input::Up(up_key) => Ok(self.blame_up(up_key)),
+            Input::Track(id) => {
+                if let Some(up_key) = self.tracks.up_key(id) {
+                    return Ok(self.blame_up(up_key));
+                }
+                let down_key = self.tracks.down_key(id);
+                Ok(down_key.map_or(Blamed::Gone, |key| self.end_by_fault(self.tracks.down(key).transport)))
+            }
+        }
+    }
+
+    fn blame_up(&mut self, up_key: UpKey) -> Blamed {
+        let Some(up) = self.tracks.ups.get(up_key) else { return Blamed::Gone };
+        match up.source {
+            Source::Peer(key) => self.end_by_fault(key),
+            Source::Pipe { shard, .. } => {
+                let track_id = up.id;
+                self.remove_up_track(up_key);
+                self.outlets.say(shard, Message::Fault { track_id });
+                Blamed::Piped(track_id)
+            }
+        }
+    }
+
+    /// Another shard says that a track's packets made it panic.
+    pub(super) fn end_publisher(&mut self, track_id: u64) {
+        let Some(up_key) = self.tracks.up_key(track_id) else { return };
+        if let Source::Peer(key) = self.tracks.up(up_key).source {
+            self.end_by_fault(key);
+        }
+    }
+
+    fn end_by_fault(&mut self, key: TransportKey) -> Blamed {
+        let Some(transport) = self.transports.get(key) else { return Blamed::Gone };
+        let id = transport.identity.id;
+        self.counters.add(Count::PanicTransports, 1);
+        self.fail_transport(key, FailReason::RelayFault);
+        Blamed::Transport(id)
+    }
+
+    /// Names what the ledgers miss.
+    fn settle(&mut self) {
+        let sum = |counts: &[Count]| counts.iter().map(|count| self.counters.get(*count)).sum::<u64>();
+        let read = sum(&[Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp]);
+        let waiting = self.handshakes.keys().count() as u64;
+        let ledgers = [
+            (Count::RxDatagrams, read + waiting, Stage::Datagram, Drop::Panicked),
+            (Count::FanOut, sum(&[Count::TxRtp]), Stage::Egress, Drop::EgressPanicked),
+            (Count::PipeOffered, sum(&[Count::PipeSent]), Stage::PipeOut, Drop::PipeOutPanicked),
+            (Count::PipeReceived, sum(&[Count::PipeAccepted]), Stage::PipeIn, Drop::PipeInPanicked),
+        ];
+        for (all, done, stage, reason) in ledgers {
+            let known = done + self.counters.dropped_in(stage);
+            self.counters.drop_many(reason, self.counters.get(all).saturating_sub(known));
+        }
+    }
+
+    /// Ends all transports, says so to the controller and to the other shards, and makes all tables new. `seed` as for
+    /// [`Shard::new`].
+    pub fn begin_anew(&mut self, seed: [u8; 32]) {
+        self.counters.add(Count::PanicRestarts, 1);
+        let mut ended: Vec<u64> = self.transport_ids.drain().map(|(id, _)| id).collect();
+        ended.sort_unstable();
+        self.counters.add(Count::TransportsClosed, ended.len() as u64);
+        self.counters.add(Count::PanicTransports, ended.len() as u64);
+        for id in ended {
+            self.transport_event(id, TransportState::Failed, FailReason::RelayFault);
+        }
+        self.rng = Rng::new(seed);
+        self.transports = Slab::new();
+        self.transport_ids = HashMap::default();
+        self.tracks = Tracks::default();
+        self.demux = Demux::default();
+        self.deadlines = Deadlines::default();
+        self.waiting = Vec::new();
+        self.handshakes = Handshakes::default();
+        self.input = Input::None;
+        self.settle();
+        self.outlets.say_reset();
+    }
+}

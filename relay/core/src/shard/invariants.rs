@@ -1,0 +1,334 @@
+//! What must hold between the tables of a shard whenever none of its functions runs.
+//!
+//! Costs as much as there are transports and tracks, so it is for tests, and for whoever has to know whether a shard can
+//! still be trusted: after a panic was caught in it, say.
+//!
+//! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Stage`](crate::stats::Stage).
+
+use super::{Shard, TimerOwner};
+use crate::demux::TransportKey;
+use crate::room::{Source, UpTrack};
+use crate::time::Time;
+use crate::timers::TimerTable;
+use crate::transport::{DownKey, Phase, SsrcUse, Transport, UpKey};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+/// `Err` with the words of `what` unless `holds`.
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn ensure_distinct<T: Hash + Eq>(
+    items: impl IntoIterator<Item = T>,
+    what: impl FnOnce() -> String,
+) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    ensure(items.into_iter().all(|item| seen.insert(item)), what)
+}
+
+impl Shard {
+    /// Looks whether the tables agree: each index between them leads both ways, the demultiplexer knows exactly the living
+    /// transports, subscriptions stay in their room, every deadline is armed, and the counts are right.
+    ///
+    /// # Errors
+    /// The first thing that does not hold, in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_transports()?;
+        self.check_demux()?;
+        self.check_handshakes()?;
+        self.check_ups()?;
+        self.check_downs()?;
+        self.check_waiting()?;
+        self.check_deadlines()
+    }
+
+    fn check_transports(&self) -> Result<(), String> {
+        let limits = &self.config.limits;
+        ensure(self.transports.len() <= limits.transports, || {
+            format!("{} transports, {} allowed", self.transports.len(), limits.transports)
+        })?;
+        ensure(self.transport_ids.len() == self.transports.len(), || {
+            format!("{} ids of {} transports", self.transport_ids.len(), self.transports.len())
+        })?;
+        let unproved = self.transports.iter().filter(|(_, t)| matches!(t.phase, Phase::Ice)).count();
+        ensure(unproved == self.unproved && unproved <= limits.unproved_transports, || {
+            format!("{unproved} transports without an address, {} counted", self.unproved)
+        })?;
+        for (key, transport) in &self.transports {
+            self.check_transport(key, transport)
+                .map_err(|what| format!("transport {}: {what}", transport.identity.id))?;
+        }
+        Ok(())
+    }
+
+    fn check_transport(&self, key: TransportKey, transport: &Transport) -> Result<(), String> {
+        ensure(self.transport_ids.get(&transport.identity.id) == Some(&key), || {
+            "its id leads elsewhere".into()
+        })?;
+        ensure(!matches!(transport.phase, Phase::Ice) || transport.ice.selected().is_none(), || {
+            format!("waits for a check and has {:?} selected", transport.ice.selected())
+        })?;
+        ensure_distinct(&transport.ups, || "lists an up-track twice".into())?;
+        ensure_distinct(&transport.downs, || "lists a down-track twice".into())?;
+        for up_key in &transport.ups {
+            let up = self.tracks.ups.get(*up_key);
+            ensure(up.is_some_and(|up| up.source == Source::Peer(key)), || {
+                format!("lists an up-track at {up_key} that is not its own")
+            })?;
+        }
+        for down_key in &transport.downs {
+            let down = self.tracks.downs.get(*down_key);
+            ensure(down.is_some_and(|down| down.transport == key), || {
+                format!("lists a down-track at {down_key} that is not its own")
+            })?;
+        }
+        let ssrcs = &transport.receiving.ssrcs;
+        ensure_distinct(ssrcs.iter().map(|(ssrc, _)| ssrc), || "an SSRC has two uses".into())?;
+        for (ssrc, SsrcUse::Media(up_key) | SsrcUse::Rtx(up_key)) in ssrcs {
+            ensure(transport.ups.contains(up_key), || {
+                format!("SSRC {} is of an up-track at {up_key} that is not its own", ssrc.0)
+            })?;
+        }
+        let senders = transport.downs.iter().filter_map(|key| self.tracks.downs.get(*key));
+        let own = senders.flat_map(|down| [Some(down.ssrc), down.params.rtx_pt.map(|_| down.rtx_ssrc)]);
+        ensure_distinct(own.flatten().chain([transport.rtcp_ssrc]), || {
+            "an SSRC of ours has two uses towards it".into()
+        })
+    }
+
+    fn check_demux(&self) -> Result<(), String> {
+        for (remote, key) in self.demux.remotes() {
+            let transport = self.transports.get(key);
+            ensure(transport.is_some_and(|t| t.ice.remotes().any(|known| known == remote)), || {
+                format!("{remote} leads to a transport at {key} that does not know it")
+            })?;
+        }
+        let mut announced = 0;
+        for (key, transport) in &self.transports {
+            for credentials in
+                [Some(&transport.ice.local), transport.ice.previous.as_ref()].into_iter().flatten()
+            {
+                announced += 1;
+                ensure(self.demux.by_ufrag(&credentials.ufrag) == Some(key), || {
+                    format!("a ufrag of transport {} leads elsewhere", transport.identity.id)
+                })?;
+            }
+        }
+        ensure(self.demux.ufrag_count() == announced, || {
+            format!("{} ufrags, {announced} announced", self.demux.ufrag_count())
+        })
+    }
+
+    fn check_handshakes(&self) -> Result<(), String> {
+        let mut held = HashMap::<TransportKey, u8>::new();
+        for key in self.handshakes.keys() {
+            *held.entry(key).or_default() += 1;
+            ensure(self.transports.contains(key), || format!("a handshake of no transport, at {key}"))?;
+        }
+        for (key, transport) in &self.transports {
+            let (counted, waiting) = (transport.dtls_waiting, held.get(&key).copied().unwrap_or(0));
+            ensure(counted == waiting, || {
+                format!("transport {} counts {counted} datagrams of {waiting}", transport.identity.id)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_ups(&self) -> Result<(), String> {
+        ensure(self.tracks.up_id_count() == self.tracks.ups.len(), || {
+            format!("{} ids of {} up-tracks", self.tracks.up_id_count(), self.tracks.ups.len())
+        })?;
+        for (key, up) in &self.tracks.ups {
+            self.check_up(key, up).map_err(|what| format!("up-track {}: {what}", up.id))?;
+        }
+        Ok(())
+    }
+
+    fn check_up(&self, key: UpKey, up: &UpTrack) -> Result<(), String> {
+        ensure(self.tracks.up_key(up.id) == Some(key), || "its id leads elsewhere".into())?;
+        match up.source {
+            Source::Peer(transport_key) => {
+                let transport = self.transports.get(transport_key);
+                ensure(transport.is_some_and(|t| t.ups.contains(&key)), || {
+                    "its transport does not list it".into()
+                })?;
+                ensure(transport.is_some_and(|t| t.identity.room_id == up.room_id), || {
+                    "is of another room than its transport".into()
+                })?;
+            }
+            Source::Pipe { .. } => {
+                ensure(up.pipes.is_empty(), || "comes by a pipe and goes on by another".into())?;
+            }
+        }
+        ensure_distinct(up.pipes.iter().map(|(shard, _)| shard), || "is piped to a shard twice".into())?;
+        ensure(up.pipes.iter().all(|(shard, _)| self.outlets.leads_to(*shard)), || {
+            "is piped to a shard that none leads to".into()
+        })?;
+        ensure_distinct(&up.subscribers, || "lists a subscriber twice".into())?;
+        for down_key in &up.subscribers {
+            let down = self.tracks.downs.get(*down_key);
+            ensure(down.is_some_and(|down| down.up == key && down.up_track_id == up.id), || {
+                format!("lists a subscriber at {down_key} that is not fed by it")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_downs(&self) -> Result<(), String> {
+        ensure(self.tracks.down_id_count() == self.tracks.downs.len(), || {
+            format!("{} ids of {} down-tracks", self.tracks.down_id_count(), self.tracks.downs.len())
+        })?;
+        // Each list holds what is its own and nothing twice, so equal sums mean that nothing is missing.
+        let fed: usize = self.tracks.ups.iter().map(|(_, up)| up.subscribers.len()).sum();
+        let sent: usize = self.transports.iter().map(|(_, transport)| transport.downs.len()).sum();
+        ensure(fed == self.tracks.downs.len() && sent == fed, || {
+            format!("{} down-tracks, {fed} fed, {sent} sent", self.tracks.downs.len())
+        })?;
+        for (key, down) in &self.tracks.downs {
+            self.check_down(key).map_err(|what| format!("down-track {}: {what}", down.id))?;
+        }
+        self.tracks.shedding.check(self.tracks.downs.iter().map(|(_, down)| down.rank))
+    }
+
+    fn check_down(&self, key: DownKey) -> Result<(), String> {
+        let down = self.tracks.down(key);
+        ensure(self.tracks.down_key(down.id) == Some(key), || "its id leads elsewhere".into())?;
+        ensure(self.tracks.up_key(down.id).is_none(), || "an up-track has its id".into())?;
+        let (Some(up), Some(transport)) = (self.tracks.ups.get(down.up), self.transports.get(down.transport))
+        else {
+            return Err("its up-track or its transport is gone".into());
+        };
+        ensure(up.room_id == transport.identity.room_id, || "leads into another room".into())?;
+        let (theirs, own) = ((up.params.kind, up.params.codec), (down.params.kind, down.params.codec));
+        ensure(theirs == own, || format!("{theirs:?} is sent as {own:?}"))
+    }
+
+    /// What waits for the end of a batch is listed, so that it does not wait for ever.
+    fn check_waiting(&self) -> Result<(), String> {
+        ensure(self.waiting.iter().all(|key| self.tracks.ups.contains(*key)), || {
+            "an up-track that is gone waits to be forwarded".into()
+        })?;
+        for (key, up) in &self.tracks.ups {
+            ensure(up.pending.is_empty() || self.waiting.contains(&key), || {
+                format!("packets of up-track {} wait and nobody knows", up.id)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// No timer is forgotten: whoever has one set is in the heap no later than it is due.
+    fn check_deadlines(&self) -> Result<(), String> {
+        let entries: HashSet<(Time, TimerOwner)> = self.deadlines.entries().collect();
+        let armed = |owner: TimerOwner, (at, due): (Time, Time)| {
+            let is_listed = at == Time::MAX || entries.contains(&(at, owner));
+            ensure(is_listed && at <= due, || format!("{owner:?} is due at {due:?} and armed for {at:?}"))
+        };
+        fn times<const N: usize>(table: &TimerTable<N>) -> (Time, Time) {
+            (table.armed(), table.earliest())
+        }
+        for (key, transport) in &self.transports {
+            armed(TimerOwner::Transport(key), times(&transport.timers))?;
+        }
+        for (key, up) in &self.tracks.ups {
+            armed(TimerOwner::Up(key), times(&up.timers))?;
+        }
+        for (key, down) in &self.tracks.downs {
+            armed(TimerOwner::Down(key), times(&down.timers))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Limits, ShardConfig};
+    use crate::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+    use crate::id::Ssrc;
+    use crate::outbox::NullOutbox;
+    use crate::time::NtpClock;
+    use crate::transport::timer;
+    use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
+    use std::net::SocketAddr;
+
+    struct NoDtls;
+
+    impl DtlsFactory for NoDtls {
+        fn accept(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+            unreachable!("nobody gets that far")
+        }
+
+        fn fingerprint(&self) -> Fingerprint {
+            [0; 32]
+        }
+    }
+
+    /// Two transports of a room: the first sends a track, the second receives it.
+    fn shard() -> Shard {
+        let config = ShardConfig {
+            shard: 0,
+            candidates: Vec::new(),
+            ntp: NtpClock::default(),
+            default_max_receive_bitrate_bps: 1_000_000,
+            four_lanes: false,
+            limits: Limits::default(),
+        };
+        let mut shard = Shard::new(config, Box::new(NoDtls), [1; 32]);
+        let rtp = RtpParameters {
+            kind: 1,
+            codec: 3,
+            clock_rate_hz: 90_000,
+            payload_type: 96,
+            ..RtpParameters::default()
+        };
+        let open = |transport_id| {
+            Command::OpenTransport(OpenTransport {
+                transport_id,
+                room_id: 1,
+                remote_ufrag: "peer".into(),
+                remote_pwd: "a password of the peer's own".into(),
+                remote_fingerprint_sha256: vec![0; 32],
+                ..OpenTransport::default()
+            })
+        };
+        let up =
+            AddUpTrack { transport_id: 1, track_id: 11, rtp: rtp.clone(), ssrc: 7, ..AddUpTrack::default() };
+        let down =
+            AddDownTrack { transport_id: 2, track_id: 21, up_track_id: 11, rtp, cname: "relay".into() };
+        let commands = [open(1), open(2), Command::AddUpTrack(up), Command::AddDownTrack(down)];
+        for command in commands {
+            let reply = shard.handle_command(Time::ZERO, command, &mut NullOutbox::default());
+            assert!(!matches!(reply, ReplyBody::Error(_)), "{reply:?}");
+        }
+        shard
+    }
+
+    #[test]
+    fn what_does_not_agree_is_found() {
+        assert_eq!(shard().check_invariants(), Ok(()));
+        let damages: [(&str, fn(&mut Shard)); 14] = [
+            ("an id without a transport", |s| assert!(s.transport_ids.insert(9, 0).is_none())),
+            ("a transport without an id", |s| assert!(s.transport_ids.remove(&1).is_some())),
+            ("a transport that is gone", |s| drop(s.transports.remove(1))),
+            ("an address of nobody", |s| s.demux.bind(SocketAddr::from(([1, 1, 1, 1], 1)), 0)),
+            ("a ufrag of nobody", |s| assert!(s.demux.add_ufrag(*b"12345678", 0))),
+            ("a forgotten ufrag", |s| s.demux.remove_ufrag(&s.transports[0].ice.local.ufrag)),
+            ("a lost place in the queue", |s| s.transports[0].dtls_waiting = 1),
+            ("a track without an owner", |s| s.transports[0].ups.clear()),
+            ("a track listed twice", |s| s.transports[0].ups.push(0)),
+            ("an SSRC of a foreign track", |s| {
+                s.transports[1].receiving.ssrcs.push((Ssrc(5), SsrcUse::Media(0)));
+            }),
+            ("a subscriber that is not listed", |s| s.tracks.ups[0].subscribers.clear()),
+            ("another room", |s| s.transports[1].identity.room_id = 2),
+            ("packets that wait unseen", |s| s.tracks.ups[0].pending.push(1)),
+            ("a timer that is not armed", |s| s.transports[0].timers.set(timer::REPORT, Time::ZERO)),
+        ];
+        for (what, damage) in damages {
+            let mut shard = shard();
+            damage(&mut shard);
+            assert!(shard.check_invariants().is_err(), "{what}");
+        }
+    }
+}

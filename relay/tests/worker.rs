@@ -1,0 +1,138 @@
+//! A real worker on its thread, with real sockets, and a DTLS engine that panics.
+
+mod common;
+
+use common::client::check;
+use common::{eventually, open};
+use relay::clock::Clock;
+use relay::mailbox::{Bell, ControlEnd, FromShard, ToShard, mailbox};
+use relay::pace::Pace;
+use relay::station::Station;
+use relay::worker::Worker;
+use relay_control::{Command, EventBody, FailReason, GetStats, ReplyBody, TransportOpened, TransportState};
+use relay_core::config::{Limits, ShardConfig};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+use relay_core::time::Time;
+use relay_core::{Shard, stats::Count};
+use relay_io::{Backend, Io, IoOptions};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Nobody gets an engine.
+struct Panics;
+
+impl DtlsFactory for Panics {
+    fn accept(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+        panic!("a panic that the test wanted");
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        [0; 32]
+    }
+}
+
+/// The life of a worker thread; it reports its mailbox.
+fn live(stop: Arc<AtomicBool>, report: &mpsc::Sender<(ControlEnd, SocketAddr)>) {
+    let clock = Clock::start();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("bound");
+    drop(socket);
+    let socket = relay_io::socket::bind(&relay_io::socket::SocketOptions::new(address)).expect("bound again");
+    let io = Io::new(Backend::Mmsg, vec![socket], &IoOptions::default()).expect("a back end");
+    let config = ShardConfig {
+        shard: 0,
+        candidates: vec![address],
+        ntp: clock.ntp(),
+        default_max_receive_bitrate_bps: 1_000_000,
+        four_lanes: false,
+        limits: Limits::default(),
+    };
+    let shard = Shard::new(config, Box::new(Panics), [1; 32]);
+    let waker = io.waker();
+    let (control, mail) = mailbox(Bell::new().expect("a descriptor"), Arc::new(move || waker.wake()));
+    let station = Station::new(0, shard, mail, Box::new(|| [2; 32]));
+    let pace = Pace::new(clock.now(), Duration::ZERO);
+    report.send((control, address)).expect("heard");
+    Worker { station, io, clock, pace, stop }.run().expect("ends when told to");
+}
+
+struct Ends {
+    control: ControlEnd,
+    said: Vec<FromShard>,
+    tickets: u64,
+}
+
+impl Ends {
+    fn ask(&mut self, command: Command) -> ReplyBody {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        assert!(self.control.send(ToShard::Command { ticket, command }));
+        eventually("a reply", || {
+            self.said.extend(self.control.receive());
+            let at = self
+                .said
+                .iter()
+                .position(|said| matches!(said, FromShard::Reply { ticket: t, .. } if *t == ticket))?;
+            let FromShard::Reply { body, .. } = self.said.remove(at) else { return None };
+            Some(body)
+        })
+    }
+
+    fn open(&mut self, id: u64) -> TransportOpened {
+        match self.ask(open(id, 1)) {
+            ReplyBody::TransportOpened(opened) => opened,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wait_for_fault_of(&mut self, id: u64) {
+        self.control.wake();
+        eventually("the end of the transport", || {
+            self.said.extend(self.control.receive());
+            let failed = |said: &FromShard| match said {
+                FromShard::Event(EventBody::TransportState(s)) if s.state() == TransportState::Failed => {
+                    assert_eq!((s.transport_id, s.reason()), (id, FailReason::RelayFault), "nobody else");
+                    true
+                }
+                _ => false,
+            };
+            self.said.iter().any(failed).then_some(())
+        });
+    }
+
+    fn count(&mut self, what: Count) -> u64 {
+        let ReplyBody::Stats(stats) = self.ask(Command::GetStats(GetStats {})) else { panic!("no stats") };
+        let counter = stats.shards[0].counters.iter().find(|counter| counter.name == what.name());
+        counter.expect("a counter of the shard").value
+    }
+}
+
+#[test]
+fn a_panic_in_a_handshake_ends_one_transport_and_the_worker_serves_on() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (report, reported) = mpsc::channel();
+    let worker = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || live(stop, &report)
+    });
+    let (control, address) = reported.recv().expect("it lives");
+    let mut ends = Ends { control, said: Vec::new(), tickets: 0 };
+    let (victim, other) = (ends.open(1), ends.open(2));
+    let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    check(&peers[0], address, &victim);
+    check(&peers[1], address, &other);
+    // The first octet says that it is DTLS; nobody reads further.
+    peers[0].send_to(&[22, 254, 253, 0], address).expect("sent");
+    ends.wait_for_fault_of(1);
+    check(&peers[1], address, &other);
+    assert_eq!((ends.count(Count::Panics), ends.count(Count::PanicTransports)), (1, 1));
+    assert_eq!(ends.count(Count::PanicRestarts), 0);
+    // Whoever comes next is served by the same shard.
+    let next = ends.open(3);
+    check(&peers[0], address, &next);
+    stop.store(true, Ordering::Relaxed);
+    ends.control.wake();
+    worker.join().expect("it did not panic");
+}
