@@ -78,10 +78,23 @@ impl World {
                 limits: Limits::default(),
             };
             let seed = [u8::try_from(number).expect("few"); 32];
-            (control, Station::new(number, Shard::new(config, Box::new(NoDtls), seed), mail))
+            (
+                control,
+                Station::new(
+                    number,
+                    Shard::new(config, Box::new(NoDtls), seed),
+                    mail,
+                    Box::new(move || seed),
+                ),
+            )
         };
         let (ends, stations) = (0..SHARDS).map(shard).unzip();
-        let identity = Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "none" };
+        let identity = Identity {
+            boot_id: 1,
+            fingerprint_sha256: [0; 32],
+            io_backend: "none",
+            max_receive_bitrate_bps: 1_000_000,
+        };
         let mut world = Self {
             // One transport of a room on a shard, then the next: pipes everywhere.
             router: Router::new(identity, ends, 1),

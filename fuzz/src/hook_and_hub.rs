@@ -69,7 +69,7 @@ impl Stage {
         };
         hub.handle_relay_up(Duration::ZERO, welcome, Inventory::default());
         for id in [CLIENT, WITNESS] {
-            hub.handle_connected(Duration::ZERO, id);
+            hub.handle_connected(Duration::ZERO, id, None);
         }
         let mut stage = Self { hub, let_in: false, login: Value::Null, transports: Vec::new(), over: false };
         stage.witness_says("connection", json!({"custom": {"login": WITNESS_NAME}}));

@@ -325,7 +325,8 @@ mod tests {
             control.connections.insert(id, Connection::new(ours, Instant::now()));
             theirs.push(peer);
         }
-        let hello = || Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() });
+        let hello =
+            || Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, instance: 0, name: "test".into() });
         let commands = [hello(), Command::GetStats(GetStats {})];
         for (peer, commands) in theirs.iter_mut().zip([&commands[..], &commands[..1]]) {
             let mut bytes = Vec::new();

@@ -157,5 +157,5 @@ impl Station {
 /// The answer to an order that made the shard panic.
 fn fault() -> ReplyBody {
     let message = "a fault of the relay; what the command is about has ended".to_owned();
-    ReplyBody::Error(CommandError { code: ErrorCode::RelayFault.into(), message })
+    ReplyBody::Error(CommandError { code: ErrorCode::RelayFault.into(), message, highest_epoch: 0 })
 }

@@ -7,6 +7,7 @@
 //! A panic over what one client said ends that client. Any other ends the server, and one such that comes again and again as
 //! well: whoever supervises the process starts it again, and it takes over what the relay runs.
 
+use crate::address::Subnet;
 use crate::auth::Gate;
 use crate::config::Config;
 use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
@@ -40,14 +41,14 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// What an edge brings.
 #[derive(Debug)]
 pub enum Input {
-    /// A WebSocket was opened.
-    Connected(ConnectionId, Outbox),
+    /// A WebSocket was opened, by whose address its streams are counted.
+    Connected(ConnectionId, Outbox, Option<Subnet>),
     /// A text message came.
     Message(ConnectionId, Result<ClientMessage, Malformed>),
     /// A WebSocket is gone; true if the client said goodbye.
     Closed(ConnectionId, bool),
-    /// An HTTP request for the hub.
-    Http(HttpRequest, oneshot::Sender<HttpReply>),
+    /// An HTTP request for the hub, by whose address its stream is counted.
+    Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Say goodbye to all, then end the relay if so configured.
@@ -185,20 +186,20 @@ impl Server {
         let now = self.now();
         self.relieve();
         match input {
-            Input::Connected(id, outbox) => {
+            Input::Connected(id, outbox, from) => {
                 self.outboxes.insert(id, outbox);
-                self.obey(id, |hub| hub.handle_connected(now, id));
+                self.obey(id, |hub| hub.handle_connected(now, id, from));
             }
             Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
             Input::Closed(id, clean) => {
                 self.outboxes.remove(&id);
                 self.hub.handle_closed(now, id, clean);
             }
-            Input::Http(request, reply) => {
+            Input::Http(from, request, reply) => {
                 self.last_ticket += 1;
                 let ticket = Ticket(self.last_ticket);
                 self.tickets.insert(ticket, reply);
-                if !self.holds(|hub| hub.handle_http(now, ticket, request)) {
+                if !self.holds(|hub| hub.handle_http(now, ticket, from, request)) {
                     let answer = HttpReply::Refused(HttpRefusal::Unavailable("Internal error".to_owned()));
                     self.tickets.remove(&ticket).map(|waiting| waiting.send(answer));
                 }
@@ -303,6 +304,7 @@ impl Server {
                 self.hub.handle_http(
                     now,
                     Ticket(self.last_ticket),
+                    None,
                     HttpRequest::Delete { session, published },
                 );
             }
@@ -434,7 +436,7 @@ mod tests {
         let running = tokio::spawn(server.run());
         for id in [1, 2] {
             let id = ConnectionId(id);
-            inputs.send(Input::Connected(id, Outbox::for_test())).await.expect("it runs");
+            inputs.send(Input::Connected(id, Outbox::for_test(), None)).await.expect("it runs");
         }
         panics.store(1, Ordering::Relaxed);
         inputs.send(login(ConnectionId(1))).await.expect("it runs");
@@ -452,7 +454,7 @@ mod tests {
         let running = tokio::spawn(server.run());
         for id in 0..=u64::from(PANICS_MAX) {
             let id = ConnectionId(id);
-            inputs.send(Input::Connected(id, Outbox::for_test())).await.expect("it runs");
+            inputs.send(Input::Connected(id, Outbox::for_test(), None)).await.expect("it runs");
             inputs.send(login(id)).await.expect("it runs");
         }
         assert!(running.await.expect_err("the last one is not caught").is_panic());

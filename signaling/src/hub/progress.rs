@@ -8,10 +8,13 @@ use crate::participant::{Negotiation, Owner, Phase, Role, Stream, StreamKey, Tic
 use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
 use crate::timer::{Time, Timer};
 use relay_control::{
-    Command, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened, TransportState,
-    TransportStateChanged, UpTrackActivity, Welcome,
+    Command, ErrorCode, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened,
+    TransportState, TransportStateChanged, UpTrackActivity, Welcome,
 };
 use std::collections::HashSet;
+
+/// The relay can take no more of it now; WHIP and WHEP clients are told when to try again.
+const RELAY_FULL: &str = "The server is full";
 
 /// What a request to the relay was for.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +115,17 @@ impl Hub {
     /// The reply to a request of ours. `Err`: the connection to the relay ended before it came.
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
         let Some(purpose) = self.requests.remove(&request_id) else { return };
+        let mut info = "Failed by error";
         if let Ok(ReplyBody::Error(error)) = &reply {
-            tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
+            if matches!(error.code(), ErrorCode::LimitReached | ErrorCode::Busy) {
+                info = RELAY_FULL;
+                // Clients can bring this about as often as they like.
+                if let Some(count) = self.relay_full.note(now) {
+                    tracing::warn!(count, ?purpose, "refused by a limit of the relay: {}", error.message);
+                }
+            } else {
+                tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
+            }
         }
         match (purpose, reply) {
             (Purpose::Nothing, _) => {}
@@ -131,7 +143,7 @@ impl Hub {
             }
             (Purpose::RestartIce(_, ticket), _) => self.ice_restart_failed(ticket),
             (Purpose::Open(key) | Purpose::UpTrack(key) | Purpose::DownTrack(key, _), _) => {
-                self.end_stream(now, key, End::Failed("Failed by error"));
+                self.end_stream(now, key, End::Failed(info));
             }
         }
     }
@@ -227,7 +239,11 @@ impl Hub {
     fn transport_state(&mut self, now: Time, change: &TransportStateChanged) {
         let key = StreamKey(change.transport_id);
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        match TransportState::try_from(change.state) {
+        let state = TransportState::try_from(change.state);
+        if let Ok(TransportState::IceConnected | TransportState::Connected) = state {
+            self.unproved.remove(key);
+        }
+        match state {
             Ok(TransportState::IceConnected) => {
                 if let Phase::Connecting { ice } = &mut stream.phase {
                     *ice = true;

@@ -2,6 +2,7 @@
 
 use super::rooms::Wish;
 use super::{Hub, Output};
+use crate::address::Subnet;
 use crate::auth::{Grant, line_end};
 use crate::config::AuthMode;
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
@@ -53,6 +54,8 @@ impl CloseCode {
 /// One connection.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
+    /// Whose address its streams are counted for.
+    pub(super) from: Option<Subnet>,
     /// After `connection`.
     pub(super) session: Option<Session>,
     /// Pings since the last message.
@@ -85,9 +88,10 @@ pub(super) struct WaitingJoin {
 }
 
 impl Hub {
-    /// A WebSocket was opened. Ids are the caller's, never used twice.
-    pub fn handle_connected(&mut self, now: Time, id: ConnectionId) {
-        self.connections.insert(id, Connection::default());
+    /// A WebSocket was opened. Ids are the caller's, never used twice; `from` is whose address its streams are
+    /// counted for.
+    pub fn handle_connected(&mut self, now: Time, id: ConnectionId, from: Option<Subnet>) {
+        self.connections.insert(id, Connection { from, ..Connection::default() });
         self.timers.set(Timer::Hello(id), now + HELLO_LIMIT);
         self.timers.set(Timer::KeepAlive(id), now + self.config.signaling.keep_alive_interval);
     }

@@ -23,6 +23,7 @@ impl Hub {
     fn remove_stream(&mut self, key: StreamKey) -> Option<Stream> {
         let stream = self.streams.remove(&key)?;
         self.timers.clear(Timer::Stream(key));
+        self.unproved.remove(key);
         self.streams_by_session.remove(&stream.session);
         if let Some(room) = self.rooms.get_mut(&stream.room) {
             match stream.owner {

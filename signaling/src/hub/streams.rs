@@ -2,7 +2,10 @@
 
 use super::progress::Purpose;
 use super::session::digest;
+use super::unproved::{TOO_MANY_UNPROVED, UnprovedLimits};
 use super::{Hub, RelaySight};
+use crate::address::Subnet;
+use crate::config::Signaling;
 use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
 use crate::participant::{
     Member, MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
@@ -66,6 +69,8 @@ pub(super) struct NewStream {
     pub(super) name: String,
     pub(super) room: RoomId,
     pub(super) owner: Owner,
+    /// Whose address it is counted for.
+    pub(super) from: Option<Subnet>,
     pub(super) sdp: String,
     /// 0 = no wish.
     pub(super) max_bitrate_bps: u64,
@@ -95,6 +100,7 @@ impl Hub {
                 name: request.name.clone(),
                 room,
                 owner: Owner::Member(member),
+                from: self.address_of(id),
                 sdp: request.sdp,
                 max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
                 screen: request.screen,
@@ -116,6 +122,7 @@ impl Hub {
                 name: request.name.clone(),
                 room,
                 owner: Owner::Member(member),
+                from: self.address_of(id),
                 sdp: request.sdp,
                 max_bitrate_bps: 0,
                 screen: false,
@@ -147,6 +154,10 @@ impl Hub {
         }
         let member = request.room.as_ref().and_then(|room| self.membership(id, room));
         member.ok_or(StreamRefusal::Words("Restricted access"))
+    }
+
+    fn address_of(&self, id: ConnectionId) -> Option<Subnet> {
+        self.connections.get(&id)?.from
     }
 
     fn granted_priority(&self, id: ConnectionId) -> Option<Priority> {
@@ -185,7 +196,7 @@ impl Hub {
     }
 
     pub(super) fn begin_publish(&mut self, now: Time, new: NewStream) -> Result<StreamKey, StreamRefusal> {
-        self.check_new(&new)?;
+        self.check_new(now, &new)?;
         if self.streams_by_name.contains_key(&(new.room, new.name.clone())) {
             return Err(StreamRefusal::Words("Stream name is already in use"));
         }
@@ -223,7 +234,7 @@ impl Hub {
         new: NewStream,
         source: StreamKey,
     ) -> Result<StreamKey, StreamRefusal> {
-        self.check_new(&new)?;
+        self.check_new(now, &new)?;
         let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
         self.note_codecs(&offer, new.room, new.owner, false);
         let published = self.streams.get(&source).and_then(Stream::publish).ok_or(StreamRefusal::NotFound)?;
@@ -262,7 +273,8 @@ impl Hub {
         if (1..holds).contains(&wish_bps) { wish_bps } else { ours }
     }
 
-    fn check_new(&self, new: &NewStream) -> Result<(), StreamRefusal> {
+    /// What can be said before the offer is looked at.
+    fn check_new(&mut self, now: Time, new: &NewStream) -> Result<(), StreamRefusal> {
         if matches!(self.relay, RelaySight::Gone(_)) {
             return Err(StreamRefusal::NoRelay);
         }
@@ -271,6 +283,11 @@ impl Hub {
         }
         if new.name.is_empty() || new.name.len() > STREAM_NAME_BYTES_MAX {
             return Err(StreamRefusal::Words("Stream name must be a text of 1 to 640 bytes"));
+        }
+        let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
+            self.config.signaling;
+        if !self.unproved.admits(now, new.from, UnprovedLimits { all, per_address }) {
+            return Err(StreamRefusal::Limit(TOO_MANY_UNPROVED));
         }
         Ok(())
     }
@@ -323,6 +340,7 @@ impl Hub {
         };
         stream.plan = Some(plan);
         self.insert_stream(key, stream);
+        self.unproved.insert(key, new.from);
         self.timers.set(Timer::Stream(key), now + ANSWER_LIMIT);
         self.ask_relay(Purpose::Open(key), Command::OpenTransport(command));
         Ok(())

@@ -15,6 +15,10 @@ pub(crate) struct RelayModel {
     pub(crate) asked: Vec<Command>,
     /// A newer controller has been here.
     pub(crate) superseded: bool,
+    /// No client of it ever proves an address.
+    pub(crate) silent: bool,
+    /// It opens no transport, for this reason.
+    pub(crate) refuses: Option<ErrorCode>,
     restarts: u64,
 }
 
@@ -50,6 +54,9 @@ impl RelayModel {
             Command::Hello(_) => ReplyBody::Welcome(self.welcome()),
             Command::GetInventory(_) => ReplyBody::Inventory(self.inventory()),
             Command::GetStats(_) => ReplyBody::Stats(Stats::default()),
+            Command::OpenTransport(_) if self.refuses.is_some() => {
+                error(self.refuses.unwrap_or(ErrorCode::Busy))
+            }
             Command::OpenTransport(open) => {
                 let opened = opened(open.transport_id, 0);
                 let info = TransportInfo {

@@ -5,6 +5,7 @@ use relay_control::{
     EventBody, FailReason, Inventory, ReplyBody, TransportState, TransportStateChanged, UpTrackActivity,
 };
 use serde_json::{Value, json};
+use signaling::address::Subnet;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
 use signaling::message::ClientMessage;
@@ -29,6 +30,8 @@ pub(crate) struct World {
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
+    /// Where connections and requests come from, as it is counted.
+    pub(crate) from: Option<Subnet>,
     next: u64,
 }
 
@@ -61,6 +64,7 @@ impl World {
             closed: Vec::new(),
             notes: Vec::new(),
             http: HashMap::new(),
+            from: None,
             next: 0,
         }
     }
@@ -87,7 +91,7 @@ impl World {
     pub(crate) fn open(&mut self) -> ConnectionId {
         self.next += 1;
         let id = ConnectionId(self.next);
-        self.hub.handle_connected(self.now, id);
+        self.hub.handle_connected(self.now, id, self.from);
         id
     }
 
@@ -217,7 +221,7 @@ impl World {
     pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
         self.next += 1;
         let ticket = self.next;
-        self.hub.handle_http(self.now, Ticket(ticket), request);
+        self.hub.handle_http(self.now, Ticket(ticket), self.from, request);
         self.pump();
         self.http.get(&ticket)
     }
