@@ -7,10 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod control_frame;
+mod control_order;
 mod gcm_seal;
+mod hook_and_hub;
+mod paths;
 mod rtcp;
 mod rtp;
 mod sdp;
+mod shard;
 mod srtp_open;
 mod story;
 mod stun;
@@ -18,10 +22,14 @@ mod up_stream;
 mod websocket_message;
 
 pub use control_frame::control_frame;
+pub use control_order::control_order;
 pub use gcm_seal::gcm_seal;
+pub use hook_and_hub::hook_and_hub;
+pub use paths::paths;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
+pub use shard::shard;
 pub use srtp_open::srtp_open;
 pub use stun::stun;
 pub use up_stream::up_stream;
@@ -31,7 +39,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 13] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -40,5 +48,13 @@ pub const TARGETS: [(&str, Body); 9] = [
     ("sdp", sdp),
     ("websocket_message", websocket_message),
     ("control_frame", control_frame),
+    ("control_order", control_order),
     ("up_stream", up_stream),
+    ("shard", shard),
+    ("paths", paths),
+    ("hook_and_hub", hook_and_hub),
 ];
+
+/// Those of them whose input is a list of actions. A story takes milliseconds, so they are told made-up ones for a minute
+/// rather than each mutation of a corpus.
+pub const STORIES: [&str; 5] = ["control_order", "up_stream", "shard", "paths", "hook_and_hub"];

@@ -4,6 +4,7 @@
 //! `Config::set`, so a bad value is refused with the same words wherever it was written. The tables of signaling
 //! in the same file are none of our business and are not looked into.
 
+use relay_control::default_control_socket;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -189,7 +190,8 @@ pub struct Flags {
     /// Whether 127.0.0.1 and ::1 are candidates: auto, yes or no [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub advertise_loopback: Option<String>,
-    /// Control socket [default: $XDG_RUNTIME_DIR/ringvox/relay.sock, as root /run/ringvox/relay.sock]
+    /// Control socket [default: relay.sock in $RUNTIME_DIRECTORY, /run/ringvox, $XDG_RUNTIME_DIR/ringvox or
+    /// /tmp/ringvox-UID, the first that is ours]
     #[arg(long, value_name = "PATH", global = true)]
     pub control_socket: Option<String>,
     /// Log level on standard error: off, error, warn, info, debug or trace [default: info]
@@ -388,19 +390,6 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::Array(list) => list.iter().map(plain).collect(),
         single => plain(single).map(|text| vec![text]),
-    }
-}
-
-/// `/run/ringvox/relay.sock` for root, else inside the user's runtime directory. Where there is none (a container, a
-/// service account) a directory with the uid in its name under `/tmp`; its owner and mode are checked before use.
-fn default_control_socket() -> PathBuf {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
-        return PathBuf::from("/run/ringvox/relay.sock");
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()) {
-        Some(dir) => dir.join("ringvox/relay.sock"),
-        None => PathBuf::from(format!("/tmp/ringvox-{}/relay.sock", uid.as_raw())),
     }
 }
 

@@ -289,7 +289,12 @@ mod tests {
 
     fn control(socket: &Path, bell: &Bell, shards: Vec<ControlEnd>) -> Control {
         let listener = Listener::bind(socket).expect("binds");
-        let identity = router::Identity { boot_id: 1, fingerprint_sha256: [0; 32], io_backend: "mmsg" };
+        let identity = router::Identity {
+            boot_id: 1,
+            fingerprint_sha256: [0; 32],
+            io_backend: "mmsg",
+            max_receive_bitrate_bps: 4_000_000,
+        };
         Control::new(listener, bell.clone(), None, Router::new(identity, shards, 1), Clock::start())
     }
 
@@ -320,7 +325,8 @@ mod tests {
             control.connections.insert(id, Connection::new(ours, Instant::now()));
             theirs.push(peer);
         }
-        let hello = || Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() });
+        let hello =
+            || Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, instance: 0, name: "test".into() });
         let commands = [hello(), Command::GetStats(GetStats {})];
         for (peer, commands) in theirs.iter_mut().zip([&commands[..], &commands[..1]]) {
             let mut bytes = Vec::new();
@@ -358,7 +364,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         ours.set_nonblocking(true).expect("set");
         control.connections.insert(1, Connection::new(ours, Instant::now()));
-        let hello = Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() };
+        let hello = Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into(), instance: 1 };
         let stats = (1..=REQUESTS).map(|id| (id, Command::GetStats(GetStats {})));
         let mut bytes = Vec::new();
         for (request_id, command) in std::iter::once((0, Command::Hello(hello))).chain(stats) {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use relay_control::{
     CandidateAddress, Codec, Command, Counter, DownTrackInfo, FrameDecoder, FromRelay, GetInventory,
     GetStats, Inventory, MediaKind, Outgoing, ReplyBody, Request, RtpParameters, Stats, TransportInfo,
-    TransportState, UpTrackInfo, encode_frame,
+    TransportState, Untrusted, UpTrackInfo, encode_frame, trusts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -58,28 +58,58 @@ impl std::error::Error for CtlError {}
 /// # Errors
 /// See [`CtlError`].
 pub fn ask(socket: &Path, question: Question) -> Result<String, CtlError> {
-    let command = match question {
-        Question::Inventory => Command::GetInventory(GetInventory {}),
-        Question::Stats => Command::GetStats(GetStats {}),
-    };
-    let json = match request(socket, command)? {
-        ReplyBody::Inventory(inventory) => serde_json::to_string_pretty(&inventory_json(&inventory)),
-        ReplyBody::Stats(stats) => serde_json::to_string_pretty(&stats_json(&stats)),
-        ReplyBody::Error(error) => return Err(CtlError::Refused(error.message)),
-        other => return Err(CtlError::Refused(format!("an answer to something else: {other:?}"))),
+    let mut stream = UnixStream::connect(socket).map_err(|why| CtlError::Connect(socket.to_owned(), why))?;
+    let listener =
+        rustix::net::sockopt::socket_peercred(&stream).map_err(|why| CtlError::Io(why.into()))?.uid;
+    // Root may ask anybody's relay.
+    if !trusts(listener.as_raw()) && !rustix::process::geteuid().is_root() {
+        let why = Untrusted::Listener(socket.to_owned(), listener.as_raw());
+        return Err(CtlError::Refused(why.to_string()));
+    }
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
+    let json = match question {
+        Question::Inventory => serde_json::to_string_pretty(&inventory_json(&all_pages(&mut stream)?)),
+        Question::Stats => match request(&mut stream, Command::GetStats(GetStats {}))? {
+            ReplyBody::Stats(stats) => serde_json::to_string_pretty(&stats_json(&stats)),
+            other => return Err(unexpected(other)),
+        },
     };
     json.map_err(|why| CtlError::Refused(why.to_string()))
 }
 
-fn request(socket: &Path, command: Command) -> Result<ReplyBody, CtlError> {
-    let mut stream = UnixStream::connect(socket).map_err(|why| CtlError::Connect(socket.to_owned(), why))?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
-    stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
+/// The whole inventory. It ends, as each page lists younger transports than the one before.
+fn all_pages(stream: &mut UnixStream) -> Result<Inventory, CtlError> {
+    let mut whole = Inventory::default();
+    loop {
+        let command = Command::GetInventory(GetInventory { after: whole.next });
+        match request(stream, command)? {
+            ReplyBody::Inventory(page) => {
+                let last = page.next <= whole.next;
+                (whole.boot_id, whole.next) = (page.boot_id, page.next);
+                whole.transports.extend(page.transports);
+                if last {
+                    return Ok(whole);
+                }
+            }
+            other => return Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(body: ReplyBody) -> CtlError {
+    match body {
+        ReplyBody::Error(error) => CtlError::Refused(error.message),
+        other => CtlError::Refused(format!("an answer to something else: {other:?}")),
+    }
+}
+
+fn request(stream: &mut UnixStream, command: Command) -> Result<ReplyBody, CtlError> {
     let mut bytes = Vec::new();
     let asked = encode_frame(&Request { request_id: 1, command: Some(command) }, &mut bytes);
     asked.map_err(|why| CtlError::Refused(why.to_string()))?;
     stream.write_all(&bytes).map_err(CtlError::Io)?;
-    read_reply(&mut stream)
+    read_reply(stream)
 }
 
 fn read_reply(stream: &mut UnixStream) -> Result<ReplyBody, CtlError> {
@@ -331,6 +361,7 @@ mod tests {
     #[test]
     fn inventory_is_readable_and_keeps_secrets() {
         let inventory = Inventory {
+            next: 0,
             boot_id: 0xab,
             transports: vec![transport("Комната".as_bytes()), transport(&[0xff])],
         };

@@ -4,8 +4,8 @@
 //! given up: its tables do not agree any more, nobody's input was handled, or [`PANICS_MAX`] were caught in a minute. It then
 //! ends its transports and begins anew, on the same thread, sockets and queues; the other shards go on.
 //!
-//! Every call into the shard is caught by itself, each datagram's too: without a panic that costs nothing that could be
-//! measured, and with one nothing else of the batch is lost.
+//! Every call into the shard is caught by itself, each datagram's too: without a panic a catch is no instruction, only tables
+//! for the unwinder, and with one nothing else of the batch is lost.
 
 use relay_core::time::Time;
 use relay_core::{Blamed, Shard};

@@ -31,8 +31,15 @@ pub enum ToShard {
     Command {
         /// See [`ToShard`].
         ticket: u64,
-        /// What to do. `GetInventory` and `GetStats` are answered for this shard alone.
+        /// What to do. `GetStats` is answered for this shard alone.
         command: Command,
+    },
+    /// Describe these transports, as far as they are there.
+    Describe {
+        /// See [`ToShard`].
+        ticket: u64,
+        /// Few enough to be described between two batches.
+        transports: Vec<u64>,
     },
     /// Pipe an up-track to another shard, to which this one is connected.
     OpenPipe {

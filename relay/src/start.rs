@@ -133,7 +133,7 @@ impl Relay {
             let sockets = bind(config, number, &own)?;
             ends.push(workers.spawn(&birth, number, core, sockets, dtls.clone())?);
         }
-        let identity = identity(&dtls, backend)?;
+        let identity = identity(&dtls, backend, config.max_receive_bitrate_bps)?;
         tell(config, shards, &birth);
         let router = Router::new(identity, ends, config.room_transports_per_shard);
         Ok(Self { control: Control::new(listener, bell, signals, router, clock), workers })
@@ -297,11 +297,16 @@ fn bind(config: &Config, shard: u32, own: &[IpAddr]) -> Result<Vec<UdpSocket>, S
 /// Below this a burst of keyframes of a hundred publishers does not fit while the shard is busy for 10 ms.
 const RECV_BUFFER_BYTES_MIN: usize = 4 << 20;
 
-fn identity(dtls: &ServerFactory, backend: Backend) -> Result<Identity, StartError> {
+fn identity(
+    dtls: &ServerFactory,
+    backend: Backend,
+    max_receive_bitrate_bps: u64,
+) -> Result<Identity, StartError> {
     Ok(Identity {
         boot_id: u64::from_be_bytes(random()?),
         fingerprint_sha256: dtls.fingerprint(),
         io_backend: backend.name(),
+        max_receive_bitrate_bps,
     })
 }
 

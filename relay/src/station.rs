@@ -22,6 +22,8 @@ pub enum Ordered {
     Nothing,
     /// It was obeyed.
     Done,
+    /// It was obeyed, and took so long that media is to be served before the next one.
+    DoneAtLength,
     /// Counters are wanted; to be answered by [`Station::tell_stats`] before the next order.
     Stats(u64),
 }
@@ -86,8 +88,10 @@ impl Station {
         while faults.catch(shard, now, |shard| shard.forward_pending(outbox)).is_none() {}
     }
 
-    /// Obeys one order of the control thread, if there is one and room for its reply.
+    /// Obeys one order of the control thread, if there is one and room for its reply. What happened before is told before:
+    /// the end of a transport must not be taken for that of one which the order opens under the same id.
     pub fn handle_order<O: Outbox>(&mut self, now: Time, outbox: &mut O) -> Ordered {
+        self.tell_events();
         let Some(order) = self.mail.next_order() else { return Ordered::Nothing };
         self.handle_pipes(now, outbox);
         let (ticket, body) = match order {
@@ -99,8 +103,14 @@ impl Station {
                 (ticket, self.faults.catch(&mut self.shard, now, |shard| shard.open_pipe(pipe)))
             }
             ToShard::Command { ticket, command: Command::GetStats(_) } => return Ordered::Stats(ticket),
-            ToShard::Command { ticket, command: Command::GetInventory(_) } => {
-                (ticket, self.faults.catch(&mut self.shard, now, |shard| inventory(shard)))
+            ToShard::Describe { ticket, transports } => {
+                let describe = |shard: &mut Shard| {
+                    let transports = shard.describe(&transports);
+                    ReplyBody::Inventory(Inventory { boot_id: 0, transports, next: 0 })
+                };
+                let page = self.faults.catch(&mut self.shard, now, describe);
+                self.answer(ticket, page.unwrap_or_else(fault));
+                return Ordered::DoneAtLength;
             }
             ToShard::Command { ticket, command } => {
                 let obey = |shard: &mut Shard| shard.handle_command(now, command, outbox);
@@ -144,12 +154,8 @@ impl Station {
     }
 }
 
-fn inventory(shard: &Shard) -> ReplyBody {
-    ReplyBody::Inventory(Inventory { boot_id: 0, transports: shard.inventory() })
-}
-
 /// The answer to an order that made the shard panic.
 fn fault() -> ReplyBody {
     let message = "a fault of the relay; what the command is about has ended".to_owned();
-    ReplyBody::Error(CommandError { code: ErrorCode::RelayFault.into(), message })
+    ReplyBody::Error(CommandError { code: ErrorCode::RelayFault.into(), message, highest_epoch: 0 })
 }

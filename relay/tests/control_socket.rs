@@ -105,13 +105,33 @@ fn a_session_from_hello_to_close() {
     assert!(matches!(c.call(close.clone()), ReplyBody::Done(_)));
     assert!(matches!(c.call(close), ReplyBody::Done(_)), "closing twice is no error");
 
-    let ReplyBody::Inventory(inventory) = c.call(Command::GetInventory(GetInventory {})) else {
+    let ReplyBody::Inventory(inventory) = c.call(Command::GetInventory(GetInventory::default())) else {
         panic!("inventory")
     };
     assert_eq!(inventory.boot_id, welcome.boot_id);
     let mut ids: Vec<u64> = inventory.transports.iter().map(|t| t.transport_id).collect();
     ids.sort_unstable();
     assert_eq!(ids, [11, 21]);
+}
+
+#[test]
+fn transports_that_are_closed_before_they_are_answered_leave_nothing() {
+    const PAIRS: u64 = 100;
+    let relay = Running::start();
+    let mut c = relay.connect();
+    c.welcome(1);
+    for id in 1..=PAIRS {
+        c.send(Some(open(id, id % 7)));
+        c.send(Some(Command::CloseTransport(CloseTransport { transport_id: id })));
+    }
+    for _ in 0..2 * PAIRS {
+        let Some(Outgoing::Reply(reply)) = c.next_message() else { panic!("a reply") };
+        assert_eq!(reply.body.as_ref().and_then(code), None, "{reply:?}");
+    }
+    let stats = c.stats();
+    let shards = stats.shards.iter().flat_map(|shard| &shard.counters);
+    let closed: u64 = shards.filter(|c| c.name == "transport.closed").map(|c| c.value).sum();
+    assert_eq!((closed, process_counter(&stats, "control.transports")), (PAIRS, 0));
 }
 
 #[test]
@@ -123,7 +143,7 @@ fn a_successor_adopts_what_runs_and_the_predecessor_is_fenced() {
 
     let mut new = relay.connect();
     let welcome = new.welcome(11);
-    let ReplyBody::Inventory(inventory) = new.call(Command::GetInventory(GetInventory {})) else {
+    let ReplyBody::Inventory(inventory) = new.call(Command::GetInventory(GetInventory::default())) else {
         panic!("inventory")
     };
     assert_eq!(inventory.transports[0].opened.as_ref(), Some(&opened));
@@ -193,7 +213,8 @@ fn half_frames_and_silence_harm_nobody() {
 fn a_peer_that_finished_sending_still_gets_its_replies() {
     let relay = Running::start();
     let mut c = relay.connect();
-    let ids: Vec<u64> = (0..300).map(|_| c.send(Some(Command::GetInventory(GetInventory {})))).collect();
+    let ids: Vec<u64> =
+        (0..300).map(|_| c.send(Some(Command::GetInventory(GetInventory::default())))).collect();
     c.stream.shutdown(std::net::Shutdown::Write).expect("shut");
     for id in ids {
         assert!(matches!(c.reply(id), ReplyBody::Inventory(_)));

@@ -313,6 +313,27 @@ fn four_thousand_who_never_come_cost_little_and_give_it_back() {
 }
 
 #[test]
+fn peers_are_told_when_the_relay_is_ended() {
+    for io in back_ends() {
+        let mut relay = Relay::start(io, Stdio::null());
+        let mut controller = relay.connect();
+        controller.welcome(1);
+        // More than one flush of them.
+        let mut clients: Vec<Client> = (1..=40).map(|id| Client::join(&mut controller, id, id % 3)).collect();
+        eventually("the relay has all keys", || {
+            let inventory = relay.ctl("inventory");
+            let transports = inventory["transports"].as_array().expect("a list");
+            transports.iter().all(|t| t["state"] == "connected").then_some(())
+        });
+        relay.signal(rustix::process::Signal::TERM);
+        assert_eq!(relay.wait().code(), Some(0), "{io}");
+        for client in &mut clients {
+            assert!(client.is_told_the_end(), "{io}: no close_notify");
+        }
+    }
+}
+
+#[test]
 fn it_outlives_a_closed_standard_error_and_a_hang_up() {
     let mut relay = Relay::start("auto", Stdio::piped());
     let mut controller = relay.connect();

@@ -7,11 +7,15 @@
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// Levels of nesting. The protocol's own messages have 8.
 pub const DEPTH_MAX: usize = 16;
+
+/// Above this not every whole number is a double (2^53).
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Longest text that is carried raw to other clients: chat, stream data. A quarter of what may wait for one of them.
 pub const RAW_BYTES_MAX: usize = 64 << 10;
@@ -97,19 +101,26 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// The members of one object, each still raw.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Fields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
-    /// Of an object's text; anything else has no members.
-    pub fn of(text: &'a str) -> Self {
-        Self(serde_json::from_str(text).unwrap_or_default())
+    /// Of an object's text; `None`: it is none.
+    pub fn read(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
     }
 
-    /// The first element of an array, if it is an object; otherwise no members.
-    pub fn of_first(array: &'a str) -> Self {
-        let items: Vec<&'a RawValue> = serde_json::from_str(array).unwrap_or_default();
-        items.first().map(|item| Self::of(item.get())).unwrap_or_default()
+    /// Of an object's text; anything else has no members.
+    pub fn of(text: &'a str) -> Self {
+        Self::read(text).unwrap_or_default()
+    }
+
+    /// The same as a value; `None`: a member is no JSON, which [`check`] finds first.
+    pub fn to_object(&self) -> Option<Map<String, Value>> {
+        let member = |(key, raw): (&String, &&RawValue)| {
+            Some((key.clone(), serde_json::from_str::<Value>(raw.get()).ok()?))
+        };
+        self.0.iter().map(member).collect()
     }
 
     /// Raw text of a member.
@@ -132,9 +143,14 @@ impl<'a> Fields<'a> {
         self.raw(key).is_some_and(|raw| raw.get() == "true")
     }
 
-    /// A non-negative whole number; anything else counts as 0.
+    /// A non-negative whole number, however it is written: `1e3` is 1000. Anything else counts as 0.
     pub fn number(&self, key: &str) -> u64 {
-        self.raw(key).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(0)
+        let Some(raw) = self.raw(key) else { return 0 };
+        serde_json::from_str(raw.get()).unwrap_or_else(|_| {
+            let number: f64 = serde_json::from_str(raw.get()).unwrap_or(0.0);
+            let is_whole = number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&number);
+            if is_whole { number as u64 } else { 0 }
+        })
     }
 
     /// An object's members.
@@ -156,6 +172,7 @@ pub fn is_json(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn strictness() {
@@ -191,7 +208,14 @@ mod tests {
         assert!(fields.flag("f") && !fields.flag("s") && !fields.has("z"));
         assert_eq!(fields.object("o").text("x").as_deref(), Some("y"));
         assert_eq!(Fields::of("[1").text("x"), None);
-        assert_eq!(Fields::of_first(r#"[{"a":"b"},2]"#).text("a").as_deref(), Some("b"));
-        assert_eq!(Fields::of_first("[null]").text("a"), None);
+        for (text, number) in
+            [("1e3", 1000), ("2.0", 2), ("2.5", 0), ("1e99", 0), ("-1e99", 0), ("true", 0), ("-0", 0)]
+        {
+            assert_eq!(Fields::of(&format!("{{\"n\":{text}}}")).number("n"), number, "{text}");
+        }
+        assert_eq!(
+            fields.to_object().map(|object| Value::Object(object)["o"].clone()),
+            Some(json!({"x": "y"}))
+        );
     }
 }

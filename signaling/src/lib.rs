@@ -20,19 +20,24 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod auth;
 pub mod config;
+pub mod deadline;
+pub mod descriptors;
 pub mod hub;
 pub mod json;
 pub mod listen;
 pub mod message;
 pub mod participant;
+pub mod places;
 pub mod relay;
 pub mod rest;
 pub mod room;
 pub mod sdp;
 pub mod server;
 pub mod start;
+pub mod tally;
 pub mod timer;
 pub mod tls;
 pub mod web;

@@ -1,32 +1,125 @@
-//! TCP listeners: accept, TLS, HTTP/1.1, each with a deadline, so that silence holds no socket for long.
+//! TCP listeners: accept, TLS, HTTP/1.1, each with a deadline and a bounded number of places, so that neither silence
+//! nor who does not read holds a socket for long, and one address never holds all of them.
+//!
+//! Every connection is accepted at once. One that finds no place is told so (503) or closed: in the backlog it would
+//! wait for others to go, and neither it nor anybody behind it would learn why.
 
+use crate::address::Subnet;
+use crate::config::Signaling;
+use crate::deadline::{Deadlined, WriteLimits};
+use crate::descriptors::Budget;
+use crate::places::{NoPlace, Place, Places};
+use crate::tally::Tally;
 use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// Request line and headers must be here by then.
+/// Request line and headers must be here by then, the first as well as those of a connection that is kept alive.
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// The TLS handshake must be done by then.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
 /// Longest request head.
 const HEADER_BYTES_MAX: usize = 16 << 10;
-/// TCP connections that are not WebSockets beyond those that may be.
-const SPARE_CONNECTIONS: usize = 1_000;
+/// A WebSocket has a deadline of its own for each message, with a close frame behind it; ours is this much later.
+const STALL_MARGIN: Duration = Duration::from_secs(2);
+/// For who reads an octet now and then: all that waits must be out by then. Our largest file passes at 5 kB/s.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+/// What the kernel keeps of what a connection has not read (it takes twice that for its own bookkeeping); it would be
+/// megabytes otherwise. 128 KiB a round trip are more than signaling ever needs.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// After an error of `accept` that is not about one connection (such as no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long who finds no place may take to read that.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// Opens a listening socket. `::` falls back to `0.0.0.0` on a machine without IPv6.
+/// TCP connections that are not WebSockets beyond those that may be.
+pub const SPARE_CONNECTIONS: usize = 1_000;
+/// TLS handshakes under way, apart from the connections: who never ends his holds no place that others need.
+pub const HANDSHAKES_MAX: usize = 1_000;
+/// Of these by one address: a whole office that comes back at once is through in a second.
+const HANDSHAKES_PER_ADDRESS: usize = HANDSHAKES_MAX / 10;
+/// Connections that are being told that there is no place; those beyond are closed without a word.
+pub const REFUSALS_MAX: usize = 100;
+
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 21\r\n\r\nToo many connections\n";
+
+/// Whose request it is: the other end of its TCP connection. Every request has it among its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// What both listeners share: the router and the places.
+pub struct Doors {
+    router: Router,
+    connections: Arc<Places>,
+    handshakes: Arc<Places>,
+    refusals: Arc<Places>,
+    proxies: Vec<IpAddr>,
+    write_limits: WriteLimits,
+    started: Instant,
+    refused: Mutex<Tally>,
+    failed_accepts: Mutex<Tally>,
+}
+
+impl Doors {
+    /// All places free.
+    pub fn new(router: Router, settings: &Signaling, budget: Budget) -> Self {
+        let stalled = settings.send_timeout + STALL_MARGIN;
+        let of_handshakes = HANDSHAKES_PER_ADDRESS.min(budget.handshakes.div_ceil(2));
+        Self {
+            router,
+            connections: Places::new(budget.connections + budget.spare, settings.connections_per_address()),
+            handshakes: Places::new(budget.handshakes, of_handshakes),
+            refusals: Places::new(budget.refusals, budget.refusals),
+            proxies: settings.proxies.clone(),
+            write_limits: WriteLimits { stalled, whole: WRITE_LIMIT.max(stalled) },
+            started: Instant::now(),
+            refused: Mutex::default(),
+            failed_accepts: Mutex::default(),
+        }
+    }
+
+    /// `None`: behind this address are many, and it is a proxy's business to tell them apart.
+    fn counted(&self, ip: IpAddr) -> Option<Subnet> {
+        (!self.proxies.contains(&ip)).then(|| ip.into())
+    }
+
+    fn note_refusal(&self, why: NoPlace, ip: IpAddr) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = refused.note(self.started.elapsed()) {
+            let words = match why {
+                NoPlace::Full => "all places are taken",
+                NoPlace::AddressFull => "their address has all that it may have",
+            };
+            tracing::warn!(count, last = %ip, "connections refused: {words}");
+        }
+    }
+
+    fn note_failed_accept(&self, why: &io::Error) {
+        let mut failed = self.failed_accepts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = failed.note(self.started.elapsed()) {
+            tracing::warn!(count, "accept: {why}");
+        }
+    }
+}
+
+/// Opens a listening socket, whose connections inherit its options. `::` falls back to `0.0.0.0` on a machine without
+/// IPv6.
 ///
 /// # Errors
 /// The system's, with the address.
@@ -38,58 +131,115 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
         }
         other => other,
     }
+    .and_then(|listener| {
+        sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER_BYTES)?;
+        Ok(listener)
+    })
     .map_err(|why| io::Error::new(why.kind(), format!("cannot listen on port {port} of {ip}: {why}")))
 }
 
 /// Serves until the task is dropped.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    tls: Option<Arc<ServerConfig>>,
-    max_connections: usize,
-) {
-    let places = Arc::new(Semaphore::new(max_connections + SPARE_CONNECTIONS));
+pub async fn serve(listener: TcpListener, doors: Arc<Doors>, tls: Option<Arc<ServerConfig>>) {
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(&doors, stream, peer.ip().to_canonical(), acceptor.as_ref()),
+            Err(why) if is_about_one_connection(&why) => {}
             Err(why) => {
-                tracing::warn!("accept: {why}");
+                doors.note_failed_accept(&why);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let (router, acceptor) = (router.clone(), acceptor.clone());
-        tokio::spawn(async move {
-            serve_stream(stream, router, acceptor).await;
-            drop(place);
-        });
+        }
     }
 }
 
-async fn serve_stream(stream: TcpStream, router: Router, acceptor: Option<TlsAcceptor>) {
+/// It was gone before it was accepted (accept(2)); the next one may be waiting.
+fn is_about_one_connection(why: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(why.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Never waits: a connection gets a task and a place, or goes.
+fn admit(doors: &Arc<Doors>, stream: TcpStream, ip: IpAddr, acceptor: Option<&TlsAcceptor>) {
     // Small messages should not wait for each other.
     let _ = stream.set_nodelay(true);
-    match acceptor {
-        None => serve_http(stream, router).await,
-        Some(acceptor) => match timeout(TLS_LIMIT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => serve_http(stream, router).await,
-            Ok(Err(why)) => tracing::debug!("TLS handshake: {why}"),
-            Err(_) => tracing::debug!("TLS handshake took too long"),
-        },
+    let stream = Deadlined::new(stream, doors.write_limits);
+    let from = doors.counted(ip);
+    let doors = Arc::clone(doors);
+    let Some(acceptor) = acceptor else {
+        return enter(doors, stream, ip, |stream| stream);
+    };
+    match doors.handshakes.take(from) {
+        Err(why) => doors.note_refusal(why, ip),
+        Ok(place) => drop(tokio::spawn(shake_hands(doors, stream, ip, acceptor.clone(), place))),
     }
 }
 
-async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+async fn shake_hands(doors: Arc<Doors>, stream: Deadlined, ip: IpAddr, acceptor: TlsAcceptor, place: Place) {
+    let shaken = timeout(TLS_LIMIT, acceptor.accept(stream)).await;
+    drop(place);
+    match shaken {
+        Ok(Ok(stream)) => enter(doors, stream, ip, |stream| stream.get_mut().0),
+        Ok(Err(why)) => tracing::debug!("TLS handshake: {why}"),
+        Err(_) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+/// Ready for requests, if there is a place; `holder` is the part of the stream that keeps it.
+fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    doors: Arc<Doors>,
+    mut stream: S,
+    ip: IpAddr,
+    holder: impl FnOnce(&mut S) -> &mut Deadlined,
+) {
+    match doors.connections.take(doors.counted(ip)) {
+        Ok(place) => {
+            holder(&mut stream).hold(place);
+            tokio::spawn(serve_http(stream, doors.router.clone(), ip));
+        }
+        Err(why) => {
+            doors.note_refusal(why, ip);
+            if let Ok(place) = doors.refusals.take(None) {
+                holder(&mut stream).hold(place);
+                tokio::spawn(refuse(stream));
+            }
+        }
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    ip: IpAddr,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(ip));
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
     if let Err(why) = served {
         tracing::debug!("HTTP: {why}");
     }
+}
+
+/// Says so, and reads on for a moment: closing a socket with unread octets would reset the connection, and the peer's
+/// system may then throw our words away (RFC 9112 §9.6).
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let farewell = async {
+        stream.write_all(REFUSAL).await?;
+        stream.flush().await?;
+        stream.shutdown().await?;
+        let mut unheard = [0; 1_024];
+        while stream.read(&mut unheard).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(REFUSAL_LIMIT, farewell).await;
 }

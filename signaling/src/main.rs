@@ -13,6 +13,8 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// A fault of our own: starting it again helps (`EX_SOFTWARE` of sysexits).
+const EXIT_SOFTWARE: u8 = 70;
 /// Wrong settings (`EX_USAGE` of sysexits).
 const EXIT_USAGE: u8 = 64;
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(config)) {
         Ok(Ended::Shutdown) => ExitCode::SUCCESS,
         Ok(Ended::Superseded) => ExitCode::FAILURE,
+        Ok(Ended::Panicked) => ExitCode::from(EXIT_SOFTWARE),
         Err(why) => complain(why.as_ref(), 1),
     }
 }

@@ -6,11 +6,12 @@
 //! - A stream message always has a `status`.
 //! - Text of users is never decoded, trimmed or escaped: it leaves as the JSON it came as.
 //! - A message that cannot be understood keeps the id by which it can still be answered.
+//! - What a message says is read in one place ([`Written`]), for the hub as well as for the operator's hook.
 
 mod client;
 mod server;
 
-pub use client::{ClientMessage, Hello, Login, Malformed, RoomCommand, StreamRef, StreamRequest};
+pub use client::{ClientMessage, Hello, Login, Malformed, RoomCommand, StreamRef, StreamRequest, Written};
 pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
 
 /// Longest room name or login, in bytes of UTF-8.

@@ -107,7 +107,8 @@ pub enum Owner {
 pub struct Stream {
     /// Order in which streams were made.
     pub number: u64,
-    /// `mediaSessionId`, or the secret part of the WHIP or WHEP session's URL.
+    /// `mediaSessionId`, or a digest of the secret part of the WHIP or WHEP session's URL: this stands in labels, which people
+    /// see.
     pub session: String,
     /// Stream name. For a play: that of the stream it plays.
     pub name: String,
@@ -201,6 +202,8 @@ pub struct Negotiation {
     pub down_tracks: Vec<DownTrackAdded>,
     /// Where the answer goes, if it came over HTTP.
     pub ticket: Option<Ticket>,
+    /// Then the secret part of the session's URL, told once.
+    pub secret: Option<String>,
 }
 
 impl Stream {

@@ -2,30 +2,39 @@
 //!
 //! Invariants
 //! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is gone.
+//! - Commands for one transport keep their order, and what the relay has no room for is asked again ([`asked`]).
 //! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands are
 //!   idempotent by their ids); a new process never hears what was meant for an old one.
 //! - The relay we start is not our child in any other sense than that we wait for it: it has a process group of its
 //!   own and lives on when we die.
+//! - Who was in command and is refused ends: of two signalings the one that was started last has the relay, and they do
+//!   not take it from each other. Only who never was in command goes above the epoch that it is refused for.
+//! - Nothing is said to who could be another user: the directory and the uid at the other end are looked at first.
+//! - Nothing that goes wrong is tried again without a pause that grows ([`backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
+mod asked;
+mod backoff;
 mod process;
 mod session;
 
+pub use asked::{BUSY_LIMIT, UNANSWERED_MAX};
 pub use process::RelayProgram;
 
+use asked::Asked;
+use backoff::{Backoff, Trouble};
 use process::RelayProcess;
-use relay_control::{Command, EventBody, Inventory, ReplyBody, Welcome};
+use relay_control::{Command, EventBody, Inventory, ReplyBody, Untrusted, Welcome, check_directory, trusts};
 use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::time::{ClockId, clock_gettime};
 use session::{Ended, Session};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-
-/// Requests that may be unanswered at a time; more are refused at once.
-pub const UNANSWERED_MAX: usize = 65_536;
+use tokio::time::Instant;
 
 /// Between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
@@ -55,7 +64,7 @@ pub enum LinkEvent {
     Event(EventBody),
     /// A newer signaling has taken over: this one must end, and leave the relay alone.
     Superseded,
-    /// The relay that we started ended before it was ready.
+    /// There is no relay that we can use: the one that we started ended, or another user could listen in its place.
     NotStarted(String),
 }
 
@@ -78,17 +87,26 @@ pub async fn run(
         process: settings.program.map(RelayProcess::new),
         control_socket: settings.control_socket,
         epoch: epoch(),
+        instance: random(),
+        in_command: false,
         commands,
         events,
-        unanswered: BTreeMap::new(),
+        asked: Asked::default(),
         boot_id: None,
         relay_pid: None,
+        shutdown: None,
+        backoff: Backoff::default(),
     };
     while let Some(stream) = link.connect().await {
-        let ended = Session::new(&mut link, stream).run().await;
+        let since = Instant::now();
+        let (ended, was_up) = Session::new(&mut link, stream).run().await;
         match ended {
-            Ended::Lost => {
-                if link.events.send(LinkEvent::Down).await.is_err() {
+            Ended::Lost(why) => {
+                if was_up && link.events.send(LinkEvent::Down).await.is_err() {
+                    return;
+                }
+                let pause = link.backoff.failed(&why, since.elapsed(), random());
+                if link.pause(pause).await.is_none() {
                     return;
                 }
             }
@@ -105,34 +123,79 @@ pub async fn run(
     }
 }
 
-/// Wall clock in microseconds: a newer signaling has a higher one.
+/// Microseconds since the machine started: of two signalings on it the one that was started last has the higher one, and
+/// nobody can set this clock.
 fn epoch() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    let since = clock_gettime(ClockId::Boottime);
+    let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1000);
+    u64::try_from(micros).unwrap_or(0).max(1)
+}
+
+/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called `listen`, which
+/// it has whatever becomes of the directory meanwhile.
+async fn reach(control_socket: &Path) -> Result<Option<UnixStream>, Untrusted> {
+    match check_directory(control_socket) {
+        Err(Untrusted::Io(_, why)) if why.kind() == ErrorKind::NotFound => return Ok(None),
+        checked => checked?,
+    }
+    let Ok(stream) = UnixStream::connect(control_socket).await else { return Ok(None) };
+    let peer = stream.peer_cred().map_err(|why| Untrusted::Io(control_socket.to_owned(), why))?;
+    if !trusts(peer.uid()) {
+        return Err(Untrusted::Listener(control_socket.to_owned(), peer.uid()));
+    }
+    Ok(Some(stream))
+}
+
+/// By chance, and not 0.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel's random numbers");
+    u64::from_ne_bytes(bytes).max(1)
 }
 
 struct Link {
     process: Option<RelayProcess>,
     control_socket: PathBuf,
     epoch: u64,
+    instance: u64,
+    /// A relay has welcomed us.
+    in_command: bool,
     commands: mpsc::Receiver<LinkCommand>,
     events: mpsc::Sender<LinkEvent>,
-    /// Requests without a reply, in the order in which they were asked.
-    unanswered: BTreeMap<u64, Command>,
-    /// The relay process that `unanswered` is meant for.
+    /// Requests without a reply.
+    asked: Asked,
+    /// The relay process that they are meant for.
     boot_id: Option<u64>,
     /// Who listens on the control socket, if it is a process that we can see.
     relay_pid: Option<Pid>,
+    /// We were told to end the relay before we had found it.
+    shutdown: Option<oneshot::Sender<()>>,
+    backoff: Backoff,
 }
 
 impl Link {
     /// `None`: told to end.
     async fn connect(&mut self) -> Option<UnixStream> {
         loop {
-            if let Ok(stream) = UnixStream::connect(&self.control_socket).await {
-                let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
-                self.relay_pid = pid.filter(|pid| *pid != getpid());
-                return Some(stream);
+            match reach(&self.control_socket).await {
+                Ok(Some(stream)) => {
+                    let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
+                    self.relay_pid = pid.filter(|pid| *pid != getpid());
+                    return Some(stream);
+                }
+                Ok(None) => {}
+                Err(why) if self.shutdown.is_none() => {
+                    let why = why.to_string();
+                    self.events.send(LinkEvent::NotStarted(why.clone())).await.ok()?;
+                    let pause = self.backoff.failed(&Trouble::Untrusted(why), Duration::ZERO, random());
+                    self.pause(pause).await?;
+                    continue;
+                }
+                Err(_) => {}
+            }
+            if self.shutdown.is_some() {
+                self.end_process().await;
+                return None;
             }
             if let Some(process) = &mut self.process
                 && let Err(why) = process.ensure_running()
@@ -140,14 +203,40 @@ impl Link {
                 tracing::error!("{why}");
                 self.events.send(LinkEvent::NotStarted(why)).await.ok()?;
             }
-            let pause = tokio::time::sleep(self.process.as_ref().map_or(RETRY * 4, |_| RETRY));
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    command = self.commands.recv() => self.keep(command?).await?,
-                }
+            self.pause(self.process.as_ref().map_or(RETRY * 4, |_| RETRY)).await?;
+        }
+    }
+
+    /// Waits, and takes what comes meanwhile; an order to end the relay ends the pause, as it is for the next connection.
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        let pause = tokio::time::sleep(pause);
+        tokio::pin!(pause);
+        while self.shutdown.is_none() {
+            tokio::select! {
+                () = &mut pause => break,
+                command = self.commands.recv() => match command? {
+                    LinkCommand::Ask(id, command) => self.remember(id, command).await?,
+                    LinkCommand::Shutdown(done) => self.shutdown = Some(done),
+                },
             }
+        }
+        Some(())
+    }
+
+    /// Our greeting was refused: somebody with this epoch is, or was, in command.
+    fn outranked(&mut self, highest: u64) -> Ended {
+        if self.in_command || highest < self.epoch || highest == u64::MAX {
+            return Ended::Superseded;
+        }
+        self.epoch = highest + 1;
+        Ended::Lost(Trouble::Outranked(highest))
+    }
+
+    /// The relay that we started and that does not listen yet, or never will.
+    async fn end_process(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.terminate();
+            let _ = tokio::time::timeout(SHUTDOWN_LIMIT, process.wait()).await;
         }
     }
 
@@ -161,30 +250,22 @@ impl Link {
         }
     }
 
-    /// A command that comes while nobody listens. `None`: it tells us to end.
-    async fn keep(&mut self, command: LinkCommand) -> Option<()> {
-        match command {
-            LinkCommand::Ask(id, command) => self.remember(id, command).await,
-            LinkCommand::Shutdown(_) => None,
-        }
-    }
-
     async fn remember(&mut self, id: u64, command: Command) -> Option<()> {
-        if self.unanswered.len() >= UNANSWERED_MAX {
-            return self.events.send(LinkEvent::Reply(id, Err(()))).await.ok();
+        for id in self.asked.ask(id, command) {
+            self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
         }
-        self.unanswered.insert(id, command);
         Some(())
     }
 
     /// Called with each greeting: what was meant for another process will never be answered.
     async fn meet(&mut self, boot_id: u64) -> Option<()> {
         if self.boot_id.is_some_and(|known| known != boot_id) {
-            for id in std::mem::take(&mut self.unanswered).into_keys() {
+            for id in self.asked.forget_all() {
                 self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
             }
         }
         self.boot_id = Some(boot_id);
+        self.asked.begin_again();
         Some(())
     }
 }

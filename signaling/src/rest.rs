@@ -6,24 +6,28 @@
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
+//! | `GET /healthz` | 200 `ok`, 503 `degraded`; numbers only with `signaling.health_counts` |
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
+use crate::address::Subnet;
 use crate::auth::{Admitted, Gate, HttpDenial, HttpVisit};
 use crate::config::Config;
 use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
-use crate::message::NAME_BYTES_MAX;
+use crate::listen::Peer;
+use crate::message::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
 use crate::server::{Health, Input};
 use crate::{web, ws};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post};
-use std::collections::HashMap;
+use axum::{Extension, Router};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -69,14 +73,29 @@ impl App {
         self.config.signaling.allowed_origins.as_ref().is_none_or(|allowed| is_allowed(allowed, headers))
     }
 
-    async fn ask(&self, request: HttpRequest) -> HttpReply {
+    /// By whose address the streams of a request are counted. `None`: there are many behind a proxy.
+    fn origin(&self, Peer(ip): Peer, headers: &HeaderMap) -> Option<Subnet> {
+        let settings = &self.config.signaling;
+        if !settings.proxies.contains(&ip) {
+            return Some(ip.into());
+        }
+        forwarded_for(headers).filter(|_| settings.forwarded_for).map(Subnet::from)
+    }
+
+    async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {
         let (reply, answer) = oneshot::channel();
         let away = || HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned()));
-        if self.inputs.send(Input::Http(request, reply)).await.is_err() {
+        if self.inputs.send(Input::Http(from, request, reply)).await.is_err() {
             return away();
         }
         answer.await.unwrap_or_else(|_| away())
     }
+}
+
+/// The last address is the proxy's own word; those before it are whatever the client wrote.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    last.rsplit(',').next()?.trim().parse().ok()
 }
 
 /// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a suffix
@@ -105,11 +124,40 @@ pub fn router(app: Arc<App>) -> Router {
         )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
-    Router::new().route("/healthz", get(health)).merge(sessions).fallback(page_or_socket).with_state(app)
+    Router::new()
+        .route("/healthz", get(health))
+        .merge(sessions)
+        .fallback(page_or_socket)
+        .layer(middleware::from_fn(one_host))
+        .with_state(app)
+}
+
+/// RFC 9112 §3.2: 400 for a request without `Host` (HTTP/1.1), with several, or with one that is none. Whoever stands
+/// in front of us might have read another one than we do. In absolute form it is not looked at, but must be there
+/// (§3.2.2).
+async fn one_host(request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let good = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    };
+    if good {
+        return next.run(request).await;
+    }
+    let mut response = refuse(StatusCode::BAD_REQUEST, "Exactly one Host is required");
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// `uri-host [ ":" port ]`, or nothing where the target has none (RFC 9110 §7.2). User information is no part of it.
+fn is_host(host: &[u8]) -> bool {
+    host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
 }
 
 async fn page_or_socket(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     method: Method,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
@@ -119,7 +167,10 @@ async fn page_or_socket(
         return web::page(&method, uri.path(), uri.query(), &headers);
     }
     match upgrade {
-        Ok(upgrade) => ws::upgrade(app, &headers, upgrade),
+        Ok(upgrade) => {
+            let from = app.origin(peer, &headers);
+            ws::upgrade(app, &headers, from, upgrade)
+        }
         Err(rejection) => rejection.into_response(),
     }
 }
@@ -130,21 +181,34 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     let health = if asked { answer.await.ok() } else { None };
     let Health { relay, census: [connections, rooms, members, streams] } =
         health.unwrap_or(Health { relay: false, census: [0; 4] });
-    let body = serde_json::json!({"status": if relay { "ok" } else { "no relay" },
-        "connections": connections, "rooms": rooms, "members": members, "streams": streams});
+    let mut body = serde_json::json!({"status": if relay { "ok" } else { "degraded" }});
+    // How busy a server is is its operator's business. By address it cannot be told who asks: behind a proxy on this
+    // machine, everybody comes from here.
+    if app.config.signaling.health_counts {
+        for (name, count) in
+            [("connections", connections), ("rooms", rooms), ("members", members), ("streams", streams)]
+        {
+            body[name] = count.into();
+        }
+    }
     let status = if relay { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 async fn whip(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     Path(room): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let login = query.get("login").filter(|login| !login.is_empty()).cloned();
+    let mut logins = query.into_iter().filter(|(key, _)| key == "login").map(|(_, login)| login);
+    let (login, None) = (logins.next().filter(|login| !login.is_empty()), logins.next()) else {
+        // A proxy or a hook's own reader might take the other one.
+        return refuse(StatusCode::BAD_REQUEST, "login stands there twice");
+    };
     let names = [Some(&room), login.as_ref()];
     if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
         return refuse(StatusCode::BAD_REQUEST, "Room and login have at most 256 bytes");
@@ -164,7 +228,7 @@ async fn whip(
     match app.gate.judge_http(visit).await {
         Ok(Admitted { login, priority }) => {
             let request = HttpRequest::Publish { room, login, sdp, priority };
-            created(app.ask(request).await, uri.path())
+            created(app.ask(app.origin(peer, &headers), request).await, uri.path())
         }
         Err(denial) => denied(&denial),
     }
@@ -172,11 +236,15 @@ async fn whip(
 
 async fn whep(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     Path((room, stream)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if room.len() > NAME_BYTES_MAX || stream.len() > STREAM_NAME_BYTES_MAX {
+        return refuse(StatusCode::BAD_REQUEST, "A room has at most 256 bytes, a stream 640");
+    }
     let sdp = match offer(&headers, &body) {
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
@@ -190,20 +258,23 @@ async fn whep(
         sdp: &sdp,
     };
     match app.gate.judge_http(visit).await {
-        Ok(_) => created(app.ask(HttpRequest::Play { room, stream, sdp }).await, uri.path()),
+        Ok(_) => {
+            let from = app.origin(peer, &headers);
+            created(app.ask(from, HttpRequest::Play { room, stream, sdp }).await, uri.path())
+        }
         Err(denial) => denied(&denial),
     }
 }
 
 async fn end_whip(State(app): State<Arc<App>>, Path((_, session)): Path<(String, String)>) -> Response {
-    plain(app.ask(HttpRequest::Delete { session, published: true }).await)
+    plain(app.ask(None, HttpRequest::Delete { session, published: true }).await)
 }
 
 async fn end_whep(
     State(app): State<Arc<App>>,
     Path((_, _, session)): Path<(String, String, String)>,
 ) -> Response {
-    plain(app.ask(HttpRequest::Delete { session, published: false }).await)
+    plain(app.ask(None, HttpRequest::Delete { session, published: false }).await)
 }
 
 async fn patch_whip(
@@ -235,7 +306,8 @@ async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap,
         return refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8");
     };
     let if_match = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    plain(app.ask(HttpRequest::Patch(Patch { session, published, if_match, fragment })).await)
+    let patch = Patch { session, published, if_match, fragment };
+    plain(app.ask(None, HttpRequest::Patch(patch)).await)
 }
 
 /// The offer in the body of a POST.

@@ -3,7 +3,11 @@
 //! Inputs come through one bounded queue, so a busy hub slows the readers of sockets down and nothing else. Outputs
 //! never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read answers nothing
 //! and the streams concerned end by their timers.
+//!
+//! A panic over what one client said ends that client. Any other ends the server, and one such that comes again and again as
+//! well: whoever supervises the process starts it again, and it takes over what the relay runs.
 
+use crate::address::Subnet;
 use crate::auth::Gate;
 use crate::config::Config;
 use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
@@ -14,7 +18,9 @@ use crate::room::ConnectionId;
 use crate::timer::Time;
 use crate::ws::Outbox;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -22,20 +28,27 @@ use tokio::time::Instant;
 pub const INPUTS_MAX: usize = 4_096;
 /// Commands that wait for the link.
 pub const COMMANDS_MAX: usize = 65_536;
+/// Panics over what clients said within a minute; after one more the hub is not trusted any longer.
+const PANICS_MAX: u32 = 8;
 /// Events that wait for the hub.
 pub const EVENTS_MAX: usize = 4_096;
+
+/// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from being heard.
+const EVENTS_IN_A_ROW_MAX: u32 = 64;
+/// Time for the relay to end, beyond what the link gives it.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an edge brings.
 #[derive(Debug)]
 pub enum Input {
-    /// A WebSocket was opened.
-    Connected(ConnectionId, Outbox),
+    /// A WebSocket was opened, by whose address its streams are counted.
+    Connected(ConnectionId, Outbox, Option<Subnet>),
     /// A text message came.
     Message(ConnectionId, Result<ClientMessage, Malformed>),
     /// A WebSocket is gone; true if the client said goodbye.
     Closed(ConnectionId, bool),
-    /// An HTTP request for the hub.
-    Http(HttpRequest, oneshot::Sender<HttpReply>),
+    /// An HTTP request for the hub, by whose address its stream is counted.
+    Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Say goodbye to all, then end the relay if so configured.
@@ -58,6 +71,8 @@ pub enum Ended {
     Shutdown,
     /// A newer signaling commands the relay now.
     Superseded,
+    /// A fault of its own: start it again.
+    Panicked,
 }
 
 /// What the relay did first.
@@ -84,6 +99,8 @@ pub struct Server {
     tickets: HashMap<Ticket, oneshot::Sender<HttpReply>>,
     last_ticket: u64,
     relay_start: Option<oneshot::Sender<RelayStart>>,
+    /// Panics, and since when: a minute at most.
+    panics: (u32, Time),
 }
 
 /// The queues between the server and its edges.
@@ -103,8 +120,13 @@ pub struct Wiring {
 impl Server {
     /// With an empty hub.
     pub fn new(config: Arc<Config>, wiring: Wiring) -> Self {
+        let hub = Hub::new(Arc::clone(&config), Box::new(random));
+        Self::with_hub(hub, config, wiring)
+    }
+
+    fn with_hub(hub: Hub, config: Arc<Config>, wiring: Wiring) -> Self {
         Self {
-            hub: Hub::new(Arc::clone(&config), Box::new(random)),
+            hub,
             gate: wiring.gate,
             started: Instant::now(),
             config,
@@ -116,17 +138,21 @@ impl Server {
             tickets: HashMap::new(),
             last_ticket: 0,
             relay_start: Some(wiring.relay_start),
+            panics: (0, Time::ZERO),
         }
     }
 
     /// Runs until it is asked to end, or must.
     pub async fn run(mut self) -> Ended {
+        let mut in_a_row = 0;
         loop {
             let wake = self.hub.poll_timeout().map_or_else(far_away, |at| self.started + at);
+            let edge_waits = in_a_row >= EVENTS_IN_A_ROW_MAX && !self.inputs.is_empty();
+            in_a_row += 1;
             let ended = tokio::select! {
                 // The relay first: what it tells decides how the rest is answered.
                 biased;
-                event = self.events.recv() => match event {
+                event = self.events.recv(), if !edge_waits => match event {
                     Some(event) => self.handle_event(event),
                     None => Some(Ended::Shutdown),
                 },
@@ -137,6 +163,7 @@ impl Server {
                         Some(Ended::Shutdown)
                     }
                     Some(input) => {
+                        in_a_row = 0;
                         self.handle_input(input);
                         None
                     }
@@ -159,26 +186,57 @@ impl Server {
         let now = self.now();
         self.relieve();
         match input {
-            Input::Connected(id, outbox) => {
+            Input::Connected(id, outbox, from) => {
                 self.outboxes.insert(id, outbox);
-                self.hub.handle_connected(now, id);
+                self.obey(id, |hub| hub.handle_connected(now, id, from));
             }
-            Input::Message(id, message) => self.hub.handle_message(now, id, message),
+            Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
             Input::Closed(id, clean) => {
                 self.outboxes.remove(&id);
                 self.hub.handle_closed(now, id, clean);
             }
-            Input::Http(request, reply) => {
+            Input::Http(from, request, reply) => {
                 self.last_ticket += 1;
                 let ticket = Ticket(self.last_ticket);
                 self.tickets.insert(ticket, reply);
-                self.hub.handle_http(now, ticket, request);
+                if !self.holds(|hub| hub.handle_http(now, ticket, from, request)) {
+                    let answer = HttpReply::Refused(HttpRefusal::Unavailable("Internal error".to_owned()));
+                    self.tickets.remove(&ticket).map(|waiting| waiting.send(answer));
+                }
             }
             Input::Health(reply) => {
                 let _ = reply.send(Health { relay: self.hub.relay_is_up(), census: self.hub.census() });
             }
             Input::Shutdown => {}
         }
+    }
+
+    /// Lets the hub handle what a client said; if it panics, the client is gone.
+    fn obey(&mut self, id: ConnectionId, handle: impl FnOnce(&mut Hub)) {
+        if self.holds(handle) {
+            return;
+        }
+        tracing::error!(connection = id.0, "closed: what it said led to a panic");
+        if let Some(outbox) = self.outboxes.remove(&id) {
+            outbox.close(1011, "Internal error");
+        }
+        let now = self.now();
+        self.hub.handle_closed(now, id, false);
+    }
+
+    /// Whether the hub handled it without a panic.
+    fn holds(&mut self, handle: impl FnOnce(&mut Hub)) -> bool {
+        let hub = &mut self.hub;
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| handle(hub))) else { return true };
+        let now = self.now();
+        if now.saturating_sub(self.panics.1) >= Time::from_secs(60) {
+            self.panics = (0, now);
+        }
+        self.panics.0 += 1;
+        if self.panics.0 > PANICS_MAX {
+            resume_unwind(panic);
+        }
+        false
     }
 
     fn handle_event(&mut self, event: LinkEvent) -> Option<Ended> {
@@ -246,6 +304,7 @@ impl Server {
                 self.hub.handle_http(
                     now,
                     Ticket(self.last_ticket),
+                    None,
                     HttpRequest::Delete { session, published },
                 );
             }
@@ -287,18 +346,35 @@ impl Server {
         }
     }
 
+    /// Ends the relay. What it still says is passed over: the link would wait for room for that and not hear the order.
+    async fn end_relay(&mut self) {
+        let commands = self.commands.clone();
+        let order = async move {
+            let (done, ended) = oneshot::channel();
+            if commands.send(LinkCommand::Shutdown(done)).await.is_ok() {
+                // The link drops the sender when the relay is gone.
+                let _ = ended.await;
+            }
+        };
+        tokio::pin!(order);
+        loop {
+            tokio::select! {
+                () = &mut order => return,
+                event = self.events.recv() => if event.is_none() { return },
+            }
+        }
+    }
+
     async fn shut_down(&mut self) {
         self.hub.handle_shutdown();
         self.carry_out();
         for (_, waiting) in self.tickets.drain() {
             let _ = waiting.send(HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned())));
         }
-        if self.config.signaling.stop_relay {
-            let (done, ended) = oneshot::channel();
-            if self.commands.send(LinkCommand::Shutdown(done)).await.is_ok() {
-                // The link drops the sender when the relay is gone.
-                let _ = ended.await;
-            }
+        if self.config.signaling.stop_relay
+            && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err()
+        {
+            tracing::warn!("the relay does not end");
         }
         let (code, reason) = CloseCode::GoingAway.frame();
         self.outboxes.drain().for_each(|(_, outbox)| outbox.close(code, reason));
@@ -314,4 +390,73 @@ fn random() -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).expect("the kernel's random numbers");
     u64::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Gate;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A server whose hub panics when it makes up something secret, so often.
+    fn server(panics: &Arc<AtomicU32>) -> (Server, mpsc::Sender<Input>, mpsc::Sender<LinkEvent>) {
+        let config = Arc::new(Config::default());
+        let gate = Arc::new(Gate::new(&config.auth, "test".to_owned()).expect("a gate"));
+        let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
+        let (commands, _) = mpsc::channel(COMMANDS_MAX);
+        let (link_events, events) = mpsc::channel(EVENTS_MAX);
+        let (relay_start, _) = oneshot::channel();
+        let left = Arc::clone(panics);
+        let random = move || {
+            let wanted = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            assert!(wanted.is_err(), "a panic that the test wanted");
+            random()
+        };
+        let hub = Hub::new(Arc::clone(&config), Box::new(random));
+        let wiring = Wiring { inputs: hub_inputs, events, commands, gate, relay_start };
+        (Server::with_hub(hub, config, wiring), inputs, link_events)
+    }
+
+    fn login(id: ConnectionId) -> Input {
+        let text = json!({ "message": "connection", "data": [{ "custom": { "login": "anna" } }] });
+        Input::Message(id, ClientMessage::parse(&text.to_string()))
+    }
+
+    async fn census(inputs: &mpsc::Sender<Input>) -> Option<[usize; 4]> {
+        let (reply, answer) = oneshot::channel();
+        inputs.send(Input::Health(reply)).await.ok()?;
+        answer.await.ok().map(|health| health.census)
+    }
+
+    #[tokio::test]
+    async fn a_panic_over_a_message_costs_that_client_alone() {
+        let panics = Arc::new(AtomicU32::new(0));
+        let (server, inputs, _events) = server(&panics);
+        let running = tokio::spawn(server.run());
+        for id in [1, 2] {
+            let id = ConnectionId(id);
+            inputs.send(Input::Connected(id, Outbox::for_test(), None)).await.expect("it runs");
+        }
+        panics.store(1, Ordering::Relaxed);
+        inputs.send(login(ConnectionId(1))).await.expect("it runs");
+        inputs.send(login(ConnectionId(2))).await.expect("it runs");
+        assert_eq!(census(&inputs).await.map(|census| census[0]), Some(1), "the second is there");
+        assert_eq!(panics.load(Ordering::Relaxed), 0, "the first made it panic");
+        inputs.send(Input::Shutdown).await.expect("it runs");
+        assert_eq!(running.await.expect("no panic"), Ended::Shutdown);
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_panics_again_and_again_ends_the_server() {
+        let panics = Arc::new(AtomicU32::new(PANICS_MAX + 1));
+        let (server, inputs, _events) = server(&panics);
+        let running = tokio::spawn(server.run());
+        for id in 0..=u64::from(PANICS_MAX) {
+            let id = ConnectionId(id);
+            inputs.send(Input::Connected(id, Outbox::for_test(), None)).await.expect("it runs");
+            inputs.send(login(id)).await.expect("it runs");
+        }
+        assert!(running.await.expect_err("the last one is not caught").is_panic());
+    }
 }

@@ -2,10 +2,11 @@
 
 use crate::auth::Gate;
 use crate::config::{AuthMode, Config};
+use crate::descriptors::Budget;
 use crate::relay::{self, LinkSettings, RelayProgram};
 use crate::rest::{self, App};
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, Input, RelayStart, Server, Wiring};
-use crate::{listen, tls};
+use crate::{descriptors, listen, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// # Errors
 /// For people to read.
-pub async fn start(config: Config) -> Result<Running, StartError> {
+pub async fn start(mut config: Config) -> Result<Running, StartError> {
+    let budget = budget(&config);
+    config.signaling.max_connections = budget.connections;
     let config = Arc::new(config);
     let settings = &config.signaling;
     let http = listen::bind(settings.bind, settings.http_port).await?;
@@ -65,12 +68,27 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
 
     let router = rest::router(Arc::new(App::new(Arc::clone(&config), gate, inputs.clone())));
-    let open = |listener: TcpListener, tls| {
-        tokio::spawn(listen::serve(listener, router.clone(), tls, config.signaling.max_connections))
-    };
+    let all = Arc::new(listen::Doors::new(router, &config.signaling, budget));
+    let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
     let doors = vec![open(http, None), open(https, Some(tls))];
     Ok(Running { http: addresses.0, https: addresses.1, inputs, server, doors })
+}
+
+/// How many connections there may be, by the settings and by the limit of file descriptors, which is raised for it.
+fn budget(config: &Config) -> Budget {
+    let wanted = config.signaling.max_connections;
+    let limit = descriptors::raise();
+    let hook = if config.auth.mode == AuthMode::Hook { config.auth.hook.concurrency } else { 0 };
+    let budget = Budget::within(limit, wanted, hook);
+    if let (true, Some(limit)) = (budget.connections < wanted, limit) {
+        tracing::warn!(
+            "max_connections is {} instead of {wanted}: the hard limit of file descriptors is {limit} \
+             (see `ulimit -Hn`, or LimitNOFILE of a systemd unit)",
+            budget.connections
+        );
+    }
+    budget
 }
 
 /// Tells this server from the others that ask the same access hook.
@@ -116,7 +134,7 @@ impl Running {
 
     /// Until it ends on its own account.
     pub async fn ended(&mut self) -> Ended {
-        (&mut self.server).await.unwrap_or(Ended::Shutdown)
+        (&mut self.server).await.unwrap_or(Ended::Panicked)
     }
 
     /// The addresses that a person on this machine or beside it may open, most useful first.
@@ -135,5 +153,19 @@ impl Running {
             urls.push(format!("https://localhost:{}/", self.https.port()));
         }
         urls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_panicked_is_no_clean_end() {
+        let (inputs, _) = mpsc::channel(1);
+        let server = tokio::spawn(async { panic!("a panic that the test wanted") });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Running { http: nowhere, https: nowhere, inputs, server, doors: Vec::new() };
+        assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

@@ -4,6 +4,7 @@
 //! has a queue of bounded size and a deadline a message: a reader that does not read is cut off with 1008. The two
 //! directions are apart, so a client that is slow to read is still heard.
 
+use crate::address::Subnet;
 use crate::auth::Visit;
 use crate::message::ClientMessage;
 use crate::rest::App;
@@ -56,6 +57,12 @@ impl Outbox {
         (Self { sender, queued: Arc::clone(&queued) }, Inbox { receiver, queued })
     }
 
+    /// The way to nobody.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self::new().0
+    }
+
     /// Queues a message.
     ///
     /// # Errors
@@ -88,7 +95,12 @@ struct Inbox {
 }
 
 /// Answers an upgrade request, whatever its path: real deployments put a proxy in front.
-pub fn upgrade(app: Arc<App>, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+pub fn upgrade(
+    app: Arc<App>,
+    headers: &HeaderMap,
+    from: Option<Subnet>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if !app.origin_allowed(headers) {
         return (StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins").into_response();
     }
@@ -100,7 +112,7 @@ pub fn upgrade(app: Arc<App>, headers: &HeaderMap, upgrade: WebSocketUpgrade) ->
     upgrade
         .max_message_size(limits.message_bytes_max)
         .max_frame_size(limits.message_bytes_max)
-        .on_upgrade(move |socket| serve(app, socket, place))
+        .on_upgrade(move |socket| serve(app, socket, from, place))
 }
 
 /// One of `max_connections`, given back when dropped.
@@ -120,10 +132,10 @@ impl Drop for Place {
     }
 }
 
-async fn serve(app: Arc<App>, socket: WebSocket, _place: Place) {
+async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: Place) {
     let id = ConnectionId(app.next_connection.fetch_add(1, Ordering::Relaxed));
     let (outbox, inbox) = Outbox::new();
-    if app.inputs.send(Input::Connected(id, outbox.clone())).await.is_err() {
+    if app.inputs.send(Input::Connected(id, outbox.clone(), from)).await.is_err() {
         return;
     }
     let (sink, mut stream) = socket.split();

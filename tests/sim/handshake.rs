@@ -157,3 +157,33 @@ fn dtls_before_ice_and_a_strangers_certificate_get_no_keys() {
     assert_eq!(shard.counters().get(Count::FingerprintMismatches), 1);
     assert_eq!(shard.counters().get(Count::TransportsConnected), 0);
 }
+
+/// What anybody can send who knows the client's address: before its hello, and between its flights. The transport goes on.
+#[test]
+fn forged_fragments_end_no_transport() {
+    for versions in [Versions::Only1_2, Versions::Only1_3] {
+        let clients =
+            ClientFactory::new(&ClientOptions { versions, ..ClientOptions::default() }).expect("client");
+        let (mut shard, ours, check) = shard(clients.fingerprint());
+        let mut client = clients.connect(NOW, Some(ours));
+        let mut outbox = VecOutbox::default();
+        shard.handle_datagram(NOW, &CLIENT, &mut check.clone(), &mut outbox);
+        // A hello of 80 octets, of which 20 are there; a whole one that says nothing; an alert.
+        let head = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 7, 0, 32, 1, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 20];
+        let mut whole = [&head[..], &[0x5a; 20]].concat();
+        whole[16] = 20;
+        let alert = vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 7, 0, 2, 2, 40];
+        for mut forged in [[&head[..], &[0x5a; 20]].concat(), whole, alert] {
+            shard.handle_datagram(NOW, &CLIENT, &mut forged, &mut outbox);
+            shard.handle_timeout(NOW, &mut outbox);
+        }
+        talk(&mut shard, &mut client, 1);
+        let summary = client.take_summary().expect("the handshake ends");
+        assert_eq!(shard.counters().get(Count::TransportsConnected), 1, "{versions:?}");
+        assert_eq!(
+            shard.counters().get(Count::DtlsRestarts),
+            if versions == Versions::Only1_2 { 2 } else { 1 }
+        );
+        assert_media_opens(&mut shard, &summary);
+    }
+}

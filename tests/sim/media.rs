@@ -171,7 +171,11 @@ fn a_late_packet_of_the_old_ssrc_takes_nothing_back() {
     let received = &world.peers[1].received[&ssrc];
     // One more was under way when the SSRC changed.
     let late = world.dropped(Drop::RtpOldSource) as usize;
-    assert_eq!((holes(received), late), (4, 4), "only the late ones are missing: the picture goes on at once");
+    assert_eq!(
+        (holes(received), late),
+        (4, 4),
+        "only the late ones are missing: the picture goes on at once"
+    );
     assert!(received.packets.len() > 200, "{}", received.packets.len());
     world.assert_ledger();
 }

@@ -9,7 +9,9 @@ use relay_core::srtp::{OpenContext, SealContext, SrtpProfile};
 use relay_core::time::Time;
 use relay_core::wire::rtcp::{self, RtcpPacket};
 use relay_core::wire::rtp::{HeaderFields, RtpHeader, strip_padding, write_header};
-use relay_core::wire::stun::{IntegrityKey, StunClass, StunMessage, write_binding_request};
+use relay_core::wire::stun::{
+    IntegrityKey, StunClass, StunMessage, write_binding_request, write_binding_success,
+};
 use relay_core::wire::{Protocol, classify};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -77,6 +79,7 @@ pub struct Peer {
     relay: SocketAddr,
     username: Vec<u8>,
     key: IntegrityKey,
+    own_password: String,
     connected: bool,
     keyed: bool,
     open: OpenContext,
@@ -96,6 +99,16 @@ pub struct Peer {
     transaction: u32,
     /// Sends media without its MID, as browsers do once the relay has shown that it knows it.
     pub without_mid: bool,
+    /// Answers Binding requests of the relay, as RFC 8445 §7.3 wants; the relay must do without, too.
+    pub answers: bool,
+    /// Nominates with each check. Off: checks as a client behind a NAT does once it has nominated.
+    pub nominates: bool,
+    /// Time between its checks once connected; Chromium's.
+    pub check_interval: Duration,
+    /// Somebody forges its address, so it gets answers to what it never asked.
+    pub attacked: bool,
+    /// Time between its receiver reports.
+    pub report_interval: Duration,
     /// Silent when false: sends nothing at all.
     pub alive: bool,
     /// Datagrams to send.
@@ -122,6 +135,7 @@ impl Peer {
             relay: format!("{}:{}", candidate.ip, candidate.port).parse().expect("an address"),
             username: format!("{}:{}", opened.local_ufrag, Self::ufrag(index)).into_bytes(),
             key: IntegrityKey::new(opened.local_pwd.as_bytes()),
+            own_password: Self::PASSWORD.into(),
             connected: false,
             keyed: false,
             open: OpenContext::new(profile, &keys.local_key, &keys.local_salt),
@@ -136,10 +150,20 @@ impl Peer {
             next_report: Time::ZERO,
             transaction: 0,
             without_mid: false,
+            answers: true,
+            nominates: true,
+            check_interval: CHECK_INTERVAL,
+            attacked: false,
+            report_interval: Duration::from_millis(40),
             alive: true,
             out: Vec::new(),
         }
     }
+
+    /// What it announces as its password, until it restarts ICE.
+    pub const PASSWORD: &'static str = "a password of the peer's own";
+    /// What it announces then.
+    pub const SECOND_PASSWORD: &'static str = "another password of the peer's own";
 
     /// The ufrag the peer with this index announces.
     #[must_use]
@@ -151,6 +175,7 @@ impl Peer {
     pub fn restart_ice(&mut self, opened: &TransportOpened, own_ufrag: &str) {
         self.username = format!("{}:{own_ufrag}", opened.local_ufrag).into_bytes();
         self.key = IntegrityKey::new(opened.local_pwd.as_bytes());
+        self.own_password = Self::SECOND_PASSWORD.into();
         self.next_check = Time::ZERO;
     }
 
@@ -213,7 +238,7 @@ impl Peer {
             if self.connected && !self.keyed {
                 self.out.push(dtls::hello(&self.fingerprint));
             }
-            self.next_check = now + if self.keyed { CHECK_INTERVAL } else { RETRY_INTERVAL };
+            self.next_check = now + if self.keyed { self.check_interval } else { RETRY_INTERVAL };
         }
         if self.keyed && self.sending.is_some() && now >= self.next_frame {
             self.send_frame(now);
@@ -221,7 +246,7 @@ impl Peer {
         }
         if self.keyed && !self.received.is_empty() && now >= self.next_report {
             self.send_nacks();
-            self.next_report = now + Duration::from_millis(40);
+            self.next_report = now + self.report_interval;
         }
         let mut next = self.next_check;
         if self.keyed {
@@ -232,14 +257,38 @@ impl Peer {
     }
 
     fn check(&mut self) {
+        let check = self.make_check(self.nominates);
+        self.out.push(check);
+    }
+
+    /// A check with an id of its own, not sent.
+    pub fn make_check(&mut self, use_candidate: bool) -> Vec<u8> {
         self.transaction += 1;
         let mut id = [0; 12];
         id[..4].copy_from_slice(&self.transaction.to_be_bytes());
         id[4..8].copy_from_slice(&self.index.to_be_bytes());
         let mut out = vec![0; 300];
-        let len = write_binding_request(&mut out, id, &self.username, 1, 7, true, &self.key).expect("fits");
+        let len = write_binding_request(&mut out, id, &self.username, 1, 7, use_candidate, &self.key)
+            .expect("fits");
         out.truncate(len);
-        self.out.push(out);
+        out
+    }
+
+    fn answer(&mut self, request: &StunMessage<'_>) {
+        let own = IntegrityKey::new(self.own_password.as_bytes());
+        let name = self.username.split(|octet| *octet == b':').rev().collect::<Vec<_>>().join(&b':');
+        if self.attacked && request.username() != Some(&name[..]) {
+            return;
+        }
+        assert!(request.verify_integrity(&own), "signed with the peer's password");
+        assert_eq!(request.username(), Some(&name[..]));
+        assert!(request.ice_controlled().is_some() && !request.use_candidate());
+        if self.answers {
+            let mut out = vec![0; 300];
+            let len = write_binding_success(&mut out, request.transaction_id(), self.relay, &own);
+            out.truncate(len.expect("fits"));
+            self.out.push(out);
+        }
     }
 
     /// Sends one frame of one packet.
@@ -323,7 +372,11 @@ impl Peer {
         match classify(bytes) {
             Some(Protocol::Stun) => {
                 let message = StunMessage::parse(bytes).expect("the relay writes good STUN");
-                if message.class() == StunClass::Success {
+                if message.class() == StunClass::Request {
+                    self.answer(&message);
+                } else if self.attacked && !message.verify_integrity(&self.key) {
+                    // To whoever forged the address.
+                } else if message.class() == StunClass::Success {
                     assert!(message.verify_integrity(&self.key), "signed with the relay's password");
                     assert_eq!(message.mapped_address(), Some(self.address));
                     if !self.connected {
@@ -334,6 +387,12 @@ impl Peer {
                 }
             }
             Some(Protocol::Dtls) => {
+                if let Some(finish) = dtls::finish(&self.fingerprint, bytes) {
+                    if !self.keyed {
+                        self.out.push(finish);
+                    }
+                    return;
+                }
                 assert_eq!(bytes, dtls::DONE);
                 if !self.keyed {
                     self.keyed = true;

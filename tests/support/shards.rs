@@ -9,10 +9,11 @@ use relay::control::router::{ConnectionId, Identity, Router};
 use relay::mailbox::{Bell, ControlEnd, mailbox};
 use relay::station::{Ordered, Station};
 use relay_control::{
-    CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Outgoing, ReplyBody,
-    Request, TransportInfo,
+    CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Inventory, Outgoing,
+    ReplyBody, Request, TransportInfo,
 };
 use relay_core::Shard;
+use relay_core::config::{Limits, ShardConfig};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
@@ -64,6 +65,17 @@ impl Shards {
     /// The same for another SRTP profile.
     #[must_use]
     pub fn with_profile(seed: u64, shards: u32, budget: usize, profile: SrtpProfile) -> Self {
+        Self::with_limits(seed, (shards, budget), profile, &Limits::default())
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(
+        seed: u64,
+        (shards, budget): (u32, usize),
+        profile: SrtpProfile,
+        limits: &Limits,
+    ) -> Self {
         let bell = Bell::new().expect("a descriptor");
         let woken: Vec<Arc<AtomicBool>> = (0..shards).map(|_| Arc::default()).collect();
         let (ends, stations): (Vec<ControlEnd>, Vec<Station>) = (0..shards)
@@ -75,6 +87,7 @@ impl Shards {
                 let mut bytes = [number as u8; 32];
                 bytes[..8].copy_from_slice(&seed.to_be_bytes());
                 let config = World::config(number, address(number as usize));
+                let config = ShardConfig { limits: limits.clone(), ..config };
                 let shard = Shard::new(config, Box::new(Factory(profile)), bytes);
                 let seeds = move || {
                     bytes[8] += 1;
@@ -83,7 +96,12 @@ impl Shards {
                 (control, Station::new(number, shard, worker, Box::new(seeds)))
             })
             .unzip();
-        let identity = Identity { boot_id: 7, fingerprint_sha256: [0xaa; 32], io_backend: "none" };
+        let identity = Identity {
+            boot_id: 7,
+            fingerprint_sha256: [0xaa; 32],
+            io_backend: "none",
+            max_receive_bitrate_bps: 8_000_000,
+        };
         let mut world = Self {
             now: Time::from_nanos(1_000_000_000_000),
             inbox: stations.iter().map(|_| VecDeque::new()).collect(),
@@ -99,7 +117,8 @@ impl Shards {
             woken,
             profile,
         };
-        world.command(Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, name: "test".into() }));
+        let (version, name) = (CONTROL_VERSION, "test".to_owned());
+        world.command(Command::Hello(Hello { version, epoch: 1, name, instance: 1 }));
         world
     }
 
@@ -160,7 +179,7 @@ impl Shards {
         loop {
             match station.handle_order(now, &mut outbox) {
                 Ordered::Nothing => break,
-                Ordered::Done => {}
+                Ordered::Done | Ordered::DoneAtLength => {}
                 Ordered::Stats(ticket) => station.tell_stats(ticket, std::iter::empty::<Counter>()),
             }
         }
@@ -251,8 +270,21 @@ impl Shards {
 
     /// Everything that runs, as a controller sees it.
     pub fn inventory(&mut self) -> Vec<TransportInfo> {
-        match self.command(Command::GetInventory(GetInventory {})) {
-            ReplyBody::Inventory(inventory) => inventory.transports,
+        let (mut transports, mut after) = (Vec::new(), 0);
+        loop {
+            let page = self.inventory_page(after);
+            transports.extend(page.transports);
+            after = page.next;
+            if after == 0 {
+                return transports;
+            }
+        }
+    }
+
+    /// One page of it.
+    pub fn inventory_page(&mut self, after: u64) -> Inventory {
+        match self.command(Command::GetInventory(GetInventory { after })) {
+            ReplyBody::Inventory(inventory) => inventory,
             other => panic!("{other:?}"),
         }
     }

@@ -1,13 +1,13 @@
 //! One shard, many peers, one clock.
 
-use crate::dtls::Factory;
+use crate::dtls::{CarefulFactory, Factory};
 use crate::net::{Link, Net};
 use crate::peer::{PT, Peer, RTX_PT};
 use relay_control::{
     AddDownTrack, AddUpTrack, Codec, Command, EventBody, ExtensionIds, FailReason, MediaKind, OpenTransport,
     ReplyBody, RestartIce, RtpParameters, TransportState,
 };
-use relay_core::dtls::Fingerprint;
+use relay_core::dtls::{DtlsFactory, Fingerprint};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
@@ -15,9 +15,12 @@ use relay_core::stats::{Count, Counters, Drop, Stage};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::{Protocol, classify};
 use relay_core::{Limits, Shard, ShardConfig};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Datagrams that somebody who listens remembers.
+const OVERHEARD_MAX: usize = 256;
 
 /// Where the simulated relay listens.
 pub const RELAY: &str = "198.51.100.1:10000";
@@ -36,6 +39,10 @@ pub struct World {
     pub events: Vec<(Time, EventBody)>,
     /// Datagrams the relay sent to each address.
     pub sent_to: HashMap<SocketAddr, u64>,
+    /// Octets that went along each path.
+    pub traffic: HashMap<Path, Traffic>,
+    /// What lately reached the relay, for whoever listens: path and datagram.
+    pub overheard: VecDeque<(Path, Vec<u8>)>,
     profile: SrtpProfile,
     /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash. Invariant I2.
     egress: HashSet<(SocketAddr, u32, u16, u64)>,
@@ -61,6 +68,17 @@ pub fn video_parameters() -> RtpParameters {
     }
 }
 
+/// Octets along one path.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// To the relay.
+    pub received: u64,
+    /// From it.
+    pub sent: u64,
+    /// Media among it.
+    pub media: u64,
+}
+
 impl World {
     /// An empty shard in good weather.
     #[must_use]
@@ -71,17 +89,30 @@ impl World {
     /// The same for another SRTP profile.
     #[must_use]
     pub fn with_profile(seed: u64, profile: SrtpProfile) -> Self {
+        Self::with_engines(seed, profile, Box::new(Factory(profile)))
+    }
+
+    /// One in which nobody ends a handshake who does not read what the relay sends.
+    #[must_use]
+    pub fn careful(seed: u64) -> Self {
+        let profile = SrtpProfile::AeadAes128Gcm;
+        Self::with_engines(seed, profile, Box::new(CarefulFactory(profile)))
+    }
+
+    fn with_engines(seed: u64, profile: SrtpProfile, engines: Box<dyn DtlsFactory>) -> Self {
         let relay: SocketAddr = RELAY.parse().expect("an address");
         let config = Self::config(0, relay);
         let mut bytes = [0x57; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         Self {
             now: Time::from_nanos(1_000_000_000_000),
-            shard: Shard::new(config, Box::new(Factory(profile)), bytes),
+            shard: Shard::new(config, engines, bytes),
             net: Net::new(Link::GOOD, seed),
             peers: Vec::new(),
             events: Vec::new(),
             sent_to: HashMap::new(),
+            traffic: HashMap::new(),
+            overheard: VecDeque::new(),
             profile,
             egress: HashSet::new(),
             relay,
@@ -146,7 +177,7 @@ impl World {
             transport_id: Self::transport_id(index),
             room_id: room,
             remote_ufrag: Peer::ufrag(index),
-            remote_pwd: "a password of the peer's own".into(),
+            remote_pwd: Peer::PASSWORD.into(),
             remote_fingerprint_sha256: fingerprint.to_vec(),
             label: b"label".to_vec(),
             max_receive_bitrate_bps: 0,
@@ -201,7 +232,7 @@ impl World {
         let reply = self.command(Command::RestartIce(RestartIce {
             transport_id: Self::transport_id(peer),
             remote_ufrag: own.clone(),
-            remote_pwd: "another password of the peer's own".into(),
+            remote_pwd: Peer::SECOND_PASSWORD.into(),
         }));
         let ReplyBody::TransportOpened(opened) = reply else { panic!("{reply:?}") };
         self.peers[peer as usize].restart_ice(&opened, &own);
@@ -235,6 +266,11 @@ impl World {
         while let Some(mut flying) = self.net.deliver(now) {
             if flying.to == self.relay {
                 let path = Path { remote: flying.from, local: None };
+                self.traffic.entry(path).or_default().received += flying.bytes.len() as u64;
+                if self.overheard.len() == OVERHEARD_MAX {
+                    self.overheard.pop_front();
+                }
+                self.overheard.push_back((path, flying.bytes.clone()));
                 self.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
             } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
                 peer.receive(now, &mut flying.bytes);
@@ -256,11 +292,22 @@ impl World {
 
     /// Sends raw octets to the relay from any address.
     pub fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.inject_along(Path { remote: from, local: None }, bytes);
+    }
+
+    /// The same to any of the relay's addresses.
+    pub fn inject_along(&mut self, path: Path, bytes: &[u8]) {
         let mut outbox = VecOutbox::default();
-        let path = Path { remote: from, local: None };
+        self.traffic.entry(path).or_default().received += bytes.len() as u64;
         self.shard.handle_datagram(self.now, &path, &mut bytes.to_vec(), &mut outbox);
         self.shard.forward_pending(&mut outbox);
         self.carry(outbox);
+    }
+
+    /// What went along the path between an address and the relay.
+    #[must_use]
+    pub fn traffic(&self, remote: SocketAddr) -> Traffic {
+        self.traffic.get(&Path { remote, local: None }).copied().unwrap_or_default()
     }
 
     fn carry(&mut self, outbox: VecOutbox) {
@@ -269,6 +316,11 @@ impl World {
                 self.check_egress(path.remote, &bytes);
             }
             *self.sent_to.entry(path.remote).or_default() += 1;
+            let traffic = self.traffic.entry(path).or_default();
+            traffic.sent += bytes.len() as u64;
+            if matches!(classify(&bytes), Some(Protocol::Rtp | Protocol::Rtcp)) {
+                traffic.media += bytes.len() as u64;
+            }
             self.net.send(self.now, self.relay, path.remote, &bytes);
         }
         while let Some(event) = self.shard.poll_event() {

@@ -173,3 +173,24 @@ fn arrows_point_one_way() {
         }
     }
 }
+
+/// A promise without a test is a hope.
+#[test]
+fn what_security_promises_is_tested() {
+    let promises = fs::read_to_string(root().join("SECURITY.md")).expect("readable");
+    let tests: String = sources(&[".rs"]).into_iter().map(|(_, text)| text).collect();
+    let named: Vec<&str> =
+        promises.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let missing: Vec<String> = (named.into_iter())
+        .filter(|name| !tests.contains(&format!("fn {}()", name.rsplit("::").next().unwrap_or_default())))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_none("tests named in SECURITY.md that are not there", &missing);
+    let listed = promises.split("## What is promised").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let bare: Vec<String> = (listed.expect("the list").split("\n- ").skip(1))
+        .filter(|promise| !promise.contains("(`") && !promise.contains("(fuzz `"))
+        .map(|promise| promise.lines().next().unwrap_or_default().to_owned())
+        .collect();
+    assert_none("promises in SECURITY.md without a test", &bare);
+}

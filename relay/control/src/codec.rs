@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-/// Longest encoded message. An inventory of 10,000 transports fits.
+/// Longest encoded message. What may grow comes in pages far below it.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// Why a frame was refused.

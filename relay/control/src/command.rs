@@ -43,7 +43,7 @@ pub enum Command {
     /// Asks the publisher for a keyframe, merged with the subscribers' own requests.
     #[prost(message, tag = "9")]
     RequestKeyframe(RequestKeyframe),
-    /// Everything needed to re-adopt what runs. Answer: [`crate::Inventory`].
+    /// Everything needed to re-adopt what runs, page by page. Answer: [`crate::Inventory`].
     #[prost(message, tag = "10")]
     GetInventory(GetInventory),
     /// Counters. Answer: [`crate::Stats`].
@@ -64,11 +64,18 @@ pub struct Hello {
     #[prost(uint32, tag = "1")]
     pub version: u32,
     /// Fencing number: the highest wins, and lasts until a higher one comes. 0 = read-only (`ctl`).
+    ///
+    /// A controller that was never in command and is refused takes one above the highest, which it is told
+    /// ([`crate::CommandError::highest_epoch`]). One that was in command has been superseded, and must not come back with a
+    /// higher one: two would take the relay from each other for ever.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
     /// Shown in logs.
     #[prost(string, tag = "3")]
     pub name: String,
+    /// Chosen by chance at the controller's start: tells two that name the same epoch apart. The first of them commands.
+    #[prost(uint64, tag = "4")]
+    pub instance: u64,
 }
 
 /// Makes a transport. The relay is ICE-lite, the controlled side and the DTLS server (`a=setup:passive`).
@@ -306,9 +313,18 @@ pub struct RequestKeyframe {
     pub track_id: u64,
 }
 
-/// See [`Command::GetInventory`].
+/// One page of what runs.
+///
+/// Pages list transports in the order in which they were opened, so what is opened meanwhile comes on a later page. Each
+/// shows a transport as it is at its moment; what ended before its page is on none. A controller that takes in all pages, and
+/// *then* the events that came since it said [`Hello`], ends with the truth: an event that a page shows already says the same
+/// again, and one about a transport that is on no page is about one that is gone.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub struct GetInventory {}
+pub struct GetInventory {
+    /// [`crate::Inventory::next`] of the page before; 0 = the first page.
+    #[prost(uint64, tag = "1")]
+    pub after: u64,
+}
 
 /// See [`Command::GetStats`].
 #[derive(Clone, Copy, PartialEq, Message)]

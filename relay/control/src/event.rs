@@ -75,6 +75,9 @@ pub struct CommandError {
     /// For people: what was wrong and what to do.
     #[prost(string, tag = "2")]
     pub message: String,
+    /// Set with [`ErrorCode::StaleEpoch`]: the epoch that commands.
+    #[prost(uint64, tag = "3")]
+    pub highest_epoch: u64,
 }
 
 /// See [`CommandError`].
@@ -127,6 +130,9 @@ pub struct Welcome {
     /// The highest epoch seen so far, this one included.
     #[prost(uint64, tag = "7")]
     pub epoch: u64,
+    /// What a transport may receive that is opened without a limit of its own, in bit/s; 0 = the relay does not say.
+    #[prost(uint64, tag = "8")]
+    pub max_receive_bitrate_bps: u64,
 }
 
 /// An address of a host candidate.
@@ -276,15 +282,18 @@ pub struct Superseded {
     pub epoch: u64,
 }
 
-/// All that runs.
+/// What runs, or a page of it; see [`crate::GetInventory`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Inventory {
     /// Of this process.
     #[prost(uint64, tag = "1")]
     pub boot_id: u64,
-    /// Every transport with its tracks.
+    /// Transports with their tracks.
     #[prost(message, repeated, tag = "2")]
     pub transports: Vec<TransportInfo>,
+    /// Where the next page begins; 0 = this was the last one. A page may be empty and not the last.
+    #[prost(uint64, tag = "3")]
+    pub next: u64,
 }
 
 /// One transport with its tracks.

@@ -7,8 +7,13 @@
 //! - A command is **idempotent by the ids it carries**. Ids are chosen by the controller (random 64 bit); sending a
 //!   command twice has the effect of sending it once and gives the same answer.
 //! - Every [`Request`] gets exactly one [`Reply`] with the same `request_id`; replies of one shard keep their order.
-//! - A controller names its `epoch` in [`Hello`]. The relay obeys the highest epoch seen and answers commands of an
-//!   older one with [`ErrorCode::StaleEpoch`].
+//! - Commands are **ordered per transport**: those that name one transport, or a track of it, are obeyed in the order in which
+//!   they came, whether the earlier ones have been answered or not. So a [`CloseTransport`] sent right behind its
+//!   [`OpenTransport`] closes it, and a track removed while its [`AddDownTrack`] is under way does not appear afterwards. A command
+//!   that is refused is left out, those behind it are not: whoever says again what was [`ErrorCode::Busy`] sees to the order
+//!   himself. Between transports there is no order; what needs another transport's track waits for the reply that it is there.
+//! - A controller names its `epoch` in [`Hello`]. The relay obeys the highest epoch seen, of two controllers with the same one
+//!   the first, and answers commands of others with [`ErrorCode::StaleEpoch`] and the epoch that commands.
 //! - Events carry a sequence number per relay process, so a controller sees a gap and asks for the inventory.
 //! - The relay never sees SDP: everything here is already negotiated numbers.
 //!
@@ -18,7 +23,9 @@
 mod codec;
 mod command;
 mod event;
+mod place;
 
 pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use command::*;
 pub use event::*;
+pub use place::{Untrusted, check_directory, default_control_socket, directory_of, trusts};

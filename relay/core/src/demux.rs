@@ -1,10 +1,14 @@
-//! Which transport a datagram belongs to: by its validated 5-tuple, or, for STUN, by the ufrag in USERNAME.
+//! Which transport a datagram belongs to: by the path it came along, or, for STUN, by the ufrag in USERNAME.
 //!
-//! Invariant: an address is in the table only if a Binding request with good MESSAGE-INTEGRITY came from it.
+//! A path has one owner. Another transport's check along it does not change that while the owner is heard of; it makes that
+//! transport a claimant, which gets what the owner cannot have sent or wanted, until one of them proves that its peer is there.
+//!
+//! Invariant: a path is in the table only if a Binding request with good MESSAGE-INTEGRITY came along it.
 
+use crate::outbox::Path;
+use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 /// Length of a ufrag the relay makes: 48 bits, enough to make collisions and guesses rare among 20,000 transports.
 pub const UFRAG_LEN: usize = 8;
@@ -15,18 +19,37 @@ pub type Ufrag = [u8; UFRAG_LEN];
 /// Index of a transport in its slab.
 pub type TransportKey = usize;
 
-/// The two tables.
+/// Transports that may claim one path beside its owner. A path has more than one transport when a client's old one is not closed
+/// yet, or when somebody forges; the oldest claim goes.
+pub const CLAIMANTS_MAX: usize = 3;
+
+/// Those who claim one path, oldest first.
+pub type Claimants = ArrayVec<TransportKey, CLAIMANTS_MAX>;
+
+/// The tables.
 #[derive(Debug, Default)]
 pub struct Demux {
-    by_remote: HashMap<SocketAddr, TransportKey, RandomState>,
+    by_path: HashMap<Path, TransportKey, RandomState>,
+    /// Nearly always empty.
+    claims: HashMap<Path, Claimants, RandomState>,
     by_ufrag: HashMap<Ufrag, TransportKey, RandomState>,
 }
 
 impl Demux {
-    /// The transport whose peer proved to own this address.
+    /// The transport that a path belongs to.
     #[must_use]
-    pub fn by_remote(&self, remote: &SocketAddr) -> Option<TransportKey> {
-        self.by_remote.get(remote).copied()
+    pub fn owner(&self, path: &Path) -> Option<TransportKey> {
+        self.by_path.get(path).copied()
+    }
+
+    /// Those who claim a path beside its owner.
+    #[inline]
+    #[must_use]
+    pub fn claimants(&self, path: &Path) -> Claimants {
+        if self.claims.is_empty() {
+            return Claimants::new();
+        }
+        self.claims.get(path).cloned().unwrap_or_default()
     }
 
     /// The transport that announced the left half of a STUN USERNAME (`local:remote`, RFC 8445 §7.2.2).
@@ -45,9 +68,10 @@ impl Demux {
         self.by_ufrag.get(ufrag).copied()
     }
 
-    /// Every address with its transport.
-    pub fn remotes(&self) -> impl Iterator<Item = (SocketAddr, TransportKey)> + '_ {
-        self.by_remote.iter().map(|(remote, key)| (*remote, *key))
+    /// Every path with its owner, and with everybody who claims it.
+    pub fn paths(&self) -> impl Iterator<Item = (Path, TransportKey)> + '_ {
+        let claims = self.claims.iter().flat_map(|(path, keys)| keys.iter().map(|key| (*path, *key)));
+        self.by_path.iter().map(|(path, key)| (*path, *key)).chain(claims)
     }
 
     /// How many ufrags are announced.
@@ -71,15 +95,45 @@ impl Demux {
         self.by_ufrag.remove(ufrag);
     }
 
-    /// Binds an address that was just proved; it may have belonged to another transport before (a NAT reuses ports).
-    pub fn bind(&mut self, remote: SocketAddr, key: TransportKey) {
-        self.by_remote.insert(remote, key);
+    /// Gives a path to a transport; who owned it before.
+    pub fn bind(&mut self, path: Path, key: TransportKey) -> Option<TransportKey> {
+        self.drop_claim(&path, key);
+        self.by_path.insert(path, key).filter(|before| *before != key)
     }
 
-    /// Unbinds an address if it still belongs to `key`.
-    pub fn unbind(&mut self, remote: &SocketAddr, key: TransportKey) {
-        if self.by_remote.get(remote) == Some(&key) {
-            self.by_remote.remove(remote);
+    /// Notes that a transport claims a path that belongs to another.
+    pub fn claim(&mut self, path: Path, key: TransportKey) {
+        let claimants = self.claims.entry(path).or_default();
+        if claimants.contains(&key) {
+            return;
+        }
+        if claimants.is_full() {
+            claimants.remove(0);
+        }
+        claimants.push(key);
+    }
+
+    /// Unbinds a path from `key`, whether it owned or claimed it. What it owned goes to the latest claimant.
+    pub fn unbind(&mut self, path: &Path, key: TransportKey) {
+        self.drop_claim(path, key);
+        if self.by_path.get(path) != Some(&key) {
+            return;
+        }
+        match self.claimants(path).last() {
+            Some(&heir) => drop(self.bind(*path, heir)),
+            None => drop(self.by_path.remove(path)),
+        }
+    }
+
+    fn drop_claim(&mut self, path: &Path, key: TransportKey) {
+        if self.claims.is_empty() {
+            return;
+        }
+        if let Some(claimants) = self.claims.get_mut(path) {
+            claimants.retain(|claimant| *claimant != key);
+            if claimants.is_empty() {
+                self.claims.remove(path);
+            }
         }
     }
 }

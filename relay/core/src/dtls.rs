@@ -59,6 +59,12 @@ pub trait DtlsEngine: Send {
     /// The result of the handshake, once.
     fn take_summary(&mut self) -> Option<DtlsSummary>;
 
+    /// Attempts begun since the last call, without the first: hellos that differ from those before, and flights that had to be
+    /// looked at. Bounded in time by the engine.
+    fn take_restarts(&mut self) -> u32 {
+        0
+    }
+
     /// Queues a close_notify.
     fn close(&mut self);
 }

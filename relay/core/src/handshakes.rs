@@ -14,6 +14,7 @@
 //! Deliberately absent: a thread for handshakes. Every core has a shard already, so it would only compete with one.
 
 use crate::demux::TransportKey;
+use crate::outbox::Path;
 use std::collections::VecDeque;
 
 /// Steps between two batches of media. With a batch of 128 datagrams, hellos alone kept the loop for 15 ms.
@@ -32,8 +33,12 @@ const _: () = assert!(STEPS_PER_TURN * 150 < 1_000);
 /// A datagram and whose it is.
 #[derive(Debug)]
 pub struct Waiting {
-    /// From whose validated address it came.
+    /// Whose it is.
     pub key: TransportKey,
+    /// Along which it came.
+    pub path: Path,
+    /// It stands for itself in the counters: of one that several transports get, only the first does.
+    pub counted: bool,
     /// As it came.
     pub datagram: Box<[u8]>,
 }
@@ -53,19 +58,13 @@ impl Handshakes {
     ///
     /// # Errors
     /// [`Full`] if there is no place, for anybody or for this transport.
-    pub fn push(
-        &mut self,
-        key: TransportKey,
-        begun: bool,
-        held: &mut u8,
-        datagram: &[u8],
-    ) -> Result<(), Full> {
+    pub fn push(&mut self, begun: bool, held: &mut u8, waiting: Waiting) -> Result<(), Full> {
         let limit = if begun { WAITING_MAX } else { HELLOS_MAX };
         if self.waiting.len() >= limit || *held >= PER_TRANSPORT_MAX {
             return Err(Full);
         }
         *held += 1;
-        self.waiting.push_back(Waiting { key, datagram: datagram.into() });
+        self.waiting.push_back(waiting);
         Ok(())
     }
 
@@ -85,24 +84,30 @@ impl Handshakes {
         self.waiting.iter().map(|waiting| waiting.key)
     }
 
-    /// Forgets what waits for a transport that ends; how many there were.
+    /// Forgets what waits for a transport that ends; how many of it were counted nowhere else.
     pub fn forget(&mut self, key: TransportKey) -> usize {
-        let before = self.waiting.len();
+        let forgotten = self.waiting.iter().filter(|waiting| waiting.key == key && waiting.counted).count();
         self.waiting.retain(|waiting| waiting.key != key);
-        before - self.waiting.len()
+        forgotten
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
+
+    fn waiting(key: TransportKey, datagram: &[u8]) -> Waiting {
+        let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], 1)), local: None };
+        Waiting { key, path, counted: true, datagram: datagram.into() }
+    }
 
     #[test]
     fn serves_in_order_and_nobody_takes_all_places() {
         let (mut queue, mut held) = (Handshakes::default(), [0; 3]);
         for round in 0..12u8 {
             for (key, held) in held.iter_mut().enumerate() {
-                let pushed = queue.push(key, true, held, &[key as u8, round]);
+                let pushed = queue.push(true, held, waiting(key, &[key as u8, round]));
                 assert_eq!(pushed.is_ok(), round < PER_TRANSPORT_MAX, "round {round} of {key}");
             }
         }
@@ -118,15 +123,23 @@ mod tests {
     fn is_bounded() {
         let mut queue = Handshakes::default();
         for key in 0..2 * WAITING_MAX {
-            assert_eq!(queue.push(key, false, &mut 0, b"hello").is_ok(), key < HELLOS_MAX, "hello {key}");
+            assert_eq!(
+                queue.push(false, &mut 0, waiting(key, b"hello")).is_ok(),
+                key < HELLOS_MAX,
+                "hello {key}"
+            );
         }
         for key in HELLOS_MAX..2 * WAITING_MAX {
-            assert_eq!(queue.push(key, true, &mut 0, b"more").is_ok(), key < WAITING_MAX, "flight {key}");
+            assert_eq!(
+                queue.push(true, &mut 0, waiting(key, b"more")).is_ok(),
+                key < WAITING_MAX,
+                "flight {key}"
+            );
         }
         let mut held = 0;
-        assert_eq!(queue.push(WAITING_MAX, true, &mut held, b"more"), Err(Full));
+        assert_eq!(queue.push(true, &mut held, waiting(WAITING_MAX, b"more")), Err(Full));
         assert_eq!(held, 0, "who is refused holds nothing");
         queue.pop();
-        assert_eq!(queue.push(WAITING_MAX, true, &mut held, b"more"), Ok(()));
+        assert_eq!(queue.push(true, &mut held, waiting(WAITING_MAX, b"more")), Ok(()));
     }
 }

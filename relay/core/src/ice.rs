@@ -1,7 +1,14 @@
 //! ICE-lite (RFC 8445 §2.5): answers checks, never sends one. The peer is controlling and nominates.
 //!
+//! A check says who its sender is, but not where: whoever has a ufrag of his own may forge the source address, and a check
+//! that was overheard may be sent again from elsewhere. So a path (local and remote address) is *known* by a check and *proven*
+//! by something that only the peer can have sent from there: SRTP, SRTCP, the end of a DTLS handshake, or the answer to
+//! a Binding request of ours whose transaction id nobody else can know (RFC 9000 §8.2 does the same with PATH_CHALLENGE).
+//!
 //! Invariants
-//! - The selected pair moves only by a Binding request with good MESSAGE-INTEGRITY.
+//! - Media goes to a proven path only, and stays there until another one is both nominated (or the old one silent) and proven.
+//! - A path that is not proven gets at most [`CREDIT_PER_OCTET`] times the octets that came from it (RFC 9000 §8.1).
+//! - A transaction id is good for one path.
 //! - A bad check is an error response at most; it never ends anything.
 //! - Consent (RFC 7675) is the peer's own checks: as long as they come, the peer wants our packets.
 
@@ -10,16 +17,28 @@ use crate::outbox::Path;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::stun::IntegrityKey;
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Length of a password the relay makes: 144 bits (RFC 8445 asks for 128).
 pub const PWD_LEN: usize = 24;
 
-/// Addresses one peer may have validated at a time: two interfaces, two families, some rebinds.
-const VALIDATED_MAX: usize = 8;
+/// Paths that are known of one peer at a time: two interfaces and two families of each side.
+const PATHS_MAX: usize = 16;
 
-/// A check from a new address without USE-CANDIDATE moves the pair if the selected one has had no check for this long.
+/// Transaction ids that are remembered of one peer: Chromium's checks of the last three minutes, or of the first three seconds.
+const IDS_MAX: usize = 64;
+
+/// Octets that may go to a path that is not proven for each octet that came from there (RFC 9000 §8.1).
+pub const CREDIT_PER_OCTET: usize = 3;
+
+/// A proven path belongs to its transport as long as it was heard from within this time. Firefox renews its consent every 4 to
+/// 6 s and Chromium every 2.5 s, so one lost check gives nothing away.
+const HOLD_PROVEN: Duration = Duration::from_secs(10);
+/// The same before it is proven: a client repeats its checks much faster then.
+const HOLD_UNPROVEN: Duration = Duration::from_secs(3);
+
+/// A check along a new path without USE-CANDIDATE moves the pair if the selected one has had no check for this long.
 /// Chromium checks a selected pair every 2.5 s, so backup pairs of a healthy client never take over.
 const REBIND_AFTER: Duration = Duration::from_secs(3);
 
@@ -60,11 +79,35 @@ impl std::fmt::Debug for LocalCredentials {
     }
 }
 
-/// An address the peer has proved to own.
+/// A path that an authenticated check came along.
 #[derive(Clone, Copy, Debug)]
-struct Validated {
+struct Known {
     path: Path,
+    /// Tells it from a path with the same addresses that was known before.
+    serial: u32,
     last_check: Time,
+    /// When a check along it last had USE-CANDIDATE.
+    nominated: Time,
+    /// When something came along it that only the peer can have sent from there.
+    proven: Option<Time>,
+    /// Octets that may go out along it while it is not proven.
+    credit: usize,
+    /// Transaction id of our own Binding request along it that waits for an answer.
+    challenge: Option<TransactionId>,
+}
+
+/// Of a STUN transaction (RFC 8489 §5).
+pub type TransactionId = [u8; 12];
+
+/// Whether a transaction id was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdUse {
+    /// Never, as far as we remember.
+    New,
+    /// Along this path: our answer was lost, or somebody sends again what he heard. It is answered and changes nothing.
+    Repeated,
+    /// Along another path: somebody sends again what he heard, from elsewhere.
+    Elsewhere,
 }
 
 /// What an authenticated check did.
@@ -87,30 +130,47 @@ pub struct Ice {
     pub previous: Option<LocalCredentials>,
     /// The peer's ufrag: right half of its USERNAME.
     pub remote_ufrag: Vec<u8>,
-    /// [`VALIDATED_MAX`] at most.
-    validated: Vec<Validated>,
+    /// [`PATHS_MAX`] at most.
+    known: Vec<Known>,
+    serials: u32,
+    /// The last transaction ids, each with the serial of the path it came along.
+    ids: VecDeque<(TransactionId, u32)>,
     selected: Option<Path>,
+    selected_proven: bool,
     last_check: Time,
+    /// When something authentic last came along the selected path.
+    last_authentic: Time,
 }
 
 impl Ice {
-    /// Nothing validated yet.
+    /// Nothing known yet.
     #[must_use]
     pub fn new(local: LocalCredentials, remote_ufrag: &str, now: Time) -> Self {
         Self {
             local,
             previous: None,
             remote_ufrag: remote_ufrag.as_bytes().to_vec(),
-            validated: Vec::new(),
+            known: Vec::new(),
+            serials: 0,
+            ids: VecDeque::new(),
             selected: None,
+            selected_proven: false,
             last_check: now,
+            last_authentic: Time::ZERO,
         }
     }
 
-    /// Where to send.
+    /// Where to send, proven or not: what goes there must be paid for ([`Ice::pay`]).
     #[must_use]
     pub fn selected(&self) -> Option<&Path> {
         self.selected.as_ref()
+    }
+
+    /// Where media may go.
+    #[inline]
+    #[must_use]
+    pub fn proven(&self) -> Option<&Path> {
+        if self.selected_proven { self.selected.as_ref() } else { None }
     }
 
     /// When an authenticated check came last.
@@ -119,9 +179,9 @@ impl Ice {
         self.last_check
     }
 
-    /// Addresses to forget when the transport ends.
-    pub fn remotes(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.validated.iter().map(|v| v.path.remote)
+    /// Paths to forget when the transport ends.
+    pub fn paths(&self) -> impl Iterator<Item = Path> + '_ {
+        self.known.iter().map(|known| known.path)
     }
 
     /// New credentials of both sides (RFC 8445 §9). Media goes on along the selected pair until the peer checks with
@@ -143,54 +203,200 @@ impl Ice {
         self.previous.as_ref().filter(|p| p.ufrag == *ufrag)
     }
 
-    /// Takes note of an authenticated check. Returns what it did, and an address that had to be forgotten for it.
+    /// Whether an authenticated check is a new one. Ids of new ones are remembered by [`Ice::on_check`].
+    #[must_use]
+    pub fn id_use(&mut self, id: &TransactionId, path: &Path) -> IdUse {
+        let here = self.known(path).map(|known| (known.serial, known.proven.is_some()));
+        let Some((_, serial)) = self.ids.iter_mut().find(|(seen, _)| seen == id) else { return IdUse::New };
+        match here {
+            Some((here, _)) if here == *serial => IdUse::Repeated,
+            // Who overhears a check may be faster than the check. It still counts where the peer has proven to be,
+            // or he could make all of them useless.
+            Some((here, true)) if !self.known.iter().any(|k| k.serial == *serial && k.proven.is_some()) => {
+                *serial = here;
+                IdUse::New
+            }
+            _ => IdUse::Elsewhere,
+        }
+    }
+
+    /// Takes note of a new authenticated check. Returns what it did, and a path that had to be forgotten for it.
     pub fn on_check(
         &mut self,
         now: Time,
         path: &Path,
+        id: TransactionId,
         use_candidate: bool,
-    ) -> (CheckOutcome, Option<SocketAddr>) {
-        let forgotten = self.validate(now, path);
+    ) -> (CheckOutcome, Option<Path>) {
+        let forgotten = self.note(now, path, id, use_candidate);
         self.last_check = now;
-        let Some(selected) = self.selected else {
-            self.selected = Some(*path);
+        if self.selected.is_none() {
+            self.select(*path);
             return (CheckOutcome::Selected, forgotten);
-        };
-        if selected == *path || !(use_candidate || self.is_silent(&selected, now)) {
+        }
+        // A proven path waits for the other's proof: see `on_authentic`.
+        if self.selected_proven || !self.is_wanted(now, path) {
             return (CheckOutcome::Unchanged, forgotten);
         }
-        self.selected = Some(*path);
+        self.select(*path);
         (CheckOutcome::Moved, forgotten)
     }
 
-    fn is_silent(&self, path: &Path, now: Time) -> bool {
-        let last = self.validated.iter().find(|v| v.path == *path).map_or(Time::ZERO, |v| v.last_check);
-        now.since(last) >= REBIND_AFTER
+    /// Something came along `path` that only the peer can have sent from there. The pair moves there if the peer wants it.
+    #[inline]
+    pub fn on_authentic(&mut self, now: Time, path: &Path) -> CheckOutcome {
+        if self.selected_proven && self.selected.as_ref() == Some(path) {
+            self.last_authentic = now;
+            return CheckOutcome::Unchanged;
+        }
+        self.prove(now, path)
     }
 
-    fn validate(&mut self, now: Time, path: &Path) -> Option<SocketAddr> {
-        if let Some(known) = self.validated.iter_mut().find(|v| v.path.remote == path.remote) {
-            *known = Validated { path: *path, last_check: now };
-            return None;
+    fn prove(&mut self, now: Time, path: &Path) -> CheckOutcome {
+        let wanted = self.is_wanted(now, path);
+        let Some(known) = self.known.iter_mut().find(|known| known.path == *path) else {
+            return CheckOutcome::Unchanged;
+        };
+        known.proven = Some(now);
+        known.challenge = None;
+        if self.selected_proven && !wanted {
+            return CheckOutcome::Unchanged;
         }
-        let forgotten = (self.validated.len() == VALIDATED_MAX).then(|| self.evict()).flatten();
-        self.validated.push(Validated { path: *path, last_check: now });
+        let moved = self.selected != Some(*path);
+        self.select(*path);
+        self.last_authentic = now;
+        if moved { CheckOutcome::Moved } else { CheckOutcome::Unchanged }
+    }
+
+    fn select(&mut self, path: Path) {
+        self.selected = Some(path);
+        self.selected_proven = self.known(&path).is_some_and(|known| known.proven.is_some());
+    }
+
+    /// Whether the peer would rather have `path` than the selected one: it nominated it later, or the selected one is silent.
+    fn is_wanted(&self, now: Time, path: &Path) -> bool {
+        let (Some(known), Some(selected)) = (self.known(path), self.selected) else { return false };
+        if selected == *path {
+            return false;
+        }
+        match self.known(&selected) {
+            Some(old) => known.nominated > old.nominated || now.since(old.last_check) >= REBIND_AFTER,
+            None => true,
+        }
+    }
+
+    /// Whether this transport may keep `path` when another one's check comes along it.
+    #[must_use]
+    pub fn holds(&self, now: Time, path: &Path) -> bool {
+        let Some(known) = self.known(path) else { return false };
+        let Some(proven) = known.proven else { return now.since(known.last_check) < HOLD_UNPROVEN };
+        let authentic = if self.selected == Some(*path) { self.last_authentic } else { proven };
+        now.since(known.last_check.max(authentic)) < HOLD_PROVEN
+    }
+
+    /// Whether it is worth asking the peer to prove `path`: it would move there, or `contested` it with others.
+    #[must_use]
+    pub fn should_challenge(&self, now: Time, path: &Path, contested: bool) -> bool {
+        let fresh = |known: &Known| known.proven.is_some() && self.selected == Some(*path);
+        let wanted = self.selected_proven && self.is_wanted(now, path);
+        self.known(path).is_some_and(|known| wanted || contested && !fresh(known))
+    }
+
+    /// Remembers the id of a Binding request of ours along `path`; the last one counts.
+    pub fn set_challenge(&mut self, path: &Path, id: TransactionId) {
+        if let Some(known) = self.known_mut(path) {
+            known.challenge = Some(id);
+        }
+    }
+
+    /// Whether `id` is that of our Binding request along `path`.
+    #[must_use]
+    pub fn is_challenge(&self, path: &Path, id: &TransactionId) -> bool {
+        self.known(path).is_some_and(|known| known.challenge.as_ref() == Some(id))
+    }
+
+    /// Octets came along `path`: three times as many may go back.
+    pub fn earn(&mut self, path: &Path, octets: usize) {
+        if let Some(known) = self.known_mut(path) {
+            known.credit = known.credit.saturating_add(octets * CREDIT_PER_OCTET);
+        }
+    }
+
+    /// Whether so many octets may go out along `path`. While it is not proven they are taken from what came from there.
+    #[must_use]
+    pub fn pay(&mut self, path: &Path, octets: usize) -> bool {
+        let Some(known) = self.known_mut(path) else { return false };
+        if known.proven.is_some() {
+            return true;
+        }
+        let left = known.credit.checked_sub(octets);
+        known.credit = left.unwrap_or(known.credit);
+        left.is_some()
+    }
+
+    /// Another transport has `path` now.
+    pub fn forget(&mut self, path: &Path) {
+        self.known.retain(|known| known.path != *path);
+        if self.selected == Some(*path) {
+            self.selected = None;
+            self.selected_proven = false;
+            // What was proven before is better than nothing.
+            let last = self.known.iter().filter(|known| known.proven.is_some()).max_by_key(|k| k.last_check);
+            if let Some(path) = last.map(|known| known.path) {
+                self.select(path);
+            }
+        }
+    }
+
+    fn known(&self, path: &Path) -> Option<&Known> {
+        self.known.iter().find(|known| known.path == *path)
+    }
+
+    fn known_mut(&mut self, path: &Path) -> Option<&mut Known> {
+        self.known.iter_mut().find(|known| known.path == *path)
+    }
+
+    fn note(&mut self, now: Time, path: &Path, id: TransactionId, use_candidate: bool) -> Option<Path> {
+        let mut forgotten = None;
+        if self.known(path).is_none() {
+            forgotten = (self.known.len() == PATHS_MAX).then(|| self.evict()).flatten();
+            self.serials += 1;
+            let (last_check, nominated) = (now, Time::ZERO);
+            let (serial, path) = (self.serials, *path);
+            let (proven, credit, challenge) = (None, 0, None);
+            self.known.push(Known { path, serial, last_check, nominated, proven, credit, challenge });
+        }
+        let Some(known) = self.known.iter_mut().find(|known| known.path == *path) else { return forgotten };
+        known.last_check = now;
+        if use_candidate {
+            known.nominated = now;
+        }
+        let serial = known.serial;
+        if !self.ids.iter().any(|(seen, _)| *seen == id) {
+            // Room for all at once: checks come while media flows, which allocates nothing.
+            if self.ids.is_empty() {
+                self.ids.reserve_exact(IDS_MAX);
+            } else if self.ids.len() == IDS_MAX {
+                self.ids.pop_front();
+            }
+            self.ids.push_back((id, serial));
+        }
         forgotten
     }
 
-    /// Drops the address that has been silent longest, never the selected one.
-    fn evict(&mut self) -> Option<SocketAddr> {
-        let selected = self.selected.map(|s| s.remote);
-        let (index, _) = (self.validated.iter().enumerate())
-            .filter(|(_, v)| Some(v.path.remote) != selected)
-            .min_by_key(|(_, v)| v.last_check)?;
-        Some(self.validated.remove(index).path.remote)
+    /// Drops the path that has been silent longest, never the selected one.
+    fn evict(&mut self) -> Option<Path> {
+        let (index, _) = (self.known.iter().enumerate())
+            .filter(|(_, known)| Some(known.path) != self.selected)
+            .min_by_key(|(_, known)| (known.proven.is_some(), known.last_check))?;
+        Some(self.known.swap_remove(index).path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn path(port: u16) -> Path {
         Path { remote: SocketAddr::from(([192, 0, 2, 1], port)), local: None }
@@ -198,6 +404,15 @@ mod tests {
 
     fn at(ms: u64) -> Time {
         Time::from_nanos(1_000_000_000 + ms * 1_000_000)
+    }
+
+    /// A check that is like no other.
+    fn check(ice: &mut Ice, now: Time, path: &Path, use_candidate: bool) -> (CheckOutcome, Option<Path>) {
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&path.remote.port().to_be_bytes().repeat(2));
+        id[4..].copy_from_slice(&now.as_nanos().to_be_bytes());
+        assert_eq!(ice.id_use(&id, path), IdUse::New);
+        ice.on_check(now, path, id, use_candidate)
     }
 
     fn ice() -> Ice {
@@ -217,7 +432,7 @@ mod tests {
             (5_600, 3, false, Moved, 3), // the nominated one fell silent: a rebind
             (5_700, 2, true, Moved, 2),
         ] {
-            assert_eq!(ice.on_check(at(ms), &path(port), use_candidate).0, want, "at {ms} ms");
+            assert_eq!(check(&mut ice, at(ms), &path(port), use_candidate).0, want, "at {ms} ms");
             assert_eq!(ice.selected(), Some(&path(selected)), "at {ms} ms");
         }
     }
@@ -225,14 +440,14 @@ mod tests {
     #[test]
     fn the_selected_address_is_never_evicted() {
         let mut ice = ice();
-        ice.on_check(at(0), &path(1), true);
+        check(&mut ice, at(0), &path(1), true);
         let mut forgotten = Vec::new();
-        for port in 2..20 {
-            forgotten.extend(ice.on_check(at(u64::from(port)), &path(port), false).1);
+        for port in 2..30 {
+            forgotten.extend(check(&mut ice, at(u64::from(port)), &path(port), false).1);
         }
-        assert_eq!(forgotten.len(), 19 - VALIDATED_MAX);
-        assert!(!forgotten.contains(&path(1).remote));
-        assert_eq!(ice.remotes().count(), VALIDATED_MAX);
+        assert_eq!(forgotten.len(), 29 - PATHS_MAX);
+        assert!(!forgotten.contains(&path(1)));
+        assert_eq!(ice.paths().count(), PATHS_MAX);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - A region belongs to the outbox again when it was committed; what is not committed of it sends nothing.
 //! - Datagrams to one destination leave in the order of their commits.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 /// Largest datagram the relay sends or receives, in octets.
@@ -13,12 +14,30 @@ pub const DATAGRAM_BYTES_MAX: usize = 1500;
 pub const LENT_BYTES_MAX: usize = 128 << 10;
 
 /// One end-to-end path: where a datagram came from or goes to, and the local address it used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The peer.
     pub remote: SocketAddr,
     /// Our address on a machine with several; `None` lets the kernel choose.
     pub local: Option<IpAddr>,
+}
+
+/// In as few words as it has: each received packet is looked up by its path.
+impl Hash for Path {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.remote.ip() {
+            IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | u64::from(self.remote.port())),
+            IpAddr::V6(ip) => {
+                state.write_u128(ip.to_bits());
+                state.write_u16(self.remote.port());
+            }
+        }
+        match self.local {
+            Some(IpAddr::V4(ip)) => state.write_u32(ip.to_bits()),
+            Some(IpAddr::V6(ip)) => state.write_u128(ip.to_bits()),
+            None => {}
+        }
+    }
 }
 
 /// Why nothing was lent.

@@ -44,6 +44,8 @@ named! {
         StunBadIntegrity = "drop.stun_bad_integrity",
         /// STUN with an unknown comprehension-required attribute.
         StunUnknownAttribute = "drop.stun_unknown_attribute",
+        /// A check seen before along another path: overheard, and sent again from elsewhere.
+        StunReplayed = "drop.stun_replayed",
         /// DTLS after the association ended, or not a handshake record while none is wanted.
         DtlsUnexpected = "drop.dtls_unexpected",
         /// DTLS that the engine refused.
@@ -98,7 +100,9 @@ named! {
         OutboxFull = "drop.outbox_full",
         /// No free send slot for STUN, DTLS, RTCP or a retransmission.
         ControlOutboxFull = "drop.control_outbox_full",
-        /// The subscriber's transport has no keys or no address yet.
+        /// DTLS or a challenge for a path that is not proven and has had three times what came from there.
+        PathCredit = "drop.path_credit",
+        /// The subscriber's transport has no keys or no proven address yet.
         SubscriberNotReady = "drop.subscriber_not_ready",
         /// Video withheld until a keyframe comes.
         AwaitingKeyframe = "drop.awaiting_keyframe",
@@ -187,8 +191,16 @@ named! {
         TransportsConnected = "transport.connected",
         /// Transports ended.
         TransportsClosed = "transport.closed",
-        /// Address changes after an authenticated check.
+        /// Address changes.
         PathMoves = "transport.path_moves",
+        /// Checks along a path that belongs to another transport.
+        PathClaims = "transport.path_claims",
+        /// Paths that went from one transport to another.
+        PathTakeovers = "transport.path_takeovers",
+        /// Binding requests of our own: a peer is asked to prove a path.
+        PathChallenges = "transport.path_challenges",
+        /// Attempts at a handshake beyond a client's first: it gave up, or somebody forges.
+        DtlsRestarts = "dtls.restarts",
         /// DTLS handshakes that failed.
         DtlsFailures = "dtls.failures",
         /// Panics that were caught, each a fault of the relay.
@@ -236,7 +248,7 @@ impl Drop {
             | Self::EgressPanicked => Stage::Egress,
             Self::PipeFull | Self::PipeOutPanicked => Stage::PipeOut,
             Self::PipeStale | Self::PipeInPanicked => Stage::PipeIn,
-            Self::ControlOutboxFull | Self::PipeControlFull => Stage::Own,
+            Self::ControlOutboxFull | Self::PathCredit | Self::PipeControlFull => Stage::Own,
             _ => Stage::Datagram,
         }
     }

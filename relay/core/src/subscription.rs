@@ -246,7 +246,7 @@ impl DownTrack {
 /// Address and key of a subscriber that can be sent to.
 #[inline]
 pub(crate) fn ready(transport: &Transport) -> Option<(&Path, &SealContext)> {
-    match (&transport.phase, transport.ice.selected()) {
+    match (&transport.phase, transport.ice.proven()) {
         (Phase::Connected(session), Some(path)) => Some((path, &session.seal)),
         _ => None,
     }

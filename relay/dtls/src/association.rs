@@ -13,10 +13,10 @@ use relay_core::time::Time;
 use zeroize::Zeroizing;
 
 /// Largest datagram that is looked at, in octets: BoringSSL and browsers stay below 1,500.
-const INBOUND_BYTES_MAX: usize = 2048;
+pub(crate) const INBOUND_BYTES_MAX: usize = 2048;
 
-/// Octets taken in before a handshake ends: what reassembly may come to hold. A handshake with a post-quantum share has 3,000,
-/// and every flight may come a dozen times.
+/// Octets that a client takes in before its handshake ends: what reassembly may come to hold. A handshake with a post-quantum
+/// share has 3,000, and every flight may come a dozen times.
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
 /// Label of the exporter (RFC 5764 §4.2).
@@ -76,12 +76,43 @@ impl Association {
         PeerCheck::attach(&mut ssl, peer);
         ffi::shed_handshake_config(&mut ssl);
         ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");
-        let stream = SslStream::new(ssl, DatagramQueue::default()).expect("a BIO fits into memory");
+        let mut queue = DatagramQueue::default();
+        if role == Role::Server {
+            queue.note_flight();
+        }
+        let stream = SslStream::new(ssl, queue).expect("a BIO fits into memory");
         let phase = Phase::Handshaking { budget: HANDSHAKE_BYTES_MAX };
         let mut association = Self { stream, role, phase, now, deadline: None };
         association.set_now(now);
         association.drive();
         association
+    }
+
+    /// Lets BoringSSL read records that were chosen for it.
+    pub(crate) fn feed(&mut self, now: Time, records: &[u8]) {
+        self.set_now(now);
+        self.stream.get_mut().inbound().extend_from_slice(records);
+        self.drive();
+    }
+
+    /// The next datagram to send.
+    pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
+        self.stream.get_mut().pop()
+    }
+
+    /// What a server has sent in clear, once that is complete; in DTLS 1.3 it never is.
+    pub(crate) fn flight(&self) -> Option<&[u8]> {
+        self.stream.get_ref().flight()
+    }
+
+    /// After the handshake nobody asks for it.
+    pub(crate) fn forget_flight(&mut self) {
+        self.stream.get_mut().forget_flight();
+    }
+
+    /// Whether a server has sent protected records of DTLS 1.3: it reads nothing in clear any more.
+    pub(crate) fn has_sent_unified(&self) -> bool {
+        self.stream.get_ref().has_sent_unified()
     }
 
     /// Lets BoringSSL read what is there and write what it wants.
@@ -152,17 +183,12 @@ impl Association {
             if waits { ffi::timeout(self.stream.ssl()).map(|left| self.now + left) } else { None };
     }
 
-    /// Copies what may pass of a datagram to where BoringSSL reads.
+    /// Copies what may pass of a datagram to where BoringSSL reads. A server's handshake is fed by its listener.
     fn admit(&mut self, datagram: &[u8]) -> bool {
-        let protected_only = match self.phase {
-            Phase::Handshaking { .. } => self.stream.get_ref().has_sent_unified(),
-            _ => true,
-        };
         let inbound = self.stream.get_mut().inbound();
-        match (self.role, protected_only) {
-            (Role::Client, _) => inbound.extend_from_slice(datagram),
-            (Role::Server, true) => gate::admit(datagram, Stage::Protected, MESSAGE_BYTES_MAX, inbound),
-            (Role::Server, false) => gate::admit(datagram, Stage::Clear, MESSAGE_BYTES_MAX, inbound),
+        match self.role {
+            Role::Client => inbound.extend_from_slice(datagram),
+            Role::Server => gate::admit(datagram, Stage::Protected, MESSAGE_BYTES_MAX, inbound),
         }
         let admitted = inbound.len();
         match &mut self.phase {
@@ -192,7 +218,7 @@ impl DtlsEngine for Association {
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
-        let datagram = self.stream.get_mut().pop()?;
+        let datagram = self.pop()?;
         out.get_mut(..datagram.len())?.copy_from_slice(&datagram);
         Some(datagram.len())
     }

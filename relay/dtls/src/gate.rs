@@ -45,30 +45,71 @@ pub(crate) fn admit(datagram: &[u8], stage: Stage, message_bytes_max: usize, out
     }
 }
 
+/// A fragment of a handshake message (RFC 6347 §4.2.2); it fits the message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fragment<'a> {
+    pub(crate) kind: u8,
+    pub(crate) seq: u16,
+    pub(crate) message_len: usize,
+    pub(crate) offset: usize,
+    pub(crate) body: &'a [u8],
+}
+
+/// What is in a datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    /// A whole protected record.
+    Protected(&'a [u8]),
+    /// Of a handshake message in clear.
+    Fragment(Fragment<'a>),
+}
+
+/// Protected records and fragments in clear, in order. Other records in clear are passed over.
+pub(crate) fn parts(datagram: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    Records(datagram).flat_map(|record| {
+        let (protected, fragments) = match record.kind {
+            Kind::Protected | Kind::Unified => (Some(Part::Protected(record.octets)), &[][..]),
+            Kind::Clear { content_type: HANDSHAKE, body } => (None, body),
+            Kind::Clear { .. } => (None, &[][..]),
+        };
+        protected.into_iter().chain(Fragments(fragments).map(Part::Fragment))
+    })
+}
+
+/// The fragments of a record's body, up to the first that is none.
+struct Fragments<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fragments<'a> {
+    type Item = Fragment<'a>;
+
+    fn next(&mut self) -> Option<Fragment<'a>> {
+        let (header, rest) = self.0.split_first_chunk::<FRAGMENT_HEADER_LEN>()?;
+        let [kind, m0, m1, m2, s0, s1, o0, o1, o2, f0, f1, f2] = *header;
+        let [message_len, offset, len] = [[m0, m1, m2], [o0, o1, o2], [f0, f1, f2]].map(u24);
+        let (body, rest) = rest.split_at_checked(len)?;
+        if offset + len > message_len {
+            return None;
+        }
+        self.0 = rest;
+        Some(Fragment { kind, seq: u16::from_be_bytes([s0, s1]), message_len, offset, body })
+    }
+}
+
 /// Whether `datagram` has a record of DTLS 1.3 with protection.
 pub(crate) fn has_unified_record(datagram: &[u8]) -> bool {
     Records(datagram).any(|record| record.kind == Kind::Unified)
 }
 
 /// One or more whole fragments of messages that a client may send in clear.
-fn is_client_flight(mut body: &[u8], message_bytes_max: usize) -> bool {
-    let mut any = false;
-    while !body.is_empty() {
-        let Some((header, rest)) = body.split_first_chunk::<FRAGMENT_HEADER_LEN>() else { return false };
-        let [kind, m0, m1, m2, s0, s1, o0, o1, o2, f0, f1, f2] = *header;
-        let [message, offset, len] = [[m0, m1, m2], [o0, o1, o2], [f0, f1, f2]].map(u24);
-        let Some(rest) = rest.get(len..) else { return false };
-        let fits = offset + len <= message && message <= message_bytes_max;
+fn is_client_flight(body: &[u8], message_bytes_max: usize) -> bool {
+    let mut fragments = Fragments(body);
+    let all_good = fragments.by_ref().all(|fragment| {
         // A fragment of nothing, of a message of something, is of no use but to make reassembly work.
-        let useful = len > 0 || message == 0;
-        let expected = CLIENT_MESSAGES.contains(&kind) && u16::from_be_bytes([s0, s1]) <= MESSAGE_SEQ_MAX;
-        if !(fits && useful && expected) {
-            return false;
-        }
-        any = true;
-        body = rest;
-    }
-    any
+        let is_useful = !fragment.body.is_empty() || fragment.message_len == 0;
+        let is_expected = CLIENT_MESSAGES.contains(&fragment.kind) && fragment.seq <= MESSAGE_SEQ_MAX;
+        is_useful && is_expected && fragment.message_len <= message_bytes_max
+    });
+    !body.is_empty() && all_good && fragments.0.is_empty()
 }
 
 fn u24([a, b, c]: [u8; 3]) -> usize {

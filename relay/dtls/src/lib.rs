@@ -5,7 +5,7 @@
 //! - The peer's certificate is judged by its SHA-256 alone (RFC 8122), inside the handshake: before its key verifies a
 //!   signature, and long before any key is exported. No chain, name or date counts.
 //! - The server chooses: SRTP profile, group and cipher suite follow our order, whatever the client's is.
-//! - What came without protection never ends a running handshake by itself, and nothing unprotected reaches an
+//! - What came without protection never ends a handshake (see `listener.rs`), and nothing unprotected reaches an
 //!   established association (RFC 9147 §4.5.2; see `gate.rs`).
 //!
 //! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine gives
@@ -14,16 +14,20 @@
 //! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a server makes
 //! clients of [`base_context`] and [`Association::client`].
 
+mod assembly;
 mod association;
 mod certificate;
 mod ffi;
 mod gate;
+mod listener;
 mod peer;
 mod queue;
 mod server;
+mod signature;
 
 pub use association::Association;
 pub use certificate::Identity;
+pub use listener::Listener;
 pub use server::{GROUPS, SUITES, ServerFactory, base_context, boring_profiles};
 
 /// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280 (RFC 8200 §5)

@@ -2,7 +2,8 @@
 //!
 //! Boundaries survive both ways: a read takes at most one datagram, a write makes exactly one.
 
-use crate::gate;
+use crate::assembly::Flight;
+use crate::gate::{self, Part};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
@@ -15,6 +16,8 @@ pub(crate) struct DatagramQueue {
     inbound: Vec<u8>,
     outbound: VecDeque<Vec<u8>>,
     sent_unified: bool,
+    /// What was written in clear, for a server.
+    flight: Option<Box<Flight>>,
 }
 
 impl DatagramQueue {
@@ -38,6 +41,21 @@ impl DatagramQueue {
         datagram
     }
 
+    /// Notes from now on what is written in clear.
+    pub(crate) fn note_flight(&mut self) {
+        self.flight = Some(Box::default());
+    }
+
+    /// Does so no more.
+    pub(crate) fn forget_flight(&mut self) {
+        self.flight = None;
+    }
+
+    /// A server's first flight in clear, once it is complete.
+    pub(crate) fn flight(&self) -> Option<&[u8]> {
+        self.flight.as_ref()?.octets()
+    }
+
     /// Whether a protected record of DTLS 1.3 was ever written: from then on the peer has keys as well.
     pub(crate) const fn has_sent_unified(&self) -> bool {
         self.sent_unified
@@ -59,6 +77,13 @@ impl Read for DatagramQueue {
 impl Write for DatagramQueue {
     fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
         self.sent_unified = self.sent_unified || gate::has_unified_record(datagram);
+        if let Some(flight) = &mut self.flight {
+            for part in gate::parts(datagram) {
+                if let Part::Fragment(fragment) = part {
+                    flight.note(&fragment);
+                }
+            }
+        }
         if self.outbound.len() < OUTBOUND_MAX {
             self.outbound.push_back(datagram.to_vec());
         }

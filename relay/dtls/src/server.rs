@@ -1,7 +1,7 @@
 //! The relay's end.
 
-use crate::association::Association;
 use crate::certificate::Identity;
+use crate::listener::Listener;
 use crate::{DATAGRAM_BYTES_MAX, SetupError, ffi, peer};
 use boring::ssl::{
     ClientHello, ExtensionType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslOptions,
@@ -51,7 +51,7 @@ impl ServerFactory {
 
 impl DtlsFactory for ServerFactory {
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
-        Box::new(Association::server(&self.context, now, peer))
+        Box::new(Listener::new(self.context.clone(), now, peer))
     }
 
     fn fingerprint(&self) -> Fingerprint {

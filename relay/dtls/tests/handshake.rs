@@ -121,8 +121,11 @@ fn s14_without_use_srtp_there_is_no_handshake() {
     for versions in [Versions::Only1_2, Versions::Only1_3] {
         let mut jar = Jar::new(&ClientOptions { profiles: vec![], versions, ..ClientOptions::default() });
         jar.run();
-        assert!(matches!(jar.server.status(), DtlsStatus::Failed), "{versions:?}");
+        // A hello in clear may be forged, so the server waits for a better one.
+        assert!(matches!(jar.server.status(), DtlsStatus::Handshaking), "{versions:?}");
+        assert!(matches!(jar.client.status(), DtlsStatus::Handshaking), "{versions:?}: no octet comes back");
         assert!(jar.server.take_summary().is_none());
+        assert!(jar.server.poll_timeout().is_none());
     }
 }
 
@@ -135,7 +138,9 @@ fn s14_without_extended_master_secret_there_is_no_handshake() {
         datagram[extension] = 0xfa;
         jar.server.handle_datagram(jar.now, &datagram);
     }
-    assert!(matches!(jar.server.status(), DtlsStatus::Failed));
+    assert_eq!(drain(&mut *jar.server), Vec::<Vec<u8>>::new(), "no octet comes back");
+    assert!(matches!(jar.server.status(), DtlsStatus::Handshaking));
+    assert!(jar.server.poll_timeout().is_none());
 }
 
 /// S15: every factory has a key of its own.

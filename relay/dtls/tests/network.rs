@@ -144,6 +144,115 @@ fn garbage_does_not_end_a_handshake() {
     }
 }
 
+/// The handshake message that a datagram in clear begins with: kind, length, number.
+fn first_message(datagram: &[u8]) -> Option<(u8, u32, u8)> {
+    let (kind, [l0, l1, l2], seq) = (*datagram.get(13)?, *datagram.get(14..17)?.first_chunk()?, datagram[18]);
+    (datagram[0] == 22).then_some((kind, u32::from_be_bytes([0, l0, l1, l2]), seq))
+}
+
+/// A part of a message, in a record of its own.
+fn part(kind: u8, message_len: u32, seq: u8, offset: u32, body: &[u8]) -> Vec<u8> {
+    let u24 = |number: u32| number.to_be_bytes()[1..].to_vec();
+    let head = [vec![kind], u24(message_len), vec![0, seq], u24(offset), u24(body.len() as u32)].concat();
+    clear(22, &[&head[..], body].concat())
+}
+
+/// What an attacker puts before a client's message who knows what clients send: each in turn ends a handshake if the server
+/// takes it at its word.
+fn forgeries(datagram: &[u8]) -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let Some((kind, len, seq)) = first_message(datagram) else { return vec![] };
+    let junk = vec![0x5a; 60];
+    let mut far = part(kind, len, seq, 0, &junk[..len.min(60) as usize]);
+    far[5..11].copy_from_slice(&[0xff; 6]);
+    let mut spec = clear(20, &[1]);
+    spec[5..11].copy_from_slice(&[0xff; 6]);
+    vec![
+        ("another length", vec![part(kind, len + 1, seq, 0, &junk[..40])]),
+        ("a shorter length", vec![part(kind, len / 2, seq, 0, &junk[..len.min(40) as usize / 2])]),
+        ("a false beginning", vec![part(kind, len, seq, 0, &junk[..len.min(60) as usize])]),
+        ("a false end", vec![part(kind, len, seq, len - 1, &[0x5a])]),
+        ("a whole one", vec![part(kind, 60, seq, 0, &junk)]),
+        ("a whole one as long", vec![part(kind, len, seq, 0, &vec![0x5a; len as usize])]),
+        ("an empty one", vec![part(kind, 0, seq, 0, &[])]),
+        ("a record number far ahead", vec![far]),
+        ("ChangeCipherSpec far ahead", vec![spec]),
+        ("the next message", vec![part(kind, 60, seq + 1, 0, &junk)]),
+        ("a certificate", vec![part(11, 60, 1, 0, &[&[0, 0, 57, 0, 0, 54][..], &junk[..54]].concat())]),
+        ("a key exchange", vec![part(16, 33, 2, 0, &[&[32][..], &junk[..32]].concat())]),
+        ("a signature", vec![part(15, 64, 3, 0, &[&[4, 3, 0, 60][..], &junk].concat())]),
+        ("an alert", vec![clear(21, &[2, 40])]),
+    ]
+}
+
+/// One forged record must not end a handshake, and the client's own must still get through at its next try at the latest.
+#[test]
+fn a_forgery_before_each_message_ends_no_handshake() {
+    for versions in VERSIONS {
+        for which in 0..14 {
+            let (mut jar, mut name) = (Jar::new(&options(versions)), "");
+            connect(&mut jar, |direction, datagram| {
+                let forged = forgeries(&datagram).into_iter().nth(which);
+                match (direction, forged) {
+                    (Direction::Up, Some((which, mut forged))) => {
+                        name = which;
+                        forged.push(datagram);
+                        forged
+                    }
+                    _ => vec![datagram],
+                }
+            });
+            assert!(!name.is_empty(), "{versions:?} {which}: something was forged");
+        }
+    }
+}
+
+/// The same for another client's whole flight: before the true client's first, and between its first and its second.
+#[test]
+fn another_clients_messages_end_no_handshake() {
+    for versions in VERSIONS {
+        for other_versions in VERSIONS {
+            let mut jar = Jar::new(&options(versions));
+            let mut other = Jar::new(&options(other_versions));
+            for datagram in drain(&mut other.client) {
+                jar.server.handle_datagram(jar.now, &datagram);
+            }
+            // The answers reach the true client before it has begun.
+            let answers = drain(&mut *jar.server);
+            // The rest of a flight that signs something else: of the other client's own handshake.
+            let mut stolen = Jar::new(&options(other_versions));
+            let mut flights = Vec::new();
+            connect(&mut stolen, |direction, datagram| {
+                if direction == Direction::Up {
+                    flights.push(datagram.clone());
+                }
+                vec![datagram]
+            });
+            assert!(!answers.is_empty());
+            connect(&mut jar, |direction, datagram| match direction {
+                Direction::Up => [flights[2..].to_vec(), vec![datagram]].concat(),
+                Direction::Down => vec![datagram],
+            });
+        }
+    }
+}
+
+/// Attempts are bounded, in number and in time, and who keeps them busy does not keep the client out.
+#[test]
+fn attempts_are_bounded() {
+    let mut jar = Jar::new(&options(Versions::Both));
+    let mut begun = 0;
+    for second in 0..5 {
+        for n in 0..200u32 {
+            let hello = part(1, 60, 0, 0, &[&n.to_be_bytes()[..], &[second; 56]].concat());
+            jar.server.handle_datagram(jar.now, &hello);
+            begun += jar.server.take_restarts();
+            jar.now += Duration::from_millis(5);
+        }
+    }
+    assert!((100..=200).contains(&begun), "{begun} in 5 s");
+    connect(&mut jar, |_, datagram| vec![datagram]);
+}
+
 /// S11: a lot of fragments that never become a message are refused in the end, and hold little memory meanwhile.
 #[test]
 fn s11_fragments_are_bounded() {

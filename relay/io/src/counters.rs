@@ -37,6 +37,8 @@ pub struct IoCounters {
     pub tx_gso_segments: u64,
     /// GSO sends that the kernel refused; their datagrams were sent again, singly.
     pub tx_gso_refused: u64,
+    /// Runs that were sent singly because their destination had refused one, or GSO is off.
+    pub tx_gso_avoided: u64,
     /// Datagrams lost to a full socket buffer (EAGAIN).
     pub tx_error_again: u64,
     /// Datagrams lost to a full device queue or lack of memory (ENOBUFS, ENOMEM).
@@ -76,6 +78,7 @@ impl IoCounters {
             ("io.tx_gso_runs", self.tx_gso_runs),
             ("io.tx_gso_segments", self.tx_gso_segments),
             ("io.tx_gso_refused", self.tx_gso_refused),
+            ("io.tx_gso_avoided", self.tx_gso_avoided),
             ("io.tx_error_again", self.tx_error_again),
             ("io.tx_error_no_buffers", self.tx_error_no_buffers),
             ("io.tx_error_not_permitted", self.tx_error_not_permitted),

@@ -1,5 +1,8 @@
 //! Which datagrams leave together as one GSO send, and when to stop trying.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use crate::DATAGRAM_BYTES_MAX;
 
 /// Most segments in one send. The kernel takes 128 since 6.9 and 64 before.
@@ -7,8 +10,12 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// Most octets in one send: an IP datagram holds 65,535 with its headers, and 65,507 of UDP payload go in
 /// practice.
 const RUN_BYTES_MAX: usize = 60_000;
-/// Refusals in a row, without a single GSO send taken in between, after which GSO is given up.
-const STRIKES_MAX: u32 = 16;
+/// Runs to a destination that go singly after the kernel refused one as GSO; each further refusal doubles them.
+const REST_FIRST: u32 = 16;
+/// And no more than these: a path that is well again, or another one, should not pay for long.
+const REST_DOUBLINGS_MAX: u32 = 10;
+/// Destinations that are remembered for it. Should there be more, all are asked anew.
+const REFUSING_MAX: usize = 4096;
 
 const _: () = assert!(RUN_BYTES_MAX + DATAGRAM_BYTES_MAX < 65_507);
 
@@ -53,17 +60,38 @@ impl Run {
     }
 }
 
-/// Whether GSO is in use on a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gso {
-    Off,
-    /// With the number of refusals since a send was taken.
-    On(u32),
+/// Which destinations get GSO sends: all, but for a while those to which the kernel refused one. The device that refuses, or the
+/// path whose MTU is too small, is that destination's and nobody else's.
+#[derive(Debug, Default)]
+pub(crate) struct Gso {
+    is_on: bool,
+    refusing: HashMap<IpAddr, Refusal>,
+}
+
+/// What is known of a destination that refused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusal {
+    /// How often, without one taken in between.
+    times: u32,
+    /// Runs that still go singly.
+    rest: u32,
 }
 
 impl Gso {
-    pub(crate) fn is_on(self) -> bool {
-        self != Self::Off
+    pub(crate) fn new(is_on: bool) -> Self {
+        Self { is_on, refusing: HashMap::new() }
+    }
+
+    /// Whether the next run to `to` may be a GSO send.
+    pub(crate) fn takes(&self, to: IpAddr) -> bool {
+        self.is_on && (self.refusing.is_empty() || self.refusing.get(&to).is_none_or(|known| known.rest == 0))
+    }
+
+    /// Notes a run that went singly because of what is known of `to`.
+    pub(crate) fn rested(&mut self, to: IpAddr) {
+        if let Some(known) = self.refusing.get_mut(&to) {
+            known.rest = known.rest.saturating_sub(1);
+        }
     }
 
     /// Whether `errno` of a GSO send may be the fault of GSO, so that single sends are worth trying.
@@ -71,25 +99,24 @@ impl Gso {
         matches!(errno, libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE)
     }
 
-    /// Notes a refusal that single sends may cure.
-    ///
-    /// EIO and EOPNOTSUPP tell of the device and end GSO. EINVAL and EMSGSIZE may as well tell of one path
-    /// (segments larger than its MTU, a source address that has gone), so only a row of them does.
-    pub(crate) fn refused(&mut self, errno: i32) {
-        *self = match *self {
-            Self::On(strikes)
-                if !matches!(errno, libc::EIO | libc::EOPNOTSUPP) && strikes + 1 < STRIKES_MAX =>
-            {
-                Self::On(strikes + 1)
-            }
-            _ => Self::Off,
-        };
+    /// Notes a refusal that single sends have cured: of the device (EIO, EOPNOTSUPP), or of the path (segments larger than its
+    /// MTU, a source address that has gone).
+    pub(crate) fn refused(&mut self, to: IpAddr) {
+        if self.refusing.len() >= REFUSING_MAX && !self.refusing.contains_key(&to) {
+            self.refusing.clear();
+        }
+        let known = self.refusing.entry(to).or_default();
+        // Several runs of one flush count once.
+        if known.rest == 0 {
+            known.rest = REST_FIRST << known.times.min(REST_DOUBLINGS_MAX);
+            known.times += 1;
+        }
     }
 
     /// Notes a GSO send that the kernel took.
-    pub(crate) fn taken(&mut self) {
-        if self.is_on() {
-            *self = Self::On(0);
+    pub(crate) fn taken(&mut self, to: IpAddr) {
+        if !self.refusing.is_empty() {
+            self.refusing.remove(&to);
         }
     }
 }
@@ -124,25 +151,33 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_gso_ends_it_and_a_bad_path_does_not() {
-        let mut gso = Gso::On(0);
-        for _ in 0..STRIKES_MAX - 1 {
-            gso.refused(libc::EINVAL);
-        }
-        assert!(gso.is_on());
-        gso.taken();
-        assert_eq!(gso, Gso::On(0));
-        for _ in 0..STRIKES_MAX {
-            gso.refused(libc::EMSGSIZE);
-        }
-        assert_eq!(gso, Gso::Off);
-        gso.taken();
-        assert_eq!(gso, Gso::Off);
-
-        let mut gso = Gso::On(0);
-        gso.refused(libc::EIO);
-        assert_eq!(gso, Gso::Off);
+    fn a_destination_that_refuses_rests_longer_each_time_and_no_other_does() {
+        let (bad, good) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut gso = Gso::new(true);
+        let rests = |gso: &mut Gso| {
+            gso.refused(bad);
+            gso.refused(bad);
+            let singly = std::iter::from_fn(|| (!gso.takes(bad)).then(|| gso.rested(bad))).count();
+            assert!(gso.takes(good));
+            u32::try_from(singly).unwrap()
+        };
+        assert_eq!([rests(&mut gso), rests(&mut gso), rests(&mut gso)], [16, 32, 64]);
+        let longest = (0..20).map(|_| rests(&mut gso)).max();
+        assert_eq!(longest, Some(REST_FIRST << REST_DOUBLINGS_MAX));
+        gso.taken(bad);
+        assert!(gso.refusing.is_empty());
+        assert_eq!(rests(&mut gso), REST_FIRST, "well again");
+        assert!(!Gso::new(false).takes(good));
         assert!(!Gso::blames(libc::EAGAIN));
         assert!(!Gso::blames(libc::ENETUNREACH));
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let mut gso = Gso::new(true);
+        for n in 0..3 * REFUSING_MAX as u32 {
+            gso.refused(IpAddr::from(n.to_be_bytes()));
+            assert!(gso.refusing.len() <= REFUSING_MAX);
+        }
     }
 }

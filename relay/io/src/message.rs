@@ -31,8 +31,10 @@ pub(crate) struct Flight {
     pub(crate) count: usize,
     /// Has this as a user until the send completes.
     pub(crate) arena: ArenaIndex,
-    /// The error with which the kernel refused a GSO send of this datagram.
-    pub(crate) blame: Option<i32>,
+    /// To be cut: its destination takes no GSO sends now.
+    pub(crate) singly: bool,
+    /// The kernel refused a GSO send of this datagram.
+    pub(crate) blame: bool,
 }
 
 /// A fixed number of blocks. A block is free, or holds a [`Flight`] and is the kernel's to read until it

@@ -80,7 +80,7 @@ impl Outbox {
             sender,
             arenas,
             messages: Messages::new(messages, sources),
-            gso: if gso { Gso::On(0) } else { Gso::Off },
+            gso: Gso::new(gso),
             refused: VecDeque::with_capacity(capacity + 1),
             waiting: VecDeque::with_capacity(WAITING_MAX),
             staged: Vec::with_capacity(capacity),
@@ -121,7 +121,8 @@ impl Outbox {
             run: rest,
             count: run.count(),
             arena: kept.arena,
-            blame: None,
+            singly: false,
+            blame: false,
         };
         if rest.len == 0 {
             self.queue(flight);
@@ -137,8 +138,12 @@ impl Outbox {
     }
 
     /// Into a message at once, if one is free and the kernel takes it as it is; else it waits its turn.
-    fn queue(&mut self, flight: Flight) {
-        let as_it_is = flight.count == 1 || self.gso.is_on();
+    fn queue(&mut self, mut flight: Flight) {
+        if flight.count > 1 && !self.gso.takes(flight.route.remote.ip()) {
+            flight.singly = true;
+            self.gso.rested(flight.route.remote.ip());
+            self.counters.tx_gso_avoided += 1;
+        }
         if self.messages.is_exhausted() || self.waiting.len() == WAITING_MAX {
             self.flush();
         }
@@ -147,7 +152,11 @@ impl Outbox {
             return self.arenas.release(flight.arena);
         }
         self.counters.tx_committed += flight.count as u64;
-        if as_it_is && self.waiting.is_empty() && self.refused.is_empty() && !self.messages.is_exhausted() {
+        if !flight.singly
+            && self.waiting.is_empty()
+            && self.refused.is_empty()
+            && !self.messages.is_exhausted()
+        {
             self.staged.extend(self.messages.build(&self.arenas, &flight));
         } else {
             self.waiting.push_back(flight);
@@ -184,10 +193,10 @@ impl Outbox {
         self.messages.sources().local(socket)
     }
 
-    /// Whether runs of datagrams leave as one send.
+    /// Whether the next run of datagrams to `to` leaves as one send.
     #[must_use]
-    pub fn uses_gso(&self) -> bool {
-        self.gso.is_on()
+    pub fn uses_gso(&self, to: IpAddr) -> bool {
+        self.gso.takes(to)
     }
 
     /// Fills free messages with what waits.
@@ -200,18 +209,16 @@ impl Outbox {
 
     /// The next that waits. Datagrams of refused runs first: they are the oldest.
     fn next_flight(&mut self) -> Option<Flight> {
-        let gso = self.gso.is_on();
-        let (queue, singly) =
-            if self.refused.is_empty() { (&mut self.waiting, !gso) } else { (&mut self.refused, true) };
+        let queue = if self.refused.is_empty() { &mut self.waiting } else { &mut self.refused };
         let flight = queue.front_mut()?;
-        if flight.count == 1 || !singly {
+        if flight.count == 1 || !flight.singly {
             return queue.pop_front();
         }
         let run = flight.run.split(1)?;
         flight.count -= 1;
         self.arenas.share(flight.arena);
         // Once a run: its first datagram stands for all.
-        Some(Flight { run, count: 1, blame: flight.blame.take(), ..*flight })
+        Some(Flight { run, count: 1, blame: std::mem::take(&mut flight.blame), ..*flight })
     }
 
     /// Takes note of completed sends; their memory is free again.
@@ -224,7 +231,7 @@ impl Outbox {
             let (datagrams, errno) = (flight.count as u64, -done.result);
             if errno > 0 && datagrams > 1 && Gso::blames(errno) {
                 self.counters.tx_gso_refused += 1;
-                self.refused.push_back(Flight { blame: Some(errno), ..flight });
+                self.refused.push_back(Flight { singly: true, blame: true, ..flight });
                 continue;
             }
             self.arenas.release(flight.arena);
@@ -235,12 +242,12 @@ impl Outbox {
             self.counters.tx_sent += datagrams;
             self.counters.tx_bytes += flight.run.len as u64;
             if datagrams > 1 {
-                self.gso.taken();
+                self.gso.taken(flight.route.remote.ip());
                 self.counters.tx_gso_runs += 1;
                 self.counters.tx_gso_segments += datagrams;
             }
-            if let Some(errno) = flight.blame {
-                self.gso.refused(errno);
+            if flight.blame {
+                self.gso.refused(flight.route.remote.ip());
             }
         }
     }
@@ -251,6 +258,8 @@ mod tests {
     use super::*;
     use crate::addr::Family;
 
+    const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     /// A kernel under a test's control.
     #[derive(Default)]
     pub(crate) struct Fake {
@@ -260,6 +269,8 @@ mod tests {
         hold: usize,
         /// The answer to sends of several datagrams, negative; 0 for taking them.
         gso_result: i32,
+        /// To this destination alone.
+        refusing: Option<IpAddr>,
         /// The answer to single ones.
         single_result: i32,
         /// Octets it took, a `Vec` per datagram, with the port they went to.
@@ -290,7 +301,12 @@ mod tests {
                 (name, std::slice::from_raw_parts(piece.iov_base.cast::<u8>(), piece.iov_len))
             };
             let flight = messages.flight(message).unwrap();
-            let result = if flight.count > 1 { self.gso_result } else { self.single_result };
+            let refuses = self.refusing.is_none_or(|refusing| refusing == flight.route.remote.ip());
+            let result = match flight.count {
+                1 => self.single_result,
+                _ if refuses => self.gso_result,
+                _ => 0,
+            };
             if result == 0 {
                 let port = crate::addr::read_name(name).unwrap().port();
                 self.taken.extend(bytes.chunks(flight.run.segment).map(|bytes| (port, bytes.to_vec())));
@@ -427,19 +443,47 @@ mod tests {
     fn a_kernel_without_gso_gets_single_sends_in_order() {
         let expected: Vec<_> =
             (1..=4).flat_map(|port| (0..3).map(move |packet| (port, vec![packet; 100]))).collect();
-        // Errno, whether GSO is over at once.
-        for (errno, over) in [(libc::EIO, true), (libc::EOPNOTSUPP, true), (libc::EINVAL, false)] {
+        for errno in [libc::EIO, libc::EOPNOTSUPP, libc::EINVAL] {
             let mut outbox = outbox(4096, 3, Fake { gso_result: -errno, ..Fake::default() });
             assert_eq!(fan_out(&mut outbox), expected, "{errno}");
-            assert_eq!(outbox.uses_gso(), !over, "{errno}");
+            assert!(!outbox.uses_gso(LOCALHOST), "{errno}");
             assert!(outbox.counters.tx_gso_refused > 0);
             assert_eq!((outbox.counters.tx_sent, outbox.counters.tx_gso_runs), (12, 0));
             assert_ledger(&outbox, 0);
-            for _ in 0..5 {
+            for _ in 0..200 {
                 assert_eq!(fan_out(&mut outbox), expected, "{errno}");
             }
-            assert!(!outbox.uses_gso(), "{errno}: refused every time");
+            let (refused, avoided) = (outbox.counters.tx_gso_refused, outbox.counters.tx_gso_avoided);
+            assert!(refused <= 4 * 7 && refused + avoided == 201 * 4, "{refused} of {avoided} tried again");
+            assert_ledger(&outbox, 0);
         }
+    }
+
+    #[test]
+    fn one_bad_path_costs_no_other_its_gso_and_comes_back_when_it_is_well() {
+        let [bad, good] = [1, 2].map(|host| IpAddr::from([192, 0, 2, host]));
+        let mut outbox =
+            outbox(4096, 8, Fake { gso_result: -libc::EMSGSIZE, refusing: Some(bad), ..Fake::default() });
+        let send = |outbox: &mut Outbox, to: IpAddr| {
+            let before = outbox.counters.tx_gso_runs;
+            outbox.lend(300).unwrap();
+            outbox.commit(
+                &Route { remote: (to, 9).into(), local: None },
+                Run { start: 0, segment: 100, len: 300 },
+            );
+            outbox.flush();
+            outbox.counters.tx_gso_runs - before
+        };
+        for _ in 0..100 {
+            assert_eq!((send(&mut outbox, bad), send(&mut outbox, good)), (0, 1));
+        }
+        assert!(outbox.counters.tx_gso_refused < 10, "{}", outbox.counters.tx_gso_refused);
+        fake(&mut outbox).gso_result = 0;
+        let singly = (0..).take_while(|_| send(&mut outbox, bad) == 0).count();
+        assert!(singly < 200, "{singly} more went singly");
+        assert_eq!(send(&mut outbox, bad), 1);
+        assert_eq!((outbox.counters.tx_sent, outbox.counters.tx_errors()), (outbox.counters.tx_committed, 0));
+        assert_ledger(&outbox, 0);
     }
 
     #[test]
@@ -452,7 +496,7 @@ mod tests {
             for _ in 0..20 {
                 assert!(fan_out(&mut outbox).is_empty());
             }
-            assert!(outbox.uses_gso(), "{errno}");
+            assert!(outbox.uses_gso(LOCALHOST), "{errno}");
             assert_eq!(outbox.counters.tx_errors(), 240, "{errno}");
             assert_ledger(&outbox, 0);
         }

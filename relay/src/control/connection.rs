@@ -18,7 +18,8 @@ const IN_FLIGHT_MAX: usize = 256;
 /// No further request is taken while more than this waits to be written.
 const UNREAD_PAUSE_BYTES: usize = 256 << 10;
 
-/// A connection that lets more than this wait is closed. One reply may exceed it: an inventory is a single frame.
+/// A connection that lets more than this wait is closed. A page of an inventory is a tenth of it, and the next one is not
+/// taken before it is read, so events of a busy relay have room beside a take-over.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
 
 /// Longest frame before a `Hello`: reading needs a few octets, `Hello` little more.
@@ -176,7 +177,7 @@ impl Connection {
         if self.unread() == 0 {
             self.out.clear();
             self.written = 0;
-            // An inventory's worth of memory is not kept for the next small reply.
+            // A page's worth of memory is not kept for the next small reply.
             self.out.shrink_to(UNREAD_PAUSE_BYTES);
         }
     }
@@ -229,6 +230,7 @@ fn too_long(message: &FromRelay) -> FromRelay {
     let error = CommandError {
         code: ErrorCode::LimitReached.into(),
         message: format!("the answer is longer than a frame of {FRAME_BYTES_MAX} octets"),
+        highest_epoch: 0,
     };
     let reply = Reply { request_id, body: Some(ReplyBody::Error(error)) };
     FromRelay { outgoing: Some(Outgoing::Reply(reply)) }
@@ -295,7 +297,7 @@ mod tests {
         assert!(connection.next_request().is_some());
         let label = vec![0; 2 << 20];
         let transports = vec![TransportInfo { label, ..TransportInfo::default() }];
-        connection.send(&reply(0, ReplyBody::Inventory(Inventory { boot_id: 1, transports })));
+        connection.send(&reply(0, ReplyBody::Inventory(Inventory { boot_id: 1, transports, next: 0 })));
         connection.flush();
         assert!(connection.wants_write() && !connection.wants_read());
         assert!(connection.next_request().is_none());
@@ -312,7 +314,7 @@ mod tests {
     fn an_answer_that_no_frame_holds_becomes_a_refusal() {
         let (mut connection, mut theirs) = pair();
         let transports = vec![TransportInfo { label: vec![0; FRAME_BYTES_MAX], ..TransportInfo::default() }];
-        connection.send(&reply(42, ReplyBody::Inventory(Inventory { boot_id: 1, transports })));
+        connection.send(&reply(42, ReplyBody::Inventory(Inventory { boot_id: 1, transports, next: 0 })));
         connection.flush();
         let mut bytes = [0; 1024];
         let len = theirs.read(&mut bytes).expect("reads");

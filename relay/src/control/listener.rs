@@ -1,18 +1,20 @@
 //! The Unix socket that controllers connect to, and who may.
 //!
 //! Promises (the threat: any local user commands the relay)
-//! - The socket is made with mode 0600 in a directory that nobody else can change; the mode is set before the name exists.
+//! - The socket is made with mode 0600 in a directory that nobody else can change (and that is no symbolic link); the mode is
+//!   set before the name exists.
 //! - A peer of another uid is refused by SO_PEERCRED, whatever the modes say; root may.
 //! - A socket file left by a dead relay is replaced; one that somebody listens on is not. A lock beside it decides between
 //!   relays that start at the same moment.
 
+use relay_control::{Untrusted, check_directory, directory_of, trusts};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -26,8 +28,8 @@ pub enum ListenError {
     InUse(PathBuf),
     /// Something that is no socket has the name; it is left alone.
     NotASocket(PathBuf),
-    /// Others could replace the socket in this directory.
-    OpenDirectory(PathBuf),
+    /// Others could replace the socket.
+    Directory(Untrusted),
     /// The kernel refused.
     Io(PathBuf, io::Error),
 }
@@ -41,12 +43,7 @@ impl fmt::Display for ListenError {
             Self::NotASocket(path) => {
                 write!(f, "{} exists and is no socket; set relay.control_socket", path.display())
             }
-            Self::OpenDirectory(path) => write!(
-                f,
-                "others could replace the control socket in {}: the directory must be owned by this user and writable \
-                 by nobody else (chmod 700), or set relay.control_socket",
-                path.display()
-            ),
+            Self::Directory(why) => why.fmt(f),
             Self::Io(path, why) => write!(f, "control socket {}: {why}", path.display()),
         }
     }
@@ -84,9 +81,12 @@ impl Listener {
     /// See [`ListenError`].
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
         let io = |why: io::Error| ListenError::Io(path.to_owned(), why);
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
-        check_directory(directory)?;
+        // A link that leads nowhere, or to a file, is no reason to complain of something else.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory_of(path));
+        check_directory(path).map_err(|why| match (why, made) {
+            (Untrusted::Io(..), Err(why)) => io(why),
+            (why, _) => ListenError::Directory(why),
+        })?;
         let lock = take_lock(path)?;
         remove_stale(path)?;
         let socket = bind_private(path).map_err(io)?;
@@ -104,7 +104,7 @@ impl Listener {
             Err(why) => return Err(why),
         };
         let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
-        if !may_command(uid, rustix::process::geteuid().as_raw()) {
+        if !trusts(uid) {
             return Ok(Accepted::Refused { uid });
         }
         stream.set_nonblocking(true)?;
@@ -128,19 +128,6 @@ impl Drop for Listener {
 /// Nobody there, or not for long: the next wait tells.
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
-}
-
-/// The same user, or root.
-fn may_command(peer_uid: u32, own_uid: u32) -> bool {
-    peer_uid == own_uid || peer_uid == 0
-}
-
-/// A directory is safe if only we (or root) can put names into it, or if it is sticky, where names stay their owner's.
-fn check_directory(directory: &Path) -> Result<(), ListenError> {
-    let meta = fs::metadata(directory).map_err(|why| ListenError::Io(directory.to_owned(), why))?;
-    let owner_fits = meta.uid() == rustix::process::geteuid().as_raw() || meta.uid() == 0;
-    let closed = meta.mode() & 0o022 == 0 || meta.mode() & 0o1000 != 0;
-    if owner_fits && closed { Ok(()) } else { Err(ListenError::OpenDirectory(directory.to_owned())) }
 }
 
 fn take_lock(path: &Path) -> Result<File, ListenError> {
@@ -195,6 +182,7 @@ mod tests {
     }
 
     fn mode(path: &Path) -> u32 {
+        use std::os::unix::fs::MetadataExt;
         fs::metadata(path).expect("exists").mode() & 0o777
     }
 
@@ -252,9 +240,30 @@ mod tests {
     }
 
     #[test]
-    fn who_may_command() {
-        for (peer, own, may) in [(1000, 1000, true), (0, 1000, true), (1001, 1000, false), (1000, 0, false)] {
-            assert_eq!(may_command(peer, own), may, "{peer} commands a relay of {own}");
+    fn a_link_or_another_users_directory_is_refused_with_words_that_help() {
+        let (dir, path) = place();
+        let (parent, target) = (path.parent().expect("parent"), dir.path().join("target"));
+        for there in [true, false] {
+            if there {
+                fs::create_dir(&target).expect("creates");
+            }
+            std::os::unix::fs::symlink(&target, parent).expect("links");
+            let why = Listener::bind(&path).expect_err("refused").to_string();
+            assert!(why.contains("symbolic link") && why.contains("relay.control_socket"), "{why}");
+            fs::remove_file(parent).expect("removes");
+            let _ = fs::remove_dir(&target);
         }
+        fs::write(parent, "a file").expect("writes");
+        let why = Listener::bind(&path).expect_err("refused").to_string();
+        assert!(why.contains("no directory"), "{why}");
+        fs::remove_file(parent).expect("removes");
+
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("only root can be two users: not tested");
+        }
+        fs::create_dir(parent).expect("creates");
+        std::os::unix::fs::chown(parent, Some(65_534), None).expect("chown");
+        let why = Listener::bind(&path).expect_err("refused").to_string();
+        assert!(why.contains("belongs to user 65534") && why.contains("remove it"), "{why}");
     }
 }

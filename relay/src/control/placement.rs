@@ -3,9 +3,21 @@
 //! The first transport of a room goes to the shard with the fewest transports, and later ones follow it there while the room
 //! stays within its budget of that shard: a small room is whole on one shard, and nothing of it is piped. What comes beyond
 //! goes to further shards, the least loaded first; a room that has used up its budget everywhere spreads evenly. A transport
-//! never moves. The shards are truth; this is the index that finds them, fed by their replies and events.
+//! never moves.
+//!
+//! The shards are truth; this is the index that finds them. It says what will be when every order that was given so far is
+//! obeyed, so a command finds what an earlier one makes whether that has been answered or not: what an order makes is here
+//! when it is given, and goes again if it is refused; what an order removes is gone when it is given. Replies are told apart
+//! by the ticket of their order, as a transport may be closed and opened again before any of it is answered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+/// Transports and tracks on one page of an inventory: a shard describes them in well under 0.1 ms, between two batches.
+pub const PAGE_ITEMS_MAX: usize = 64;
+
+/// Number of an order, unique in the process.
+pub type Ticket = u64;
 
 #[derive(Clone, Debug)]
 struct Room {
@@ -17,7 +29,23 @@ struct Room {
 struct Transport {
     room_id: u64,
     shard: usize,
+    /// The first order to open it in this life: its place in the inventory.
+    since: Ticket,
+    /// By what its shard has said.
+    alive: bool,
+    /// Orders to open it, with the rooms they name, that are not answered yet.
+    opening: Vec<(Ticket, u64)>,
+    /// Tracks that are its own or are being added.
     tracks: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Track {
+    shard: usize,
+    /// The transport whose it is, by what its shard has said.
+    owner: Option<u64>,
+    /// Orders to add it, with the transports they name, that are not answered yet.
+    adding: Vec<(Ticket, u64)>,
 }
 
 /// See the module.
@@ -25,8 +53,9 @@ struct Transport {
 pub struct Placement {
     rooms: HashMap<u64, Room>,
     transports: HashMap<u64, Transport>,
-    /// Track to its transport.
-    tracks: HashMap<u64, u64>,
+    tracks: HashMap<u64, Track>,
+    /// Transports by age.
+    by_age: BTreeMap<Ticket, u64>,
     /// Sum of the rooms' holders, for each shard.
     load: Vec<usize>,
     /// Transports of one room on one shard before others are used.
@@ -41,59 +70,112 @@ impl Placement {
             rooms: HashMap::new(),
             transports: HashMap::new(),
             tracks: HashMap::new(),
+            by_age: BTreeMap::new(),
             load: vec![0; shards],
             budget,
         }
     }
 
-    /// Where a transport is to be opened: where it already is, else with its room. Followed by exactly one of
-    /// [`Placement::opened`] and [`Placement::not_opened`] with the same room and shard.
-    pub fn open(&mut self, transport_id: u64, room_id: u64) -> usize {
-        let existing = self.transports.get(&transport_id).map(|t| t.shard);
-        let shard = existing.unwrap_or_else(|| self.choose(room_id));
-        let shards = self.load.len();
-        let room = self.rooms.entry(room_id).or_insert_with(|| Room { holders: vec![0; shards] });
-        room.holders[shard] += 1;
-        self.load[shard] += 1;
-        shard
+    /// Where a transport is to be opened: where it already is, else with its room.
+    #[must_use]
+    pub fn choose(&self, transport_id: u64, room_id: u64) -> usize {
+        self.shard_of_transport(transport_id).unwrap_or_else(|| self.choose_for_room(room_id))
+    }
+
+    /// Its shard was told to open it, the one that [`Placement::choose`] says. Answered by [`Placement::opened`] or
+    /// [`Placement::not_opened`].
+    pub fn opening(&mut self, transport_id: u64, room_id: u64, shard: usize, ticket: Ticket) {
+        let mut is_new = false;
+        let transport = self.transports.entry(transport_id).or_insert_with(|| {
+            is_new = true;
+            let (alive, opening, tracks) = (false, Vec::new(), Vec::new());
+            Transport { room_id, shard, since: ticket, alive, opening, tracks }
+        });
+        debug_assert_eq!(transport.shard, shard, "a transport never moves");
+        transport.opening.push((ticket, room_id));
+        if is_new {
+            self.by_age.insert(ticket, transport_id);
+            self.hold(room_id, shard);
+        }
     }
 
     /// The shard opened it, or says that it was open.
-    pub fn opened(&mut self, transport_id: u64, room_id: u64, shard: usize) {
-        if self.transports.contains_key(&transport_id) {
-            return self.not_opened(room_id, shard);
-        }
-        self.transports.insert(transport_id, Transport { room_id, shard, tracks: Vec::new() });
+    pub fn opened(&mut self, transport_id: u64, ticket: Ticket) {
+        let Some(transport) = self.transports.get_mut(&transport_id) else { return };
+        let Some((_, room_id)) = take(&mut transport.opening, ticket) else { return };
+        transport.alive = true;
+        self.live_in(transport_id, room_id);
     }
 
     /// The shard refused.
-    pub fn not_opened(&mut self, room_id: u64, shard: usize) {
-        self.release(room_id, shard);
+    pub fn not_opened(&mut self, transport_id: u64, ticket: Ticket) {
+        let Some(transport) = self.transports.get_mut(&transport_id) else { return };
+        if take(&mut transport.opening, ticket).is_some() {
+            self.settle(transport_id);
+        }
     }
 
-    /// The transport ended, and its tracks with it. Saying it twice is no error.
-    pub fn ended(&mut self, transport_id: u64) {
+    /// Its shard was told to close it, and its tracks with it.
+    pub fn closing(&mut self, transport_id: u64) {
         let Some(transport) = self.transports.remove(&transport_id) else { return };
+        self.by_age.remove(&transport.since);
         for track in transport.tracks {
-            self.tracks.remove(&track);
+            self.disown(track, |owner| owner == transport_id);
         }
         self.release(transport.room_id, transport.shard);
     }
 
-    /// A track was added to a transport.
-    pub fn track_added(&mut self, track_id: u64, transport_id: u64) {
+    /// Its shard says that it ended. Events keep the order of the shard's replies, so this is about a former life if an
+    /// order to open it is not answered yet. Saying it twice is no error.
+    pub fn ended(&mut self, transport_id: u64, shard: usize) {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
-        if self.tracks.insert(track_id, transport_id).is_none() {
+        if transport.shard != shard || !std::mem::take(&mut transport.alive) {
+            return;
+        }
+        if let Some(&(ticket, _)) = transport.opening.first() {
+            self.by_age.remove(&std::mem::replace(&mut transport.since, ticket));
+            self.by_age.insert(ticket, transport_id);
+        }
+        for track_id in transport.tracks.clone() {
+            if let Some(track) = self.tracks.get_mut(&track_id) {
+                track.owner = track.owner.filter(|owner| *owner != transport_id);
+                self.forget_track_if_gone(track_id);
+            }
+        }
+        self.settle(transport_id);
+    }
+
+    /// A shard was told to add a track to a transport of its own. Answered by [`Placement::added`] or
+    /// [`Placement::not_added`].
+    pub fn adding(&mut self, track_id: u64, transport_id: u64, ticket: Ticket) {
+        let Some(transport) = self.transports.get_mut(&transport_id) else { return };
+        if !transport.tracks.contains(&track_id) {
             transport.tracks.push(track_id);
+        }
+        let shard = transport.shard;
+        let none = || Track { shard, owner: None, adding: Vec::new() };
+        self.tracks.entry(track_id).or_insert_with(none).adding.push((ticket, transport_id));
+    }
+
+    /// The shard added it, or says that it was there.
+    pub fn added(&mut self, track_id: u64, ticket: Ticket) {
+        let Some(track) = self.tracks.get_mut(&track_id) else { return };
+        if let Some((_, transport_id)) = take(&mut track.adding, ticket) {
+            track.owner = Some(transport_id);
         }
     }
 
-    /// A track was removed.
-    pub fn track_removed(&mut self, track_id: u64) {
-        let Some(transport_id) = self.tracks.remove(&track_id) else { return };
-        if let Some(transport) = self.transports.get_mut(&transport_id) {
-            transport.tracks.retain(|t| *t != track_id);
+    /// The shard refused.
+    pub fn not_added(&mut self, track_id: u64, ticket: Ticket) {
+        let Some(track) = self.tracks.get_mut(&track_id) else { return };
+        if take(&mut track.adding, ticket).is_some() {
+            self.forget_track_if_gone(track_id);
         }
+    }
+
+    /// Its shard was told to remove it.
+    pub fn removing(&mut self, track_id: u64) {
+        self.disown(track_id, |_| true);
     }
 
     /// Where a transport lives.
@@ -111,13 +193,79 @@ impl Placement {
     /// Where a track lives.
     #[must_use]
     pub fn shard_of_track(&self, track_id: u64) -> Option<usize> {
-        self.tracks.get(&track_id).and_then(|t| self.shard_of_transport(*t))
+        self.tracks.get(&track_id).map(|track| track.shard)
+    }
+
+    /// The transport whose track it is, or is about to be.
+    #[must_use]
+    pub fn transport_of_track(&self, track_id: u64) -> Option<u64> {
+        let track = self.tracks.get(&track_id)?;
+        track.owner.or_else(|| track.adding.first().map(|(_, transport_id)| *transport_id))
+    }
+
+    /// The next transports of the inventory with their shards, oldest first, and where the page behind them begins; 0 if
+    /// there is none. What is opened meanwhile is younger than all that is on a page already.
+    #[must_use]
+    pub fn page(&self, after: Ticket) -> (Vec<(usize, u64)>, Ticket) {
+        let (mut page, mut items, mut last) = (Vec::new(), 0, after);
+        for (ticket, id) in self.by_age.range((Bound::Excluded(after), Bound::Unbounded)) {
+            let Some(transport) = self.transports.get(id) else { continue };
+            items += 1 + transport.tracks.len();
+            if items > PAGE_ITEMS_MAX && !page.is_empty() {
+                return (page, last);
+            }
+            page.push((transport.shard, *id));
+            last = *ticket;
+        }
+        (page, 0)
     }
 
     /// Rooms, transports and tracks known.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.rooms.len(), self.transports.len(), self.tracks.len())
+    }
+
+    /// After one thing less speaks for it: a transport that nothing speaks for is not there, and one that is only being
+    /// opened is in the room that is asked for first.
+    fn settle(&mut self, transport_id: u64) {
+        let Some(transport) = self.transports.get(&transport_id) else { return };
+        match transport.opening.first() {
+            _ if transport.alive => {}
+            Some(&(_, room_id)) => self.live_in(transport_id, room_id),
+            None => self.closing(transport_id),
+        }
+    }
+
+    fn live_in(&mut self, transport_id: u64, room_id: u64) {
+        let Some(transport) = self.transports.get_mut(&transport_id) else { return };
+        let (before, shard) = (std::mem::replace(&mut transport.room_id, room_id), transport.shard);
+        if before != room_id {
+            self.hold(room_id, shard);
+            self.release(before, shard);
+        }
+    }
+
+    /// Takes a track away from the transports of this kind.
+    fn disown(&mut self, track_id: u64, whose: impl Fn(u64) -> bool) {
+        let Some(track) = self.tracks.get_mut(&track_id) else { return };
+        track.owner = track.owner.filter(|owner| !whose(*owner));
+        track.adding.retain(|(_, transport_id)| !whose(*transport_id));
+        self.forget_track_if_gone(track_id);
+    }
+
+    fn forget_track_if_gone(&mut self, track_id: u64) {
+        let Some(track) = self.tracks.get(&track_id) else { return };
+        if track.owner.is_none() && track.adding.is_empty() {
+            self.tracks.remove(&track_id);
+        }
+    }
+
+    fn hold(&mut self, room_id: u64, shard: usize) {
+        let shards = self.load.len();
+        let room = self.rooms.entry(room_id).or_insert_with(|| Room { holders: vec![0; shards] });
+        room.holders[shard] += 1;
+        self.load[shard] += 1;
     }
 
     fn release(&mut self, room_id: u64, shard: usize) {
@@ -131,7 +279,7 @@ impl Placement {
 
     /// Of the shards where the room is within its budget, the one that has most of it, so that it stays together; then the
     /// least loaded one. All shards count where it is within its budget nowhere.
-    fn choose(&self, room_id: u64) -> usize {
+    fn choose_for_room(&self, room_id: u64) -> usize {
         let holders = |shard: usize| self.rooms.get(&room_id).map_or(0, |room| room.holders[shard]);
         let within = (0..self.load.len()).filter(|shard| holders(*shard) < self.budget);
         let best = within.min_by_key(|shard| (std::cmp::Reverse(holders(*shard)), self.load[*shard]));
@@ -139,13 +287,20 @@ impl Placement {
     }
 }
 
+/// Takes the order with this ticket out of those that wait for their answers.
+fn take(waiting: &mut Vec<(Ticket, u64)>, ticket: Ticket) -> Option<(Ticket, u64)> {
+    let found = waiting.iter().position(|(other, _)| *other == ticket)?;
+    Some(waiting.remove(found))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn open(placement: &mut Placement, transport: u64, room: u64) -> usize {
-        let shard = placement.open(transport, room);
-        placement.opened(transport, room, shard);
+        let shard = placement.choose(transport, room);
+        placement.opening(transport, room, shard, 1);
+        placement.opened(transport, 1);
         shard
     }
 
@@ -159,8 +314,8 @@ mod tests {
         assert_eq!(open(&mut p, 5, 300), 1, "fewer transports");
         assert_eq!(p.sizes(), (3, 5, 0));
         for transport in 1..=5 {
-            p.ended(transport);
-            p.ended(transport);
+            (0..2).for_each(|shard| p.ended(transport, shard));
+            p.closing(transport);
         }
         assert_eq!((p.sizes(), p.load), ((0, 0, 0), vec![0, 0]));
     }
@@ -170,17 +325,17 @@ mod tests {
         let mut p = Placement::new(3, 2);
         // Another room makes shard 1 the busiest.
         assert_eq!([open(&mut p, 90, 9), open(&mut p, 91, 8), open(&mut p, 92, 9)], [0, 1, 0]);
-        p.ended(90);
-        p.ended(92);
+        p.closing(90);
+        p.closing(92);
         let shards: Vec<usize> = (1..=9).map(|transport| open(&mut p, transport, 100)).collect();
         assert_eq!(shards, [0, 0, 2, 2, 1, 1, 0, 2, 0], "whole, then the least loaded, then evenly");
         // Room that became free at home is used again.
         for transport in [1, 2, 7, 9] {
-            p.ended(transport);
+            p.closing(transport);
         }
         assert_eq!([10, 11].map(|transport| open(&mut p, transport, 100)), [0, 0]);
         for transport in 1..=100 {
-            p.ended(transport);
+            p.closing(transport);
         }
         assert_eq!((p.sizes(), p.load), ((0, 0, 0), vec![0, 0, 0]));
     }
@@ -200,22 +355,27 @@ mod tests {
         assert_eq!(open(&mut p, 1, 100), 0);
         assert_eq!(open(&mut p, 1, 100), 0);
         // The same id in another room: its own shard answers that the id is in use.
-        assert_eq!(p.open(1, 200), 0);
-        p.not_opened(200, 0);
-        p.ended(1);
+        assert_eq!(p.choose(1, 200), 0);
+        p.opening(1, 200, 0, 2);
+        assert_eq!(p.room_of_transport(1), Some(100));
+        p.not_opened(1, 2);
+        p.closing(1);
         assert_eq!((p.sizes(), p.load), ((0, 0, 0), vec![0, 0]));
     }
 
     #[test]
     fn a_room_keeps_its_shard_while_a_transport_is_being_opened() {
         let mut p = Placement::new(2, 64);
-        let first = p.open(1, 100);
-        let second = p.open(1, 100);
-        p.not_opened(100, second);
-        assert_eq!(p.open(2, 100), first);
-        p.opened(1, 100, second);
-        p.opened(2, 100, first);
-        assert_eq!(p.sizes(), (1, 2, 0));
+        p.opening(1, 100, 0, 1);
+        p.opening(1, 200, 0, 2);
+        assert_eq!((p.choose(2, 100), p.choose(3, 300)), (0, 1));
+        p.opening(2, 100, 0, 3);
+        // The first one is refused, so the second one decides.
+        p.not_opened(1, 1);
+        p.opened(1, 2);
+        assert_eq!((p.room_of_transport(1), p.sizes()), (Some(200), (2, 2, 0)));
+        p.not_opened(2, 3);
+        assert_eq!((p.sizes(), p.load), ((1, 1, 0), vec![1, 0]));
     }
 
     #[test]
@@ -223,17 +383,30 @@ mod tests {
         let mut p = Placement::new(2, 64);
         open(&mut p, 1, 100);
         open(&mut p, 2, 200);
-        p.track_added(11, 1);
-        p.track_added(11, 1);
-        p.track_added(21, 2);
-        p.track_added(31, 3);
-        assert_eq!(
-            (p.shard_of_track(11), p.shard_of_track(21), p.shard_of_track(31)),
-            (Some(0), Some(1), None)
-        );
-        p.track_removed(21);
-        p.ended(1);
-        assert_eq!((p.shard_of_track(11), p.shard_of_track(21)), (None, None));
-        assert_eq!(p.sizes(), (1, 1, 0));
+        for (track, transport, ticket) in [(11, 1, 5), (11, 1, 6), (12, 1, 7), (21, 2, 8), (31, 3, 9)] {
+            p.adding(track, transport, ticket);
+            p.added(track, ticket);
+        }
+        let shards = |p: &Placement| [11, 12, 21, 31].map(|track| p.shard_of_track(track));
+        assert_eq!(shards(&p), [Some(0), Some(0), Some(1), None]);
+        p.removing(21);
+        p.ended(1, 1);
+        assert_eq!(shards(&p), [Some(0), Some(0), None, None], "another shard speaks of another life");
+        p.ended(1, 0);
+        assert_eq!((shards(&p), p.sizes()), ([None; 4], (1, 1, 0)));
+    }
+
+    #[test]
+    fn a_track_is_whose_order_was_not_refused() {
+        let mut p = Placement::new(1, 64);
+        open(&mut p, 1, 100);
+        open(&mut p, 2, 100);
+        p.adding(11, 1, 5);
+        p.adding(11, 2, 6);
+        assert_eq!(p.transport_of_track(11), Some(1));
+        p.closing(1);
+        p.not_added(11, 5);
+        p.added(11, 6);
+        assert_eq!((p.transport_of_track(11), p.sizes()), (Some(2), (1, 1, 1)));
     }
 }

@@ -3,14 +3,16 @@
 //!
 //! Invariants
 //! - Every request gets exactly one reply.
-//! - The highest epoch named in a `Hello` commands; a lower one is refused from that request on (fencing), and can read.
-//!   Epoch 0, as without a `Hello`, only reads.
+//! - Commands that concern one transport, or a track of it, are obeyed in the order in which they came, be the earlier ones
+//!   answered or not: they go through one mailbox, and those behind a subscription that waits for its pipe wait with it.
+//! - The highest epoch named in a `Hello` commands, under the instance that named it first; a lower one is refused from that
+//!   request on (fencing), and can read. Epoch 0, as without a `Hello`, only reads.
 //! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are connected
 //!   when that is needed first.
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.
 
 use super::counts::Counts;
-use super::placement::Placement;
+use super::placement::{Placement, Ticket};
 use crate::mailbox::{ControlEnd, FromShard, PipeEnds, ToShard};
 use crate::pipe::pipe;
 use relay_control::{
@@ -24,6 +26,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 /// A connection, unique as long as the process lives.
 pub type ConnectionId = u64;
 
+/// Commands that wait behind pipes, of all connections together. As many as all of them may have under way, so only what
+/// connections that are gone have left behind can use it up.
+const BEHIND_PIPES_MAX: usize = 4096;
+
 /// What `Welcome` says about this process.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -33,6 +39,8 @@ pub struct Identity {
     pub fingerprint_sha256: [u8; 32],
     /// `uring` or `mmsg`.
     pub io_backend: &'static str,
+    /// What a publisher may send if its transport's opening says nothing.
+    pub max_receive_bitrate_bps: u64,
 }
 
 /// A request under way.
@@ -46,30 +54,38 @@ struct Pending {
 #[derive(Debug)]
 enum Kind {
     /// One shard answers.
-    Single(Effect),
+    Single(Change),
     /// One shard begins to pipe a track; then the command goes to the subscriber's.
-    Pipe { then: Box<Command>, shard: usize, effect: Effect },
-    /// All shards answer; `waiting` have not yet.
-    Inventory { waiting: usize, transports: Vec<TransportInfo> },
-    /// The same.
+    Pipe { then: Box<Command>, shard: usize, change: Change, transport_id: u64 },
+    /// Several shards answer; `waiting` have not yet. The page behind this one begins at `next`.
+    Inventory { waiting: usize, transports: Vec<TransportInfo>, next: Ticket },
+    /// The same of all shards.
     Stats { waiting: usize, shards: Vec<ShardStats> },
 }
 
-/// What the answer changes in the index.
-#[derive(Debug)]
-enum Effect {
+/// What an order changes in the index, when it is given and again when it is answered.
+#[derive(Clone, Copy, Debug)]
+enum Change {
     Nothing,
-    Open { transport_id: u64, room_id: u64, shard: usize },
+    Open { transport_id: u64, room_id: u64 },
     Close { transport_id: u64 },
     AddTrack { track_id: u64, transport_id: u64 },
     RemoveTrack { track_id: u64 },
 }
 
+/// A command that waits until those before it went to its shard.
+#[derive(Debug)]
+struct Waiting {
+    from: ConnectionId,
+    request_id: u64,
+    command: Command,
+}
+
 /// Where a command goes.
 enum Route {
-    Shard(usize, Effect),
+    Shard(usize, Change),
     /// To the second shard, when the first one pipes the track there.
-    Pipe(usize, OpenPipe, usize, Effect),
+    Pipe(usize, OpenPipe, usize, Change),
     Answered(ReplyBody),
 }
 
@@ -85,10 +101,14 @@ pub struct Router {
     placement: Placement,
     /// The highest seen.
     epoch: u64,
+    /// The controller that named it.
+    instance: u64,
     /// Connections that said `Hello`, with their epochs.
     greeted: BTreeMap<ConnectionId, u64>,
-    pending: HashMap<u64, Pending>,
-    last_ticket: u64,
+    pending: HashMap<Ticket, Pending>,
+    /// For each transport with a subscription that waits for its pipe, what came behind it.
+    behind_pipes: HashMap<u64, VecDeque<Waiting>>,
+    last_ticket: Ticket,
     next_event_seq: u64,
     outgoing: VecDeque<(ConnectionId, FromRelay)>,
     shutdown: bool,
@@ -105,8 +125,10 @@ impl Router {
             shards,
             connected: HashSet::new(),
             epoch: 0,
+            instance: 0,
             greeted: BTreeMap::new(),
             pending: HashMap::new(),
+            behind_pipes: HashMap::new(),
             last_ticket: 0,
             next_event_seq: 0,
             outgoing: VecDeque::new(),
@@ -127,28 +149,15 @@ impl Router {
                 let body = self.greet(from, &hello);
                 self.reply(from, request_id, body);
             }
-            Some(command @ Command::GetInventory(_)) => {
-                let kind = Kind::Inventory { waiting: self.shards.len(), transports: Vec::new() };
-                self.ask_all(Pending { from, request_id, kind }, &command);
-            }
+            Some(Command::GetInventory(c)) => self.ask_page(from, request_id, c.after),
             Some(command @ Command::GetStats(_)) => {
                 let kind = Kind::Stats { waiting: self.shards.len(), shards: Vec::new() };
                 self.ask_all(Pending { from, request_id, kind }, &command);
             }
-            Some(command) => {
-                let route = self.fence(from).map_or_else(|| self.route(&command), Route::Answered);
-                match route {
-                    Route::Answered(body) => self.reply(from, request_id, body),
-                    Route::Shard(shard, effect) => {
-                        let pending = Pending { from, request_id, kind: Kind::Single(effect) };
-                        self.ask(shard, pending, command);
-                    }
-                    Route::Pipe(publisher, order, shard, effect) => {
-                        let kind = Kind::Pipe { then: Box::new(command), shard, effect };
-                        self.ask_pipe(publisher, shard, Pending { from, request_id, kind }, order);
-                    }
-                }
-            }
+            Some(command) => match self.fence(from) {
+                Some(refused) => self.reply(from, request_id, refused),
+                None => self.obey(Waiting { from, request_id, command }),
+            },
         }
     }
 
@@ -158,7 +167,10 @@ impl Router {
             for said in self.shards[shard].receive() {
                 match said {
                     FromShard::Reply { ticket, body } => self.handle_reply(ticket, body),
-                    FromShard::Event(body) => self.handle_event(body),
+                    FromShard::Event(body) => {
+                        self.note_end(shard, &body);
+                        self.handle_event(body);
+                    }
                 }
             }
         }
@@ -191,7 +203,8 @@ impl Router {
             let why = format!("control version {CONTROL_VERSION} is spoken here, not {}", hello.version);
             return refusal(ErrorCode::BadRequest, &why);
         }
-        if hello.epoch != 0 && hello.epoch < self.epoch {
+        let other = hello.epoch == self.epoch && hello.instance != self.instance;
+        if hello.epoch != 0 && (hello.epoch < self.epoch || other) {
             return self.stale();
         }
         if hello.epoch > self.epoch {
@@ -200,7 +213,7 @@ impl Router {
             if self.epoch != 0 {
                 self.handle_event(EventBody::Superseded(Superseded { epoch: hello.epoch }));
             }
-            self.epoch = hello.epoch;
+            (self.epoch, self.instance) = (hello.epoch, hello.instance);
             tracing::info!(epoch = hello.epoch, name = %printable(&hello.name), "a controller took over");
         }
         self.greeted.insert(from, hello.epoch);
@@ -212,6 +225,7 @@ impl Router {
             io_backend: self.identity.io_backend.to_owned(),
             next_event_seq: self.next_event_seq,
             epoch: self.epoch,
+            max_receive_bitrate_bps: self.identity.max_receive_bitrate_bps,
         })
     }
 
@@ -222,7 +236,9 @@ impl Router {
                 Some(refusal(ErrorCode::HelloFirst, "say Hello with an epoch before you change anything"))
             }
             Some(0) => {
-                Some(refusal(ErrorCode::StaleEpoch, "epoch 0 only reads; say Hello with a higher one"))
+                let message = "epoch 0 only reads; say Hello with a higher one".to_owned();
+                let code = ErrorCode::StaleEpoch.into();
+                Some(ReplyBody::Error(CommandError { code, message, highest_epoch: self.epoch }))
             }
             Some(epoch) if *epoch < self.epoch => Some(self.stale()),
             Some(_) => None,
@@ -230,17 +246,80 @@ impl Router {
     }
 
     fn stale(&mut self) -> ReplyBody {
-        let why = format!("epoch {} commands: a newer controller took over", self.epoch);
-        refusal(ErrorCode::StaleEpoch, &why)
+        let message = format!("epoch {} commands: another controller took over", self.epoch);
+        let code = ErrorCode::StaleEpoch.into();
+        ReplyBody::Error(CommandError { code, message, highest_epoch: self.epoch })
+    }
+
+    /// Sends a command on its way, or lets it wait behind an earlier one for the same transport.
+    fn obey(&mut self, waiting: Waiting) {
+        let about = self.transport_of(&waiting.command);
+        if let Some(transport_id) = about.filter(|id| self.behind_pipes.contains_key(id)) {
+            return self.wait_behind_pipe(transport_id, waiting);
+        }
+        let Waiting { from, request_id, command } = waiting;
+        match self.route(&command) {
+            Route::Answered(body) => self.reply(from, request_id, body),
+            Route::Shard(shard, change) => self.ask(shard, (from, request_id), change, command),
+            Route::Pipe(publisher, order, shard, change) => {
+                let transport_id = about.unwrap_or_default();
+                let kind = Kind::Pipe { then: Box::new(command), shard, change, transport_id };
+                self.ask_pipe(publisher, shard, Pending { from, request_id, kind }, order);
+            }
+        }
+    }
+
+    fn wait_behind_pipe(&mut self, transport_id: u64, waiting: Waiting) {
+        if self.behind_pipes.values().map(VecDeque::len).sum::<usize>() >= BEHIND_PIPES_MAX {
+            return self.busy(waiting.from, waiting.request_id);
+        }
+        self.behind_pipes.entry(transport_id).or_default().push_back(waiting);
+    }
+
+    /// Whose order a command has to keep. `None`: nobody's that is known.
+    fn transport_of(&self, command: &Command) -> Option<u64> {
+        match command {
+            Command::OpenTransport(c) => Some(c.transport_id),
+            Command::RestartIce(c) => Some(c.transport_id),
+            Command::CloseTransport(c) => Some(c.transport_id),
+            Command::SetLabel(c) => Some(c.transport_id),
+            Command::AddUpTrack(c) => Some(c.transport_id),
+            Command::AddDownTrack(c) => Some(c.transport_id),
+            Command::RemoveTrack(c) => self.transport_of_track(c.track_id),
+            Command::RequestKeyframe(c) => self.transport_of_track(c.track_id),
+            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
+                None
+            }
+        }
+    }
+
+    /// The index knows tracks that a shard was told of; others wait behind a pipe.
+    fn transport_of_track(&self, track_id: u64) -> Option<u64> {
+        let adds = |command: &Command| match command {
+            Command::AddUpTrack(c) => c.track_id == track_id,
+            Command::AddDownTrack(c) => c.track_id == track_id,
+            _ => false,
+        };
+        let piped = |pending: &Pending| match &pending.kind {
+            Kind::Pipe { then, transport_id, .. } => adds(then).then_some(*transport_id),
+            _ => None,
+        };
+        self.placement.transport_of_track(track_id).or_else(|| {
+            if self.behind_pipes.is_empty() {
+                return None;
+            }
+            let behind = |queue: &VecDeque<Waiting>| queue.iter().any(|waiting| adds(&waiting.command));
+            let waits = self.behind_pipes.iter().find(|(_, queue)| behind(queue)).map(|(id, _)| *id);
+            waits.or_else(|| self.pending.values().find_map(piped))
+        })
     }
 
     fn route(&mut self, command: &Command) -> Route {
-        let placement = &mut self.placement;
+        let placement = &self.placement;
         match command {
             Command::OpenTransport(c) => {
                 let (transport_id, room_id) = (c.transport_id, c.room_id);
-                let shard = placement.open(transport_id, room_id);
-                Route::Shard(shard, Effect::Open { transport_id, room_id, shard })
+                Route::Shard(placement.choose(transport_id, room_id), Change::Open { transport_id, room_id })
             }
             Command::RestartIce(c) => route_by_transport(placement, c.transport_id),
             Command::SetLabel(c) => route_by_transport(placement, c.transport_id),
@@ -248,15 +327,15 @@ impl Router {
             Command::AddDownTrack(c) => route_down_track(placement, c),
             // What is not there is closed, or removed, already.
             Command::CloseTransport(c) => match placement.shard_of_transport(c.transport_id) {
-                Some(shard) => Route::Shard(shard, Effect::Close { transport_id: c.transport_id }),
+                Some(shard) => Route::Shard(shard, Change::Close { transport_id: c.transport_id }),
                 None => Route::Answered(done()),
             },
             Command::RemoveTrack(c) => match placement.shard_of_track(c.track_id) {
-                Some(shard) => Route::Shard(shard, Effect::RemoveTrack { track_id: c.track_id }),
+                Some(shard) => Route::Shard(shard, Change::RemoveTrack { track_id: c.track_id }),
                 None => Route::Answered(done()),
             },
             Command::RequestKeyframe(c) => match placement.shard_of_track(c.track_id) {
-                Some(shard) => Route::Shard(shard, Effect::Nothing),
+                Some(shard) => Route::Shard(shard, Change::Nothing),
                 None => Route::Answered(refusal(ErrorCode::UnknownTrack, "no such track")),
             },
             Command::Shutdown(_) => {
@@ -269,22 +348,24 @@ impl Router {
         }
     }
 
-    fn ask(&mut self, shard: usize, pending: Pending, command: Command) {
+    fn ask(&mut self, shard: usize, asked: (ConnectionId, u64), change: Change, command: Command) {
+        let (from, request_id) = asked;
         if !self.shards[shard].has_room() {
-            if let Kind::Single(Effect::Open { room_id, shard, .. }) = pending.kind {
-                self.placement.not_opened(room_id, shard);
-            }
-            return self.busy(&pending);
+            return self.busy(from, request_id);
         }
         self.last_ticket += 1;
         self.shards[shard].send(ToShard::Command { ticket: self.last_ticket, command });
-        self.pending.insert(self.last_ticket, pending);
+        given(&mut self.placement, change, shard, self.last_ticket);
+        self.pending.insert(self.last_ticket, Pending { from, request_id, kind: Kind::Single(change) });
     }
 
+    /// From here until it is answered, everything for the subscriber's transport waits.
     fn ask_pipe(&mut self, publisher: usize, subscriber: usize, pending: Pending, order: OpenPipe) {
+        let Kind::Pipe { transport_id, .. } = &pending.kind else { return };
         if !self.connect(publisher, subscriber) || !self.shards[publisher].has_room() {
-            return self.busy(&pending);
+            return self.busy(pending.from, pending.request_id);
         }
+        self.behind_pipes.insert(*transport_id, VecDeque::new());
         self.last_ticket += 1;
         self.shards[publisher].send(ToShard::OpenPipe { ticket: self.last_ticket, pipe: order });
         self.pending.insert(self.last_ticket, pending);
@@ -310,9 +391,33 @@ impl Router {
         self.connected.insert(pair)
     }
 
+    /// A page of the inventory, from the shards that its transports live on.
+    fn ask_page(&mut self, from: ConnectionId, request_id: u64, after: Ticket) {
+        let (page, next) = self.placement.page(after);
+        let mut of_shards: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (shard, transport_id) in page {
+            of_shards.entry(shard).or_default().push(transport_id);
+        }
+        if !of_shards.keys().all(|shard| self.shards[*shard].has_room()) {
+            return self.busy(from, request_id);
+        }
+        let (waiting, transports) = (of_shards.len(), Vec::new());
+        if waiting == 0 {
+            let boot_id = self.identity.boot_id;
+            let body = ReplyBody::Inventory(Inventory { boot_id, transports, next });
+            return self.reply(from, request_id, body);
+        }
+        self.last_ticket += 1;
+        for (shard, transports) in of_shards {
+            self.shards[shard].send(ToShard::Describe { ticket: self.last_ticket, transports });
+        }
+        let kind = Kind::Inventory { waiting, transports, next };
+        self.pending.insert(self.last_ticket, Pending { from, request_id, kind });
+    }
+
     fn ask_all(&mut self, pending: Pending, command: &Command) {
         if !self.shards.iter().all(ControlEnd::has_room) {
-            return self.busy(&pending);
+            return self.busy(pending.from, pending.request_id);
         }
         self.last_ticket += 1;
         for shard in &mut self.shards {
@@ -321,9 +426,8 @@ impl Router {
         self.pending.insert(self.last_ticket, pending);
     }
 
-    fn busy(&mut self, pending: &Pending) {
-        let body = refusal(ErrorCode::Busy, "too many commands wait for the shard; retry");
-        self.reply(pending.from, pending.request_id, body);
+    fn busy(&mut self, from: ConnectionId, request_id: u64) {
+        self.reply(from, request_id, refusal(ErrorCode::Busy, "too many commands wait for the shard; retry"));
     }
 
     fn handle_reply(&mut self, ticket: u64, body: ReplyBody) {
@@ -331,18 +435,17 @@ impl Router {
             return tracing::error!(ticket, "a shard answered what nobody asked");
         };
         let whole = match (&mut pending.kind, body) {
-            (Kind::Single(effect), body) => {
-                apply(&mut self.placement, effect, &body);
+            (Kind::Single(change), body) => {
+                answered(&mut self.placement, *change, ticket, &body);
                 Some(body)
             }
-            (Kind::Pipe { .. }, ReplyBody::Done(_)) => return self.piped(pending),
-            (Kind::Pipe { .. }, refusal) => Some(refusal),
-            (Kind::Inventory { waiting, transports }, ReplyBody::Inventory(part)) => {
+            (Kind::Pipe { .. }, body) => return self.piped(pending, body),
+            (Kind::Inventory { waiting, transports, next }, ReplyBody::Inventory(part)) => {
                 transports.extend(part.transports);
                 *waiting -= 1;
-                let boot_id = self.identity.boot_id;
+                let (boot_id, next) = (self.identity.boot_id, *next);
                 let transports = (*waiting == 0).then(|| std::mem::take(transports));
-                transports.map(|transports| ReplyBody::Inventory(Inventory { boot_id, transports }))
+                transports.map(|transports| ReplyBody::Inventory(Inventory { boot_id, transports, next }))
             }
             (Kind::Stats { waiting, shards }, ReplyBody::Stats(part)) => {
                 shards.extend(part.shards);
@@ -357,11 +460,17 @@ impl Router {
         }
     }
 
-    /// The track is piped to the subscriber's shard: on with the command that wanted it there.
-    fn piped(&mut self, pending: Pending) {
+    /// The track is piped to the subscriber's shard, or will not be: on with the command that wanted it there, and with what
+    /// came behind that. If one of those waits for a pipe itself, the rest waits again.
+    fn piped(&mut self, pending: Pending, body: ReplyBody) {
         let Pending { from, request_id, kind } = pending;
-        let Kind::Pipe { then, shard, effect } = kind else { return };
-        self.ask(shard, Pending { from, request_id, kind: Kind::Single(effect) }, *then);
+        let Kind::Pipe { then, shard, change, transport_id } = kind else { return };
+        match body {
+            ReplyBody::Done(_) => self.ask(shard, (from, request_id), change, *then),
+            refusal => self.reply(from, request_id, refusal),
+        }
+        let behind = self.behind_pipes.remove(&transport_id).unwrap_or_default();
+        behind.into_iter().for_each(|waiting| self.obey(waiting));
     }
 
     fn whole_stats(&self, shards: &mut Vec<ShardStats>) -> ReplyBody {
@@ -377,12 +486,15 @@ impl Router {
         ReplyBody::Stats(Stats { shards: std::mem::take(shards), process: counts.list() })
     }
 
-    fn handle_event(&mut self, body: EventBody) {
-        if let EventBody::TransportState(changed) = &body
+    fn note_end(&mut self, shard: usize, body: &EventBody) {
+        if let EventBody::TransportState(changed) = body
             && matches!(changed.state(), TransportState::Failed | TransportState::Closed)
         {
-            self.placement.ended(changed.transport_id);
+            self.placement.ended(changed.transport_id, shard);
         }
+    }
+
+    fn handle_event(&mut self, body: EventBody) {
         self.counts.events += 1;
         let event = Event { seq: self.next_event_seq, body: Some(body) };
         self.next_event_seq += 1;
@@ -403,22 +515,33 @@ impl Router {
     }
 }
 
-fn apply(placement: &mut Placement, effect: &Effect, body: &ReplyBody) {
+/// A shard has got an order.
+fn given(placement: &mut Placement, change: Change, shard: usize, ticket: Ticket) {
+    match change {
+        Change::Nothing => {}
+        Change::Open { transport_id, room_id } => placement.opening(transport_id, room_id, shard, ticket),
+        Change::Close { transport_id } => placement.closing(transport_id),
+        Change::AddTrack { track_id, transport_id } => placement.adding(track_id, transport_id, ticket),
+        Change::RemoveTrack { track_id } => placement.removing(track_id),
+    }
+}
+
+/// And has answered it.
+fn answered(placement: &mut Placement, change: Change, ticket: Ticket, body: &ReplyBody) {
     let refused = matches!(body, ReplyBody::Error(_));
-    match *effect {
-        Effect::Open { room_id, shard, .. } if refused => placement.not_opened(room_id, shard),
-        Effect::Open { transport_id, room_id, shard } => placement.opened(transport_id, room_id, shard),
-        _ if refused => {}
-        Effect::Nothing => {}
-        Effect::Close { transport_id } => placement.ended(transport_id),
-        Effect::AddTrack { track_id, transport_id } => placement.track_added(track_id, transport_id),
-        Effect::RemoveTrack { track_id } => placement.track_removed(track_id),
+    match change {
+        Change::Open { transport_id, .. } if refused => placement.not_opened(transport_id, ticket),
+        Change::Open { transport_id, .. } => placement.opened(transport_id, ticket),
+        Change::AddTrack { track_id, .. } if refused => placement.not_added(track_id, ticket),
+        Change::AddTrack { track_id, .. } => placement.added(track_id, ticket),
+        // A shard has no reason to refuse these.
+        Change::Close { .. } | Change::RemoveTrack { .. } | Change::Nothing => {}
     }
 }
 
 fn route_by_transport(placement: &Placement, transport_id: u64) -> Route {
     match placement.shard_of_transport(transport_id) {
-        Some(shard) => Route::Shard(shard, Effect::Nothing),
+        Some(shard) => Route::Shard(shard, Change::Nothing),
         None => Route::Answered(refusal(ErrorCode::UnknownTransport, "no such transport")),
     }
 }
@@ -431,19 +554,19 @@ fn route_track(placement: &Placement, track_id: u64, transport_id: u64) -> Route
     if placement.shard_of_track(track_id).is_some_and(|other| other != shard) {
         return Route::Answered(refusal(ErrorCode::IdInUse, "a track on another shard has this id"));
     }
-    Route::Shard(shard, Effect::AddTrack { track_id, transport_id })
+    Route::Shard(shard, Change::AddTrack { track_id, transport_id })
 }
 
 /// An up-track on another shard is piped to the subscriber's first. Where it is unknown, the shard says so.
 fn route_down_track(placement: &Placement, c: &AddDownTrack) -> Route {
     let route = route_track(placement, c.track_id, c.transport_id);
-    let Route::Shard(shard, effect) = route else { return route };
+    let Route::Shard(shard, change) = route else { return route };
     let publisher = placement.shard_of_track(c.up_track_id).filter(|publisher| *publisher != shard);
     let (Some(publisher), Some(room_id)) = (publisher, placement.room_of_transport(c.transport_id)) else {
-        return Route::Shard(shard, effect);
+        return Route::Shard(shard, change);
     };
     let to = u32::try_from(shard).unwrap_or(u32::MAX);
-    Route::Pipe(publisher, OpenPipe { track_id: c.up_track_id, to, room_id }, shard, effect)
+    Route::Pipe(publisher, OpenPipe { track_id: c.up_track_id, to, room_id }, shard, change)
 }
 
 fn done() -> ReplyBody {
@@ -451,7 +574,7 @@ fn done() -> ReplyBody {
 }
 
 fn refusal(code: ErrorCode, message: &str) -> ReplyBody {
-    ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned() })
+    ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned(), highest_epoch: 0 })
 }
 
 /// A name as it may stand in a log line: short, and without control characters.

@@ -7,7 +7,9 @@ use relay_core::time::Time;
 use relay_core::wire::rtp::HeaderFields;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use ringvox_client::ice::{Agent, StunOutcome};
-use ringvox_client::{Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Pace, Received, SLOT_BYTES};
+use ringvox_client::{
+    Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Pace, Received, SLOT_BYTES,
+};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -98,6 +100,20 @@ impl Client {
             }
             assert!(Instant::now() < until, "media comes");
         }
+    }
+
+    /// Whether the relay ends the association, with whatever media before it.
+    pub fn is_told_the_end(&mut self) -> bool {
+        let until = Instant::now() + DEADLINE;
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        while Instant::now() < until {
+            let Ok(len) = self.socket.recv(&mut bytes) else { continue };
+            match self.transport.handle_datagram(self.now(), &mut bytes[..len]) {
+                Err(Fault::Closed) => return true,
+                other => assert!(other.is_ok(), "nothing wrong comes: {other:?}"),
+            }
+        }
+        false
     }
 
     /// Does what is due, and takes a datagram if one comes within a moment: of a packet of media its number and payload.

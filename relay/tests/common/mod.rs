@@ -58,7 +58,7 @@ impl Controller {
     }
 
     pub fn hello(&mut self, epoch: u64) -> ReplyBody {
-        self.call(Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "test".into() }))
+        self.call(Command::Hello(Hello { version: CONTROL_VERSION, epoch, name: "test".into(), instance: 1 }))
     }
 
     #[track_caller]

@@ -18,8 +18,7 @@ pub use hook::{Allowed, Hook, Refused};
 pub use token::{TokenReader, TokenRefusal};
 
 use crate::config::{Auth, AuthMode};
-use crate::json::Fields;
-use crate::message::{ClientMessage, RoomCommand};
+use crate::message::{ClientMessage, RoomCommand, Written};
 use crate::room::ConnectionId;
 use axum::http::{HeaderMap, StatusCode, header};
 use notes::Notes;
@@ -160,27 +159,26 @@ impl Gate {
         text: &str,
         message: ClientMessage,
     ) -> ClientMessage {
-        let method = match &message {
-            ClientMessage::Connection(hello) if !visit.allowed => {
-                visit.app_key.clone_from(&hello.app_key);
-                "connect"
-            }
-            _ if !visit.allowed => return message,
-            ClientMessage::Publish(_) => "publishStream",
-            ClientMessage::Play(_) => "playStream",
-            // Leaving is nobody's to refuse.
-            ClientMessage::Data {
-                command: Ok(RoomCommand::Join { .. } | RoomCommand::Message { .. }),
-                ..
-            } => "sendData",
-            told => {
-                if let Some(method) = told_method(told) {
-                    notes.push(visit.connection.0, method, self.object(visit, text));
-                }
-                return message;
+        let heard = match heard(text, &message, visit.allowed) {
+            Ok(Some(heard)) => heard,
+            Ok(None) => return message,
+            Err(Unreadable) => {
+                let info = "The message cannot be understood".to_owned();
+                return ClientMessage::Refused { message: Box::new(message), info };
             }
         };
-        match (hook.ask(method, &self.object(visit, text)).await, message) {
+        if let ClientMessage::Connection(hello) = &message {
+            visit.app_key.clone_from(&hello.app_key);
+        }
+        let Heard { method, asked, mut object } = heard;
+        self.sign(&mut object, Some(visit.connection));
+        object.insert("appKey".to_owned(), visit.app_key.clone().into());
+        let object = Value::Object(object);
+        if !asked {
+            notes.push(visit.connection.0, method, object);
+            return message;
+        }
+        match (hook.ask(method, &object).await, message) {
             (Err(Refused { info, .. }), message) => {
                 ClientMessage::Refused { message: Box::new(message), info }
             }
@@ -195,19 +193,6 @@ impl Gate {
             }
             (Ok(_), message) => message,
         }
-    }
-
-    /// The object of a message as it came, and whose it is.
-    fn object(&self, visit: &Visit, text: &str) -> Value {
-        let envelope = Fields::of(text);
-        let data: Option<Vec<Map<String, Value>>> =
-            envelope.raw("data").and_then(|data| serde_json::from_str(data.get()).ok());
-        let mut object = data.and_then(|data| data.into_iter().next()).unwrap_or_default();
-        self.sign(&mut object, Some(visit.connection));
-        object.insert("appKey".to_owned(), visit.app_key.clone().into());
-        // The answer may say it; a hook that answers with what it was asked shall not say it for the client.
-        object.remove("priority");
-        Value::Object(object)
     }
 
     fn sign(&self, object: &mut Map<String, Value>, connection: Option<ConnectionId>) {
@@ -303,15 +288,49 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
-/// What the hook hears of, but is not asked about.
-fn told_method(message: &ClientMessage) -> Option<&'static str> {
-    match message {
-        ClientMessage::Unpublish(_) => Some("unPublishStream"),
-        ClientMessage::Stop(_) => Some("stopStream"),
-        ClientMessage::StreamEvent { .. } => Some("StreamEvent"),
-        ClientMessage::Data { command: Ok(_), .. } => Some("sendData"),
-        _ => None,
+/// What the hook hears of a message.
+#[derive(Debug)]
+pub struct Heard {
+    /// Last part of the hook's address.
+    pub method: &'static str,
+    /// The message waits for its answer.
+    pub asked: bool,
+    /// What the client wrote, by the same reader as the message itself.
+    pub object: Map<String, Value>,
+}
+
+/// Nobody can say what the hook should hear of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// What the hook hears of a message, given its text. `None`: nothing. `let_in`: it allowed this client's `connection`.
+///
+/// # Errors
+/// [`Unreadable`]: the hub must not see it. No message that was understood is.
+pub fn heard(text: &str, message: &ClientMessage, let_in: bool) -> Result<Option<Heard>, Unreadable> {
+    let (method, asked, published) = match message {
+        ClientMessage::Connection(_) if !let_in => ("connect", true, None),
+        _ if !let_in => return Ok(None),
+        ClientMessage::Publish(_) => ("publishStream", true, Some(true)),
+        ClientMessage::Play(_) => ("playStream", true, Some(false)),
+        ClientMessage::Unpublish(_) => ("unPublishStream", false, Some(true)),
+        ClientMessage::Stop(_) => ("stopStream", false, Some(false)),
+        ClientMessage::StreamEvent { .. } => ("StreamEvent", false, None),
+        // Leaving is nobody's to refuse.
+        ClientMessage::Data { command: Ok(command), .. } => {
+            ("sendData", !matches!(command, RoomCommand::Leave { .. }), None)
+        }
+        _ => return Ok(None),
+    };
+    let content = Written::read(text).ok().and_then(|written| written.content).ok_or(Unreadable)?;
+    let mut object = content.to_object().ok_or(Unreadable)?;
+    // The answer may say it; a hook that answers with what it was asked shall not say it for the client.
+    object.remove("priority");
+    // Which of both it is stands in the message's name; the client's word for it counts nowhere.
+    if let Some(published) = published {
+        object.insert("published".to_owned(), published.into());
     }
+    Ok(Some(Heard { method, asked, object }))
 }
 
 /// Seconds since 1970.

@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigError};
 use relay_control::Codec;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +15,7 @@ pub(super) const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "me
 const LIST_MAX: usize = 100;
 
 /// Table, key, what it accepts. The order is the one of the example file.
-const KEYS: [(&str, &str, &str); 41] = [
+const KEYS: [(&str, &str, &str); 47] = [
     ("signaling", "bind", "an IP address; \"::\" means all addresses of IPv4 and IPv6"),
     ("signaling", "http_port", "a port from 0 to 65535; 0 takes any free one"),
     ("signaling", "https_port", "a port from 0 to 65535; 0 takes any free one"),
@@ -23,6 +24,12 @@ const KEYS: [(&str, &str, &str); 41] = [
     ("signaling", "data_dir", "a path to a directory"),
     ("signaling", "allowed_origins", "\"*\" or a list of origins such as \"https://example.com\""),
     ("signaling", "max_connections", "a number from 1 to 1000000"),
+    ("signaling", "max_connections_per_address", "\"auto\" or a number from 1 to 1000000"),
+    ("signaling", "max_unproved_streams", "a number from 1 to 1000000"),
+    ("signaling", "max_unproved_streams_per_address", "a number from 1 to 1000000"),
+    ("signaling", "proxies", "a list of IP addresses"),
+    ("signaling", "forwarded_for", "true or false"),
+    ("signaling", "health_counts", "true or false"),
     ("signaling", "message_bytes_max", "a number of bytes from 65536 to 1048576"),
     ("signaling", "send_queue_bytes_max", "a number of bytes from 65536 to 67108864"),
     ("signaling", "send_timeout_ms", "a number of milliseconds from 100 to 60000"),
@@ -100,7 +107,7 @@ impl Config {
             known: KEYS.iter().filter(|(t, ..)| *t == table).map(|(_, key, _)| *key).collect(),
         })?;
         let understood = match (key, values) {
-            ("allowed_origins" | "video" | "audio", _) => self.set_list(key, values),
+            ("allowed_origins" | "proxies" | "video" | "audio", _) => self.set_list(key, values),
             (_, [value]) => match table {
                 "signaling" => self.set_signaling(key, value),
                 "auth" => self.auth.set(key, value),
@@ -120,6 +127,11 @@ impl Config {
         match key {
             "video" => self.media.video = codecs(values, &VIDEO_CODECS)?,
             "audio" => self.media.audio = codecs(values, &AUDIO_CODECS)?,
+            "proxies" => {
+                let addresses =
+                    values.iter().map(|value| value.parse::<IpAddr>().map(|ip| ip.to_canonical()));
+                self.signaling.proxies = addresses.collect::<Result<_, _>>().ok()?;
+            }
             _ if values == ["*"] => self.signaling.allowed_origins = None,
             _ => {
                 let good = values.iter().all(|origin| is_origin(origin)) && !values.is_empty();
@@ -140,6 +152,16 @@ impl Config {
             "tls_key" => s.tls.get_or_insert_default().1 = path(value)?,
             "data_dir" => s.data_dir = path(value)?,
             "max_connections" => s.max_connections = number(value, 1..=1_000_000)?,
+            "max_connections_per_address" if value == "auto" => s.max_connections_per_address = None,
+            "max_connections_per_address" => {
+                s.max_connections_per_address = Some(number(value, 1..=1_000_000)?);
+            }
+            "max_unproved_streams" => s.max_unproved_streams = number(value, 1..=1_000_000)?,
+            "max_unproved_streams_per_address" => {
+                s.max_unproved_streams_per_address = number(value, 1..=1_000_000)?;
+            }
+            "forwarded_for" => s.forwarded_for = value.parse().ok()?,
+            "health_counts" => s.health_counts = value.parse().ok()?,
             "message_bytes_max" => s.message_bytes_max = number(value, (64 << 10)..=(1 << 20))?,
             "send_queue_bytes_max" => s.send_queue_bytes_max = number(value, (64 << 10)..=(64 << 20))?,
             "send_timeout_ms" => s.send_timeout = millis(value, 100..=60_000)?,
@@ -346,6 +368,7 @@ mod tests {
                 "HS256",
                 "refuse",
                 "20000",
+                "auto",
             ];
             let taken = tried
                 .iter()

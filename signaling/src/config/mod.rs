@@ -11,8 +11,8 @@ pub use auth::{Auth, AuthMode, HookSettings, HookUrl, OnFailure, TokenAlgorithm,
 pub use error::ConfigError;
 pub(crate) use keys::{AUDIO_CODECS, VIDEO_CODECS, codec_name, codecs};
 
-use relay_control::Codec;
-use std::net::{IpAddr, Ipv6Addr};
+use relay_control::{Codec, default_control_socket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -54,6 +54,19 @@ pub struct Signaling {
     pub allowed_origins: Option<Vec<String>>,
     /// Open WebSockets.
     pub max_connections: usize,
+    /// Connections of one address, of all kinds; `None` = what
+    /// [`connections_per_address`](Self::connections_per_address) says.
+    pub max_connections_per_address: Option<usize>,
+    /// Streams whose clients have not proved an address yet (ICE).
+    pub max_unproved_streams: usize,
+    /// Of these of one address.
+    pub max_unproved_streams_per_address: usize,
+    /// Addresses of reverse proxies: many clients are behind each, so it is not counted as one.
+    pub proxies: Vec<IpAddr>,
+    /// Whether these proxies say in `X-Forwarded-For` who asks.
+    pub forwarded_for: bool,
+    /// Whether `/healthz` tells how many connections, rooms, members and streams there are.
+    pub health_counts: bool,
     /// Longest message from a client; a longer one closes the connection with 1009.
     pub message_bytes_max: usize,
     /// Most bytes that wait for a slow reader; more closes the connection with 1008.
@@ -114,6 +127,18 @@ pub struct Media {
     pub max_publish_bitrate_bps: u64,
 }
 
+/// Connections of one address where the settings say "auto": an office of several hundred people behind one NAT, each
+/// with a WebSocket and some with a page that is just loading.
+const AUTO_PER_ADDRESS: usize = 1_000;
+
+impl Signaling {
+    /// Connections that one address may have. Left to us it is never all of a small server's.
+    pub fn connections_per_address(&self) -> usize {
+        self.max_connections_per_address
+            .unwrap_or_else(|| AUTO_PER_ADDRESS.min(self.max_connections / 2).max(1))
+    }
+}
+
 impl Default for Signaling {
     fn default() -> Self {
         Self {
@@ -124,6 +149,12 @@ impl Default for Signaling {
             data_dir: PathBuf::from("ringvox-data"),
             allowed_origins: None,
             max_connections: 10_000,
+            max_connections_per_address: None,
+            max_unproved_streams: 10_000,
+            max_unproved_streams_per_address: 1_000,
+            proxies: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            forwarded_for: false,
+            health_counts: false,
             message_bytes_max: 256 << 10,
             send_queue_bytes_max: 256 << 10,
             send_timeout: Duration::from_secs(5),
@@ -199,7 +230,8 @@ pub struct Flags {
     /// Where the self-made certificate is kept [default: ringvox-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// The relay's control socket [default: $XDG_RUNTIME_DIR/ringvox/relay.sock, as root /run/ringvox/relay.sock]
+    /// The relay's control socket [default: relay.sock in $RUNTIME_DIRECTORY, /run/ringvox, $XDG_RUNTIME_DIR/ringvox or
+    /// /tmp/ringvox-UID, the first that is ours]
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<String>,
     /// Whether to start the relay when nobody listens on the control socket [default: true]
@@ -275,17 +307,5 @@ impl Config {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// The relay's default, see its own `config.rs`: both programs must mean the same file without being told.
-fn default_control_socket() -> PathBuf {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
-        return PathBuf::from("/run/ringvox/relay.sock");
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()) {
-        Some(dir) => dir.join("ringvox/relay.sock"),
-        None => PathBuf::from(format!("/tmp/ringvox-{}/relay.sock", uid.as_raw())),
     }
 }

@@ -54,7 +54,7 @@ impl Hub {
         }
     }
 
-    fn close_transport(&mut self, transport_id: u64) {
+    pub(super) fn close_transport(&mut self, transport_id: u64) {
         let command = Command::CloseTransport(CloseTransport { transport_id });
         self.ask_relay(super::progress::Purpose::Nothing, command);
     }

@@ -2,13 +2,15 @@
 //!
 //! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no member: it is
 //! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
-//! is all that DELETE and PATCH need.
+//! is all that DELETE and PATCH need; only its digest is kept.
 
 use super::progress::Purpose;
 use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
+use super::session::digest;
 use super::stops::End;
 use super::streams::{NewStream, StreamRefusal};
 use super::{Hub, Output};
+use crate::address::Subnet;
 use crate::auth::Admitted;
 use crate::message::RoomEvent;
 use crate::participant::{MemberId, Owner, Phase, Presence, StreamKey, Ticket};
@@ -125,14 +127,15 @@ impl From<StreamRefusal> for HttpRefusal {
 }
 
 impl Hub {
-    /// An HTTP request came. Its answer is an [`Output::Http`] with the same ticket, now or later.
-    pub fn handle_http(&mut self, now: Time, ticket: Ticket, request: HttpRequest) {
+    /// An HTTP request came; `from` is whose address its stream is counted for. Its answer is an [`Output::Http`] with
+    /// the same ticket, now or later.
+    pub fn handle_http(&mut self, now: Time, ticket: Ticket, from: Option<Subnet>, request: HttpRequest) {
         let reply = match request {
             HttpRequest::Publish { room, login, sdp, priority } => {
-                self.whip(now, ticket, &room, Admitted { login, priority }, sdp).map(|()| None)
+                self.whip(now, (ticket, from), &room, Admitted { login, priority }, sdp).map(|()| None)
             }
             HttpRequest::Play { room, stream, sdp } => {
-                self.whep(now, ticket, &room, &stream, sdp).map(|()| None)
+                self.whep(now, (ticket, from), &room, &stream, sdp).map(|()| None)
             }
             HttpRequest::Delete { session, published } => self.http_stream(&session, published).map(|key| {
                 self.end_stream(now, key, End::Stopped("Stopped by user"));
@@ -151,7 +154,7 @@ impl Hub {
     fn whip(
         &mut self,
         now: Time,
-        ticket: Ticket,
+        (ticket, from): (Ticket, Option<Subnet>),
         room_name: &str,
         Admitted { login, priority }: Admitted,
         sdp: String,
@@ -171,6 +174,7 @@ impl Hub {
             name: format!("{room_name}-{login}-{:04x}", self.random_id() & 0xffff),
             room,
             owner: Owner::Member(member),
+            from,
             sdp,
             max_bitrate_bps: 0,
             screen: false,
@@ -207,7 +211,7 @@ impl Hub {
     fn whep(
         &mut self,
         now: Time,
-        ticket: Ticket,
+        (ticket, from): (Ticket, Option<Subnet>),
         room: &str,
         stream: &str,
         sdp: String,
@@ -220,6 +224,7 @@ impl Hub {
             name,
             room,
             owner: Owner::Viewer,
+            from,
             sdp,
             max_bitrate_bps: 0,
             screen: false,
@@ -244,7 +249,7 @@ impl Hub {
 
     /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.
     fn http_stream(&self, session: &str, published: bool) -> Result<StreamKey, HttpRefusal> {
-        let key = self.streams_by_session.get(session).copied();
+        let key = self.streams_by_session.get(&digest(session)).copied();
         let matches = |key: &StreamKey| {
             self.streams.get(key).is_some_and(|stream| stream.over_http && stream.is_publish() == published)
         };

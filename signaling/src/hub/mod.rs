@@ -21,6 +21,7 @@
 //! | `streams.rs` | publish and play, up to the relay being asked |
 //! | `codecs.rs` | which codec a publisher is answered with |
 //! | `stops.rs` | the end of a stream, mute, and what others hear of both |
+//! | `unproved.rs` | how many streams may be waiting for ICE |
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
 //! | `label.rs` | labels on transports |
 //! | `adopt.rs` | rooms rebuilt from them |
@@ -35,6 +36,7 @@ mod rooms;
 mod session;
 mod stops;
 mod streams;
+mod unproved;
 
 pub use door::{HttpRefusal, HttpReply, HttpRequest, Patch};
 pub use rooms::PROBE_LIMIT;
@@ -45,6 +47,7 @@ use crate::config::{AuthMode, Config};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::participant::{Member, MemberId, Stream, StreamKey, Ticket};
 use crate::room::{ConnectionId, Room, RoomId, Terms};
+use crate::tally::Tally;
 use crate::timer::{Time, Timer, Timers};
 use progress::Purpose;
 use relay_control::{Command, Welcome};
@@ -53,6 +56,7 @@ use session::Connection;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use unproved::Unproved;
 
 /// What the hub wants done, in this order.
 #[derive(Debug)]
@@ -117,6 +121,9 @@ pub struct Hub {
     /// Published streams; a name is unique within its room.
     streams_by_name: HashMap<(RoomId, String), StreamKey>,
     streams_by_track: HashMap<u64, StreamKey>,
+    unproved: Unproved,
+    /// Commands that the relay refused for a limit of its own.
+    relay_full: Tally,
     relay: RelaySight,
     requests: HashMap<u64, Purpose>,
     timers: Timers,
@@ -155,6 +162,8 @@ impl Hub {
             streams_by_session: HashMap::new(),
             streams_by_name: HashMap::new(),
             streams_by_track: HashMap::new(),
+            unproved: Unproved::default(),
+            relay_full: Tally::default(),
             relay: RelaySight::Never,
             requests: HashMap::new(),
             timers: Timers::default(),
@@ -200,7 +209,7 @@ impl Hub {
     }
 
     /// Sizes of all tables, for tests that show that nothing is left behind.
-    pub fn ledger(&self) -> [(&'static str, usize); 13] {
+    pub fn ledger(&self) -> [(&'static str, usize); 14] {
         let members = |count: fn(&Member) -> usize| -> usize {
             self.rooms.values().flat_map(|room| &room.members).map(count).sum()
         };
@@ -218,6 +227,7 @@ impl Hub {
             ("viewers", self.rooms.values().map(|room| room.viewers.len()).sum()),
             ("streams", self.streams.len() + self.streams_by_session.len() + self.streams_by_name.len()),
             ("tracks", self.streams_by_track.len()),
+            ("unproved", self.unproved.len()),
             ("requests", self.requests.len()),
             ("timers", self.timers.len()),
         ]

@@ -8,9 +8,13 @@ use crate::participant::{Negotiation, Owner, Phase, Role, Stream, StreamKey, Tic
 use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
 use crate::timer::{Time, Timer};
 use relay_control::{
-    Command, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened, TransportState,
-    TransportStateChanged, UpTrackActivity, Welcome,
+    Command, ErrorCode, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened,
+    TransportState, TransportStateChanged, UpTrackActivity, Welcome,
 };
+use std::collections::HashSet;
+
+/// The relay can take no more of it now; WHIP and WHEP clients are told when to try again.
+const RELAY_FULL: &str = "The server is full";
 
 /// What a request to the relay was for.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +26,12 @@ pub(super) enum Purpose {
     RestartIce(StreamKey, Ticket),
     /// Nobody waits for the reply.
     Nothing,
+}
+
+/// Those of `ours` that are not `there`. Each is looked at once, as both may be tens of thousands.
+fn absent(ours: impl Iterator<Item = StreamKey>, there: impl Iterator<Item = StreamKey>) -> Vec<StreamKey> {
+    let there: HashSet<StreamKey> = there.collect();
+    ours.filter(|key| !there.contains(key)).collect()
 }
 
 impl Hub {
@@ -42,8 +52,13 @@ impl Hub {
         if before.is_none() || restarted {
             self.adopt(now, inventory);
         } else {
-            // Known relay, unknown transports: their end is on its way there again.
             tracing::debug!(transports = inventory.transports.len(), "control connection is back");
+            // Known relay, unknown transports: their end is on its way there again, or was lost.
+            for info in inventory.transports {
+                if !self.streams.contains_key(&StreamKey(info.transport_id)) {
+                    self.close_transport(info.transport_id);
+                }
+            }
         }
     }
 
@@ -80,12 +95,10 @@ impl Hub {
                 self.catch_up(now, key, info);
             }
         }
-        let there = |key: &StreamKey| inventory.transports.iter().any(|info| info.transport_id == key.0);
-        let missing = |(key, stream): (&StreamKey, &Stream)| {
-            (!matches!(stream.phase, Phase::Negotiating(_)) && !there(key)).then_some(*key)
-        };
-        let lost: Vec<StreamKey> = self.streams.iter().filter_map(missing).collect();
-        for key in lost {
+        let settled =
+            self.streams.iter().filter(|(_, stream)| !matches!(stream.phase, Phase::Negotiating(_)));
+        let there = inventory.transports.iter().map(|info| StreamKey(info.transport_id));
+        for key in absent(settled.map(|(key, _)| *key), there) {
             self.end_stream(now, key, End::Failed("Stream failed"));
         }
     }
@@ -102,8 +115,17 @@ impl Hub {
     /// The reply to a request of ours. `Err`: the connection to the relay ended before it came.
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
         let Some(purpose) = self.requests.remove(&request_id) else { return };
+        let mut info = "Failed by error";
         if let Ok(ReplyBody::Error(error)) = &reply {
-            tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
+            if matches!(error.code(), ErrorCode::LimitReached | ErrorCode::Busy) {
+                info = RELAY_FULL;
+                // Clients can bring this about as often as they like.
+                if let Some(count) = self.relay_full.note(now) {
+                    tracing::warn!(count, ?purpose, "refused by a limit of the relay: {}", error.message);
+                }
+            } else {
+                tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
+            }
         }
         match (purpose, reply) {
             (Purpose::Nothing, _) => {}
@@ -121,7 +143,7 @@ impl Hub {
             }
             (Purpose::RestartIce(_, ticket), _) => self.ice_restart_failed(ticket),
             (Purpose::Open(key) | Purpose::UpTrack(key) | Purpose::DownTrack(key, _), _) => {
-                self.end_stream(now, key, End::Failed("Failed by error"));
+                self.end_stream(now, key, End::Failed(info));
             }
         }
     }
@@ -170,7 +192,7 @@ impl Hub {
             side.max_video_bitrate_bps = Some(self.config.media.max_publish_bitrate_bps);
         }
         let sdp = plan.write(&side);
-        let ticket = negotiation.ticket;
+        let http = negotiation.ticket.zip(negotiation.secret.clone());
         let session = stream.session.clone();
         let to = self.connection_of(stream);
         if let Some(stream) = self.streams.get_mut(&key) {
@@ -181,7 +203,7 @@ impl Hub {
         if let Some(to) = to {
             self.send(to, &ServerMessage::RemoteSdp { session: &session, sdp: &sdp });
         }
-        if let Some(ticket) = ticket {
+        if let Some((ticket, session)) = http {
             let reply = HttpReply::Created { session, etag: side.ufrag, sdp };
             self.outputs.push_back(Output::Http { ticket, reply });
         }
@@ -217,7 +239,11 @@ impl Hub {
     fn transport_state(&mut self, now: Time, change: &TransportStateChanged) {
         let key = StreamKey(change.transport_id);
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        match TransportState::try_from(change.state) {
+        let state = TransportState::try_from(change.state);
+        if let Ok(TransportState::IceConnected | TransportState::Connected) = state {
+            self.unproved.remove(key);
+        }
+        match state {
             Ok(TransportState::IceConnected) => {
                 if let Phase::Connecting { ice } = &mut stream.phase {
                     *ice = true;
@@ -310,5 +336,23 @@ impl Hub {
             Some(Phase::Running) | None => return,
         };
         self.end_stream(now, key, End::Failed(info));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn what_is_absent_is_found_by_looking_at_each_once() {
+        const MANY: u64 = 20_000;
+        let steps = Cell::new(0);
+        let step = |key| {
+            steps.set(steps.get() + 1);
+            StreamKey(key)
+        };
+        let lost = absent((0..MANY).map(step), (1..MANY + 5).map(step));
+        assert_eq!((lost, steps.get()), (vec![StreamKey(0)], 2 * MANY + 4));
     }
 }

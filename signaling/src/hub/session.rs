@@ -2,15 +2,16 @@
 
 use super::rooms::Wish;
 use super::{Hub, Output};
+use crate::address::Subnet;
 use crate::auth::{Grant, line_end};
 use crate::config::AuthMode;
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
-use crate::participant::Presence;
+use crate::participant::{Presence, StreamKey};
 use crate::room::{ConnectionId, RoomId};
 use crate::timer::{Time, Timer};
 use serde_json::json;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// A connection that has not said `connection` after this is closed.
@@ -53,6 +54,8 @@ impl CloseCode {
 /// One connection.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
+    /// Whose address its streams are counted for.
+    pub(super) from: Option<Subnet>,
     /// After `connection`.
     pub(super) session: Option<Session>,
     /// Pings since the last message.
@@ -61,6 +64,8 @@ pub(super) struct Connection {
     pub(super) waiting: Option<WaitingJoin>,
     /// What came after that `join`.
     pub(super) backlog: VecDeque<ClientMessage>,
+    /// Streams that it plays and whose mute notes were withheld while it read slowly; at most as many as it plays.
+    pub(super) unheard: BTreeSet<StreamKey>,
 }
 
 /// What `connection` told.
@@ -83,9 +88,10 @@ pub(super) struct WaitingJoin {
 }
 
 impl Hub {
-    /// A WebSocket was opened. Ids are the caller's, never used twice.
-    pub fn handle_connected(&mut self, now: Time, id: ConnectionId) {
-        self.connections.insert(id, Connection::default());
+    /// A WebSocket was opened. Ids are the caller's, never used twice; `from` is whose address its streams are
+    /// counted for.
+    pub fn handle_connected(&mut self, now: Time, id: ConnectionId, from: Option<Subnet>) {
+        self.connections.insert(id, Connection { from, ..Connection::default() });
         self.timers.set(Timer::Hello(id), now + HELLO_LIMIT);
         self.timers.set(Timer::KeepAlive(id), now + self.config.signaling.keep_alive_interval);
     }
@@ -110,6 +116,7 @@ impl Hub {
             self.slow.insert(id);
         } else {
             self.slow.remove(&id);
+            self.catch_up_on_notes(id);
         }
     }
 
@@ -317,7 +324,7 @@ impl Hub {
 }
 
 /// What stands for a secret wherever others may read it: labels are shown by `ringvox-relay ctl inventory`.
-fn digest(secret: &str) -> String {
+pub(super) fn digest(secret: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
     hash.as_ref().iter().take(24).map(|octet| format!("{octet:02x}")).collect()
 }

@@ -23,6 +23,7 @@ impl Hub {
     fn remove_stream(&mut self, key: StreamKey) -> Option<Stream> {
         let stream = self.streams.remove(&key)?;
         self.timers.clear(Timer::Stream(key));
+        self.unproved.remove(key);
         self.streams_by_session.remove(&stream.session);
         if let Some(room) = self.rooms.get_mut(&stream.room) {
             match stream.owner {
@@ -184,15 +185,39 @@ impl Hub {
         let changed = before != (publish.audio_muted, publish.video_muted);
         for player in publish.players.clone() {
             let Some(stream) = self.streams.get(&player) else { continue };
-            let to = self.connection_of(stream);
-            let heard = |to: &ConnectionId| event != StreamEventType::Data || !self.slow.contains(to);
-            if let Some(to) = to.filter(heard) {
+            let Some(to) = self.connection_of(stream) else { continue };
+            if !self.slow.contains(&to) {
                 let text = ServerMessage::StreamEvent { session: &stream.session, event, payload }.to_text();
                 self.outputs.push_back(Output::Send { to, text });
+            } else if event != StreamEventType::Data
+                && let Some(connection) = self.connections.get_mut(&to)
+            {
+                // Nobody can be cut off by how often another one mutes. Only the outcome counts, so it is told later.
+                connection.unheard.insert(player);
             }
         }
         if changed {
             self.write_label(key);
+        }
+    }
+
+    /// A connection reads again: how the microphones and cameras are whose notes were withheld from it.
+    pub(super) fn catch_up_on_notes(&mut self, to: ConnectionId) {
+        let unheard = self.connections.get_mut(&to).map(|connection| std::mem::take(&mut connection.unheard));
+        for player in unheard.unwrap_or_default() {
+            let Some(stream) = self.streams.get(&player).filter(|s| self.connection_of(s) == Some(to)) else {
+                continue;
+            };
+            let Role::Play { source } = stream.role else { continue };
+            let Some(publish) = self.streams.get(&source).and_then(Stream::publish) else { continue };
+            let audio =
+                if publish.audio_muted { StreamEventType::AudioMuted } else { StreamEventType::AudioUnmuted };
+            let video =
+                if publish.video_muted { StreamEventType::VideoMuted } else { StreamEventType::VideoUnmuted };
+            for event in [audio, video] {
+                let note = ServerMessage::StreamEvent { session: &stream.session, event, payload: None };
+                self.outputs.push_back(Output::Send { to, text: note.to_text() });
+            }
         }
     }
 

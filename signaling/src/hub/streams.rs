@@ -1,7 +1,11 @@
 //! Publish and play: what is asked is checked, the offer planned, and the relay asked for a transport.
 
-use super::Hub;
 use super::progress::Purpose;
+use super::session::digest;
+use super::unproved::{TOO_MANY_UNPROVED, UnprovedLimits};
+use super::{Hub, RelaySight};
+use crate::address::Subnet;
+use crate::config::Signaling;
 use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
 use crate::participant::{
     Member, MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
@@ -60,10 +64,13 @@ impl StreamRefusal {
 
 /// A stream to be.
 pub(super) struct NewStream {
+    /// `mediaSessionId`, or the secret part of the session's URL.
     pub(super) session: String,
     pub(super) name: String,
     pub(super) room: RoomId,
     pub(super) owner: Owner,
+    /// Whose address it is counted for.
+    pub(super) from: Option<Subnet>,
     pub(super) sdp: String,
     /// 0 = no wish.
     pub(super) max_bitrate_bps: u64,
@@ -93,6 +100,7 @@ impl Hub {
                 name: request.name.clone(),
                 room,
                 owner: Owner::Member(member),
+                from: self.address_of(id),
                 sdp: request.sdp,
                 max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
                 screen: request.screen,
@@ -114,6 +122,7 @@ impl Hub {
                 name: request.name.clone(),
                 room,
                 owner: Owner::Member(member),
+                from: self.address_of(id),
                 sdp: request.sdp,
                 max_bitrate_bps: 0,
                 screen: false,
@@ -145,6 +154,10 @@ impl Hub {
         }
         let member = request.room.as_ref().and_then(|room| self.membership(id, room));
         member.ok_or(StreamRefusal::Words("Restricted access"))
+    }
+
+    fn address_of(&self, id: ConnectionId) -> Option<Subnet> {
+        self.connections.get(&id)?.from
     }
 
     fn granted_priority(&self, id: ConnectionId) -> Option<Priority> {
@@ -183,7 +196,7 @@ impl Hub {
     }
 
     pub(super) fn begin_publish(&mut self, now: Time, new: NewStream) -> Result<StreamKey, StreamRefusal> {
-        self.check_new(&new)?;
+        self.check_new(now, &new)?;
         if self.streams_by_name.contains_key(&(new.room, new.name.clone())) {
             return Err(StreamRefusal::Words("Stream name is already in use"));
         }
@@ -193,8 +206,7 @@ impl Hub {
         // What is read is missed more than a face.
         let usual = if new.screen || offer.shows_slides() { Priority::High } else { Priority::Medium };
         let priority = new.priority.unwrap_or(usual).into();
-        let wishes = [self.config.media.max_publish_bitrate_bps, new.max_bitrate_bps];
-        let max_bitrate_bps = wishes.into_iter().filter(|wish| *wish > 0).min().unwrap_or(0);
+        let max_bitrate_bps = self.publish_bitrate_bps(new.max_bitrate_bps);
 
         let tracks: Vec<PublishedTrack> = plan
             .tracks
@@ -222,7 +234,7 @@ impl Hub {
         new: NewStream,
         source: StreamKey,
     ) -> Result<StreamKey, StreamRefusal> {
-        self.check_new(&new)?;
+        self.check_new(now, &new)?;
         let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
         self.note_codecs(&offer, new.room, new.owner, false);
         let published = self.streams.get(&source).and_then(Stream::publish).ok_or(StreamRefusal::NotFound)?;
@@ -250,8 +262,20 @@ impl Hub {
         Ok(key)
     }
 
-    fn check_new(&self, new: &NewStream) -> Result<(), StreamRefusal> {
-        if matches!(self.relay, super::RelaySight::Gone(_)) {
+    /// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that holds
+    /// without it, the operator's or the relay's, and never lifts it: where that is not known, the wish counts nothing.
+    fn publish_bitrate_bps(&self, wish_bps: u64) -> u64 {
+        let ours = self.config.media.max_publish_bitrate_bps;
+        let holds = match (ours, &self.relay) {
+            (0, RelaySight::Up(welcome) | RelaySight::Lost(welcome)) => welcome.max_receive_bitrate_bps,
+            _ => ours,
+        };
+        if (1..holds).contains(&wish_bps) { wish_bps } else { ours }
+    }
+
+    /// What can be said before the offer is looked at.
+    fn check_new(&mut self, now: Time, new: &NewStream) -> Result<(), StreamRefusal> {
+        if matches!(self.relay, RelaySight::Gone(_)) {
             return Err(StreamRefusal::NoRelay);
         }
         if self.streams_by_session.contains_key(&new.session) {
@@ -259,6 +283,11 @@ impl Hub {
         }
         if new.name.is_empty() || new.name.len() > STREAM_NAME_BYTES_MAX {
             return Err(StreamRefusal::Words("Stream name must be a text of 1 to 640 bytes"));
+        }
+        let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
+            self.config.signaling;
+        if !self.unproved.admits(now, new.from, UnprovedLimits { all, per_address }) {
+            return Err(StreamRefusal::Limit(TOO_MANY_UNPROVED));
         }
         Ok(())
     }
@@ -274,9 +303,13 @@ impl Hub {
         self.reserve_place(&new, &role)?;
         let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
         let down_tracks = if matches!(role, Role::Play { .. }) { plan.tracks.len() } else { 0 };
+        let (session, secret) = match new.ticket {
+            Some(_) => (digest(&new.session), Some(new.session)),
+            None => (new.session, None),
+        };
         let mut stream = Stream {
             number: self.number(),
-            session: new.session,
+            session,
             name: new.name,
             room: new.room,
             owner: new.owner,
@@ -290,6 +323,7 @@ impl Hub {
                 opened: None,
                 down_tracks: vec![DownTrackAdded::default(); down_tracks],
                 ticket: new.ticket,
+                secret,
             }),
             role,
             plan: None,
@@ -306,6 +340,7 @@ impl Hub {
         };
         stream.plan = Some(plan);
         self.insert_stream(key, stream);
+        self.unproved.insert(key, new.from);
         self.timers.set(Timer::Stream(key), now + ANSWER_LIMIT);
         self.ask_relay(Purpose::Open(key), Command::OpenTransport(command));
         Ok(())

@@ -151,21 +151,80 @@ pub struct Malformed {
     pub why: String,
 }
 
+impl Malformed {
+    /// What cannot be understood may still show by which id its sender waits for the answer.
+    fn new(text: &str, why: String) -> Self {
+        let envelope = Fields::of(text);
+        let items: Vec<&RawValue> =
+            envelope.raw("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+        let content = items.first().map(|item| Fields::of(item.get())).unwrap_or_default();
+        Self { operation_id: content.name("operationId", ID_BYTES_MAX), why }
+    }
+}
+
+/// A message as it is written: its name, and the object that it is about.
+///
+/// Nobody else reads a client's text. Had the operator's hook a reader of its own, the two would sooner or later take
+/// some text differently, and a client could ask for one thing and get another.
+#[derive(Debug)]
+pub struct Written<'a> {
+    /// Which message it is.
+    pub name: String,
+    /// `None`: `data` is not an array of exactly one object.
+    pub content: Option<Fields<'a>>,
+}
+
+impl<'a> Written<'a> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Malformed`]: not JSON, duplicate keys, too deep, or without a name.
+    pub fn read(text: &'a str) -> Result<Self, Malformed> {
+        json::check(text).map_err(|why| Malformed::new(text, why.to_string()))?;
+        let envelope = Fields::of(text);
+        let Some(name) = envelope.text("message") else {
+            return Err(Malformed::new(text, "no message name".to_owned()));
+        };
+        let items: Option<Vec<&'a RawValue>> =
+            envelope.raw("data").and_then(|data| serde_json::from_str(data.get()).ok());
+        let content = match items.as_deref() {
+            Some([item]) => Fields::read(item.get()),
+            _ => None,
+        };
+        Ok(Self { name, content })
+    }
+}
+
+/// Messages that are about something; what `data` holds in others is not looked at.
+const CONTENTFUL: [&str; 8] = [
+    "connection",
+    "sendData",
+    "publishStream",
+    "playStream",
+    "unPublishStream",
+    "stopStream",
+    "availableStream",
+    "sendStreamEvent",
+];
+
 impl ClientMessage {
     /// Reads one text message.
     ///
     /// # Errors
-    /// [`Malformed`]: not JSON, duplicate keys, too deep, or a stream message without an id.
+    /// [`Malformed`]: not JSON, duplicate keys, too deep, not about one object, or a stream message without an id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let envelope = Fields::of(text);
-        let data = envelope.raw("data").map_or("[]", RawValue::get);
-        let content = Fields::of_first(data);
-        let malformed =
-            |why: String| Malformed { operation_id: content.name("operationId", ID_BYTES_MAX), why };
-        json::check(text).map_err(|why| malformed(why.to_string()))?;
-        let Some(name) = envelope.text("message") else {
-            return Err(malformed("no message name".to_owned()));
+        let Written { name, content } = Written::read(text)?;
+        if !CONTENTFUL.contains(&name.as_str()) {
+            return Ok(match name.as_str() {
+                "ping" => Self::Ping,
+                "pong" => Self::Pong,
+                _ => Self::Ignored,
+            });
+        }
+        let Some(content) = content else {
+            return Err(Malformed::new(text, "data must be an array of one object".to_owned()));
         };
+        let malformed = |why: String| Malformed::new(text, why);
         let needs_session = |session: &str| match session.len() {
             0 => Err(malformed("MediaSessionId is null".to_owned())),
             1..=ID_BYTES_MAX => Ok(()),
@@ -173,21 +232,17 @@ impl ClientMessage {
         };
         Ok(match name.as_str() {
             "connection" => Self::Connection(hello(&content)),
-            "ping" => Self::Ping,
-            "pong" => Self::Pong,
             "sendData" => match content.name("operationId", ID_BYTES_MAX) {
                 Some(operation_id) => {
                     Self::Data { operation_id, command: room_command(&content.object("payload")) }
                 }
                 None => return Err(malformed("sendData without operationId".to_owned())),
             },
-            "publishStream" | "playStream" | "unPublishStream" | "stopStream" | "availableStream"
-            | "sendStreamEvent" => {
+            _ => {
                 let session = content.text("mediaSessionId").unwrap_or_default();
                 needs_session(&session)?;
                 stream_message(&name, session, &content)
             }
-            _ => Self::Ignored,
         })
     }
 }

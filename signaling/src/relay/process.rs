@@ -1,5 +1,6 @@
 //! The relay's process: started, watched, started again with growing pauses.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -93,6 +94,15 @@ impl RelayProcess {
         tracing::info!(pid = child.id(), "started {}", self.program.binary.display());
         self.child = Some((child, Instant::now()));
         Ok(())
+    }
+
+    /// Tells it to end, if it runs.
+    pub(super) fn terminate(&self) {
+        let pid = self.child.as_ref().and_then(|(child, _)| child.id()).and_then(|id| i32::try_from(id).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            // It may have ended by itself meanwhile; it is not waited for yet, so the number is still its own.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     pub(super) async fn wait(&mut self) {

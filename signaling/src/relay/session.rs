@@ -1,5 +1,6 @@
 //! One connection to the relay's control socket, from greeting to end.
 
+use super::backoff::Trouble;
 use super::{Link, LinkCommand, LinkEvent, SHUTDOWN_LIMIT};
 use relay_control::{
     CONTROL_VERSION, Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay,
@@ -15,7 +16,10 @@ use tokio::time::Instant;
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
 /// Events that come while an inventory is being gathered wait for it.
-const EARLY_EVENTS_MAX: usize = 65_536;
+const EARLY_EVENTS_MAX: usize = 1 << 18;
+
+/// Transports of a relay: some more than its shards together may have.
+const TRANSPORTS_MAX: usize = 2_000_000;
 
 /// Our own request ids; the hub's start at `1 << 32`.
 const HELLO: u64 = 1;
@@ -24,10 +28,21 @@ const SHUTDOWN: u64 = 3;
 
 /// How the connection ended.
 pub(super) enum Ended {
-    Lost,
+    Lost(Trouble),
     Superseded,
     Shutdown(oneshot::Sender<()>),
     NobodyAsks,
+}
+
+/// An inventory that is being gathered, page by page.
+#[derive(Default)]
+struct Stock {
+    inventory: Inventory,
+    /// Events that came meanwhile. They are told behind the inventory: each is newer than what the pages show, or says the
+    /// same.
+    early: Vec<EventBody>,
+    /// Events were lost meanwhile, so the pages before may be wrong.
+    spoilt: bool,
 }
 
 pub(super) struct Session<'a> {
@@ -36,9 +51,11 @@ pub(super) struct Session<'a> {
     decoder: FrameDecoder,
     out: Vec<u8>,
     welcome: Option<Welcome>,
-    /// Events wait here until the inventory that they belong behind is here. `None`: none is awaited.
-    early: Option<Vec<EventBody>>,
+    /// `None`: the hub has it.
+    stock: Option<Stock>,
     next_event: Option<u64>,
+    /// The hub was told that the relay is there.
+    is_up: bool,
     deadline: Option<Instant>,
     done: Option<oneshot::Sender<()>>,
 }
@@ -51,23 +68,28 @@ impl<'a> Session<'a> {
             decoder: FrameDecoder::default(),
             out: Vec::new(),
             welcome: None,
-            early: Some(Vec::new()),
+            stock: Some(Stock::default()),
             next_event: None,
+            is_up: false,
             deadline: Some(Instant::now() + GREETING_LIMIT),
             done: None,
         }
     }
 
-    pub(super) async fn run(mut self) -> Ended {
-        let hello =
-            Hello { version: CONTROL_VERSION, epoch: self.link.epoch, name: "ringvox-signaling".to_owned() };
-        self.request(HELLO, Command::Hello(hello));
-        self.request(INVENTORY, Command::GetInventory(GetInventory {}));
-        let ended = self.pump().await.err().unwrap_or(Ended::Lost);
-        match (self.done, ended) {
+    /// How it ended, and whether the hub was told that the relay is there.
+    pub(super) async fn run(mut self) -> (Ended, bool) {
+        let (epoch, instance) = (self.link.epoch, self.link.instance);
+        let name = "ringvox-signaling".to_owned();
+        self.request(HELLO, Command::Hello(Hello { version: CONTROL_VERSION, epoch, name, instance }));
+        if let Some(done) = self.link.shutdown.take() {
+            self.shut_down(done);
+        }
+        let ended = self.pump().await.err().unwrap_or(Ended::Lost(Trouble::Closed));
+        let ended = match (self.done, ended) {
             (Some(done), _) => Ended::Shutdown(done),
             (None, ended) => ended,
-        }
+        };
+        (ended, self.is_up)
     }
 
     /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be writing
@@ -75,25 +97,36 @@ impl<'a> Session<'a> {
     async fn pump(&mut self) -> Result<(), Ended> {
         let mut buffer = vec![0; 64 << 10];
         loop {
+            self.send_asked();
             let (mut reader, mut writer) = self.stream.split();
             let forever = Instant::now() + Duration::from_secs(3600);
+            let again = self.link.asked.poll_timeout().unwrap_or(forever);
             tokio::select! {
                 read = reader.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => return Err(Ended::Lost),
+                    Ok(0) | Err(_) => return Err(Ended::Lost(Trouble::Closed)),
                     Ok(n) => self.received(buffer.get(..n).unwrap_or_default()).await?,
                 },
                 written = writer.write(&self.out), if !self.out.is_empty() => match written {
                     Ok(n) => drop(self.out.drain(..n)),
-                    Err(_) => return Err(Ended::Lost),
+                    Err(_) => return Err(Ended::Lost(Trouble::Closed)),
                 },
                 command = self.link.commands.recv() => self.commanded(command).await?,
+                () = tokio::time::sleep_until(again), if self.welcome.is_some() => {}
                 () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
                     if self.deadline.is_some() {
-                        tracing::warn!("the relay does not answer on its control socket");
-                        return Err(Ended::Lost);
+                        return Err(Ended::Lost(Trouble::Silent));
                     }
                 }
             }
+        }
+    }
+
+    /// Before the greeting requests are only kept: it is not yet clear whom we talk to.
+    fn send_asked(&mut self) {
+        while self.welcome.is_some()
+            && let Some((id, command)) = self.link.asked.next_ready(Instant::now())
+        {
+            self.request(id, command);
         }
     }
 
@@ -108,19 +141,20 @@ impl<'a> Session<'a> {
         match command {
             None => return Err(Ended::NobodyAsks),
             Some(LinkCommand::Ask(id, command)) => {
-                self.link.remember(id, command.clone()).await.ok_or(Ended::NobodyAsks)?;
-                // Before the greeting it is only kept: it is not yet clear whom we talk to.
-                if self.welcome.is_some() && self.link.unanswered.contains_key(&id) {
-                    self.request(id, command);
-                }
+                self.link.remember(id, command).await.ok_or(Ended::NobodyAsks)?;
             }
-            Some(LinkCommand::Shutdown(done)) => {
-                self.done = Some(done);
-                self.deadline = Some(Instant::now() + SHUTDOWN_LIMIT);
-                self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
-            }
+            Some(LinkCommand::Shutdown(done)) => self.shut_down(done),
         }
         Ok(())
+    }
+
+    fn shut_down(&mut self, done: oneshot::Sender<()>) {
+        self.done = Some(done);
+        self.deadline = Some(Instant::now() + SHUTDOWN_LIMIT);
+        // Before the greeting nothing of ours is obeyed.
+        if self.welcome.is_some() {
+            self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
+        }
     }
 
     async fn received(&mut self, bytes: &[u8]) -> Result<(), Ended> {
@@ -133,10 +167,7 @@ impl<'a> Session<'a> {
                     self.happened(event).await?
                 }
                 Ok(Some(FromRelay { outgoing: None })) => {}
-                Err(why) => {
-                    tracing::error!("the relay speaks gibberish: {why}");
-                    return Err(Ended::Lost);
-                }
+                Err(why) => return Err(Ended::Lost(Trouble::Gibberish(why.to_string()))),
             }
         }
     }
@@ -144,18 +175,22 @@ impl<'a> Session<'a> {
     async fn replied(&mut self, reply: Reply) -> Result<(), Ended> {
         let Some(body) = reply.body else { return Ok(()) };
         match (reply.request_id, body) {
-            (_, ReplyBody::Error(error)) if error.code == ErrorCode::StaleEpoch as i32 => {
-                Err(Ended::Superseded)
+            (HELLO, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => {
+                Err(self.link.outranked(error.highest_epoch))
             }
+            (_, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => Err(Ended::Superseded),
             (HELLO, ReplyBody::Welcome(welcome)) => self.welcomed(welcome).await,
             (HELLO, ReplyBody::Error(CommandError { message, .. })) => {
-                tracing::error!("the relay refuses us: {message}");
-                Err(Ended::Lost)
+                Err(Ended::Lost(Trouble::Refused(message)))
             }
-            (INVENTORY, ReplyBody::Inventory(inventory)) => self.took_stock(inventory).await,
-            (INVENTORY | SHUTDOWN, _) => Ok(()),
+            (INVENTORY, ReplyBody::Inventory(page)) => self.took_page(page).await,
+            (INVENTORY, ReplyBody::Error(CommandError { message, .. })) => {
+                Err(Ended::Lost(Trouble::NoInventory(message)))
+            }
+            (SHUTDOWN, _) => Ok(()),
+            (HELLO | INVENTORY, _) => Err(Ended::Lost(Trouble::Gibberish("another answer".to_owned()))),
             (id, body) => {
-                if self.link.unanswered.remove(&id).is_some() {
+                if self.link.asked.answered(id, &body, Instant::now()) {
                     self.tell(LinkEvent::Reply(id, Ok(body))).await?;
                 }
                 Ok(())
@@ -166,43 +201,79 @@ impl<'a> Session<'a> {
     async fn welcomed(&mut self, welcome: Welcome) -> Result<(), Ended> {
         self.next_event = Some(welcome.next_event_seq);
         self.link.meet(welcome.boot_id).await.ok_or(Ended::NobodyAsks)?;
+        self.link.in_command = true;
         self.welcome = Some(welcome);
-        for (id, command) in self.link.unanswered.clone() {
-            self.request(id, command);
+        if self.done.is_some() {
+            self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
+            return Ok(());
         }
+        // What was asked before the line broke comes first, so that the inventory shows it.
+        self.send_asked();
+        self.take_stock();
         Ok(())
     }
 
-    async fn took_stock(&mut self, inventory: Inventory) -> Result<(), Ended> {
-        self.deadline = None;
-        let Some(welcome) = self.welcome.clone() else { return Ok(()) };
-        self.tell(LinkEvent::Up(welcome, inventory)).await?;
-        for event in self.early.take().unwrap_or_default() {
+    /// From the first page on.
+    fn take_stock(&mut self) {
+        self.stock = Some(Stock::default());
+        self.ask_page(0);
+    }
+
+    fn ask_page(&mut self, after: u64) {
+        if self.done.is_none() {
+            self.deadline = Some(Instant::now() + GREETING_LIMIT);
+        }
+        self.request(INVENTORY, Command::GetInventory(GetInventory { after }));
+    }
+
+    async fn took_page(&mut self, page: Inventory) -> Result<(), Ended> {
+        let (Some(stock), Some(welcome)) = (&mut self.stock, &self.welcome) else { return Ok(()) };
+        let (before, next) = (std::mem::replace(&mut stock.inventory.next, page.next), page.next);
+        stock.inventory.boot_id = page.boot_id;
+        stock.inventory.transports.extend(page.transports);
+        if stock.inventory.transports.len() > TRANSPORTS_MAX || (next != 0 && next <= before) {
+            return Err(Ended::Lost(Trouble::Gibberish("an inventory without an end".to_owned())));
+        }
+        if next != 0 {
+            self.ask_page(next);
+            return Ok(());
+        }
+        if stock.spoilt {
+            self.take_stock();
+            return Ok(());
+        }
+        let (stock, welcome) = (std::mem::take(stock), welcome.clone());
+        self.stock = None;
+        if self.done.is_none() {
+            self.deadline = None;
+        }
+        self.is_up = true;
+        self.tell(LinkEvent::Up(welcome, stock.inventory)).await?;
+        for event in stock.early {
             self.tell(LinkEvent::Event(event)).await?;
         }
         Ok(())
     }
 
     async fn happened(&mut self, event: Event) -> Result<(), Ended> {
-        if self.next_event.is_some_and(|expected| event.seq > expected) && self.early.is_none() {
-            tracing::warn!(
-                expected = self.next_event,
-                got = event.seq,
-                "events were lost; asking for the inventory"
-            );
-            self.early = Some(Vec::new());
-            self.deadline = Some(Instant::now() + GREETING_LIMIT);
-            self.request(INVENTORY, Command::GetInventory(GetInventory {}));
+        if let Some(expected) = self.next_event.filter(|expected| event.seq > *expected) {
+            tracing::warn!(expected, got = event.seq, "events were lost; asking for the inventory");
+            match &mut self.stock {
+                Some(stock) => stock.spoilt = true,
+                None => self.take_stock(),
+            }
         }
         self.next_event = Some(event.seq + 1);
-        match (event.body, &mut self.early) {
+        match (event.body, &mut self.stock) {
             (None, _) => Ok(()),
             (Some(EventBody::Superseded(_)), _) => Err(Ended::Superseded),
-            (Some(body), Some(early)) if early.len() < EARLY_EVENTS_MAX => {
-                early.push(body);
+            (Some(body), Some(stock)) if stock.early.len() < EARLY_EVENTS_MAX => {
+                stock.early.push(body);
                 Ok(())
             }
-            (Some(_), Some(_)) => Err(Ended::Lost),
+            (Some(_), Some(_)) => {
+                Err(Ended::Lost(Trouble::NoInventory("too much happens meanwhile".to_owned())))
+            }
             (Some(body), None) => self.tell(LinkEvent::Event(body)).await,
         }
     }

@@ -312,6 +312,18 @@ fn a_broken_control_connection_to_a_living_relay_harms_nothing() {
     assert_eq!((world.relay.transports.len(), closes(&world)), (4, 0));
 }
 
+/// Its close was lost with the line, or with a queue that was full.
+#[test]
+fn a_transport_that_nobody_knows_any_more_is_closed_when_the_line_is_back() {
+    let (mut world, _) = call();
+    world.hub.handle_relay_down(world.now);
+    let forgotten = TransportInfo { transport_id: 77, ..TransportInfo::default() };
+    world.relay.transports.insert(77, forgotten);
+    world.relay_up();
+    assert_eq!((world.relay.transports.len(), closes(&world)), (4, 1));
+    assert!(!world.relay.transports.contains_key(&77));
+}
+
 #[test]
 fn events_that_were_missed_are_caught_up() {
     let mut world = World::new();
@@ -337,7 +349,7 @@ fn a_relay_that_stays_away_fails_the_streams() {
     assert_eq!(world.names(a).len(), 3);
     world.publish(a, "r", "s9", "r-a-9");
     assert_eq!(world.names(a), ["FAILED s9 (Stream failed)"]);
-    world.relay_up_with(Inventory { boot_id: 1, transports: Vec::new() });
+    world.relay_up_with(Inventory { boot_id: 1, ..Inventory::default() });
     world.publish(a, "r", "s10", "r-a-10");
     assert_eq!(world.names(a), ["SDP s10"]);
 }

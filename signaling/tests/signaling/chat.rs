@@ -73,9 +73,39 @@ fn nobody_is_talked_to_death() {
     world.command(a, "sendMessage", chat("x"));
     assert_eq!(world.names(a), ["FAILED The participant does not read fast enough"]);
     world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s1", "type": "data", "payload": {}}));
-    world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s1", "type": "audioMuted"}));
-    assert_eq!(world.names(b), ["audioMuted p1"]);
+    for event in ["audioMuted", "videoMuted", "videoUnmuted"] {
+        world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s1", "type": event}));
+    }
+    assert!(world.names(b).is_empty());
+    // Once it reads again it hears how things are, each once.
     world.hub.handle_pressure(b, false);
+    world.pump();
+    assert_eq!(world.names(b), ["audioMuted p1", "videoUnmuted p1"]);
+    world.hub.handle_pressure(b, true);
+    world.hub.handle_pressure(b, false);
+    world.pump();
+    assert!(world.names(b).is_empty(), "nothing was withheld");
     world.command(a, "sendMessage", chat("x"));
     assert_eq!(world.names(a), ["ACCEPTED"]);
+}
+
+#[test]
+fn what_was_withheld_is_not_told_of_streams_that_are_gone() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    world.published(a, "r", "s1", "n1");
+    world.published(a, "r", "s2", "n2");
+    for (session, name) in [("p1", "n1"), ("p2", "n2"), ("p3", "n2")] {
+        world.playing(b, "r", session, name);
+    }
+    world.hub.handle_pressure(b, true);
+    for session in ["s1", "s2"] {
+        world.say(a, "sendStreamEvent", json!({"mediaSessionId": session, "type": "videoMuted"}));
+    }
+    world.say(a, "unPublishStream", json!({"mediaSessionId": "s1", "name": "n1"}));
+    world.say(b, "stopStream", json!({"mediaSessionId": "p3", "name": "n2"}));
+    world.forget();
+    world.hub.handle_pressure(b, false);
+    world.pump();
+    assert_eq!(world.names(b), ["audioUnmuted p2", "videoMuted p2"]);
 }

@@ -225,6 +225,30 @@ fn patches() {
     assert_eq!(patch(Some("*"), RESTART).0, 204);
 }
 
+/// Labels are shown to people by `ringvox-relay ctl inventory`; who knows a session's secret ends it.
+#[test]
+fn labels_hold_no_secret_of_a_session() {
+    let mut world = World::new();
+    let (publisher, _) = created(world.http(publish(Some("b"))));
+    world.media_up(world.transport_of(&publisher));
+    let (viewer, _) = created(world.http(play("b")));
+    let mut shown = Vec::new();
+    for transport in world.relay.inventory().transports {
+        let label = String::from_utf8(transport.label).expect("JSON");
+        assert!(!label.contains(&publisher) && !label.contains(&viewer), "{label}");
+        let label: serde_json::Value = serde_json::from_str(&label).expect("JSON");
+        shown.push(label["session"].as_str().expect("text").to_owned());
+    }
+    // Nor is what they hold instead a key.
+    for session in shown {
+        for published in [true, false] {
+            let reply = world.http(HttpRequest::Delete { session: session.clone(), published });
+            assert!(matches!(reply, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))), "{reply:?}");
+        }
+    }
+    assert_eq!(world.relay.transports.len(), 2);
+}
+
 #[test]
 fn whip_sessions_survive_a_kill_of_signaling() {
     let mut world = World::new();

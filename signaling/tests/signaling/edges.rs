@@ -9,8 +9,10 @@ use relay_control::{
     TransportStateChanged, UpTrackActivity, encode_frame,
 };
 use serde_json::{Value, json};
+use signaling::auth::Gate;
 use signaling::config::Config;
-use signaling::server::Ended;
+use signaling::relay::{LinkCommand, LinkEvent};
+use signaling::server::{Ended, Input, Server, Wiring};
 use signaling::start::{Running, start};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -29,12 +32,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A relay model that listens. Each transport comes up as soon as its tracks are there.
 pub(crate) struct FakeRelay {
-    model: Arc<Mutex<RelayModel>>,
+    pub(crate) model: Arc<Mutex<RelayModel>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl FakeRelay {
-    fn listen(path: &Path, model: RelayModel) -> Self {
+    pub(crate) fn listen(path: &Path, model: RelayModel) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).expect("socket");
         let model = Arc::new(Mutex::new(model));
@@ -75,7 +78,7 @@ async fn serve(mut stream: UnixStream, model: &Mutex<RelayModel>) {
             let ends = matches!(command, Command::Shutdown(_));
             let mut frames = {
                 let mut model = model.lock().expect("model");
-                let came_up = comes_up(&command);
+                let came_up = comes_up(&command).filter(|_| !model.silent);
                 let body = model.handle(command);
                 let mut frames = vec![Outgoing::Reply(Reply { request_id, body: Some(body) })];
                 if let Some(transport_id) = came_up {
@@ -327,6 +330,7 @@ async fn a_connection_that_the_server_closes_ends_without_a_panic() {
     let setup = setup(|config| {
         config.signaling.keep_alive_interval = Duration::from_millis(20);
         config.signaling.keep_alive_probes = 2;
+        config.signaling.health_counts = true;
     })
     .await;
     // One never says who it is, one falls silent, one is refused its login.
@@ -455,10 +459,7 @@ async fn pages_health_and_errors_over_http() {
     assert!(header(&head, "content-security-policy").starts_with("default-src 'self'"));
     assert_eq!(header(&head, "x-content-type-options"), "nosniff");
     let (status, _, body) = http(setup.running.http, "GET /healthz HTTP/1.1", "").await;
-    assert_eq!(
-        (status, serde_json::from_str::<Value>(&body).expect("JSON")["status"].clone()),
-        (200, json!("ok"))
-    );
+    assert_eq!((status, serde_json::from_str::<Value>(&body).expect("JSON")), (200, json!({"status": "ok"})));
     let long = format!("GET / HTTP/1.1\r\nX: {}", "y".repeat(1 << 20));
     let mut stream = TcpStream::connect(setup.running.http).await.expect("connect");
     let _ = stream.write_all(long.as_bytes()).await;
@@ -477,6 +478,36 @@ async fn stopping_says_goodbye_and_ends_the_relay() {
     assert_eq!(client.closed().await, Some(CloseCode::Away));
     let asked = setup.relay.model.lock().expect("model").asked.clone();
     assert!(matches!(asked.last(), Some(Command::Shutdown(_))), "{asked:?}");
+}
+
+/// The link waits for room in the queue of events before it hears the order to end the relay.
+#[tokio::test]
+async fn a_relay_that_has_much_to_say_ends_all_the_same() {
+    let dir = tempfile::tempdir().expect("directory");
+    let config = Arc::new(config(dir.path()));
+    let (inputs, hub_inputs) = mpsc::channel(1);
+    let (commands, mut link_commands) = mpsc::channel(1);
+    let (link_events, events) = mpsc::channel(1);
+    let (relay_start, _started) = oneshot::channel();
+    let gate = Arc::new(Gate::new(&config.auth, "node".to_owned()).expect("open"));
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate };
+    let server = tokio::spawn(Server::new(config, wiring).run());
+    // A link that is full of events, all of which it tells before it looks at its orders.
+    let link = tokio::spawn(async move {
+        let activity = || EventBody::UpTrackActivity(UpTrackActivity { track_id: 1, active: true });
+        while link_commands.is_empty() {
+            link_events.send(LinkEvent::Event(activity())).await.expect("read");
+        }
+        for _ in 0..100 {
+            link_events.send(LinkEvent::Event(activity())).await.expect("read");
+        }
+        link_commands.recv().await
+    });
+    inputs.send(Input::Shutdown).await.expect("taken");
+    let order = timeout(PATIENCE, link).await.expect("in time").expect("no panic");
+    assert!(matches!(order, Some(LinkCommand::Shutdown(_))), "{order:?}");
+    drop(order);
+    assert_eq!(timeout(PATIENCE, server).await.expect("in time").expect("no panic"), Ended::Shutdown);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::edges::{Client, PATIENCE, http, setup};
 use crate::world::{PUBLISH, World};
+use futures_util::SinkExt;
 use serde_json::{Value, json};
 use signaling::config::{AuthMode, Config, HookUrl, OnFailure};
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
@@ -208,6 +210,90 @@ async fn nothing_is_asked_for_a_connection_that_was_not_let_in() {
     a.say("publishStream", json!({"mediaSessionId": "s", "name": "n", "sdp": "x"})).await;
     assert_eq!(a.hear().await["data"][0]["info"], "Session not ready");
     assert!(service.told.lock().expect("told").iter().all(|(method, _)| method != "publishStream"));
+    setup.running.stop().await;
+}
+
+/// Whatever the hook would hear as something else than what the hub obeys, or as nothing at all.
+#[tokio::test]
+async fn what_cannot_be_told_to_the_hook_is_not_done() {
+    const OBJECT: &str = r#"{"custom":{"login":"admin"}}"#;
+    let service = Service::start(&[]).await;
+    let setup = setup(|config| service.configure(config)).await;
+    for data in [
+        format!("[{OBJECT},0]"),
+        format!("[{OBJECT},{OBJECT}]"),
+        format!("[{OBJECT},null]"),
+        format!("[null,{OBJECT}]"),
+        format!("[[{OBJECT}]]"),
+        OBJECT.to_owned(),
+        "[]".to_owned(),
+        "[null]".to_owned(),
+        r#"[{"custom":{"login":"guest","login":"admin"}}]"#.to_owned(),
+        r#"[{"custom":{"login":"guest","\u006cogin":"admin"}}]"#.to_owned(),
+        r#"[{"custom":{"login":"admin"},"x":1e999}]"#.to_owned(),
+        r#"[{"custom":{"login":"admin"},"x":"\ud800"}]"#.to_owned(),
+    ] {
+        let mut a = Client::open(setup.running.http).await;
+        a.0.send(Message::text(format!(r#"{{"message":"connection","data":{data}}}"#))).await.expect("sent");
+        assert_eq!(a.hear().await["message"], "fail", "{data}");
+        assert!(service.told.lock().expect("told").is_empty(), "{data}");
+    }
+    let mut a = Client::connect(setup.running.http, "a").await;
+    let join = r#"{"operationId":"j","payload":{"command":"join","options":{"name":"secret"}}}"#;
+    a.0.send(Message::text(format!(r#"{{"message":"sendData","data":[{join},0]}}"#))).await.expect("sent");
+    // Answered, as every sendData is.
+    let heard = a.hear().await;
+    assert_eq!(
+        (&heard["data"][0]["operationId"], &heard["data"][0]["status"]),
+        (&json!("j"), &json!("FAILED"))
+    );
+    let told = service.told.lock().expect("told").clone();
+    assert!(told.iter().all(|(method, _)| method != "sendData"), "{told:?}");
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn the_hook_hears_what_is_done_and_not_what_the_client_calls_it() {
+    let service = Service::start(&[]).await;
+    let setup = setup(|config| service.configure(config)).await;
+    let mut a = Client::connect(setup.running.http, "a").await;
+    a.join("r").await;
+    let stream = json!({"mediaSessionId": "s", "name": "n", "sdp": PUBLISH, "custom": {"name": "r"},
+        "published": false, "priority": "high", "sessionId": "x", "nodeId": "x", "appKey": "x"});
+    a.say("publishStream", stream).await;
+    let told = service.hears("publishStream", None).await;
+    assert_eq!(told["published"], true);
+    assert!(told.get("priority").is_none());
+    for key in ["sessionId", "nodeId", "appKey"] {
+        assert_ne!(told[key], "x");
+    }
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_given_twice_is_refused_at_the_second_door() {
+    let service = Service::start(&[]).await;
+    let setup = setup(|config| service.configure(config)).await;
+    let long = "x".repeat(257);
+    for (path, status) in [
+        ("/whip/r?login=guest&login=admin".to_owned(), 400),
+        ("/whip/r?login=guest&%6Cogin=admin".to_owned(), 400),
+        ("/whip/r?login=&login=admin".to_owned(), 400),
+        ("/whip/%ff".to_owned(), 400),
+        (format!("/whep/{long}/x"), 400),
+        (format!("/whip/{long}"), 400),
+        ("/whip/r%2Fs?Login=admin".to_owned(), 201),
+    ] {
+        let head = format!("POST {path} HTTP/1.1\r\nContent-Type: application/sdp");
+        assert_eq!(http(setup.running.http, &head, PUBLISH).await.0, status, "{path}");
+    }
+    let told = service.told.lock().expect("told").clone();
+    let asked: Vec<_> = told.iter().filter(|(method, _)| method == "publishStream").collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (&asked[0].1["custom"]["name"], &asked[0].1["custom"]["login"]),
+        (&json!("r/s"), &Value::Null)
+    );
     setup.running.stop().await;
 }
 

@@ -15,6 +15,10 @@ pub(crate) struct RelayModel {
     pub(crate) asked: Vec<Command>,
     /// A newer controller has been here.
     pub(crate) superseded: bool,
+    /// No client of it ever proves an address.
+    pub(crate) silent: bool,
+    /// It opens no transport, for this reason.
+    pub(crate) refuses: Option<ErrorCode>,
     restarts: u64,
 }
 
@@ -32,11 +36,13 @@ impl RelayModel {
             io_backend: "model".to_owned(),
             next_event_seq: 1,
             epoch: 1,
+            max_receive_bitrate_bps: 4_000_000,
         }
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory { boot_id: self.boot_id, transports: self.transports.values().cloned().collect() }
+        let transports = self.transports.values().cloned().collect();
+        Inventory { boot_id: self.boot_id, transports, next: 0 }
     }
 
     pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
@@ -48,6 +54,9 @@ impl RelayModel {
             Command::Hello(_) => ReplyBody::Welcome(self.welcome()),
             Command::GetInventory(_) => ReplyBody::Inventory(self.inventory()),
             Command::GetStats(_) => ReplyBody::Stats(Stats::default()),
+            Command::OpenTransport(_) if self.refuses.is_some() => {
+                error(self.refuses.unwrap_or(ErrorCode::Busy))
+            }
             Command::OpenTransport(open) => {
                 let opened = opened(open.transport_id, 0);
                 let info = TransportInfo {
@@ -159,5 +168,6 @@ fn opened(transport_id: u64, generation: u64) -> TransportOpened {
 }
 
 fn error(code: ErrorCode) -> ReplyBody {
-    ReplyBody::Error(CommandError { code: code as i32, message: "refused by the model".to_owned() })
+    let message = "refused by the model".to_owned();
+    ReplyBody::Error(CommandError { code: code as i32, message, highest_epoch: 0 })
 }

@@ -451,9 +451,20 @@ fn available_stream_answers_with_text() {
 
 #[test]
 fn the_bitrate_is_the_smaller_of_setting_and_wish() {
-    for (setting, wish, expected) in
-        [(0, 0, 0), (0, 500, 500_000), (300_000, 500, 300_000), (900_000, 500, 500_000)]
-    {
+    for (setting, wish, expected) in [
+        (0, 0, 0),
+        (0, 500, 500_000),
+        (300_000, 500, 300_000),
+        (900_000, 500, 500_000),
+        // A client's wish lifts nothing: not the relay's default of 4 Mbit/s, not the operator's limit.
+        (0, 3_999, 3_999_000),
+        (0, 4_000, 0),
+        (0, 1_000_000_000, 0),
+        (0, u64::MAX, 0),
+        (900_000, 1_000_000_000, 900_000),
+        (9_000_000, 8_000, 8_000_000),
+        (9_000_000, 10_000, 9_000_000),
+    ] {
         let mut world = World::with(|config| config.media.max_publish_bitrate_bps = setting);
         let a = world.enter("a", "r");
         let request = json!({"mediaSessionId": "s", "name": "n", "sdp": PUBLISH, "maxBitrate": wish,

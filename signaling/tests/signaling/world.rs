@@ -5,6 +5,7 @@ use relay_control::{
     EventBody, FailReason, Inventory, ReplyBody, TransportState, TransportStateChanged, UpTrackActivity,
 };
 use serde_json::{Value, json};
+use signaling::address::Subnet;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
 use signaling::message::ClientMessage;
@@ -29,6 +30,8 @@ pub(crate) struct World {
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
+    /// Where connections and requests come from, as it is counted.
+    pub(crate) from: Option<Subnet>,
     next: u64,
 }
 
@@ -61,6 +64,7 @@ impl World {
             closed: Vec::new(),
             notes: Vec::new(),
             http: HashMap::new(),
+            from: None,
             next: 0,
         }
     }
@@ -87,7 +91,7 @@ impl World {
     pub(crate) fn open(&mut self) -> ConnectionId {
         self.next += 1;
         let id = ConnectionId(self.next);
-        self.hub.handle_connected(self.now, id);
+        self.hub.handle_connected(self.now, id, self.from);
         id
     }
 
@@ -175,8 +179,13 @@ impl World {
 
     /// The transport whose label names this session.
     pub(crate) fn transport_of(&self, session: &str) -> u64 {
-        let names =
-            |label: &[u8]| serde_json::from_slice::<Value>(label).is_ok_and(|l| l["session"] == session);
+        // Of a session over HTTP the label has a digest.
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, session.as_bytes());
+        let digest: String = digest.as_ref()[..24].iter().map(|octet| format!("{octet:02x}")).collect();
+        let names = |label: &[u8]| {
+            serde_json::from_slice::<Value>(label)
+                .is_ok_and(|l| l["session"] == session || l["session"] == digest.as_str())
+        };
         let found = self.relay.transports.values().find(|info| names(&info.label));
         found.unwrap_or_else(|| panic!("no transport for {session}")).transport_id
     }
@@ -212,7 +221,7 @@ impl World {
     pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
         self.next += 1;
         let ticket = self.next;
-        self.hub.handle_http(self.now, Ticket(ticket), request);
+        self.hub.handle_http(self.now, Ticket(ticket), self.from, request);
         self.pump();
         self.http.get(&ticket)
     }

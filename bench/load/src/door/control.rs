@@ -77,7 +77,7 @@ impl ControlDoor {
 
     /// Epoch 0 only reads, and hears which epoch rules.
     fn hello(&mut self, epoch: u64) -> Result<(), String> {
-        let hello = Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into() };
+        let hello = Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into(), instance: 0 };
         match self.call(Command::Hello(hello))? {
             ReplyBody::Welcome(welcome) => {
                 self.fingerprint = welcome.fingerprint_sha256.try_into().map_err(|_| "a bad fingerprint")?;

@@ -28,7 +28,7 @@ const PWD_CHARS: std::ops::RangeInclusive<usize> = 22..=256;
 const CNAME_BYTES_MAX: usize = 64;
 
 fn refuse(code: ErrorCode, message: impl Into<String>) -> Refused {
-    CommandError { code: code.into(), message: message.into() }
+    CommandError { code: code.into(), message: message.into(), highest_epoch: 0 }
 }
 
 const DONE: ReplyBody = ReplyBody::Done(control::Done {});
@@ -176,6 +176,16 @@ impl Shard {
             self.remove_transport(key);
         }
         DONE
+    }
+
+    /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none is left.
+    pub fn close_some<O: Outbox>(&mut self, most: usize, outbox: &mut O) -> bool {
+        self.forward_pending(outbox);
+        let ids: Vec<u64> = self.transports.iter().take(most).map(|(_, t)| t.identity.id).collect();
+        for id in &ids {
+            self.close_transport(*id, outbox);
+        }
+        !ids.is_empty()
     }
 
     fn add_up_track(&mut self, now: Time, c: control::AddUpTrack) -> Result<ReplyBody, Refused> {

@@ -5,7 +5,7 @@ use super::faults::Input;
 use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
-use crate::outbox::{Outbox, Run};
+use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
@@ -14,32 +14,44 @@ use relay_control::{FailReason, TransportState};
 
 impl Shard {
     /// Handshakes wait until the turn's media is served. What comes after one costs no more than a media packet, so
-    /// it is done at once, unless that would overtake.
+    /// it is done at once, unless that would overtake. A datagram that several get is `counted` once.
     pub(super) fn on_dtls<O: Outbox>(
         &mut self,
         now: Time,
         key: TransportKey,
-        datagram: &[u8],
+        (path, datagram): (&Path, &[u8]),
+        counted: bool,
         outbox: &mut O,
     ) -> Result<(), Drop> {
         // Whoever sent it, the engine is the transport's own, and may be left in the middle of something.
         self.input = Input::Transport(key);
         let transport = &mut self.transports[key];
         if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
-            return self.step_dtls(now, key, datagram, outbox);
+            let outcome = self.step_dtls(now, key, (path, datagram), outbox);
+            self.count_dtls(&outcome, counted);
+            return outcome;
         }
         let begun = matches!(transport.phase, Phase::Dtls(Some(_)));
-        let pushed = self.handshakes.push(key, begun, &mut transport.dtls_waiting, datagram);
+        let waiting = Waiting { key, path: *path, counted, datagram: datagram.into() };
+        let pushed = self.handshakes.push(begun, &mut transport.dtls_waiting, waiting);
         pushed.map_err(|Full| Drop::DtlsBusy)
+    }
+
+    fn count_dtls(&mut self, outcome: &Result<(), Drop>, counted: bool) {
+        if outcome.is_ok() && counted {
+            self.counters.add(Count::RxDtls, 1);
+        }
     }
 
     /// Goes on with the handshakes that have waited longest, as far as a turn may.
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
-            let Some(Waiting { key, datagram }) = self.handshakes.pop() else { return };
+            let Some(Waiting { key, path, counted, datagram }) = self.handshakes.pop() else { return };
             self.input = Input::Transport(key);
             self.transports[key].dtls_waiting -= 1;
-            if let Err(reason) = self.step_dtls(now, key, &datagram, outbox) {
+            let outcome = self.step_dtls(now, key, (&path, &datagram), outbox);
+            self.count_dtls(&outcome, counted);
+            if let (Err(reason), true) = (outcome, counted) {
                 self.counters.drop(reason);
             }
             self.input = Input::None;
@@ -51,7 +63,7 @@ impl Shard {
         &mut self,
         now: Time,
         key: TransportKey,
-        datagram: &[u8],
+        (path, datagram): (&Path, &[u8]),
         outbox: &mut O,
     ) -> Result<(), Drop> {
         // It may end the transport: what came before goes out first.
@@ -65,20 +77,22 @@ impl Shard {
             Phase::Connected(session) => &mut session.engine,
         };
         let consumed = engine.handle_datagram(now, datagram);
-        self.drive_dtls(now, key, outbox);
-        if consumed {
-            self.counters.add(Count::RxDtls, 1);
-            Ok(())
-        } else {
-            Err(Drop::DtlsRefused)
-        }
+        self.drive_dtls(now, key, Some(path), outbox);
+        if consumed { Ok(()) } else { Err(Drop::DtlsRefused) }
     }
 
-    /// Sends what the engine has to say, arms its timer and follows its status.
-    pub(super) fn drive_dtls<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
+    /// Sends what the engine has to say, arms its timer and follows its status. `path`: along which a datagram came, if one did.
+    pub(super) fn drive_dtls<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        path: Option<&Path>,
+        outbox: &mut O,
+    ) {
         self.send_dtls(key, outbox);
         let transport = &mut self.transports[key];
         let Some(engine) = engine(&mut transport.phase) else { return };
+        self.counters.add(Count::DtlsRestarts, engine.take_restarts().into());
         match engine.poll_timeout() {
             Some(at) => transport.timers.set(timer::DTLS, at),
             None => transport.timers.clear(timer::DTLS),
@@ -93,6 +107,10 @@ impl Shard {
             DtlsStatus::Connected => {
                 if let Some(summary) = engine.take_summary() {
                     self.on_keys(now, key, summary);
+                    // Who ended the handshake has read what we sent along this path.
+                    if let Some(path) = path {
+                        self.on_proof(now, key, path);
+                    }
                 }
             }
             DtlsStatus::FingerprintMismatch => {
@@ -114,6 +132,11 @@ impl Shard {
         // Bounded: a flight is a handful of datagrams, and the engine makes no new one while it is polled.
         while let Some(len) = engine.poll_datagram(&mut self.scratch[..]) {
             let Some(datagram) = self.scratch.get(..len) else { break };
+            // RFC 9000 §8.1: what the peer sends again adds to it, so this delays a handshake at most.
+            if !transport.ice.pay(&path, len) {
+                self.counters.drop(Drop::PathCredit);
+                continue;
+            }
             let Ok(slot) = outbox.slot() else {
                 self.counters.drop(Drop::ControlOutboxFull);
                 break;

@@ -44,7 +44,7 @@ impl Shard {
         fill: impl FnOnce(&mut Compound<'_>),
     ) {
         let transport = &mut self.transports[key];
-        let (Some(path), Phase::Connected(session)) = (transport.ice.selected(), &mut transport.phase) else {
+        let (Some(path), Phase::Connected(session)) = (transport.ice.proven(), &mut transport.phase) else {
             return;
         };
         let Ok(slot) = outbox.slot() else {

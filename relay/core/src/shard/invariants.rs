@@ -98,10 +98,10 @@ impl Shard {
     }
 
     fn check_demux(&self) -> Result<(), String> {
-        for (remote, key) in self.demux.remotes() {
+        for (path, key) in self.demux.paths() {
             let transport = self.transports.get(key);
-            ensure(transport.is_some_and(|t| t.ice.remotes().any(|known| known == remote)), || {
-                format!("{remote} leads to a transport at {key} that does not know it")
+            ensure(transport.is_some_and(|t| t.ice.paths().any(|known| known == path)), || {
+                format!("{path:?} leads to a transport at {key} that does not know it")
             })?;
         }
         let mut announced = 0;
@@ -247,10 +247,13 @@ mod tests {
     use crate::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
     use crate::id::Ssrc;
     use crate::outbox::NullOutbox;
+    use crate::outbox::Path;
     use crate::time::NtpClock;
     use crate::transport::timer;
     use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
     use std::net::SocketAddr;
+
+    type Damage = fn(&mut Shard);
 
     struct NoDtls;
 
@@ -307,11 +310,14 @@ mod tests {
     #[test]
     fn what_does_not_agree_is_found() {
         assert_eq!(shard().check_invariants(), Ok(()));
-        let damages: [(&str, fn(&mut Shard)); 14] = [
+        let damages: [(&str, Damage); 14] = [
             ("an id without a transport", |s| assert!(s.transport_ids.insert(9, 0).is_none())),
             ("a transport without an id", |s| assert!(s.transport_ids.remove(&1).is_some())),
             ("a transport that is gone", |s| drop(s.transports.remove(1))),
-            ("an address of nobody", |s| s.demux.bind(SocketAddr::from(([1, 1, 1, 1], 1)), 0)),
+            ("an address of nobody", |s| {
+                let remote = SocketAddr::from(([1, 1, 1, 1], 1));
+                assert_eq!(s.demux.bind(Path { remote, local: None }, 0), None);
+            }),
             ("a ufrag of nobody", |s| assert!(s.demux.add_ufrag(*b"12345678", 0))),
             ("a forgotten ufrag", |s| s.demux.remove_ufrag(&s.transports[0].ice.local.ufrag)),
             ("a lost place in the queue", |s| s.transports[0].dtls_waiting = 1),

@@ -12,6 +12,13 @@ impl Shard {
         self.transports.iter().map(|(key, transport)| self.transport_info(key, transport)).collect()
     }
 
+    /// Those of these transports that are here.
+    #[must_use]
+    pub fn describe(&self, ids: &[u64]) -> Vec<TransportInfo> {
+        let here = ids.iter().filter_map(|id| self.transport_ids.get(id));
+        here.map(|key| self.transport_info(*key, &self.transports[*key])).collect()
+    }
+
     fn transport_info(&self, key: TransportKey, transport: &Transport) -> TransportInfo {
         let (version, group, profile) = match &transport.phase {
             Phase::Connected(s) => (s.version, s.group, s.profile.name()),

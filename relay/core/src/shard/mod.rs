@@ -5,7 +5,8 @@
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
 //!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
-//! - Nothing but a Binding request with good MESSAGE-INTEGRITY validates or moves an address.
+//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
+//!   from there makes it one for media (`paths.rs`, [`crate::ice`]).
 //! - Every packet from another shard ends in `pipe.accepted` or a [`Drop`] of stage
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
 //!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
@@ -20,6 +21,7 @@ mod faults;
 mod feedback;
 mod invariants;
 mod inventory;
+mod paths;
 mod pipe;
 mod rtcp;
 mod rtp;
@@ -144,13 +146,7 @@ impl Shard {
         if protocol == Protocol::Stun {
             return self.on_stun(now, path, datagram, outbox);
         }
-        let key = self.demux.by_remote(&path.remote).ok_or(Drop::TupleNotValidated)?;
-        self.input = Input::Claimed(key);
-        match protocol {
-            Protocol::Dtls => self.on_dtls(now, key, datagram, outbox),
-            Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
-            _ => self.on_rtcp(now, key, datagram, outbox),
-        }
+        self.dispatch_by_path(now, path, protocol, datagram, outbox)
     }
 
     /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video

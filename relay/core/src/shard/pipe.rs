@@ -133,7 +133,8 @@ impl Shard {
         match opened {
             Ok(()) => ReplyBody::Done(Done {}),
             Err((code, message)) => {
-                ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned() })
+                let message = message.to_owned();
+                ReplyBody::Error(CommandError { code: code.into(), message, highest_epoch: 0 })
             }
         }
     }

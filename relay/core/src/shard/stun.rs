@@ -3,7 +3,7 @@
 use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
-use crate::ice::CheckOutcome;
+use crate::ice::{CheckOutcome, IdUse};
 use crate::outbox::{Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
@@ -60,8 +60,10 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let message = StunMessage::parse(datagram).map_err(|_| Drop::StunMalformed)?;
-        if message.method() != BINDING || message.class() != StunClass::Request {
-            return Err(Drop::StunUnexpected);
+        match (message.method(), message.class()) {
+            (BINDING, StunClass::Request) => {}
+            (BINDING, StunClass::Success) => return self.on_challenge_answer(now, path, &message),
+            _ => return Err(Drop::StunUnexpected),
         }
         let username = message.username().ok_or(Drop::StunUnknownUfrag)?;
         let key = self.demux.by_username(username).ok_or(Drop::StunUnknownUfrag)?;
@@ -69,8 +71,7 @@ impl Shard {
         match self.check_credentials(&check, username) {
             Ok(current) => {
                 self.input = Input::Transport(key);
-                self.accept_check(&check, current, outbox);
-                Ok(())
+                self.accept_check(&check, current, outbox)
             }
             Err(refusal) => {
                 self.refuse_check(&check, &refusal, outbox);
@@ -100,17 +101,18 @@ impl Shard {
         Ok(credentials.ufrag == ice.local.ufrag)
     }
 
-    fn accept_check<O: Outbox>(&mut self, check: &Check<'_>, current: bool, outbox: &mut O) {
+    fn accept_check<O: Outbox>(
+        &mut self,
+        check: &Check<'_>,
+        current: bool,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
         let (key, path) = (check.key, check.path);
-        let ice = &mut self.transports[key].ice;
-        if current && let Some(previous) = ice.previous.take() {
-            self.demux.remove_ufrag(&previous.ufrag);
+        match self.transports[key].ice.id_use(&check.message.transaction_id(), path) {
+            IdUse::Elsewhere => return Err(Drop::StunReplayed),
+            IdUse::Repeated => self.transports[key].ice.earn(path, check.len),
+            IdUse::New => self.note_check(check, current, outbox),
         }
-        let (outcome, forgotten) = ice.on_check(check.now, path, check.message.use_candidate());
-        if let Some(remote) = forgotten {
-            self.demux.unbind(&remote, key);
-        }
-        self.demux.bind(path.remote, key);
         self.counters.add(Count::RxStun, 1);
         let ice = &self.transports[key].ice;
         let signed = &ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local).key;
@@ -118,14 +120,40 @@ impl Shard {
         match outbox.slot() {
             Ok(slot) => {
                 let written = stun::write_binding_success(slot, id, path.remote, signed);
+                // What goes out counts, but the answer to a check is never refused: it is shorter.
+                let _ = self.transports[key].ice.pay(path, written.unwrap_or(0));
                 self.commit_stun(check, written, outbox);
             }
             Err(_) => self.counters.drop(Drop::ControlOutboxFull),
         }
+        Ok(())
+    }
+
+    /// What a check that was not seen before changes.
+    fn note_check<O: Outbox>(&mut self, check: &Check<'_>, current: bool, outbox: &mut O) {
+        let (now, key, path) = (check.now, check.key, check.path);
+        let ice = &mut self.transports[key].ice;
+        if current && let Some(previous) = ice.previous.take() {
+            self.demux.remove_ufrag(&previous.ufrag);
+        }
+        let id = check.message.transaction_id();
+        let (outcome, forgotten) = ice.on_check(now, path, id, check.message.use_candidate());
+        ice.earn(path, check.len);
+        if let Some(forgotten) = forgotten {
+            self.demux.unbind(&forgotten, key);
+        }
+        self.claim_path(now, key, path);
+        let contested = !self.demux.claimants(path).is_empty();
+        if self.transports[key].ice.should_challenge(now, path, contested) {
+            // Before the answer: the peer's handshake begins with that, and by then the path should be its own.
+            self.challenge(key, path, outbox);
+        }
         match outcome {
-            CheckOutcome::Selected => self.on_ice_connected(check.now, key),
+            CheckOutcome::Selected if matches!(self.transports[key].phase, Phase::Ice) => {
+                self.on_ice_connected(now, key);
+            }
             CheckOutcome::Moved => self.counters.add(Count::PathMoves, 1),
-            CheckOutcome::Unchanged => {}
+            CheckOutcome::Selected | CheckOutcome::Unchanged => {}
         }
     }
 

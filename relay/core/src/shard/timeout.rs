@@ -86,7 +86,7 @@ impl Shard {
                 Phase::Dtls(None) | Phase::Ice => {}
             }
             // Arms the transport, or ends it.
-            return self.drive_dtls(now, key, outbox);
+            return self.drive_dtls(now, key, None, outbox);
         }
         self.arm_transport(key);
     }
@@ -169,8 +169,8 @@ impl Shard {
         if let Some(previous) = &transport.ice.previous {
             self.demux.remove_ufrag(&previous.ufrag);
         }
-        for remote in transport.ice.remotes() {
-            self.demux.unbind(&remote, key);
+        for path in transport.ice.paths() {
+            self.demux.unbind(&path, key);
         }
         self.counters.add(Count::TransportsClosed, 1);
     }

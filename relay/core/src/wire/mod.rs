@@ -94,6 +94,16 @@ pub fn classify(datagram: &[u8]) -> Option<Protocol> {
     }
 }
 
+/// Whether a DTLS datagram begins with a protected record: of DTLS 1.3 (RFC 9147 §4), or of an epoch that has keys.
+#[must_use]
+pub fn is_protected_dtls(datagram: &[u8]) -> bool {
+    match (datagram.first(), datagram.get(3..5)) {
+        (Some(0x20..=0x3f), _) => true,
+        (_, Some(epoch)) => epoch != [0, 0],
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::cursor::Reader;
 mod crc;
 mod write;
 
-pub use write::{write_binding_error, write_binding_request, write_binding_success};
+pub use write::{write_binding_error, write_binding_request, write_binding_success, write_path_challenge};
 
 /// RFC 8489 §5
 const MAGIC_COOKIE: u32 = 0x2112_a442;

@@ -101,6 +101,30 @@ pub fn write_binding_request(
     })
 }
 
+/// A Binding request of a controlled agent that asks its peer to show itself: no tie breaker decides anything, and nothing is
+/// nominated. Returns the length, `None` if it does not fit or `username` is longer than 508.
+#[must_use]
+pub fn write_path_challenge(
+    out: &mut [u8],
+    transaction_id: [u8; 12],
+    username: &[u8],
+    priority: u32,
+    key: &IntegrityKey,
+) -> Option<usize> {
+    if username.len() > USERNAME_BYTES_MAX {
+        return None;
+    }
+    message(out, REQUEST, transaction_id, Some(key), |w| {
+        head(w, attr::USERNAME, username.len())?;
+        w.put(username)?;
+        w.align4()?;
+        head(w, attr::PRIORITY, 4)?;
+        w.u32(priority)?;
+        head(w, attr::ICE_CONTROLLED, 8)?;
+        w.u64(0)
+    })
+}
+
 /// Header, `body`, MESSAGE-INTEGRITY if there is a key, FINGERPRINT.
 pub(super) fn message(
     out: &mut [u8],

@@ -1,0 +1,190 @@
+//! Whose a path is, when more than one transport has checked along it, and how a peer proves that it is there.
+//!
+//! A forged source address is cheap, so a check that is good for one transport says nothing about another's path. The owner
+//! keeps a path while it is heard of ([`Ice::holds`](crate::ice::Ice::holds)). A claimant is answered and asked to prove itself;
+//! it gets what the owner cannot use, sends to the path no more than it paid for, and takes the path over with its proof.
+
+use super::Shard;
+use super::faults::Input;
+use crate::demux::TransportKey;
+use crate::ice::{CheckOutcome, TransactionId};
+use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
+use crate::stats::{Count, Drop};
+use crate::time::Time;
+use crate::transport::Phase;
+use crate::wire::stun::{self, IntegrityKey, StunMessage};
+use crate::wire::{Protocol, is_protected_dtls};
+
+/// PRIORITY of our own Binding requests (RFC 8445 §5.1.2.1): a peer-reflexive candidate's; nobody chooses by it.
+const PRIORITY: u32 = 110 << 24;
+
+impl Shard {
+    /// A new check came along `path`: whose is it now?
+    pub(super) fn claim_path(&mut self, now: Time, key: TransportKey, path: &Path) {
+        match self.demux.owner(path) {
+            Some(owner) if owner == key => {}
+            Some(owner) if self.transports[owner].ice.holds(now, path) => {
+                self.counters.add(Count::PathClaims, 1);
+                self.demux.claim(*path, key);
+            }
+            _ => self.give_path(key, path),
+        }
+    }
+
+    fn give_path(&mut self, key: TransportKey, path: &Path) {
+        if let Some(before) = self.demux.bind(*path, key) {
+            self.counters.add(Count::PathTakeovers, 1);
+            self.transports[before].ice.forget(path);
+        }
+    }
+
+    /// Something came along `path` that only the peer of `key` can have sent from there: the path is its own.
+    #[inline]
+    pub(super) fn on_authentic(&mut self, now: Time, key: TransportKey, path: &Path) {
+        if self.transports[key].ice.on_authentic(now, path) == CheckOutcome::Moved {
+            self.counters.add(Count::PathMoves, 1);
+        }
+    }
+
+    /// The same for a transport that may not own the path yet. The others know it no more.
+    pub(super) fn on_proof(&mut self, now: Time, key: TransportKey, path: &Path) {
+        if !self.transports[key].ice.paths().any(|known| known == *path) {
+            return;
+        }
+        for other in self.demux.claimants(path).into_iter().filter(|other| *other != key) {
+            self.demux.unbind(path, other);
+            self.transports[other].ice.forget(path);
+        }
+        self.give_path(key, path);
+        self.on_authentic(now, key, path);
+    }
+
+    /// Gives a datagram that is no STUN to those whose it may be.
+    pub(super) fn dispatch_by_path<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        protocol: Protocol,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let owner = self.demux.owner(path).ok_or(Drop::TupleNotValidated)?;
+        self.input = Input::Claimed(owner);
+        let claimants = self.demux.claimants(path);
+        if protocol == Protocol::Dtls {
+            return self.dispatch_dtls(now, path, owner, datagram, outbox);
+        }
+        if claimants.is_empty() {
+            self.on_media_datagram(now, owner, protocol, datagram, outbox)?;
+            self.on_authentic(now, owner, path);
+            return Ok(());
+        }
+        // Only the keys know: what the owner's do not open may be a claimant's. RTCP is opened in place.
+        let mut copy = [0; DATAGRAM_BYTES_MAX];
+        let copy = copy.get_mut(..datagram.len()).ok_or(Drop::Truncated)?;
+        copy.copy_from_slice(datagram);
+        let refused = match self.on_media_datagram(now, owner, protocol, datagram, outbox) {
+            Ok(()) => {
+                self.on_proof(now, owner, path);
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
+        for key in claimants {
+            self.input = Input::Claimed(key);
+            let keyed = matches!(self.transports[key].phase, Phase::Connected(_));
+            if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
+                self.on_proof(now, key, path);
+                return Ok(());
+            }
+        }
+        Err(refused)
+    }
+
+    fn on_media_datagram<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        protocol: Protocol,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        match protocol {
+            Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
+            _ => self.on_rtcp(now, key, datagram, outbox),
+        }
+    }
+
+    /// An owner with keys has no use for what is in clear, and cannot tell whose a protected record is. It is paid for once
+    /// and counted once, however many get it.
+    fn dispatch_dtls<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        owner: TransportKey,
+        datagram: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        let claimants = self.demux.claimants(path);
+        self.transports[*claimants.last().unwrap_or(&owner)].ice.earn(path, datagram.len());
+        if claimants.is_empty() {
+            return self.on_dtls(now, owner, (path, datagram), true, outbox);
+        }
+        let keyed =
+            |shard: &Self, key: TransportKey| matches!(shard.transports[key].phase, Phase::Connected(_));
+        let mut outcome = None;
+        if !keyed(self, owner) || is_protected_dtls(datagram) {
+            outcome = Some(self.on_dtls(now, owner, (path, datagram), true, outbox));
+        }
+        for key in claimants {
+            if self.transports.contains(key) && !keyed(self, key) {
+                let is_first = outcome.is_none();
+                let taken = self.on_dtls(now, key, (path, datagram), is_first, outbox);
+                outcome.get_or_insert(taken);
+            }
+        }
+        outcome.unwrap_or(Err(Drop::DtlsUnexpected))
+    }
+
+    /// Asks the peer of `key` to show that it is at the other end of `path`: it alone gets the request, and it alone can sign
+    /// the answer (RFC 8489 §9.1.3). A lite agent sends no checks to find a path (RFC 8445 §2.5); this one only confirms
+    /// what the peer itself has begun.
+    pub(super) fn challenge<O: Outbox>(&mut self, key: TransportKey, path: &Path, outbox: &mut O) {
+        let mut id = TransactionId::default();
+        self.rng.fill(&mut id);
+        let transport = &mut self.transports[key];
+        let username = [&transport.ice.remote_ufrag[..], b":", &transport.ice.local.ufrag].concat();
+        let signed = IntegrityKey::new(transport.identity.remote_pwd.as_bytes());
+        let Ok(slot) = outbox.slot() else { return self.counters.drop(Drop::ControlOutboxFull) };
+        let Some(len) = stun::write_path_challenge(slot, id, &username, PRIORITY, &signed) else { return };
+        if !transport.ice.pay(path, len) {
+            return self.counters.drop(Drop::PathCredit);
+        }
+        transport.ice.set_challenge(path, id);
+        outbox.commit(path, Run::single(len));
+        self.counters.add(Count::PathChallenges, 1);
+        self.count_sent(Count::TxStun, len);
+    }
+
+    /// An answer to a Binding request: good if it is to one of ours, and signed by the peer that was asked.
+    pub(super) fn on_challenge_answer(
+        &mut self,
+        now: Time,
+        path: &Path,
+        message: &StunMessage<'_>,
+    ) -> Result<(), Drop> {
+        let owner = self.demux.owner(path).ok_or(Drop::StunUnexpected)?;
+        let id = message.transaction_id();
+        let key = (self.demux.claimants(path).into_iter().chain([owner]))
+            .find(|key| self.transports[*key].ice.is_challenge(path, &id))
+            .ok_or(Drop::StunUnexpected)?;
+        let signed = IntegrityKey::new(self.transports[key].identity.remote_pwd.as_bytes());
+        if !message.verify_integrity(&signed) || message.verify_fingerprint() == Some(false) {
+            return Err(Drop::StunBadIntegrity);
+        }
+        self.input = Input::Transport(key);
+        self.counters.add(Count::RxStun, 1);
+        self.on_proof(now, key, path);
+        Ok(())
+    }
+}

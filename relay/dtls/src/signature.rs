@@ -1,0 +1,53 @@
+//! CertificateVerify of DTLS 1.2 (RFC 5246 §7.4.8), looked at before BoringSSL is shown a client's flight in clear.
+//!
+//! Its signature covers our ServerHello, so only who has read that can have made it. What is signed well is shown to BoringSSL,
+//! which judges it for itself; anything else is a forgery and must not spoil what BoringSSL cannot take back.
+
+use crate::assembly::Message;
+use boring::error::ErrorStack;
+use boring::hash::MessageDigest;
+use boring::rsa::Padding;
+use boring::sign::{RsaPssSaltlen, Verifier};
+use boring::x509::X509;
+
+/// Whether `verify` signs `transcript` and the two messages before it, with the key of `certificate`.
+pub(crate) fn is_signed(
+    transcript: &[&[u8]],
+    certificate: &Message,
+    key_exchange: &Message,
+    verify: &Message,
+) -> bool {
+    let signed = [transcript, &[&certificate.whole(), &key_exchange.whole()]].concat().concat();
+    let good = check(certificate, verify, &signed).unwrap_or(false);
+    // What BoringSSL has to say about it would else be taken for the next connection's error.
+    drop(ErrorStack::get());
+    good
+}
+
+/// The first certificate of a list, in DER (RFC 5246 §7.4.2).
+pub(crate) fn first_certificate(certificate: &Message) -> Option<&[u8]> {
+    let [_, _, _, l0, l1, l2, rest @ ..] = &certificate.body[..] else { return None };
+    rest.get(..usize::from(*l0) << 16 | usize::from(*l1) << 8 | usize::from(*l2))
+}
+
+fn check(certificate: &Message, verify: &Message, signed: &[u8]) -> Option<bool> {
+    let key = X509::from_der(first_certificate(certificate)?).ok()?.public_key().ok()?;
+    let [s0, s1, _, _, signature @ ..] = &verify.body[..] else { return None };
+    // Signature schemes by their numbers (RFC 8446 §4.2.3); RFC 5246's pairs of hash and signature are among them.
+    let (digest, is_pss) = match (s0, s1) {
+        (2, 1 | 3) => (MessageDigest::sha1(), false),
+        (4, 1 | 3) => (MessageDigest::sha256(), false),
+        (5, 1 | 3) => (MessageDigest::sha384(), false),
+        (6, 1 | 3) => (MessageDigest::sha512(), false),
+        (8, 4) => (MessageDigest::sha256(), true),
+        (8, 5) => (MessageDigest::sha384(), true),
+        (8, 6) => (MessageDigest::sha512(), true),
+        _ => return None,
+    };
+    let mut verifier = Verifier::new(digest, &key).ok()?;
+    if is_pss {
+        verifier.set_rsa_padding(Padding::PKCS1_PSS).ok()?;
+        verifier.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).ok()?;
+    }
+    verifier.verify_oneshot(signature, signed).ok()
+}

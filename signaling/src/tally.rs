@@ -1,0 +1,40 @@
+//! Counts what strangers can make happen as often as they like, and says so now and then: a log that they can fill
+//! would be a hole of its own.
+
+use crate::timer::Time;
+use std::time::Duration;
+
+/// From one word about it to the next.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// How often something happened since it was last said.
+#[derive(Debug, Default)]
+pub struct Tally {
+    unsaid: u64,
+    said: Option<Time>,
+}
+
+impl Tally {
+    /// It happened once more. `Some`: how often since the last word, and now is the time for the next one.
+    pub fn note(&mut self, now: Time) -> Option<u64> {
+        self.unsaid += 1;
+        if self.said.is_some_and(|said| now < said + PAUSE) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_said_at_once_and_the_next_with_their_number() {
+        let mut tally = Tally::default();
+        let at = |secs| Time::from_secs(secs);
+        let said = [0, 1, 9, 10, 11, 25].map(|secs| tally.note(at(secs)));
+        assert_eq!(said, [Some(1), None, None, Some(3), None, Some(2)]);
+    }
+}

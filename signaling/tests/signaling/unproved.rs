@@ -1,0 +1,113 @@
+//! Streams whose clients never do ICE.
+
+use crate::world::{PLAY, PUBLISH_AUDIO, World};
+use relay_control::{ErrorCode, FailReason, TransportState};
+use signaling::address::Subnet;
+use signaling::hub::{ANSWER_LIMIT, CONNECT_LIMIT, HttpRefusal, HttpReply, HttpRequest};
+use std::net::IpAddr;
+
+fn from(last: u8) -> Option<Subnet> {
+    Some(IpAddr::from([192, 0, 2, last]).into())
+}
+
+fn limited() -> World {
+    World::with(|config| {
+        config.signaling.max_unproved_streams = 10;
+        config.signaling.max_unproved_streams_per_address = 4;
+    })
+}
+
+/// WHIP into a room of its own; the session, or whether it was told to come again.
+fn whip(world: &mut World, room: &str) -> Result<String, bool> {
+    let (room, sdp) = (room.to_owned(), PUBLISH_AUDIO.to_owned());
+    match world.http(HttpRequest::Publish { room, login: None, sdp, priority: None }) {
+        Some(HttpReply::Created { session, .. }) => Ok(session.clone()),
+        Some(HttpReply::Refused(refusal)) => Err(matches!(refusal, HttpRefusal::Unavailable(_))),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn empty(world: &World) -> bool {
+    world.hub.ledger().iter().filter(|(name, _)| *name != "requests").all(|(_, size)| *size == 0)
+}
+
+#[test]
+fn one_address_has_few_streams_without_ice_and_the_others_have_theirs() {
+    let mut world = limited();
+    world.from = from(1);
+    let sessions: Vec<_> = (0..40).map(|room| whip(&mut world, &format!("r{room}"))).collect();
+    assert!(sessions[..4].iter().all(Result::is_ok), "{sessions:?}");
+    assert!(sessions[4..].iter().all(|session| *session == Err(true)), "{sessions:?}");
+    assert_eq!(world.relay.transports.len(), 4);
+    // What was refused left no room and no member behind.
+    assert_eq!(world.hub.census(), [0, 4, 4, 4]);
+
+    world.from = from(2);
+    assert!(whip(&mut world, "other").is_ok());
+    // Who has proved his address counts no more.
+    world.from = from(1);
+    let first = world.transport_of(sessions[0].as_ref().expect("created"));
+    world.transport_state(first, TransportState::IceConnected, FailReason::None);
+    assert!(whip(&mut world, "again").is_ok());
+    assert_eq!(whip(&mut world, "once more"), Err(true));
+    // Nor who has gone: by himself, or because his time is up.
+    let (session, published) = (sessions[1].clone().expect("created"), true);
+    assert_eq!(world.http(HttpRequest::Delete { session, published }), Some(&HttpReply::Deleted));
+    assert!(whip(&mut world, "once more").is_ok());
+    world.wait(ANSWER_LIMIT + CONNECT_LIMIT);
+    assert!(world.relay.transports.is_empty() && empty(&world), "{:?}", world.hub.ledger());
+    assert!((0..4).all(|room| whip(&mut world, &format!("r{room}")).is_ok()));
+}
+
+#[test]
+fn all_addresses_together_have_few_as_well() {
+    let mut world = limited();
+    let mut made = 0;
+    for last in 0..40 {
+        world.from = from(last);
+        made += usize::from(whip(&mut world, &format!("r{last}")).is_ok());
+    }
+    assert_eq!((made, world.relay.transports.len()), (10, 10));
+    // Behind a proxy nobody is counted by address, but all are.
+    let mut world = limited();
+    assert_eq!((0..40).filter(|room| whip(&mut world, &format!("r{room}")).is_ok()).count(), 10);
+}
+
+#[test]
+fn streams_of_websockets_and_players_of_whep_count_too() {
+    let mut world = limited();
+    world.from = from(2);
+    let publisher = world.enter("publisher", "r");
+    world.published(publisher, "r", "s", "n");
+    world.from = from(1);
+    let a = world.enter("a", "r");
+    world.play(a, "r", "p1", "n");
+    world.publish(a, "r", "s1", "n1");
+    let play = || HttpRequest::Play { room: "r".to_owned(), stream: "n".to_owned(), sdp: PLAY.to_owned() };
+    for _ in 0..2 {
+        assert!(matches!(world.http(play()), Some(HttpReply::Created { .. })));
+    }
+    assert!(matches!(world.http(play()), Some(HttpReply::Refused(HttpRefusal::Unavailable(_)))));
+    world.forget();
+    let b = world.enter("b", "r");
+    world.play(b, "r", "p2", "n");
+    assert_eq!(world.names(b), ["FAILED p2 (Too many streams are being set up)"]);
+    // He who publishes already may go on to play.
+    world.play(publisher, "r", "p3", "n");
+    assert!(world.names(publisher).contains(&"SDP p3".to_owned()));
+}
+
+#[test]
+fn a_relay_without_room_is_full_and_not_an_error() {
+    for code in [ErrorCode::LimitReached, ErrorCode::Busy] {
+        let mut world = limited();
+        world.relay.refuses = Some(code);
+        let (room, sdp) = ("r".to_owned(), PUBLISH_AUDIO.to_owned());
+        let reply = world.http(HttpRequest::Publish { room, login: None, sdp, priority: None });
+        let full = HttpRefusal::Unavailable("The server is full".to_owned());
+        assert_eq!(reply, Some(&HttpReply::Refused(full)), "{code:?}");
+        let a = world.enter("a", "r");
+        world.publish(a, "r", "s", "n");
+        assert_eq!(world.names(a), ["FAILED s (The server is full)"]);
+    }
+}

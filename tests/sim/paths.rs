@@ -1,0 +1,251 @@
+//! Forged source addresses and overheard checks: a call loses nothing, and nobody is sent what he did not ask for.
+
+use relay_core::id::Ssrc;
+use relay_core::outbox::Path;
+use relay_core::stats::{Count, Drop};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tests::{Peer, World};
+
+/// Publisher 0 and subscriber 1 in room 1, and somebody with credentials of his own in room 2.
+fn call(world: &mut World) -> (Ssrc, usize) {
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    let attacker = world.join(2) as usize;
+    world.publish(publisher, 1);
+    let ssrc = world.subscribe(subscriber, publisher);
+    world.run(Duration::from_secs(2));
+    (ssrc, attacker)
+}
+
+fn received(world: &World, ssrc: Ssrc) -> usize {
+    world.peers[1].received[&ssrc].packets.len()
+}
+
+fn nobody() -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 66], 666))
+}
+
+/// Three times what came in goes out, and no media.
+fn assert_not_reflected(world: &World, to: SocketAddr) {
+    let traffic = world.traffic(to);
+    assert!(traffic.sent <= 3 * traffic.received, "{traffic:?}");
+    assert_eq!(traffic.media, 0, "{traffic:?}");
+}
+
+#[test]
+fn a_members_check_from_anothers_address_costs_that_one_nothing() {
+    for victim in [0, 1] {
+        for answers in [true, false] {
+            let mut world = World::careful(41);
+            let (ssrc, attacker) = call(&mut world);
+            (world.peers[victim].answers, world.peers[victim].attacked) = (answers, true);
+            let address = world.peers[victim].address;
+            let before = received(&world, ssrc);
+            for _ in 0..200 {
+                let check = world.peers[attacker].make_check(true);
+                world.inject(address, &check);
+                // A hello of his own, and one of nobody's.
+                world.inject(address, &tests::dtls::hello(&world.peers[attacker].fingerprint.clone()));
+                world.run(Duration::from_millis(50));
+            }
+            let flowed = received(&world, ssrc) - before;
+            assert!(flowed >= 990, "victim {victim}: {flowed} of 1,000 packets");
+            assert!(world.shard.counters().get(Count::PathClaims) > 100);
+            assert_eq!(world.shard.counters().get(Count::PathTakeovers), 0);
+            assert_eq!(world.shard.inventory().len(), 3);
+            world.assert_ledger();
+        }
+    }
+}
+
+#[test]
+fn who_claims_an_address_first_does_not_keep_its_client_out() {
+    for answers in [true, false] {
+        let mut world = World::careful(42);
+        let (publisher, attacker) = (world.join(1), world.join(2) as usize);
+        world.publish(publisher, 1);
+        world.run(Duration::from_secs(1));
+        let victim = world.join(1) as usize;
+        (world.peers[victim].answers, world.peers[victim].attacked) = (answers, true);
+        world.peers[victim].alive = false;
+        let ssrc = world.subscribe(victim as u32, publisher);
+        let address = world.peers[victim].address;
+        for round in 0..60 {
+            let check = world.peers[attacker].make_check(true);
+            world.inject(address, &check);
+            world.inject(address, &tests::dtls::hello(&world.peers[attacker].fingerprint.clone()));
+            world.peers[victim].alive = round >= 10;
+            world.run(Duration::from_millis(50));
+        }
+        assert!(world.peers[victim].is_keyed(), "answers: {answers}");
+        let flowed = world.peers[victim].received[&ssrc].packets.len();
+        assert!(flowed >= 200, "answers {answers}: {flowed} packets in 2.5 s");
+        world.assert_ledger();
+    }
+}
+
+/// A page that was loaded again may get the port of the one before, which the relay does not know to be gone.
+#[test]
+fn a_new_transport_at_the_same_address_takes_it_over_with_its_proof() {
+    for answers in [true, false] {
+        let mut world = World::careful(43);
+        call(&mut world);
+        let address = world.peers[1].address;
+        world.peers[1].alive = false;
+        let next = world.join(1) as usize;
+        world.peers[next].answers = answers;
+        world.peers[1].address = nobody();
+        world.peers[next].address = address;
+        let ssrc = world.subscribe(next as u32, 0);
+        world.run(Duration::from_secs(1));
+        let flowed = world.peers[next].received[&ssrc].packets.len();
+        assert!(flowed >= 70, "answers {answers}: {flowed} packets in the first second");
+        assert_eq!(world.shard.counters().get(Count::PathTakeovers), 1);
+        world.run(Duration::from_secs(40));
+        assert_eq!(world.shard.inventory().len(), 3, "the old one ends, the new one does not");
+        world.assert_ledger();
+    }
+}
+
+#[test]
+fn media_is_not_sent_to_an_address_by_a_forged_check() {
+    for nominates in [true, false] {
+        let mut world = World::careful(44);
+        let (ssrc, _) = call(&mut world);
+        let before = received(&world, ssrc);
+        // The viewer itself lies about where it is, twenty times a second, and falls silent otherwise.
+        for round in 0..200 {
+            let check = world.peers[1].make_check(nominates);
+            world.inject(nobody(), &check);
+            world.peers[1].alive = round < 100;
+            world.run(Duration::from_millis(50));
+        }
+        assert_not_reflected(&world, nobody());
+        assert!(received(&world, ssrc) - before >= 490, "as long as it is there, it gets its media");
+        world.assert_ledger();
+    }
+}
+
+#[test]
+fn an_overheard_check_is_good_for_one_address() {
+    let mut world = World::careful(45);
+    let (ssrc, _) = call(&mut world);
+    let before = received(&world, ssrc);
+    for _ in 0..100 {
+        let check = world.peers[1].make_check(true);
+        world.inject(world.peers[1].address, &check);
+        world.inject(nobody(), &check);
+        world.inject(SocketAddr::from(([203, 0, 113, 67], 667)), &check);
+        world.run(Duration::from_millis(50));
+    }
+    assert!(!world.sent_to.contains_key(&nobody()), "not one octet");
+    assert_eq!(world.dropped(Drop::StunReplayed), 200);
+    assert!(received(&world, ssrc) - before >= 490);
+    world.assert_ledger();
+}
+
+/// Who hears a check may be faster than it. That ends no consent, and moves nothing.
+#[test]
+fn a_check_that_was_overtaken_still_counts() {
+    let mut world = World::careful(46);
+    let (ssrc, _) = call(&mut world);
+    let before = received(&world, ssrc);
+    world.peers[1].check_interval = Duration::from_secs(3_600);
+    for _ in 0..50 {
+        let check = world.peers[1].make_check(true);
+        world.inject(nobody(), &check);
+        world.inject(world.peers[1].address, &check);
+        world.run(Duration::from_secs(1));
+    }
+    assert!(received(&world, ssrc) - before >= 4_900);
+    assert_not_reflected(&world, nobody());
+    world.assert_ledger();
+}
+
+/// Consent is new checks. One that is sent again, from the very address, renews nothing.
+#[test]
+fn a_repeated_check_is_no_consent() {
+    let mut world = World::careful(47);
+    call(&mut world);
+    let check = world.peers[1].make_check(true);
+    world.inject(world.peers[1].address, &check);
+    world.peers[1].alive = false;
+    for _ in 0..35 {
+        world.inject(world.peers[1].address, &check);
+        world.run(Duration::from_secs(1));
+    }
+    assert_eq!(world.shard.inventory().len(), 2, "the viewer's consent expired");
+    world.assert_ledger();
+}
+
+/// How long a viewer that sends a report a second, or one every five, is without media after its NAT gave it another port.
+#[test]
+fn a_rebound_viewer_is_found_soon() {
+    for (answers, nominates, report_s, most) in [
+        (true, true, 5, Duration::from_millis(2_600)),
+        (true, false, 5, Duration::from_millis(5_100)),
+        (false, true, 1, Duration::from_millis(3_600)),
+        (false, false, 1, Duration::from_millis(6_100)),
+    ] {
+        let mut world = World::careful(48);
+        let (ssrc, _) = call(&mut world);
+        (world.peers[1].answers, world.peers[1].nominates) = (answers, nominates);
+        world.peers[1].report_interval = Duration::from_secs(report_s);
+        world.run(Duration::from_secs(6));
+        world.peers[1].address = SocketAddr::from(([203, 0, 113, 5], 5_000));
+        // What flew to the old address is lost.
+        world.run(Duration::from_millis(20));
+        let (start, before) = (world.now, received(&world, ssrc));
+        while received(&world, ssrc) == before {
+            world.run(Duration::from_millis(10));
+            assert!(world.now.since(start) <= most, "{answers} {nominates}: {:?}", world.now.since(start));
+        }
+        println!("answers {answers}, nominates {nominates}: {:?}", world.now.since(start));
+        world.assert_ledger();
+    }
+}
+
+/// A pair is both addresses: a backup pair to another of ours does not move the nominated one.
+#[test]
+fn a_check_to_another_of_our_addresses_moves_nothing_unless_it_nominates() {
+    let mut world = World::careful(49);
+    let (ssrc, _) = call(&mut world);
+    let to = |world: &World, local: &str| {
+        let local: IpAddr = local.parse().expect("an address");
+        Path { remote: world.peers[1].address, local: Some(local) }
+    };
+    let (before, moves) = (received(&world, ssrc), world.shard.counters().get(Count::PathMoves));
+    for _ in 0..50 {
+        let check = world.peers[1].make_check(false);
+        world.inject_along(to(&world, "198.51.100.2"), &check);
+        world.run(Duration::from_millis(100));
+    }
+    assert_eq!(world.shard.counters().get(Count::PathMoves), moves);
+    assert!(received(&world, ssrc) - before >= 490);
+    assert_eq!(world.traffic.get(&to(&world, "198.51.100.2")).expect("answers").media, 0);
+
+    let check = world.peers[1].make_check(true);
+    world.inject_along(to(&world, "198.51.100.2"), &check);
+    world.peers[1].send_pli();
+    for bytes in world.peers[1].take_out() {
+        world.inject_along(to(&world, "198.51.100.2"), &bytes);
+    }
+    assert_eq!(world.shard.counters().get(Count::PathMoves), moves + 1, "nominated and proven");
+    world.assert_ledger();
+}
+
+/// Nobody learns an address by asking: what an unproven path gets is bounded before there are keys as well.
+#[test]
+fn a_handshake_sends_no_more_than_three_times_what_came() {
+    let mut world = World::careful(50);
+    let liar = world.join(1) as usize;
+    world.peers[liar].alive = false;
+    for _ in 0..100 {
+        let check = world.peers[liar].make_check(true);
+        world.inject(nobody(), &check);
+        world.run(Duration::from_millis(50));
+    }
+    assert_not_reflected(&world, nobody());
+    let _ = Peer::PASSWORD;
+    world.assert_ledger();
+}
