@@ -1,6 +1,6 @@
 //! The shard with its real DTLS engine: a client's first datagrams up to media that opens.
 
-use relay_control::{AddUpTrack, Command, OpenTransport, ReplyBody};
+use relay_control::{AddUpTrack, Command, ErrorCode, EventBody, OpenTransport, ReplyBody, TransportState};
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsSummary};
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::outbox::{Path, VecOutbox};
@@ -13,6 +13,8 @@ use relay_core::{Limits, Shard, ShardConfig};
 use relay_dtls::ServerFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use std::net::SocketAddr;
+use std::time::Duration;
+use tests::{Shards, World};
 
 const NOW: Time = Time::from_nanos(1_000_000_000_000);
 const CLIENT: Path = Path {
@@ -186,4 +188,28 @@ fn forged_fragments_end_no_transport() {
         );
         assert_media_opens(&mut shard, &summary);
     }
+}
+
+#[test]
+fn a_transport_takes_a_place_of_the_unproved_until_it_has_keys() {
+    let limits = Limits { unproved_transports: 1, ..Limits::default() };
+    let mut world = Shards::with_limits(1, (1, 64), SrtpProfile::AeadAes128Gcm, &limits);
+    world.join(1);
+    let refused = |world: &mut Shards| match world.try_command(World::opening(7, 1).0) {
+        ReplyBody::Error(error) => error.code() == ErrorCode::LimitReached,
+        _ => false,
+    };
+    let told = |world: &Shards, state: TransportState| {
+        let is = |event: &EventBody| matches!(event, EventBody::TransportState(c) if c.state() == state);
+        world.events.iter().any(is)
+    };
+    let mut checked = 0;
+    while !told(&world, TransportState::Connected) {
+        checked += usize::from(told(&world, TransportState::IceConnected));
+        assert!(refused(&mut world), "after {checked} turns with a check");
+        world.run(Duration::from_millis(1));
+    }
+    assert!(checked > 0, "a handshake takes its time");
+    assert!(!refused(&mut world));
+    assert_eq!(world.stations[0].shard.check_invariants(), Ok(()));
 }

@@ -148,6 +148,8 @@ impl Hub {
             }
             TransportState::Connected => Phase::Running,
             state => {
+                // Who asked for it, the relay does not know.
+                self.unproved.insert(key, None);
                 self.timers.set(Timer::Stream(key), now + CONNECT_LIMIT);
                 Phase::Connecting { ice: state == TransportState::IceConnected }
             }

@@ -240,7 +240,8 @@ impl Hub {
         let key = StreamKey(change.transport_id);
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let state = TransportState::try_from(change.state);
-        if let Ok(TransportState::IceConnected | TransportState::Connected) = state {
+        // Not with the first check: whoever has the password can send it from any address.
+        if let Ok(TransportState::Connected) = state {
             self.unproved.remove(key);
         }
         match state {

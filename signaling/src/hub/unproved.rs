@@ -1,5 +1,6 @@
-//! Streams whose clients have not proved an address yet: until ICE has, all that a client has shown is an offer, which
-//! costs it a kilobyte and us a transport. So they are few, in all and for each address they are asked from.
+//! Streams whose clients have not proved an address yet: until there are keys, all that a client has shown is an offer, and
+//! perhaps one check whose sender may be forged. That costs it a kilobyte and us a transport. So they are few, in all and
+//! for each address they are asked from.
 
 use crate::address::Subnet;
 use crate::participant::StreamKey;
@@ -33,7 +34,7 @@ impl Unproved {
         let admitted = self.streams.len() < limits.all && of_address < limits.per_address;
         if !admitted && let Some(count) = self.refused.note(now) {
             let (all, last) = (self.streams.len(), from);
-            tracing::warn!(count, all, of_address, ?last, "streams refused: too many without ICE");
+            tracing::warn!(count, all, of_address, ?last, "streams refused: too many without keys");
         }
         admitted
     }

@@ -44,16 +44,20 @@ fn one_address_has_few_streams_without_ice_and_the_others_have_theirs() {
 
     world.from = from(2);
     assert!(whip(&mut world, "other").is_ok());
-    // Who has proved his address counts no more.
+    // Who has proved his address counts no more; one check, whose sender may be forged, does not prove it.
     world.from = from(1);
     let first = world.transport_of(sessions[0].as_ref().expect("created"));
     world.transport_state(first, TransportState::IceConnected, FailReason::None);
+    assert_eq!(whip(&mut world, "again"), Err(true));
+    world.transport_state(first, TransportState::Connected, FailReason::None);
     assert!(whip(&mut world, "again").is_ok());
     assert_eq!(whip(&mut world, "once more"), Err(true));
     // Nor who has gone: by himself, or because his time is up.
     let (session, published) = (sessions[1].clone().expect("created"), true);
     assert_eq!(world.http(HttpRequest::Delete { session, published }), Some(&HttpReply::Deleted));
     assert!(whip(&mut world, "once more").is_ok());
+    let session = sessions[0].clone().expect("created");
+    assert_eq!(world.http(HttpRequest::Delete { session, published }), Some(&HttpReply::Deleted));
     world.wait(ANSWER_LIMIT + CONNECT_LIMIT);
     assert!(world.relay.transports.is_empty() && empty(&world), "{:?}", world.hub.ledger());
     assert!((0..4).all(|room| whip(&mut world, &format!("r{room}")).is_ok()));
@@ -71,6 +75,19 @@ fn all_addresses_together_have_few_as_well() {
     // Behind a proxy nobody is counted by address, but all are.
     let mut world = limited();
     assert_eq!((0..40).filter(|room| whip(&mut world, &format!("r{room}")).is_ok()).count(), 10);
+}
+
+#[test]
+fn streams_that_are_taken_over_without_keys_count_until_they_have_them() {
+    let mut world = limited();
+    let sessions: Vec<_> = (0..10).map(|room| whip(&mut world, &format!("r{room}")).expect("room")).collect();
+    let first = world.transport_of(&sessions[0]);
+    world.relay.set_state(first, TransportState::IceConnected);
+    let mut world = world.restart(|config| config.signaling.max_unproved_streams = 10);
+    assert_eq!(world.relay.transports.len(), 10);
+    assert_eq!(whip(&mut world, "other"), Err(true));
+    world.transport_state(first, TransportState::Connected, FailReason::None);
+    assert!(whip(&mut world, "other").is_ok());
 }
 
 #[test]

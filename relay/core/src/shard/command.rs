@@ -110,7 +110,7 @@ impl Shard {
         let reached = if self.transports.len() >= limits.transports {
             format!("this shard holds its limit of {} transports", limits.transports)
         } else if self.unproved >= limits.unproved_transports {
-            format!("{} transports wait for their peer's first check; retry", limits.unproved_transports)
+            format!("{} transports have no keys yet; retry", limits.unproved_transports)
         } else {
             return Ok(());
         };

@@ -168,6 +168,7 @@ impl Shard {
             version: summary.version,
             group: summary.group,
         }));
+        self.unproved -= 1;
         transport.set_phase_limit(limit);
         transport.timers.set(timer::REPORT, now);
         let id = transport.identity.id;

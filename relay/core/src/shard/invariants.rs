@@ -51,9 +51,10 @@ impl Shard {
         ensure(self.transport_ids.len() == self.transports.len(), || {
             format!("{} ids of {} transports", self.transport_ids.len(), self.transports.len())
         })?;
-        let unproved = self.transports.iter().filter(|(_, t)| matches!(t.phase, Phase::Ice)).count();
+        let unproved =
+            self.transports.iter().filter(|(_, t)| !matches!(t.phase, Phase::Connected(_))).count();
         ensure(unproved == self.unproved && unproved <= limits.unproved_transports, || {
-            format!("{unproved} transports without an address, {} counted", self.unproved)
+            format!("{unproved} transports without keys, {} counted", self.unproved)
         })?;
         for (key, transport) in &self.transports {
             self.check_transport(key, transport)

@@ -62,7 +62,7 @@ pub struct Shard {
     rng: Rng,
     transports: Slab<Transport>,
     transport_ids: HashMap<u64, TransportKey, RandomState>,
-    /// Transports whose peer has proved no address yet.
+    /// Transports without keys: one check from a forged address proves nothing.
     unproved: usize,
     tracks: Tracks,
     demux: Demux,

@@ -184,7 +184,6 @@ impl Shard {
         let transport = &mut self.transports[key];
         transport.phase = Phase::Dtls(None);
         transport.ice.local.key.prepare();
-        self.unproved -= 1;
         transport.set_phase_limit(now + self.config.limits.dtls_timeout);
         let id = transport.identity.id;
         self.arm_transport(key);

@@ -159,7 +159,7 @@ impl Shard {
         }
         let transport = self.transports.remove(key);
         give_back(&mut self.transports);
-        self.unproved -= usize::from(matches!(transport.phase, Phase::Ice));
+        self.unproved -= usize::from(!matches!(transport.phase, Phase::Connected(_)));
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
             self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
