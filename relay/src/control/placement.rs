@@ -3,7 +3,7 @@
 //! The first transport of a room goes to the shard with the fewest transports, and later ones follow it there while the room
 //! stays within its budget of that shard: a small room is whole on one shard, and nothing of it is piped. What comes beyond
 //! goes to further shards, the least loaded first; a room that has used up its budget everywhere spreads evenly. A transport
-//! never moves.
+//! never moves; one that its shard has no place for is opened on another, so that a full shard keeps nobody out of its rooms.
 //!
 //! The shards are truth; this is the index that finds them. It says what will be when every order that was given so far is
 //! obeyed, so a command finds what an earlier one makes whether that has been answered or not: what an order makes is here
@@ -82,6 +82,12 @@ impl Placement {
         self.shard_of_transport(transport_id).unwrap_or_else(|| self.choose_for_room(room_id))
     }
 
+    /// Another shard for a transport whose room's own has no place for it: the best of those that have not been tried.
+    #[must_use]
+    pub fn choose_other(&self, room_id: u64, tried: &[usize]) -> Option<usize> {
+        self.best_for_room(room_id, |shard| !tried.contains(&shard))
+    }
+
     /// Its shard was told to open it, the one that [`Placement::choose`] says. Answered by [`Placement::opened`] or
     /// [`Placement::not_opened`].
     pub fn opening(&mut self, transport_id: u64, room_id: u64, shard: usize, ticket: Ticket) {
@@ -107,12 +113,16 @@ impl Placement {
         self.live_in(transport_id, room_id);
     }
 
-    /// The shard refused.
-    pub fn not_opened(&mut self, transport_id: u64, ticket: Ticket) {
-        let Some(transport) = self.transports.get_mut(&transport_id) else { return };
-        if take(&mut transport.opening, ticket).is_some() {
+    /// The shard refused. True: so the transport is nowhere, nobody has closed it meanwhile, and no track has been ordered
+    /// behind it that will be refused there.
+    pub fn not_opened(&mut self, transport_id: u64, ticket: Ticket) -> bool {
+        let Some(transport) = self.transports.get_mut(&transport_id) else { return false };
+        let was_awaited = take(&mut transport.opening, ticket).is_some();
+        let has_tracks = !transport.tracks.is_empty();
+        if was_awaited {
             self.settle(transport_id);
         }
+        was_awaited && !has_tracks && !self.transports.contains_key(&transport_id)
     }
 
     /// Its shard was told to close it, and its tracks with it.
@@ -280,10 +290,15 @@ impl Placement {
     /// Of the shards where the room is within its budget, the one that has most of it, so that it stays together; then the
     /// least loaded one. All shards count where it is within its budget nowhere.
     fn choose_for_room(&self, room_id: u64) -> usize {
+        self.best_for_room(room_id, |_| true).unwrap_or(0)
+    }
+
+    fn best_for_room(&self, room_id: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
         let holders = |shard: usize| self.rooms.get(&room_id).map_or(0, |room| room.holders[shard]);
-        let within = (0..self.load.len()).filter(|shard| holders(*shard) < self.budget);
+        let shards = || (0..self.load.len()).filter(|shard| may(*shard));
+        let within = shards().filter(|shard| holders(*shard) < self.budget);
         let best = within.min_by_key(|shard| (std::cmp::Reverse(holders(*shard)), self.load[*shard]));
-        best.or_else(|| (0..self.load.len()).min_by_key(|shard| self.load[*shard])).unwrap_or(0)
+        best.or_else(|| shards().min_by_key(|shard| self.load[*shard]))
     }
 }
 

@@ -17,8 +17,8 @@ use crate::mailbox::{ControlEnd, FromShard, PipeEnds, ToShard};
 use crate::pipe::pipe;
 use relay_control::{
     AddDownTrack, CONTROL_VERSION, Command, CommandError, Done, ErrorCode, Event, EventBody, FromRelay,
-    Hello, Inventory, Outgoing, Reply, ReplyBody, Request, ShardStats, Stats, Superseded, TransportInfo,
-    TransportState, Welcome,
+    Hello, Inventory, OpenTransport, Outgoing, Reply, ReplyBody, Request, ShardStats, Stats, Superseded,
+    TransportInfo, TransportState, Welcome,
 };
 use relay_core::pipe::OpenPipe;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -55,6 +55,8 @@ struct Pending {
 enum Kind {
     /// One shard answers.
     Single(Change),
+    /// One shard opens a transport, or says that it is full: then another one that has not been tried.
+    Open { command: Box<OpenTransport>, tried: Vec<usize> },
     /// One shard begins to pipe a track; then the command goes to the subscriber's.
     Pipe { then: Box<Command>, shard: usize, change: Change, transport_id: u64 },
     /// Several shards answer; `waiting` have not yet. The page behind this one begins at `next`.
@@ -353,10 +355,37 @@ impl Router {
         if !self.shards[shard].has_room() {
             return self.busy(from, request_id);
         }
+        let kind = match &command {
+            Command::OpenTransport(c) => Kind::Open { command: Box::new(c.clone()), tried: vec![shard] },
+            _ => Kind::Single(change),
+        };
+        self.order(shard, Pending { from, request_id, kind }, change, command);
+    }
+
+    /// To a mailbox that has room.
+    fn order(&mut self, shard: usize, pending: Pending, change: Change, command: Command) {
         self.last_ticket += 1;
         self.shards[shard].send(ToShard::Command { ticket: self.last_ticket, command });
         given(&mut self.placement, change, shard, self.last_ticket);
-        self.pending.insert(self.last_ticket, Pending { from, request_id, kind: Kind::Single(change) });
+        self.pending.insert(self.last_ticket, pending);
+    }
+
+    /// A shard opened a transport or did not. One that is full keeps nobody out while others are not.
+    fn handle_opened(&mut self, ticket: Ticket, pending: Pending, body: ReplyBody) {
+        let Pending { from, request_id, kind: Kind::Open { command, mut tried } } = pending else { return };
+        let change = Change::Open { transport_id: command.transport_id, room_id: command.room_id };
+        let nowhere = answered(&mut self.placement, change, ticket, &body);
+        let full = matches!(&body, ReplyBody::Error(error) if error.code() == ErrorCode::LimitReached);
+        let other = self.placement.choose_other(command.room_id, &tried);
+        match other.filter(|shard| full && nowhere && self.shards[*shard].has_room()) {
+            Some(shard) => {
+                tried.push(shard);
+                let again = Command::OpenTransport((*command).clone());
+                let kind = Kind::Open { command, tried };
+                self.order(shard, Pending { from, request_id, kind }, change, again);
+            }
+            None => self.reply(from, request_id, body),
+        }
     }
 
     /// From here until it is answered, everything for the subscriber's transport waits.
@@ -439,6 +468,7 @@ impl Router {
                 answered(&mut self.placement, *change, ticket, &body);
                 Some(body)
             }
+            (Kind::Open { .. }, body) => return self.handle_opened(ticket, pending, body),
             (Kind::Pipe { .. }, body) => return self.piped(pending, body),
             (Kind::Inventory { waiting, transports, next }, ReplyBody::Inventory(part)) => {
                 transports.extend(part.transports);
@@ -526,17 +556,18 @@ fn given(placement: &mut Placement, change: Change, shard: usize, ticket: Ticket
     }
 }
 
-/// And has answered it.
-fn answered(placement: &mut Placement, change: Change, ticket: Ticket, body: &ReplyBody) {
+/// And has answered it. True: it was to open a transport, which is nowhere now, and wanted as before.
+fn answered(placement: &mut Placement, change: Change, ticket: Ticket, body: &ReplyBody) -> bool {
     let refused = matches!(body, ReplyBody::Error(_));
     match change {
-        Change::Open { transport_id, .. } if refused => placement.not_opened(transport_id, ticket),
+        Change::Open { transport_id, .. } if refused => return placement.not_opened(transport_id, ticket),
         Change::Open { transport_id, .. } => placement.opened(transport_id, ticket),
         Change::AddTrack { track_id, .. } if refused => placement.not_added(track_id, ticket),
         Change::AddTrack { track_id, .. } => placement.added(track_id, ticket),
         // A shard has no reason to refuse these.
         Change::Close { .. } | Change::RemoveTrack { .. } | Change::Nothing => {}
     }
+    false
 }
 
 fn route_by_transport(placement: &Placement, transport_id: u64) -> Route {

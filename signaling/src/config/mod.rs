@@ -57,7 +57,7 @@ pub struct Signaling {
     /// Connections of one address, of all kinds; `None` = what
     /// [`connections_per_address`](Self::connections_per_address) says.
     pub max_connections_per_address: Option<usize>,
-    /// Streams whose clients have not proved an address yet (ICE).
+    /// Streams without keys: their clients have not proved an address yet.
     pub max_unproved_streams: usize,
     /// Of these of one address.
     pub max_unproved_streams_per_address: usize,
@@ -150,7 +150,8 @@ impl Default for Signaling {
             allowed_origins: None,
             max_connections: 10_000,
             max_connections_per_address: None,
-            max_unproved_streams: 10_000,
+            // Below what one shard of the relay takes: the reason reaches the client, and one room finds its places.
+            max_unproved_streams: 4_000,
             max_unproved_streams_per_address: 1_000,
             proxies: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             forwarded_for: false,

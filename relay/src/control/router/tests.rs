@@ -332,7 +332,9 @@ fn a_transport_that_fails_is_forgotten() {
     // And so is one that was never opened.
     assert!(b.ask(1, 2, open(11, 100)).is_empty());
     let order = b.next_command(0);
-    let said = b.answer(0, order.ticket, refusal(ErrorCode::LimitReached, "full"));
+    assert!(b.answer(0, order.ticket, refusal(ErrorCode::LimitReached, "full")).is_empty());
+    let order = b.next_command(1);
+    let said = b.answer(1, order.ticket, refusal(ErrorCode::LimitReached, "full"));
     assert_eq!(error_code(&said), ErrorCode::LimitReached);
     assert_eq!(b.router.placement.sizes(), (0, 0, 0));
 }
@@ -485,4 +487,37 @@ fn names_in_the_log_are_short_and_printable() {
         assert_eq!(printable(name), want);
     }
     assert_eq!(printable(&"x".repeat(1000)).len(), 64);
+}
+
+#[test]
+fn a_full_shard_keeps_nobody_out_of_its_rooms_while_another_has_places() {
+    let mut bench = Bench::new(2);
+    bench.hello(1, 5);
+    let home = bench.open(1, 10, 100);
+    let full = || refusal(ErrorCode::LimitReached, "full");
+    // The newcomer follows its room, is refused there, and is opened on the other shard: one answer.
+    assert!(bench.ask(1, 2, open(11, 100)).is_empty());
+    let order = bench.next_command(home);
+    assert!(bench.answer(home, order.ticket, full()).is_empty());
+    let order = bench.next_command(1 - home);
+    assert_eq!(order.command, open(11, 100));
+    let said = bench.answer(1 - home, order.ticket, opened(11));
+    assert_eq!(only_reply(&said), (1, 2, &opened(11)));
+    assert!(bench.ask(1, 3, Command::CloseTransport(CloseTransport { transport_id: 11 })).is_empty());
+    assert!(matches!(bench.next_command(1 - home).command, Command::CloseTransport(_)));
+
+    // All are full: each is asked once.
+    assert!(bench.ask(1, 4, open(12, 100)).is_empty());
+    let order = bench.next_command(home);
+    assert!(bench.answer(home, order.ticket, full()).is_empty());
+    let order = bench.next_command(1 - home);
+    assert_eq!(error_code(&bench.answer(1 - home, order.ticket, full())), ErrorCode::LimitReached);
+    assert!(bench.find_command(home).is_none());
+
+    // Nobody wants it any more.
+    assert!(bench.ask(1, 5, open(13, 100)).is_empty());
+    assert!(bench.ask(1, 6, Command::CloseTransport(CloseTransport { transport_id: 13 })).is_empty());
+    let order = bench.next_command(home);
+    assert_eq!(error_code(&bench.answer(home, order.ticket, full())), ErrorCode::LimitReached);
+    assert!(bench.find_command(1 - home).is_none());
 }
