@@ -8,6 +8,7 @@ use super::Hub;
 use super::label::{Label, MemberLabel, RoleLabel};
 use super::rooms::Visitor;
 use super::streams::{CONNECT_LIMIT, RTP_GRACE};
+use super::unproved::Asker;
 use crate::participant::{
     Member, MemberId, Owner, Phase, Presence, Publish, PublishedTrack, Role, Stream, StreamKey,
 };
@@ -149,7 +150,7 @@ impl Hub {
             TransportState::Connected => Phase::Running,
             state => {
                 // Who asked for it, the relay does not know.
-                self.unproved.insert(key, None);
+                self.unproved.insert(key, Asker::Unknown);
                 self.timers.set(Timer::Stream(key), now + CONNECT_LIMIT);
                 Phase::Connecting { ice: state == TransportState::IceConnected }
             }

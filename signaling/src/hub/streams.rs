@@ -2,7 +2,7 @@
 
 use super::progress::Purpose;
 use super::session::digest;
-use super::unproved::{TOO_MANY_UNPROVED, UnprovedLimits};
+use super::unproved::{Asker, TOO_MANY_UNPROVED, UnprovedLimits};
 use super::{Hub, RelaySight};
 use crate::address::Subnet;
 use crate::config::Signaling;
@@ -286,10 +286,20 @@ impl Hub {
         }
         let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
             self.config.signaling;
-        if !self.unproved.admits(now, new.from, UnprovedLimits { all, per_address }) {
+        let asker = self.asker(new);
+        if !self.unproved.admits(now, asker, UnprovedLimits { all, per_address }) {
             return Err(StreamRefusal::Limit(TOO_MANY_UNPROVED));
         }
         Ok(())
+    }
+
+    /// WebSockets are counted where addresses cannot be: one of them is not to take all places.
+    fn asker(&self, new: &NewStream) -> Asker {
+        let member = match new.owner {
+            Owner::Viewer => None,
+            Owner::Member(id) => self.rooms.get(&new.room).and_then(|room| room.member_by_id(id)),
+        };
+        Asker::new(new.from, member.and_then(Member::connection))
     }
 
     /// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is there.
@@ -301,6 +311,7 @@ impl Hub {
     ) -> Result<(), StreamRefusal> {
         let Negotiated { key, role, plan, tracks, max_bitrate_bps } = negotiated;
         self.reserve_place(&new, &role)?;
+        let asker = self.asker(&new);
         let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
         let down_tracks = if matches!(role, Role::Play { .. }) { plan.tracks.len() } else { 0 };
         let (session, secret) = match new.ticket {
@@ -340,7 +351,7 @@ impl Hub {
         };
         stream.plan = Some(plan);
         self.insert_stream(key, stream);
-        self.unproved.insert(key, new.from);
+        self.unproved.insert(key, asker);
         self.timers.set(Timer::Stream(key), now + ANSWER_LIMIT);
         self.ask_relay(Purpose::Open(key), Command::OpenTransport(command));
         Ok(())

@@ -115,6 +115,25 @@ fn streams_of_websockets_and_players_of_whep_count_too() {
 }
 
 #[test]
+fn one_connection_behind_a_proxy_that_names_nobody_does_not_take_all_places() {
+    const EACH: usize = 64;
+    let mut world = World::with(|config| {
+        config.signaling.max_unproved_streams = 100;
+        config.rooms.max_publish_streams = 200;
+    });
+    let [a, b] = ["a", "b"].map(|login| world.enter(login, "r"));
+    let answered = |world: &mut World, id, count: usize| {
+        let login = format!("{id:?}");
+        for n in 0..count {
+            world.publish(id, "r", &format!("s{login}{n}"), &format!("n{login}{n}"));
+        }
+        world.names(id).iter().filter(|name| name.starts_with("SDP")).count()
+    };
+    assert_eq!(answered(&mut world, a, 90), EACH);
+    assert_eq!(answered(&mut world, b, 20), 20);
+}
+
+#[test]
 fn a_relay_without_room_is_full_and_not_an_error() {
     for code in [ErrorCode::LimitReached, ErrorCode::Busy] {
         let mut world = limited();
