@@ -3,7 +3,7 @@
 //! One thread and one `poll(2)` over the listener, the connections, the signals and the bell that workers ring. Nothing
 //! here can hold up a shard: mailboxes are bounded and never waited for.
 //!
-//! A panic over a controller's request ends that connection.
+//! A panic over a controller's request is that request's answer.
 //!
 //! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP means nothing (the relay outlives whoever started it).
 
@@ -20,6 +20,7 @@ use connection::{Connection, Ended};
 use listener::{Accepted, Listener};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use relay_control::{CommandError, ErrorCode, FromRelay, Outgoing, Reply, ReplyBody};
 use router::{ConnectionId, Router};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -216,13 +217,16 @@ impl Control {
             for (id, connection) in &mut self.connections {
                 while let Some(request) = connection.next_request() {
                     moved = true;
-                    // Whoever sent it has no answer, and asks again on another connection or not.
+                    let request_id = request.request_id;
                     let handle = AssertUnwindSafe(|| self.router.handle_request(*id, request));
                     if let Err(panic) = catch_unwind(handle) {
                         if self.panics.exceeds(self.clock.now(), PANICS_MAX) {
                             resume_unwind(panic);
                         }
-                        connection.panicked();
+                        // An answer ends it. Whoever gets none asks again on the next connection, until the process is
+                        // given up.
+                        self.router.counts.panicked += 1;
+                        connection.send(&fault(request_id));
                     }
                     if self.router.has_greeted(*id) {
                         connection.said_hello();
@@ -252,7 +256,6 @@ impl Control {
                 Ended::BadFrame(_) => counts.closed_bad_frame += 1,
                 Ended::Slow => counts.closed_slow += 1,
                 Ended::Idle => counts.closed_idle += 1,
-                Ended::Panicked => counts.closed_panicked += 1,
                 Ended::ByPeer | Ended::Io(_) => {}
             }
             tracing::debug!(connection = *id, ?why, "control connection closed");
@@ -261,6 +264,14 @@ impl Control {
         });
         ended.into_iter().for_each(|id| self.router.handle_closed(id));
     }
+}
+
+/// The answer to a request over which the router panicked.
+fn fault(request_id: u64) -> FromRelay {
+    let message = "this request made the relay panic".to_owned();
+    let error = CommandError { code: ErrorCode::RelayFault.into(), message, highest_epoch: 0 };
+    let reply = Reply { request_id, body: Some(ReplyBody::Error(error)) };
+    FromRelay { outgoing: Some(Outgoing::Reply(reply)) }
 }
 
 fn interest(connection: &Connection) -> PollFlags {
@@ -281,8 +292,10 @@ fn timespec(duration: Duration) -> Timespec {
 mod tests {
     use super::*;
     use crate::mailbox::{ControlEnd, FromShard, ToShard, WorkerEnd, mailbox};
-    use relay_control::{CONTROL_VERSION, Command, GetStats, Hello, ReplyBody, Request, Stats, encode_frame};
-    use std::io::Write;
+    use relay_control::{
+        CONTROL_VERSION, Command, FrameDecoder, GetStats, Hello, Request, Stats, encode_frame,
+    };
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::path::Path;
     use std::sync::Arc;
@@ -311,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_over_a_request_ends_that_connection_alone() {
+    fn a_panic_over_a_request_is_its_answer_and_ends_no_connection() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let bell = Bell::new().expect("a descriptor");
         // Commands of one controller find a shard whose waking panics.
@@ -339,9 +352,20 @@ mod tests {
         control.read(&[(1, PollFlags::IN), (2, PollFlags::IN)]);
         control.exchange();
         control.reap();
-        assert_eq!(control.connections.keys().copied().collect::<Vec<_>>(), [2]);
-        assert_eq!(control.router.counts.closed_panicked, 1);
-        assert!(control.router.has_greeted(2) && !control.router.has_greeted(1));
+        assert_eq!(control.connections.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(control.router.counts.panicked, 1);
+        assert!(control.router.has_greeted(2) && control.router.has_greeted(1));
+        let (mut bytes, mut decoder) = ([0; 1024], FrameDecoder::default());
+        let len = theirs[0].read(&mut bytes).expect("answers");
+        decoder.push(&bytes[..len]);
+        let said = std::iter::from_fn(|| decoder.next::<FromRelay>().expect("frames"));
+        let faults = said.filter(|message| match &message.outgoing {
+            Some(Outgoing::Reply(Reply { request_id: 2, body: Some(ReplyBody::Error(error)) })) => {
+                error.code() == ErrorCode::RelayFault
+            }
+            _ => false,
+        });
+        assert_eq!(faults.count(), 1);
     }
 
     /// Orders that a shard has found so far, each answered.

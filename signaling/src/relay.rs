@@ -265,7 +265,13 @@ impl Link {
             }
         }
         self.boot_id = Some(boot_id);
-        self.asked.begin_again();
+        for id in self.asked.begin_again() {
+            tracing::error!(
+                id,
+                "two connections to the relay broke over this request, or beside it; given up"
+            );
+            self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
+        }
         Some(())
     }
 }

@@ -45,8 +45,6 @@ pub enum Ended {
     BadFrame(FrameError),
     /// The peer does not read.
     Slow,
-    /// A request of the peer's made us panic.
-    Panicked,
     /// The kernel says so.
     Io(ErrorKind),
 }
@@ -195,11 +193,6 @@ impl Connection {
         if self.peer_finished {
             self.end(Ended::ByPeer);
         }
-    }
-
-    /// A request of it made us panic.
-    pub fn panicked(&mut self) {
-        self.end(Ended::Panicked);
     }
 
     fn takes_requests(&self) -> bool {

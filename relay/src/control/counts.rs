@@ -19,10 +19,10 @@ pub struct Counts {
     pub closed_bad_frame: u64,
     /// Connections closed because they did not read.
     pub closed_slow: u64,
-    /// Connections closed because a request of theirs made the router panic.
-    pub closed_panicked: u64,
     /// Connections closed because they never said anything.
     pub closed_idle: u64,
+    /// Requests that made the router panic.
+    pub panicked: u64,
     /// Requests.
     pub requests: u64,
     /// Requests answered with an error.
@@ -56,7 +56,7 @@ impl Counts {
             ("control.closed.bad_frame", self.closed_bad_frame),
             ("control.closed.slow", self.closed_slow),
             ("control.closed.idle", self.closed_idle),
-            ("control.closed.panicked", self.closed_panicked),
+            ("control.panicked", self.panicked),
             ("control.requests", self.requests),
             ("control.errors", self.errors),
             ("control.errors.stale_epoch", self.stale_epoch),

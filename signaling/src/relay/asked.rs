@@ -6,7 +6,8 @@
 //! wanted any more and is answered here.
 //!
 //! Invariants
-//! - Each request is answered exactly once, by [`Asked::answered`], [`Asked::ask`] or [`Asked::forget_all`].
+//! - Each request is answered exactly once, by [`Asked::answered`], [`Asked::ask`], [`Asked::begin_again`] or
+//!   [`Asked::forget_all`].
 //! - `Busy` is an answer only after [`BUSY_LIMIT`].
 
 use relay_control::{Command, ErrorCode, ReplyBody};
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 
 /// Requests that may be unanswered at a time; more are refused at once.
 pub const UNANSWERED_MAX: usize = 65_536;
+
+/// Connections that may break while a request is on its way. It may be what breaks them, so it is not sent to a third.
+const BREAKS_MAX: u32 = 2;
 
 /// A request is asked again for this long. Below the hub's limit for an answer, so that the reason reaches who waits.
 pub const BUSY_LIMIT: Duration = Duration::from_secs(4);
@@ -44,6 +48,8 @@ struct Request {
     state: State,
     /// When the relay first had no room for it, and how long to wait the next time.
     busy: Option<(Instant, Duration)>,
+    /// Connections that broke while it was on its way.
+    breaks: u32,
 }
 
 /// See the module.
@@ -59,12 +65,12 @@ pub(super) struct Asked {
 impl Asked {
     /// Takes a request. The requests that are answered by that: refused, all of them.
     pub(super) fn ask(&mut self, id: u64, command: Command) -> Vec<u64> {
+        let lane = lane_of(&command);
+        let closes = matches!(command, Command::CloseTransport(_));
         if self.requests.len() >= UNANSWERED_MAX {
             return vec![id];
         }
-        let lane = lane_of(&command);
-        let closes = matches!(command, Command::CloseTransport(_));
-        self.requests.insert(id, Request { command, lane, state: State::Waiting, busy: None });
+        self.requests.insert(id, Request { command, lane, state: State::Waiting, busy: None, breaks: 0 });
         let Some(transport) = lane else {
             self.ready.push_back(id);
             return Vec::new();
@@ -132,17 +138,34 @@ impl Asked {
         None
     }
 
-    /// A new connection to the same relay: everything is said again, in order.
-    pub(super) fn begin_again(&mut self) {
+    /// A new connection to the same relay: everything is said again, in order, but what may have broken the ones before.
+    /// That is answered here.
+    pub(super) fn begin_again(&mut self) -> Vec<u64> {
         self.pauses.clear();
         self.ready.clear();
-        for request in self.requests.values_mut() {
+        let mut given_up = Vec::new();
+        for (id, request) in &mut self.requests {
+            request.breaks += u32::from(request.state == State::Sent);
             request.state = State::Waiting;
+            if request.breaks >= BREAKS_MAX {
+                given_up.push(*id);
+            }
+        }
+        for request in given_up.iter().filter_map(|id| Some((*id, self.requests.remove(id)?))) {
+            let (id, Request { lane, .. }) = request;
+            let Some(transport) = lane else { continue };
+            if let Some(queue) = self.lanes.get_mut(&transport) {
+                queue.retain(|other| *other != id);
+                if queue.is_empty() {
+                    self.lanes.remove(&transport);
+                }
+            }
         }
         let laneless = self.requests.iter().filter(|(_, request)| request.lane.is_none());
         self.ready.extend(laneless.map(|(id, _)| *id));
         let fronts: BTreeSet<u64> = self.lanes.values().filter_map(|queue| queue.front().copied()).collect();
         self.ready.extend(fronts);
+        given_up
     }
 
     /// The relay that all of it was meant for is gone.
@@ -298,11 +321,29 @@ mod tests {
         assert_eq!(ready(&mut asked, now), [1, 2]);
         assert!(asked.ask(4, close(7)).is_empty());
         assert!(!asked.answered(2, &busy(), now));
-        asked.begin_again();
+        assert!(asked.begin_again().is_empty());
         assert_eq!(ready(&mut asked, now), [1, 2, 4]);
         assert_eq!(asked.poll_timeout(), None);
         assert_eq!(asked.forget_all(), [1, 2, 3, 4]);
         assert!(ready(&mut asked, now).is_empty());
+    }
+
+    #[test]
+    fn what_was_on_its_way_when_two_connections_broke_is_not_sent_to_a_third() {
+        let (mut asked, now) = (Asked::default(), Instant::now());
+        for (id, command) in [(1, open(7)), (2, label(7)), (3, open(8))] {
+            assert!(asked.ask(id, command).is_empty());
+        }
+        assert_eq!(ready(&mut asked, now), [1, 3]);
+        assert!(asked.begin_again().is_empty());
+        assert_eq!(ready(&mut asked, now), [1, 3]);
+        assert!(asked.answered(3, &done(), now));
+        assert_eq!(asked.begin_again(), [1]);
+        assert_eq!(ready(&mut asked, now), [2], "it was not on its way");
+        assert!(asked.begin_again().is_empty());
+        assert_eq!(ready(&mut asked, now), [2]);
+        assert_eq!(asked.begin_again(), [2]);
+        assert!(ready(&mut asked, now).is_empty() && asked.requests.is_empty() && asked.lanes.is_empty());
     }
 
     #[test]
