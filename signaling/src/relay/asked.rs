@@ -8,6 +8,7 @@
 //! Invariants
 //! - Each request is answered exactly once, by [`Asked::answered`], [`Asked::ask`], [`Asked::begin_again`] or
 //!   [`Asked::forget_all`].
+//! - The end of a transport is taken however much is unanswered.
 //! - `Busy` is an answer only after [`BUSY_LIMIT`].
 
 use relay_control::{Command, ErrorCode, ReplyBody};
@@ -17,6 +18,9 @@ use tokio::time::Instant;
 
 /// Requests that may be unanswered at a time; more are refused at once.
 pub const UNANSWERED_MAX: usize = 65_536;
+
+/// Ends of transports that may be unanswered beside them: more than a relay has transports.
+const UNANSWERED_CLOSES_MAX: usize = 2_000_000;
 
 /// Connections that may break while a request is on its way. It may be what breaks them, so it is not sent to a third.
 const BREAKS_MAX: u32 = 2;
@@ -67,7 +71,9 @@ impl Asked {
     pub(super) fn ask(&mut self, id: u64, command: Command) -> Vec<u64> {
         let lane = lane_of(&command);
         let closes = matches!(command, Command::CloseTransport(_));
-        if self.requests.len() >= UNANSWERED_MAX {
+        // An end that was refused would be forgotten, and its transport live on.
+        let limit = if closes { UNANSWERED_MAX + UNANSWERED_CLOSES_MAX } else { UNANSWERED_MAX };
+        if self.requests.len() >= limit {
             return vec![id];
         }
         self.requests.insert(id, Request { command, lane, state: State::Waiting, busy: None, breaks: 0 });
@@ -344,6 +350,18 @@ mod tests {
         assert_eq!(ready(&mut asked, now), [2]);
         assert_eq!(asked.begin_again(), [2]);
         assert!(ready(&mut asked, now).is_empty() && asked.requests.is_empty() && asked.lanes.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_transport_is_taken_when_nothing_else_is() {
+        let (mut asked, now) = (Asked::default(), Instant::now());
+        let max = UNANSWERED_MAX as u64;
+        assert!((0..max).all(|id| asked.ask(id, open(id)).is_empty()));
+        assert_eq!(asked.ask(max, label(7)), [max]);
+        assert_eq!(asked.ask(max + 1, close(7)), [7]);
+        assert!(ready(&mut asked, now).contains(&(max + 1)));
+        assert!(asked.ask(max + 2, close(8)).is_empty());
+        assert_eq!(ready(&mut asked, now), [max + 2]);
     }
 
     #[test]
