@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// The relay greets at once, or something else listens there.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
+/// Before a page for which the relay had no room is asked for again.
+const PAGE_PAUSE: Duration = Duration::from_millis(50);
+
 /// Events that come while an inventory is being gathered wait for it.
 const EARLY_EVENTS_MAX: usize = 1 << 18;
 
@@ -54,6 +57,8 @@ pub(super) struct Session<'a> {
     /// `None`: the hub has it.
     stock: Option<Stock>,
     next_event: Option<u64>,
+    /// When to ask again for the page that was refused.
+    page_again: Option<Instant>,
     /// The hub was told that the relay is there.
     is_up: bool,
     deadline: Option<Instant>,
@@ -70,6 +75,7 @@ impl<'a> Session<'a> {
             welcome: None,
             stock: Some(Stock::default()),
             next_event: None,
+            page_again: None,
             is_up: false,
             deadline: Some(Instant::now() + GREETING_LIMIT),
             done: None,
@@ -112,6 +118,7 @@ impl<'a> Session<'a> {
                 },
                 command = self.link.commands.recv() => self.commanded(command).await?,
                 () = tokio::time::sleep_until(again), if self.welcome.is_some() => {}
+                () = tokio::time::sleep_until(self.page_again.unwrap_or(forever)) => self.ask_page_again(),
                 () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
                     if self.deadline.is_some() {
                         return Err(Ended::Lost(Trouble::Silent));
@@ -184,6 +191,11 @@ impl<'a> Session<'a> {
                 Err(Ended::Lost(Trouble::Refused(message)))
             }
             (INVENTORY, ReplyBody::Inventory(page)) => self.took_page(page).await,
+            // A full mailbox: until the deadline of the page.
+            (INVENTORY, ReplyBody::Error(error)) if error.code() == ErrorCode::Busy => {
+                self.page_again = Some(Instant::now() + PAGE_PAUSE);
+                Ok(())
+            }
             (INVENTORY, ReplyBody::Error(CommandError { message, .. })) => {
                 Err(Ended::Lost(Trouble::NoInventory(message)))
             }
@@ -224,6 +236,14 @@ impl<'a> Session<'a> {
             self.deadline = Some(Instant::now() + GREETING_LIMIT);
         }
         self.request(INVENTORY, Command::GetInventory(GetInventory { after }));
+    }
+
+    /// Under the deadline that it has already.
+    fn ask_page_again(&mut self) {
+        if let (Some(_), Some(stock)) = (self.page_again.take(), &self.stock) {
+            let after = stock.inventory.next;
+            self.request(INVENTORY, Command::GetInventory(GetInventory { after }));
+        }
     }
 
     async fn took_page(&mut self, page: Inventory) -> Result<(), Ended> {

@@ -194,6 +194,43 @@ async fn the_pages_come_first_then_what_happened_meanwhile_and_a_lost_event_begi
     assert!(matches!(event, Some(LinkEvent::Event(EventBody::TransportState(_)))), "{event:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_that_finds_a_full_mailbox_is_asked_for_again_on_the_same_line() {
+    let mut world = World::new();
+    let mut line = world.accept().await;
+    line.welcome(1).await;
+    let info = |transport_id| TransportInfo { transport_id, ..TransportInfo::default() };
+    for (page, next) in [(0, 64), (64, 0)] {
+        for round in 0..5 {
+            let Some((id, Command::GetInventory(GetInventory { after }))) = line.next().await else {
+                panic!("the line broke")
+            };
+            assert_eq!(after, page);
+            let (boot_id, transports) = (1, vec![info(after + 1)]);
+            let whole = ReplyBody::Inventory(Inventory { boot_id, transports, next });
+            line.answer(id, if round < 4 { refusal(ErrorCode::Busy, 0) } else { whole }).await;
+        }
+    }
+    let event = world.events.recv().await;
+    let Some(LinkEvent::Up(_, inventory)) = event else { panic!("{event:?}") };
+    let ids: Vec<u64> = inventory.transports.iter().map(|info| info.transport_id).collect();
+    assert_eq!(ids, [1, 65]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_stays_busy_is_left_in_time() {
+    let world = World::new();
+    let mut line = world.accept().await;
+    line.welcome(1).await;
+    let mut rounds = 0;
+    while let Some((id, _)) = line.next().await {
+        line.answer(id, refusal(ErrorCode::Busy, 0)).await;
+        rounds += 1;
+        assert!(rounds < 1_000, "it goes on for ever");
+    }
+    assert!(rounds > 1);
+}
+
 /// What is wrong with the relay.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
