@@ -17,7 +17,7 @@ use crate::relay::{LinkCommand, LinkEvent};
 use crate::room::ConnectionId;
 use crate::timer::Time;
 use crate::ws::Outbox;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub const EVENTS_MAX: usize = 4_096;
 
 /// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from being heard.
 const EVENTS_IN_A_ROW_MAX: u32 = 64;
+/// How often it is looked whether those that read slowly have caught up, while there are any.
+const RELIEVE_PAUSE: Duration = Duration::from_millis(20);
 /// Time for the relay to end, beyond what the link gives it.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -95,7 +97,9 @@ pub struct Server {
     commands: mpsc::Sender<LinkCommand>,
     outboxes: HashMap<ConnectionId, Outbox>,
     /// Connections that the hub was told to spare.
-    slow: Vec<ConnectionId>,
+    slow: HashSet<ConnectionId>,
+    /// When to look which of them read again; `None`: there are none.
+    relieve_at: Option<Instant>,
     tickets: HashMap<Ticket, oneshot::Sender<HttpReply>>,
     last_ticket: u64,
     relay_start: Option<oneshot::Sender<RelayStart>>,
@@ -134,7 +138,8 @@ impl Server {
             events: wiring.events,
             commands: wiring.commands,
             outboxes: HashMap::new(),
-            slow: Vec::new(),
+            slow: HashSet::new(),
+            relieve_at: None,
             tickets: HashMap::new(),
             last_ticket: 0,
             relay_start: Some(wiring.relay_start),
@@ -147,6 +152,7 @@ impl Server {
         let mut in_a_row = 0;
         loop {
             let wake = self.hub.poll_timeout().map_or_else(far_away, |at| self.started + at);
+            let relieve_at = self.relieve_at.unwrap_or_else(far_away);
             let edge_waits = in_a_row >= EVENTS_IN_A_ROW_MAX && !self.inputs.is_empty();
             in_a_row += 1;
             let ended = tokio::select! {
@@ -157,6 +163,10 @@ impl Server {
                     None => Some(Ended::Shutdown),
                 },
                 () = tokio::time::sleep_until(wake) => None,
+                () = tokio::time::sleep_until(relieve_at) => {
+                    self.relieve();
+                    None
+                }
                 input = self.inputs.recv() => match input {
                     Some(Input::Shutdown) | None => {
                         self.shut_down().await;
@@ -184,7 +194,6 @@ impl Server {
 
     fn handle_input(&mut self, input: Input) {
         let now = self.now();
-        self.relieve();
         match input {
             Input::Connected(id, outbox, from) => {
                 self.outboxes.insert(id, outbox);
@@ -322,6 +331,7 @@ impl Server {
             }
             slow
         });
+        self.relieve_at = (!self.slow.is_empty()).then(|| Instant::now() + RELIEVE_PAUSE);
     }
 
     fn pressure_limit(&self) -> usize {
@@ -332,8 +342,8 @@ impl Server {
         let limit = self.pressure_limit();
         let Some(outbox) = self.outboxes.get(&to) else { return };
         let pushed = outbox.push(text, self.config.signaling.send_queue_bytes_max);
-        if outbox.queued() > limit && !self.slow.contains(&to) {
-            self.slow.push(to);
+        if outbox.queued() > limit && self.slow.insert(to) {
+            self.relieve_at.get_or_insert_with(|| Instant::now() + RELIEVE_PAUSE);
             self.hub.handle_pressure(to, true);
         }
         if pushed.is_err() {
