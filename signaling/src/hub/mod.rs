@@ -21,7 +21,7 @@
 //! | `streams.rs` | publish and play, up to the relay being asked |
 //! | `codecs.rs` | which codec a publisher is answered with |
 //! | `stops.rs` | the end of a stream, mute, and what others hear of both |
-//! | `unproved.rs` | how many streams may be waiting for ICE |
+//! | `unproved.rs` | how many streams may be waiting for keys |
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
 //! | `label.rs` | labels on transports |
 //! | `adopt.rs` | rooms rebuilt from them |
@@ -209,7 +209,7 @@ impl Hub {
     }
 
     /// Sizes of all tables, for tests that show that nothing is left behind.
-    pub fn ledger(&self) -> [(&'static str, usize); 14] {
+    pub fn ledger(&self) -> [(&'static str, usize); 15] {
         let members = |count: fn(&Member) -> usize| -> usize {
             self.rooms.values().flat_map(|room| &room.members).map(count).sum()
         };
@@ -220,6 +220,7 @@ impl Hub {
             ("sessions", connections(|c| usize::from(c.session.is_some()))),
             ("rooms of sessions", connections(|c| c.session.as_ref().map_or(0, |s| s.rooms.len()))),
             ("backlog", connections(|c| c.backlog.len() + usize::from(c.waiting.is_some()))),
+            ("unheard", connections(|c| c.unheard.len())),
             ("probes", self.probes.len()),
             ("rooms", self.rooms.len() + self.rooms_by_name.len()),
             ("members", members(|_| 1)),

@@ -25,6 +25,9 @@ impl Hub {
         self.timers.clear(Timer::Stream(key));
         self.unproved.remove(key);
         self.streams_by_session.remove(&stream.session);
+        if let Some(connection) = self.connection_of(&stream).and_then(|to| self.connections.get_mut(&to)) {
+            connection.unheard.remove(&key);
+        }
         if let Some(room) = self.rooms.get_mut(&stream.room) {
             match stream.owner {
                 Owner::Viewer => room.viewers.retain(|other| *other != key),
