@@ -151,6 +151,7 @@ impl Placement {
                 track.owner = track.owner.filter(|owner| *owner != transport_id);
                 self.forget_track_if_gone(track_id);
             }
+            self.unlist(track_id, transport_id);
         }
         self.settle(transport_id);
     }
@@ -178,14 +179,18 @@ impl Placement {
     /// The shard refused.
     pub fn not_added(&mut self, track_id: u64, ticket: Ticket) {
         let Some(track) = self.tracks.get_mut(&track_id) else { return };
-        if take(&mut track.adding, ticket).is_some() {
+        if let Some((_, transport_id)) = take(&mut track.adding, ticket) {
             self.forget_track_if_gone(track_id);
+            self.unlist(track_id, transport_id);
         }
     }
 
     /// Its shard was told to remove it.
     pub fn removing(&mut self, track_id: u64) {
+        let Some(track) = self.tracks.get(&track_id) else { return };
+        let whose: Vec<u64> = track.adding.iter().map(|(_, id)| *id).chain(track.owner).collect();
         self.disown(track_id, |_| true);
+        whose.into_iter().for_each(|transport_id| self.unlist(track_id, transport_id));
     }
 
     /// Where a transport lives.
@@ -262,6 +267,16 @@ impl Placement {
         track.owner = track.owner.filter(|owner| !whose(*owner));
         track.adding.retain(|(_, transport_id)| !whose(*transport_id));
         self.forget_track_if_gone(track_id);
+    }
+
+    /// Takes a track out of a transport's list, unless it is or will be that transport's.
+    fn unlist(&mut self, track_id: u64, transport_id: u64) {
+        let is_its = self.tracks.get(&track_id).is_some_and(|track| {
+            track.owner == Some(transport_id) || track.adding.iter().any(|(_, id)| *id == transport_id)
+        });
+        if !is_its && let Some(transport) = self.transports.get_mut(&transport_id) {
+            transport.tracks.retain(|other| *other != track_id);
+        }
     }
 
     fn forget_track_if_gone(&mut self, track_id: u64) {
@@ -409,6 +424,26 @@ mod tests {
         assert_eq!(shards(&p), [Some(0), Some(0), None, None], "another shard speaks of another life");
         p.ended(1, 0);
         assert_eq!((shards(&p), p.sizes()), ([None; 4], (1, 1, 0)));
+    }
+
+    #[test]
+    fn a_transport_lists_its_tracks_and_no_others() {
+        let mut p = Placement::new(1, 64);
+        open(&mut p, 1, 100);
+        for ticket in 2..100 {
+            p.adding(ticket, 1, ticket);
+            p.added(ticket, ticket);
+            p.removing(ticket);
+            p.adding(ticket, 1, ticket + 1000);
+            p.not_added(ticket, ticket + 1000);
+        }
+        assert!(p.transports[&1].tracks.is_empty());
+        // Another order for the same track still speaks for it.
+        p.adding(11, 1, 5);
+        p.adding(11, 1, 6);
+        p.not_added(11, 5);
+        p.added(11, 6);
+        assert_eq!(p.transports[&1].tracks, [11]);
     }
 
     #[test]
