@@ -265,6 +265,7 @@ impl Program {
 
     async fn stop(mut self) {
         self.child.kill().await.expect("ended");
+        assert!(!self.log().contains("panicked"), "{}", self.log());
     }
 }
 
