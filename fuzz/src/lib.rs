@@ -54,3 +54,7 @@ pub const TARGETS: [(&str, Body); 13] = [
     ("paths", paths),
     ("hook_and_hub", hook_and_hub),
 ];
+
+/// Those of them whose input is a list of actions. A story takes milliseconds, so they are told made-up ones for a minute
+/// rather than each mutation of a corpus.
+pub const STORIES: [&str; 5] = ["control_order", "up_stream", "shard", "paths", "hook_and_hub"];

@@ -6,16 +6,19 @@ use support::{Numbers, corpus, run};
 
 /// Mutated inputs for each file of a corpus: enough to try every octet of most, few enough for a debug build.
 const MUTATIONS: usize = 1500;
+/// The same of a story, of which `generators.rs` tells many more.
+const STORY_MUTATIONS: usize = 20;
 
 fn survives(target: &str) {
     let (_, body) = *fuzz::TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
     let corpus = corpus(target);
     assert!(!corpus.is_empty());
     run(body, &[], target);
+    let mutations = if fuzz::STORIES.contains(&target) { STORY_MUTATIONS } else { MUTATIONS };
     let mut numbers = Numbers(0x5eed);
     for (path, seed) in &corpus {
         run(body, seed, &path.display().to_string());
-        for _ in 0..MUTATIONS {
+        for _ in 0..mutations {
             let other = &corpus[numbers.below(corpus.len())].1;
             let mut input = seed.clone();
             for _ in 0..1 + numbers.below(4) {

@@ -41,7 +41,14 @@ fn generates(target: &str) {
 }
 
 macro_rules! generators {
-    ($($target:ident)*) => { $(#[test] fn $target() { generates(stringify!($target)); })* };
+    ($($target:ident)*) => {
+        $(#[test] fn $target() { generates(stringify!($target)); })*
+
+        #[test]
+        fn every_story_is_told() {
+            assert_eq!(fuzz::STORIES, [$(stringify!($target)),*]);
+        }
+    };
 }
 
 generators! { control_order up_stream shard paths hook_and_hub }

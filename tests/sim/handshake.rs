@@ -11,7 +11,7 @@ use relay_core::wire::rtp::{HeaderFields, write_header};
 use relay_core::wire::stun::{IntegrityKey, write_binding_request};
 use relay_core::{Limits, Shard, ShardConfig};
 use relay_dtls::ServerFactory;
-use relay_dtls::client::{ClientFactory, ClientOptions, Versions};
+use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use std::net::SocketAddr;
 
 const NOW: Time = Time::from_nanos(1_000_000_000_000);

@@ -144,20 +144,53 @@ fn every_dependency_says_why() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 6] = [
+    let allowed: [(&str, &[&str]); 8] = [
+        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io"]),
         ("relay/control", &[]),
         ("relay/core", &["relay-control", "relay-gcm"]),
         ("relay/dtls", &["relay-core"]),
         ("relay/gcm", &[]),
         ("relay/io", &[]),
         ("signaling", &["relay-control"]),
+        ("tests/client", &["relay-core", "relay-dtls"]),
+    ];
+    let packages = [
+        "relay-core",
+        "relay-gcm",
+        "relay-io",
+        "relay-dtls",
+        "relay-control",
+        "signaling",
+        "ringvox-client",
+        "tests",
     ];
     for (package, may) in allowed {
         let text = fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a manifest");
         let normal = text.split("[dev-dependencies]").next().expect("the first part");
-        for other in ["relay-core", "relay-gcm", "relay-io", "relay-dtls", "relay-control", "signaling"] {
+        for other in packages {
             let arrow = normal.lines().any(|l| l.starts_with(&format!("{other}.workspace")));
             assert!(!arrow || may.contains(&other), "{package} must not depend on {other}");
         }
     }
+}
+
+/// A promise without a test is a hope.
+#[test]
+fn what_security_promises_is_tested() {
+    let promises = fs::read_to_string(root().join("SECURITY.md")).expect("readable");
+    let tests: String = sources(&[".rs"]).into_iter().map(|(_, text)| text).collect();
+    let named: Vec<&str> =
+        promises.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let missing: Vec<String> = (named.into_iter())
+        .filter(|name| !tests.contains(&format!("fn {}()", name.rsplit("::").next().unwrap_or_default())))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_none("tests named in SECURITY.md that are not there", &missing);
+    let listed = promises.split("## What is promised").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let bare: Vec<String> = (listed.expect("the list").split("\n- ").skip(1))
+        .filter(|promise| !promise.contains("(`") && !promise.contains("(fuzz `"))
+        .map(|promise| promise.lines().next().unwrap_or_default().to_owned())
+        .collect();
+    assert_none("promises in SECURITY.md without a test", &bare);
 }

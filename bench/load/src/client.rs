@@ -1,41 +1,36 @@
-//! One client: ICE, then DTLS, then media, over a socket of its own.
+//! One client of the run: a [`ringvox_client::Client`] on a socket of its own, what it sends and receives, and when.
 
 use crate::clock::Clock;
-use crate::door::Grant;
-use crate::ice::{Agent, Credentials, StunOutcome};
-use crate::mark::Filling;
-use crate::receiving::Receiving;
+use crate::door::{Down, Grant};
 use crate::scenario::{Kind, Member, Role, Stream};
-use crate::seen::Arrival;
-use crate::sending::{Batch, Outgoing, Sending, read_mark};
+use crate::sending::{Batch, Batched, Sending, read_mark};
 use crate::socket::Socket;
-use crate::tally::Tally;
-use relay_core::dtls::{DtlsEngine, DtlsStatus};
+use crate::tally::{Counts, Tally};
 use relay_core::id::{SeqNo, Ssrc};
-use relay_core::srtp::{OpenContext, SealContext};
 use relay_core::time::{NtpClock, Time};
-use relay_core::wire::rtcp::{self, RtcpPacket};
-use relay_core::wire::rtp::{RtpHeader, strip_padding};
-use relay_core::wire::{Protocol, classify};
-use relay_dtls::client::{ClientFactory, DtlsClient};
+use relay_core::wire::rtcp::{self, RtcpIter, RtcpPacket};
+use relay_core::wire::rtp::RtpHeader;
+use ringvox_client::dtls::ClientFactory;
+use ringvox_client::incoming::{Incoming, original, write_nack};
+use ringvox_client::mark::Filling;
+use ringvox_client::seen::Arrival;
+use ringvox_client::{Agreed, Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Pace, Received};
 use std::time::Duration;
 
-/// Time between checks until the first answer.
-const CHECK_EARLY: Duration = Duration::from_millis(50);
-/// Time between checks afterwards, as in Chromium.
-const CHECK_LATER: Duration = Duration::from_millis(2_500);
+/// Checks: often until the first answer, then as in Chromium.
+const PACE: Pace = Pace { early: Duration::from_millis(50), later: Duration::from_millis(2_500) };
 /// Time between RTCP reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between looks for missing packets.
 const NACK_INTERVAL: Duration = Duration::from_millis(50);
-/// Longest datagram.
-pub(crate) const DATAGRAM_BYTES_MAX: usize = 2048;
+/// Shortest time to the next wake-up of a transport.
+const TRANSPORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a client can be woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
-    Check,
-    Dtls,
+    /// Checks and the handshake.
+    Transport,
     Report,
     Nack,
     /// Frame of the client's n-th stream.
@@ -58,21 +53,18 @@ pub(crate) struct Shared {
     pub(crate) alarms: Vec<(Time, u32, Task)>,
 }
 
-enum Phase {
-    /// The door has not answered yet.
-    Waiting,
-    Checking,
-    Handshaking(Box<DtlsClient>),
-    Connected(Box<Session>),
-    Failed,
+/// A stream that it receives.
+pub(crate) struct Receiving {
+    /// Index of the stream in the scenario: what every mark on this SSRC must say.
+    stream: u32,
+    kind: Kind,
+    incoming: Incoming,
 }
 
-/// Keys, and the association that gave them: it repeats its last flight when the peer missed it.
-struct Session {
-    open: OpenContext,
-    seal: SealContext,
-    dtls: DtlsClient,
-    summary: (&'static str, &'static str, &'static str),
+impl Receiving {
+    fn new(down: &Down) -> Self {
+        Self { stream: down.stream, kind: down.kind, incoming: Incoming::new(down.parameters) }
+    }
 }
 
 /// See the module.
@@ -83,11 +75,13 @@ pub(crate) struct Client {
     pub(crate) role: Role,
     pub(crate) credentials: Credentials,
     pub(crate) socket: Socket,
-    agent: Option<Agent>,
+    /// `None` until the door has answered.
+    transport: Option<Transport>,
+    /// When the transport will be woken.
+    alarm: Time,
     fingerprint: [u8; 32],
-    phase: Phase,
     pub(crate) sending: Vec<Sending>,
-    pub(crate) receiving: Vec<Receiving>,
+    receiving: Vec<Receiving>,
     transport_seq: u16,
     /// Media packets that came, for choosing those to be checked.
     arrivals: u64,
@@ -99,15 +93,17 @@ impl Client {
     pub(crate) fn new(id: u32, member: &Member, streams: &[Stream], socket: Socket) -> Self {
         let own = |role| if member.role == role { &member.streams[..] } else { &[] };
         let sending = own(Role::Publisher).iter().map(|id| Sending::new(streams[*id as usize])).collect();
+        let mut octets = [0; 20];
+        getrandom::fill(&mut octets).expect("the system has randomness");
         Self {
             id,
             room: member.room,
             role: member.role,
-            credentials: Credentials::random(),
+            credentials: Credentials::from_octets(octets),
             socket,
-            agent: None,
+            transport: None,
+            alarm: Time::MAX,
             fingerprint: [0; 32],
-            phase: Phase::Waiting,
             sending,
             receiving: Vec::new(),
             transport_seq: 0,
@@ -116,48 +112,46 @@ impl Client {
         }
     }
 
-    pub(crate) const fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Connected(_))
+    pub(crate) fn is_connected(&self) -> bool {
+        self.transport.as_ref().is_some_and(Transport::is_connected)
     }
 
-    pub(crate) const fn has_failed(&self) -> bool {
-        matches!(self.phase, Phase::Failed)
+    pub(crate) fn has_failed(&self) -> bool {
+        self.transport.as_ref().is_some_and(Transport::has_ended)
     }
 
     /// Whether every stream it wants has come.
     pub(crate) fn is_served(&self) -> bool {
-        self.is_connected() && self.receiving.iter().all(|receiving| receiving.seen.highest().is_some())
+        self.is_connected() && self.receiving.iter().all(|r| r.incoming.seen().highest().is_some())
     }
 
-    /// DTLS version, group and SRTP profile.
-    pub(crate) const fn agreed(&self) -> Option<(&'static str, &'static str, &'static str)> {
-        match &self.phase {
-            Phase::Connected(session) => Some(session.summary),
-            _ => None,
-        }
+    /// What its handshake agreed on.
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
+        self.transport.as_ref().and_then(Transport::agreed)
     }
 
     /// Begins, with what the door said.
     pub(crate) fn admit(&mut self, now: Time, grant: &Grant, shared: &mut Shared) -> std::io::Result<()> {
         self.socket.connect(grant.remote)?;
-        self.agent = Some(Agent::new(&self.credentials, &grant.ufrag, &grant.pwd, grant.remote));
+        self.transport = Some(Transport::new(&self.credentials, &grant.credentials, grant.remote, PACE));
         self.fingerprint = grant.fingerprint;
         self.receiving = grant.downs.iter().map(Receiving::new).collect();
         for (sending, up) in self.sending.iter_mut().zip(&grant.ups) {
             sending.up = *up;
         }
-        self.phase = Phase::Checking;
-        self.run(now, Task::Check, now, shared);
+        self.wake_transport(now, shared);
         Ok(())
     }
 
     /// Does what it asked to be woken for at `due`.
     pub(crate) fn run(&mut self, now: Time, task: Task, due: Time, shared: &mut Shared) {
         let again = match task {
-            _ if matches!(self.phase, Phase::Failed | Phase::Waiting) => None,
-            Task::Check => self.check(now),
-            Task::Dtls => {
-                self.with_dtls(now, shared, |dtls| dtls.handle_timeout(now));
+            _ if self.transport.is_none() || self.has_failed() => None,
+            Task::Transport => {
+                if due == self.alarm {
+                    self.alarm = Time::MAX;
+                }
+                self.wake_transport(now, shared);
                 None
             }
             Task::Report => {
@@ -175,78 +169,46 @@ impl Client {
         }
     }
 
-    fn check(&mut self, now: Time) -> Option<Time> {
-        let mut out = [0; 400];
-        let len = self.agent.as_mut()?.check(&mut out)?;
-        self.socket.send(&out[..len]);
-        Some(now + if matches!(self.phase, Phase::Checking) { CHECK_EARLY } else { CHECK_LATER })
+    fn wake_transport(&mut self, now: Time, shared: &mut Shared) {
+        if let Some(transport) = &mut self.transport {
+            transport.handle_timeout(now);
+            self.settle(now, shared);
+        }
+    }
+
+    /// Sends what the transport has to say, and sees to it that it is woken in time.
+    fn settle(&mut self, now: Time, shared: &mut Shared) {
+        let Some(transport) = &mut self.transport else { return };
+        transport.take_datagrams().iter().for_each(|datagram| self.socket.send(datagram));
+        let due = transport.poll_timeout();
+        if due < self.alarm {
+            self.alarm = due.max(now + TRANSPORT_PAUSE);
+            shared.alarms.push((self.alarm, self.id, Task::Transport));
+        }
     }
 
     /// Takes a datagram that came at `at`.
     pub(crate) fn receive(&mut self, now: Time, at: Time, bytes: &mut [u8], shared: &mut Shared) {
-        match classify(bytes) {
-            Some(Protocol::Rtp) => self.receive_rtp(at, bytes, shared),
-            Some(Protocol::Rtcp) => self.receive_rtcp(now, bytes, shared),
-            Some(Protocol::Stun) => self.receive_stun(now, bytes, shared),
-            Some(Protocol::Dtls) => {
-                self.with_dtls(now, shared, |dtls| {
-                    dtls.handle_datagram(now, bytes);
-                });
+        let Some(transport) = &mut self.transport else { return };
+        match transport.handle_datagram(now, bytes) {
+            Ok(Received::Rtp(header, packet)) => self.receive_rtp(at, &header, packet, shared),
+            Ok(Received::Rtcp(packets)) => self.receive_rtcp(now, packets, shared),
+            Ok(Received::Transport) => self.settle(now, shared),
+            Ok(Received::Consent { .. }) => {}
+            Ok(Received::Reachable { .. }) => {
+                transport.begin_handshake(Box::new(shared.dtls.connect(now, Some(self.fingerprint))));
+                self.settle(now, shared);
             }
-            None => shared.tally.counts.corrupt += 1,
-        }
-    }
-
-    fn receive_stun(&mut self, now: Time, bytes: &[u8], shared: &mut Shared) {
-        let mut out = [0; 400];
-        let Some(agent) = &mut self.agent else { return };
-        match agent.handle(bytes, &mut out) {
-            StunOutcome::Reply(len) => self.socket.send(&out[..len]),
-            StunOutcome::Answered if matches!(self.phase, Phase::Checking) => {
-                let dtls = shared.dtls.connect(now, Some(self.fingerprint));
-                self.phase = Phase::Handshaking(Box::new(dtls));
-                self.with_dtls(now, shared, |_| {});
+            Ok(Received::Connected) => {
+                self.settle(now, shared);
+                self.begin(now, shared);
             }
-            StunOutcome::Answered | StunOutcome::Ignored => {}
+            Err(fault) => count(fault, &mut shared.tally.counts),
         }
     }
 
-    /// Lets `act` drive the association, then sends what it wants to send and looks what became of it.
-    fn with_dtls(&mut self, now: Time, shared: &mut Shared, act: impl FnOnce(&mut DtlsClient)) {
-        let dtls = match &mut self.phase {
-            Phase::Handshaking(dtls) => dtls,
-            Phase::Connected(session) => &mut session.dtls,
-            _ => return,
-        };
-        act(dtls);
-        let mut out = [0; DATAGRAM_BYTES_MAX];
-        while let Some(len) = dtls.poll_datagram(&mut out) {
-            self.socket.send(&out[..len]);
-        }
-        if let Some(due) = dtls.poll_timeout() {
-            shared.alarms.push((due.max(now + Duration::from_millis(1)), self.id, Task::Dtls));
-        }
-        match dtls.status() {
-            DtlsStatus::Handshaking => {}
-            DtlsStatus::Connected => self.become_connected(now, shared),
-            _ => self.phase = Phase::Failed,
-        }
-    }
-
-    fn become_connected(&mut self, now: Time, shared: &mut Shared) {
-        let Phase::Handshaking(dtls) = &mut self.phase else { return };
-        let Some(summary) = dtls.take_summary() else { return };
-        let keys = &summary.keys;
-        let session = Session {
-            open: OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
-            seal: SealContext::new(keys.profile, &keys.local_key, &keys.local_salt),
-            summary: (summary.version, summary.group, keys.profile.name()),
-            dtls: match std::mem::replace(&mut self.phase, Phase::Failed) {
-                Phase::Handshaking(dtls) => *dtls,
-                _ => return,
-            },
-        };
-        self.phase = Phase::Connected(Box::new(session));
+    /// Has keys: from now on it sends, and reports on what it receives.
+    fn begin(&mut self, now: Time, shared: &mut Shared) {
         self.receiving.iter().for_each(|receiving| shared.receivers[receiving.stream as usize] += 1);
         // Spread over the interval, so that a thousand clients do not report at once.
         let spread = |interval: Duration| interval * (self.id * 37 % 100) / 100;
@@ -261,13 +223,18 @@ impl Client {
     }
 
     fn frame(&mut self, now: Time, at: usize, due: Time, shared: &mut Shared) -> Option<Time> {
-        let Phase::Connected(session) = &self.phase else { return None };
+        let keys = self.transport.as_mut()?.keys()?;
         let sending = &mut self.sending[at];
         let interval = crate::source::interval(&sending.stream.shape);
         shared.tally.lateness.add(now.since(due).as_nanos() as u64);
         shared.batch.clear();
-        let mut outgoing = Outgoing { batch: &mut shared.batch, transport_seq: &mut self.transport_seq };
-        sending.frame(now, &session.seal, &shared.filling, &mut outgoing);
+        let mut batched = Batched {
+            keys,
+            batch: &mut shared.batch,
+            filling: &shared.filling,
+            seq: &mut self.transport_seq,
+        };
+        sending.frame(now, &mut batched);
         self.socket.send_all(&shared.batch.bytes, &shared.batch.lens);
         let count = shared.batch.lens.len() as u64;
         shared.tally.counts.sent += count;
@@ -276,44 +243,40 @@ impl Client {
         Some(if now.since(due) > Duration::from_millis(500) { now + interval } else { due + interval })
     }
 
-    fn receive_rtp(&mut self, at: Time, bytes: &[u8], shared: &mut Shared) {
-        let Phase::Connected(session) = &mut self.phase else { return };
-        let Ok(header) = RtpHeader::parse(bytes) else {
-            shared.tally.counts.corrupt += 1;
+    fn receive_rtp(&mut self, at: Time, header: &RtpHeader, packet: &[u8], shared: &mut Shared) {
+        let counts = &mut shared.tally.counts;
+        let Some(keys) = self.transport.as_mut().and_then(Transport::keys) else { return };
+        let expected = self.receiving.iter_mut().find_map(|r| Some((r.incoming.expects(header.ssrc)?, r)));
+        let Some(((pt, is_rtx), receiving)) = expected else {
+            counts.unknown_ssrc += 1;
             return;
         };
-        let Some(place) = self.receiving.iter().position(|r| [r.ssrc, r.rtx_ssrc].contains(&header.ssrc))
-        else {
-            shared.tally.counts.unknown_ssrc += 1;
-            return;
-        };
-        let receiving = &mut self.receiving[place];
-        let is_rtx = header.ssrc != receiving.ssrc;
-        if !receiving.has_payload_type(is_rtx, header.pt.0) {
-            shared.tally.counts.corrupt += 1;
+        if header.pt != pt {
+            counts.corrupt += 1;
             return;
         }
         self.arrivals += 1;
         // The first of an SSRC is always opened: its roll-over counter is certain then.
-        let checked =
-            is_rtx || receiving.seen.highest().is_none() || self.arrivals.is_multiple_of(shared.check);
+        let is_first = receiving.incoming.seen().highest().is_none();
         let mut plain = [0; DATAGRAM_BYTES_MAX];
-        let payload = if checked {
-            let Ok(opened) = session.open.open_rtp(&header, bytes, &mut plain) else {
-                shared.tally.counts.unauthentic += 1;
-                return;
-            };
-            strip_padding(header.padding, &plain[..opened.len]).map(|len| &plain[..len])
+        let payload = if is_rtx || is_first || self.arrivals.is_multiple_of(shared.check) {
+            match keys.open_rtp(header, packet, &mut plain) {
+                Err(fault @ Fault::Unauthentic(_)) => return count(fault, counts),
+                opened => Some(opened.ok().map(|(_, payload)| payload)),
+            }
         } else {
             None
         };
         if is_rtx {
-            return receive_rtx(receiving, payload, shared);
+            let brought = payload.flatten().and_then(original);
+            if brought.is_some_and(|(seq, _)| receiving.incoming.arrived(seq) == Arrival::New) {
+                counts.recovered += 1;
+            }
+            return;
         }
-        let lost = receiving.seen.lost();
-        let arrival = receiving.arrived(header.seq);
-        let counts = &mut shared.tally.counts;
-        let lost = receiving.seen.lost() - lost;
+        let lost = receiving.incoming.seen().lost();
+        let arrival = receiving.incoming.arrived(header.seq);
+        let lost = receiving.incoming.seen().lost() - lost;
         counts.lost += lost;
         if receiving.kind == Kind::Audio {
             counts.lost_audio += lost;
@@ -322,9 +285,7 @@ impl Client {
             Arrival::New => counts.received += 1,
             Arrival::Duplicate | Arrival::TooOld => counts.duplicates += 1,
         }
-        if !checked {
-            return;
-        }
+        let Some(payload) = payload else { return };
         counts.checked += 1;
         match payload.and_then(|payload| read_mark(receiving.kind, payload, &shared.filling)) {
             None => counts.corrupt += 1,
@@ -336,21 +297,13 @@ impl Client {
         }
     }
 
-    fn receive_rtcp(&mut self, now: Time, bytes: &mut [u8], shared: &mut Shared) {
-        let Phase::Connected(session) = &mut self.phase else { return };
-        let Ok(len) = session.open.open_rtcp(bytes) else {
-            shared.tally.counts.unauthentic += 1;
-            return;
-        };
-        let Ok(packets) = rtcp::parse_compound(&bytes[..len]) else {
-            shared.tally.counts.corrupt += 1;
-            return;
-        };
+    fn receive_rtcp(&mut self, now: Time, packets: RtcpIter<'_>, shared: &mut Shared) {
         for packet in packets {
             match packet {
                 RtcpPacket::Sr(report) => {
-                    if let Some(r) = self.receiving.iter_mut().find(|r| r.ssrc == report.sender_ssrc) {
-                        r.on_report(now, &report);
+                    let it = |r: &&mut Receiving| r.incoming.ssrc() == report.sender_ssrc;
+                    if let Some(receiving) = self.receiving.iter_mut().find(it) {
+                        receiving.incoming.on_report(now, &report);
                     }
                 }
                 RtcpPacket::Pli(pli) => self.refresh(pli.media_ssrc, shared),
@@ -369,15 +322,18 @@ impl Client {
     }
 
     fn retransmit(&mut self, ssrc: Ssrc, seqs: impl Iterator<Item = SeqNo>, shared: &mut Shared) {
-        let Phase::Connected(session) = &self.phase else { return };
+        let Some(keys) = self.transport.as_mut().and_then(Transport::keys) else { return };
         let Some(sending) = self.sending.iter_mut().find(|sending| sending.stream.ssrc() == ssrc.0) else {
             return;
         };
         shared.batch.clear();
-        for seq in seqs {
-            let mut outgoing = Outgoing { batch: &mut shared.batch, transport_seq: &mut self.transport_seq };
-            sending.retransmit(seq, &session.seal, &shared.filling, &mut outgoing);
-        }
+        let mut batched = Batched {
+            keys,
+            batch: &mut shared.batch,
+            filling: &shared.filling,
+            seq: &mut self.transport_seq,
+        };
+        seqs.for_each(|seq| sending.retransmit(seq, &mut batched));
         self.socket.send_all(&shared.batch.bytes, &shared.batch.lens);
         shared.tally.counts.retransmitted += shared.batch.lens.len() as u64;
     }
@@ -395,7 +351,8 @@ impl Client {
                 Some(len + rtcp::write_sdes_cname(out.get_mut(len..)?, ssrc, &cname)?)
             });
         }
-        let blocks: Vec<_> = self.receiving.iter_mut().filter_map(|r| r.report(now)).take(31).collect();
+        let blocks: Vec<_> =
+            self.receiving.iter_mut().filter_map(|r| r.incoming.report(now)).take(31).collect();
         if !blocks.is_empty() {
             self.send_rtcp(|out| rtcp::write_rr(out, sender, &blocks));
         }
@@ -404,24 +361,19 @@ impl Client {
     fn nack(&mut self, shared: &mut Shared) {
         let sender = Ssrc(self.id + 1);
         for at in 0..self.receiving.len() {
-            let (ssrc, seqs) = (self.receiving[at].ssrc, self.receiving[at].missing());
-            if seqs.is_empty() || self.receiving[at].rtx_ssrc.0 == 0 {
+            let incoming = &self.receiving[at].incoming;
+            let (ssrc, seqs) = (incoming.ssrc(), incoming.missing());
+            if seqs.is_empty() || !incoming.has_rtx() {
                 continue;
             }
             shared.tally.counts.nacked += seqs.len() as u64;
-            self.send_rtcp(|out| {
-                let len = rtcp::write_rr(out, sender, &[])?;
-                Some(len + rtcp::write_nack(out.get_mut(len..)?, sender, ssrc, &seqs)?)
-            });
+            self.send_rtcp(|out| write_nack(out, sender, &[], (ssrc, &seqs)));
         }
     }
 
     fn send_rtcp(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        let Phase::Connected(session) = &mut self.phase else { return };
-        let mut slot = [0; 1500];
-        let sealed = write(&mut slot[..1400]).and_then(|len| session.seal.seal_rtcp(len, &mut slot));
-        if let Some(len) = sealed {
-            self.socket.send(&slot[..len]);
+        if let Some(keys) = self.transport.as_mut().and_then(Transport::keys) {
+            self.socket.send(&keys.rtcp(write));
         }
     }
 
@@ -430,15 +382,20 @@ impl Client {
         if self.is_connected() {
             self.receiving.iter().for_each(|receiving| shared.receivers[receiving.stream as usize] -= 1);
         }
-        self.with_dtls(now, shared, DtlsEngine::close);
-        self.phase = Phase::Failed;
+        if let Some(transport) = &mut self.transport {
+            transport.close();
+            self.settle(now, shared);
+        }
     }
 }
 
-/// A retransmission: the original number stands in front (RFC 4588 §4).
-fn receive_rtx(receiving: &mut Receiving, payload: Option<&[u8]>, shared: &mut Shared) {
-    let Some((osn, _)) = payload.and_then(|payload| payload.split_first_chunk::<2>()) else { return };
-    if receiving.arrived(SeqNo(u16::from_be_bytes(*osn))) == Arrival::New {
-        shared.tally.counts.recovered += 1;
+/// Puts what must not come where it is counted. A check that is refused or answered by a stranger is repeated; what became of a
+/// transport that has ended, the engine sees.
+const fn count(fault: Fault, counts: &mut Counts) {
+    match fault {
+        Fault::Unknown | Fault::Malformed(_) | Fault::Padding => counts.corrupt += 1,
+        Fault::Unauthentic(_) => counts.unauthentic += 1,
+        Fault::Unsigned | Fault::Unasked | Fault::NoAddress | Fault::Refused(_) => {}
+        Fault::NoHandshake | Fault::Closed | Fault::Early => {}
     }
 }

@@ -3,13 +3,14 @@
 //! It never sleeps on a socket: a sleeping reader would have to be woken by whoever sends, and that is the very server
 //! whose CPU time is measured. It looks every [`NAP`] instead; arrivals carry the kernel's stamp.
 
-use crate::client::{Client, DATAGRAM_BYTES_MAX, Shared, Task};
+use crate::client::{Client, Shared, Task};
 use crate::door::{DoorThread, ServerCounters, Told, Wish};
 use crate::scenario::{Cast, Role};
 use crate::sink::BEHIND_SINK;
 use crate::socket::Socket;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use relay_core::time::Time;
+use ringvox_client::DATAGRAM_BYTES_MAX;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};

@@ -59,11 +59,11 @@ fn undelivered(window: &Window) -> i64 {
 
 /// All of it.
 pub(crate) fn json(outcome: &Outcome) -> Value {
-    let (version, group, profile) = outcome.agreed;
+    let agreed = outcome.agreed;
     json!({
-        "dtls_version": version,
-        "dtls_group": group,
-        "srtp_profile": profile,
+        "dtls_version": agreed.map(|agreed| agreed.version),
+        "dtls_group": agreed.map(|agreed| agreed.group),
+        "srtp_profile": agreed.map(|agreed| agreed.profile.name()),
         "publishers": outcome.publishers,
         "subscribers": outcome.subscribers,
         "joins": joins_json(&outcome.joins),

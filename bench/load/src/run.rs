@@ -5,6 +5,7 @@ use crate::engine::Addresses;
 use crate::scenario::Plan;
 use crate::session::{Churn, Joins, Memory, Session, Window};
 use crate::target::Target;
+use ringvox_client::Agreed;
 use std::time::Duration;
 
 /// How often memory is read while subscribers come and go.
@@ -40,7 +41,7 @@ pub(crate) struct RunSpec {
 
 /// What came of a run.
 pub(crate) struct Outcome {
-    pub(crate) agreed: (&'static str, &'static str, &'static str),
+    pub(crate) agreed: Option<Agreed>,
     pub(crate) publishers: usize,
     pub(crate) subscribers: usize,
     pub(crate) joins: Joins,
@@ -68,7 +69,7 @@ pub(crate) fn run(spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Resul
     let (agreed, memory) = (session.agreed(), session.memory());
     session.close()?;
     Ok(Outcome {
-        agreed: agreed.unwrap_or_default(),
+        agreed,
         publishers: session.publishers.len(),
         subscribers: session.subscribers.len() + session.latecomers.len(),
         joins,

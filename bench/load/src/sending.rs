@@ -2,19 +2,17 @@
 
 use crate::dice::Dice;
 use crate::door::Up;
-use crate::mark::{Filling, Mark};
 use crate::scenario::{Kind, Stream};
 use crate::source::{self, DESCRIPTOR_BYTES, Piece};
 use relay_core::id::{Pt, SeqNo, Ssrc};
-use relay_core::srtp::SealContext;
 use relay_core::time::Time;
-use relay_core::wire::rtp::{HeaderFields, write_header};
-use std::collections::VecDeque;
+use relay_core::wire::rtp::HeaderFields;
+use ringvox_client::mark::{Filling, Mark};
+use ringvox_client::outgoing::Outgoing;
+use ringvox_client::{Keys, SLOT_BYTES};
 
 /// Packets kept for retransmission.
 const PAST_MAX: usize = 1024;
-/// Room for a packet with header and tag.
-const SLOT_BYTES: usize = 1600;
 /// Id of the transport-wide sequence number on the publishers' m-lines.
 pub(crate) const TRANSPORT_SEQ_ID: u8 = 3;
 /// Room for its first number below a wrap: decryption has to cope with roll-over in every long run.
@@ -26,7 +24,6 @@ const VIDEO_HEAD_BYTES: usize = DESCRIPTOR_BYTES + 1;
 /// One packet as it was sent.
 #[derive(Clone, Copy)]
 struct Past {
-    index: u64,
     timestamp: u32,
     picture: u16,
     keyframe: bool,
@@ -63,13 +60,10 @@ pub(crate) struct Sending {
     /// As the server wants it written.
     pub(crate) up: Up,
     dice: Dice,
-    next_index: u64,
-    next_rtx_index: u64,
-    next_number: u64,
+    numbers: Outgoing<Past>,
     timestamp: u32,
     picture: u16,
     pub(crate) keyframe_wanted: bool,
-    past: VecDeque<Past>,
     /// Packets and octets for sender reports.
     pub(crate) packets: u64,
     pub(crate) octets: u64,
@@ -81,13 +75,10 @@ impl Sending {
             stream,
             up: Up::offered(stream.kind),
             dice: Dice::new(u64::from(stream.id)),
-            next_index: FIRST_INDEX,
-            next_rtx_index: 1,
-            next_number: 0,
+            numbers: Outgoing::new(FIRST_INDEX, PAST_MAX),
             timestamp: 0x1234_5678,
             picture: 0,
             keyframe_wanted: true,
-            past: VecDeque::with_capacity(PAST_MAX),
             packets: 0,
             octets: 0,
         }
@@ -98,52 +89,51 @@ impl Sending {
     }
 
     /// Writes the next frame.
-    pub(crate) fn frame(
-        &mut self,
-        now: Time,
-        seal: &SealContext,
-        filling: &Filling,
-        outgoing: &mut Outgoing<'_>,
-    ) {
+    pub(crate) fn frame(&mut self, now: Time, out: &mut Batched<'_>) {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
         for piece in source::frame(&self.stream.shape, keyframe, &mut self.dice) {
-            let past = self.next(now, piece, keyframe);
-            let transport_seq = outgoing.next_seq();
-            outgoing.batch.push(|slot| self.write(&past, seal, filling, slot, transport_seq));
-            if self.past.len() == PAST_MAX {
-                self.past.pop_front();
-            }
-            self.past.push_back(past);
+            let number = self.numbers.next() - FIRST_INDEX;
+            let mark =
+                Mark { room: self.stream.room, stream: self.stream.id, number, sent_ns: now.as_nanos() };
+            let past = Past { timestamp: self.timestamp, picture: self.picture, keyframe, piece, mark };
+            let index = self.numbers.push(past);
+            self.packets += 1;
+            self.octets += piece.len as u64;
+            let fields = self.fields(&past, Ssrc(self.stream.ssrc()), index);
+            self.write(&past, out, |keys, slot, extensions, payload| {
+                keys.rtp(slot, &fields, extensions, index, payload)
+            });
         }
         self.timestamp = self.timestamp.wrapping_add(source::ticks(self.stream.kind, &self.stream.shape));
         self.picture = self.picture.wrapping_add(1);
     }
 
-    fn next(&mut self, now: Time, piece: Piece, keyframe: bool) -> Past {
-        let (room, stream, number) = (self.stream.room, self.stream.id, self.next_number);
-        let mark = Mark { room, stream, number, sent_ns: now.as_nanos() };
-        let (timestamp, picture) = (self.timestamp, self.picture);
-        let past = Past { index: self.next_index, timestamp, picture, keyframe, piece, mark };
-        self.next_index += 1;
-        self.next_number += 1;
-        self.packets += 1;
-        self.octets += piece.len as u64;
-        past
+    /// Writes a retransmission (RFC 4588); nothing if it is forgotten or the kind has none.
+    pub(crate) fn retransmit(&mut self, seq: SeqNo, out: &mut Batched<'_>) {
+        let Some(pt) = self.up.rtx_payload_type else { return };
+        let Some((index, past)) = self.numbers.recall(seq).map(|(index, past)| (index, *past)) else {
+            return;
+        };
+        let fields = self.fields(&past, Ssrc(self.stream.rtx_ssrc()), index);
+        let fields = HeaderFields { pt: Pt(pt), ..fields };
+        self.write(&past, out, |keys, slot, extensions, payload| {
+            keys.rtx(slot, &fields, extensions, (index, seq), payload)
+        });
     }
 
+    /// A packet as Chromium's, with transport-wide congestion control if the server has it.
     fn write(
         &self,
         past: &Past,
-        seal: &SealContext,
-        filling: &Filling,
-        slot: &mut [u8],
-        transport_seq: u16,
-    ) -> Option<usize> {
-        let ssrc = Ssrc(self.stream.ssrc());
-        let header = self.write_head(slot, &self.fields(past, ssrc, past.index), transport_seq)?;
+        out: &mut Batched<'_>,
+        seal: impl FnOnce(&Keys, &mut [u8], &[(u8, &[u8])], &[u8]) -> Option<usize>,
+    ) {
+        let number = out.seq.to_be_bytes();
+        *out.seq = out.seq.wrapping_add(1);
+        let extension = self.up.transport_seq_id.map(|id| (id, &number[..]));
         let mut payload = [0; SLOT_BYTES];
-        let payload = self.payload(past, filling, &mut payload);
-        seal.seal_rtp(slot, header, ssrc, past.index, payload)
+        let payload = self.payload(past, out.filling, &mut payload);
+        out.batch.push(|slot| seal(out.keys, slot, extension.as_slice(), payload));
     }
 
     fn fields(&self, past: &Past, ssrc: Ssrc, index: u64) -> HeaderFields {
@@ -175,54 +165,14 @@ impl Sending {
         filling.write(&past.mark, &mut out[head..]);
         out
     }
-
-    /// Writes a retransmission (RFC 4588); nothing if it is forgotten or the kind has none.
-    pub(crate) fn retransmit(
-        &mut self,
-        seq: SeqNo,
-        seal: &SealContext,
-        filling: &Filling,
-        outgoing: &mut Outgoing<'_>,
-    ) {
-        let Some(pt) = self.up.rtx_payload_type else { return };
-        let index = seq.extend(self.next_index);
-        let Some(first) = self.past.front().map(|past| past.index) else { return };
-        let Some(past) = index.checked_sub(first).and_then(|at| self.past.get(at as usize)).copied() else {
-            return;
-        };
-        let (ssrc, rtx_index) = (Ssrc(self.stream.rtx_ssrc()), self.next_rtx_index);
-        self.next_rtx_index += 1;
-        let fields = HeaderFields { pt: Pt(pt), ..self.fields(&past, ssrc, rtx_index) };
-        let mut payload = [0; SLOT_BYTES];
-        let payload = self.payload(&past, filling, &mut payload);
-        let transport_seq = outgoing.next_seq();
-        outgoing.batch.push(|slot| {
-            let header = self.write_head(slot, &fields, transport_seq)?;
-            seal.seal_rtx(slot, header, ssrc, rtx_index, seq, payload)
-        });
-    }
-
-    /// A header as Chromium's, with transport-wide congestion control if the server has it.
-    fn write_head(&self, slot: &mut [u8], fields: &HeaderFields, transport_seq: u16) -> Option<usize> {
-        match self.up.transport_seq_id {
-            Some(id) => write_header(slot, fields, &[(id, &transport_seq.to_be_bytes())]),
-            None => write_header(slot, fields, &[]),
-        }
-    }
 }
 
-/// Where packets go and how they are numbered on the transport.
-pub(crate) struct Outgoing<'a> {
+/// Where packets go, what they are sealed and filled with, and how they are numbered on the transport.
+pub(crate) struct Batched<'a> {
+    pub(crate) keys: &'a Keys,
     pub(crate) batch: &'a mut Batch,
-    pub(crate) transport_seq: &'a mut u16,
-}
-
-impl Outgoing<'_> {
-    const fn next_seq(&mut self) -> u16 {
-        let seq = *self.transport_seq;
-        *self.transport_seq = seq.wrapping_add(1);
-        seq
-    }
+    pub(crate) filling: &'a Filling,
+    pub(crate) seq: &'a mut u16,
 }
 
 /// The mark in a payload that came through a server; `None` if the payload is not as it was sent.

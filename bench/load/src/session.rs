@@ -5,7 +5,6 @@ use crate::clock::{Clock, cpu_ns};
 use crate::door::{Door, DoorThread, ServerCounters};
 use crate::engine::{Addresses, Engine};
 use crate::histogram::Histogram;
-use crate::mark::Filling;
 use crate::progress::Progress;
 use crate::report;
 use crate::run::RunSpec;
@@ -15,7 +14,9 @@ use crate::sink::Sink;
 use crate::tally::{Counts, Tally};
 use crate::target::{ProcessError, Target, softirq_thread_ns};
 use relay_core::time::NtpClock;
-use relay_dtls::client::{ClientFactory, ClientOptions};
+use ringvox_client::Agreed;
+use ringvox_client::dtls::{ClientFactory, ClientOptions};
+use ringvox_client::mark::Filling;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -149,7 +150,7 @@ impl<'a> Session<'a> {
         let shared = Shared {
             clock: Clock::new(),
             ntp: NtpClock::default(),
-            filling: Filling::new(),
+            filling: Filling::default(),
             tally: Tally::default(),
             dtls: ClientFactory::new(&options).map_err(|why| why.to_string())?,
             check: spec.check.max(1),
@@ -201,8 +202,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// DTLS version, group and SRTP profile.
-    pub(crate) fn agreed(&self) -> Option<(&'static str, &'static str, &'static str)> {
+    /// What the clients' handshakes agreed on.
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
         self.engine.clients.iter().find_map(Client::agreed)
     }
 

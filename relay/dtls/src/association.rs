@@ -6,7 +6,7 @@ use crate::queue::DatagramQueue;
 use crate::server::MESSAGE_BYTES_MAX;
 use crate::{DATAGRAM_BYTES_MAX, ffi};
 use boring::error::ErrorStack;
-use boring::ssl::{ErrorCode, Ssl, SslRef, SslStream, SslVersion};
+use boring::ssl::{ErrorCode, Ssl, SslContext, SslRef, SslStream, SslVersion};
 use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
@@ -24,7 +24,7 @@ const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 
 /// Which end we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+enum Role {
     Client,
     Server,
 }
@@ -56,7 +56,23 @@ enum Phase {
 }
 
 impl Association {
-    pub(crate) fn new(mut ssl: Ssl, role: Role, now: Time, peer: Option<Fingerprint>) -> Self {
+    /// The server's end, which waits for a peer with this fingerprint.
+    pub(crate) fn server(context: &SslContext, now: Time, peer: Fingerprint) -> Self {
+        Self::new(context, Role::Server, now, Some(peer))
+    }
+
+    /// The client's end: its first flight waits to be polled. The server is judged by `peer`, or not at all. `local` keys are
+    /// the client's.
+    ///
+    /// # Panics
+    /// If memory is out.
+    #[must_use]
+    pub fn client(context: &SslContext, now: Time, peer: Option<Fingerprint>) -> Self {
+        Self::new(context, Role::Client, now, peer)
+    }
+
+    fn new(context: &SslContext, role: Role, now: Time, peer: Option<Fingerprint>) -> Self {
+        let mut ssl = Ssl::new(context).expect("an association fits into memory");
         PeerCheck::attach(&mut ssl, peer);
         ffi::shed_handshake_config(&mut ssl);
         ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");

@@ -16,15 +16,19 @@ const VALID_DAYS: u32 = 30;
 /// RFC 5280 §4.1.2.2 allows 20 octets with the first bit clear.
 const SERIAL_BITS: i32 = 127;
 
-pub(crate) struct Identity {
+/// A key with its certificate.
+pub struct Identity {
     pub(crate) key: PKey<Private>,
     pub(crate) certificate: X509,
-    pub(crate) fingerprint: Fingerprint,
+    fingerprint: Fingerprint,
 }
 
 impl Identity {
     /// With a new key.
-    pub(crate) fn generate() -> Result<Self, SetupError> {
+    ///
+    /// # Errors
+    /// [`SetupError`] if BoringSSL cannot do what we need.
+    pub fn generate() -> Result<Self, SetupError> {
         let key = PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?;
         let mut name = X509Name::builder()?;
         // What browsers write as well: nothing to tell one product or start from another.
@@ -46,6 +50,18 @@ impl Identity {
         let certificate = builder.build();
         let fingerprint = fingerprint(&certificate).ok_or_else(boring::error::ErrorStack::get)?;
         Ok(Self { key, certificate, fingerprint })
+    }
+
+    /// What signaling tells the other end.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
     }
 }
 

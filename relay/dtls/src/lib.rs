@@ -11,12 +11,12 @@
 //! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine gives
 //! it datagrams of a 5-tuple that ICE validated) and a limit on the length of a handshake (the driver's).
 //!
-//! [`ServerFactory`] makes the relay's engines, [`client::ClientFactory`] the other end for tests and load generators.
+//! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a server makes
+//! clients of [`base_context`] and [`Association::client`].
 
 mod assembly;
 mod association;
 mod certificate;
-pub mod client;
 mod ffi;
 mod gate;
 mod listener;
@@ -26,8 +26,9 @@ mod server;
 mod signature;
 
 pub use association::Association;
+pub use certificate::Identity;
 pub use listener::Listener;
-pub use server::ServerFactory;
+pub use server::{GROUPS, SUITES, ServerFactory, base_context, boring_profiles};
 
 /// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280 (RFC 8200 §5)
 /// below IPv6, UDP and a tunnel.

@@ -12,12 +12,12 @@
 //! What nobody finishes, the driver's time limit ends.
 
 use crate::assembly::{Assembly, Message, clear_record};
-use crate::association::{Association, INBOUND_BYTES_MAX, Role};
+use crate::association::{Association, INBOUND_BYTES_MAX};
 use crate::certificate::fingerprint;
 use crate::gate::{self, Part, Stage};
 use crate::server::MESSAGE_BYTES_MAX;
 use crate::signature;
-use boring::ssl::{Ssl, SslContext};
+use boring::ssl::SslContext;
 use boring::x509::X509;
 use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
@@ -177,8 +177,7 @@ impl Listener {
                 known.give(now, &hello);
             }
         } else if self.attempts.begin(now) {
-            let ssl = Ssl::new(&self.context).expect("an association fits into memory");
-            let association = Association::new(ssl, Role::Server, now, Some(self.peer));
+            let association = Association::server(&self.context, now, self.peer);
             let mut candidate = Candidate { hello, association, records: 0 };
             let hello = candidate.hello.clone();
             candidate.give(now, &hello);

@@ -15,10 +15,10 @@ use relay_core::time::Time;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// Post-quantum first: current browsers send a share for it.
-pub(crate) const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
+pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
 
 /// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no forward secrecy.
-pub(crate) const SUITES: &str =
+pub const SUITES: &str =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
 
 /// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
@@ -45,7 +45,7 @@ impl ServerFactory {
         context.set_strict_cipher_list(SUITES)?;
         context.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
         context.set_select_certificate_callback(|hello| inspect(&hello));
-        Ok(Self { context: context.build(), fingerprint: identity.fingerprint })
+        Ok(Self { context: context.build(), fingerprint: identity.fingerprint() })
     }
 }
 
@@ -66,7 +66,10 @@ impl std::fmt::Debug for ServerFactory {
 }
 
 /// What both ends have in common.
-pub(crate) fn base_context(identity: &Identity) -> Result<SslContextBuilder, SetupError> {
+///
+/// # Errors
+/// [`SetupError`] if BoringSSL cannot do what we need.
+pub fn base_context(identity: &Identity) -> Result<SslContextBuilder, SetupError> {
     let mut context = SslContext::builder(SslMethod::dtls())?;
     context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
     context.set_max_proto_version(Some(SslVersion::DTLS1_3))?;
@@ -82,7 +85,8 @@ pub(crate) fn base_context(identity: &Identity) -> Result<SslContextBuilder, Set
 }
 
 /// Profiles as BoringSSL names them.
-pub(crate) fn boring_profiles(profiles: &[SrtpProfile]) -> String {
+#[must_use]
+pub fn boring_profiles(profiles: &[SrtpProfile]) -> String {
     let names = profiles.iter().map(|profile| match profile {
         SrtpProfile::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
         SrtpProfile::AeadAes256Gcm => "SRTP_AEAD_AES_256_GCM",

@@ -4,8 +4,8 @@ mod support;
 
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary};
 use relay_core::srtp::SrtpProfile;
-use relay_dtls::client::{ClientFactory, ClientOptions, Versions};
 use relay_dtls::{DATAGRAM_BYTES_MAX, ServerFactory};
+use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use std::collections::BTreeSet;
 use support::{Jar, drain};
 

@@ -4,7 +4,7 @@ mod support;
 
 use relay_core::dtls::{DtlsEngine, DtlsStatus};
 use relay_core::time::Time;
-use relay_dtls::client::{ClientOptions, Versions};
+use ringvox_client::dtls::{ClientOptions, Versions};
 use std::time::Duration;
 use support::{Dice, Direction, Jar, drain};
 

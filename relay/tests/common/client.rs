@@ -2,35 +2,41 @@
 
 use super::{Controller, DEADLINE, open};
 use relay_control::{Command, ReplyBody, TransportOpened};
-use relay_core::dtls::{DtlsEngine, DtlsStatus};
 use relay_core::id::{Pt, SeqNo, Ssrc};
-use relay_core::srtp::{OpenContext, SealContext};
 use relay_core::time::Time;
-use relay_core::wire::rtp::{HeaderFields, RtpHeader, write_header};
-use relay_core::wire::stun::{IntegrityKey, StunMessage, write_binding_request};
-use relay_core::wire::{Protocol, classify};
-use relay_dtls::client::{ClientFactory, ClientOptions, DtlsClient};
+use relay_core::wire::rtp::HeaderFields;
+use ringvox_client::dtls::{ClientFactory, ClientOptions};
+use ringvox_client::ice::{Agent, StunOutcome};
+use ringvox_client::{
+    Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Pace, Received, SLOT_BYTES,
+};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// Time after which the DTLS engine is asked whether a flight is due again.
-const DTLS_POLL: Duration = Duration::from_millis(50);
+/// Time after which the transport is asked whether a check or a flight is due again.
+const POLL: Duration = Duration::from_millis(50);
+const PACE: Pace = Pace { early: Duration::from_millis(500), later: Duration::from_millis(2_500) };
+
+/// As a peer of these tests names itself, and as the relay does.
+fn credentials(opened: &TransportOpened) -> (Credentials, Credentials) {
+    let own = Credentials::new("peer", &"p".repeat(24));
+    (own, Credentials::new(&opened.local_ufrag, &opened.local_pwd))
+}
 
 /// A connectivity check by a peer that knows the password, and the address that the relay saw it come from.
 pub fn check(peer: &UdpSocket, to: SocketAddr, opened: &TransportOpened) -> SocketAddr {
-    let key = IntegrityKey::new(opened.local_pwd.as_bytes());
-    let username = format!("{}:peer", opened.local_ufrag);
-    let mut bytes = [0; 1500];
-    let len =
-        write_binding_request(&mut bytes, [5; 12], username.as_bytes(), 1, 2, true, &key).expect("fits");
+    let (own, relay) = credentials(opened);
+    let mut agent = Agent::new(&own, &relay, to);
+    let mut bytes = [0; DATAGRAM_BYTES_MAX];
     peer.set_read_timeout(Some(DEADLINE)).expect("set");
-    peer.send_to(&bytes[..len], to).expect("sent");
+    peer.send_to(&agent.check(), to).expect("sent");
     let (len, from) = patiently(|| peer.recv_from(&mut bytes)).expect("an answer");
     assert_eq!(from, to, "from the address that was asked");
-    let answer = StunMessage::parse(&bytes[..len]).expect("STUN");
-    assert!(answer.verify_integrity(&key));
-    answer.mapped_address().expect("an address")
+    match agent.handle(&bytes[..len]) {
+        Ok(StunOutcome::Answered(seen)) => seen,
+        other => panic!("no answer: {other:?}"),
+    }
 }
 
 /// A connected client.
@@ -38,10 +44,9 @@ pub struct Client {
     /// The relay's port that it was told.
     pub port: u16,
     socket: UdpSocket,
-    open: OpenContext,
-    seal: SealContext,
-    engine: DtlsClient,
-    start: Instant,
+    transport: Transport,
+    factory: ClientFactory,
+    begun: Instant,
 }
 
 impl Client {
@@ -59,57 +64,91 @@ impl Client {
         let port = u16::try_from(opened.candidates[0].port).expect("a port");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
         let relay = SocketAddr::from(([127, 0, 0, 1], port));
-        check(&socket, relay, &opened);
         socket.connect(relay).expect("connects");
-        let start = Instant::now();
-        let (open, seal, engine) = handshake(&socket, &factory, start);
-        socket.set_read_timeout(Some(DEADLINE)).expect("set");
-        Self { port, socket, open, seal, engine, start }
-    }
-
-    /// Sends a packet of `ssrc` with payload type 96.
-    pub fn send(&self, ssrc: Ssrc, seq: u16, payload: &[u8]) {
-        let timestamp = u32::from(seq) * 3_000;
-        let fields =
-            HeaderFields { marker: true, padding: false, pt: Pt(96), seq: SeqNo(seq), timestamp, ssrc };
-        let mut slot = [0; 1500];
-        let header = write_header(&mut slot, &fields, &[]).expect("fits");
-        let len = self.seal.seal_rtp(&mut slot, header, ssrc, seq.into(), payload).expect("fits");
-        self.socket.send(&slot[..len]).expect("sent");
-    }
-
-    /// Whether the relay ends the association: its next DTLS record after the handshake, with whatever media before it.
-    pub fn is_told_the_end(&mut self) -> bool {
-        let mut bytes = [0; 1500];
-        let mut ended = false;
-        while let Ok(len) = patiently(|| self.socket.recv(&mut bytes)) {
-            if classify(&bytes[..len]) == Some(Protocol::Dtls) {
-                self.engine.handle_datagram(self.now(), &bytes[..len]);
-            }
-            ended = matches!(self.engine.status(), DtlsStatus::Closed);
-            if ended {
-                break;
-            }
+        socket.set_read_timeout(Some(POLL)).expect("set");
+        let (own, server) = credentials(&opened);
+        let transport = Transport::new(&own, &server, relay, PACE);
+        let mut client = Self { port, socket, transport, factory, begun: Instant::now() };
+        while !client.transport.is_connected() {
+            client.turn();
+            assert!(client.begun.elapsed() < DEADLINE, "no keys");
         }
-        ended
+        client
     }
 
     fn now(&self) -> Time {
-        Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).expect("soon"))
+        Time::from_nanos(u64::try_from(self.begun.elapsed().as_nanos()).expect("soon"))
+    }
+
+    /// Sends a packet of `ssrc` with payload type 96.
+    pub fn send(&mut self, ssrc: Ssrc, seq: u16, payload: &[u8]) {
+        let timestamp = u32::from(seq) * 3_000;
+        let fields =
+            HeaderFields { marker: true, padding: false, pt: Pt(96), seq: SeqNo(seq), timestamp, ssrc };
+        let keys = self.transport.keys().expect("connected");
+        let mut slot = [0; SLOT_BYTES];
+        let len = keys.rtp(&mut slot, &fields, &[], seq.into(), payload).expect("fits");
+        self.socket.send(&slot[..len]).expect("sent");
     }
 
     /// The next packet of media: its number and payload.
     pub fn receive(&mut self) -> (SeqNo, Vec<u8>) {
-        let mut bytes = [0; 1500];
+        let until = Instant::now() + DEADLINE;
         loop {
-            let len = patiently(|| self.socket.recv(&mut bytes)).expect("media comes");
-            if classify(&bytes[..len]) != Some(Protocol::Rtp) {
-                continue;
+            if let Some(media) = self.turn() {
+                return media;
             }
-            let header = RtpHeader::parse(&bytes[..len]).expect("RTP");
-            let mut payload = [0; 1500];
-            let opened = self.open.open_rtp(&header, &bytes[..len], &mut payload).expect("sealed for us");
-            return (header.seq, payload[..opened.len].to_vec());
+            assert!(Instant::now() < until, "media comes");
+        }
+    }
+
+    /// Whether the relay ends the association, with whatever media before it.
+    pub fn is_told_the_end(&mut self) -> bool {
+        let until = Instant::now() + DEADLINE;
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        while Instant::now() < until {
+            let Ok(len) = self.socket.recv(&mut bytes) else { continue };
+            match self.transport.handle_datagram(self.now(), &mut bytes[..len]) {
+                Err(Fault::Closed) => return true,
+                other => assert!(other.is_ok(), "nothing wrong comes: {other:?}"),
+            }
+        }
+        false
+    }
+
+    /// Does what is due, and takes a datagram if one comes within a moment: of a packet of media its number and payload.
+    fn turn(&mut self) -> Option<(SeqNo, Vec<u8>)> {
+        let now = self.now();
+        self.transport.handle_timeout(now);
+        self.flush();
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        let len = self.socket.recv(&mut bytes).ok()?;
+        let received = self.transport.handle_datagram(now, &mut bytes[..len]).expect("nothing wrong comes");
+        let media = match received {
+            Received::Reachable { mapped } | Received::Consent { mapped }
+                if mapped != self.socket.local_addr().expect("bound") =>
+            {
+                panic!("the check came from another address than {mapped}");
+            }
+            Received::Reachable { .. } => {
+                self.transport.begin_handshake(Box::new(self.factory.connect(now, None)));
+                None
+            }
+            Received::Rtp(header, packet) => {
+                let keys = self.transport.keys().expect("connected");
+                let mut payload = [0; DATAGRAM_BYTES_MAX];
+                let (_, payload) = keys.open_rtp(&header, packet, &mut payload).expect("sealed for us");
+                Some((header.seq, payload.to_vec()))
+            }
+            _ => None,
+        };
+        self.flush();
+        media
+    }
+
+    fn flush(&mut self) {
+        for datagram in self.transport.take_datagrams() {
+            self.socket.send(&datagram).expect("sent");
         }
     }
 }
@@ -121,36 +160,5 @@ fn patiently<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             received => return received,
         }
-    }
-}
-
-fn handshake(
-    socket: &UdpSocket,
-    factory: &ClientFactory,
-    start: Instant,
-) -> (OpenContext, SealContext, DtlsClient) {
-    let now = || Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).expect("soon"));
-    let mut engine: DtlsClient = factory.connect(now(), None);
-    let mut bytes = [0; 2048];
-    socket.set_read_timeout(Some(DTLS_POLL)).expect("set");
-    loop {
-        while let Some(len) = engine.poll_datagram(&mut bytes) {
-            socket.send(&bytes[..len]).expect("sent");
-        }
-        if let Some(summary) = engine.take_summary() {
-            let keys = summary.keys;
-            return (
-                OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
-                SealContext::new(keys.profile, &keys.local_key, &keys.local_salt),
-                engine,
-            );
-        }
-        match socket.recv(&mut bytes) {
-            Ok(len) if classify(&bytes[..len]) == Some(Protocol::Dtls) => {
-                engine.handle_datagram(now(), &bytes[..len]);
-            }
-            _ => engine.handle_timeout(now()),
-        }
-        assert!(start.elapsed() < DEADLINE, "no keys");
     }
 }

@@ -10,6 +10,7 @@ use relay_control::{
     GetStats, Hello, MediaKind, OpenTransport, Outgoing, ReplyBody, Request, RtpParameters, encode_frame,
 };
 use relay_core::srtp::SrtpProfile;
+use ringvox_client::Credentials;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -260,14 +261,9 @@ fn grant(
     for (reply, stream) in added.into_iter().zip(&wish.streams) {
         let kind = stream.kind;
         match reply {
-            ReplyBody::DownTrackAdded(down) => downs.push(Down {
-                stream: stream.id,
-                kind,
-                payload_type: kind.payload_type(),
-                rtx_payload_type: kind.rtx_payload_type(),
-                ssrc: down.ssrc,
-                rtx_ssrc: down.rtx_ssrc,
-            }),
+            ReplyBody::DownTrackAdded(down) => {
+                downs.push(Down::new(stream.id, kind, Up::offered(kind), (down.ssrc, down.rtx_ssrc)));
+            }
             ReplyBody::UpTrackAdded(_) => ups.push(Up::offered(kind)),
             other => return Err(format!("{other:?}")),
         }
@@ -277,7 +273,8 @@ fn grant(
         .filter_map(|c| Some(SocketAddr::new(c.ip.parse().ok()?, u16::try_from(c.port).ok()?)))
         .collect();
     let remote = nearest(wish.local, &candidates)?;
-    Ok(Grant { ufrag: opened.local_ufrag, pwd: opened.local_pwd, remote, fingerprint, ups, downs })
+    let credentials = Credentials::new(&opened.local_ufrag, &opened.local_pwd);
+    Ok(Grant { credentials, remote, fingerprint, ups, downs })
 }
 
 /// What browsers negotiate for this kind.

@@ -12,10 +12,12 @@ pub(crate) use control::ControlDoor;
 pub(crate) use janus::JanusDoor;
 pub(crate) use whip::WhipDoor;
 
-use crate::ice::Credentials;
 use crate::scenario::{Kind, Role, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
+use relay_core::id::{Pt, Ssrc};
 use relay_core::srtp::SrtpProfile;
+use ringvox_client::Credentials;
+use ringvox_client::incoming::Parameters;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -45,8 +47,7 @@ pub(crate) struct Wish {
 /// What the server answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
-    pub(crate) ufrag: String,
-    pub(crate) pwd: String,
+    pub(crate) credentials: Credentials,
     pub(crate) remote: SocketAddr,
     /// SHA-256 of the server's certificate.
     pub(crate) fingerprint: [u8; 32],
@@ -83,11 +84,15 @@ pub(crate) struct Down {
     /// Index in the scenario.
     pub(crate) stream: u32,
     pub(crate) kind: Kind,
-    pub(crate) payload_type: u8,
-    pub(crate) rtx_payload_type: Option<u8>,
-    pub(crate) ssrc: u32,
-    /// 0: none.
-    pub(crate) rtx_ssrc: u32,
+    pub(crate) parameters: Parameters,
+}
+
+impl Down {
+    /// An `rtx_ssrc` of 0: nothing comes again.
+    fn new(stream: u32, kind: Kind, up: Up, (ssrc, rtx_ssrc): (u32, u32)) -> Self {
+        let rtx = up.rtx_payload_type.filter(|_| rtx_ssrc != 0).map(|pt| (Ssrc(rtx_ssrc), Pt(pt)));
+        Self { stream, kind, parameters: Parameters { ssrc: Ssrc(ssrc), pt: Pt(up.payload_type), rtx } }
+    }
 }
 
 /// What differs from server to server.

@@ -4,10 +4,10 @@
 //! Signaling's parser reads; what it leaves out is read here. One transport: BUNDLE, rtcp-mux, all candidates at once.
 
 use super::{Down, Grant, Up, nearest};
-use crate::ice::Credentials;
 use crate::scenario::Kind;
 use crate::sending::TRANSPORT_SEQ_ID;
 use relay_control::MediaKind;
+use ringvox_client::Credentials;
 use signaling::sdp::{self, Direction, Format, Media, SdpError, Setup};
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -76,14 +76,7 @@ impl Line {
         if self.ssrc == 0 {
             return Err(format!("the server does not say the SSRC of m-line {}", self.mid));
         }
-        Ok(Down {
-            stream,
-            kind: self.kind,
-            payload_type: self.payload_type,
-            rtx_payload_type: self.rtx_payload_type,
-            ssrc: self.ssrc,
-            rtx_ssrc: self.rtx_ssrc,
-        })
+        Ok(Down::new(stream, self.kind, self.up(), (self.ssrc, self.rtx_ssrc)))
     }
 }
 
@@ -184,8 +177,7 @@ impl Described {
     /// What it grants a client at `local`, its streams aside.
     pub(super) fn grant(&self, local: SocketAddr) -> Result<Grant, String> {
         Ok(Grant {
-            ufrag: self.credentials.ufrag.clone(),
-            pwd: self.credentials.pwd.clone(),
+            credentials: self.credentials.clone(),
             remote: nearest(local, &self.candidates)?,
             fingerprint: self.fingerprint,
             ups: Vec::new(),
@@ -370,7 +362,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_answered_by_signaling() {
-        let credentials = Credentials::random();
+        let credentials = Credentials::from_octets([9; 20]);
         let local = "127.0.0.1:4000".parse().expect("an address");
         let side = Side { credentials: &credentials, fingerprint: [7; 32], local, setup: Setup::ActPass };
         for publishes in [true, false] {

@@ -183,8 +183,9 @@ fn grant(wish: &Wish, described: &Described) -> Result<Grant, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ice::Credentials;
     use crate::scenario::{BurstShape, Kind, Shape, Stream};
+    use relay_core::id::{Pt, Ssrc};
+    use ringvox_client::Credentials;
     use std::time::Duration;
 
     fn wish(role: Role, publishers: &[u32]) -> Wish {
@@ -202,7 +203,7 @@ mod tests {
             role,
             room: 2,
             streams: publishers.iter().enumerate().map(stream).collect(),
-            credentials: Credentials::random(),
+            credentials: Credentials::from_octets([9; 20]),
             fingerprint: [0; 32],
             local: "127.0.0.1:1".parse().expect("an address"),
         }
@@ -225,7 +226,7 @@ mod tests {
         let line =
             Line { payload_type: 100, rtx_payload_type: None, ..Line::offered(0, Kind::Video, Some((5, 6))) };
         let described = Described {
-            credentials: Credentials::random(),
+            credentials: Credentials::from_octets([9; 20]),
             fingerprint: [1; 32],
             candidates: vec!["127.0.0.1:10".parse().expect("an address")],
             lines: vec![line],
@@ -233,7 +234,7 @@ mod tests {
         let up = grant(&wish(Role::Publisher, &[7]), &described).expect("a grant").ups[0];
         assert_eq!((up.payload_type, up.rtx_payload_type, up.transport_seq_id), (100, None, Some(3)));
         let down = grant(&wish(Role::Subscriber, &[7]), &described).expect("a grant").downs[0];
-        assert_eq!((down.payload_type, down.ssrc), (100, 5));
+        assert_eq!((down.parameters.pt, down.parameters.ssrc), (Pt(100), Ssrc(5)));
         let silent = Described { lines: vec![Line::offered(0, Kind::Video, None)], ..described };
         assert!(grant(&wish(Role::Subscriber, &[7]), &silent).is_err());
     }

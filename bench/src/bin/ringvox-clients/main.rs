@@ -21,7 +21,7 @@ use meter::Heap;
 use relay_control::{EventBody, TransportState};
 use relay_core::id::{SeqNo, Ssrc};
 use relay_core::stats::Count;
-use relay_dtls::client::{ClientOptions, Versions};
+use ringvox_client::dtls::{ClientOptions, Versions};
 use site::{STREAM, Site};
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ fn report_growth(what: &str, options: &ClientOptions, subscribe: bool) {
     site.publish(&publisher, STREAM);
     site.connect(&mut publisher);
     let mut index = 0;
-    let few = populate(&mut site, &publisher, 1..=FEW, subscribe, &mut index);
-    let many = populate(&mut site, &publisher, FEW + 1..=MANY, subscribe, &mut index);
+    let few = populate(&mut site, &mut publisher, 1..=FEW, subscribe, &mut index);
+    let many = populate(&mut site, &mut publisher, FEW + 1..=MANY, subscribe, &mut index);
     let each = |all: i64| all as f64 / f64::from(MANY - FEW);
     let (octets, rust) = (each(many.octets - few.octets), each(many.rust - few.rust));
     println!(
@@ -76,7 +76,7 @@ fn report_growth(what: &str, options: &ClientOptions, subscribe: bool) {
 /// Lets clients join, receive media and report on it, and forgets their own memory. What lives then.
 fn populate(
     site: &mut Site,
-    publisher: &Client,
+    publisher: &mut Client,
     numbers: std::ops::RangeInclusive<u32>,
     subscribe: bool,
     index: &mut u64,

@@ -1,6 +1,6 @@
 //! The relay's end: the real shard with the real DTLS engine, and what its calls cost.
 
-use crate::client::{Client, UFRAG};
+use crate::client::{Client, RELAY, credentials};
 use crate::meter::cpu;
 use relay_control::{
     AddDownTrack, AddUpTrack, CloseTransport, Command, EventBody, OpenTransport, ReplyBody, RtpParameters,
@@ -11,8 +11,8 @@ use relay_core::outbox::{Path, VecOutbox};
 use relay_core::time::{NtpClock, Time};
 use relay_core::{Limits, Shard, ShardConfig};
 use relay_dtls::ServerFactory;
-use relay_dtls::client::{ClientFactory, ClientOptions};
-use std::net::SocketAddr;
+use ringvox_client::Credentials;
+use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use std::time::Duration;
 
 /// A track to publish and to subscribe to.
@@ -44,7 +44,7 @@ impl Site {
         let fingerprint = server.fingerprint();
         let config = ShardConfig {
             shard: 0,
-            candidates: vec![SocketAddr::from(([198, 51, 100, 1], 10_000))],
+            candidates: vec![RELAY],
             ntp: NtpClock { ntp_at_zero: 3_900_000_000 << 32 },
             default_max_receive_bitrate_bps: 80_000_000,
             four_lanes: true,
@@ -77,11 +77,12 @@ impl Site {
 
     /// A client that the relay expects.
     pub(crate) fn open(&mut self, number: u32) -> Client {
+        let Credentials { ufrag, pwd } = credentials();
         let reply = self.command(Command::OpenTransport(OpenTransport {
             transport_id: number.into(),
             room_id: 1,
-            remote_ufrag: UFRAG.into(),
-            remote_pwd: "a password of the peer's own".into(),
+            remote_ufrag: ufrag,
+            remote_pwd: pwd,
             remote_fingerprint_sha256: self.clients.fingerprint().to_vec(),
             label: vec![b'x'; 120],
             max_receive_bitrate_bps: 0,
@@ -144,14 +145,14 @@ impl Site {
     pub(crate) fn talk(&mut self, client: &mut Client) {
         let path = client.path();
         loop {
-            let mut datagrams = std::mem::take(&mut client.out);
+            let mut datagrams = client.take_datagrams();
             let due = self.shard.poll_timeout().is_some_and(|due| due <= self.now);
             if datagrams.is_empty() && !due {
                 return;
             }
             let sent = self.turn(&path, &mut datagrams).sent;
-            for (_, bytes) in sent.into_iter().filter(|(to, _)| *to == path) {
-                client.receive(self.now, &bytes, &self.clients);
+            for (_, mut bytes) in sent.into_iter().filter(|(to, _)| *to == path) {
+                client.receive(self.now, &mut bytes, &self.clients);
             }
         }
     }

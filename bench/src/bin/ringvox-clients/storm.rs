@@ -13,7 +13,7 @@ use relay::usage::Usage;
 use relay_core::outbox::VecOutbox;
 use relay_core::stats::{Drop, Stage};
 use relay_core::time::Time;
-use relay_dtls::client::ClientOptions;
+use ringvox_client::dtls::ClientOptions;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -211,18 +211,18 @@ impl Storm {
             }
         }
         while self.flying.peek().is_some_and(|f| f.0.0 <= now) {
-            let Some(Reverse((at, _, client, is_up, bytes))) = self.flying.pop() else { return };
+            let Some(Reverse((at, _, client, is_up, mut bytes))) = self.flying.pop() else { return };
             if is_up {
                 self.inbox.push_back((at, client, bytes));
             } else {
-                self.clients[client as usize].receive(at, &bytes, &self.site.clients);
+                self.clients[client as usize].receive(at, &mut bytes, &self.site.clients);
                 self.post(client as usize, at);
             }
         }
     }
 
     fn post(&mut self, index: usize, at: Time) {
-        for bytes in std::mem::take(&mut self.clients[index].out) {
+        for bytes in self.clients[index].take_datagrams() {
             self.send(at + DELAY, index as u32, true, bytes);
         }
     }

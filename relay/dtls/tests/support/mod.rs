@@ -4,7 +4,7 @@
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
 use relay_dtls::ServerFactory;
-use relay_dtls::client::{ClientFactory, ClientOptions, DtlsClient};
+use ringvox_client::dtls::{ClientFactory, ClientOptions, DtlsClient};
 
 /// When every test begins.
 pub(crate) const START: Time = Time::from_nanos(1_000_000_000_000);

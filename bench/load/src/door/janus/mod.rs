@@ -261,8 +261,11 @@ mod tests {
         };
         let lines = [line("0", Kind::Audio, 10), line("a", Kind::Video, 20), line("b", Kind::Audio, 30)];
         let got = downs(&wanted, &offered, &lines).expect("all are there");
-        let got: Vec<_> = got.iter().map(|down| (down.stream, down.ssrc, down.rtx_ssrc)).collect();
-        assert_eq!(got, [(0, 30, 0), (1, 20, 21), (2, 10, 0)]);
+        let got: Vec<_> = got
+            .iter()
+            .map(|down| (down.stream, down.parameters.ssrc.0, down.parameters.rtx.map(|(ssrc, _)| ssrc.0)))
+            .collect();
+        assert_eq!(got, [(0, 30, None), (1, 20, Some(21)), (2, 10, None)]);
         let why = downs(&wanted, &offered[1..], &lines).expect_err("one is missing").to_string();
         assert_eq!(why, "Janus answers without one of the streams when asked to let a subscriber in");
     }

@@ -10,8 +10,10 @@ const REORDER: u64 = 3;
 
 /// What a packet was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub enum Arrival {
+    /// The first with this number.
     New,
+    /// Another with this number.
     Duplicate,
     /// Below the window: nobody knows.
     TooOld,
@@ -19,7 +21,7 @@ pub(crate) enum Arrival {
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// The highest number so far.
     highest: Option<u64>,
     /// Bit `n % WINDOW` for each `n` of the window.
@@ -29,16 +31,20 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) const fn highest(&self) -> Option<u64> {
+    /// The highest number that came.
+    #[must_use]
+    pub const fn highest(&self) -> Option<u64> {
         self.highest
     }
 
     /// Numbers that left the window without a packet.
-    pub(crate) const fn lost(&self) -> u64 {
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
         self.lost
     }
 
-    pub(crate) fn on(&mut self, number: u64) -> Arrival {
+    /// Takes note of a packet.
+    pub fn on(&mut self, number: u64) -> Arrival {
         let Some(highest) = self.highest else {
             self.highest = Some(number);
             self.bits = [u64::MAX; WORDS];
@@ -76,7 +82,8 @@ impl Seen {
     }
 
     /// Missing numbers worth asking for, upwards, at most `limit`.
-    pub(crate) fn missing(&self, limit: usize) -> Vec<u64> {
+    #[must_use]
+    pub fn missing(&self, limit: usize) -> Vec<u64> {
         let Some(highest) = self.highest.filter(|_| self.missing > 0) else { return Vec::new() };
         let first = highest.saturating_sub(WINDOW / 2);
         (first..highest.saturating_sub(REORDER)).filter(|number| !self.has(*number)).take(limit).collect()

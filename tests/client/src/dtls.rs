@@ -1,13 +1,10 @@
-//! The other end: a DTLS client of the same shape, for fake peers in tests and for load generators.
+//! The client's end of DTLS: what it offers, and associations of the same shape as the server's.
 
-use crate::SetupError;
-use crate::association::{Association, Role};
-use crate::certificate::Identity;
-use crate::server::{GROUPS, SUITES, base_context, boring_profiles};
-use boring::ssl::{Ssl, SslContext, SslVersion};
+use boring::ssl::{SslContext, SslVersion};
 use relay_core::dtls::Fingerprint;
 use relay_core::srtp::SrtpProfile;
 use relay_core::time::Time;
+use relay_dtls::{Association, GROUPS, Identity, SUITES, SetupError, base_context, boring_profiles};
 
 /// A client-side association: the same verbs as the server's. `local` keys are the client's.
 pub type DtlsClient = Association;
@@ -76,7 +73,7 @@ impl ClientFactory {
         if !options.profiles.is_empty() {
             context.set_tlsext_use_srtp(&boring_profiles(&options.profiles))?;
         }
-        Ok(Self { context: context.build(), fingerprint: identity.fingerprint })
+        Ok(Self { context: context.build(), fingerprint: identity.fingerprint() })
     }
 
     /// Fingerprint of our certificate.
@@ -91,8 +88,7 @@ impl ClientFactory {
     /// If memory is out.
     #[must_use]
     pub fn connect(&self, now: Time, peer: Option<Fingerprint>) -> DtlsClient {
-        let ssl = Ssl::new(&self.context).expect("an association fits into memory");
-        Association::new(ssl, Role::Client, now, peer)
+        Association::client(&self.context, now, peer)
     }
 }
 

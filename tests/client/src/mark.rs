@@ -2,26 +2,27 @@
 //! from the number. A receiver can tell a foreign packet, a doubled one and a changed octet.
 
 /// Octets of a mark.
-pub(crate) const MARK_BYTES: usize = 28;
+pub const MARK_BYTES: usize = 28;
 
 /// First octets of a mark: a payload without them is not ours.
 const MAGIC: [u8; 4] = *b"RvLd";
 
 /// What a payload says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub struct Mark {
     /// Room of the publisher.
-    pub(crate) room: u32,
-    /// Index of the stream in the scenario.
-    pub(crate) stream: u32,
+    pub room: u32,
+    /// Which stream of the test or run it is of.
+    pub stream: u32,
     /// 0 for the first packet of the stream, then one more each.
-    pub(crate) number: u64,
+    pub number: u64,
     /// CLOCK_MONOTONIC in nanoseconds.
-    pub(crate) sent_ns: u64,
+    pub sent_ns: u64,
 }
 
-/// Octets behind the marks; a payload's filling begins at a place that its number chooses.
-pub(crate) struct Filling(Vec<u8>);
+/// The octets behind all marks: a payload's filling begins at a place that its number chooses.
+#[derive(Debug)]
+pub struct Filling(Vec<u8>);
 
 /// Longest payload.
 const PAYLOAD_BYTES_MAX: usize = 1500;
@@ -29,8 +30,8 @@ const PAYLOAD_BYTES_MAX: usize = 1500;
 /// Places where a filling may begin.
 const PLACES: u64 = 509;
 
-impl Filling {
-    pub(crate) fn new() -> Self {
+impl Default for Filling {
+    fn default() -> Self {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let octet = |_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -38,14 +39,19 @@ impl Filling {
         };
         Self((0..PAYLOAD_BYTES_MAX + PLACES as usize).map(octet).collect())
     }
+}
 
+impl Filling {
     fn of(&self, mark: &Mark, len: usize) -> &[u8] {
         let start = (mark.number % PLACES) as usize;
         &self.0[start..start + len]
     }
 
     /// Writes `mark` and its filling over all of `out`, which holds a mark at least.
-    pub(crate) fn write(&self, mark: &Mark, out: &mut [u8]) {
+    ///
+    /// # Panics
+    /// If it does not, or is longer than any payload.
+    pub fn write(&self, mark: &Mark, out: &mut [u8]) {
         let (head, rest) = out.split_at_mut(MARK_BYTES);
         head[..4].copy_from_slice(&MAGIC);
         head[4..8].copy_from_slice(&mark.room.to_be_bytes());
@@ -56,7 +62,8 @@ impl Filling {
     }
 
     /// The mark at the front of `bytes`; `None` if any octet is not as it was written.
-    pub(crate) fn read(&self, bytes: &[u8]) -> Option<Mark> {
+    #[must_use]
+    pub fn read(&self, bytes: &[u8]) -> Option<Mark> {
         let (magic, rest) = bytes.split_first_chunk::<4>()?;
         let (room, rest) = rest.split_first_chunk::<4>()?;
         let (stream, rest) = rest.split_first_chunk::<4>()?;
@@ -79,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_and_any_changed_octet_is_seen() {
-        let filling = Filling::new();
+        let filling = Filling::default();
         for (number, len) in [(0, MARK_BYTES), (7, 100), (u64::MAX, 1200)] {
             let mark = Mark { room: 3, stream: 4, number, sent_ns: 5 };
             let mut bytes = vec![0; len];

@@ -1,0 +1,198 @@
+//! A controlling ICE agent with one host candidate towards one address (RFC 8445): checks out, answers to the peer's.
+//!
+//! The peer may be ICE-lite, as the relay is, or a full agent. One that made the offer believes that it controls; it is
+//! told otherwise by the rules for such conflicts, so that we nominate whoever the peer is.
+
+use crate::Fault;
+use relay_core::wire::stun::{
+    IntegrityKey, StunClass, StunMessage, write_binding_error, write_binding_request, write_binding_success,
+};
+use std::net::SocketAddr;
+
+/// Priority of a host candidate's peer-reflexive twin (RFC 8445 §5.1.2.1, type preference 110).
+const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
+/// A full agent that thinks it is controlling as well gives way to the larger number (RFC 8445 §7.3.1.1).
+const TIE_BREAKER: u64 = u64::MAX;
+/// "Role Conflict" (RFC 8445 §7.3.1.1).
+const ROLE_CONFLICT: u16 = 487;
+/// Last octets of each transaction id; a running number stands in front.
+const TRANSACTION_TAIL: [u8; 4] = *b"ring";
+/// Octets of the longest message that is written here.
+const MESSAGE_BYTES_MAX: usize = 640;
+
+/// One side's name and secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// `ice-ufrag`.
+    pub ufrag: String,
+    /// `ice-pwd`.
+    pub pwd: String,
+}
+
+impl Credentials {
+    /// Both from the sides' own words.
+    #[must_use]
+    pub fn new(ufrag: &str, pwd: &str) -> Self {
+        Self { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() }
+    }
+
+    /// From random octets (RFC 8445 §5.3 wants at least 24 and 128 bits).
+    #[must_use]
+    pub fn from_octets(octets: [u8; 20]) -> Self {
+        let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+        let (ufrag, pwd) = text.split_at(8);
+        Self::new(ufrag, pwd)
+    }
+}
+
+/// What a STUN message was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StunOutcome {
+    /// The peer answered a check of ours, and saw it come from this address.
+    Answered(SocketAddr),
+    /// The peer checks; this is the answer.
+    Reply(Vec<u8>),
+}
+
+/// See the module.
+pub struct Agent {
+    username: Vec<u8>,
+    remote_key: IntegrityKey,
+    local_key: IntegrityKey,
+    remote: SocketAddr,
+    /// Number of the last check.
+    checks: u64,
+}
+
+impl Agent {
+    /// Towards a peer at `remote`.
+    #[must_use]
+    pub fn new(own: &Credentials, peer: &Credentials, remote: SocketAddr) -> Self {
+        Self {
+            username: format!("{}:{}", peer.ufrag, own.ufrag).into_bytes(),
+            remote_key: IntegrityKey::new(peer.pwd.as_bytes()),
+            local_key: IntegrityKey::new(own.pwd.as_bytes()),
+            remote,
+            checks: 0,
+        }
+    }
+
+    /// A check that nominates (RFC 8445 §8.1.1) and keeps consent (RFC 7675).
+    ///
+    /// # Panics
+    /// If the names are longer than signaling allows.
+    #[must_use]
+    pub fn check(&mut self) -> Vec<u8> {
+        self.checks += 1;
+        let (username, key) = (&self.username, &self.remote_key);
+        let id = transaction(self.checks);
+        write(|out| write_binding_request(out, id, username, PRIORITY, TIE_BREAKER, true, key))
+    }
+
+    /// Takes a STUN message.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is none, not signed by the peer, or no answer to a check of ours.
+    pub fn handle(&self, bytes: &[u8]) -> Result<StunOutcome, Fault> {
+        let message = StunMessage::parse(bytes).map_err(Fault::Malformed)?;
+        let id = message.transaction_id();
+        match message.class() {
+            StunClass::Success => {
+                if !message.verify_integrity(&self.remote_key) {
+                    return Err(Fault::Unsigned);
+                }
+                if !self.is_ours(id) {
+                    return Err(Fault::Unasked);
+                }
+                message.mapped_address().map(StunOutcome::Answered).ok_or(Fault::NoAddress)
+            }
+            StunClass::Request if message.verify_integrity(&self.local_key) => {
+                let key = &self.local_key;
+                Ok(StunOutcome::Reply(if message.ice_controlling().is_some() {
+                    write(|out| write_binding_error(out, id, ROLE_CONFLICT, &[], Some(key)))
+                } else {
+                    write(|out| write_binding_success(out, id, self.remote, key))
+                }))
+            }
+            StunClass::Error => Err(Fault::Refused(message.error_code())),
+            StunClass::Request | StunClass::Indication => Err(Fault::Unsigned),
+        }
+    }
+
+    /// Whether a check with this id was sent.
+    fn is_ours(&self, id: [u8; 12]) -> bool {
+        (1..=self.checks).contains(&number(id)) && id == transaction(number(id))
+    }
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+/// The id of the check with this number.
+fn transaction(number: u64) -> [u8; 12] {
+    let mut id = [0; 12];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    id[8..].copy_from_slice(&TRANSACTION_TAIL);
+    id
+}
+
+/// The number of the check with this id.
+fn number(id: [u8; 12]) -> u64 {
+    id.first_chunk().map_or(0, |number| u64::from_be_bytes(*number))
+}
+
+/// What `write` writes.
+fn write(write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Vec<u8> {
+    let mut out = vec![0; MESSAGE_BYTES_MAX];
+    let len = write(&mut out).expect("a message fits");
+    out.truncate(len);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1))
+    }
+
+    fn pair() -> (Agent, Agent, Credentials) {
+        let (own, other) = (Credentials::from_octets([1; 20]), Credentials::from_octets([2; 20]));
+        (Agent::new(&own, &other, remote()), Agent::new(&other, &own, remote()), own)
+    }
+
+    #[test]
+    fn a_peer_that_believes_to_control_is_told_otherwise() {
+        let (agent, mut peer, own) = pair();
+        // Both control, as everybody here does: a conflict.
+        let Ok(StunOutcome::Reply(reply)) = agent.handle(&peer.check()) else { panic!("no reply") };
+        let answer = StunMessage::parse(&reply).expect("an answer");
+        assert_eq!((answer.class(), answer.error_code()), (StunClass::Error, Some(ROLE_CONFLICT)));
+        assert!(answer.verify_integrity(&agent.local_key));
+        assert_eq!(peer.handle(&reply), Err(Fault::Refused(Some(ROLE_CONFLICT))));
+        // A stranger gets no answer.
+        let wrong = Credentials::new(&own.ufrag, "another password, long enough");
+        let mut stranger = Agent::new(&Credentials::from_octets([2; 20]), &wrong, remote());
+        assert_eq!(agent.handle(&stranger.check()), Err(Fault::Unsigned));
+    }
+
+    #[test]
+    fn only_the_peers_answer_to_a_check_of_ours_counts() {
+        let (mut agent, _, _) = pair();
+        let seen = SocketAddr::from(([192, 0, 2, 1], 7));
+        let other = IntegrityKey::new(b"another password, long enough");
+        let answer =
+            |id, signed_by: &IntegrityKey| write(|out| write_binding_success(out, id, seen, signed_by));
+        assert_eq!(agent.handle(&answer(transaction(1), &agent.remote_key)), Err(Fault::Unasked));
+        let check = agent.check();
+        let id = StunMessage::parse(&check).expect("a check").transaction_id();
+        assert_eq!(agent.handle(&answer(id, &agent.remote_key)), Ok(StunOutcome::Answered(seen)));
+        assert_eq!(agent.handle(&answer([7; 12], &agent.remote_key)), Err(Fault::Unasked));
+        assert_eq!(agent.handle(&answer(id, &other)), Err(Fault::Unsigned));
+        assert!(matches!(agent.handle(b"no STUN at all, though long enough"), Err(Fault::Malformed(_))));
+    }
+}
