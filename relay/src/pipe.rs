@@ -24,6 +24,7 @@ pub struct PipeSender {
     filled: Producer<Box<Entry>>,
     empty: Consumer<Box<Entry>>,
     /// Entries that are here.
+    #[expect(clippy::vec_box, reason = "they go over as they are")]
     spare: Vec<Box<Entry>>,
     /// Entries that there are, wherever they are, and how many there should be.
     made: usize,
