@@ -45,6 +45,7 @@ fn pipe(c: &mut Criterion) {
     const BATCH: u64 = 16;
     let mut group = c.benchmark_group("pipe");
     let (mut sender, mut receiver) = relay::pipe::pipe(Arc::new(|| {}));
+    sender.make_room(relay::pipe::PIPE_ENTRIES);
     for (name, size) in PAYLOADS {
         group.throughput(Throughput::Elements(BATCH));
         let mut stream = UpStream::new(&UpStreamConfig {

@@ -14,7 +14,7 @@ pub mod placement;
 pub mod router;
 
 use crate::clock::Clock;
-use crate::faults::PerMinute;
+use crate::faults::{PerMinute, panic_text};
 use crate::mailbox::Bell;
 use connection::{Connection, Ended};
 use listener::{Accepted, Listener};
@@ -47,6 +47,19 @@ pub enum Exit {
     Command,
     /// A worker says that it cannot go on.
     WorkerDied,
+    /// The control thread panicked, over requests or around them.
+    Panicked,
+}
+
+impl Exit {
+    /// The process's exit status. Where starting again may help it is EX_SOFTWARE (sysexits.h).
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::Signal | Self::Command => 0,
+            Self::WorkerDied | Self::Panicked => 70,
+        }
+    }
 }
 
 /// See the module.
@@ -107,11 +120,20 @@ impl Control {
         }
     }
 
-    /// Runs until something ends it. `worker_died` is asked each time the bell rang.
+    /// Runs until something ends it, a panic of its own too. `worker_died` is asked each time the bell rang.
     ///
     /// # Errors
     /// When waiting itself fails.
     pub fn run(&mut self, worker_died: impl Fn() -> bool) -> io::Result<Exit> {
+        // Only to be dropped after a panic.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.turn(worker_died)));
+        ended.unwrap_or_else(|panic| {
+            tracing::error!("the control thread panicked: {}; the relay ends", panic_text(panic.as_ref()));
+            Ok(Exit::Panicked)
+        })
+    }
+
+    fn turn(&mut self, worker_died: impl Fn() -> bool) -> io::Result<Exit> {
         loop {
             let ready = self.wait()?;
             self.bell.hush();
@@ -323,6 +345,39 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// The first so many of two requests.
+    fn greets_and_asks(count: usize) -> Vec<u8> {
+        let hello = Hello { version: CONTROL_VERSION, epoch: 1, instance: 0, name: "test".into() };
+        let commands = [Command::Hello(hello), Command::GetStats(GetStats {})];
+        let mut bytes = Vec::new();
+        for (request_id, command) in (1..).zip(commands).take(count) {
+            encode_frame(&Request { request_id, command: Some(command) }, &mut bytes).expect("small");
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_panic_over_request_after_request_ends_it_with_the_status_that_starts_it_again() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("relay.sock");
+        let bell = Bell::new().expect("a descriptor");
+        let wake = || panic!("a panic that the test wanted");
+        let (control_end, _worker) = mailbox(bell.clone(), Arc::new(wake));
+        let mut control = control(&path, &bell, vec![control_end]);
+        let theirs: Vec<UnixStream> = (0..=PANICS_MAX)
+            .map(|_| {
+                let mut peer = UnixStream::connect(&path).expect("it listens");
+                peer.write_all(&greets_and_asks(2)).expect("fits the socket");
+                peer
+            })
+            .collect();
+        let exit = control.run(|| false).expect("waits");
+        assert_eq!((&exit, exit.status()), (&Exit::Panicked, 70));
+        assert_eq!(control.router.counts.connections, u64::from(PANICS_MAX) + 1, "the last one was too many");
+        drop((control, theirs));
+        assert!(!path.exists());
+    }
+
     #[test]
     fn a_panic_over_a_request_is_its_answer_and_ends_no_connection() {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -338,16 +393,8 @@ mod tests {
             control.connections.insert(id, Connection::new(ours, Instant::now()));
             theirs.push(peer);
         }
-        let hello =
-            || Command::Hello(Hello { version: CONTROL_VERSION, epoch: 1, instance: 0, name: "test".into() });
-        let commands = [hello(), Command::GetStats(GetStats {})];
-        for (peer, commands) in theirs.iter_mut().zip([&commands[..], &commands[..1]]) {
-            let mut bytes = Vec::new();
-            for (id, command) in (1..).zip(commands) {
-                let request = Request { request_id: id, command: Some(command.clone()) };
-                encode_frame(&request, &mut bytes).expect("small");
-            }
-            peer.write_all(&bytes).expect("fits the socket");
+        for (peer, commands) in theirs.iter_mut().zip([2, 1]) {
+            peer.write_all(&greets_and_asks(commands)).expect("fits the socket");
         }
         control.read(&[(1, PollFlags::IN), (2, PollFlags::IN)]);
         control.exchange();

@@ -40,8 +40,8 @@
 //! - The process outlives whoever started it: a hang-up, a closed standard error or a controller that vanishes changes
 //!   nothing for media. Only SIGTERM, SIGINT or a controller's `Shutdown` ends it, and a thread that cannot go on.
 //! - A panic ends the transport whose input led to it, or else its shard's transports, or the control connection whose
-//!   request it was ([`faults`], [`control`]). One that comes again and again outside of all that ends the process with
-//!   status 70.
+//!   request it was ([`faults`], [`control`]). Where that is of no use, because a worker or the control thread panics again
+//!   and again, the process ends with status 70, peers are told, and whoever supervises it starts it again.
 //! - Memory is not readable by other processes of the user, nor dumped to a core (keys are in it).
 //! - Deliberately absent: SDP, logins, tokio, recording (its thread will stand beside the workers).
 

@@ -33,8 +33,6 @@ enum Subcommands {
 
 /// Settings or arguments are wrong: start it differently (as clap has it).
 const EXIT_USAGE: u8 = 2;
-/// A worker died; starting again may help (EX_SOFTWARE).
-const EXIT_SOFTWARE: u8 = 70;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -49,8 +47,7 @@ fn main() -> ExitCode {
         };
     }
     match serve(&config) {
-        Ok(Exit::Signal | Exit::Command) => ExitCode::SUCCESS,
-        Ok(Exit::WorkerDied) => ExitCode::from(EXIT_SOFTWARE),
+        Ok(exit) => ExitCode::from(exit.status()),
         Err(why) => complain(why.as_ref(), 1),
     }
 }

@@ -1,7 +1,11 @@
 //! The queue from one shard to another: bounded, one producer, one consumer.
 //!
-//! Entries are boxes that are all made with the queue. A full one goes over and an empty one comes back, so a push writes a
-//! packet's octets and no more, nothing is allocated afterwards, and no entry is ever in two hands.
+//! Entries are boxes. A full one goes over and an empty one comes back, so a push writes a packet's octets and no more, and no
+//! entry is ever in two hands.
+//!
+//! Boxes are made and given back by the producer when tracks begin and end ([`PipeSink::make_room`]), at most
+//! [`PIPE_ENTRIES`]; nothing is allocated for a packet. Between all pairs of 64 shards they would be 3.3 GB; a pair that pipes
+//! nothing keeps 34 KiB each way, all of those together 134 MiB, and one video makes it 0.45 MiB.
 //!
 //! Waking a thread costs 10 µs and more, a push a few nanoseconds: the other worker is woken after a batch, and by
 //! [`WakeWorker`] only if it sleeps.
@@ -11,7 +15,7 @@ use relay_core::pipe::{Entry, PipeSink};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
 
-/// Entries of a queue: four batches of datagrams, so a worker may be late by that much before packets are dropped. 512 of
+/// Entries of a queue at most: four batches of datagrams, so a worker may be late by that much before packets are dropped. 512 of
 /// them are 0.8 MiB, which stay in a second-level cache; more would only make what is late later.
 pub const PIPE_ENTRIES: usize = 512;
 
@@ -19,6 +23,12 @@ pub const PIPE_ENTRIES: usize = 512;
 pub struct PipeSender {
     filled: Producer<Box<Entry>>,
     empty: Consumer<Box<Entry>>,
+    /// Entries that are here.
+    #[expect(clippy::vec_box, reason = "they go over as they are")]
+    spare: Vec<Box<Entry>>,
+    /// Entries that there are, wherever they are, and how many there should be.
+    made: usize,
+    wanted: usize,
     lent: Option<Box<Entry>>,
     committed: bool,
     wake: WakeWorker,
@@ -37,26 +47,55 @@ pub struct PipeReceiver {
     empty: Producer<Box<Entry>>,
 }
 
-/// Makes a queue; `wake` wakes the consumer.
-///
-/// # Panics
-/// Never: the queue of empty entries holds them all.
+/// Makes a queue without entries, see [`PipeSink::make_room`]; `wake` wakes the consumer.
 #[must_use]
 pub fn pipe(wake: WakeWorker) -> (PipeSender, PipeReceiver) {
     let (filled_in, filled_out) = RingBuffer::new(PIPE_ENTRIES);
-    let (mut empty_in, empty_out) = RingBuffer::new(PIPE_ENTRIES);
-    for _ in 0..PIPE_ENTRIES {
-        let pushed = empty_in.push(Box::<Entry>::default());
-        assert!(pushed.is_ok(), "as many places as entries");
-    }
-    let sender = PipeSender { filled: filled_in, empty: empty_out, lent: None, committed: false, wake };
+    let (empty_in, empty_out) = RingBuffer::new(PIPE_ENTRIES);
+    let sender = PipeSender {
+        filled: filled_in,
+        empty: empty_out,
+        spare: Vec::new(),
+        made: 0,
+        wanted: 0,
+        lent: None,
+        committed: false,
+        wake,
+    };
     (sender, PipeReceiver { filled: filled_out, empty: empty_in })
 }
 
+impl PipeSender {
+    /// Entries that there are, free or full.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.made
+    }
+
+    /// Those under way are given back when they have come.
+    fn give_back(&mut self) {
+        while self.made > self.wanted {
+            let Some(entry) = self.spare.pop().or_else(|| self.empty.pop().ok()) else { return };
+            drop(entry);
+            self.made -= 1;
+        }
+    }
+}
+
 impl PipeSink for PipeSender {
+    fn make_room(&mut self, entries: usize) {
+        self.wanted = entries.min(PIPE_ENTRIES);
+        let more = self.wanted.saturating_sub(self.made);
+        self.spare.reserve_exact(more);
+        self.spare.extend(std::iter::repeat_with(Box::default).take(more));
+        self.made += more;
+        self.give_back();
+        self.spare.shrink_to_fit();
+    }
+
     fn slot(&mut self) -> Option<&mut Entry> {
         if self.lent.is_none() {
-            self.lent = self.empty.pop().ok();
+            self.lent = self.empty.pop().ok().or_else(|| self.spare.pop());
         }
         self.lent.as_deref_mut()
     }
@@ -69,6 +108,7 @@ impl PipeSink for PipeSender {
     }
 
     fn ring(&mut self) {
+        self.give_back();
         if std::mem::take(&mut self.committed) {
             (self.wake)();
         }
@@ -98,7 +138,7 @@ impl PipeReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::pipe::{Message, PipedPacket};
+    use relay_core::pipe::{Load, Message, PipedPacket};
     use relay_core::up::PacketMeta;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -124,9 +164,57 @@ mod tests {
         seq
     }
 
+    fn full_size() -> (PipeSender, PipeReceiver) {
+        let (mut sender, receiver) = pipe(Arc::new(|| {}));
+        sender.make_room(usize::MAX);
+        assert_eq!(sender.entries(), PIPE_ENTRIES);
+        (sender, receiver)
+    }
+
+    #[test]
+    fn it_has_as_many_entries_as_its_tracks_need_and_keeps_none_of_them() {
+        let (mut sender, mut receiver) = pipe(Arc::new(|| {}));
+        assert!(!send(&mut sender, 0) && sender.entries() == 0, "no room was made");
+        let mut load = Load::default();
+        sender.make_room(load.entries());
+        assert_eq!(sender.entries(), 16);
+        load = Load { videos: 1, audios: 1, back: 1 };
+        sender.make_room(load.entries());
+        assert_eq!(sender.entries(), 16 + 256 + 32 + 2);
+        let sent = (0..).take_while(|seq| send(&mut sender, *seq)).count();
+        assert_eq!(sent, load.entries(), "and each is of use");
+        load.videos = 40;
+        sender.make_room(load.entries());
+        assert_eq!(sender.entries(), PIPE_ENTRIES);
+
+        // The end, while the queue is full: what was said is read, and what comes back is given back.
+        sender.make_room(Load::default().entries());
+        assert_eq!(sender.entries(), sent, "all that is under way");
+        let read: Vec<u64> = std::iter::from_fn(|| receive(&mut receiver)).collect();
+        assert_eq!(read, (0..sent as u64).collect::<Vec<_>>());
+        sender.ring();
+        assert_eq!(sender.entries(), 16);
+        let sent = (0..).take_while(|seq| send(&mut sender, *seq)).count();
+        assert_eq!(sent, 16, "it still works");
+    }
+
+    #[test]
+    fn sixty_four_shards_that_pipe_nothing_keep_134_mebibytes_of_queues() {
+        const DIRECTIONS: usize = 64 * 63;
+        let places = 2 * PIPE_ENTRIES * size_of::<Box<Entry>>();
+        let octets = |load: Load| places + load.entries().min(PIPE_ENTRIES) * size_of::<Entry>();
+        let idle = octets(Load::default());
+        assert!(idle <= 34 << 10, "{idle} octets");
+        assert!(DIRECTIONS * idle <= 134 << 20, "{} octets", DIRECTIONS * idle);
+        let video = octets(Load { videos: 1, ..Load::default() });
+        assert!(video <= 460 << 10, "{video} octets");
+        let full = octets(Load { videos: 2, ..Load::default() });
+        assert!(full <= 850 << 10, "{full} octets");
+    }
+
     #[test]
     fn a_full_queue_takes_no_more_and_loses_nothing_of_what_it_took() {
-        let (mut sender, mut receiver) = pipe(Arc::new(|| {}));
+        let (mut sender, mut receiver) = full_size();
         let sent = (0..).take_while(|seq| send(&mut sender, *seq)).count();
         assert_eq!((sent, receiver.waiting()), (PIPE_ENTRIES, PIPE_ENTRIES));
         assert_eq!(receive(&mut receiver), Some(0));
@@ -142,6 +230,7 @@ mod tests {
         let (mut sender, _receiver) = pipe(Arc::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         }));
+        sender.make_room(3);
         sender.ring();
         assert_eq!(woken.load(Ordering::Relaxed), 0, "nothing was said");
         assert!(send(&mut sender, 1) && send(&mut sender, 2));
@@ -154,7 +243,7 @@ mod tests {
     #[test]
     fn two_threads_keep_order_and_lose_nothing() {
         const PACKETS: u64 = 100_000;
-        let (mut sender, mut receiver) = pipe(Arc::new(|| {}));
+        let (mut sender, mut receiver) = full_size();
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 for seq in 0..PACKETS {

@@ -15,6 +15,7 @@ use std::io::{IoSlice, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, Once};
 use std::thread::JoinHandle;
 
 /// A relay on two shards that ends with the test.
@@ -26,6 +27,7 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        hear_panics();
         let dir = tempfile::tempdir().expect("temporary directory");
         let socket = dir.path().join("c/relay.sock");
         let relay = eventually("a relay that starts", || {
@@ -40,7 +42,8 @@ impl Running {
             // Another test may have taken the ports meanwhile.
             Relay::start(&config, None).ok()
         });
-        let relay = std::thread::spawn(move || relay.run().expect("waits"));
+        let control = std::thread::Builder::new().name("control".into());
+        let relay = control.spawn(move || relay.run().expect("waits")).expect("a thread");
         Self { socket, relay: Some(relay), _dir: dir }
     }
 
@@ -70,7 +73,29 @@ impl Drop for Running {
             assert_eq!(exit, Exit::Command);
             assert!(!self.socket.exists());
         }
+        let panics = PANICS.lock().expect("nothing panics with it");
+        if !std::thread::panicking() {
+            assert!(panics.is_empty(), "{panics:#?}");
+        }
     }
+}
+
+/// What the relay's threads panicked over. It catches that and goes on, so a test might not see it otherwise.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn hear_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or_default();
+            if name == "control" || name.starts_with("shard-") {
+                PANICS.lock().expect("nothing panics with it").push(panic.to_string());
+            }
+            told(panic);
+        }));
+    });
 }
 
 fn code(body: &ReplyBody) -> Option<ErrorCode> {

@@ -20,7 +20,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ringvox-relay");
 
-/// A running `ringvox-relay`; killed if the test ends early.
+/// A running `ringvox-relay`; killed if the test ends early. Its log must have no panic, see [`assert_no_panic`].
 struct Relay {
     child: Child,
     socket: PathBuf,
@@ -28,12 +28,17 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(io: &str, stderr: Stdio) -> Self {
-        Self::start_with(io, stderr, &[])
+    fn start(io: &str) -> Self {
+        Self::start_with(io, &[])
     }
 
-    fn start_with(io: &str, stderr: Stdio, arguments: &[&str]) -> Self {
+    fn start_with(io: &str, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
+        let stderr = log_in(&dir);
+        Self::start_in(dir, io, stderr, arguments)
+    }
+
+    fn start_in(dir: tempfile::TempDir, io: &str, stderr: Stdio, arguments: &[&str]) -> Self {
         let socket = dir.path().join("c/relay.sock");
         let base_port = free_base_port(2).to_string();
         let child = Command::new(BINARY)
@@ -73,7 +78,9 @@ impl Relay {
             .arg(&self.socket)
             .output()
             .expect("runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaints}");
+        assert_no_panic(&complaints);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 }
@@ -82,6 +89,27 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Ok(log) = fs::read_to_string(self.dir.path().join(LOG)) {
+            assert_no_panic(&log);
+        }
+    }
+}
+
+/// Where a relay's standard error goes, in its directory.
+const LOG: &str = "stderr";
+
+/// Several relays of one directory write one after the other.
+fn log_in(dir: &tempfile::TempDir) -> Stdio {
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.path().join(LOG));
+    log.expect("a file").into()
+}
+
+/// Panics are caught and the relay goes on, so a test may find nothing wrong; the log does.
+#[track_caller]
+fn assert_no_panic(log: &str) {
+    let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
+    if !std::thread::panicking() {
+        assert!(panics.is_empty(), "{panics:#?}");
     }
 }
 
@@ -118,7 +146,7 @@ fn sum(counters: &Value, select: impl Fn(&str) -> bool) -> u64 {
 #[test]
 fn every_datagram_of_garbage_is_in_a_named_counter() {
     for io in back_ends() {
-        let mut relay = Relay::start(io, Stdio::null());
+        let mut relay = Relay::start(io);
         let mut controller = relay.connect();
         assert_eq!(controller.welcome(1).io_backend, io);
         let opened = controller.open(1, 1);
@@ -157,7 +185,7 @@ fn every_datagram_of_garbage_is_in_a_named_counter() {
 #[test]
 fn a_check_is_answered_from_where_it_was_asked_and_its_event_reaches_the_controller() {
     for io in back_ends() {
-        let mut relay = Relay::start(io, Stdio::null());
+        let mut relay = Relay::start(io);
         let mut controller = relay.connect();
         controller.welcome(1);
         // A machine without IPv6 has no ::1 either.
@@ -210,7 +238,7 @@ fn a_room_that_outgrows_its_shard_is_answered_with_the_next_port_and_served_on_b
     const PACKETS: u16 = 400;
     const ROOM: u64 = 9;
     for io in back_ends() {
-        let mut relay = Relay::start_with(io, Stdio::null(), &["--room-transports-per-shard", "2"]);
+        let mut relay = Relay::start_with(io, &["--room-transports-per-shard", "2"]);
         let mut controller = relay.connect();
         controller.welcome(1);
         let mut clients: Vec<Client> = (1..=4).map(|id| Client::join(&mut controller, id, ROOM)).collect();
@@ -278,7 +306,7 @@ fn four_thousand_who_never_come_cost_little_and_give_it_back() {
     // 4 KiB each, and what the allocator keeps of smaller tables for a second.
     const PEAK_KIB_MAX: u64 = STRANGERS * 4 + 32 * 1024;
     const LEFT_KIB_MAX: u64 = 16 * 1024;
-    let mut relay = Relay::start("mmsg", Stdio::null());
+    let mut relay = Relay::start("mmsg");
     let mut controller = relay.connect();
     controller.welcome(1);
     let process = relay.child.id();
@@ -315,7 +343,7 @@ fn four_thousand_who_never_come_cost_little_and_give_it_back() {
 #[test]
 fn peers_are_told_when_the_relay_is_ended() {
     for io in back_ends() {
-        let mut relay = Relay::start(io, Stdio::null());
+        let mut relay = Relay::start(io);
         let mut controller = relay.connect();
         controller.welcome(1);
         // More than one flush of them.
@@ -335,7 +363,8 @@ fn peers_are_told_when_the_relay_is_ended() {
 
 #[test]
 fn it_outlives_a_closed_standard_error_and_a_hang_up() {
-    let mut relay = Relay::start("auto", Stdio::piped());
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut relay = Relay::start_in(dir, "auto", Stdio::piped(), &[]);
     let mut controller = relay.connect();
     let first = controller.welcome(1);
     // Whoever read its log is gone: the next line meets a broken pipe.
@@ -352,7 +381,7 @@ fn it_outlives_a_closed_standard_error_and_a_hang_up() {
 
 #[test]
 fn a_killed_relay_leaves_a_socket_that_the_next_one_replaces() {
-    let mut relay = Relay::start("mmsg", Stdio::null());
+    let mut relay = Relay::start("mmsg");
     let boot_id = relay.connect().welcome(1).boot_id;
     relay.signal(rustix::process::Signal::KILL);
     assert_eq!(relay.wait().signal(), Some(9));
@@ -362,7 +391,7 @@ fn a_killed_relay_leaves_a_socket_that_the_next_one_replaces() {
     relay.child = Command::new(BINARY)
         .args(["--shards", "1", "--base-port", &port, "--control-socket"])
         .arg(&relay.socket)
-        .stderr(Stdio::null())
+        .stderr(log_in(&relay.dir))
         .spawn()
         .expect("starts");
     let next = relay.connect().welcome(1).boot_id;
@@ -399,6 +428,7 @@ fn wrong_settings_are_named() {
         let ended = eventually("it ends", || child.try_wait().expect("waits"));
         assert_eq!(ended.code(), Some(status), "{arguments:?}: {text}");
         assert!(text.contains(want), "{arguments:?}: {text}");
+        assert_no_panic(&text);
     }
 }
 
@@ -410,7 +440,7 @@ fn another_user_is_refused_whatever_the_modes_say() {
     if !rustix::process::getuid().is_root() {
         return eprintln!("only root can be two users: not tested");
     }
-    let mut relay = Relay::start("mmsg", Stdio::null());
+    let mut relay = Relay::start("mmsg");
     let mut controller = relay.connect();
     let dir = relay.socket.parent().expect("a directory");
     for path in [relay.dir.path(), dir, &relay.socket] {
@@ -424,6 +454,7 @@ fn another_user_is_refused_whatever_the_modes_say() {
         .uid(NOBODY)
         .output()
         .expect("runs");
+    assert_no_panic(&String::from_utf8_lossy(&asked.stderr));
     assert_eq!(asked.status.code(), Some(1), "{}", String::from_utf8_lossy(&asked.stdout));
     assert_eq!(process_counter(&controller.stats(), "control.refused.uid"), 1);
 }
@@ -435,7 +466,7 @@ fn the_process_cannot_be_dumped() {
     fs::copy(BINARY, &binary).expect("copies");
     let mut command = Command::new(&binary);
     command.args(["--io", "mmsg", "--shards", "1", "--config", "/dev/null", "--control-socket"]);
-    command.arg(&socket).args(["--base-port", &free_base_port(1).to_string()]).stderr(Stdio::null());
+    command.arg(&socket).args(["--base-port", &free_base_port(1).to_string()]).stderr(log_in(&dir));
     if rustix::process::getuid().is_root() {
         // Everything of root looks the same in /proc.
         fs::create_dir(dir.path().join("c")).expect("creates");
@@ -453,4 +484,11 @@ fn the_process_cannot_be_dumped() {
     assert_eq!(memory.uid(), 0);
     relay.signal(rustix::process::Signal::TERM);
     assert_eq!(relay.wait().code(), Some(0));
+}
+
+#[test]
+fn a_panic_in_a_log_fails_a_test() {
+    assert_no_panic("ERROR a line like any other\n");
+    let fails = |log: &'static str| std::panic::catch_unwind(|| assert_no_panic(log)).is_err();
+    assert!(fails("INFO ready\nERROR thread 'shard-0' panicked at relay/src/worker.rs:1:1: why\n"));
 }

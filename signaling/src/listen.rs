@@ -20,12 +20,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use rustls::ServerConfig;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -51,6 +53,9 @@ const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 pub const SPARE_CONNECTIONS: usize = 1_000;
 /// TLS handshakes under way, apart from the connections: who never ends his holds no place that others need.
 pub const HANDSHAKES_MAX: usize = 1_000;
+/// From this share of them on the oldest gives way to a newcomer. An honest one takes some round trips, so whoever wants to keep the
+/// others out must open nine hundred connections within that time, again and again, rather than in ten seconds.
+const HANDSHAKES_CROWDED_PERCENT: usize = 90;
 /// Of these by one address: a whole office that comes back at once is through in a second.
 const HANDSHAKES_PER_ADDRESS: usize = HANDSHAKES_MAX / 10;
 /// Connections that are being told that there is no place; those beyond are closed without a word.
@@ -68,6 +73,9 @@ pub struct Doors {
     router: Router,
     connections: Arc<Places>,
     handshakes: Arc<Places>,
+    /// Those under way, oldest first, and some that have ended.
+    shaking: Mutex<VecDeque<AbortHandle>>,
+    crowded: usize,
     refusals: Arc<Places>,
     proxies: Vec<IpAddr>,
     write_limits: WriteLimits,
@@ -85,6 +93,8 @@ impl Doors {
             router,
             connections: Places::new(budget.connections + budget.spare, settings.connections_per_address()),
             handshakes: Places::new(budget.handshakes, of_handshakes),
+            shaking: Mutex::default(),
+            crowded: (budget.handshakes * HANDSHAKES_CROWDED_PERCENT / 100).max(1),
             refusals: Places::new(budget.refusals, budget.refusals),
             proxies: settings.proxies.clone(),
             write_limits: WriteLimits { stalled, whole: WRITE_LIMIT.max(stalled) },
@@ -97,6 +107,18 @@ impl Doors {
     /// `None`: behind this address are many, and it is a proxy's business to tell them apart.
     fn counted(&self, ip: IpAddr) -> Option<Subnet> {
         (!self.proxies.contains(&ip)).then(|| ip.into())
+    }
+
+    /// A handshake has begun; where there are many, the oldest ends for it.
+    fn note_handshake(&self, task: AbortHandle) {
+        let mut shaking = self.shaking.lock().unwrap_or_else(PoisonError::into_inner);
+        if shaking.len() >= self.crowded {
+            shaking.retain(|task| !task.is_finished());
+        }
+        shaking.push_back(task);
+        while shaking.len() > self.crowded {
+            shaking.pop_front().iter().for_each(AbortHandle::abort);
+        }
     }
 
     fn note_refusal(&self, why: NoPlace, ip: IpAddr) {
@@ -171,7 +193,10 @@ fn admit(doors: &Arc<Doors>, stream: TcpStream, ip: IpAddr, acceptor: Option<&Tl
     };
     match doors.handshakes.take(from) {
         Err(why) => doors.note_refusal(why, ip),
-        Ok(place) => drop(tokio::spawn(shake_hands(doors, stream, ip, acceptor.clone(), place))),
+        Ok(place) => {
+            let task = tokio::spawn(shake_hands(Arc::clone(&doors), stream, ip, acceptor.clone(), place));
+            doors.note_handshake(task.abort_handle());
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 //! sides of a pipe, with its real queue. Those who leave leave nothing behind, and who has not come yet takes little.
 
 use relay_control::{
-    AddDownTrack, AddUpTrack, CloseTransport, Codec, Command, ErrorCode, MediaKind, OpenTransport, ReplyBody,
-    RtpParameters,
+    AddDownTrack, AddUpTrack, CloseTransport, Codec, Command, ErrorCode, MediaKind, OpenTransport,
+    RemoveTrack, ReplyBody, RtpParameters,
 };
 use relay_core::Shard;
 use relay_core::outbox::{NullOutbox, Path};
+use relay_core::pipe::{Entry, Load};
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::Count;
 use relay_core::time::Time;
@@ -345,4 +346,42 @@ fn two_thousand_joins_and_leaves_leave_nothing() {
     // A table may grow once more by the luck of its hashes: less than the smallest allocation for each join.
     assert!(many_bytes - few_bytes < 2_000 * 16, "{} live octets more", many_bytes - few_bytes);
     assert!(shard.counters().get(Count::TransportsConnected) > 1_000);
+}
+
+#[test]
+fn a_queue_to_another_shard_has_what_its_tracks_need_and_gives_it_back() {
+    const HISTORY_BYTES: i64 = 512 * 1024;
+    let mut world = Shards::new(1, 2, 2);
+    let peers: Vec<u32> = (0..4).map(|_| world.join(1)).collect();
+    world.publish(0, 1);
+    // Nobody sends: what is counted is what the track's beginning allocates.
+    world.peers[0].sending = None;
+    assert_eq!(peers.iter().map(|peer| world.shard_of(*peer)).collect::<Vec<_>>(), [0, 0, 1, 1]);
+    world.run(Duration::from_secs(2));
+    let entries = |load: Load| (load.entries() * size_of::<Entry>()) as i64;
+    let mut round = || {
+        let before = LIVE_BYTES.get();
+        let ReplyBody::DownTrackAdded(_) = world.command(World::subscription(2, 0)) else {
+            panic!("refused")
+        };
+        world.run(Duration::from_millis(100));
+        let grown = LIVE_BYTES.get() - before;
+        let Command::AddDownTrack(down) = World::subscription(2, 0) else { unreachable!() };
+        world.command(Command::RemoveTrack(RemoveTrack { track_id: down.track_id }));
+        world.run(Duration::from_secs(15));
+        assert_eq!(world.inventory().iter().map(|t| t.down_tracks.len()).sum::<usize>(), 0);
+        (grown, LIVE_BYTES.get() - before)
+    };
+    let (_, left) = round();
+    let idle = 2 * entries(Load::default());
+    assert!((idle..idle + 32 * 1024).contains(&left), "{left} octets for both queues, their places too");
+    let there = Load { videos: 1, ..Load::default() };
+    let back = Load { back: 1, ..Load::default() };
+    for _ in 0..5 {
+        let (grown, left) = round();
+        let queues = entries(there) + entries(back) - idle;
+        let rest = grown - queues - HISTORY_BYTES;
+        assert!((0..200 * 1024).contains(&rest), "{grown} octets, {queues} of them for the queues");
+        assert!(left.abs() < 4096, "{left} octets stay");
+    }
 }

@@ -1,11 +1,12 @@
 //! Panics, at any point where the core calls what it was given: who caused one ends, nobody else loses a packet.
 
-use relay_control::{EventBody, FailReason, TransportState};
+use relay_control::{CloseTransport, Command, EventBody, FailReason, TransportState};
 use relay_core::id::Ssrc;
+use relay_core::outbox::{Path, VecOutbox};
 use relay_core::stats::{Count, Drop};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tests::faults::{no_more, panic_after, panic_every};
+use tests::faults::{Panicking, no_more, panic_after, panic_every};
 use tests::{Shards, World};
 
 /// Who receives from whom, and under which SSRC.
@@ -174,4 +175,66 @@ fn too_many_panics_in_a_minute_make_a_shard_begin_anew_and_the_other_loses_nothi
     world.run(Duration::from_secs(2));
     assert_eq!(world.shard_of(publisher), 1);
     assert_whole(&world, fresh);
+}
+
+/// Somebody sends from a peer's address. True: what he sent made the shard panic.
+fn forge(world: &mut Shards, victim: u32, mut bytes: Vec<u8>) -> bool {
+    let (now, number) = (world.now, world.shard_of(victim));
+    let path = Path { remote: world.peers[victim as usize].address, local: None };
+    let mut outbox = Panicking(VecOutbox::default());
+    panic_after(0);
+    world.stations[number].handle_datagram(now, &path, &mut bytes, &mut outbox);
+    assert!(outbox.0.sent.is_empty(), "nothing is answered");
+    !no_more()
+}
+
+/// A check whose MESSAGE-INTEGRITY is wrong; FINGERPRINT is behind it.
+fn bad_check(world: &mut Shards, victim: u32) -> Vec<u8> {
+    let mut check = world.peers[victim as usize].make_check(true);
+    let within = check.len() - 18;
+    check[within] ^= 1;
+    check
+}
+
+#[test]
+fn a_forged_datagram_that_panics_ends_no_call_however_often_it_comes() {
+    const VICTIMS: u32 = 6;
+    let (mut world, plays) = calls(75);
+    let (mut checks, mut records) = (0, 0);
+    for _ in 0..100 {
+        for victim in 0..VICTIMS {
+            let check = bad_check(&mut world, victim);
+            checks += u64::from(forge(&mut world, victim, check));
+            let record = tests::dtls::hello(&world.peers[victim as usize].fingerprint);
+            records += u64::from(forge(&mut world, victim, record));
+        }
+        world.run(Duration::from_millis(100));
+    }
+    assert!(checks >= 50 * u64::from(VICTIMS), "{checks} checks");
+    assert_eq!(records, u64::from(VICTIMS), "the first takes the engine away, which the keys do not need");
+    assert_eq!((panics(&world), restarts(&world)), (checks + records, 0));
+    assert!(faulted(&world).is_empty(), "{:?}", faulted(&world));
+    plays.iter().for_each(|play| assert_whole(&world, *play));
+    world.assert_ledger();
+
+    // Without their engines they end as others do: by command, and when nobody is there any more.
+    let transport_id = World::transport_id(0);
+    world.command(Command::CloseTransport(CloseTransport { transport_id }));
+    world.peers.iter_mut().for_each(|peer| peer.alive = false);
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.inventory().len(), 0);
+    assert_eq!(world.failed(1), Some(FailReason::ConsentExpired));
+    world.assert_ledger();
+}
+
+#[test]
+fn a_check_from_anothers_address_that_panics_ends_who_signed_it() {
+    let (mut world, plays) = calls(76);
+    // Peer 4, of another room on the same shard, from the address of 0.
+    let check = world.peers[4].make_check(true);
+    assert!(forge(&mut world, 0, check));
+    world.run(Duration::from_secs(2));
+    assert_eq!(faulted(&world), [4].into());
+    assert_others_are_whole(&world, &plays);
+    world.assert_ledger();
 }

@@ -1,12 +1,12 @@
 //! One room on two shards: the real cores, mailboxes, queues and control side.
 
 use crate::seeds;
-use relay::pipe::PIPE_ENTRIES;
 use relay_control::{
     CloseTransport, Command, ErrorCode, EventBody, RemoveTrack, ReplyBody, TransportInfo, TransportState,
 };
 use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
+use relay_core::pipe::Load;
 use relay_core::pipe::{Entry, Message, OpenPipe};
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, Drop, Stage};
@@ -89,7 +89,8 @@ fn a_full_queue_is_a_counted_drop_and_holds_up_nobody_else() {
     world.stalled = Some(1);
     world.run(Duration::from_secs(8));
     let full = world.dropped(0, Drop::PipeFull);
-    assert_eq!(world.count(0, Count::PipeSent) - before.2, PIPE_ENTRIES as u64);
+    let load = Load { videos: 1, ..Load::default() };
+    assert_eq!(world.count(0, Count::PipeSent) - before.2, load.entries() as u64);
     assert!(full > 200, "{full}");
     assert!(packets(&world, near) - before.0 > 790, "shard 0 goes on");
     assert!(packets(&world, far) - before.1 <= 2, "what had been sent before");

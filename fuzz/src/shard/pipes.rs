@@ -36,5 +36,7 @@ impl PipeSink for Sink {
         self.queue.borrow_mut().push_back(std::mem::take(&mut self.lent));
     }
 
+    fn make_room(&mut self, _: usize) {}
+
     fn ring(&mut self) {}
 }

@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! - A packet crosses once per other shard, however many subscribers wait there.
-//! - What the entries of a queue hold is allocated when the queue is made; no packet allocates.
+//! - The entries of a queue are allocated when a track begins to be piped, as many as its kind needs, and given back when
+//!   it ends ([`Load`]); no packet allocates.
 //! - Packets may be lost to a full queue, and are counted. A pipe that finds no room to begin is refused. That it ends or
 //!   is closed, by whichever side's fault, is never lost: it waits in the shard until there is room, and nothing for that shard overtakes it.
 //! - A packet says of which source (SSRC) of its track it is, so a lost one cannot hide that the source changed.
@@ -16,7 +17,7 @@
 use crate::outbox::DATAGRAM_BYTES_MAX;
 use crate::room::Params;
 use crate::up::{ClockReference, PacketMeta};
-use relay_control::{Priority, RtpParameters};
+use relay_control::{MediaKind, Priority, RtpParameters};
 
 /// What one shard tells another. Tracks are named by the controller's id.
 #[derive(Debug, Default)]
@@ -149,6 +150,42 @@ impl Entry {
     }
 }
 
+/// Entries of a queue that no track uses: so much can be said at once of those that begin.
+const ENTRIES_IDLE: usize = 16;
+/// Entries for a piped video: a keyframe of a hundred packets, and as long again that the other worker may be late.
+const ENTRIES_VIDEO: usize = 256;
+/// Entries for a piped audio: 50 packets a second, and a worker that is late by more than half a second.
+const ENTRIES_AUDIO: usize = 32;
+/// Entries for a track that comes from the other shard: a keyframe is asked for, and the pipe is closed.
+const ENTRIES_BACK: usize = 2;
+
+/// What a queue carries one way, and so how many entries it needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Videos piped this way.
+    pub videos: usize,
+    /// Audios piped this way.
+    pub audios: usize,
+    /// Tracks piped the other way, of which this one speaks back.
+    pub back: usize,
+}
+
+impl Load {
+    /// Entries for all of it; the queue itself is bounded.
+    #[must_use]
+    pub const fn entries(self) -> usize {
+        ENTRIES_IDLE + ENTRIES_VIDEO * self.videos + ENTRIES_AUDIO * self.audios + ENTRIES_BACK * self.back
+    }
+
+    /// How many tracks of a kind.
+    pub const fn of(&mut self, kind: MediaKind) -> &mut usize {
+        match kind {
+            MediaKind::Audio => &mut self.audios,
+            MediaKind::Video => &mut self.videos,
+        }
+    }
+}
+
 /// The writing end of a queue towards one other shard.
 pub trait PipeSink {
     /// Lends the next free entry; `None` if the queue is full. Lent and not committed, it is lent again.
@@ -156,6 +193,10 @@ pub trait PipeSink {
 
     /// Sends the entry lent last. Called exactly once per lent entry that is to be sent.
     fn commit(&mut self);
+
+    /// Makes room for so many entries in all, or for as many as the queue may have; what is beyond is given back, as soon as
+    /// it is free. Called when a track begins or ends, never for a packet.
+    fn make_room(&mut self, entries: usize);
 
     /// Called after a batch: wakes the other side if anything was committed since the last call.
     fn ring(&mut self);

@@ -57,8 +57,8 @@ pub struct Session {
     pub open: OpenContext,
     /// For what we send.
     pub seal: SealContext,
-    /// Kept: it answers a repeated last flight and sees close_notify.
-    pub engine: Box<dyn DtlsEngine>,
+    /// Kept: it answers a repeated last flight and sees close_notify. `None` after a panic in it: the keys do without.
+    pub engine: Option<Box<dyn DtlsEngine>>,
     /// For the inventory.
     pub profile: SrtpProfile,
     /// For the inventory.
@@ -138,8 +138,6 @@ pub struct Transport {
     pub phase: Phase,
     /// Its datagrams in [`crate::handshakes::Handshakes`].
     pub dtls_waiting: u8,
-    /// Panics while something from its address was looked at that had not proved to be its own.
-    pub faults: u8,
     /// Named in [`timer`].
     pub timers: TimerTable<{ timer::COUNT }>,
     /// What it sends.

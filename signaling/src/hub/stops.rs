@@ -142,7 +142,10 @@ impl Hub {
         stream: &StreamRef,
         published: bool,
     ) {
-        if let Some(key) = self.own_stream(id, &stream.session) {
+        // A publication is not stopped by the word for a player, or the access hook would hear of another thing than is done.
+        let own = self.own_stream(id, &stream.session);
+        let is_meant = |key: &StreamKey| self.streams.get(key).is_some_and(|s| s.is_publish() == published);
+        if let Some(key) = own.filter(is_meant) {
             self.end_stream(now, key, End::Stopped("Stopped by user"));
             return;
         }

@@ -210,6 +210,19 @@ async fn silent_handshakes_hold_no_place() {
 }
 
 #[tokio::test]
+async fn the_oldest_handshake_gives_way_where_many_addresses_are_silent() {
+    let setup = setup(|_| {}).await;
+    let mut crowd = Vec::new();
+    for number in 0..CROWD {
+        crowd.push(connect(own(number), setup.running.https).await);
+    }
+    let stream = tls(connect(OTHER, setup.running.https).await, &setup.dir.path().join("data")).await;
+    assert_eq!(ask(stream, GET).await.0, 200);
+    assert!(!is_open(&crowd[0]) && is_open(&crowd[usize::from(CROWD) - 1]), "the oldest went");
+    setup.running.stop().await;
+}
+
+#[tokio::test]
 async fn a_full_server_says_so_over_tls() {
     let setup = setup(|config| config.signaling.max_connections_per_address = Some(1)).await;
     let data = setup.dir.path().join("data");
@@ -265,6 +278,7 @@ impl Program {
 
     async fn stop(mut self) {
         self.child.kill().await.expect("ended");
+        assert!(!self.log().contains("panicked"), "{}", self.log());
     }
 }
 

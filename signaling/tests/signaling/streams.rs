@@ -411,6 +411,22 @@ fn strangers_can_neither_stop_nor_mute_a_stream() {
 }
 
 #[test]
+fn a_stream_is_stopped_by_its_own_word() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    world.published(a, "r", "s1", "r-a-1");
+    world.playing(b, "r", "p1", "r-a-1");
+    world.say(a, "stopStream", json!({"mediaSessionId": "s1", "name": "r-a-1"}));
+    world.say(b, "unPublishStream", json!({"mediaSessionId": "p1", "name": "r-a-1"}));
+    assert_eq!(world.relay.transports.len(), 2, "the hook heard of another stream");
+    assert_eq!(world.names(a), ["STOPPED s1 (Stopped by user)"]);
+    assert_eq!(world.names(b), ["UNPUBLISHED p1 (Stopped by user)"]);
+    world.say(b, "stopStream", json!({"mediaSessionId": "p1", "name": "r-a-1"}));
+    world.say(a, "unPublishStream", json!({"mediaSessionId": "s1", "name": "r-a-1"}));
+    assert!(world.relay.transports.is_empty());
+}
+
+#[test]
 fn mute_is_told_to_players_and_remembered_for_later_ones() {
     let mut world = World::new();
     let (a, b, c) = (world.enter("a", "r"), world.enter("b", "r"), world.enter("c", "r"));

@@ -83,7 +83,6 @@ impl Shard {
             ice: Ice::new(local, &c.remote_ufrag, now),
             phase: Phase::Ice,
             dtls_waiting: 0,
-            faults: 0,
             timers: TimerTable::default(),
             receiving: Receiving {
                 ssrcs: ArrayVec::new(),
@@ -170,7 +169,9 @@ impl Shard {
     fn close_transport<O: Outbox>(&mut self, id: u64, outbox: &mut O) -> ReplyBody {
         if let Some(&key) = self.transport_ids.get(&id) {
             if let Phase::Connected(session) = &mut self.transports[key].phase {
-                session.engine.close();
+                if let Some(engine) = &mut session.engine {
+                    engine.close();
+                }
                 self.send_dtls(key, outbox);
             }
             self.remove_transport(key);

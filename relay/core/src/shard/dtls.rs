@@ -23,8 +23,7 @@ impl Shard {
         counted: bool,
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        // Whoever sent it, the engine is the transport's own, and may be left in the middle of something.
-        self.input = Input::Transport(key);
+        self.input = self.record_of(key);
         let transport = &mut self.transports[key];
         if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
             let outcome = self.step_dtls(now, key, (path, datagram), outbox);
@@ -37,6 +36,14 @@ impl Shard {
         pushed.map_err(|Full| Drop::DtlsBusy)
     }
 
+    /// Whose input a DTLS datagram from a transport's address is.
+    pub(super) fn record_of(&self, key: TransportKey) -> Input {
+        match self.transports[key].phase {
+            Phase::Connected(_) => Input::Record(key),
+            Phase::Ice | Phase::Dtls(_) => Input::Transport(key),
+        }
+    }
+
     fn count_dtls(&mut self, outcome: &Result<(), Drop>, counted: bool) {
         if outcome.is_ok() && counted {
             self.counters.add(Count::RxDtls, 1);
@@ -47,7 +54,7 @@ impl Shard {
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
             let Some(Waiting { key, path, counted, datagram }) = self.handshakes.pop() else { return };
-            self.input = Input::Transport(key);
+            self.input = self.record_of(key);
             self.transports[key].dtls_waiting -= 1;
             let outcome = self.step_dtls(now, key, (&path, &datagram), outbox);
             self.count_dtls(&outcome, counted);
@@ -74,7 +81,7 @@ impl Shard {
             Phase::Dtls(engine) => {
                 engine.get_or_insert_with(|| self.dtls.accept(now, transport.identity.fingerprint))
             }
-            Phase::Connected(session) => &mut session.engine,
+            Phase::Connected(session) => session.engine.as_mut().ok_or(Drop::DtlsUnexpected)?,
         };
         let consumed = engine.handle_datagram(now, datagram);
         self.drive_dtls(now, key, Some(path), outbox);
@@ -100,7 +107,11 @@ impl Shard {
         let connected = matches!(transport.phase, Phase::Connected(_));
         let Some(engine) = self::engine(&mut transport.phase) else { return };
         match engine.status() {
-            DtlsStatus::Closed => return self.fail_transport(key, FailReason::DtlsClosed),
+            DtlsStatus::Closed => {
+                // Nobody else can say so.
+                self.input = Input::Transport(key);
+                return self.fail_transport(key, FailReason::DtlsClosed);
+            }
             // SRTP needs no living association: what goes wrong in it after the keys are there ends nothing.
             _ if connected => {}
             DtlsStatus::Handshaking => {}
@@ -163,7 +174,7 @@ impl Shard {
         transport.phase = Phase::Connected(Box::new(Session {
             open: OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
             seal,
-            engine,
+            engine: Some(engine),
             profile: keys.profile,
             version: summary.version,
             group: summary.group,
@@ -199,10 +210,11 @@ impl Shard {
     }
 }
 
-fn engine(phase: &mut Phase) -> Option<&mut Box<dyn DtlsEngine>> {
+/// The engine of a transport, if it has one.
+pub(super) fn engine(phase: &mut Phase) -> Option<&mut Box<dyn DtlsEngine>> {
     match phase {
         Phase::Ice => None,
         Phase::Dtls(engine) => engine.as_mut(),
-        Phase::Connected(session) => Some(&mut session.engine),
+        Phase::Connected(session) => session.engine.as_mut(),
     }
 }

@@ -5,9 +5,15 @@
 //! bodies see every panic.
 //!
 //! Invariants
-//! - Who has proved to be the sender of what was handled ends; nobody else does. What was not proved yet (a check before
-//!   its MESSAGE-INTEGRITY, RTP and RTCP before the tag) has changed nothing and ends nobody, so that a forged datagram cannot;
-//!   but a transport from whose address `CLAIMED_MAX` of them came ends, as it may be what is broken.
+//! - Who has proved to be the sender of what was handled ends; nobody else does. What was not proved (a check before its
+//!   MESSAGE-INTEGRITY, RTP and RTCP before the tag) has changed nothing and ends nobody, however often it comes: whoever can
+//!   forge an address and knows such a panic could otherwise end anybody's call with a handful of datagrams. *Cost:* a
+//!   transport that is itself what is broken lives on, mute, until its peer or the controller has enough of it; the counter and
+//!   the log say so. To be mute is his own loss, and one call that joins again; the other way it would be everybody's.
+//! - A DTLS record after the handshake is as little proved, but its engine may be left in the middle of something: the engine
+//!   is thrown away and the call goes on with its SRTP keys. Nothing is read or said on that association any more, its end
+//!   neither; consent tells it (RFC 7675). During the handshake there is no call yet and the half of one is of no use, so
+//!   there the transport ends, and its client is told to begin again instead of waiting for a limit.
 //! - What was lost is counted, so that the ledgers of [`Stage`] balance again.
 //! - Nothing that was begun anew repeats a key, SSRC and index: transports end, and their keys with them. For one that goes
 //!   on, an index is taken before its packet is written.
@@ -24,13 +30,11 @@ use crate::room::{Source, Tracks};
 use crate::stats::{Count, Drop, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
+use crate::transport::{Phase, timer};
 use relay_control::{Command, FailReason, TransportState};
 use slab::Slab;
 use std::collections::HashMap;
 use std::time::Duration;
-
-/// Panics over datagrams from a transport's address that had not proved to be its own, after which it ends.
-pub(super) const CLAIMED_MAX: u8 = 16;
 
 /// After a panic over something unproved the tables are looked at so often at most: it costs as much as there are
 /// transports, and whoever can make us panic can do so again and again.
@@ -41,10 +45,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) enum Input {
     /// Nobody's.
     None,
-    /// A datagram from anybody.
+    /// A datagram that nobody has proved to have sent, be it from a transport's address.
     Stranger,
-    /// A datagram from a transport's address that has not proved to be its own.
-    Claimed(TransportKey),
+    /// A DTLS record from the address of a transport with keys, or what one left in its engine.
+    Record(TransportKey),
     /// A transport's.
     Transport(TransportKey),
     /// The same by the controller's id.
@@ -119,14 +123,7 @@ impl Shard {
         match input {
             Input::None => Err("in nobody's input".into()),
             Input::Stranger => Ok(Blamed::Unproved),
-            Input::Claimed(key) => {
-                let Some(transport) = self.transports.get_mut(key) else { return Ok(Blamed::Gone) };
-                transport.faults += 1;
-                if transport.faults < CLAIMED_MAX {
-                    return Ok(Blamed::Unproved);
-                }
-                Ok(self.end_by_fault(key))
-            }
+            Input::Record(key) => Ok(self.end_engine(key)),
             Input::Transport(key) => Ok(self.end_by_fault(key)),
             Input::TransportId(id) => {
                 let key = self.transport_ids.get(&id).copied();
@@ -141,6 +138,17 @@ impl Shard {
                 Ok(down_key.map_or(Blamed::Gone, |key| self.end_by_fault(self.tracks.down(key).transport)))
             }
         }
+    }
+
+    /// The rest of the transport goes on.
+    fn end_engine(&mut self, key: TransportKey) -> Blamed {
+        let Some(transport) = self.transports.get_mut(key) else { return Blamed::Gone };
+        if let Phase::Connected(session) = &mut transport.phase {
+            session.engine = None;
+        }
+        transport.timers.clear(timer::DTLS);
+        self.arm_transport(key);
+        Blamed::Unproved
     }
 
     fn blame_up(&mut self, up_key: UpKey) -> Blamed {

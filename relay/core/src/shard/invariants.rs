@@ -7,6 +7,7 @@
 
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
+use crate::pipe::Load;
 use crate::room::{Source, UpTrack};
 use crate::time::Time;
 use crate::timers::TimerTable;
@@ -38,6 +39,7 @@ impl Shard {
         self.check_demux()?;
         self.check_handshakes()?;
         self.check_ups()?;
+        self.check_loads()?;
         self.check_downs()?;
         self.check_waiting()?;
         self.check_deadlines()
@@ -172,6 +174,24 @@ impl Shard {
             ensure(down.is_some_and(|down| down.up == key && down.up_track_id == up.id), || {
                 format!("lists a subscriber at {down_key} that is not fed by it")
             })?;
+        }
+        Ok(())
+    }
+
+    /// Queues to other shards have room for what goes over them, and no more.
+    fn check_loads(&self) -> Result<(), String> {
+        let mut loads: HashMap<u32, Load> = HashMap::new();
+        for (_, up) in &self.tracks.ups {
+            for (shard, _) in &up.pipes {
+                *loads.entry(*shard).or_default().of(up.params.kind) += 1;
+            }
+            if let Source::Pipe { shard, .. } = up.source {
+                loads.entry(shard).or_default().back += 1;
+            }
+        }
+        for (shard, load) in self.outlets.loads() {
+            let needed = loads.get(&shard).copied().unwrap_or_default();
+            ensure(load == needed, || format!("the queue to shard {shard} is for {load:?}, not {needed:?}"))?;
         }
         Ok(())
     }

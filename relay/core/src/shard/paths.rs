@@ -69,7 +69,6 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let owner = self.demux.owner(path).ok_or(Drop::TupleNotValidated)?;
-        self.input = Input::Claimed(owner);
         let claimants = self.demux.claimants(path);
         if protocol == Protocol::Dtls {
             return self.dispatch_dtls(now, path, owner, datagram, outbox);
@@ -91,7 +90,7 @@ impl Shard {
             Err(refused) => refused,
         };
         for key in claimants {
-            self.input = Input::Claimed(key);
+            self.input = Input::Stranger;
             let keyed = matches!(self.transports[key].phase, Phase::Connected(_));
             if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
                 self.on_proof(now, key, path);

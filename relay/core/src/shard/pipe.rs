@@ -7,13 +7,13 @@
 use super::Shard;
 use super::faults::Input;
 use crate::outbox::Outbox;
-use crate::pipe::{Entry, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
+use crate::pipe::{Entry, Load, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
 use crate::room::{Source, UpTrack, up_timer};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
 use crate::transport::{Phase, UpKey};
 use crate::up::Accepted;
-use relay_control::{CommandError, Done, ErrorCode, ReplyBody};
+use relay_control::{CommandError, Done, ErrorCode, MediaKind, ReplyBody};
 use std::collections::VecDeque;
 
 /// The way to one other shard.
@@ -24,9 +24,16 @@ struct Outlet {
     overdue: VecDeque<Message>,
     /// The last opening that it told us of.
     seen: u64,
+    /// What the queue has room for.
+    load: Load,
 }
 
 impl Outlet {
+    fn set_load(&mut self, load: Load) {
+        self.load = load;
+        self.sink.make_room(load.entries());
+    }
+
     /// The next free entry, once everything overdue is written.
     fn slot(&mut self) -> Option<&mut Entry> {
         while let Some(message) = self.overdue.pop_front() {
@@ -86,10 +93,28 @@ impl Outlets {
         }
     }
 
+    /// What each queue has room for.
+    pub(super) fn loads(&self) -> impl Iterator<Item = (u32, Load)> {
+        self.list.iter().map(|outlet| (outlet.to, outlet.load))
+    }
+
+    fn change_load(&mut self, shard: u32, change: impl FnOnce(&mut Load)) {
+        if let Some(outlet) = self.to(shard) {
+            let mut load = outlet.load;
+            change(&mut load);
+            outlet.set_load(load);
+        }
+    }
+
+    fn leave(&mut self, shard: u32, kind: MediaKind) {
+        self.change_load(shard, |load| *load.of(kind) = load.of(kind).saturating_sub(1));
+    }
+
     /// Instead of all that is overdue: this shard begins anew.
     pub(super) fn say_reset(&mut self) {
         for outlet in &mut self.list {
             outlet.overdue.clear();
+            outlet.set_load(Load::default());
             outlet.say(Message::Reset { opening: outlet.seen });
         }
     }
@@ -116,7 +141,9 @@ impl Shard {
     /// From now on this shard may write to shard `to`. Replaces nothing: a pair of shards is connected once.
     pub fn connect_pipe(&mut self, to: u32, sink: Box<dyn PipeSink>) {
         debug_assert!(self.outlets.to(to).is_none(), "connected once");
-        self.outlets.list.push(Outlet { to, sink, overdue: VecDeque::new(), seen: 0 });
+        let mut outlet = Outlet { to, sink, overdue: VecDeque::new(), seen: 0, load: Load::default() };
+        outlet.set_load(Load::default());
+        self.outlets.list.push(outlet);
     }
 
     /// To be called after a batch, and after all that may have written to another shard: at most one wake-up each.
@@ -156,8 +183,14 @@ impl Shard {
             return Err((ErrorCode::Busy, "the queue between the two shards is full; retry"));
         }
         self.outlets.openings = opening;
-        up.pipes.retain(|(shard, _)| *shard != order.to);
-        up.pipes.push((order.to, opening));
+        match up.pipes.iter_mut().find(|(shard, _)| *shard == order.to) {
+            Some(pipe) => pipe.1 = opening,
+            None => {
+                up.pipes.push((order.to, opening));
+                let kind = up.params.kind;
+                self.outlets.change_load(order.to, |load| *load.of(kind) += 1);
+            }
+        }
         self.tell_clock(up_key);
         Ok(())
     }
@@ -195,7 +228,8 @@ impl Shard {
             }
             Message::Close { track_id, opening } => {
                 if let Some(up_key) = self.tracks.up_key(track_id) {
-                    self.tracks.ups[up_key].pipes.retain(|pipe| *pipe != (from, opening));
+                    let up = &mut self.tracks.ups[up_key];
+                    close_pipes(up, &mut self.outlets, |pipe| *pipe == (from, opening));
                 }
             }
             Message::Fault { track_id } => self.end_publisher(track_id),
@@ -213,7 +247,7 @@ impl Shard {
         let piped: Vec<UpKey> = piped.map(|(key, _)| key).collect();
         piped.into_iter().for_each(|up_key| self.remove_up_track(up_key));
         for (_, up) in &mut self.tracks.ups {
-            up.pipes.retain(|(shard, opening)| *shard != from || *opening > seen);
+            close_pipes(up, &mut self.outlets, |(shard, opening)| *shard == from && *opening <= seen);
         }
     }
 
@@ -255,6 +289,7 @@ impl Shard {
             _ => {
                 let PipedTrack { room_id, params, rtp, priority, .. } = track;
                 let source = Source::Pipe { shard: from, opening, idle: false };
+                self.outlets.change_load(from, |load| load.back += 1);
                 self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, rtp, priority, now))
             }
         };
@@ -334,10 +369,14 @@ impl Shard {
         }
     }
 
-    /// Tells the other shards that an up-track is gone.
+    /// Tells the other shards that an up-track is gone, and gives back what it had of the queues.
     pub(super) fn end_pipes(&mut self, up: &UpTrack) {
         for &(shard, _) in &up.pipes {
             self.outlets.say(shard, Message::End { track_id: up.id });
+            self.outlets.leave(shard, up.params.kind);
+        }
+        if let Source::Pipe { shard, .. } = up.source {
+            self.outlets.change_load(shard, |load| load.back = load.back.saturating_sub(1));
         }
     }
 
@@ -345,6 +384,18 @@ impl Shard {
     fn piped(&self, track_id: u64, from: u32) -> Option<UpKey> {
         self.tracks.up_key(track_id).filter(|key| self.tracks.up(*key).source.is_pipe_from(from))
     }
+}
+
+/// Forgets the pipes of a track that nobody reads any more.
+fn close_pipes(up: &mut UpTrack, outlets: &mut Outlets, is_closed: impl Fn(&(u32, u64)) -> bool) {
+    let kind = up.params.kind;
+    up.pipes.retain(|pipe| {
+        let closed = is_closed(pipe);
+        if closed {
+            outlets.leave(pipe.0, kind);
+        }
+        !closed
+    });
 }
 
 fn begin(up: &UpTrack, opening: u64, connected: bool) -> Message {

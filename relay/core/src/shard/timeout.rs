@@ -1,5 +1,6 @@
 //! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
 
+use super::dtls::engine;
 use super::faults::Input;
 use super::{Shard, TimerOwner};
 use crate::demux::TransportKey;
@@ -80,10 +81,10 @@ impl Shard {
             self.send_report(now, key, outbox);
         }
         if dtls {
-            match &mut self.transports[key].phase {
-                Phase::Dtls(Some(engine)) => engine.handle_timeout(now),
-                Phase::Connected(session) => session.engine.handle_timeout(now),
-                Phase::Dtls(None) | Phase::Ice => {}
+            // What a record left in the engine may come to light here.
+            self.input = self.record_of(key);
+            if let Some(engine) = engine(&mut self.transports[key].phase) {
+                engine.handle_timeout(now);
             }
             // Arms the transport, or ends it.
             return self.drive_dtls(now, key, None, outbox);
