@@ -11,10 +11,13 @@
 //!   when that is needed first.
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.
 
+mod change;
+
 use super::counts::Counts;
 use super::placement::{Placement, Ticket};
 use crate::mailbox::{ControlEnd, FromShard, PipeEnds, ToShard};
 use crate::pipe::pipe;
+use change::{Change, answered, given};
 use relay_control::{
     AddDownTrack, CONTROL_VERSION, Command, CommandError, Done, ErrorCode, Event, EventBody, FromRelay,
     Hello, Inventory, OpenTransport, Outgoing, Reply, ReplyBody, Request, ShardStats, Stats, Superseded,
@@ -63,16 +66,6 @@ enum Kind {
     Inventory { waiting: usize, transports: Vec<TransportInfo>, next: Ticket },
     /// The same of all shards.
     Stats { waiting: usize, shards: Vec<ShardStats> },
-}
-
-/// What an order changes in the index, when it is given and again when it is answered.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    Nothing,
-    Open { transport_id: u64, room_id: u64 },
-    Close { transport_id: u64 },
-    AddTrack { track_id: u64, transport_id: u64 },
-    RemoveTrack { track_id: u64 },
 }
 
 /// A command that waits until those before it went to its shard.
@@ -543,31 +536,6 @@ impl Router {
         let reply = Reply { request_id, body: Some(body) };
         self.outgoing.push_back((to, FromRelay { outgoing: Some(Outgoing::Reply(reply)) }));
     }
-}
-
-/// A shard has got an order.
-fn given(placement: &mut Placement, change: Change, shard: usize, ticket: Ticket) {
-    match change {
-        Change::Nothing => {}
-        Change::Open { transport_id, room_id } => placement.opening(transport_id, room_id, shard, ticket),
-        Change::Close { transport_id } => placement.closing(transport_id),
-        Change::AddTrack { track_id, transport_id } => placement.adding(track_id, transport_id, ticket),
-        Change::RemoveTrack { track_id } => placement.removing(track_id),
-    }
-}
-
-/// And has answered it. True: it was to open a transport, which is nowhere now, and wanted as before.
-fn answered(placement: &mut Placement, change: Change, ticket: Ticket, body: &ReplyBody) -> bool {
-    let refused = matches!(body, ReplyBody::Error(_));
-    match change {
-        Change::Open { transport_id, .. } if refused => return placement.not_opened(transport_id, ticket),
-        Change::Open { transport_id, .. } => placement.opened(transport_id, ticket),
-        Change::AddTrack { track_id, .. } if refused => placement.not_added(track_id, ticket),
-        Change::AddTrack { track_id, .. } => placement.added(track_id, ticket),
-        // A shard has no reason to refuse these.
-        Change::Close { .. } | Change::RemoveTrack { .. } | Change::Nothing => {}
-    }
-    false
 }
 
 fn route_by_transport(placement: &Placement, transport_id: u64) -> Route {
