@@ -211,6 +211,7 @@ impl Shard {
         self.rng = Rng::new(seed);
         self.transports = Slab::new();
         self.transport_ids = HashMap::default();
+        self.unproved = 0;
         self.tracks = Tracks::default();
         self.demux = Demux::default();
         self.deadlines = Deadlines::default();
