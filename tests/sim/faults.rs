@@ -238,3 +238,20 @@ fn a_check_from_anothers_address_that_panics_ends_who_signed_it() {
     assert_others_are_whole(&world, &plays);
     world.assert_ledger();
 }
+
+/// Transports that wait for their peer's first check have few places; those of a shard that began anew are free.
+#[test]
+fn a_shard_that_begins_anew_has_all_places_for_those_who_wait_for_a_check() {
+    let mut world = World::new(77);
+    for peer in 0..100 {
+        world.command(World::opening(peer, 1).0);
+    }
+    world.shard.begin_anew([9; 32]);
+    assert_eq!(world.shard.check_invariants(), Ok(()));
+    let places = World::config(0, ([192, 0, 2, 1], 1).into()).limits.unproved_transports as u32;
+    for peer in 0..places {
+        world.command(World::opening(peer, 1).0);
+    }
+    assert_eq!(world.shard.transport_count(), places as usize);
+    assert_eq!(world.shard.check_invariants(), Ok(()));
+}

@@ -5,7 +5,7 @@ use relay_core::outbox::Path;
 use relay_core::stats::{Count, Drop};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tests::{Peer, World};
+use tests::{Link, Peer, World};
 
 /// Publisher 0 and subscriber 1 in room 1, and somebody with credentials of his own in room 2.
 fn call(world: &mut World) -> (Ssrc, usize) {
@@ -82,6 +82,53 @@ fn who_claims_an_address_first_does_not_keep_its_client_out() {
         assert!(flowed >= 200, "answers {answers}: {flowed} packets in 2.5 s");
         world.assert_ledger();
     }
+}
+
+/// Somebody claims the address of a client with a transport of his own that has no keys, at any moment of its join.
+#[test]
+fn a_join_is_not_held_up_by_checks_that_are_forged_from_its_address() {
+    for first in 0..60 {
+        for last in [first + 1, 200] {
+            let mut world = World::careful(51);
+            let attackers: Vec<usize> = (0..3).map(|_| world.join(2) as usize).collect();
+            attackers.iter().for_each(|attacker| world.peers[*attacker].alive = false);
+            let victim = world.join(1) as usize;
+            (world.peers[victim].attacked, world.peers[victim].keeps_to_first) = (true, true);
+            let address = world.peers[victim].address;
+            world.peers[victim].alive = false;
+            for round in 0..200 {
+                if (first..last).contains(&round) {
+                    let check = world.peers[attackers[round % 3]].make_check(true);
+                    world.inject(address, &check);
+                }
+                // Before, between and after its check, the answer, and its hello.
+                world.peers[victim].alive = round >= 10;
+                world.run(Duration::from_millis(2));
+            }
+            let seen = world.peers[victim].answers_seen.len();
+            assert!(world.peers[victim].is_keyed(), "forged in rounds {first} to {last}: {seen} answers");
+            assert_eq!(seen, 1, "forged in rounds {first} to {last}: nobody else's engine answers its hello");
+            world.assert_ledger();
+        }
+    }
+}
+
+/// With checks every 48 ms, as Chromium's while it looks for a pair, an answer that takes 200 ms is never to the last request.
+#[test]
+fn a_challenge_is_answered_over_a_long_way() {
+    let mut world = World::careful(52);
+    let (ssrc, _) = call(&mut world);
+    world.net.set_link(Link { delay: Duration::from_millis(100), ..Link::GOOD });
+    world.peers[1].check_interval = Duration::from_millis(48);
+    // Nothing but the answer proves it.
+    world.peers[1].report_interval = Duration::from_secs(3_600);
+    world.run(Duration::from_secs(3));
+    world.peers[1].address = SocketAddr::from(([203, 0, 113, 5], 5_000));
+    world.run(Duration::from_millis(500));
+    let before = received(&world, ssrc);
+    world.run(Duration::from_secs(1));
+    assert!(received(&world, ssrc) - before >= 90, "{} packets", received(&world, ssrc) - before);
+    world.assert_ledger();
 }
 
 /// A page that was loaded again may get the port of the one before, which the relay does not know to be gone.

@@ -6,8 +6,10 @@ use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerp
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
 
-/// First octet of a DTLS handshake record; the fingerprint shown follows.
+/// First octet of a DTLS handshake record.
 const HELLO: u8 = 22;
+/// A record in clear: type, version, epoch 0. The fingerprint shown follows.
+const CLEAR: [u8; 5] = [HELLO, 0xfe, 0xfd, 0, 0];
 /// Begins the server's first answer; a number follows.
 const ASK: [u8; 2] = [HELLO, 0xfd];
 /// What the server answers at the end.
@@ -18,7 +20,7 @@ const NUMBER_BYTES: usize = 8;
 /// What a client sends to show its certificate.
 #[must_use]
 pub fn hello(fingerprint: &Fingerprint) -> Vec<u8> {
-    [&[HELLO][..], fingerprint].concat()
+    [&CLEAR[..], fingerprint].concat()
 }
 
 /// What a client sends when it has read the server's first answer; `None` if this is none.
@@ -93,7 +95,7 @@ impl Engine {
 impl DtlsEngine for Engine {
     fn handle_datagram(&mut self, _: Time, datagram: &[u8]) -> bool {
         point();
-        let Some((&HELLO, rest)) = datagram.split_first() else { return false };
+        let Some(rest) = datagram.strip_prefix(&CLEAR) else { return false };
         let Some((shown, number)) = rest.split_at_checked(self.peer.len()) else { return false };
         match self.number {
             Some(asked) if number.is_empty() => {

@@ -107,6 +107,10 @@ pub struct Peer {
     pub check_interval: Duration,
     /// Somebody forges its address, so it gets answers to what it never asked.
     pub attacked: bool,
+    /// The answers to its hello that it got: from more than one engine if it is more than one.
+    pub answers_seen: BTreeSet<Vec<u8>>,
+    /// Of several answers to its hello it takes the first, as a real one does.
+    pub keeps_to_first: bool,
     /// Time between its receiver reports.
     pub report_interval: Duration,
     /// Silent when false: sends nothing at all.
@@ -154,6 +158,8 @@ impl Peer {
             nominates: true,
             check_interval: CHECK_INTERVAL,
             attacked: false,
+            answers_seen: BTreeSet::new(),
+            keeps_to_first: false,
             report_interval: Duration::from_millis(40),
             alive: true,
             out: Vec::new(),
@@ -388,7 +394,10 @@ impl Peer {
             }
             Some(Protocol::Dtls) => {
                 if let Some(finish) = dtls::finish(&self.fingerprint, bytes) {
-                    if !self.keyed {
+                    let is_first = self.answers_seen.is_empty();
+                    let is_known = !self.answers_seen.insert(bytes.to_vec());
+                    // A client goes on with the handshake that it has begun.
+                    if !self.keyed && (is_first || is_known || !self.keeps_to_first) {
                         self.out.push(finish);
                     }
                     return;

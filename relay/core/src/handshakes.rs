@@ -84,6 +84,12 @@ impl Handshakes {
         self.waiting.iter().map(|waiting| waiting.key)
     }
 
+    /// How many wait that are counted nowhere else.
+    #[must_use]
+    pub fn counted(&self) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.counted).count()
+    }
+
     /// Forgets what waits for a transport that ends; how many of it were counted nowhere else.
     pub fn forget(&mut self, key: TransportKey) -> usize {
         let forgotten = self.waiting.iter().filter(|waiting| waiting.key == key && waiting.counted).count();
@@ -117,6 +123,16 @@ mod tests {
         let served: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|w| (w.key, w.datagram[1])).collect();
         let expected: Vec<_> = (0..PER_TRANSPORT_MAX).flat_map(|round| [(0, round), (2, round)]).collect();
         assert_eq!(served, expected);
+    }
+
+    #[test]
+    fn what_several_transports_get_is_counted_once() {
+        let mut queue = Handshakes::default();
+        for (key, counted) in [(0, true), (1, false), (2, false)] {
+            let copy = Waiting { counted, ..waiting(key, b"hello") };
+            assert_eq!(queue.push(false, &mut 0, copy), Ok(()));
+        }
+        assert_eq!((queue.counted(), queue.keys().count()), (1, 3));
     }
 
     #[test]

@@ -38,6 +38,13 @@ const HOLD_PROVEN: Duration = Duration::from_secs(10);
 /// The same before it is proven: a client repeats its checks much faster then.
 const HOLD_UNPROVEN: Duration = Duration::from_secs(3);
 
+/// A Binding request of ours is sent again with the same id for so long: longer than any way that a call can be held over.
+const CHALLENGE_LIFE: Duration = Duration::from_secs(5);
+
+/// An owner that was asked for its proof so lately is taken at its word: others' engines do not answer its hello meanwhile.
+/// A fraction of [`CHALLENGE_LIFE`], so who owns a path without ever proving it keeps others waiting for a fifth of the time.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
 /// A check along a new path without USE-CANDIDATE moves the pair if the selected one has had no check for this long.
 /// Chromium checks a selected pair every 2.5 s, so backup pairs of a healthy client never take over.
 const REBIND_AFTER: Duration = Duration::from_secs(3);
@@ -92,8 +99,8 @@ struct Known {
     proven: Option<Time>,
     /// Octets that may go out along it while it is not proven.
     credit: usize,
-    /// Transaction id of our own Binding request along it that waits for an answer.
-    challenge: Option<TransactionId>,
+    /// Transaction id of our own Binding request along it that waits for an answer, and when it was first sent.
+    challenge: Option<(TransactionId, Time)>,
 }
 
 /// Of a STUN transaction (RFC 8489 §5).
@@ -302,17 +309,38 @@ impl Ice {
         self.known(path).is_some_and(|known| wanted || contested && !fresh(known))
     }
 
+    /// The id of a Binding request of ours along `path` that may still be answered. Checks come faster than answers where the
+    /// way is long, so it is sent again: were each a new one, no answer would ever be to the last.
+    #[must_use]
+    pub fn outstanding(&self, now: Time, path: &Path) -> Option<TransactionId> {
+        let (id, since) = self.known(path)?.challenge?;
+        (now.since(since) < CHALLENGE_LIFE).then_some(id)
+    }
+
     /// Remembers the id of a Binding request of ours along `path`; the last one counts.
-    pub fn set_challenge(&mut self, path: &Path, id: TransactionId) {
-        if let Some(known) = self.known_mut(path) {
-            known.challenge = Some(id);
+    pub fn set_challenge(&mut self, now: Time, path: &Path, id: TransactionId) {
+        if let Some(known) = self.known_mut(path).filter(|k| k.challenge.is_none_or(|(last, _)| last != id)) {
+            known.challenge = Some((id, now));
         }
+    }
+
+    /// Whether `path` is proven, or its proof may be under way: the peer was asked for it a moment ago.
+    #[must_use]
+    pub fn is_believed(&self, now: Time, path: &Path) -> bool {
+        let asked = self.known(path).and_then(|known| known.challenge);
+        self.is_proven(path) || asked.is_some_and(|(_, since)| now.since(since) < ANSWER_TIME)
+    }
+
+    /// Whether something came along `path` that only the peer can have sent from there.
+    #[must_use]
+    pub fn is_proven(&self, path: &Path) -> bool {
+        self.known(path).is_some_and(|known| known.proven.is_some())
     }
 
     /// Whether `id` is that of our Binding request along `path`.
     #[must_use]
     pub fn is_challenge(&self, path: &Path, id: &TransactionId) -> bool {
-        self.known(path).is_some_and(|known| known.challenge.as_ref() == Some(id))
+        self.known(path).is_some_and(|known| known.challenge.is_some_and(|(asked, _)| asked == *id))
     }
 
     /// Octets came along `path`: three times as many may go back.

@@ -184,7 +184,7 @@ impl Shard {
     fn settle(&mut self) {
         let sum = |counts: &[Count]| counts.iter().map(|count| self.counters.get(*count)).sum::<u64>();
         let read = sum(&[Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp]);
-        let waiting = self.handshakes.keys().count() as u64;
+        let waiting = self.handshakes.counted() as u64;
         let ledgers = [
             (Count::RxDatagrams, read + waiting, Stage::Datagram, Drop::Panicked),
             (Count::FanOut, sum(&[Count::TxRtp]), Stage::Egress, Drop::EgressPanicked),
@@ -211,6 +211,7 @@ impl Shard {
         self.rng = Rng::new(seed);
         self.transports = Slab::new();
         self.transport_ids = HashMap::default();
+        self.unproved = 0;
         self.tracks = Tracks::default();
         self.demux = Demux::default();
         self.deadlines = Deadlines::default();

@@ -114,8 +114,9 @@ impl Shard {
         }
     }
 
-    /// An owner with keys has no use for what is in clear, and cannot tell whose a protected record is. It is paid for once
-    /// and counted once, however many get it.
+    /// An owner with keys has no use for what is in clear, and cannot tell whose a protected record is. One that has no keys,
+    /// but whose peer has shown that it is there or was just asked to, gets what is in clear alone: others' engines would answer, too, and the
+    /// client cannot tell whose answer is its own. It is paid for once and counted once, however many get it.
     fn dispatch_dtls<O: Outbox>(
         &mut self,
         now: Time,
@@ -125,14 +126,20 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let claimants = self.demux.claimants(path);
-        self.transports[*claimants.last().unwrap_or(&owner)].ice.earn(path, datagram.len());
-        if claimants.is_empty() {
-            return self.on_dtls(now, owner, (path, datagram), true, outbox);
-        }
         let keyed =
             |shard: &Self, key: TransportKey| matches!(shard.transports[key].phase, Phase::Connected(_));
+        // Whose handshake it may be: the owner's comes before that of anybody who only says that he is there.
+        let mut in_turn = [owner].into_iter().chain(claimants.iter().rev().copied());
+        let paid = in_turn.find(|key| !keyed(self, *key)).unwrap_or(owner);
+        self.transports[paid].ice.earn(path, datagram.len());
+        let is_clear = !is_protected_dtls(datagram);
+        let owner_alone =
+            is_clear && !keyed(self, owner) && self.transports[owner].ice.is_believed(now, path);
+        if claimants.is_empty() || owner_alone {
+            return self.on_dtls(now, owner, (path, datagram), true, outbox);
+        }
         let mut outcome = None;
-        if !keyed(self, owner) || is_protected_dtls(datagram) {
+        if !keyed(self, owner) || !is_clear {
             outcome = Some(self.on_dtls(now, owner, (path, datagram), true, outbox));
         }
         for key in claimants {
@@ -148,10 +155,13 @@ impl Shard {
     /// Asks the peer of `key` to show that it is at the other end of `path`: it alone gets the request, and it alone can sign
     /// the answer (RFC 8489 §9.1.3). A lite agent sends no checks to find a path (RFC 8445 §2.5); this one only confirms
     /// what the peer itself has begun.
-    pub(super) fn challenge<O: Outbox>(&mut self, key: TransportKey, path: &Path, outbox: &mut O) {
-        let mut id = TransactionId::default();
-        self.rng.fill(&mut id);
+    pub(super) fn challenge<O: Outbox>(&mut self, now: Time, key: TransportKey, path: &Path, outbox: &mut O) {
         let transport = &mut self.transports[key];
+        let id = transport.ice.outstanding(now, path).unwrap_or_else(|| {
+            let mut id = TransactionId::default();
+            self.rng.fill(&mut id);
+            id
+        });
         let username = [&transport.ice.remote_ufrag[..], b":", &transport.ice.local.ufrag].concat();
         let signed = IntegrityKey::new(transport.identity.remote_pwd.as_bytes());
         let Ok(slot) = outbox.slot() else { return self.counters.drop(Drop::ControlOutboxFull) };
@@ -159,10 +169,24 @@ impl Shard {
         if !transport.ice.pay(path, len) {
             return self.counters.drop(Drop::PathCredit);
         }
-        transport.ice.set_challenge(path, id);
+        transport.ice.set_challenge(now, path, id);
         outbox.commit(path, Run::single(len));
         self.counters.add(Count::PathChallenges, 1);
         self.count_sent(Count::TxStun, len);
+    }
+
+    /// An owner that has not proved itself is asked to when another one's check comes: then what is in clear is its alone.
+    pub(super) fn challenge_owner<O: Outbox>(
+        &mut self,
+        now: Time,
+        claimant: TransportKey,
+        path: &Path,
+        outbox: &mut O,
+    ) {
+        let owner = self.demux.owner(path).filter(|owner| *owner != claimant);
+        if let Some(owner) = owner.filter(|owner| !self.transports[*owner].ice.is_proven(path)) {
+            self.challenge(now, owner, path, outbox);
+        }
     }
 
     /// An answer to a Binding request: good if it is to one of ours, and signed by the peer that was asked.

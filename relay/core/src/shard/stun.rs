@@ -146,8 +146,9 @@ impl Shard {
         let contested = !self.demux.claimants(path).is_empty();
         if self.transports[key].ice.should_challenge(now, path, contested) {
             // Before the answer: the peer's handshake begins with that, and by then the path should be its own.
-            self.challenge(key, path, outbox);
+            self.challenge(now, key, path, outbox);
         }
+        self.challenge_owner(now, key, path, outbox);
         match outcome {
             CheckOutcome::Selected if matches!(self.transports[key].phase, Phase::Ice) => {
                 self.on_ice_connected(now, key);
