@@ -138,11 +138,15 @@ impl Told {
         let silent = self.world.peers[..ATTACKER].iter().any(|peer| !peer.alive);
         self.silence = if silent { self.silence + time } else { Duration::ZERO };
         self.longest_silence = self.longest_silence.max(self.silence);
-        let last = self.world.overheard.back().cloned();
+        let before = self.world.overheard_ever;
         self.world.run(time);
+        let came = self.world.overheard_ever - before;
+        if came > self.world.overheard.len() {
+            // More than is remembered, checks perhaps among it: the relay may have forgotten what we know.
+            self.ids.clear();
+        }
         // Ids of the checks that came meanwhile.
-        let fresh: Vec<_> = (self.world.overheard.iter().rev())
-            .take_while(|heard| Some(*heard) != last.as_ref())
+        let fresh: Vec<_> = (self.world.overheard.iter().rev().take(came))
             .filter(|(_, bytes)| classify(bytes) == Some(Protocol::Stun))
             .cloned()
             .collect();
@@ -166,7 +170,7 @@ impl Told {
         if media(self) > opened {
             // A packet that the relay had not taken from where it came first, as nobody had checked along that path yet: it
             // is as authentic from here, and this is what makes a path one for media.
-            self.homes.entry(from.remote).or_insert(VIEWER);
+            self.homes.insert(from.remote, VIEWER);
             self.disturbed = true;
         }
         if self.world.shard.counters().get(Count::RxStun) > before && bytes[..2] == [0, 1] {

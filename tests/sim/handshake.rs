@@ -182,10 +182,8 @@ fn forged_fragments_end_no_transport() {
         talk(&mut shard, &mut client, 1);
         let summary = client.take_summary().expect("the handshake ends");
         assert_eq!(shard.counters().get(Count::TransportsConnected), 1, "{versions:?}");
-        assert_eq!(
-            shard.counters().get(Count::DtlsRestarts),
-            if versions == Versions::Only1_2 { 2 } else { 1 }
-        );
+        // The forged hello and the true one; to look at a signature is no attempt.
+        assert_eq!(shard.counters().get(Count::DtlsRestarts), 1, "{versions:?}");
         assert_media_opens(&mut shard, &summary);
     }
 }

@@ -43,6 +43,8 @@ pub struct World {
     pub traffic: HashMap<Path, Traffic>,
     /// What lately reached the relay, for whoever listens: path and datagram.
     pub overheard: VecDeque<(Path, Vec<u8>)>,
+    /// How many there were in all, those that are not remembered any more included.
+    pub overheard_ever: usize,
     profile: SrtpProfile,
     /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash. Invariant I2.
     egress: HashSet<(SocketAddr, u32, u16, u64)>,
@@ -113,6 +115,7 @@ impl World {
             sent_to: HashMap::new(),
             traffic: HashMap::new(),
             overheard: VecDeque::new(),
+            overheard_ever: 0,
             profile,
             egress: HashSet::new(),
             relay,
@@ -271,6 +274,7 @@ impl World {
                     self.overheard.pop_front();
                 }
                 self.overheard.push_back((path, flying.bytes.clone()));
+                self.overheard_ever += 1;
                 self.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
             } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
                 peer.receive(now, &mut flying.bytes);

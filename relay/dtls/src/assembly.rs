@@ -7,8 +7,13 @@
 
 use crate::gate::Fragment;
 
-/// Octets held for messages that are not complete. A hello with a post-quantum share has 1,700.
+/// Octets held for messages that are not complete, what is kept about each included. A hello with a post-quantum share has
+/// 1,700.
 const HELD_BYTES_MAX: usize = 64 * 1024;
+
+/// Messages that are not complete. A client's flight has four, each in its [`VERSIONS_MAX`]. Every fragment is compared with all
+/// of them, so this bounds its work as well.
+const PARTIALS_MAX: usize = 32;
 
 /// Octets of a handshake message's header (RFC 6347 §4.2.2).
 const HEADER_LEN: usize = 12;
@@ -74,6 +79,10 @@ impl Partial {
         }
     }
 
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.body.len() + self.present.len()
+    }
+
     fn is_complete(&self) -> bool {
         self.present.iter().all(|present| *present)
     }
@@ -118,8 +127,9 @@ impl Assembly {
             let oldest = self.0.iter().position(|partial| partial.is_of(fragment));
             self.0.remove(oldest.unwrap_or(0));
         }
-        while self.0.iter().map(|p| 2 * p.body.len()).sum::<usize>() > HELD_BYTES_MAX {
-            self.0.remove(0);
+        let mut held: usize = self.0.iter().map(Partial::held_bytes).sum();
+        while held > HELD_BYTES_MAX || self.0.len() > PARTIALS_MAX {
+            held -= self.0.remove(0).held_bytes();
         }
     }
 }
@@ -166,6 +176,23 @@ mod tests {
 
     fn fragment(seq: u16, message_len: usize, offset: usize, body: &[u8]) -> Fragment<'_> {
         Fragment { kind: 1, seq, message_len, offset, body }
+    }
+
+    #[test]
+    fn crumbs_of_many_messages_are_few() {
+        let mut assembly = Assembly::default();
+        for round in 0..4u8 {
+            for (seq, len) in (0..8).flat_map(|seq| (2..46).map(move |len| (seq, len))) {
+                assert!(assembly.take(&fragment(seq, len, 0, &[round])).is_empty());
+                assert!(assembly.0.len() <= PARTIALS_MAX);
+            }
+        }
+        let whole = Message { kind: 1, seq: 0, body: b"abcd".to_vec() };
+        assert!(assembly.take(&fragment(0, 4, 0, b"ab")).is_empty());
+        assert_eq!(assembly.take(&fragment(0, 4, 2, b"cd")), [whole], "who comes in between is put together");
+        let _ = assembly.take(&fragment(1, 20_000, 0, b"a"));
+        let _ = assembly.take(&fragment(2, 20_000, 0, b"a"));
+        assert!(assembly.0.iter().map(Partial::held_bytes).sum::<usize>() <= HELD_BYTES_MAX);
     }
 
     #[test]

@@ -23,11 +23,14 @@ use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// Attempts that go on beside each other, about 10 KB each. The oldest goes.
+/// Attempts that go on beside each other, about 10 KB each. The oldest goes, once it has had its time.
 pub(crate) const CANDIDATES_MAX: usize = 8;
-/// Attempts that may be begun at once, each 150 us of work, and the time after which one more may. At that rate the oldest of
-/// [`CANDIDATES_MAX`] has had 250 ms: more than a round trip.
-const ATTEMPTS_AT_ONCE: u32 = 16;
+/// An attempt is not given up for another before: a client that has our flight already can end no other one. More than a round
+/// trip, so hellos that are forged behind a client's do it no harm; who forges them without end keeps new ones out.
+const ATTEMPT_LIFE_MIN: Duration = Duration::from_millis(500);
+/// Attempts that may be begun at once, each 150 us of work, and the time after which one more may. Signed flights are paid for
+/// apart, at the same rate, one for each signature that is looked at.
+const ATTEMPTS_AT_ONCE: u32 = 8;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(31);
 
 /// Handshake messages of a client (RFC 5246 §7.4).
@@ -44,6 +47,8 @@ pub struct Listener {
     peer: Fingerprint,
     state: State,
     attempts: Attempts,
+    /// Signatures that are looked at.
+    verifications: Attempts,
 }
 
 enum State {
@@ -67,6 +72,7 @@ struct Handshake {
 struct Candidate {
     hello: Message,
     association: Association,
+    since: Time,
     /// Records in clear it was given.
     records: u64,
 }
@@ -99,6 +105,10 @@ struct Attempts {
 }
 
 impl Attempts {
+    fn new(now: Time) -> Self {
+        Self { left: ATTEMPTS_AT_ONCE, since: now, begun: 0 }
+    }
+
     fn begin(&mut self, now: Time) -> bool {
         let earned = now.since(self.since).as_nanos() / ATTEMPT_INTERVAL.as_nanos();
         if let earned @ 1.. = u32::try_from(earned).unwrap_or(u32::MAX) {
@@ -114,8 +124,8 @@ impl Attempts {
 
 impl Listener {
     pub(crate) fn new(context: SslContext, now: Time, peer: Fingerprint) -> Self {
-        let attempts = Attempts { left: ATTEMPTS_AT_ONCE, since: now, begun: 0 };
-        Self { context, peer, state: State::Handshaking(Box::default()), attempts }
+        let (attempts, verifications) = (Attempts::new(now), Attempts::new(now));
+        Self { context, peer, state: State::Handshaking(Box::default()), attempts, verifications }
     }
 
     /// Shows each part of a datagram to whom it concerns; whether there was one.
@@ -160,8 +170,8 @@ impl Listener {
                     CERTIFICATE_VERIFY => handshake.verify = Some(message),
                     _ => return,
                 }
-                if handshake.is_flight_there() && self.attempts.begin(now) {
-                    handshake.show_signed_flight(now);
+                if handshake.is_flight_there() {
+                    handshake.show_signed_flight(now, &mut self.verifications);
                     self.decide();
                 }
             }
@@ -176,9 +186,9 @@ impl Listener {
             if !known.association.has_sent_unified() {
                 known.give(now, &hello);
             }
-        } else if self.attempts.begin(now) {
+        } else if handshake.has_room(now) && self.attempts.begin(now) {
             let association = Association::server(&self.context, now, self.peer);
-            let mut candidate = Candidate { hello, association, records: 0 };
+            let mut candidate = Candidate { hello, association, since: now, records: 0 };
             let hello = candidate.hello.clone();
             candidate.give(now, &hello);
             if handshake.candidates.len() == CANDIDATES_MAX {
@@ -202,11 +212,18 @@ impl Listener {
 }
 
 impl Handshake {
+    /// Whether there is room for another attempt, or one that has had its time.
+    fn has_room(&self, now: Time) -> bool {
+        let oldest = self.candidates.first().filter(|_| self.candidates.len() == CANDIDATES_MAX);
+        oldest.is_none_or(|oldest| now.since(oldest.since) >= ATTEMPT_LIFE_MIN)
+    }
+
     /// The hello that answers our HelloRetryRequest goes where the first one went.
     fn second_hello(&mut self, now: Time, hello: &Message) {
         let same = |c: &&mut Candidate| c.random().is_some() && c.random() == random(hello);
         for candidate in self.candidates.iter_mut().filter(same) {
-            if !candidate.association.has_sent_unified() {
+            // A DTLS 1.2 client whose hello was answered has no second one: whoever sends it overheard the first.
+            if !candidate.association.has_sent_unified() && candidate.association.flight().is_none() {
                 candidate.give(now, hello);
             }
         }
@@ -234,12 +251,15 @@ impl Handshake {
     }
 
     /// Shows the flight to the attempt whose messages it signs.
-    fn show_signed_flight(&mut self, now: Time) {
+    fn show_signed_flight(&mut self, now: Time, verifications: &mut Attempts) {
         let flight = (&self.certificate, &self.key_exchange, &self.verify);
         let (Some(certificate), Some(key_exchange), Some(verify)) = flight else { return };
         for candidate in &mut self.candidates {
             let hello = candidate.hello.whole();
             let Some(server) = candidate.association.flight() else { continue };
+            if !verifications.begin(now) {
+                return;
+            }
             if signature::is_signed(&[&hello, server], certificate, key_exchange, verify) {
                 for message in [certificate, key_exchange, verify] {
                     candidate.give(now, message);
