@@ -83,15 +83,8 @@ pub fn write_binding_request(
     use_candidate: bool,
     key: &IntegrityKey,
 ) -> Option<usize> {
-    if username.len() > USERNAME_BYTES_MAX {
-        return None;
-    }
     message(out, REQUEST, transaction_id, Some(key), |w| {
-        head(w, attr::USERNAME, username.len())?;
-        w.put(username)?;
-        w.align4()?;
-        head(w, attr::PRIORITY, 4)?;
-        w.u32(priority)?;
+        from_whom(w, username, priority)?;
         head(w, attr::ICE_CONTROLLING, 8)?;
         w.u64(tie_breaker)?;
         if use_candidate {
@@ -111,18 +104,23 @@ pub fn write_path_challenge(
     priority: u32,
     key: &IntegrityKey,
 ) -> Option<usize> {
-    if username.len() > USERNAME_BYTES_MAX {
-        return None;
-    }
     message(out, REQUEST, transaction_id, Some(key), |w| {
-        head(w, attr::USERNAME, username.len())?;
-        w.put(username)?;
-        w.align4()?;
-        head(w, attr::PRIORITY, 4)?;
-        w.u32(priority)?;
+        from_whom(w, username, priority)?;
         head(w, attr::ICE_CONTROLLED, 8)?;
         w.u64(0)
     })
+}
+
+/// What every check says of its sender (RFC 8445 §7.1); `None` if `username` is too long.
+fn from_whom(w: &mut Writer<'_>, username: &[u8], priority: u32) -> Option<()> {
+    if username.len() > USERNAME_BYTES_MAX {
+        return None;
+    }
+    head(w, attr::USERNAME, username.len())?;
+    w.put(username)?;
+    w.align4()?;
+    head(w, attr::PRIORITY, 4)?;
+    w.u32(priority)
 }
 
 /// Header, `body`, MESSAGE-INTEGRITY if there is a key, FINGERPRINT.
