@@ -63,7 +63,10 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
         Ok(Ok(RelayStart::Up)) => {}
         Ok(Ok(RelayStart::Failed(why))) => return Err(format!("the relay does not start: {why}").into()),
-        Ok(Err(_)) => return Err("the relay is commanded by a newer signaling".into()),
+        Ok(Err(_)) => {
+            let socket = config.control_socket.display();
+            return Err(format!("the relay at {socket} is commanded by a newer signaling").into());
+        }
         Err(_) => tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display()),
     }
 
