@@ -3,10 +3,10 @@
 use crate::auth::Gate;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
+use crate::edge::{App, Input};
 use crate::relay::{self, LinkSettings, RelayProgram};
-use crate::rest::{self, App};
-use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, Input, RelayStart, Server, Wiring};
-use crate::{descriptors, listen, tls};
+use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
+use crate::{descriptors, listen, rest, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
