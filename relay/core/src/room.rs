@@ -1,4 +1,4 @@
-//! Routing: an up-track, the down-tracks it feeds on this shard, and the shards it is piped to.
+//! Routing: an up-track, the down-tracks it feeds on this shard, and the ports it is sent to.
 //!
 //! Invariants
 //! - A down-track is listed by exactly one up-track, which is of the same room, kind and codec.
@@ -15,6 +15,7 @@ use crate::up::{UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use relay_control::{Codec, ExtensionIds, MediaKind, Priority, RtpParameters, UpTrackInfo};
+use relay_port::PortId;
 use slab::Slab;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,7 +28,7 @@ pub mod up_timer {
     pub const NACK: usize = 0;
     /// A keyframe to ask for.
     pub const KEYFRAME: usize = 1;
-    /// Silence; of a piped track: whether anybody listens.
+    /// Silence; of a track that comes by a port: whether anybody listens.
     pub const SILENCE: usize = 2;
     /// How many there are.
     pub const COUNT: usize = 3;
@@ -71,23 +72,34 @@ const ROOM_MIN: usize = 16;
 pub enum Source {
     /// A peer of this shard.
     Peer(TransportKey),
-    /// A peer of another shard; packets come in clear, by a pipe.
-    Pipe {
-        /// The publisher's.
-        shard: u32,
+    /// What is behind a port, from which packets come in clear.
+    Port {
+        /// Which.
+        port: PortId,
         /// Number of the opening last heard of.
         opening: u64,
-        /// Nobody listened at the last look.
-        idle: bool,
+        /// Whether it goes when nobody listens.
+        life: Life,
     },
 }
 
 impl Source {
-    /// Whether it is a pipe from this shard.
+    /// Whether it is this port.
     #[must_use]
-    pub const fn is_pipe_from(&self, from: u32) -> bool {
-        matches!(self, Self::Pipe { shard, .. } if *shard == from)
+    pub fn is_port(&self, from: PortId) -> bool {
+        matches!(self, Self::Port { port, .. } if *port == from)
     }
+}
+
+/// How long an up-track that comes by a port stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until its source ends it: this is its home.
+    Held,
+    /// Until nobody listens any more; somebody did at the last look, or may come.
+    Used,
+    /// The same; nobody did.
+    Idle,
 }
 
 /// A track that a peer sends.
@@ -115,8 +127,8 @@ pub struct UpTrack {
     pub subscribers: Vec<DownKey>,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
-    /// Shards it is piped to, with the number of the opening.
-    pub pipes: Vec<(u32, u64)>,
+    /// Ports it is sent to, with the number of the opening.
+    pub ports: Vec<(PortId, u64)>,
     /// Named in [`up_timer`].
     pub timers: TimerTable<{ up_timer::COUNT }>,
     /// Numbers, losses, keyframes and the one plaintext copy.
@@ -160,7 +172,7 @@ impl UpTrack {
             sources: 0,
             subscribers: Vec::new(),
             pending: Pending::new(),
-            pipes: Vec::new(),
+            ports: Vec::new(),
             timers: TimerTable::default(),
             stream,
             active: false,
@@ -175,10 +187,10 @@ impl UpTrack {
         self.rtp.transport_cc && self.params.extensions.transport_cc != 0
     }
 
-    /// Whether anybody wants it, here or on another shard.
+    /// Whether anybody wants it, here or behind a port.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        !self.subscribers.is_empty() || !self.pipes.is_empty()
+        !self.subscribers.is_empty() || !self.ports.is_empty()
     }
 
     /// For the inventory.

@@ -221,7 +221,7 @@ impl Hub {
         match event {
             EventBody::TransportState(change) => self.transport_state(now, change),
             EventBody::UpTrackActivity(activity) => self.up_track_activity(now, *activity),
-            EventBody::Superseded(_) => {}
+            EventBody::Superseded(_) | EventBody::Port(_) | EventBody::PortTrackEnded(_) => {}
         }
     }
 

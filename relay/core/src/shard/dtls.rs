@@ -194,7 +194,7 @@ impl Shard {
         for index in 0..self.transports[key].ups.len() {
             let up_key = self.transports[key].ups[index];
             self.prepare_up(key, up_key);
-            self.begin_pipes_anew(up_key);
+            self.begin_at_ports_anew(up_key);
         }
         for &down_key in &self.transports[key].downs {
             self.tracks.downs[down_key].stream.prepare();

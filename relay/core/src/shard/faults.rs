@@ -24,7 +24,6 @@
 use super::{Shard, TransportKey, UpKey};
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
-use crate::pipe::Message;
 use crate::rng::Rng;
 use crate::room::{Source, Tracks};
 use crate::stats::{Count, Drop, Stage};
@@ -32,6 +31,7 @@ use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::transport::{Phase, timer};
 use relay_control::{Command, FailReason, TransportState};
+use relay_port::Message;
 use slab::Slab;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -81,8 +81,8 @@ pub(super) struct Suspicion {
 pub enum Blamed {
     /// A transport, which has ended.
     Transport(u64),
-    /// The publisher of a track that comes from another shard, which was told.
-    Piped(u64),
+    /// The publisher of a track that comes by a port, whose other side was told.
+    BehindPort(u64),
     /// Something that nobody has proved to have sent.
     Unproved,
     /// What ended meanwhile.
@@ -147,11 +147,11 @@ impl Shard {
         let Some(up) = self.tracks.ups.get(up_key) else { return Blamed::Gone };
         match up.source {
             Source::Peer(key) => self.end_by_fault(key),
-            Source::Pipe { shard, .. } => {
+            Source::Port { port, .. } => {
                 let track_id = up.id;
                 self.remove_up_track(up_key);
-                self.outlets.say(shard, Message::Fault { track_id });
-                Blamed::Piped(track_id)
+                self.outlets.say(port, Message::Fault { track_id });
+                Blamed::BehindPort(track_id)
             }
         }
     }

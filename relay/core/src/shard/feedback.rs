@@ -133,13 +133,14 @@ impl Shard {
         });
     }
 
-    /// Asks the publisher for a keyframe: PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The
-    /// publisher of a piped track is asked by its own shard, which merges the requests of all shards once more.
+    /// Asks the publisher for a keyframe: PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it
+    /// knows. The publisher behind a port is asked by its own side, which merges the requests of all ports
+    /// once more.
     pub(super) fn send_keyframe_request<O: Outbox>(&mut self, now: Time, up_key: UpKey, outbox: &mut O) {
         let up = &mut self.tracks.ups[up_key];
         let key = match up.source {
             Source::Peer(key) => key,
-            Source::Pipe { shard, .. } => return self.pipe_keyframe_request(now, up_key, shard),
+            Source::Port { port, .. } => return self.ask_port_for_keyframe(now, up_key, port),
         };
         let (Some(()), Some(media)) = (up.stream.keyframes.poll(now), up.ssrc) else { return };
         let params = up.params;
@@ -162,7 +163,7 @@ impl Shard {
     pub(super) fn clock_reference(&self, up: &UpTrack) -> Option<ClockReference> {
         match up.source {
             Source::Peer(key) => up.stream.clock_reference(&self.transports[key].receiving.clock),
-            Source::Pipe { .. } => up.stream.piped_clock_reference(),
+            Source::Port { .. } => up.stream.port_clock_reference(),
         }
     }
 

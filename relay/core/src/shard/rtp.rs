@@ -295,7 +295,7 @@ impl Shard {
         self.pass_on(now, up_key, accepted, outbox);
     }
 
-    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to subscribers.
+    /// A packet is in the history, whether it came from a peer or by a port: to ports, then to subscribers.
     pub(super) fn pass_on<O: Outbox>(
         &mut self,
         now: Time,
@@ -308,7 +308,7 @@ impl Shard {
             self.on_resync(now, up_key);
         }
         self.arm_up(up_key);
-        self.pipe(up_key, &accepted);
+        self.send_to_ports(up_key, &accepted);
         self.note_pending(up_key, accepted.seq, outbox);
     }
 
