@@ -34,6 +34,7 @@ pub mod message;
 pub mod outbox;
 pub mod participant;
 pub mod places;
+pub mod refusal;
 pub mod relay;
 pub mod rest;
 pub mod room;
