@@ -6,12 +6,11 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::demux::TransportKey;
 use crate::ice::{CheckOutcome, TransactionId};
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::Phase;
+use crate::transport::{Phase, TransportKey};
 use crate::wire::stun::{self, IntegrityKey, StunMessage};
 use crate::wire::{Protocol, is_protected_dtls};
 
