@@ -1,10 +1,12 @@
 //! House rules that a machine can hold, as a ratchet: what stands in an allowance may shrink, never grow.
 
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Longest function, in lines from its `fn` to its closing brace.
-const FUNCTION_LINES_MAX: usize = 72;
+const FUNCTION_LINES_MAX: usize = 60;
 /// The same in tests, where a flat table of cases may be long.
 const TEST_FUNCTION_LINES_MAX: usize = 140;
 /// Longest source file. Around 400 ask yourself whether it holds two ideas.
@@ -144,14 +146,16 @@ fn every_dependency_says_why() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 8] = [
-        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io"]),
+    let allowed: [(&str, &[&str]); 10] = [
+        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io", "relay-settings"]),
         ("relay/control", &[]),
         ("relay/core", &["relay-control", "relay-gcm"]),
         ("relay/dtls", &["relay-core"]),
         ("relay/gcm", &[]),
         ("relay/io", &[]),
-        ("signaling", &["relay-control"]),
+        ("relay/port", &[]),
+        ("relay/settings", &[]),
+        ("signaling", &["relay-control", "relay-settings"]),
         ("tests/client", &["relay-core", "relay-dtls"]),
     ];
     let packages = [
@@ -160,6 +164,8 @@ fn arrows_point_one_way() {
         "relay-io",
         "relay-dtls",
         "relay-control",
+        "relay-port",
+        "relay-settings",
         "signaling",
         "ringvox-client",
         "tests",

@@ -11,11 +11,11 @@
 //!
 //! What nobody finishes, the driver's time limit ends.
 
+use crate::MESSAGE_BYTES_MAX;
 use crate::assembly::{Assembly, Message, clear_record};
 use crate::association::{Association, INBOUND_BYTES_MAX};
 use crate::certificate::fingerprint;
 use crate::gate::{self, Part, Stage};
-use crate::server::MESSAGE_BYTES_MAX;
 use crate::signature;
 use boring::ssl::SslContext;
 use boring::x509::X509;

@@ -18,8 +18,8 @@ pub use hook::{Allowed, Hook, Refused};
 pub use token::{TokenReader, TokenRefusal};
 
 use crate::config::{Auth, AuthMode};
+use crate::id::ConnectionId;
 use crate::message::{ClientMessage, RoomCommand, Written};
-use crate::room::ConnectionId;
 use axum::http::{HeaderMap, StatusCode, header};
 use notes::Notes;
 use relay_control::Priority;
@@ -133,9 +133,9 @@ impl Gate {
     pub fn new(settings: &Auth, node: String) -> Result<Self, AuthError> {
         let judge = match settings.mode {
             AuthMode::Open => Judge::Nobody,
-            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(&settings.token)?)),
+            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(settings)?)),
             AuthMode::Hook => {
-                let hook = Arc::new(Hook::new(&settings.hook)?);
+                let hook = Arc::new(Hook::new(settings)?);
                 Judge::Hook(Arc::clone(&hook), Notes::new(hook))
             }
         };

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use signaling::auth::Grant;
 use signaling::config::{AuthMode, Config, TokenAlgorithm};
 use signaling::hub::CloseCode;
+use signaling::id::ConnectionId;
 use signaling::message::{ClientMessage, Hello, Login};
-use signaling::room::ConnectionId;
 use std::path::Path;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
@@ -160,8 +160,8 @@ pub(crate) fn with_token(dir: &Path, config: &mut Config) {
     let key = dir.join("token.key");
     std::fs::write(&key, SECRET).expect("written");
     config.auth.mode = AuthMode::Token;
-    config.auth.token.algorithm = Some(TokenAlgorithm::Hs256);
-    config.auth.token.key = Some(key);
+    config.auth.token_algorithm = Some(TokenAlgorithm::Hs256);
+    config.auth.token_key = Some(key);
 }
 
 pub(crate) fn signed(claims: Value) -> String {
