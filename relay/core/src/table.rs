@@ -24,6 +24,12 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
+    /// Its place, where others may stand before and after.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
     const fn place(self) -> (u32, u32) {
         (self.index, self.generation)
     }
@@ -156,6 +162,15 @@ impl<T> Table<T> {
         match self.places.get_mut(key.index as usize)? {
             Place::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
+        }
+    }
+
+    /// The key of what stands at a place now.
+    #[must_use]
+    pub fn key_at(&self, index: u32) -> Option<Key<T>> {
+        match self.places.get(index as usize)? {
+            Place::Taken { generation, .. } => Some(Key { index, generation: *generation, of: PhantomData }),
+            Place::Vacant { .. } => None,
         }
     }
 
