@@ -238,7 +238,11 @@ impl Server {
             LinkEvent::Event(event) => self.hub.handle_event(now, &event),
             LinkEvent::NotStarted(why) => self.relay_started(RelayStart::Failed(why)),
             LinkEvent::Superseded => {
-                tracing::error!("a newer signaling has taken the relay over; leaving it alone");
+                tracing::error!(
+                    "a newer signaling commands this relay now, so this one ends. Calls go on, and clients \
+                     have to connect to the newer one. If both are meant to run, give each a relay of its \
+                     own (relay.control_socket)"
+                );
                 self.hub.handle_shutdown();
                 return Some(Ended::Superseded);
             }

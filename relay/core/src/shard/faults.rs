@@ -21,18 +21,18 @@
 //!   [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told yet, and the queues to other
 //!   shards, which are told.
 
-use super::{Shard, TransportKey, UpKey};
+use super::{Shard, UpKey};
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::pipe::Message;
 use crate::rng::Rng;
 use crate::room::{Source, Tracks};
 use crate::stats::{Count, Drop, Stage};
+use crate::table::Table;
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::transport::{Phase, timer};
+use crate::transport::{Phase, TransportKey, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
-use slab::Slab;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -63,17 +63,9 @@ impl Input {
     /// Whom a command is about.
     pub(super) fn of(command: &Command) -> Self {
         match command {
-            Command::OpenTransport(c) => Self::TransportId(c.transport_id),
-            Command::RestartIce(c) => Self::TransportId(c.transport_id),
-            Command::CloseTransport(c) => Self::TransportId(c.transport_id),
-            Command::AddUpTrack(c) => Self::TransportId(c.transport_id),
-            Command::AddDownTrack(c) => Self::TransportId(c.transport_id),
-            Command::SetLabel(c) => Self::TransportId(c.transport_id),
             Command::RemoveTrack(c) => Self::Track(c.track_id),
             Command::RequestKeyframe(c) => Self::Track(c.track_id),
-            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
-                Self::None
-            }
+            other => other.transport_id().map_or(Self::None, Self::TransportId),
         }
     }
 }
@@ -146,7 +138,7 @@ impl Shard {
         if let Phase::Connected(session) = &mut transport.phase {
             session.engine = None;
         }
-        transport.timers.clear(timer::DTLS);
+        transport.timers.clear(TransportTimer::Dtls);
         self.arm_transport(key);
         Blamed::Unproved
     }
@@ -209,7 +201,7 @@ impl Shard {
             self.transport_event(id, TransportState::Failed, FailReason::RelayFault);
         }
         self.rng = Rng::new(seed);
-        self.transports = Slab::new();
+        self.transports = Table::default();
         self.transport_ids = HashMap::default();
         self.unproved = 0;
         self.tracks = Tracks::default();

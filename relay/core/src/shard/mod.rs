@@ -29,22 +29,22 @@ mod stun;
 mod timeout;
 
 use crate::config::ShardConfig;
-use crate::demux::{Demux, TransportKey};
+use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::room::Tracks;
 use crate::stats::{Count, Counters, Drop};
+use crate::table::Table;
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::transport::{DownKey, Transport, UpKey};
+use crate::transport::{DownKey, Transport, TransportKey, UpKey};
 use crate::wire::{Protocol, classify};
 pub use faults::Blamed;
 use faults::Input;
 use foldhash::fast::RandomState;
 use relay_control::EventBody;
-use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
 /// Whom a deadline belongs to.
@@ -60,7 +60,7 @@ pub struct Shard {
     config: ShardConfig,
     dtls: Box<dyn DtlsFactory>,
     rng: Rng,
-    transports: Slab<Transport>,
+    transports: Table<Transport>,
     transport_ids: HashMap<u64, TransportKey, RandomState>,
     /// Transports without keys: one check from a forged address proves nothing.
     unproved: usize,
@@ -77,6 +77,8 @@ pub struct Shard {
     input: faults::Input,
     suspicion: faults::Suspicion,
     stun_errors: stun::ErrorBudget,
+    /// Hides the key in the ids of challenges.
+    challenge_mask: u32,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
 }
@@ -85,11 +87,13 @@ impl Shard {
     /// An empty shard. `seed` must be fresh entropy in production; the same seed repeats a simulated run.
     #[must_use]
     pub fn new(config: ShardConfig, dtls: Box<dyn DtlsFactory>, seed: [u8; 32]) -> Self {
+        let mut rng = Rng::new(seed);
+        let challenge_mask = rng.next_u32();
         Self {
             config,
             dtls,
-            rng: Rng::new(seed),
-            transports: Slab::new(),
+            rng,
+            transports: Table::default(),
             transport_ids: HashMap::default(),
             unproved: 0,
             tracks: Tracks::default(),
@@ -103,6 +107,7 @@ impl Shard {
             input: faults::Input::None,
             suspicion: faults::Suspicion::default(),
             stun_errors: stun::ErrorBudget::default(),
+            challenge_mask,
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }
     }
