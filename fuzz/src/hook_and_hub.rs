@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use signaling::auth::{Grant, Heard, heard};
 use signaling::config::{AuthMode, Config};
 use signaling::hub::{Hub, Output};
+use signaling::id::ConnectionId;
 use signaling::message::{ClientMessage, NAME_BYTES_MAX};
-use signaling::room::ConnectionId;
 use std::sync::Arc;
 use std::time::Duration;
 

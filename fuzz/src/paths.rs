@@ -98,7 +98,7 @@ impl Told {
     }
 
     fn act(&mut self, story: &mut Story<'_>) -> Option<()> {
-        match story.u8()? % 12 {
+        match story.u8()? % 13 {
             // Time.
             0..=3 => self.run(Duration::from_millis(story.u8()?.into())),
             4 => self.run(Duration::from_millis(story.u16()?.into()) / 8),
@@ -129,6 +129,10 @@ impl Told {
             }
             9 => self.silence(usize::from(story.u8()?)),
             10 => self.rebind(usize::from(story.u8()?)),
+            11 => {
+                let (ufrag, from) = (story.u8()?, self.path(story.u8()?));
+                self.restart(ufrag, &from);
+            }
             _ => self.join(story.u8()?),
         }
         Some(())
@@ -158,6 +162,13 @@ impl Told {
     fn forge_check(&mut self, who: usize, from: u8, nominates: bool) {
         let (check, from) = (self.world.peers[who].make_check(nominates), self.path(from));
         self.inject(from, &check);
+    }
+
+    /// The attacker begins its ICE anew, with a ufrag of any length, and checks as it may meanwhile.
+    fn restart(&mut self, ufrag: u8, from: &Path) {
+        let short = self.world.peers[ATTACKER].make_short_check();
+        self.world.restart_ice_as(ATTACKER as u32, "u".repeat(4 + usize::from(ufrag)));
+        self.inject(*from, &short);
     }
 
     fn inject(&mut self, from: Path, bytes: &[u8]) {

@@ -8,13 +8,13 @@ use signaling::sdp::{
 pub fn sdp(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if let Ok(fragment) = parse_ice_fragment(text) {
-        assert!(fragment.candidates <= sdp::parse::CANDIDATES_MAX);
-        assert!(fragment.ufrag.is_none_or(|ufrag| sdp::parse::UFRAG_BYTES.contains(&ufrag.len())));
-        assert!(fragment.pwd.is_none_or(|pwd| sdp::parse::PWD_BYTES.contains(&pwd.len())));
+        assert!(fragment.candidates <= sdp::limits::CANDIDATES_MAX);
+        assert!(fragment.ufrag.is_none_or(|ufrag| sdp::limits::UFRAG_BYTES.contains(&ufrag.len())));
+        assert!(fragment.pwd.is_none_or(|pwd| sdp::limits::PWD_BYTES.contains(&pwd.len())));
     }
     let Ok(offer) = sdp::parse(text) else { return };
-    assert!((1..=sdp::parse::MEDIA_MAX).contains(&offer.media.len()));
-    assert!(text.len() <= sdp::parse::SDP_BYTES_MAX);
+    assert!((1..=sdp::limits::MEDIA_MAX).contains(&offer.media.len()));
+    assert!(text.len() <= sdp::limits::SDP_BYTES_MAX);
     let published = answer_publish(&offer, &CodecPreferences::default());
     if let Ok(plan) = &published {
         check(&offer, plan, &relay_side(None));
@@ -56,7 +56,7 @@ fn check(offer: &Offer<'_>, plan: &Plan, relay: &RelaySide) {
         assert!(track.media_index < offer.media.len());
         assert!(rtp.payload_type <= 127 && rtp.rtx_payload_type.is_none_or(|pt| pt <= 127));
         assert_ne!(Some(rtp.payload_type), rtp.rtx_payload_type);
-        assert!(rtp.mid.len() <= sdp::parse::MID_BYTES_MAX);
+        assert!(rtp.mid.len() <= sdp::limits::MID_BYTES_MAX);
         let ids = &rtp.extensions;
         let ids = [ids.mid, ids.transport_cc, ids.abs_send_time, ids.audio_level, ids.video_orientation];
         assert!(ids.iter().all(|id| *id <= 14), "the one-byte form ends there");

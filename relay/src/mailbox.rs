@@ -6,7 +6,7 @@
 //! - Replies and events of one shard keep their order.
 //! - One producer and one consumer per queue; the only lock-free words shared between threads are the queues' own.
 
-use crate::pipe::{PipeReceiver, PipeSender};
+use crate::pipe::{PipeReceiver, PipeSender, WakeWorker};
 use relay_control::{Command, EventBody, ReplyBody};
 use relay_core::pipe::OpenPipe;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -107,9 +107,6 @@ impl AsFd for Bell {
         self.0.as_fd()
     }
 }
-
-/// Wakes a worker from its wait; costs a system call only if it sleeps.
-pub type WakeWorker = Arc<dyn Fn() + Send + Sync>;
 
 /// The control thread's end.
 pub struct ControlEnd {

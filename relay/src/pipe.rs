@@ -10,14 +10,17 @@
 //! Waking a thread costs 10 µs and more, a push a few nanoseconds: the other worker is woken after a batch, and by
 //! [`WakeWorker`] only if it sleeps.
 
-use crate::mailbox::WakeWorker;
 use relay_core::pipe::{Entry, PipeSink};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
+use std::sync::Arc;
 
 /// Entries of a queue at most: four batches of datagrams, so a worker may be late by that much before packets are dropped. 512 of
 /// them are 0.8 MiB, which stay in a second-level cache; more would only make what is late later.
 pub const PIPE_ENTRIES: usize = 512;
+
+/// Wakes a worker from its wait; costs a system call only if it sleeps.
+pub type WakeWorker = Arc<dyn Fn() + Send + Sync>;
 
 /// The producer's end.
 pub struct PipeSender {

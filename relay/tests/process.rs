@@ -144,6 +144,27 @@ fn sum(counters: &Value, select: impl Fn(&str) -> bool) -> u64 {
 }
 
 #[test]
+fn a_second_controller_is_told_from_a_successor_in_the_log() {
+    let mut relay = Relay::start("mmsg");
+    let log = |relay: &Relay| fs::read_to_string(relay.dir.path().join(LOG)).expect("a log");
+    let says = |relay: &Relay, words: &str| eventually(words, || log(relay).contains(words).then_some(()));
+    let mut first = relay.connect();
+    first.welcome(1);
+    drop(first);
+    eventually("it is gone", || {
+        (relay.ctl("stats")["process"]["control.connections_open"] == 1).then_some(())
+    });
+    let mut second = relay.connect();
+    second.welcome(2);
+    says(&relay, "a controller took over");
+    assert!(!log(&relay).contains("second controller"), "{}", log(&relay));
+    let mut third = relay.connect();
+    third.welcome(3);
+    says(&relay, "a second controller commands this relay now");
+    says(&relay, "relay.control_socket");
+}
+
+#[test]
 fn every_datagram_of_garbage_is_in_a_named_counter() {
     for io in back_ends() {
         let mut relay = Relay::start(io);

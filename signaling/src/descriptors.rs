@@ -1,10 +1,15 @@
 //! File descriptors: the limit is raised as far as it goes, and nobody is promised a connection that has none.
 
-use crate::listen::{HANDSHAKES_MAX, REFUSALS_MAX, SPARE_CONNECTIONS};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// For everything that is no client: listeners, control socket, runtime, files, standard streams.
 const RESERVED: usize = 128;
+/// TCP connections that are not WebSockets beyond those that may be.
+const SPARE_CONNECTIONS: usize = 1_000;
+/// TLS handshakes under way, apart from the connections: who never ends his holds no place that others need.
+pub const HANDSHAKES_MAX: usize = 1_000;
+/// Connections that are being told that there is no place; those beyond are closed without a word.
+const REFUSALS_MAX: usize = 100;
 
 /// How many sockets of each kind there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

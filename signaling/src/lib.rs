@@ -9,7 +9,7 @@
 //! - [`hub`] is truth about rooms: one sans-IO state machine, told everything, its time included.
 //! - [`message`] is the client protocol, [`sdp`] the session descriptions: neither reaches the relay.
 //! - [`auth`] decides who may do what before the hub is told.
-//! - [`ws`], [`rest`], [`web`], [`relay`] are edges: sockets in, sockets out.
+//! - [`ws`], [`rest`], [`web`], [`relay`] are edges: sockets in, sockets out; [`edge`] is what they share.
 //! - [`server`] puts them together.
 //!
 //! Invariants
@@ -25,10 +25,13 @@ pub mod auth;
 pub mod config;
 pub mod deadline;
 pub mod descriptors;
+pub mod edge;
 pub mod hub;
+pub mod id;
 pub mod json;
 pub mod listen;
 pub mod message;
+pub mod outbox;
 pub mod participant;
 pub mod places;
 pub mod relay;

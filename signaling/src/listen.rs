@@ -7,7 +7,7 @@
 use crate::address::Subnet;
 use crate::config::Signaling;
 use crate::deadline::{Deadlined, WriteLimits};
-use crate::descriptors::Budget;
+use crate::descriptors::{Budget, HANDSHAKES_MAX};
 use crate::places::{NoPlace, Place, Places};
 use crate::tally::Tally;
 use axum::Router;
@@ -49,17 +49,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long who finds no place may take to read that.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// TCP connections that are not WebSockets beyond those that may be.
-pub const SPARE_CONNECTIONS: usize = 1_000;
-/// TLS handshakes under way, apart from the connections: who never ends his holds no place that others need.
-pub const HANDSHAKES_MAX: usize = 1_000;
 /// From this share of them on the oldest gives way to a newcomer. An honest one takes some round trips, so whoever wants to keep the
 /// others out must open nine hundred connections within that time, again and again, rather than in ten seconds.
 const HANDSHAKES_CROWDED_PERCENT: usize = 90;
 /// Of these by one address: a whole office that comes back at once is through in a second.
 const HANDSHAKES_PER_ADDRESS: usize = HANDSHAKES_MAX / 10;
-/// Connections that are being told that there is no place; those beyond are closed without a word.
-pub const REFUSALS_MAX: usize = 100;
 
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 21\r\n\r\nToo many connections\n";

@@ -9,21 +9,9 @@
 //!      └──── 5 s ──► FAILED         └──── 15 s ──► FAILED              Closing ◄──DTLS closed──┘ ── 2 s ──► FAILED
 //! ```
 
-use crate::room::{ConnectionId, RoomId};
+use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
 use crate::sdp::{Plan, SourceTrack};
 use relay_control::{Command, DownTrackAdded, RtpParameters, TransportOpened};
-
-/// Number of a member, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MemberId(pub u64);
-
-/// Number of a stream: the id of its transport in the relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamKey(pub u64);
-
-/// One request over HTTP that waits for its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
 
 /// Somebody in a room.
 #[derive(Debug)]

@@ -10,13 +10,11 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
-use crate::address::Subnet;
-use crate::auth::{Admitted, Gate, HttpDenial, HttpVisit};
-use crate::config::Config;
+use crate::auth::{Admitted, HttpDenial, HttpVisit};
+use crate::edge::{App, Health, Input};
 use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
 use crate::message::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
-use crate::server::{Health, Input};
 use crate::{web, ws};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -27,11 +25,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post};
 use axum::{Extension, Router};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 const SDP: &str = "application/sdp";
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -41,73 +37,6 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// From the request's head to the answer: time for a slow body and for a relay that is being restarted.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-
-/// What all handlers share.
-pub struct App {
-    /// Settings.
-    pub config: Arc<Config>,
-    /// Decides who may do what.
-    pub gate: Arc<Gate>,
-    /// To the server.
-    pub inputs: mpsc::Sender<Input>,
-    /// Number of the next connection.
-    pub next_connection: AtomicU64,
-    /// Open WebSockets.
-    pub open_connections: AtomicUsize,
-}
-
-impl App {
-    /// No connections yet.
-    pub fn new(config: Arc<Config>, gate: Arc<Gate>, inputs: mpsc::Sender<Input>) -> Self {
-        Self {
-            config,
-            gate,
-            inputs,
-            next_connection: AtomicU64::new(1),
-            open_connections: AtomicUsize::new(0),
-        }
-    }
-
-    /// Whether a page of this origin may talk to us. Programs send no origin; they are no pages.
-    pub fn origin_allowed(&self, headers: &HeaderMap) -> bool {
-        self.config.signaling.allowed_origins.as_ref().is_none_or(|allowed| is_allowed(allowed, headers))
-    }
-
-    /// By whose address the streams of a request are counted. `None`: there are many behind a proxy.
-    fn origin(&self, Peer(ip): Peer, headers: &HeaderMap) -> Option<Subnet> {
-        let settings = &self.config.signaling;
-        if !settings.proxies.contains(&ip) {
-            return Some(ip.into());
-        }
-        forwarded_for(headers).filter(|_| settings.forwarded_for).map(Subnet::from)
-    }
-
-    async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {
-        let (reply, answer) = oneshot::channel();
-        let away = || HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned()));
-        if self.inputs.send(Input::Http(from, request, reply)).await.is_err() {
-            return away();
-        }
-        answer.await.unwrap_or_else(|_| away())
-    }
-}
-
-/// The last address is the proxy's own word; those before it are whatever the client wrote.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-    last.rsplit(',').next()?.trim().parse().ok()
-}
-
-/// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a suffix
-/// or a wildcard. Several are none.
-fn is_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    match (origins.next(), origins.next()) {
-        (None, _) => true,
-        (Some(origin), None) => allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()),
-        (Some(_), Some(_)) => false,
-    }
-}
 
 /// The routes of both listeners.
 pub fn router(app: Arc<App>) -> Router {

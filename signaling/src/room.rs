@@ -5,18 +5,11 @@
 //! - A login is in a room at most once.
 //! - Members are told about in the order in which they came, streams in the order in which they were published.
 
-use crate::participant::{Member, MemberId, Presence, Stream, StreamKey};
+use crate::id::{ConnectionId, MemberId, StreamKey};
+use crate::participant::{Member, Presence, Stream};
 use crate::sdp::CodecPreferences;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-
-/// A room's number, also its id towards the relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomId(pub u64);
-
-/// A connection of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
 
 /// What the member that creates a room may wish for it. Who comes later finds it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,16 +7,15 @@
 //! A panic over what one client said ends that client. Any other ends the server, and one such that comes again and again as
 //! well: whoever supervises the process starts it again, and it takes over what the relay runs.
 
-use crate::address::Subnet;
 use crate::auth::Gate;
 use crate::config::Config;
+use crate::edge::{Health, Input};
 use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
-use crate::message::{ClientMessage, Malformed};
-use crate::participant::Ticket;
+use crate::id::ConnectionId;
+use crate::id::Ticket;
+use crate::outbox::Outbox;
 use crate::relay::{LinkCommand, LinkEvent};
-use crate::room::ConnectionId;
 use crate::timer::Time;
-use crate::ws::Outbox;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -39,32 +38,6 @@ const EVENTS_IN_A_ROW_MAX: u32 = 64;
 const RELIEVE_PAUSE: Duration = Duration::from_millis(20);
 /// Time for the relay to end, beyond what the link gives it.
 const END_LIMIT: Duration = Duration::from_secs(10);
-
-/// What an edge brings.
-#[derive(Debug)]
-pub enum Input {
-    /// A WebSocket was opened, by whose address its streams are counted.
-    Connected(ConnectionId, Outbox, Option<Subnet>),
-    /// A text message came.
-    Message(ConnectionId, Result<ClientMessage, Malformed>),
-    /// A WebSocket is gone; true if the client said goodbye.
-    Closed(ConnectionId, bool),
-    /// An HTTP request for the hub, by whose address its stream is counted.
-    Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
-    /// Somebody asks how things are.
-    Health(oneshot::Sender<Health>),
-    /// Say goodbye to all, then end the relay if so configured.
-    Shutdown,
-}
-
-/// How things are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// The relay is connected.
-    pub relay: bool,
-    /// Connections, rooms, members, streams.
-    pub census: [usize; 4],
-}
 
 /// Why the server ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -264,7 +237,11 @@ impl Server {
             LinkEvent::Event(event) => self.hub.handle_event(now, &event),
             LinkEvent::NotStarted(why) => self.relay_started(RelayStart::Failed(why)),
             LinkEvent::Superseded => {
-                tracing::error!("a newer signaling has taken the relay over; leaving it alone");
+                tracing::error!(
+                    "a newer signaling commands this relay now, so this one ends. Calls go on, and clients \
+                     have to connect to the newer one. If both are meant to run, give each a relay of its \
+                     own (relay.control_socket)"
+                );
                 self.hub.handle_shutdown();
                 return Some(Ended::Superseded);
             }
@@ -405,7 +382,7 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Gate;
+    use crate::message::ClientMessage;
     use serde_json::json;
     use std::sync::atomic::{AtomicU32, Ordering};
 

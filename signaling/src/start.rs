@@ -3,10 +3,10 @@
 use crate::auth::Gate;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
+use crate::edge::{App, Input};
 use crate::relay::{self, LinkSettings, RelayProgram};
-use crate::rest::{self, App};
-use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, Input, RelayStart, Server, Wiring};
-use crate::{descriptors, listen, tls};
+use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
+use crate::{descriptors, listen, rest, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,7 +63,10 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
         Ok(Ok(RelayStart::Up)) => {}
         Ok(Ok(RelayStart::Failed(why))) => return Err(format!("the relay does not start: {why}").into()),
-        Ok(Err(_)) => return Err("the relay is commanded by a newer signaling".into()),
+        Ok(Err(_)) => {
+            let socket = config.control_socket.display();
+            return Err(format!("the relay at {socket} is commanded by a newer signaling").into());
+        }
         Err(_) => tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display()),
     }
 

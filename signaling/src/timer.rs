@@ -1,7 +1,6 @@
 //! Named timers: each stands in the table at most once, and one can ask which of them is due.
 
-use crate::participant::{MemberId, StreamKey};
-use crate::room::{ConnectionId, RoomId};
+use crate::id::{ConnectionId, MemberId, RoomId, StreamKey};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 

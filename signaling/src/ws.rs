@@ -6,10 +6,10 @@
 
 use crate::address::Subnet;
 use crate::auth::Visit;
+use crate::edge::{App, Input};
+use crate::id::ConnectionId;
 use crate::message::ClientMessage;
-use crate::rest::App;
-use crate::room::ConnectionId;
-use crate::server::Input;
+use crate::outbox::{ENTRY_BYTES, Inbox, Outbox, Outgoing};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,82 +17,16 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
-
-/// What a message in the queue costs besides its text.
-const ENTRY_BYTES: usize = 64;
 
 /// How long the closing handshake may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Seconds of the sustained rate that may come at once.
 const BURST_SECONDS: u32 = 2;
-
-/// The way to one client.
-#[derive(Clone, Debug)]
-pub struct Outbox {
-    sender: mpsc::UnboundedSender<Outgoing>,
-    /// Bytes in the queue.
-    queued: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-enum Outgoing {
-    Text(String),
-    Close(u16, Cow<'static, str>),
-}
-
-/// The queue is full.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Overflow;
-
-impl Outbox {
-    fn new() -> (Self, Inbox) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let queued = Arc::new(AtomicUsize::new(0));
-        (Self { sender, queued: Arc::clone(&queued) }, Inbox { receiver, queued })
-    }
-
-    /// The way to nobody.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self::new().0
-    }
-
-    /// Queues a message.
-    ///
-    /// # Errors
-    /// [`Overflow`]: more than `limit` bytes would wait.
-    pub fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
-        let cost = text.len() + ENTRY_BYTES;
-        if self.queued.fetch_add(cost, Ordering::Relaxed) + cost > limit {
-            self.queued.fetch_sub(cost, Ordering::Relaxed);
-            return Err(Overflow);
-        }
-        // A client that is gone is reported by its reader.
-        let _ = self.sender.send(Outgoing::Text(text));
-        Ok(())
-    }
-
-    /// Bytes that wait.
-    pub fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// Closes the connection behind what is queued.
-    pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
-        let _ = self.sender.send(Outgoing::Close(code, reason.into()));
-    }
-}
-
-struct Inbox {
-    receiver: mpsc::UnboundedReceiver<Outgoing>,
-    queued: Arc<AtomicUsize>,
-}
 
 /// Answers an upgrade request, whatever its path: real deployments put a proxy in front.
 pub fn upgrade(
@@ -293,19 +227,5 @@ mod tests {
         assert_eq!(bucket.debt(start, 1).as_millis(), 100);
         assert_eq!(bucket.debt(start, 1).as_millis(), 200);
         assert_eq!(bucket.debt(start + Duration::from_secs(1), 1), Duration::ZERO);
-    }
-
-    #[test]
-    fn the_queue_is_bounded_by_bytes() {
-        let (outbox, mut inbox) = Outbox::new();
-        assert_eq!(outbox.push("x".repeat(100), 300), Ok(()));
-        assert_eq!(outbox.push("x".repeat(100), 300), Err(Overflow));
-        assert_eq!(outbox.push("x".repeat(50), 300), Ok(()));
-        outbox.close(1008, "no");
-        let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
-        assert!(matches!(
-            queued.as_slice(),
-            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, _)]
-        ));
     }
 }

@@ -173,6 +173,53 @@ fn media_is_not_sent_to_an_address_by_a_forged_check() {
     }
 }
 
+/// A challenge grows with the ufrag of whom it is for, and a check may be shorter than that: challenge and
+/// answer together are no more than three times the check.
+#[test]
+fn a_challenge_leaves_enough_for_the_answer() {
+    for ufrag in [4, 180, 190, 191, 192, 256] {
+        let mut world = World::careful(54);
+        call(&mut world);
+        let check = world.peers[1].make_short_check();
+        world.restart_ice_as(1, "u".repeat(ufrag));
+        world.inject(nobody(), &check);
+        let answer = world.traffic(nobody());
+        assert!(answer.sent > 0, "ufrag of {ufrag}: nothing came back");
+        assert_not_reflected(&world, nobody());
+        world.assert_ledger();
+    }
+}
+
+/// Others' claims may displace a claim, but not the answer by which its peer proves to be there.
+#[test]
+fn a_crowd_of_claimants_keeps_nobody_out_who_is_there() {
+    let mut world = World::careful(53);
+    call(&mut world);
+    let attackers: Vec<usize> = (0..4).map(|_| world.join(2) as usize).collect();
+    // With keys, so that the client's hello does not end them.
+    world.run(Duration::from_secs(1));
+    attackers.iter().for_each(|attacker| world.peers[*attacker].alive = false);
+    // Whose port it was is gone, which the relay does not know yet.
+    let address = std::mem::replace(&mut world.peers[1].address, nobody());
+    world.peers[1].alive = false;
+    let next = world.join(1) as usize;
+    let peer = &mut world.peers[next];
+    (peer.address, peer.attacked, peer.keeps_to_first) = (address, true, true);
+    let ssrc = world.subscribe(next as u32, 0);
+    world.net.set_link(Link { delay: Duration::from_millis(25), ..Link::GOOD });
+    for _ in 0..300 {
+        for attacker in &attackers {
+            let check = world.peers[*attacker].make_check(true);
+            world.inject(address, &check);
+        }
+        world.run(Duration::from_millis(10));
+    }
+    assert!(world.peers[next].is_keyed());
+    let flowed = world.peers[next].received[&ssrc].packets.len();
+    assert!(flowed >= 200, "{flowed} packets in 3 s");
+    world.assert_ledger();
+}
+
 #[test]
 fn an_overheard_check_is_good_for_one_address() {
     let mut world = World::careful(45);

@@ -269,13 +269,23 @@ impl Peer {
 
     /// A check with an id of its own, not sent.
     pub fn make_check(&mut self, use_candidate: bool) -> Vec<u8> {
+        self.make_check_as(&self.username.clone(), use_candidate)
+    }
+
+    /// The same without its own ufrag, which the relay does not look at while an ICE restart is under way.
+    pub fn make_short_check(&mut self) -> Vec<u8> {
+        let username = self.username.split_inclusive(|octet| *octet == b':').next().unwrap_or_default();
+        self.make_check_as(&username.to_vec(), true)
+    }
+
+    fn make_check_as(&mut self, username: &[u8], use_candidate: bool) -> Vec<u8> {
         self.transaction += 1;
         let mut id = [0; 12];
         id[..4].copy_from_slice(&self.transaction.to_be_bytes());
         id[4..8].copy_from_slice(&self.index.to_be_bytes());
-        let mut out = vec![0; 300];
-        let len = write_binding_request(&mut out, id, &self.username, 1, 7, use_candidate, &self.key)
-            .expect("fits");
+        let mut out = vec![0; 500];
+        let len =
+            write_binding_request(&mut out, id, username, 1, 7, use_candidate, &self.key).expect("fits");
         out.truncate(len);
         out
     }

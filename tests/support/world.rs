@@ -231,7 +231,11 @@ impl World {
 
     /// Restarts a peer's ICE.
     pub fn restart_ice(&mut self, peer: u32) {
-        let own = format!("again{peer:08}");
+        self.restart_ice_as(peer, format!("again{peer:08}"));
+    }
+
+    /// The same with a ufrag of the peer's choice.
+    pub fn restart_ice_as(&mut self, peer: u32, own: String) {
         let reply = self.command(Command::RestartIce(RestartIce {
             transport_id: Self::transport_id(peer),
             remote_ufrag: own.clone(),

@@ -1,10 +1,12 @@
 //! House rules that a machine can hold, as a ratchet: what stands in an allowance may shrink, never grow.
 
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Longest function, in lines from its `fn` to its closing brace.
-const FUNCTION_LINES_MAX: usize = 72;
+const FUNCTION_LINES_MAX: usize = 60;
 /// The same in tests, where a flat table of cases may be long.
 const TEST_FUNCTION_LINES_MAX: usize = 140;
 /// Longest source file. Around 400 ask yourself whether it holds two ideas.

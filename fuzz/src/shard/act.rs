@@ -19,6 +19,8 @@ use tests::dtls;
 
 /// Tracks that a client may send.
 const SLOTS: u8 = 4;
+/// Payload types that are RTX, whichever SSRC they come on: an original sequence number stands in front (RFC 4588 §4).
+const RTX_PTS: [u8; 2] = [97, 99];
 const PROFILES: [u16; 4] = [0xbede, 0x1000, 0x1005, 0x0000];
 
 fn up_track_id(number: u8, slot: u8) -> u64 {
@@ -357,13 +359,14 @@ impl Run {
         let extension = (words > 0).then(|| (PROFILES[usize::from(fill) % 4], story.octets(words * 4)));
         let parameters = parameters(slot, false);
         let pt = if is_rtx { parameters.rtx_payload_type } else { Some(parameters.payload_type) };
+        let pt = pt.unwrap_or(fill.into()) as u8 & 0x7f;
         let client = &self.clients[usize::from(number)];
         let packet = Packet {
-            pt: pt.unwrap_or(fill.into()) as u8,
+            pt,
             ssrc,
             index: client.index(ssrc, ahead),
             timestamp: (self.now.as_micros() / 1_000 * 90) as u32 ^ (u32::from(fill == 9) << 31),
-            osn: is_rtx.then(|| client.index(ssrc - 1, -i32::from(fill)) as u16),
+            osn: RTX_PTS.contains(&pt).then(|| client.index(ssrc & !1, -i32::from(fill)) as u16),
             extension,
             padding: fill & 0x40 != 0,
             keyframe: fill & 0x10 != 0,

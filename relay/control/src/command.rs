@@ -57,6 +57,27 @@ pub enum Command {
     SetLabel(SetLabel),
 }
 
+impl Command {
+    /// The transport that it names, whose order it keeps. What is about a track that exists names that alone.
+    #[must_use]
+    pub const fn transport_id(&self) -> Option<u64> {
+        match self {
+            Self::OpenTransport(c) => Some(c.transport_id),
+            Self::RestartIce(c) => Some(c.transport_id),
+            Self::CloseTransport(c) => Some(c.transport_id),
+            Self::AddUpTrack(c) => Some(c.transport_id),
+            Self::AddDownTrack(c) => Some(c.transport_id),
+            Self::SetLabel(c) => Some(c.transport_id),
+            Self::Hello(_)
+            | Self::RemoveTrack(_)
+            | Self::RequestKeyframe(_)
+            | Self::GetInventory(_)
+            | Self::GetStats(_)
+            | Self::Shutdown(_) => None,
+        }
+    }
+}
+
 /// Introduces a controller. Answer: [`crate::Welcome`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Hello {

@@ -1,9 +1,9 @@
 //! One DTLS association, either end.
 
+use crate::MESSAGE_BYTES_MAX;
 use crate::gate::{self, Stage};
 use crate::peer::{PeerCheck, Verdict};
 use crate::queue::DatagramQueue;
-use crate::server::MESSAGE_BYTES_MAX;
 use crate::{DATAGRAM_BYTES_MAX, ffi};
 use boring::error::ErrorStack;
 use boring::ssl::{ErrorCode, Ssl, SslContext, SslRef, SslStream, SslVersion};

@@ -36,6 +36,9 @@ pub use server::{GROUPS, SUITES, ServerFactory, base_context, boring_profiles};
 /// below IPv6, UDP and a tunnel.
 pub const DATAGRAM_BYTES_MAX: usize = 1200;
 
+/// Largest handshake message, in octets: a certificate of a browser has 300, and 16 KiB leave room for RSA and a chain.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
 /// BoringSSL refused something that depends on no input: out of memory, or built without what we need.
 #[derive(Debug)]
 pub struct SetupError(boring::error::ErrorStack);

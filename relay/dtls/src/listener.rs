@@ -21,12 +21,12 @@
 //! that waits for its answer takes the first for it, and fails. Hellos that have no answer, but look as if they had, leave the
 //! client's the probability of 32 in R to be drawn, where R come a second.
 
+use crate::MESSAGE_BYTES_MAX;
 use crate::assembly::{Assembly, Message, clear_record};
 use crate::association::{Association, INBOUND_BYTES_MAX};
 use crate::attempts::{Attempts, Draw};
 use crate::gate::{self, Part, Stage};
 use crate::hello::is_for_us;
-use crate::server::MESSAGE_BYTES_MAX;
 use crate::signature;
 use boring::ssl::SslContext;
 use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};

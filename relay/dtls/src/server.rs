@@ -3,7 +3,7 @@
 use crate::certificate::Identity;
 use crate::hello::offers_what_we_need;
 use crate::listener::Listener;
-use crate::{DATAGRAM_BYTES_MAX, SetupError, ffi, peer};
+use crate::{DATAGRAM_BYTES_MAX, MESSAGE_BYTES_MAX, SetupError, ffi, peer};
 use boring::ssl::{
     ClientHello, ExtensionType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslOptions,
     SslSessionCacheMode, SslVersion,
@@ -11,9 +11,6 @@ use boring::ssl::{
 use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
 use relay_core::srtp::SrtpProfile;
 use relay_core::time::Time;
-
-/// Largest handshake message, in octets: a certificate of a browser has 300, and 16 KiB leave room for RSA and a chain.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// Post-quantum first: current browsers send a share for it.
 pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::io::Datagram;
+use crate::datagram::Datagram;
 use crate::region::Region;
 use crate::socket::SocketIndex;
 use crate::{DATAGRAM_BYTES_MAX, addr};

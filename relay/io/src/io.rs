@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::addr::{Route, read_local, read_name};
 use crate::arena::Arenas;
+use crate::datagram::Datagram;
 use crate::mmsg::{MmsgReceiver, MmsgSender};
 use crate::outbox::{Outbox, Sender};
-use crate::socket::{self, SocketIndex, Sockets};
+use crate::socket::{self, Sockets};
 use crate::uring::{Ring, RingSizes};
 use crate::waker::Sleeper;
 use crate::{Backend, IoCounters, Waker};
@@ -72,16 +73,6 @@ pub struct Received {
     pub route: Route,
     /// It was longer than [`DATAGRAM_BYTES_MAX`](crate::DATAGRAM_BYTES_MAX); the rest is lost.
     pub truncated: bool,
-}
-
-/// A received datagram as the kernel laid it out.
-pub(crate) struct Datagram<'a> {
-    /// Received it.
-    pub(crate) socket: SocketIndex,
-    pub(crate) name: &'a [u8],
-    pub(crate) control: &'a [u8],
-    pub(crate) truncated: bool,
-    pub(crate) bytes: &'a mut [u8],
 }
 
 /// Why a wait ended; with neither, time passed or a signal came.

@@ -44,6 +44,7 @@ mod arena;
 mod buffers;
 mod counters;
 pub mod cpu;
+mod datagram;
 mod gso;
 mod io;
 mod message;

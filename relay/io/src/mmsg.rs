@@ -9,9 +9,8 @@ use std::ptr;
 use std::time::Duration;
 
 use crate::addr::{NAME_BYTES, RECEIVE_CONTROL_BYTES};
-use crate::io::Datagram;
+use crate::datagram::{Datagram, Done};
 use crate::message::Messages;
-use crate::outbox::Done;
 use crate::region::Region;
 use crate::socket::SocketIndex;
 use crate::waker::Sleeper;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::IoCounters;
 use crate::addr::Route;
 use crate::arena::Arenas;
+use crate::datagram::Done;
 use crate::gso::{Gso, Run, SEGMENTS_MAX};
 use crate::message::{Flight, Messages};
 use crate::mmsg::MmsgSender;
@@ -19,13 +20,6 @@ const WAITING_MAX: usize = 1024;
 /// No memory is free: the kernel still holds all of it. Counted in [`IoCounters::tx_full`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
-
-/// A completed send: the index of its message and the kernel's answer, octets or a negative errno.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Done {
-    pub(crate) message: u16,
-    pub(crate) result: i32,
-}
 
 /// How messages reach the kernel.
 ///

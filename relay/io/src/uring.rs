@@ -23,9 +23,8 @@ use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 
 use crate::IoCounters;
 use crate::buffers::{BufferRing, CONTROL_BYTES, NAME_BYTES};
-use crate::io::Datagram;
+use crate::datagram::{Datagram, Done};
 use crate::message::Messages;
-use crate::outbox::Done;
 use crate::region::Region;
 use crate::socket::{SocketIndex, Sockets};
 

@@ -208,8 +208,9 @@ impl Router {
             if self.epoch != 0 {
                 self.handle_event(EventBody::Superseded(Superseded { epoch: hello.epoch }));
             }
+            let is_second = self.greeted.values().any(|epoch| *epoch == self.epoch && *epoch != 0);
             (self.epoch, self.instance) = (hello.epoch, hello.instance);
-            tracing::info!(epoch = hello.epoch, name = %printable(&hello.name), "a controller took over");
+            log_command(hello, is_second);
         }
         self.greeted.insert(from, hello.epoch);
         ReplyBody::Welcome(Welcome {
@@ -274,17 +275,9 @@ impl Router {
     /// Whose order a command has to keep. `None`: nobody's that is known.
     fn transport_of(&self, command: &Command) -> Option<u64> {
         match command {
-            Command::OpenTransport(c) => Some(c.transport_id),
-            Command::RestartIce(c) => Some(c.transport_id),
-            Command::CloseTransport(c) => Some(c.transport_id),
-            Command::SetLabel(c) => Some(c.transport_id),
-            Command::AddUpTrack(c) => Some(c.transport_id),
-            Command::AddDownTrack(c) => Some(c.transport_id),
             Command::RemoveTrack(c) => self.transport_of_track(c.track_id),
             Command::RequestKeyframe(c) => self.transport_of_track(c.track_id),
-            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
-                None
-            }
+            other => other.transport_id(),
         }
     }
 
@@ -574,6 +567,21 @@ fn done() -> ReplyBody {
 
 fn refusal(code: ErrorCode, message: &str) -> ReplyBody {
     ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned(), highest_epoch: 0 })
+}
+
+/// `is_second`: another controller was connected that commanded until now.
+fn log_command(hello: &Hello, is_second: bool) {
+    let (epoch, name) = (hello.epoch, printable(&hello.name));
+    if is_second {
+        tracing::warn!(
+            epoch,
+            %name,
+            "a second controller commands this relay now; the one before was told so, and a signaling ends \
+             then. If both are meant to run, give each a relay of its own (relay.control_socket)"
+        );
+    } else {
+        tracing::info!(epoch, %name, "a controller took over");
+    }
 }
 
 /// A name as it may stand in a log line: short, and without control characters.

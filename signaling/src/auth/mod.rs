@@ -18,8 +18,8 @@ pub use hook::{Allowed, Hook, Refused};
 pub use token::{TokenReader, TokenRefusal};
 
 use crate::config::{Auth, AuthMode};
+use crate::id::ConnectionId;
 use crate::message::{ClientMessage, RoomCommand, Written};
-use crate::room::ConnectionId;
 use axum::http::{HeaderMap, StatusCode, header};
 use notes::Notes;
 use relay_control::Priority;

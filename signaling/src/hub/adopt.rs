@@ -4,15 +4,14 @@
 //! closes nothing that it understands: media flows on. The members are *detached* until their clients come back with
 //! the secret of their earlier session.
 
-use super::Hub;
 use super::label::{Label, MemberLabel, RoleLabel};
 use super::rooms::Visitor;
 use super::streams::{CONNECT_LIMIT, RTP_GRACE};
 use super::unproved::Asker;
-use crate::participant::{
-    Member, MemberId, Owner, Phase, Presence, Publish, PublishedTrack, Role, Stream, StreamKey,
-};
-use crate::room::{Room, RoomId, Terms};
+use super::{Hub, Purpose};
+use crate::id::{MemberId, RoomId, StreamKey};
+use crate::participant::{Member, Owner, Phase, Presence, Publish, PublishedTrack, Role, Stream};
+use crate::room::{Room, Terms};
 use crate::sdp::SourceTrack;
 use crate::timer::{Time, Timer};
 use relay_control::{
@@ -57,7 +56,7 @@ impl Hub {
 
     pub(super) fn close_transport(&mut self, transport_id: u64) {
         let command = Command::CloseTransport(CloseTransport { transport_id });
-        self.ask_relay(super::progress::Purpose::Nothing, command);
+        self.ask_relay(Purpose::Nothing, command);
     }
 
     /// `None`: it contradicts what is here already.

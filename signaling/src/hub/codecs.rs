@@ -7,8 +7,8 @@
 
 use super::Hub;
 use super::streams::StreamRefusal;
-use crate::participant::{Member, MemberId, Owner, Presence, StreamKey};
-use crate::room::RoomId;
+use crate::id::{MemberId, RoomId, StreamKey};
+use crate::participant::{Member, Owner, Presence};
 use crate::sdp::{self, CodecPreferences, Offer, Plan};
 use relay_control::Codec;
 

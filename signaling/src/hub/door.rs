@@ -4,127 +4,22 @@
 //! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
 //! is all that DELETE and PATCH need; only its digest is kept.
 
-use super::progress::Purpose;
+use super::http::{HttpRefusal, HttpReply, HttpRequest, Patch};
 use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
 use super::session::digest;
 use super::stops::End;
 use super::streams::{NewStream, StreamRefusal};
-use super::{Hub, Output};
+use super::{Hub, Output, Purpose};
 use crate::address::Subnet;
 use crate::auth::Admitted;
+use crate::id::{MemberId, RoomId, StreamKey, Ticket};
 use crate::message::RoomEvent;
-use crate::participant::{MemberId, Owner, Phase, Presence, StreamKey, Ticket};
-use crate::room::{RoomId, Terms};
+use crate::participant::{Owner, Phase, Presence};
+use crate::room::Terms;
 use crate::sdp::{self, write_ice_fragment};
 use crate::timer::Time;
-use relay_control::{Command, Priority, RestartIce, TransportOpened};
+use relay_control::{Command, RestartIce, TransportOpened};
 use std::fmt::Write as _;
-
-/// What a WHIP or WHEP client asks.
-#[derive(Debug)]
-pub enum HttpRequest {
-    /// `POST /whip/{room}`
-    Publish {
-        /// Room.
-        room: String,
-        /// The publisher's name in the room; made up if absent.
-        login: Option<String>,
-        /// Offer.
-        sdp: String,
-        /// What the operator says of its video.
-        priority: Option<Priority>,
-    },
-    /// `POST /whep/{room}/{stream}`
-    Play {
-        /// Room.
-        room: String,
-        /// Stream name, or a login: its first stream.
-        stream: String,
-        /// Offer.
-        sdp: String,
-    },
-    /// `DELETE` of a session.
-    Delete {
-        /// The secret.
-        session: String,
-        /// WHIP or WHEP.
-        published: bool,
-    },
-    /// `PATCH` of a session.
-    Patch(Patch),
-}
-
-/// `PATCH` of a session.
-#[derive(Debug)]
-pub struct Patch {
-    /// The secret.
-    pub session: String,
-    /// WHIP or WHEP.
-    pub published: bool,
-    /// Value of `If-Match`.
-    pub if_match: Option<String>,
-    /// Body: an ICE fragment.
-    pub fragment: String,
-}
-
-/// The answer to an [`HttpRequest`].
-#[derive(Debug, PartialEq, Eq)]
-pub enum HttpReply {
-    /// 201
-    Created {
-        /// Secret part of the session's URL.
-        session: String,
-        /// Names the ICE session; without quotes.
-        etag: String,
-        /// The answer.
-        sdp: String,
-    },
-    /// 200: the session is gone.
-    Deleted,
-    /// 204: candidates were noted.
-    Noted,
-    /// 200: ICE restarted.
-    Restarted {
-        /// Names the new ICE session.
-        etag: String,
-        /// `application/trickle-ice-sdpfrag`
-        fragment: String,
-    },
-    /// Not done.
-    Refused(HttpRefusal),
-}
-
-/// Why not.
-#[derive(Debug, PartialEq, Eq)]
-pub enum HttpRefusal {
-    /// 400: the body is broken.
-    Malformed(String),
-    /// 404: no such stream or session.
-    NotFound(String),
-    /// 409: the login is taken, or the stream is not on the air yet.
-    Conflict(String),
-    /// 412: another ICE session is running.
-    Precondition,
-    /// 422: understood, but there can be no answer to it (RFC 9725 §4.2).
-    Unprocessable(String),
-    /// 428: `If-Match` is needed.
-    PreconditionRequired,
-    /// 503: a limit is reached or the relay is away.
-    Unavailable(String),
-}
-
-impl From<StreamRefusal> for HttpRefusal {
-    fn from(refusal: StreamRefusal) -> Self {
-        let info = refusal.info();
-        match refusal {
-            StreamRefusal::Sdp(_) => Self::Malformed(info),
-            StreamRefusal::Offer(_) => Self::Unprocessable(info),
-            StreamRefusal::NotFound => Self::NotFound(info),
-            StreamRefusal::NotReady | StreamRefusal::Words(_) => Self::Conflict(info),
-            StreamRefusal::Limit(_) | StreamRefusal::NoRelay => Self::Unavailable(info),
-        }
-    }
-}
 
 impl Hub {
     /// An HTTP request came; `from` is whose address its stream is counted for. Its answer is an [`Output::Http`] with

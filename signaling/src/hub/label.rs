@@ -6,10 +6,10 @@
 //! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members without streams;
 //! they join again and nobody misses anything.
 
-use super::Hub;
-use super::progress::Purpose;
+use super::{Hub, Purpose};
 use crate::config::{AUDIO_CODECS, VIDEO_CODECS, codec_name};
-use crate::participant::{Member, Owner, Playable, Role, Stream, StreamKey};
+use crate::id::StreamKey;
+use crate::participant::{Member, Owner, Playable, Role, Stream};
 use crate::room::Terms;
 use crate::sdp::{CodecPreferences, SourceTrack};
 use relay_control::{Codec, Command, LABEL_BYTES_MAX, SetLabel};

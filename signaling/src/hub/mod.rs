@@ -25,11 +25,12 @@
 //! | `progress.rs` | the relay's replies and events moving a stream through its phases |
 //! | `label.rs` | labels on transports |
 //! | `adopt.rs` | rooms rebuilt from them |
-//! | `door.rs` | WHIP and WHEP |
+//! | `door.rs`, `http.rs` | WHIP and WHEP |
 
 mod adopt;
 mod codecs;
 mod door;
+mod http;
 mod label;
 mod progress;
 mod rooms;
@@ -38,18 +39,18 @@ mod stops;
 mod streams;
 mod unproved;
 
-pub use door::{HttpRefusal, HttpReply, HttpRequest, Patch};
+pub use http::{HttpRefusal, HttpReply, HttpRequest, Patch};
 pub use rooms::PROBE_LIMIT;
 pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
 pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE};
 
 use crate::config::{AuthMode, Config};
+use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
 use crate::message::{RoomEvent, ServerMessage};
-use crate::participant::{Member, MemberId, Stream, StreamKey, Ticket};
-use crate::room::{ConnectionId, Room, RoomId, Terms};
+use crate::participant::{Member, Stream};
+use crate::room::{Room, Terms};
 use crate::tally::Tally;
 use crate::timer::{Time, Timer, Timers};
-use progress::Purpose;
 use relay_control::{Command, Welcome};
 use serde_json::{Map, Value};
 use session::Connection;
@@ -142,6 +143,18 @@ enum RelaySight {
     Lost(Welcome),
     /// Gone for so long that new streams are refused at once.
     Gone(u64),
+}
+
+/// What a request to the relay was for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Open(StreamKey),
+    UpTrack(StreamKey),
+    /// Index in the plan.
+    DownTrack(StreamKey, usize),
+    RestartIce(StreamKey, Ticket),
+    /// Nobody waits for the reply.
+    Nothing,
 }
 
 /// First request id of the hub; the link uses those below for itself.

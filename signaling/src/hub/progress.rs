@@ -2,9 +2,10 @@
 
 use super::stops::End;
 use super::streams::{CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE, play_cname};
-use super::{HttpReply, Hub, Output, RelaySight};
+use super::{HttpReply, Hub, Output, Purpose, RelaySight};
+use crate::id::StreamKey;
 use crate::message::{RoomEvent, ServerMessage, Status};
-use crate::participant::{Negotiation, Owner, Phase, Role, Stream, StreamKey, Ticket};
+use crate::participant::{Negotiation, Owner, Phase, Role, Stream};
 use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
 use crate::timer::{Time, Timer};
 use relay_control::{
@@ -15,18 +16,6 @@ use std::collections::HashSet;
 
 /// The relay can take no more of it now; WHIP and WHEP clients are told when to try again.
 const RELAY_FULL: &str = "The server is full";
-
-/// What a request to the relay was for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
-    Open(StreamKey),
-    UpTrack(StreamKey),
-    /// Index in the plan.
-    DownTrack(StreamKey, usize),
-    RestartIce(StreamKey, Ticket),
-    /// Nobody waits for the reply.
-    Nothing,
-}
 
 /// Those of `ours` that are not `there`. Each is looked at once, as both may be tens of thousands.
 fn absent(ours: impl Iterator<Item = StreamKey>, there: impl Iterator<Item = StreamKey>) -> Vec<StreamKey> {

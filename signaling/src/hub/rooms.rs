@@ -1,11 +1,11 @@
 //! Who is in a room: join, leave, chat, stale logins, members that come back.
 
-use super::session::{Session, WaitingJoin};
+use super::session::{Session, WaitingJoin, Wish};
 use super::stops::End;
 use super::{CloseCode, Hub};
+use crate::id::{ConnectionId, MemberId, RoomId};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
-use crate::participant::{Member, MemberId, Playable, Presence};
-use crate::room::{ConnectionId, RoomId, Terms};
+use crate::participant::{Member, Playable, Presence};
 use crate::timer::{Time, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -26,15 +26,6 @@ enum Entrance {
     /// The member is this client's own from before.
     Resume(RoomId, MemberId),
     Open,
-}
-
-/// What `join` asks for.
-#[derive(Debug)]
-pub(super) struct Wish {
-    pub(super) room: String,
-    pub(super) record: bool,
-    /// Of the room, if it is made for this member.
-    pub(super) terms: Terms,
 }
 
 /// Who wants in.

@@ -1,13 +1,13 @@
 //! A connection: opening, keep-alive, the order of its messages, and its end.
 
-use super::rooms::Wish;
 use super::{Hub, Output};
 use crate::address::Subnet;
 use crate::auth::{Grant, line_end};
 use crate::config::AuthMode;
+use crate::id::{ConnectionId, RoomId, StreamKey};
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
-use crate::participant::{Presence, StreamKey};
-use crate::room::{ConnectionId, RoomId};
+use crate::participant::Presence;
+use crate::room::Terms;
 use crate::timer::{Time, Timer};
 use serde_json::json;
 use std::borrow::Cow;
@@ -78,6 +78,15 @@ pub(super) struct Session {
     pub(super) token: String,
     pub(super) resumable: bool,
     pub(super) rooms: Vec<RoomId>,
+}
+
+/// What `join` asks for.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) room: String,
+    pub(super) record: bool,
+    /// Of the room, if it is made for this member.
+    pub(super) terms: Terms,
 }
 
 #[derive(Debug)]
@@ -315,7 +324,7 @@ impl Hub {
     }
 
     /// The connection is lost but its member stays for a while, and so do its streams.
-    fn detach(&mut self, now: Time, room: RoomId, id: crate::participant::MemberId) {
+    fn detach(&mut self, now: Time, room: RoomId, id: crate::id::MemberId) {
         if let Some(member) = self.rooms.get_mut(&room).and_then(|room| room.member_mut(id)) {
             member.presence = Presence::Detached;
             self.timers.set(Timer::Detached(room, id), now + self.config.rooms.resume_grace);

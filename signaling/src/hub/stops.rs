@@ -1,10 +1,9 @@
 //! The end of streams, what their owners and players are told, mute and other notes.
 
-use super::progress::Purpose;
-use super::{HttpRefusal, HttpReply, Hub, Output};
+use super::{HttpRefusal, HttpReply, Hub, Output, Purpose};
+use crate::id::{ConnectionId, MemberId, RoomId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, Status, StreamEventType, StreamRef, StreamStatus};
-use crate::participant::{MemberId, Negotiation, Owner, Phase, Presence, Role, Stream, StreamKey};
-use crate::room::{ConnectionId, RoomId};
+use crate::participant::{Negotiation, Owner, Phase, Presence, Role, Stream};
 use crate::timer::{Time, Timer};
 use relay_control::{CloseTransport, Command};
 use serde_json::value::RawValue;

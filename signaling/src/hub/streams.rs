@@ -1,16 +1,13 @@
 //! Publish and play: what is asked is checked, the offer planned, and the relay asked for a transport.
 
-use super::progress::Purpose;
 use super::session::digest;
 use super::unproved::{Asker, TOO_MANY_UNPROVED, UnprovedLimits};
-use super::{Hub, RelaySight};
+use super::{Hub, Purpose, RelaySight};
 use crate::address::Subnet;
 use crate::config::Signaling;
+use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
 use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
-use crate::participant::{
-    Member, MemberId, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream, StreamKey, Ticket,
-};
-use crate::room::{ConnectionId, RoomId};
+use crate::participant::{Member, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream};
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
 use crate::timer::{Time, Timer};
 use relay_control::{

@@ -3,8 +3,8 @@
 //! for each address they are asked from, or each connection where that is not known.
 
 use crate::address::Subnet;
-use crate::participant::StreamKey;
-use crate::room::ConnectionId;
+use crate::id::ConnectionId;
+use crate::id::StreamKey;
 use crate::tally::Tally;
 use crate::timer::Time;
 use std::collections::HashMap;

@@ -69,7 +69,7 @@ pub(super) struct Asked {
 impl Asked {
     /// Takes a request. The requests that are answered by that: refused, all of them.
     pub(super) fn ask(&mut self, id: u64, command: Command) -> Vec<u64> {
-        let lane = lane_of(&command);
+        let lane = command.transport_id();
         let closes = matches!(command, Command::CloseTransport(_));
         // An end that was refused would be forgotten, and its transport live on.
         let limit = if closes { UNANSWERED_MAX + UNANSWERED_CLOSES_MAX } else { UNANSWERED_MAX };
@@ -206,23 +206,6 @@ impl Asked {
                 State::Waiting | State::Pausing(_) => return,
             }
         }
-    }
-}
-
-fn lane_of(command: &Command) -> Option<u64> {
-    match command {
-        Command::OpenTransport(c) => Some(c.transport_id),
-        Command::RestartIce(c) => Some(c.transport_id),
-        Command::CloseTransport(c) => Some(c.transport_id),
-        Command::SetLabel(c) => Some(c.transport_id),
-        Command::AddUpTrack(c) => Some(c.transport_id),
-        Command::AddDownTrack(c) => Some(c.transport_id),
-        Command::Hello(_)
-        | Command::RemoveTrack(_)
-        | Command::RequestKeyframe(_)
-        | Command::GetInventory(_)
-        | Command::GetStats(_)
-        | Command::Shutdown(_) => None,
     }
 }
 

@@ -319,7 +319,7 @@ impl<'o, 'a> Planner<'o, 'a> {
             .filter(is_accepted)
             .collect();
         // A group that names a mid twice says it once.
-        let mut seen = [false; super::parse::MEDIA_MAX];
+        let mut seen = [false; super::limits::MEDIA_MAX];
         order.retain(|&index| seen.get_mut(index).is_some_and(|seen| !std::mem::replace(seen, true)));
         if order.len() == accepted.len() { Ok(order) } else { Err(Refusal::NoBundle) }
     }

@@ -14,9 +14,9 @@ pub struct SdpError {
 /// What was wrong with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SdpErrorKind {
-    /// The text is longer than [`SDP_BYTES_MAX`](super::parse::SDP_BYTES_MAX).
+    /// The text is longer than [`SDP_BYTES_MAX`](super::limits::SDP_BYTES_MAX).
     TooLong,
-    /// A line is longer than [`LINE_BYTES_MAX`](super::parse::LINE_BYTES_MAX).
+    /// A line is longer than [`LINE_BYTES_MAX`](super::limits::LINE_BYTES_MAX).
     LineTooLong,
     /// NUL, a lone carriage return or another control character.
     ControlCharacter,
@@ -57,8 +57,8 @@ impl fmt::Display for SdpError {
             f.write_str("SDP: ")?;
         }
         match self.kind {
-            Kind::TooLong => write!(f, "longer than {} bytes", super::parse::SDP_BYTES_MAX),
-            Kind::LineTooLong => write!(f, "line longer than {} bytes", super::parse::LINE_BYTES_MAX),
+            Kind::TooLong => write!(f, "longer than {} bytes", super::limits::SDP_BYTES_MAX),
+            Kind::LineTooLong => write!(f, "line longer than {} bytes", super::limits::LINE_BYTES_MAX),
             Kind::ControlCharacter => f.write_str("control character (NUL, lone CR, ...)"),
             Kind::NotALine => f.write_str("not of the form <letter>=<value>"),
             Kind::NoVersion => f.write_str("does not start with v=0"),

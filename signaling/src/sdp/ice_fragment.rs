@@ -2,7 +2,8 @@
 
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
-use super::parse::{CANDIDATES_MAX, PWD_BYTES, UFRAG_BYTES, lines};
+use super::limits::{CANDIDATES_MAX, PWD_BYTES, UFRAG_BYTES};
+use super::parse::lines;
 use super::plan::Plan;
 use super::write::{RelaySide, write_bundle, write_ice};
 

@@ -1,13 +1,13 @@
 //! SDP: offers in, answers out.
 //!
-//! [`parse`](parse()) reads a browser's offer, [`answer_publish`] and [`answer_play`] decide what of it is used, and
+//! [`parse`] reads a browser's offer, [`answer_publish`] and [`answer_play`] decide what of it is used, and
 //! [`Plan::write`] says so once the relay has told its side. The relay itself never sees any SDP: a [`Plan`] carries
 //! the numbers it needs as [`relay_control::RtpParameters`].
 //!
 //! Invariants
 //! - An [`Offer`] borrows the text and exists only if every line that we understand was good; a [`Plan`] owns all it
 //!   holds and may outlive the offer.
-//! - Time and memory are bounded by the named limits in [`parse`](mod@parse); no input panics.
+//! - Time and memory are bounded by the named [`limits`]; no input panics.
 //! - An answer has as many m-lines as its offer, in the same order, with at most one codec and its RTX each
 //!   (RFC 9429 §5.3.1, RFC 3264 §6).
 //! - All that is accepted shares one transport: one BUNDLE group, rtcp-mux, we are ICE-lite and the DTLS server.
@@ -22,8 +22,9 @@ mod codec;
 mod error;
 mod h264;
 mod ice_fragment;
+pub mod limits;
 mod offer;
-pub mod parse;
+mod parse;
 mod plan;
 mod write;
 

@@ -5,7 +5,7 @@ use crate::world::World;
 use relay_control::{Command, FailReason, Inventory, TransportInfo, TransportState};
 use serde_json::{Value, json};
 use signaling::hub::CloseCode;
-use signaling::room::ConnectionId;
+use signaling::id::ConnectionId;
 use std::time::Duration;
 
 /// Two members who publish and play each other, with the tokens of their sessions.

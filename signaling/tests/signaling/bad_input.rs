@@ -5,8 +5,8 @@
 
 use crate::world::{PLAY, PUBLISH, World};
 use serde_json::{Value, json};
+use signaling::id::ConnectionId;
 use signaling::message::ClientMessage;
-use signaling::room::ConnectionId;
 use std::time::Duration;
 
 /// Good messages, each with all its fields.

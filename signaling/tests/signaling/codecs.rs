@@ -4,7 +4,7 @@ use crate::world::{PLAY, PUBLISH, World};
 use relay_control::{Codec, Command, MediaKind};
 use serde_json::{Value, json};
 use signaling::hub::{HttpReply, HttpRequest};
-use signaling::room::ConnectionId;
+use signaling::id::ConnectionId;
 
 /// Of a fresh profile: Firefox has no H.264 until its plug-in was fetched.
 const FIREFOX_PUBLISH: &str = include_str!("../../src/sdp/fixtures/firefox-publish.sdp");

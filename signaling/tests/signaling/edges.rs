@@ -11,8 +11,9 @@ use relay_control::{
 use serde_json::{Value, json};
 use signaling::auth::Gate;
 use signaling::config::Config;
+use signaling::edge::Input;
 use signaling::relay::{LinkCommand, LinkEvent};
-use signaling::server::{Ended, Input, Server, Wiring};
+use signaling::server::{Ended, Server, Wiring};
 use signaling::start::{Running, start};
 use std::net::SocketAddr;
 use std::path::Path;

@@ -308,6 +308,19 @@ async fn what_the_hard_limit_of_descriptors_does_not_allow_is_said_and_not_promi
     program.stop().await;
 }
 
+#[tokio::test]
+async fn a_signaling_whose_relay_obeys_another_says_that_it_ends() {
+    let mut program = program("-n 600").await;
+    program._relay.model.lock().expect("model").superseded = true;
+    let mut stream = connect(ONE, program.http).await;
+    stream.write_all(whip(1, "").as_bytes()).await.expect("written");
+    let status = timeout(PATIENCE, program.child.wait()).await.expect("in time").expect("ended");
+    assert_eq!(status.code(), Some(1));
+    for words in ["newer signaling", "this one ends", "relay.control_socket"] {
+        assert!(program.log().contains(words), "{words}: {}", program.log());
+    }
+}
+
 fn whip(room: usize, more: &str) -> String {
     let length = PUBLISH_AUDIO.len();
     format!(

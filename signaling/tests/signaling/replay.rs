@@ -6,7 +6,7 @@
 
 use crate::world::{PLAY, PUBLISH, World};
 use serde_json::{Value, json};
-use signaling::room::ConnectionId;
+use signaling::id::ConnectionId;
 use std::collections::{HashMap, HashSet};
 
 const SESSIONS: &str = include_str!("fixtures/sessions.jsonl");

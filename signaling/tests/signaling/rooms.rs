@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
 
-fn state(world: &mut World, id: signaling::room::ConnectionId, room: &str) -> Value {
+fn state(world: &mut World, id: signaling::id::ConnectionId, room: &str) -> Value {
     world.command(id, "join", json!({"name": room}));
     let heard = world.listen(id);
     heard.last().expect("STATE")["data"][0]["payload"]["info"].clone()

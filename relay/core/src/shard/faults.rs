@@ -63,17 +63,9 @@ impl Input {
     /// Whom a command is about.
     pub(super) fn of(command: &Command) -> Self {
         match command {
-            Command::OpenTransport(c) => Self::TransportId(c.transport_id),
-            Command::RestartIce(c) => Self::TransportId(c.transport_id),
-            Command::CloseTransport(c) => Self::TransportId(c.transport_id),
-            Command::AddUpTrack(c) => Self::TransportId(c.transport_id),
-            Command::AddDownTrack(c) => Self::TransportId(c.transport_id),
-            Command::SetLabel(c) => Self::TransportId(c.transport_id),
             Command::RemoveTrack(c) => Self::Track(c.track_id),
             Command::RequestKeyframe(c) => Self::Track(c.track_id),
-            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
-                Self::None
-            }
+            other => other.transport_id().map_or(Self::None, Self::TransportId),
         }
     }
 }

@@ -77,6 +77,8 @@ pub struct Shard {
     input: faults::Input,
     suspicion: faults::Suspicion,
     stun_errors: stun::ErrorBudget,
+    /// Hides the key in the ids of challenges.
+    challenge_mask: u32,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
 }
@@ -85,10 +87,12 @@ impl Shard {
     /// An empty shard. `seed` must be fresh entropy in production; the same seed repeats a simulated run.
     #[must_use]
     pub fn new(config: ShardConfig, dtls: Box<dyn DtlsFactory>, seed: [u8; 32]) -> Self {
+        let mut rng = Rng::new(seed);
+        let challenge_mask = rng.next_u32();
         Self {
             config,
             dtls,
-            rng: Rng::new(seed),
+            rng,
             transports: Slab::new(),
             transport_ids: HashMap::default(),
             unproved: 0,
@@ -103,6 +107,7 @@ impl Shard {
             input: faults::Input::None,
             suspicion: faults::Suspicion::default(),
             stun_errors: stun::ErrorBudget::default(),
+            challenge_mask,
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }
     }

@@ -3,6 +3,13 @@
 //! A forged source address is cheap, so a check that is good for one transport says nothing about another's path. The owner
 //! keeps a path while it is heard of ([`Ice::holds`](crate::ice::Ice::holds)). A claimant is answered and asked to prove itself;
 //! it gets what the owner cannot use, sends to the path no more than it paid for, and takes the path over with its proof.
+//!
+//! Claims are few ([`CLAIMANTS_MAX`](crate::demux::CLAIMANTS_MAX)), and whoever has transports of his own can
+//! push an honest one out by forged checks. That costs it nothing: whom an answer to a challenge is of stands
+//! in its transaction id, so it is found whether its transport is among the claimants or not, and nobody else
+//! can give it, as it is signed with the peer's password. Were the newest claim refused instead of the oldest
+//! dropped, three forged checks would keep everybody else out for good. What does depend on a place are peers
+//! that answer no challenge and prove themselves by SRTCP or a handshake alone.
 
 use super::Shard;
 use super::faults::Input;
@@ -17,6 +24,9 @@ use crate::wire::{Protocol, is_protected_dtls};
 
 /// PRIORITY of our own Binding requests (RFC 8445 §5.1.2.1): a peer-reflexive candidate's; nobody chooses by it.
 const PRIORITY: u32 = 110 << 24;
+
+/// Of the transaction id of a challenge: what makes it impossible to guess. The rest says who is asked.
+const CHALLENGE_SECRET_BYTES: usize = size_of::<TransactionId>() - size_of::<u32>();
 
 impl Shard {
     /// A new check came along `path`: whose is it now?
@@ -156,12 +166,9 @@ impl Shard {
     /// the answer (RFC 8489 §9.1.3). A lite agent sends no checks to find a path (RFC 8445 §2.5); this one only confirms
     /// what the peer itself has begun.
     pub(super) fn challenge<O: Outbox>(&mut self, now: Time, key: TransportKey, path: &Path, outbox: &mut O) {
+        let outstanding = self.transports[key].ice.outstanding(now, path);
+        let id = outstanding.unwrap_or_else(|| self.challenge_id(key));
         let transport = &mut self.transports[key];
-        let id = transport.ice.outstanding(now, path).unwrap_or_else(|| {
-            let mut id = TransactionId::default();
-            self.rng.fill(&mut id);
-            id
-        });
         let username = [&transport.ice.remote_ufrag[..], b":", &transport.ice.local.ufrag].concat();
         let signed = IntegrityKey::new(transport.identity.remote_pwd.as_bytes());
         let Ok(slot) = outbox.slot() else { return self.counters.drop(Drop::ControlOutboxFull) };
@@ -173,6 +180,23 @@ impl Shard {
         outbox.commit(path, Run::single(len));
         self.counters.add(Count::PathChallenges, 1);
         self.count_sent(Count::TxStun, len);
+    }
+
+    /// 64 bits that nobody can guess (RFC 8489 §5 has 96, but an answer is signed as well), and which
+    /// transport is asked. That is masked: how many transports there are is nobody's business.
+    fn challenge_id(&mut self, key: TransportKey) -> TransactionId {
+        let mut id = TransactionId::default();
+        let (random, asked) = id.split_at_mut(CHALLENGE_SECRET_BYTES);
+        self.rng.fill(random);
+        asked.copy_from_slice(&(key as u32 ^ self.challenge_mask).to_be_bytes());
+        id
+    }
+
+    /// The transport that is asked by the request with this id, if it is one of ours.
+    fn asked_by(&self, id: &TransactionId, path: &Path) -> Option<TransportKey> {
+        let asked = u32::from_be_bytes(*id.last_chunk()?) ^ self.challenge_mask;
+        let (key, transport) = (asked as TransportKey, self.transports.get(asked as TransportKey)?);
+        transport.ice.is_challenge(path, id).then_some(key)
     }
 
     /// An owner that has not proved itself is asked to when another one's check comes: then what is in clear is its alone.
@@ -196,11 +220,7 @@ impl Shard {
         path: &Path,
         message: &StunMessage<'_>,
     ) -> Result<(), Drop> {
-        let owner = self.demux.owner(path).ok_or(Drop::StunUnexpected)?;
-        let id = message.transaction_id();
-        let key = (self.demux.claimants(path).into_iter().chain([owner]))
-            .find(|key| self.transports[*key].ice.is_challenge(path, &id))
-            .ok_or(Drop::StunUnexpected)?;
+        let key = self.asked_by(&message.transaction_id(), path).ok_or(Drop::StunUnexpected)?;
         let signed = IntegrityKey::new(self.transports[key].identity.remote_pwd.as_bytes());
         if !message.verify_integrity(&signed) || message.verify_fingerprint() == Some(false) {
             return Err(Drop::StunBadIntegrity);

@@ -14,6 +14,8 @@ use relay_control::{EventBody, FailReason, TransportState, TransportStateChanged
 
 /// STUN method Binding (RFC 8489 §18.2).
 const BINDING: u16 = 0x001;
+/// Octets of the longest answer to a good check, to an IPv6 address.
+const ANSWER_BYTES_MAX: usize = 76;
 /// Unknown attributes named in a 420 response at most.
 const UNKNOWN_NAMED_MAX: usize = 8;
 
@@ -107,30 +109,49 @@ impl Shard {
         current: bool,
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        let (key, path) = (check.key, check.path);
-        match self.transports[key].ice.id_use(&check.message.transaction_id(), path) {
-            IdUse::Elsewhere => return Err(Drop::StunReplayed),
-            IdUse::Repeated => self.transports[key].ice.earn(path, check.len),
-            IdUse::New => self.note_check(check, current, outbox),
+        let (ice, id) = (&mut self.transports[check.key].ice, check.message.transaction_id());
+        let used = ice.id_use(&id, check.path);
+        if used == IdUse::Elsewhere {
+            return Err(Drop::StunReplayed);
         }
-        self.counters.add(Count::RxStun, 1);
-        let ice = &self.transports[key].ice;
         let signed = &ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local).key;
-        let id = check.message.transaction_id();
-        match outbox.slot() {
-            Ok(slot) => {
-                let written = stun::write_binding_success(slot, id, path.remote, signed);
-                // What goes out counts, but the answer to a check is never refused: it is shorter.
-                let _ = self.transports[key].ice.pay(path, written.unwrap_or(0));
-                self.commit_stun(check, written, outbox);
+        let mut answer = [0; ANSWER_BYTES_MAX];
+        let written = stun::write_binding_success(&mut answer, id, check.path.remote, signed);
+        let answer = written.and_then(|len| answer.get(..len)).filter(|answer| answer.len() <= check.len);
+        let octets = answer.map_or(0, <[u8]>::len);
+        let paid = match used {
+            IdUse::New => self.note_check(check, current, octets, outbox),
+            IdUse::Repeated | IdUse::Elsewhere => self.credit_check(check, octets),
+        };
+        self.counters.add(Count::RxStun, 1);
+        match (answer, outbox.slot()) {
+            (Some(answer), Ok(slot)) if paid => {
+                let written = slot.get_mut(..octets).map(|slot| slot.copy_from_slice(answer));
+                self.commit_stun(check, written.map(|()| octets), outbox);
             }
-            Err(_) => self.counters.drop(Drop::ControlOutboxFull),
+            (_, Ok(_)) => {}
+            (_, Err(_)) => self.counters.drop(Drop::ControlOutboxFull),
         }
         Ok(())
     }
 
-    /// What a check that was not seen before changes.
-    fn note_check<O: Outbox>(&mut self, check: &Check<'_>, current: bool, outbox: &mut O) {
+    /// What came with a check may go back, and so many octets of it are for its answer: they are set aside
+    /// before anything else is sent for them, so that all of it together is no more than RFC 9000 §8.1
+    /// allows.
+    fn credit_check(&mut self, check: &Check<'_>, answer: usize) -> bool {
+        let ice = &mut self.transports[check.key].ice;
+        ice.earn(check.path, check.len);
+        ice.pay(check.path, answer)
+    }
+
+    /// What a check that was not seen before changes. Whether its `answer`, of so many octets, is paid for.
+    fn note_check<O: Outbox>(
+        &mut self,
+        check: &Check<'_>,
+        current: bool,
+        answer: usize,
+        outbox: &mut O,
+    ) -> bool {
         let (now, key, path) = (check.now, check.key, check.path);
         let ice = &mut self.transports[key].ice;
         if current && let Some(previous) = ice.previous.take() {
@@ -138,10 +159,10 @@ impl Shard {
         }
         let id = check.message.transaction_id();
         let (outcome, forgotten) = ice.on_check(now, path, id, check.message.use_candidate());
-        ice.earn(path, check.len);
         if let Some(forgotten) = forgotten {
             self.demux.unbind(&forgotten, key);
         }
+        let paid = self.credit_check(check, answer);
         self.claim_path(now, key, path);
         let contested = !self.demux.claimants(path).is_empty();
         if self.transports[key].ice.should_challenge(now, path, contested) {
@@ -156,6 +177,7 @@ impl Shard {
             CheckOutcome::Moved => self.counters.add(Count::PathMoves, 1),
             CheckOutcome::Selected | CheckOutcome::Unchanged => {}
         }
+        paid
     }
 
     fn refuse_check<O: Outbox>(&mut self, check: &Check<'_>, refusal: &Refusal, outbox: &mut O) {
@@ -173,7 +195,8 @@ impl Shard {
         self.commit_stun(check, written, outbox);
     }
 
-    /// Never more octets out than came in: no amplification, whoever asked.
+    /// Never more octets out than came in: no amplification, whoever asked. So a refusal needs no credit, and
+    /// what is refused brings none.
     fn commit_stun<O: Outbox>(&mut self, check: &Check<'_>, written: Option<usize>, outbox: &mut O) {
         if let Some(len) = written.filter(|len| *len <= check.len) {
             outbox.commit(check.path, Run::single(len));

@@ -3,7 +3,7 @@
 //! Both are the same list of blocks: the round keys, the powers of H, and, two to a block, the sums of the powers' halves
 //! that Karatsuba's multiplication wants.
 
-use super::ghash::{MODULUS_HIGH, Sum, fold};
+use super::sum::{MODULUS_HIGH, Sum, fold};
 use super::{GROUP, Lanes, is_supported, lanes, load};
 use crate::LANES;
 use std::arch::x86_64::*;

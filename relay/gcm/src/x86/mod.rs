@@ -19,12 +19,13 @@
 
 mod ghash;
 mod key;
+mod sum;
 
 pub(crate) use key::{Key, Quad};
 
 use crate::{LANES, NONCE_LEN, TAG_LEN};
-use ghash::Sum;
 use std::arch::x86_64::*;
+use sum::Sum;
 
 /// Octets of a block.
 const BLOCK: usize = 16;

@@ -1,6 +1,6 @@
 //! Huge and odd offers: each costs a typed error, or nothing.
 
-use super::parse::{CANDIDATES_MAX, FORMATS_MAX, MEDIA_MAX, SDP_BYTES_MAX};
+use super::limits::{CANDIDATES_MAX, FORMATS_MAX, MEDIA_MAX, SDP_BYTES_MAX};
 use super::*;
 
 fn refused(text: &str) -> (usize, SdpErrorKind) {

@@ -111,7 +111,7 @@ fn no_mutation_of_an_offer_panics_or_yields_a_bad_answer() {
                     parse(&answer).unwrap_or_else(|error| panic!("{error}\n{answer}\n-- for --\n{text}"));
                 assert_eq!(reparsed.media.len(), offer.media.len());
                 assert!(plan.tracks.iter().all(|track| !(64..=95).contains(&track.rtp.payload_type)));
-                assert!(plan.tracks.iter().all(|track| track.rtp.mid.len() <= parse::MID_BYTES_MAX));
+                assert!(plan.tracks.iter().all(|track| track.rtp.mid.len() <= limits::MID_BYTES_MAX));
                 write_ice_fragment(plan, &relay_side());
             }
         }
