@@ -11,6 +11,7 @@ mod control_order;
 mod gcm_seal;
 mod hook_and_hub;
 mod paths;
+mod port_frame;
 mod rtcp;
 mod rtp;
 mod sdp;
@@ -26,6 +27,7 @@ pub use control_order::control_order;
 pub use gcm_seal::gcm_seal;
 pub use hook_and_hub::hook_and_hub;
 pub use paths::paths;
+pub use port_frame::port_frame;
 pub use rtcp::rtcp;
 pub use rtp::rtp;
 pub use sdp::sdp;
@@ -39,7 +41,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 13] = [
+pub const TARGETS: [(&str, Body); 14] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -53,6 +55,7 @@ pub const TARGETS: [(&str, Body); 13] = [
     ("shard", shard),
     ("paths", paths),
     ("hook_and_hub", hook_and_hub),
+    ("port_frame", port_frame),
 ];
 
 /// Those of them whose input is a list of actions. A story takes milliseconds, so they are told made-up ones for a minute

@@ -146,14 +146,16 @@ fn every_dependency_says_why() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 8] = [
-        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io"]),
+    let allowed: [(&str, &[&str]); 10] = [
+        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io", "relay-settings"]),
         ("relay/control", &[]),
         ("relay/core", &["relay-control", "relay-gcm"]),
         ("relay/dtls", &["relay-core"]),
         ("relay/gcm", &[]),
         ("relay/io", &[]),
-        ("signaling", &["relay-control"]),
+        ("relay/port", &[]),
+        ("relay/settings", &[]),
+        ("signaling", &["relay-control", "relay-settings"]),
         ("tests/client", &["relay-core", "relay-dtls"]),
     ];
     let packages = [
@@ -162,6 +164,8 @@ fn arrows_point_one_way() {
         "relay-io",
         "relay-dtls",
         "relay-control",
+        "relay-port",
+        "relay-settings",
         "signaling",
         "ringvox-client",
         "tests",

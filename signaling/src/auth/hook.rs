@@ -5,7 +5,7 @@
 //! what a failure counts for is a setting.
 
 use super::{AuthError, line_end};
-use crate::config::{HookSettings, HookUrl, OnFailure};
+use crate::config::{Auth, HookUrl, OnFailure};
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -62,7 +63,8 @@ struct Answer {
 /// Asks.
 pub struct Hook {
     url: HookUrl,
-    settings: HookSettings,
+    timeout: Duration,
+    on_failure: OnFailure,
     places: Semaphore,
     tls: Option<TlsConnector>,
 }
@@ -72,10 +74,11 @@ impl Hook {
     ///
     /// # Errors
     /// https is wanted and the system has no certificate authorities.
-    pub fn new(settings: &HookSettings) -> Result<Self, AuthError> {
-        let url = settings.url.clone().ok_or(AuthError::Incomplete)?;
+    pub fn new(settings: &Auth) -> Result<Self, AuthError> {
+        let url = settings.hook_url.clone().ok_or(AuthError::Incomplete)?;
         let tls = if url.https { Some(connector()?) } else { None };
-        Ok(Self { tls, url, settings: settings.clone(), places: Semaphore::new(settings.concurrency) })
+        let places = Semaphore::new(settings.hook_concurrency);
+        Ok(Self { tls, url, timeout: settings.hook_timeout, on_failure: settings.hook_on_failure, places })
     }
 
     /// Asks; in finite time.
@@ -83,7 +86,7 @@ impl Hook {
     /// # Errors
     /// The answer was no, or there was none and that counts as no.
     pub async fn ask(&self, method: &'static str, object: &Value) -> Result<Allowed, Refused> {
-        let asked = timeout(self.settings.timeout, async {
+        let asked = timeout(self.timeout, async {
             let _place = self.places.acquire().await?;
             self.post(method, object).await
         });
@@ -95,10 +98,10 @@ impl Hook {
             Ok(Ok(answer)) if answer.status.is_client_error() => return Err(answer.refused()),
             Ok(Ok(answer)) => format!("it answered {}", answer.status),
             Ok(Err(fault)) => fault.to_string(),
-            Err(_) => format!("no answer within {:?}", self.settings.timeout),
+            Err(_) => format!("no answer within {:?}", self.timeout),
         };
         tracing::warn!("access hook {}/{method}: {why}", self.url);
-        match self.settings.on_failure {
+        match self.on_failure {
             OnFailure::Allow => Ok(Allowed::default()),
             OnFailure::Refuse => {
                 Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, info: NO_ANSWER.to_owned() })
@@ -111,7 +114,7 @@ impl Hook {
     /// # Errors
     /// Why it could not be told.
     pub async fn tell(&self, method: &'static str, object: &Value) -> Result<(), String> {
-        match timeout(self.settings.timeout, self.post(method, object)).await {
+        match timeout(self.timeout, self.post(method, object)).await {
             Ok(Ok(answer)) if answer.status.is_success() => Ok(()),
             Ok(Ok(answer)) => Err(answer.status.to_string()),
             Ok(Err(fault)) => Err(fault.to_string()),

@@ -133,9 +133,9 @@ impl Gate {
     pub fn new(settings: &Auth, node: String) -> Result<Self, AuthError> {
         let judge = match settings.mode {
             AuthMode::Open => Judge::Nobody,
-            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(&settings.token)?)),
+            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(settings)?)),
             AuthMode::Hook => {
-                let hook = Arc::new(Hook::new(&settings.hook)?);
+                let hook = Arc::new(Hook::new(settings)?);
                 Judge::Hook(Arc::clone(&hook), Notes::new(hook))
             }
         };

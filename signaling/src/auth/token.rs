@@ -4,7 +4,7 @@
 //! (RFC 8725 §3.1). Claims that are absent give little, claims of a wrong type give nothing: the token is refused.
 
 use super::{AuthError, Grant};
-use crate::config::{TokenAlgorithm, TokenSettings};
+use crate::config::{Auth, TokenAlgorithm};
 use crate::message::NAME_BYTES_MAX;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -89,8 +89,8 @@ impl TokenReader {
     ///
     /// # Errors
     /// The key file cannot be read or is not what the algorithm needs.
-    pub fn new(settings: &TokenSettings) -> Result<Self, AuthError> {
-        let (Some(algorithm), Some(path)) = (settings.algorithm, &settings.key) else {
+    pub fn new(settings: &Auth) -> Result<Self, AuthError> {
+        let (Some(algorithm), Some(path)) = (settings.token_algorithm, &settings.token_key) else {
             return Err(AuthError::Incomplete);
         };
         let octets = std::fs::read(path).map_err(|why| AuthError::File(path.clone(), why))?;
@@ -109,11 +109,11 @@ impl TokenReader {
         // Times are compared by ourselves: the time is an argument here.
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
-        if let Some(issuer) = &settings.issuer {
+        if let Some(issuer) = &settings.token_issuer {
             validation.set_issuer(&[issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        if let Some(audience) = &settings.audience {
+        if let Some(audience) = &settings.token_audience {
             validation.set_audience(&[audience]);
             validation.required_spec_claims.insert("aud".to_owned());
         }
@@ -219,13 +219,13 @@ mod tests {
     fn reader_with(
         algorithm: TokenAlgorithm,
         key: &[u8],
-        change: fn(&mut TokenSettings),
+        change: fn(&mut Auth),
     ) -> Result<TokenReader, AuthError> {
         let file = file(key);
-        let mut settings = TokenSettings {
-            algorithm: Some(algorithm),
-            key: Some(file.path().to_owned()),
-            ..TokenSettings::default()
+        let mut settings = Auth {
+            token_algorithm: Some(algorithm),
+            token_key: Some(file.path().to_owned()),
+            ..Auth::default()
         };
         change(&mut settings);
         TokenReader::new(&settings)
@@ -355,8 +355,8 @@ mod tests {
     #[test]
     fn issuer_and_audience_are_looked_at() {
         let strict = reader_with(TokenAlgorithm::Hs256, SECRET, |settings| {
-            settings.issuer = Some("us".to_owned());
-            settings.audience = Some("ringvox".to_owned());
+            settings.token_issuer = Some("us".to_owned());
+            settings.token_audience = Some("ringvox".to_owned());
         });
         let strict = strict.expect("good settings");
         let good = |reader: &TokenReader, claims: Value| reader.read(&signed(&claims), NOW).is_ok();

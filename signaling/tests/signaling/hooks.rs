@@ -40,7 +40,7 @@ impl Service {
 
     pub(crate) fn configure(&self, config: &mut Config) {
         config.auth.mode = AuthMode::Hook;
-        config.auth.hook.url = HookUrl::parse(&format!("http://{}/app", self.address));
+        config.auth.hook_url = HookUrl::parse(&format!("http://{}/app", self.address));
     }
 
     /// Waits until a method was told with a status, or at all.
@@ -182,8 +182,8 @@ async fn a_hook_that_fails_counts_as_the_settings_say() {
             let service = Service::start(&[("connect", response)]).await;
             let setup = setup(|config| {
                 service.configure(config);
-                config.auth.hook.timeout = Duration::from_millis(500);
-                config.auth.hook.on_failure = policy;
+                config.auth.hook_timeout = Duration::from_millis(500);
+                config.auth.hook_on_failure = policy;
             })
             .await;
             let mut a = Client::open(setup.running.http).await;

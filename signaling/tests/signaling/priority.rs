@@ -135,7 +135,7 @@ async fn a_hook_may_answer_with_a_priority() {
         let service = Service::start(&[("connect", session), ("publishStream", stream)]).await;
         let setup = setup(|config| {
             service.configure(config);
-            config.auth.hook.on_failure = policy;
+            config.auth.hook_on_failure = policy;
         })
         .await;
         let mut a = Client::connect(setup.running.http, "a").await;

@@ -2,14 +2,13 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
 use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, Session, UpKey, timer};
+use crate::transport::{Phase, Session, TransportKey, TransportTimer, UpKey};
 use relay_control::{FailReason, TransportState};
 
 impl Shard {
@@ -99,8 +98,8 @@ impl Shard {
         let Some(engine) = engine(&mut transport.phase) else { return };
         self.counters.add(Count::DtlsRestarts, engine.take_restarts().into());
         match engine.poll_timeout() {
-            Some(at) => transport.timers.set(timer::DTLS, at),
-            None => transport.timers.clear(timer::DTLS),
+            Some(at) => transport.timers.set(TransportTimer::Dtls, at),
+            None => transport.timers.clear(TransportTimer::Dtls),
         }
         let connected = matches!(transport.phase, Phase::Connected(_));
         let Some(engine) = self::engine(&mut transport.phase) else { return };
@@ -179,7 +178,7 @@ impl Shard {
         }));
         self.unproved -= 1;
         transport.set_phase_limit(limit);
-        transport.timers.set(timer::REPORT, now);
+        transport.timers.set(TransportTimer::Report, now);
         let id = transport.identity.id;
         self.counters.add(Count::TransportsConnected, 1);
         self.transport_event(id, TransportState::Connected, FailReason::None);

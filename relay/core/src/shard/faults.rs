@@ -21,18 +21,18 @@
 //!   [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told yet, and the queues to other
 //!   shards, which are told.
 
-use super::{Shard, TransportKey, UpKey};
+use super::{Shard, UpKey};
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::pipe::Message;
 use crate::rng::Rng;
 use crate::room::{Source, Tracks};
 use crate::stats::{Count, Drop, Stage};
+use crate::table::Table;
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::transport::{Phase, timer};
+use crate::transport::{Phase, TransportKey, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
-use slab::Slab;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ impl Shard {
             Phase::Dtls(engine) => *engine = None,
             Phase::Connected(session) => session.engine = None,
         }
-        transport.timers.clear(timer::DTLS);
+        transport.timers.clear(TransportTimer::Dtls);
         self.arm_transport(key);
         Blamed::Unproved
     }
@@ -203,7 +203,7 @@ impl Shard {
             self.transport_event(id, TransportState::Failed, FailReason::RelayFault);
         }
         self.rng = Rng::new(seed);
-        self.transports = Slab::new();
+        self.transports = Table::default();
         self.transport_ids = HashMap::default();
         self.unproved = 0;
         self.tracks = Tracks::default();

@@ -1,0 +1,3 @@
+//! `fuzz::port_frame` under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::port_frame(data));

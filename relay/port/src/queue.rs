@@ -1,0 +1,99 @@
+//! One place of the queue between the two sides of a port, and the trait of its writing end.
+//!
+//! The entries of a queue are allocated when a track begins, as many as its kind needs, and given back when
+//! it ends ([`Load`]); no packet allocates. That a track ends or is closed, by whichever side's fault, is
+//! never lost: it waits with who says it until there is room, and nothing for that port overtakes it. A track
+//! that finds no room to begin is refused.
+
+use crate::message::{MediaKind, Message, Packet};
+
+/// Longest payload of a packet: that of a whole datagram.
+pub const PAYLOAD_BYTES_MAX: usize = 1500;
+
+/// One place of a queue.
+#[derive(Debug)]
+pub struct Entry {
+    message: Message,
+    len: usize,
+    payload: [u8; PAYLOAD_BYTES_MAX],
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self { message: Message::Empty, len: 0, payload: [0; PAYLOAD_BYTES_MAX] }
+    }
+}
+
+impl Entry {
+    /// Writes a message without payload.
+    pub fn write(&mut self, message: Message) {
+        (self.message, self.len) = (message, 0);
+    }
+
+    /// Writes a packet.
+    ///
+    /// # Panics
+    /// If the payload is longer than [`PAYLOAD_BYTES_MAX`], which that of a datagram never is.
+    pub fn write_packet(&mut self, packet: Packet, payload: &[u8]) {
+        self.message = Message::Packet(packet);
+        self.len = payload.len();
+        self.payload[..payload.len()].copy_from_slice(payload);
+    }
+
+    /// Takes the message out and lends the payload, which is empty for all but packets.
+    pub fn take(&mut self) -> (Message, &[u8]) {
+        (std::mem::take(&mut self.message), &self.payload[..self.len])
+    }
+}
+
+/// Entries of a queue that no track uses: so much can be said at once of those that begin.
+const ENTRIES_IDLE: usize = 16;
+/// Entries for a video: a keyframe of a hundred packets, and as long again that the other side may be late.
+const ENTRIES_VIDEO: usize = 256;
+/// Entries for an audio: 50 packets a second, and a reader that is late by more than half a second.
+const ENTRIES_AUDIO: usize = 32;
+/// Entries for a track that comes from the other side: a keyframe is asked for, and the track is closed.
+const ENTRIES_BACK: usize = 2;
+
+/// What a queue carries one way, and so how many entries it needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Videos that go this way.
+    pub videos: usize,
+    /// Audios that go this way.
+    pub audios: usize,
+    /// Tracks that go the other way, of which this one speaks back.
+    pub back: usize,
+}
+
+impl Load {
+    /// Entries for all of it; the queue itself is bounded.
+    #[must_use]
+    pub const fn entries(self) -> usize {
+        ENTRIES_IDLE + ENTRIES_VIDEO * self.videos + ENTRIES_AUDIO * self.audios + ENTRIES_BACK * self.back
+    }
+
+    /// How many tracks of a kind.
+    pub const fn of(&mut self, kind: MediaKind) -> &mut usize {
+        match kind {
+            MediaKind::Audio => &mut self.audios,
+            MediaKind::Video => &mut self.videos,
+        }
+    }
+}
+
+/// The writing end of a queue.
+pub trait PortSink {
+    /// Lends the next free entry; `None` if the queue is full. Lent and not committed, it is lent again.
+    fn slot(&mut self) -> Option<&mut Entry>;
+
+    /// Sends the entry lent last. Called exactly once per lent entry that is to be sent.
+    fn commit(&mut self);
+
+    /// Makes room for so many entries in all, or for as many as the queue may have; what is beyond is given
+    /// back, as soon as it is free. Called when a track begins or ends, never for a packet.
+    fn make_room(&mut self, entries: usize);
+
+    /// Called after a batch: wakes the other side if anything was committed since the last call.
+    fn ring(&mut self);
+}
