@@ -6,6 +6,7 @@
 use super::{AuthError, Grant};
 use crate::config::{Auth, TokenAlgorithm};
 use crate::message::NAME_BYTES_MAX;
+use crate::names::{Name, NameFault};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use relay_control::Priority;
@@ -34,6 +35,8 @@ pub enum TokenRefusal {
     Early,
     /// Signed, but a claim is missing or of a wrong type.
     Claims,
+    /// Signed, but its login has characters that no login has ([`crate::names`]).
+    Login,
     /// Signed, but its priority has a name that we do not know.
     Priority,
 }
@@ -47,6 +50,7 @@ impl TokenRefusal {
             Self::Expired => "The token has expired",
             Self::Early => "The token is not valid yet",
             Self::Claims => "The claims of the token are not understood",
+            Self::Login => "The token's login has a control or invisible character",
             Self::Priority => "The token's priority must be very-low, low, medium or high",
         }
     }
@@ -159,10 +163,11 @@ impl Claims {
             Some(Patterns::One(room)) => vec![room],
             Some(Patterns::Many(rooms)) => rooms,
         };
-        let login_fits = self.sub.as_ref().is_none_or(|sub| (1..=NAME_BYTES_MAX).contains(&sub.len()));
         let rooms_fit = rooms.len() <= ROOMS_MAX && rooms.iter().all(|room| room.len() <= NAME_BYTES_MAX);
-        if !login_fits || !rooms_fit {
-            return Err(TokenRefusal::Claims);
+        match self.sub.as_ref().map_or(Ok(()), |login| Name::Login.check(login)) {
+            Ok(()) if rooms_fit => {}
+            Err(refusal) if refusal.fault == NameFault::Hidden => return Err(TokenRefusal::Login),
+            Ok(()) | Err(_) => return Err(TokenRefusal::Claims),
         }
         let named = |name: String| Priority::from_name(&name).ok_or(TokenRefusal::Priority);
         let priority = self.priority.map(named).transpose()?;
@@ -298,6 +303,10 @@ mod tests {
             json!([]),
         ] {
             assert_eq!(reader().read(&signed(&claims), NOW), Err(TokenRefusal::Claims), "{claims}");
+        }
+        for login in ["a\0", "ali\u{200b}ce", "\u{202e}ecila"] {
+            let token = signed(&json!({"exp": SOON, "sub": login}));
+            assert_eq!(reader().read(&token, NOW), Err(TokenRefusal::Login), "{login:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What WHIP and WHEP clients ask, and the answers.
 
 use super::streams::StreamRefusal;
+use crate::names::NameOf;
 use relay_control::Priority;
 
 /// What a WHIP or WHEP client asks.
@@ -17,12 +18,14 @@ pub enum HttpRequest {
         /// What the operator says of its video.
         priority: Option<Priority>,
     },
-    /// `POST /whep/{room}/{stream}`
+    /// `POST /whep/{room}/{name}?by=…`
     Play {
         /// Room.
         room: String,
-        /// Stream name, or a login: its first stream.
-        stream: String,
+        /// Of what is played.
+        name: String,
+        /// What it is the name of.
+        by: NameOf,
         /// Offer.
         sdp: String,
     },

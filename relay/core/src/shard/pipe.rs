@@ -8,7 +8,7 @@ use super::Shard;
 use super::faults::Input;
 use crate::outbox::Outbox;
 use crate::pipe::{Entry, Load, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
-use crate::room::{Source, UpTrack, up_timer};
+use crate::room::{Source, UpTimer, UpTrack};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
 use crate::transport::{Phase, UpKey};
@@ -246,7 +246,7 @@ impl Shard {
         let piped = self.tracks.ups.iter().filter(|(_, up)| up.source.is_pipe_from(from));
         let piped: Vec<UpKey> = piped.map(|(key, _)| key).collect();
         piped.into_iter().for_each(|up_key| self.remove_up_track(up_key));
-        for (_, up) in &mut self.tracks.ups {
+        for up in self.tracks.ups.values_mut() {
             close_pipes(up, &mut self.outlets, |(shard, opening)| *shard == from && *opening <= seen);
         }
     }
@@ -298,7 +298,7 @@ impl Shard {
         if connected {
             up.stream.prepare();
         }
-        up.timers.set(up_timer::SILENCE, until);
+        up.timers.set(UpTimer::Silence, until);
         self.arm_up(up_key);
     }
 
@@ -314,7 +314,7 @@ impl Shard {
             self.remove_up_track(up_key);
             self.outlets.say(shard, Message::Close { track_id, opening });
         } else {
-            up.timers.set(up_timer::SILENCE, now + self.config.limits.pipe_idle);
+            up.timers.set(UpTimer::Silence, now + self.config.limits.pipe_idle);
             self.arm_up(up_key);
         }
     }
