@@ -3,6 +3,7 @@
 //! Clients go by the codes, so they stay as they are. Many of the words are the vendor's own, and pages of theirs compare
 //! them, so those stay as well.
 
+use crate::names::NameRefusal;
 use crate::sdp::{self, SdpError};
 use std::borrow::Cow;
 
@@ -44,7 +45,7 @@ table! {
     SessionNotReady = 409 "session-not-ready" "Session not ready";
     SessionOpen = 409 "session-open" "The session is open already";
     LoginRequired = 400 "login-required" "Login is required";
-    BadLogin = 400 "bad-login" "Login must be a text of 1 to 256 bytes";
+    BadName(NameRefusal) = 400 "bad-name" "";
     Forbidden = 403 "forbidden" "Forbidden";
     HookRefused(String) = 403 "forbidden" "";
     HookUnauthorized(String) = 401 "forbidden" "";
@@ -54,6 +55,7 @@ table! {
     TokenExpired = 401 "token-expired" "The token has expired";
     TokenEarly = 401 "token-invalid" "The token is not valid yet";
     TokenClaims = 401 "token-invalid" "The claims of the token are not understood";
+    TokenName = 401 "token-invalid" "The token's login has a control or invisible character";
     TokenPriority = 401 "token-invalid" "The token's priority must be very-low, low, medium or high";
     TokenLogin = 403 "not-allowed" "The token is for another login";
     TokenScope = 403 "not-allowed" "The token does not allow this";
@@ -73,8 +75,7 @@ table! {
 
     StreamIdTaken = 409 "stream-id-taken" "MediaSessionId is already in use";
     StreamNameTaken = 409 "stream-name-taken" "Stream name is already in use";
-    BadStreamName = 409 "bad-stream-name" "Stream name must be a text of 1 to 640 bytes";
-    NamesTooLong = 409 "bad-stream-name" "Names are too long";
+    NamesTooLong = 409 "bad-name" "Names are too long";
     StreamNotFound = 404 "stream-not-found" "Stream not found";
     StreamNotReady = 409 "stream-not-ready" "Publish stream is not ready";
     TooManyStreams = 503 "too-many-streams" "Too many streams";
@@ -117,6 +118,7 @@ impl Refusal {
         let words = match self {
             Self::BadMessage(words) => words.clone(),
             Self::HookRefused(words) | Self::HookUnauthorized(words) => words.clone().into(),
+            Self::BadName(why) => why.words().into(),
             Self::BadOffer(why) => why.to_string().into(),
             Self::OfferNotUsable(why) => why.to_string().into(),
             Self::Ended(end) => return end.reason(),

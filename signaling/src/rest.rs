@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{stream}` | 201 with `Location` and `ETag`; 400 broken SDP, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`; 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
@@ -14,7 +14,7 @@ use crate::auth::{Admitted, HttpVisit};
 use crate::edge::{App, Health, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
-use crate::message::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
+use crate::names::{Name, NameOf};
 use crate::refusal::Refusal;
 use crate::{web, ws};
 use axum::body::Bytes;
@@ -134,14 +134,13 @@ async fn whip(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut logins = query.into_iter().filter(|(key, _)| key == "login").map(|(_, login)| login);
-    let (login, None) = (logins.next().filter(|login| !login.is_empty()), logins.next()) else {
-        // A proxy or a hook's own reader might take the other one.
+    let Ok(login) = only(query, "login") else {
         return refuse(StatusCode::BAD_REQUEST, "login stands there twice");
     };
-    let names = [Some(&room), login.as_ref()];
-    if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
-        return refuse(StatusCode::BAD_REQUEST, "Room and login have at most 256 bytes");
+    let login = login.filter(|login| !login.is_empty());
+    let named = login.as_ref().map_or(Ok(()), |login| Name::Login.check(login));
+    if let Err(refusal) = Name::Room.check(&room).and(named) {
+        return refuse(StatusCode::BAD_REQUEST, refusal.words());
     }
     let sdp = match offer(&headers, &body) {
         Ok(sdp) => sdp,
@@ -167,13 +166,22 @@ async fn whip(
 async fn whep(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
-    Path((room, stream)): Path<(String, String)>,
+    Path((room, name)): Path<(String, String)>,
+    Query(query): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if room.len() > NAME_BYTES_MAX || stream.len() > STREAM_NAME_BYTES_MAX {
-        return refuse(StatusCode::BAD_REQUEST, "A room has at most 256 bytes, a stream 640");
+    let by = match only(query, "by").map(|by| by.map(|by| NameOf::from_word(&by))) {
+        Ok(None) => NameOf::Either,
+        Ok(Some(Some(by))) => by,
+        Ok(Some(None)) | Err(Twice) => {
+            return refuse(StatusCode::BAD_REQUEST, "by is login or stream, once");
+        }
+    };
+    // A login is shorter than a stream's name may be.
+    if let Err(refusal) = Name::Room.check(&room).and_then(|()| Name::Stream.check(&name)) {
+        return refuse(StatusCode::BAD_REQUEST, refusal.words());
     }
     let sdp = match offer(&headers, &body) {
         Ok(sdp) => sdp,
@@ -184,15 +192,27 @@ async fn whep(
         publish: false,
         room: &room,
         login: None,
-        stream: Some(&stream),
+        stream: Some((&name, by)),
         sdp: &sdp,
     };
     match app.gate.judge_http(visit).await {
         Ok(_) => {
             let from = app.origin(peer, &headers);
-            created(app.ask(from, HttpRequest::Play { room, stream, sdp }).await, uri.path())
+            created(app.ask(from, HttpRequest::Play { room, name, by, sdp }).await, uri.path())
         }
         Err(refusal) => refused(&refusal),
+    }
+}
+
+/// It stands in the query more than once: a proxy or a hook's own reader might take the other one.
+struct Twice;
+
+/// The value of this key.
+fn only(query: Vec<(String, String)>, key: &str) -> Result<Option<String>, Twice> {
+    let mut values = query.into_iter().filter(|(other, _)| other == key).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Twice),
     }
 }
 

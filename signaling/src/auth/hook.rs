@@ -6,6 +6,7 @@
 
 use super::{AuthError, line_end};
 use crate::config::{Auth, HookUrl, OnFailure};
+use crate::names::is_hidden;
 use crate::refusal::Refusal;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -170,9 +171,9 @@ impl Answer {
     }
 }
 
-/// One line of bounded length: it goes into messages and close frames.
+/// One line of bounded length that reads as it is written: it goes into messages and close frames.
 fn tidy(words: &str) -> String {
-    let mut line: String = words.chars().filter(|c| !c.is_control()).collect();
+    let mut line: String = words.chars().filter(|c| !is_hidden(*c)).collect();
     line.truncate(line_end(&line, INFO_BYTES_MAX));
     line.trim().to_owned()
 }

@@ -20,6 +20,7 @@ pub use token::TokenReader;
 use crate::config::{Auth, AuthMode};
 use crate::id::ConnectionId;
 use crate::message::{ClientMessage, RoomCommand, Written};
+use crate::names::NameOf;
 use crate::refusal::Refusal;
 use axum::http::{HeaderMap, header};
 use notes::Notes;
@@ -100,8 +101,8 @@ pub struct HttpVisit<'a> {
     pub room: &'a str,
     /// The name it gives itself.
     pub login: Option<&'a str>,
-    /// Which stream it plays.
-    pub stream: Option<&'a str>,
+    /// Which stream it plays: a name, and what that is the name of.
+    pub stream: Option<(&'a str, NameOf)>,
     /// Its offer.
     pub sdp: &'a str,
 }
@@ -204,11 +205,12 @@ impl Gate {
                 let mut object = Map::new();
                 self.sign(&mut object, None);
                 object.insert("appKey".to_owned(), if visit.publish { "whip" } else { "whep" }.into());
-                object.insert("name".to_owned(), visit.stream.into());
+                object.insert("name".to_owned(), visit.stream.map(|(name, _)| name).into());
                 object.insert("published".to_owned(), visit.publish.into());
                 object.insert("mediaProvider".to_owned(), "WebRTC".into());
                 let token = bearer(visit.headers);
-                let custom = json!({"name": visit.room, "login": visit.login, "token": token});
+                let by = visit.stream.and_then(|(_, by)| by.word());
+                let custom = json!({"name": visit.room, "login": visit.login, "token": token, "by": by});
                 object.insert("custom".to_owned(), custom);
                 object.insert("sdp".to_owned(), visit.sdp.into());
                 let priority = hook.ask(method, &Value::Object(object)).await?;

@@ -6,6 +6,7 @@
 use super::{AuthError, Grant};
 use crate::config::{Auth, TokenAlgorithm};
 use crate::message::NAME_BYTES_MAX;
+use crate::names::{Name, NameFault};
 use crate::refusal::Refusal;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -129,10 +130,11 @@ impl Claims {
             Some(Patterns::One(room)) => vec![room],
             Some(Patterns::Many(rooms)) => rooms,
         };
-        let login_fits = self.sub.as_ref().is_none_or(|sub| (1..=NAME_BYTES_MAX).contains(&sub.len()));
         let rooms_fit = rooms.len() <= ROOMS_MAX && rooms.iter().all(|room| room.len() <= NAME_BYTES_MAX);
-        if !login_fits || !rooms_fit {
-            return Err(Refusal::TokenClaims);
+        match self.sub.as_ref().map_or(Ok(()), |login| Name::Login.check(login)) {
+            Ok(()) if rooms_fit => {}
+            Err(refusal) if refusal.fault == NameFault::Hidden => return Err(Refusal::TokenName),
+            Ok(()) | Err(_) => return Err(Refusal::TokenClaims),
         }
         let named = |name: String| Priority::from_name(&name).ok_or(Refusal::TokenPriority);
         let priority = self.priority.map(named).transpose()?;
@@ -268,6 +270,10 @@ mod tests {
             json!([]),
         ] {
             assert_eq!(reader().read(&signed(&claims), NOW), Err(Refusal::TokenClaims), "{claims}");
+        }
+        for login in ["a\0", "ali\u{200b}ce", "\u{202e}ecila"] {
+            let token = signed(&json!({"exp": SOON, "sub": login}));
+            assert_eq!(reader().read(&token, NOW), Err(Refusal::TokenName), "{login:?}");
         }
     }
 

@@ -13,6 +13,7 @@ use crate::address::Subnet;
 use crate::auth::Admitted;
 use crate::id::{MemberId, RoomId, StreamKey, Ticket};
 use crate::message::RoomEvent;
+use crate::names::NameOf;
 use crate::participant::{Owner, Phase, Presence};
 use crate::refusal::{Refusal, StreamEnd};
 use crate::room::Terms;
@@ -29,8 +30,8 @@ impl Hub {
             HttpRequest::Publish { room, login, sdp, priority } => {
                 self.whip(now, (ticket, from), &room, Admitted { login, priority }, sdp).map(|()| None)
             }
-            HttpRequest::Play { room, stream, sdp } => {
-                self.whep(now, (ticket, from), &room, &stream, sdp).map(|()| None)
+            HttpRequest::Play { room, name, by, sdp } => {
+                self.whep(now, (ticket, from), &room, (&name, by), sdp).map(|()| None)
             }
             HttpRequest::Delete { session, published } => self.http_stream(&session, published).map(|key| {
                 self.end_stream(now, key, StreamEnd::StoppedByUser);
@@ -106,11 +107,17 @@ impl Hub {
         now: Time,
         (ticket, from): (Ticket, Option<Subnet>),
         room: &str,
-        stream: &str,
+        (name, by): (&str, NameOf),
         sdp: String,
     ) -> Result<(), Refusal> {
         let room = *self.rooms_by_name.get(room).ok_or(Refusal::StreamNotFound)?;
-        let source = self.named(room, stream)?;
+        let source = match by {
+            NameOf::Stream => self.published(room, name)?,
+            NameOf::Login => self.of_login(room, name).unwrap_or(Err(Refusal::StreamNotFound))?,
+            // Logins are the operator's to give, names of streams are their publishers' to choose: so while somebody has
+            // this login, it is a stream of his or none, whatever others call theirs.
+            NameOf::Either => self.of_login(room, name).unwrap_or_else(|| self.published(room, name))?,
+        };
         let name = self.streams.get(&source).map(|stream| stream.name.clone()).unwrap_or_default();
         let new = NewStream {
             session: self.secret(),
@@ -128,16 +135,14 @@ impl Hub {
         Ok(())
     }
 
-    /// What a viewer who asks for a login or a stream plays. Logins are the operator's to give, names of streams are their
-    /// publishers' to choose: so while somebody has this login, it is a stream of his or none, whatever others call theirs.
-    fn named(&self, room: RoomId, name: &str) -> Result<StreamKey, Refusal> {
-        let Some(member) = self.rooms.get(&room).and_then(|room| room.member(name)) else {
-            return self.published(room, name);
-        };
+    /// What is played of the member with this login: the stream that is called like it, or else its first. `None`: nobody
+    /// has it.
+    fn of_login(&self, room: RoomId, login: &str) -> Option<Result<StreamKey, Refusal>> {
+        let member = self.rooms.get(&room).and_then(|room| room.member(login))?;
         let on_air = |key: &&StreamKey| self.streams.get(key).is_some_and(|stream| stream.is_on_air());
-        let own = self.streams_by_name.get(&(room, name.to_owned()));
+        let own = self.streams_by_name.get(&(room, login.to_owned()));
         let own = own.filter(|key| member.publishes.contains(key)).filter(on_air);
-        own.or_else(|| member.publishes.iter().find(on_air)).copied().ok_or(Refusal::StreamNotReady)
+        Some(own.or_else(|| member.publishes.iter().find(on_air)).copied().ok_or(Refusal::StreamNotReady))
     }
 
     /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.

@@ -1,5 +1,6 @@
 //! What WHIP and WHEP clients ask, and the answers.
 
+use crate::names::NameOf;
 use crate::refusal::Refusal;
 use relay_control::Priority;
 
@@ -17,12 +18,14 @@ pub enum HttpRequest {
         /// What the operator says of its video.
         priority: Option<Priority>,
     },
-    /// `POST /whep/{room}/{stream}`
+    /// `POST /whep/{room}/{name}?by=…`
     Play {
         /// Room.
         room: String,
-        /// Stream name, or a login: its first stream.
-        stream: String,
+        /// Of what is played.
+        name: String,
+        /// What it is the name of.
+        by: NameOf,
         /// Offer.
         sdp: String,
     },

@@ -40,7 +40,7 @@ mod streams;
 mod unproved;
 
 pub use http::{HttpReply, HttpRequest, Patch};
-pub use rooms::PROBE_LIMIT;
+pub use rooms::{MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
 pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
 pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE};
 
@@ -202,7 +202,7 @@ impl Hub {
             match timer {
                 Timer::Hello(connection) => self.drop_connection(now, connection, CloseCode::NoHello, true),
                 Timer::KeepAlive(connection) => self.keep_alive(now, connection),
-                Timer::Probe(newcomer) => self.probe_unanswered(now, newcomer),
+                Timer::Probe(newcomer) => self.probe_due(now, newcomer),
                 Timer::Stream(key) => self.stream_timeout(now, key),
                 Timer::Detached(room, member) => self.member_vanished(now, room, member),
                 Timer::RoomIdle(room) => self.end_room_if_empty(room),

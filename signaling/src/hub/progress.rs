@@ -91,8 +91,8 @@ impl Hub {
 
     /// Events that were missed while the connection was down.
     fn catch_up(&mut self, now: Time, key: StreamKey, info: &TransportInfo) {
-        for track in info.up_tracks.iter().filter(|track| track.active) {
-            self.up_track_activity(now, UpTrackActivity { track_id: track.track_id, active: true });
+        for track in &info.up_tracks {
+            self.up_track_activity(now, UpTrackActivity { track_id: track.track_id, active: track.active });
         }
         let reason = FailReason::ConsentExpired as i32;
         self.transport_state(now, &TransportStateChanged { transport_id: key.0, state: info.state, reason });
@@ -262,6 +262,8 @@ impl Hub {
         let settling = matches!(stream.phase, Phase::Settling);
         if let Some(publish) = stream.publish_mut() {
             publish.active |= activity.active;
+            let track = publish.tracks.iter_mut().find(|track| track.id == activity.track_id);
+            track.into_iter().for_each(|track| track.flows = activity.active);
         }
         if activity.active && settling {
             self.on_air(key);

@@ -4,15 +4,23 @@ use super::session::{Session, WaitingJoin, Wish};
 use super::{CloseCode, Hub};
 use crate::id::{ConnectionId, MemberId, RoomId};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
-use crate::participant::{Member, Playable, Presence};
+use crate::participant::{Member, Playable, Presence, Publish};
 use crate::refusal::{Refusal, StreamEnd};
 use crate::timer::{Time, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long the holder of a wanted login may take to answer a ping before it counts as gone.
+/// How long the holder of a wanted login may take to answer a ping.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Who said something within this time is not given up for one unanswered ping: longer than from one regular ping to the next,
+/// and [`PROBE_LIMIT`] for its answer.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(7);
+
+/// How long the media of a holder that says nothing is watched. The relay says after 5 s that nothing comes any more: what
+/// still flows then was sent since the newcomer came.
+pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
 
 /// What becomes of a `join`.
 enum Entrance {
@@ -73,7 +81,7 @@ impl Hub {
         let room = match entrance {
             Entrance::Refused(refusal) => Err(refusal),
             Entrance::Probe(holder) => {
-                self.start_probe(now, id, WaitingJoin { operation_id, wish, holder });
+                self.start_probe(now, id, WaitingJoin { operation_id, wish, holder, since: now });
                 return;
             }
             Entrance::Resume(room, member) => {
@@ -204,20 +212,45 @@ impl Hub {
     /// A connection said something: it is alive, and whoever wants its login is refused.
     pub(super) fn probe_answered(&mut self, now: Time, holder: ConnectionId) {
         for newcomer in self.probes.remove(&holder).unwrap_or_default() {
-            self.timers.clear(Timer::Probe(newcomer));
-            let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-            let Some(WaitingJoin { operation_id, .. }) = waiting else { continue };
-            self.answer_command(newcomer, &operation_id, Err(Refusal::LoginTaken));
-            self.run_backlog(now, newcomer);
+            self.refuse_waiting(now, newcomer);
         }
     }
 
-    /// The holder of the wanted login stayed silent: it is gone, and all who waited try again.
-    pub(super) fn probe_unanswered(&mut self, now: Time, newcomer: ConnectionId) {
+    fn refuse_waiting(&mut self, now: Time, newcomer: ConnectionId) {
+        self.timers.clear(Timer::Probe(newcomer));
+        let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
+        let Some(WaitingJoin { operation_id, .. }) = waiting else { return };
+        self.answer_command(newcomer, &operation_id, Err(Refusal::LoginTaken));
+        self.run_backlog(now, newcomer);
+    }
+
+    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still in its call;
+    /// one that is gone sends no media either. Given up, its login is free for all who waited.
+    pub(super) fn probe_due(&mut self, now: Time, newcomer: ConnectionId) {
         let waiting = self.connections.get(&newcomer).and_then(|c| c.waiting.as_ref());
-        if let Some(holder) = waiting.map(|waiting| waiting.holder) {
+        let Some((holder, since)) = waiting.map(|waiting| (waiting.holder, waiting.since)) else { return };
+        let heard = self.connections.get(&holder).map_or(Time::ZERO, |connection| connection.heard);
+        let is_sending = self.is_sending(holder);
+        let patience = if is_sending { since + MEDIA_PROBE_LIMIT } else { Time::ZERO };
+        let until = patience.max(heard + SILENCE_LIMIT).max(since + PROBE_LIMIT);
+        if now < until {
+            self.timers.set(Timer::Probe(newcomer), until);
+        } else if is_sending {
+            self.forget_waiting(holder, newcomer);
+            self.refuse_waiting(now, newcomer);
+        } else {
             self.drop_connection(now, holder, CloseCode::Replaced, true);
         }
+    }
+
+    /// Whether media of this connection's members comes.
+    fn is_sending(&self, id: ConnectionId) -> bool {
+        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
+        let rooms = session.into_iter().flat_map(|session| &session.rooms);
+        let members = rooms.filter_map(|room| self.rooms.get(room)?.member_of(id));
+        let mut streams =
+            members.flat_map(|member| &member.publishes).filter_map(|key| self.streams.get(key));
+        streams.any(|stream| stream.publish().is_some_and(Publish::flows))
     }
 
     pub(super) fn retry_join(&mut self, now: Time, newcomer: ConnectionId) {
@@ -233,12 +266,16 @@ impl Hub {
     pub(super) fn forget_probe(&mut self, newcomer: ConnectionId) {
         self.timers.clear(Timer::Probe(newcomer));
         let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        if let Some(waiting) = waiting
-            && let Some(others) = self.probes.get_mut(&waiting.holder)
-        {
+        if let Some(waiting) = waiting {
+            self.forget_waiting(waiting.holder, newcomer);
+        }
+    }
+
+    fn forget_waiting(&mut self, holder: ConnectionId, newcomer: ConnectionId) {
+        if let Some(others) = self.probes.get_mut(&holder) {
             others.retain(|other| *other != newcomer);
             if others.is_empty() {
-                self.probes.remove(&waiting.holder);
+                self.probes.remove(&holder);
             }
         }
     }

@@ -59,6 +59,8 @@ pub(super) struct Connection {
     pub(super) from: Option<Subnet>,
     /// After `connection`.
     pub(super) session: Option<Session>,
+    /// When it last said something; at first, when it was opened.
+    pub(super) heard: Time,
     /// Pings since the last message.
     missed: u32,
     /// A `join` that waits for the holder of its login to say something.
@@ -95,13 +97,15 @@ pub(super) struct WaitingJoin {
     pub(super) operation_id: String,
     pub(super) wish: Wish,
     pub(super) holder: ConnectionId,
+    /// When the holder was asked for it.
+    pub(super) since: Time,
 }
 
 impl Hub {
     /// A WebSocket was opened. Ids are the caller's, never used twice; `from` is whose address its streams are
     /// counted for.
     pub fn handle_connected(&mut self, now: Time, id: ConnectionId, from: Option<Subnet>) {
-        self.connections.insert(id, Connection { from, ..Connection::default() });
+        self.connections.insert(id, Connection { from, heard: now, ..Connection::default() });
         self.timers.set(Timer::Hello(id), now + HELLO_LIMIT);
         self.timers.set(Timer::KeepAlive(id), now + self.config.signaling.keep_alive_interval);
     }
@@ -115,6 +119,7 @@ impl Hub {
     ) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.missed = 0;
+        connection.heard = now;
         self.probe_answered(now, id);
         match message {
             Err(malformed) => self.refuse_malformed(id, &malformed),
@@ -278,7 +283,7 @@ impl Hub {
         if self.connections.get(&id).is_some_and(|connection| connection.session.is_none()) {
             let login = match &hello.login {
                 Login::Name(login) => Some(login.as_str()),
-                Login::Absent | Login::Bad => None,
+                Login::Absent | Login::Bad(_) => None,
             };
             self.note_session(id, &hello.app_key, login, "FAILED", Some(&reason));
             let words = reason.words;
@@ -335,7 +340,7 @@ impl Hub {
         let given = match &hello.login {
             Login::Name(login) => Some(login.clone()),
             Login::Absent => None,
-            Login::Bad => return Err(Refusal::BadLogin),
+            Login::Bad(refusal) => return Err(Refusal::BadName(*refusal)),
         };
         let login = grant.login(given)?;
         Ok((grant, login))

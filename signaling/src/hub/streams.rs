@@ -6,7 +6,8 @@ use super::{Hub, Purpose, RelaySight};
 use crate::address::Subnet;
 use crate::config::Signaling;
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
-use crate::message::{STREAM_NAME_BYTES_MAX, Status, StreamRequest, StreamStatus};
+use crate::message::{Status, StreamRequest, StreamStatus};
+use crate::names::Name;
 use crate::participant::{Member, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream};
 use crate::refusal::Refusal;
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
@@ -168,6 +169,7 @@ impl Hub {
 
     pub(super) fn begin_publish(&mut self, now: Time, new: NewStream<'_>) -> Result<StreamKey, Refusal> {
         self.check_new(now, &new)?;
+        Name::Stream.check(&new.name).map_err(Refusal::BadName)?;
         if self.streams_by_name.contains_key(&(new.room, new.name.clone())) {
             return Err(Refusal::StreamNameTaken);
         }
@@ -182,7 +184,7 @@ impl Hub {
         let tracks: Vec<PublishedTrack> = plan
             .tracks
             .iter()
-            .map(|track| PublishedTrack { id: self.random_id(), source: track.source })
+            .map(|track| PublishedTrack { id: self.random_id(), source: track.source, flows: false })
             .collect();
         let key = StreamKey(self.random_id());
         let add = |(track, planned): (&PublishedTrack, &PlannedTrack)| {
@@ -251,9 +253,6 @@ impl Hub {
         }
         if self.streams_by_session.contains_key(&new.session) {
             return Err(Refusal::StreamIdTaken);
-        }
-        if new.name.is_empty() || new.name.len() > STREAM_NAME_BYTES_MAX {
-            return Err(Refusal::BadStreamName);
         }
         let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
             self.config.signaling;

@@ -3,6 +3,7 @@
 use super::{ID_BYTES_MAX, NAME_BYTES_MAX, StreamEventType};
 use crate::config;
 use crate::json::{self, Fields};
+use crate::names::{Name, NameFault, NameRefusal};
 use crate::refusal::Refusal;
 use crate::room::Terms;
 use crate::sdp::CodecPreferences;
@@ -71,8 +72,8 @@ pub enum Login {
     Absent,
     /// A name.
     Name(String),
-    /// No string, empty or too long.
-    Bad,
+    /// Nothing that may be one.
+    Bad(NameRefusal),
 }
 
 /// Room commands inside `sendData`.
@@ -238,10 +239,10 @@ impl ClientMessage {
 
 fn hello(content: &Fields<'_>) -> Hello {
     let custom = content.object("custom");
-    let login = match (custom.has("login"), custom.name("login", NAME_BYTES_MAX)) {
-        (false, _) => Login::Absent,
-        (true, Some(name)) => Login::Name(name),
-        (true, None) => Login::Bad,
+    let login = match named(&custom, "login", Name::Login) {
+        _ if !custom.has("login") => Login::Absent,
+        Ok(name) => Login::Name(name),
+        Err(refusal) => Login::Bad(refusal),
     };
     Hello {
         app_key: content.name("appKey", ID_BYTES_MAX).unwrap_or_default(),
@@ -252,15 +253,21 @@ fn hello(content: &Fields<'_>) -> Hello {
     }
 }
 
+/// A name that something is to be called by from now on.
+fn named(fields: &Fields<'_>, key: &str, name: Name) -> Result<String, NameRefusal> {
+    let text = fields.text(key).ok_or(NameRefusal { name, fault: NameFault::Length })?;
+    name.check(&text).map(|()| text)
+}
+
 fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, Refusal> {
-    const BAD_NAME: &str = "Room name must be a text of 1 to 256 bytes";
-    let options = payload.object("options");
-    let room =
-        |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or(Refusal::BadMessage(BAD_NAME.into()));
     let bad = |words: &'static str| Refusal::BadMessage(words.into());
+    let options = payload.object("options");
+    // Looked up only. A room of an older signaling may be called what no new one is; its members can leave it.
+    let bad_name = || Refusal::BadName(NameRefusal { name: Name::Room, fault: NameFault::Length });
+    let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or_else(bad_name);
     match payload.text("command").as_deref() {
         Some("join") => Ok(RoomCommand::Join {
-            room: room(&options)?,
+            room: named(&options, "name", Name::Room).map_err(Refusal::BadName)?,
             record: options.flag("record"),
             terms: Terms {
                 codecs: room_codecs(&options).map_err(bad)?,

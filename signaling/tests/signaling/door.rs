@@ -4,6 +4,7 @@ use crate::world::{PLAY, PUBLISH, World};
 use relay_control::{FailReason, TransportState};
 use serde_json::json;
 use signaling::hub::{HttpReply, HttpRequest, Patch};
+use signaling::names::NameOf;
 use signaling::refusal::Refusal;
 use std::time::Duration;
 
@@ -16,8 +17,12 @@ fn publish(login: Option<&str>) -> HttpRequest {
     }
 }
 
-fn play(stream: &str) -> HttpRequest {
-    HttpRequest::Play { room: "r".to_owned(), stream: stream.to_owned(), sdp: PLAY.to_owned() }
+fn play(name: &str) -> HttpRequest {
+    play_by(name, NameOf::Either)
+}
+
+fn play_by(name: &str, by: NameOf) -> HttpRequest {
+    HttpRequest::Play { room: "r".to_owned(), name: name.to_owned(), by, sdp: PLAY.to_owned() }
 }
 
 fn created(reply: Option<&HttpReply>) -> (String, String) {
@@ -153,6 +158,35 @@ fn a_login_is_played_before_a_foreign_stream_of_that_name() {
     created(world.http(play("alice")));
 }
 
+/// Whoever comes later cannot hide what was there: neither a login a stream, nor a stream a login.
+#[test]
+fn who_says_what_a_name_is_of_is_misled_by_nobody() {
+    let mut world = World::new();
+    let alice = world.enter("alice", "r");
+    let concert = world.published(alice, "r", "a1", "concert");
+    let mallory = world.enter("concert", "r");
+    let played = |world: &mut World, name: &str, by: NameOf| {
+        let reply = world.http(play_by(name, by));
+        if let Some(HttpReply::Refused(refusal)) = reply {
+            return Err(format!("{refusal:?}"));
+        }
+        let (session, _) = created(reply);
+        Ok(world.relay.transports[&world.transport_of(&session)].down_tracks[0].up_track_id)
+    };
+    let track = |world: &World, transport: u64| world.relay.transports[&transport].up_tracks[0].track_id;
+    let concert = track(&world, concert);
+    assert_eq!(played(&mut world, "concert", NameOf::Stream), Ok(concert));
+    assert!(played(&mut world, "concert", NameOf::Login).is_err_and(|why| why.starts_with("Conflict")));
+    let lure = world.published(mallory, "r", "m1", "alice");
+    let lure = track(&world, lure);
+    assert_eq!(played(&mut world, "alice", NameOf::Login), Ok(concert));
+    assert_eq!(played(&mut world, "alice", NameOf::Stream), Ok(lure));
+    world.close(alice, true);
+    // Without a word it is the only thing of that name; with one it is never anything else.
+    assert_eq!(played(&mut world, "alice", NameOf::Either), Ok(lure));
+    assert!(played(&mut world, "alice", NameOf::Login).is_err_and(|why| why.starts_with("NotFound")));
+}
+
 #[test]
 fn of_several_streams_the_one_called_like_its_publisher_is_played_by_login() {
     let mut world = World::new();
@@ -275,6 +309,36 @@ fn whip_sessions_survive_a_kill_of_signaling() {
     );
     assert!(world.relay.transports.is_empty());
     assert_eq!(world.hub.census(), [0, 0, 0, 0]);
+}
+
+/// Its labels held the secrets themselves.
+#[test]
+fn whip_sessions_of_an_older_signaling_are_ended_by_their_urls() {
+    let mut world = World::new();
+    let (publisher, _) = created(world.http(publish(Some("b"))));
+    world.media_up(world.transport_of(&publisher));
+    let (viewer, _) = created(world.http(play("b")));
+    world.media_up(world.transport_of(&viewer));
+    for secret in [&publisher, &viewer] {
+        let transport = world.transport_of(secret);
+        let info = world.relay.transports.get_mut(&transport).expect("open");
+        let mut label: serde_json::Value = serde_json::from_slice(&info.label).expect("JSON");
+        label["session"] = json!(secret);
+        label.as_object_mut().expect("object").remove("digest");
+        info.label = label.to_string().into_bytes();
+    }
+    let world = world.restart(|_| {});
+    for info in world.relay.transports.values() {
+        let label = String::from_utf8_lossy(&info.label);
+        assert!(!label.contains(&publisher) && !label.contains(&viewer), "{label}");
+    }
+    // What is written now is understood by the next one as well.
+    let mut world = world.restart(|_| {});
+    for (session, published) in [(viewer, false), (publisher, true)] {
+        let reply = world.http(HttpRequest::Delete { session, published });
+        assert_eq!(reply, Some(&HttpReply::Deleted));
+    }
+    assert!(world.relay.transports.is_empty());
 }
 
 #[test]

@@ -79,6 +79,12 @@ impl World {
         self.pump();
     }
 
+    /// The connection to the relay breaks and is made again.
+    pub(crate) fn relay_down_and_up(&mut self) {
+        self.hub.handle_relay_down(self.now);
+        self.relay_up();
+    }
+
     /// The signaling is killed and started again; the relay lives on.
     pub(crate) fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
         let mut world = Self::without_relay(change, self.relay);
@@ -217,6 +223,17 @@ impl World {
         info.up_tracks.iter_mut().for_each(|track| track.active = true);
         for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
             let activity = UpTrackActivity { track_id, active: true };
+            self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
+        }
+        self.pump();
+    }
+
+    /// Nothing of it came for a while.
+    pub(crate) fn media_stops(&mut self, transport: u64) {
+        let Some(info) = self.relay.transports.get_mut(&transport) else { return };
+        info.up_tracks.iter_mut().for_each(|track| track.active = false);
+        for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
+            let activity = UpTrackActivity { track_id, active: false };
             self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
         }
         self.pump();

@@ -82,7 +82,7 @@ impl Shard {
         }
         if dtls {
             // What a record left in the engine may come to light here.
-            self.input = self.record_of(key);
+            self.input = Input::Record(key);
             if let Some(engine) = engine(&mut self.transports[key].phase) {
                 engine.handle_timeout(now);
             }
