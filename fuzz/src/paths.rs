@@ -62,7 +62,7 @@ impl Told {
         let ssrc = world.subscribe(viewer, publisher);
         for peer in &mut world.peers {
             peer.attacked = true;
-            peer.check_interval = Duration::from_secs(1);
+            peer.client.pace.later = Duration::from_secs(1);
         }
         world.run(Duration::from_millis(500));
         let homes = world.peers.iter().enumerate().map(|(index, peer)| (peer.address, index)).collect();

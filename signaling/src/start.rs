@@ -43,7 +43,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let settings = &config.signaling;
     let http = listen::bind(settings.bind, settings.http_port).await?;
     let https = listen::bind(settings.bind, settings.https_port).await?;
-    let tls = tls::server_config(settings.tls.as_ref(), &settings.data_dir)?;
+    let tls = tls::server_config(settings.certificate(), &settings.data_dir)?;
 
     let gate = Arc::new(Gate::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
     if let Some(warning) = open_to_others(&config) {
@@ -82,7 +82,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
 fn budget(config: &Config) -> Budget {
     let wanted = config.signaling.max_connections;
     let limit = descriptors::raise();
-    let hook = if config.auth.mode == AuthMode::Hook { config.auth.hook.concurrency } else { 0 };
+    let hook = if config.auth.mode == AuthMode::Hook { config.auth.hook_concurrency } else { 0 };
     let budget = Budget::within(limit, wanted, hook);
     if let (true, Some(limit)) = (budget.connections < wanted, limit) {
         tracing::warn!(

@@ -51,12 +51,9 @@ impl std::error::Error for TlsError {}
 ///
 /// # Errors
 /// See [`TlsError`].
-pub fn server_config(
-    given: Option<&(PathBuf, PathBuf)>,
-    data_dir: &Path,
-) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(given: Option<(&Path, &Path)>, data_dir: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let (certificate, key) = match given {
-        Some(files) => files.clone(),
+        Some((certificate, key)) => (certificate.to_owned(), key.to_owned()),
         None => self_made(data_dir)?,
     };
     let chain = CertificateDer::pem_file_iter(&certificate)
@@ -214,7 +211,7 @@ mod tests {
         for (certificate, key) in
             [(empty.clone(), good.clone()), (good.clone(), empty.clone()), (empty.join("x"), good)]
         {
-            let error = server_config(Some(&(certificate, key)), &data).expect_err("refused").to_string();
+            let error = server_config(Some((&certificate, &key)), &data).expect_err("refused").to_string();
             assert!(error.contains("empty.pem"), "{error}");
         }
     }

@@ -146,15 +146,16 @@ fn every_dependency_says_why() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 9] = [
-        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io", "relay-port"]),
+    let allowed: [(&str, &[&str]); 10] = [
+        ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io", "relay-port", "relay-settings"]),
         ("relay/control", &[]),
         ("relay/core", &["relay-control", "relay-gcm", "relay-port"]),
         ("relay/dtls", &["relay-core"]),
         ("relay/gcm", &[]),
         ("relay/io", &[]),
         ("relay/port", &[]),
-        ("signaling", &["relay-control"]),
+        ("relay/settings", &[]),
+        ("signaling", &["relay-control", "relay-settings"]),
         ("tests/client", &["relay-core", "relay-dtls"]),
     ];
     let packages = [
@@ -164,6 +165,7 @@ fn arrows_point_one_way() {
         "relay-dtls",
         "relay-control",
         "relay-port",
+        "relay-settings",
         "signaling",
         "ringvox-client",
         "tests",

@@ -6,6 +6,7 @@
 //! Invariant: a path is in the table only if a Binding request with good MESSAGE-INTEGRITY came along it.
 
 use crate::outbox::Path;
+use crate::transport::TransportKey;
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -15,9 +16,6 @@ pub const UFRAG_LEN: usize = 8;
 
 /// A ufrag the relay made.
 pub type Ufrag = [u8; UFRAG_LEN];
-
-/// Index of a transport in its slab.
-pub type TransportKey = usize;
 
 /// Transports that may claim one path beside its owner. A path has more than one transport when a client's
 /// old one is not closed yet, or when somebody forges; the oldest claim goes, which keeps nobody from proving

@@ -15,11 +15,11 @@ use crate::room::Tracks;
 use crate::srtp::{RTP_OVERHEAD_MAX, SealContext, SealFour};
 use crate::stats::{Count, Counters, Drop};
 use crate::subscription::{DownTrack, HEADER_BYTES_MAX, ready};
+use crate::table::Table;
 use crate::transport::{DownKey, Transport, UpKey};
 use crate::up::PacketMeta;
 use crate::up::history::{History, PADDING_BYTES_MAX};
 use arrayvec::ArrayVec;
-use slab::Slab;
 
 /// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
 /// a longer run gains nothing.
@@ -130,7 +130,7 @@ impl std::ops::Drop for Totals<'_> {
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
     tracks: &mut Tracks,
-    transports: &Slab<Transport>,
+    transports: &Table<Transport>,
     counters: &mut Counters,
     outbox: &mut O,
 ) {
@@ -198,7 +198,7 @@ fn equalize(history: &mut History, pending: &Pending) -> Padding {
 fn serve<O: Outbox>(
     lanes: &mut ArrayVec<Lane<'_>, LANES>,
     packets: &[Packet<'_>],
-    downs: &mut Slab<DownTrack>,
+    downs: &mut Table<DownTrack>,
     totals: &mut Totals<'_>,
     outbox: &mut O,
 ) {
@@ -230,7 +230,7 @@ fn serve<O: Outbox>(
 fn write_each<'m>(
     lanes: &mut [Lane<'_>],
     packets: &[Packet<'_>],
-    downs: &mut Slab<DownTrack>,
+    downs: &mut Table<DownTrack>,
     totals: &mut Totals<'_>,
     shares: impl IntoIterator<Item = &'m mut [u8]>,
 ) {
@@ -249,7 +249,7 @@ fn write_each<'m>(
 fn write_four(
     lanes: &mut [Lane<'_>; LANES],
     packets: &[Packet<'_>],
-    downs: &mut Slab<DownTrack>,
+    downs: &mut Table<DownTrack>,
     totals: &mut Totals<'_>,
     mut shares: [&mut [u8]; LANES],
 ) {

@@ -13,8 +13,8 @@
 //!
 //! Deliberately absent: a thread for handshakes. Every core has a shard already, so it would only compete with one.
 
-use crate::demux::TransportKey;
 use crate::outbox::Path;
+use crate::transport::TransportKey;
 use std::collections::VecDeque;
 
 /// Steps between two batches of media. With a batch of 128 datagrams, hellos alone kept the loop for 15 ms.
@@ -101,27 +101,29 @@ impl Handshakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Key;
     use std::net::SocketAddr;
 
-    fn waiting(key: TransportKey, datagram: &[u8]) -> Waiting {
+    fn waiting(key: u32, datagram: &[u8]) -> Waiting {
         let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], 1)), local: None };
-        Waiting { key, path, counted: true, datagram: datagram.into() }
+        Waiting { key: Key::forged(key), path, counted: true, datagram: datagram.into() }
     }
 
     #[test]
     fn serves_in_order_and_nobody_takes_all_places() {
         let (mut queue, mut held) = (Handshakes::default(), [0; 3]);
         for round in 0..12u8 {
-            for (key, held) in held.iter_mut().enumerate() {
+            for (key, held) in (0..).zip(&mut held) {
                 let pushed = queue.push(true, held, waiting(key, &[key as u8, round]));
                 assert_eq!(pushed.is_ok(), round < PER_TRANSPORT_MAX, "round {round} of {key}");
             }
         }
         assert_eq!(held, [PER_TRANSPORT_MAX; 3]);
-        assert_eq!(queue.forget(1), usize::from(PER_TRANSPORT_MAX));
-        assert_eq!(queue.forget(1), 0);
+        assert_eq!(queue.forget(Key::forged(1)), usize::from(PER_TRANSPORT_MAX));
+        assert_eq!(queue.forget(Key::forged(1)), 0);
         let served: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|w| (w.key, w.datagram[1])).collect();
-        let expected: Vec<_> = (0..PER_TRANSPORT_MAX).flat_map(|round| [(0, round), (2, round)]).collect();
+        let expected: Vec<_> =
+            (0..PER_TRANSPORT_MAX).flat_map(|round| [0, 2].map(|key| (Key::forged(key), round))).collect();
         assert_eq!(served, expected);
     }
 
@@ -138,24 +140,24 @@ mod tests {
     #[test]
     fn is_bounded() {
         let mut queue = Handshakes::default();
-        for key in 0..2 * WAITING_MAX {
+        for key in 0..2 * WAITING_MAX as u32 {
             assert_eq!(
                 queue.push(false, &mut 0, waiting(key, b"hello")).is_ok(),
-                key < HELLOS_MAX,
+                key < HELLOS_MAX as u32,
                 "hello {key}"
             );
         }
-        for key in HELLOS_MAX..2 * WAITING_MAX {
+        for key in HELLOS_MAX as u32..2 * WAITING_MAX as u32 {
             assert_eq!(
                 queue.push(true, &mut 0, waiting(key, b"more")).is_ok(),
-                key < WAITING_MAX,
+                key < WAITING_MAX as u32,
                 "flight {key}"
             );
         }
         let mut held = 0;
-        assert_eq!(queue.push(true, &mut held, waiting(WAITING_MAX, b"more")), Err(Full));
+        assert_eq!(queue.push(true, &mut held, waiting(u32::MAX, b"more")), Err(Full));
         assert_eq!(held, 0, "who is refused holds nothing");
         queue.pop();
-        assert_eq!(queue.push(true, &mut held, waiting(WAITING_MAX, b"more")), Ok(()));
+        assert_eq!(queue.push(true, &mut held, waiting(u32::MAX, b"more")), Ok(()));
     }
 }

@@ -23,6 +23,7 @@ pub mod shed;
 pub mod srtp;
 pub mod stats;
 pub mod subscription;
+pub mod table;
 pub mod time;
 pub mod timers;
 pub mod transport;

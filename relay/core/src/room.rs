@@ -4,34 +4,33 @@
 //! - A down-track is listed by exactly one up-track, which is of the same room, kind and codec.
 //! - A room is no object here: its id is compared when a subscription is made, and a packet follows subscriptions only.
 
-use crate::demux::TransportKey;
 use crate::fanout::Pending;
 use crate::id::{Mid, Pt, Ssrc};
 use crate::shed::Shedding;
+use crate::table::Table;
 use crate::time::Time;
-use crate::timers::TimerTable;
-use crate::transport::{DownKey, UpKey};
+use crate::timers::{TimerTable, timers};
+use crate::transport::{DownKey, TransportKey, UpKey};
 use crate::up::{UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use relay_control::{Codec, ExtensionIds, MediaKind, Priority, RtpParameters, UpTrackInfo};
 use relay_port::PortId;
-use slab::Slab;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub use crate::subscription::DownTrack;
+pub use crate::subscription::{DownTimer, DownTrack};
 
-/// The timers of an up-track.
-pub mod up_timer {
-    /// Missing packets to ask for.
-    pub const NACK: usize = 0;
-    /// A keyframe to ask for.
-    pub const KEYFRAME: usize = 1;
-    /// Silence; of a track that comes by a port: whether anybody listens.
-    pub const SILENCE: usize = 2;
-    /// How many there are.
-    pub const COUNT: usize = 3;
+timers! {
+    /// The timers of an up-track.
+    UpTimer {
+        /// Missing packets to ask for.
+        Nack,
+        /// A keyframe to ask for.
+        Keyframe,
+        /// Silence; of a track that comes by a port: whether anybody listens.
+        Silence,
+    }
 }
 
 /// Negotiated numbers of one m-line, checked.
@@ -63,9 +62,6 @@ pub struct Params {
 
 /// SSRCs remembered that have fed a track. Late packets are of the last one or two.
 pub const LEFT_MAX: usize = 4;
-
-/// Places that a full table grows by at least.
-const ROOM_MIN: usize = 16;
 
 /// Where an up-track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +125,8 @@ pub struct UpTrack {
     pub pending: Pending,
     /// Ports it is sent to, with the number of the opening.
     pub ports: Vec<(PortId, u64)>,
-    /// Named in [`up_timer`].
-    pub timers: TimerTable<{ up_timer::COUNT }>,
+    /// When it wants to be looked at.
+    pub timers: TimerTable<UpTimer>,
     /// Numbers, losses, keyframes and the one plaintext copy.
     pub stream: UpStream,
     /// Whether packets flow, as last told to the controller.
@@ -214,9 +210,9 @@ impl UpTrack {
 #[derive(Debug, Default)]
 pub struct Tracks {
     /// Received tracks. Boxed: there are few, each is large, and a table of them would hold room for as many again.
-    pub ups: Slab<Box<UpTrack>>,
+    pub ups: Table<Box<UpTrack>>,
     /// Sent tracks.
-    pub downs: Slab<DownTrack>,
+    pub downs: Table<DownTrack>,
     /// Which of them get nothing.
     pub shedding: Shedding,
     up_ids: HashMap<u64, UpKey, RandomState>,
@@ -297,7 +293,6 @@ impl Tracks {
         let (id, up_key) = (down.id, down.up);
         let up = &self.ups[up_key];
         down.rank = self.shedding.add(up.params.kind, up.priority);
-        make_room(&mut self.downs);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
         self.ups[up_key].subscribers.push(key);
@@ -306,8 +301,7 @@ impl Tracks {
 
     /// Removes a sent track.
     pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
-        let down = self.downs.remove(key);
-        give_back(&mut self.downs);
+        let down = self.downs.remove(key).expect("the caller has its key from us");
         self.down_ids.remove(&down.id);
         self.shedding.remove(down.rank);
         if let Some(up) = self.ups.get_mut(down.up) {
@@ -329,7 +323,7 @@ impl Tracks {
     /// them, so it is done only when shedding begins.
     fn deal_ranks(&mut self) {
         self.shedding.clear();
-        for (_, up) in &self.ups {
+        for (_, up) in self.ups.iter() {
             for key in &up.subscribers {
                 self.downs[*key].rank = self.shedding.add(up.params.kind, up.priority);
             }
@@ -338,25 +332,9 @@ impl Tracks {
 
     /// Removes a received track; the caller has removed what it feeds.
     pub fn remove_up(&mut self, key: UpKey) -> Box<UpTrack> {
-        let up = self.ups.remove(key);
+        let up = self.ups.remove(key).expect("the caller has its key from us");
         debug_assert!(up.subscribers.is_empty(), "down-tracks go first");
         self.up_ids.remove(&up.id);
         up
-    }
-}
-
-/// Lets a full table grow by half: doubled, it would hold as much again for nobody.
-pub(crate) fn make_room<T>(table: &mut Slab<T>) {
-    if table.len() == table.capacity() {
-        table.reserve_exact((table.len() / 2).max(ROOM_MIN));
-    }
-}
-
-/// After a removal: gives back the room behind the last entry, if most of the table is empty. Looks each time that what is
-/// left has halved, so a removal costs nothing on the whole, whoever keeps a place at the end.
-pub(crate) fn give_back<T>(table: &mut Slab<T>) {
-    let left = table.len();
-    if (left == 0 || left.is_power_of_two()) && table.capacity() > (left * 4).max(ROOM_MIN) {
-        table.shrink_to_fit();
     }
 }

@@ -5,7 +5,6 @@
 //! - An index is used for one packet only, whether that packet found a slot or not.
 //! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same index again.
 
-use crate::demux::TransportKey;
 use crate::down::{DownStream, DownStreamConfig, Rewritten};
 use crate::id::{SeqNo, Ssrc};
 use crate::outbox::{Outbox, Path, Run};
@@ -14,8 +13,8 @@ use crate::room::Params;
 use crate::srtp::SealContext;
 use crate::stats::Drop;
 use crate::time::{NtpClock, Time};
-use crate::timers::TimerTable;
-use crate::transport::{Phase, Transport, UpKey};
+use crate::timers::{TimerTable, timers};
+use crate::transport::{Phase, Transport, TransportKey, UpKey};
 use crate::up::history::History;
 use crate::up::{ClockReference, PacketMeta};
 use crate::wire::rtcp::{ReportBlock, write_sr};
@@ -30,6 +29,14 @@ const FIRST_REPORT_POLL: Duration = Duration::from_millis(250);
 const EXTENSIONS_MAX: usize = 3;
 /// Octets of the longest header: fixed part, and extensions of 16, 1 and 1 octets in the one-byte form.
 pub(crate) const HEADER_BYTES_MAX: usize = FIXED_HEADER_BYTES + 4 + (17 + 2 + 2usize).next_multiple_of(4);
+
+timers! {
+    /// The timers of a down-track.
+    DownTimer {
+        /// The next sender report.
+        Report,
+    }
+}
 
 /// A track that a peer receives.
 #[derive(Debug)]
@@ -51,8 +58,8 @@ pub struct DownTrack {
     /// The subscriber has reported on the SSRC, so it knows which m-line it belongs to and needs no MID any more. Or there is
     /// none: an extension has one octet at least (RFC 8285 §4.2).
     mid_known: bool,
-    /// The next sender report.
-    pub timers: TimerTable<1>,
+    /// When it wants to be looked at.
+    pub timers: TimerTable<DownTimer>,
     /// The controller's id.
     pub id: u64,
     /// The controller's id of what feeds it.
@@ -101,7 +108,7 @@ impl DownTrack {
             timestamp_offset: rng.next_u32(),
         });
         let mut timers = TimerTable::default();
-        timers.set(0, now + FIRST_REPORT_POLL);
+        timers.set(DownTimer::Report, now + FIRST_REPORT_POLL);
         Self {
             stream,
             transport,
@@ -205,7 +212,7 @@ impl DownTrack {
     ) -> Option<OwnReport> {
         let info = reference.and_then(|r| self.stream.poll_report(now, ntp, r));
         let next = self.stream.poll_report_timeout().filter(|at| *at > now);
-        self.timers.set(0, next.unwrap_or(now + FIRST_REPORT_POLL));
+        self.timers.set(DownTimer::Report, next.unwrap_or(now + FIRST_REPORT_POLL));
         info.map(|info| OwnReport { ssrc: self.ssrc, info })
     }
 

@@ -8,41 +8,76 @@ use crate::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Named timers of one entity; `N` is the number of names.
-#[derive(Clone, Copy, Debug)]
-pub struct TimerTable<const N: usize> {
-    at: [Time; N],
+/// The names of an entity's timers.
+pub trait Timer: Copy {
+    /// A time for each name.
+    type Times: AsRef<[Time]> + AsMut<[Time]>;
+    /// None is set.
+    const UNSET: Self::Times;
+
+    /// Its place among them.
+    fn index(self) -> usize;
+}
+
+/// Declares the timers of an entity.
+macro_rules! timers {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug)]
+        pub enum $name { $($(#[$vmeta])* $variant,)* }
+
+        impl $crate::timers::Timer for $name {
+            type Times = [$crate::time::Time; [$(Self::$variant),*].len()];
+            const UNSET: Self::Times = [$crate::time::Time::MAX; [$(Self::$variant),*].len()];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+pub(crate) use timers;
+
+/// When each timer of one entity fires.
+#[derive(Debug)]
+pub struct TimerTable<T: Timer> {
+    at: T::Times,
     /// Deadline of this entity's live entry in [`Deadlines`].
     armed: Time,
 }
 
-impl<const N: usize> Default for TimerTable<N> {
+impl<T: Timer> Default for TimerTable<T> {
     fn default() -> Self {
-        Self { at: [Time::MAX; N], armed: Time::MAX }
+        Self { at: T::UNSET, armed: Time::MAX }
     }
 }
 
-impl<const N: usize> TimerTable<N> {
-    /// Sets timer `name` to fire at `at`.
-    pub fn set(&mut self, name: usize, at: Time) {
-        self.at[name] = at;
+impl<T: Timer> TimerTable<T> {
+    fn at(&mut self, timer: T) -> &mut Time {
+        &mut self.at.as_mut()[timer.index()]
     }
 
-    /// Sets timer `name` unless it is set to something earlier.
-    pub fn set_earlier(&mut self, name: usize, at: Time) {
-        self.at[name] = self.at[name].min(at);
+    /// Sets a timer to fire at `at`; [`Time::MAX`] unsets it.
+    pub fn set(&mut self, timer: T, at: Time) {
+        *self.at(timer) = at;
     }
 
-    /// Unsets timer `name`.
-    pub fn clear(&mut self, name: usize) {
-        self.at[name] = Time::MAX;
+    /// Sets a timer unless it is set to something earlier.
+    pub fn set_earlier(&mut self, timer: T, at: Time) {
+        let before = *self.at(timer);
+        self.set(timer, before.min(at));
     }
 
-    /// Whether `name` is due; a due timer is unset by this call.
-    pub fn take_due(&mut self, name: usize, now: Time) -> bool {
-        let due = self.at[name] <= now;
+    /// Unsets a timer.
+    pub fn clear(&mut self, timer: T) {
+        self.set(timer, Time::MAX);
+    }
+
+    /// Whether a timer is due; it is unset by this call if it is.
+    pub fn take_due(&mut self, timer: T, now: Time) -> bool {
+        let due = *self.at(timer) <= now;
         if due {
-            self.at[name] = Time::MAX;
+            self.clear(timer);
         }
         due
     }
@@ -50,7 +85,7 @@ impl<const N: usize> TimerTable<N> {
     /// The earliest deadline, [`Time::MAX`] if none is set.
     #[must_use]
     pub fn earliest(&self) -> Time {
-        self.at.iter().copied().min().unwrap_or(Time::MAX)
+        self.at.as_ref().iter().copied().min().unwrap_or(Time::MAX)
     }
 
     /// When its live entry in [`Deadlines`] fires, [`Time::MAX`] if it has none.
@@ -74,7 +109,7 @@ impl<K: Ord> Default for Deadlines<K> {
 
 impl<K: Ord + Copy> Deadlines<K> {
     /// Makes sure that `key` fires no later than its table's earliest deadline.
-    pub fn arm<const N: usize>(&mut self, key: K, table: &mut TimerTable<N>) {
+    pub fn arm<T: Timer>(&mut self, key: K, table: &mut TimerTable<T>) {
         let at = table.earliest();
         if at < table.armed {
             table.armed = at;
@@ -93,7 +128,7 @@ impl<K: Ord + Copy> Deadlines<K> {
 
     /// Notes that the entry for `at` is gone. False if it was a stale one and nothing is to be done.
     #[must_use]
-    pub fn fired<const N: usize>(at: Time, table: &mut TimerTable<N>) -> bool {
+    pub fn fired<T: Timer>(at: Time, table: &mut TimerTable<T>) -> bool {
         let live = table.armed == at;
         if live {
             table.armed = Time::MAX;
@@ -116,6 +151,9 @@ impl<K: Ord + Copy> Deadlines<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Table;
+
+    timers! { Named { A, B, } }
 
     const fn ms(n: u64) -> Time {
         Time::from_nanos(n * 1_000_000)
@@ -124,16 +162,16 @@ mod tests {
     #[test]
     fn a_deadline_moved_later_fires_once_at_its_new_time() {
         let mut deadlines = Deadlines::default();
-        let mut table = TimerTable::<2>::default();
-        table.set(0, ms(10));
+        let mut table = TimerTable::default();
+        table.set(Named::A, ms(10));
         deadlines.arm(7u32, &mut table);
-        table.set(0, ms(30));
+        table.set(Named::A, ms(30));
         deadlines.arm(7, &mut table);
 
         let (at, key) = deadlines.pop_due(ms(10)).expect("the old entry");
         assert_eq!(key, 7);
         assert!(Deadlines::<u32>::fired(at, &mut table));
-        assert!(!table.take_due(0, ms(10)));
+        assert!(!table.take_due(Named::A, ms(10)));
         deadlines.arm(7, &mut table);
 
         assert_eq!(deadlines.pop_due(ms(29)), None);
@@ -143,17 +181,39 @@ mod tests {
     #[test]
     fn a_deadline_moved_earlier_leaves_a_stale_entry() {
         let mut deadlines = Deadlines::default();
-        let mut table = TimerTable::<1>::default();
-        table.set(0, ms(50));
+        let mut table = TimerTable::default();
+        table.set(Named::A, ms(50));
         deadlines.arm(1u32, &mut table);
-        table.set_earlier(0, ms(20));
+        table.set_earlier(Named::B, ms(20));
         deadlines.arm(1, &mut table);
 
         let (at, _) = deadlines.pop_due(ms(60)).expect("the early entry");
         assert!(Deadlines::<u32>::fired(at, &mut table));
-        assert!(table.take_due(0, ms(60)));
+        assert!(table.take_due(Named::B, ms(60)));
         let (at, _) = deadlines.pop_due(ms(60)).expect("the stale entry");
         assert!(!Deadlines::<u32>::fired(at, &mut table));
         assert_eq!(deadlines.next(), None);
+    }
+
+    /// What a deadline belongs to may go before it fires, and another one may take its place and have the same deadline.
+    #[test]
+    fn a_deadline_of_what_went_does_not_fire_for_its_successor() {
+        let (mut deadlines, mut entities) = (Deadlines::default(), Table::default());
+        let mut add = |entities: &mut Table<_>| {
+            let mut timers = TimerTable::default();
+            timers.set(Named::A, ms(10));
+            let key = entities.insert(timers);
+            deadlines.arm(key, &mut entities[key]);
+            key
+        };
+        let gone = add(&mut entities);
+        assert!(entities.remove(gone).is_some());
+        let successor = add(&mut entities);
+        let mut fired = Vec::new();
+        while let Some((at, key)) = deadlines.pop_due(ms(10)) {
+            let due = entities.get_mut(key).is_some_and(|timers| Deadlines::<u32>::fired(at, timers));
+            fired.push((key, due));
+        }
+        assert_eq!(fired, [(gone, false), (successor, true)]);
     }
 }

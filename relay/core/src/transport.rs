@@ -7,33 +7,37 @@ use crate::dtls::{DtlsEngine, Fingerprint};
 use crate::ice::Ice;
 use crate::id::Ssrc;
 use crate::policer::Policer;
+use crate::room::{DownTrack, UpTrack};
 use crate::srtp::{OpenContext, SealContext, SrtpProfile};
+use crate::table::Key;
 use crate::time::Time;
-use crate::timers::TimerTable;
+use crate::timers::{TimerTable, timers};
 use crate::up::{RembEstimator, SenderClock, TransportFeedback};
 use arrayvec::ArrayVec;
 use relay_control::TransportState;
 
-/// Index of an up-track in the shard's slab.
-pub type UpKey = usize;
-/// Index of a down-track in the shard's slab.
-pub type DownKey = usize;
+/// Of a transport in its table.
+pub type TransportKey = Key<Transport>;
+/// Of an up-track in its table.
+pub type UpKey = Key<Box<UpTrack>>;
+/// Of a down-track in its table.
+pub type DownKey = Key<DownTrack>;
 
 /// SSRCs that one peer may send; as many as [`OpenContext`] keeps state for.
 pub const SSRCS_MAX: usize = 16;
 
-/// The timers of a transport.
-pub mod timer {
-    /// The phase's own limit: ICE, then DTLS, then consent.
-    pub const PHASE: usize = 0;
-    /// Retransmission of a DTLS flight.
-    pub const DTLS: usize = 1;
-    /// Transport-wide feedback.
-    pub const FEEDBACK: usize = 2;
-    /// Receiver reports and REMB.
-    pub const REPORT: usize = 3;
-    /// How many there are.
-    pub const COUNT: usize = 4;
+timers! {
+    /// The timers of a transport.
+    TransportTimer {
+        /// The phase's own limit: ICE, then DTLS, then consent.
+        Phase,
+        /// Retransmission of a DTLS flight.
+        Dtls,
+        /// Transport-wide feedback.
+        Feedback,
+        /// Receiver reports and REMB.
+        Report,
+    }
 }
 
 /// What the controller said of the peer.
@@ -138,8 +142,8 @@ pub struct Transport {
     pub phase: Phase,
     /// Its datagrams in [`crate::handshakes::Handshakes`].
     pub dtls_waiting: u8,
-    /// Named in [`timer`].
-    pub timers: TimerTable<{ timer::COUNT }>,
+    /// When it wants to be looked at.
+    pub timers: TimerTable<TransportTimer>,
     /// What it sends.
     pub receiving: Receiving,
     /// Tracks it sends.
@@ -162,6 +166,6 @@ impl Transport {
 
     /// Arms the phase's limit.
     pub fn set_phase_limit(&mut self, at: Time) {
-        self.timers.set(timer::PHASE, at);
+        self.timers.set(TransportTimer::Phase, at);
     }
 }

@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn one_publisher_and_400_subscribers_use_both_shards_evenly() {
-        let mut p = Placement::new(2, crate::config::ROOM_TRANSPORTS_PER_SHARD);
+        let mut p = Placement::new(2, crate::config::Config::default().room_transports_per_shard);
         for transport in 0..401 {
             open(&mut p, transport, 100);
         }

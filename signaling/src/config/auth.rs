@@ -1,18 +1,61 @@
 //! `[auth]`: who may do what.
 
+use relay_settings::{Accepts, millis, number, one_of, path, settings, single};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `[auth]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Auth {
-    /// Who decides.
-    pub mode: AuthMode,
-    /// With [`AuthMode::Token`].
-    pub token: TokenSettings,
-    /// With [`AuthMode::Hook`].
-    pub hook: HookSettings,
+settings! {
+    /// `[auth]`
+    pub struct Auth in "auth" {
+        /// Who decides what a client may do.
+        /// "open": everybody may do everything. Fine on a laptop; a server that others reach says so loudly at start.
+        /// "token": the page passes a JSON Web Token (custom.token of the session; "Authorization: Bearer" for WHIP and
+        ///   WHEP). Claims: "exp" (required) and "nbf", both with 60 s of leeway; "sub": the login, any if absent; "rooms":
+        ///   a text or a list of texts in which * stands for any characters, none if absent; "publish" and "subscribe"
+        ///   (default true); "record" (default false); "priority": "very-low", "low", "medium" or "high", of the video
+        ///   that the bearer publishes. It is checked when the session begins.
+        /// "hook": what a client asks is POSTed as JSON to hook_url with /connect, /publishStream, /playStream or /sendData
+        ///   behind it. 2xx allows it; 4xx refuses, and the body's "info" (or the reason phrase) is what the client is
+        ///   told. An allowing body may be JSON with a "priority" as in tokens: to connect for all the session publishes,
+        ///   to publishStream for that stream, which counts more; one that is none of the four is a failure of the hook.
+        ///   What happens besides is told to /unPublishStream, /stopStream, /ConnectionStatusEvent and /StreamStatusEvent;
+        ///   nobody waits for those answers. Redirects are not followed.
+        /// A relay that does not keep up withholds video of the lowest priority first. Where nobody says any, a shared
+        /// screen has "high" and other video "medium".
+        mode: AuthMode = "open",
+            one_of(&[("open", AuthMode::Open), ("token", AuthMode::Token), ("hook", AuthMode::Hook)]);
+        /// The only signature that is accepted, whatever a token says of itself.
+        token_algorithm: Option<TokenAlgorithm> = (None, "HS256"), one_of(&[
+            ("HS256", TokenAlgorithm::Hs256),
+            ("RS256", TokenAlgorithm::Rs256),
+            ("EdDSA", TokenAlgorithm::EdDsa),
+        ]).map(Some);
+        /// The secret must have at least 32 bytes; a line break at its end does not count.
+        token_key: Option<PathBuf> = (None, "/etc/ringvox/token.key"),
+            path("a file with the secret (HS256) or the public key in PEM").map(Some);
+        /// What "iss" must be; not looked at without this key.
+        token_issuer: Option<String> = (None, "https://login.example.com"), text().map(Some);
+        /// What "aud" must contain. Without this key, a token that has "aud" is for somebody else and refused.
+        token_audience: Option<String> = (None, "ringvox"), text().map(Some);
+        /// What stands before /connect, /publishStream and so on.
+        hook_url: Option<HookUrl> = (None, "http://127.0.0.1:9000/ringvox"), single(
+            "http://host:port/path or https://host/path, without user, query and fragment",
+            "URL",
+            HookUrl::parse,
+        ).map(Some);
+        /// Time from a question to the hook until its whole answer must be there.
+        hook_timeout + "_ms": Duration = 2_000, millis(100..=5_000);
+        /// Questions to the hook at a time; more wait, and their waiting counts.
+        hook_concurrency: usize = 64, number("a number", 1..=10_000);
+        /// What counts when the hook is away, too slow or answers anything but 2xx and 4xx.
+        hook_on_failure: OnFailure = "refuse", one_of(&[("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)]);
+    }
+}
+
+fn text() -> Accepts<String> {
+    let read = |text: &str| Some(text.to_owned()).filter(|text| (1..=256).contains(&text.len()));
+    single("a text of 1 to 256 bytes", "TEXT", read)
 }
 
 /// Who decides about access.
@@ -26,19 +69,6 @@ pub enum AuthMode {
     Hook,
 }
 
-/// How tokens are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenSettings {
-    /// The only one that is taken, whatever a token's header says.
-    pub algorithm: Option<TokenAlgorithm>,
-    /// File with the secret (HS256) or the public key in PEM.
-    pub key: Option<PathBuf>,
-    /// What `iss` must be; `None` = not looked at.
-    pub issuer: Option<String>,
-    /// What `aud` must contain; `None` = a token with an audience is for somebody else.
-    pub audience: Option<String>,
-}
-
 /// How tokens are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenAlgorithm {
@@ -50,19 +80,6 @@ pub enum TokenAlgorithm {
     EdDsa,
 }
 
-/// How the operator's service is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookSettings {
-    /// What stands before `/connect`, `/publishStream`, ...
-    pub url: Option<HookUrl>,
-    /// From the question to the end of the answer.
-    pub timeout: Duration,
-    /// Questions at a time; more wait, and their waiting counts.
-    pub concurrency: usize,
-    /// When there is no answer that can be understood.
-    pub on_failure: OnFailure,
-}
-
 /// What counts when the hook does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
@@ -70,21 +87,6 @@ pub enum OnFailure {
     Refuse,
     /// Yes.
     Allow,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            mode: AuthMode::Open,
-            token: TokenSettings::default(),
-            hook: HookSettings {
-                url: None,
-                timeout: Duration::from_secs(2),
-                concurrency: 64,
-                on_failure: OnFailure::Refuse,
-            },
-        }
-    }
 }
 
 /// `http://host[:port][/path]` or the same with https; nothing of it ever comes from a client.
@@ -131,36 +133,13 @@ impl fmt::Display for HookUrl {
 }
 
 impl Auth {
-    /// `None`: the value is not one that `key` accepts.
-    pub(super) fn set(&mut self, key: &str, value: &str) -> Option<()> {
-        let text = || Some(value.to_owned()).filter(|value| (1..=256).contains(&value.len()));
-        match (key, value) {
-            ("mode", "open") => self.mode = AuthMode::Open,
-            ("mode", "token") => self.mode = AuthMode::Token,
-            ("mode", "hook") => self.mode = AuthMode::Hook,
-            ("token_algorithm", "HS256") => self.token.algorithm = Some(TokenAlgorithm::Hs256),
-            ("token_algorithm", "RS256") => self.token.algorithm = Some(TokenAlgorithm::Rs256),
-            ("token_algorithm", "EdDSA") => self.token.algorithm = Some(TokenAlgorithm::EdDsa),
-            ("token_key", _) => self.token.key = Some(super::keys::path(value)?),
-            ("token_issuer", _) => self.token.issuer = Some(text()?),
-            ("token_audience", _) => self.token.audience = Some(text()?),
-            ("hook_url", _) => self.hook.url = Some(HookUrl::parse(value)?),
-            ("hook_timeout_ms", _) => self.hook.timeout = super::keys::millis(value, 100..=5_000)?,
-            ("hook_concurrency", _) => self.hook.concurrency = super::keys::number(value, 1..=10_000)?,
-            ("hook_on_failure", "refuse") => self.hook.on_failure = OnFailure::Refuse,
-            ("hook_on_failure", "allow") => self.hook.on_failure = OnFailure::Allow,
-            _ => return None,
-        }
-        Some(())
-    }
-
     /// The key that the mode needs and that is not there.
     pub(super) fn missing(&self) -> Option<&'static str> {
         match self.mode {
             AuthMode::Open => None,
-            AuthMode::Token if self.token.algorithm.is_none() => Some("auth.token_algorithm"),
-            AuthMode::Token => self.token.key.is_none().then_some("auth.token_key"),
-            AuthMode::Hook => self.hook.url.is_none().then_some("auth.hook_url"),
+            AuthMode::Token if self.token_algorithm.is_none() => Some("auth.token_algorithm"),
+            AuthMode::Token => self.token_key.is_none().then_some("auth.token_key"),
+            AuthMode::Hook => self.hook_url.is_none().then_some("auth.hook_url"),
         }
     }
 }

@@ -1,24 +1,24 @@
 //! Settings: `ringvox.toml`, then the command line on top of it. Read once, checked once.
 //!
-//! Every key has a default. A bad value is refused with the key's name and what it accepts, with the same words
-//! wherever it was written. Of `[relay]` only the control socket concerns us; the relay reads the rest itself.
+//! Of `[relay]` only the control socket concerns us; the relay reads the rest itself.
 
 mod auth;
-mod error;
-mod keys;
 
-pub use auth::{Auth, AuthMode, HookSettings, HookUrl, OnFailure, TokenAlgorithm, TokenSettings};
-pub use error::ConfigError;
-pub(crate) use keys::{AUDIO_CODECS, VIDEO_CODECS, codec_name, codecs};
+pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
+pub use relay_settings::{Error as ConfigError, Settings};
 
 use relay_control::{Codec, default_control_socket};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use relay_settings::{Accepts, Key, list, log_level, millis, number, parsed, path, settings, single, truth};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
-/// The file that is read when `--config` does not name one.
-const DEFAULT_FILE: &str = "ringvox.toml";
+/// Flags of the command line.
+pub type Flags = relay_settings::Flags<Config>;
+
+/// Longest list of origins or proxies.
+const LIST_MAX: usize = 100;
 
 /// What signaling was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,160 +37,115 @@ pub struct Config {
     pub control_socket: PathBuf,
 }
 
-/// `[signaling]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signaling {
-    /// Address to listen on; `::` means all addresses of both families.
-    pub bind: IpAddr,
-    /// http and ws; 0 = any free one.
-    pub http_port: u16,
-    /// https and wss; 0 = any free one.
-    pub https_port: u16,
-    /// Certificate chain and key in PEM; `None` = the self-made one in [`data_dir`](Self::data_dir).
-    pub tls: Option<(PathBuf, PathBuf)>,
-    /// Where the self-made certificate is kept.
-    pub data_dir: PathBuf,
-    /// Origins of pages that may connect, compared exactly; `None` = any.
-    pub allowed_origins: Option<Vec<String>>,
-    /// Open WebSockets.
-    pub max_connections: usize,
-    /// Connections of one address, of all kinds; `None` = what
-    /// [`connections_per_address`](Self::connections_per_address) says.
-    pub max_connections_per_address: Option<usize>,
-    /// Streams without keys: their clients have not proved an address yet.
-    pub max_unproved_streams: usize,
-    /// Of these of one address.
-    pub max_unproved_streams_per_address: usize,
-    /// Addresses of reverse proxies: many clients are behind each, so it is not counted as one.
-    pub proxies: Vec<IpAddr>,
-    /// Whether these proxies say in `X-Forwarded-For` who asks.
-    pub forwarded_for: bool,
-    /// Whether `/healthz` tells how many connections, rooms, members and streams there are.
-    pub health_counts: bool,
-    /// Longest message from a client; a longer one closes the connection with 1009.
-    pub message_bytes_max: usize,
-    /// Most bytes that wait for a slow reader; more closes the connection with 1008.
-    pub send_queue_bytes_max: usize,
-    /// Longest time one message may take to be taken by the client's side.
-    pub send_timeout: Duration,
-    /// Sustained rate at which messages of one connection are read; faster ones wait in the socket.
-    pub messages_per_second: u32,
-    /// The same in bytes.
-    pub bytes_per_second: u32,
-    /// Rooms that one connection is in at a time.
-    pub max_rooms_per_connection: usize,
-    /// Streams that one connection publishes and plays at a time, in all its rooms.
-    pub max_streams_per_connection: usize,
-    /// Time between pings.
-    pub keep_alive_interval: Duration,
-    /// Unanswered pings that end a connection.
-    pub keep_alive_probes: u32,
-    /// Whether to start the relay when nobody listens on the control socket.
-    pub start_relay: bool,
-    /// The relay's program; `None` = `ringvox-relay` beside our own.
-    pub relay_binary: Option<PathBuf>,
-    /// Whether a clean stop of signaling stops the relay as well.
-    pub stop_relay: bool,
-    /// Most verbose level that is logged.
-    pub log: LevelFilter,
-}
-
-/// `[rooms]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rooms {
-    /// How long a room outlives members that vanished without `leave`.
-    pub room_idle_timeout: Duration,
-    /// Members of a room.
-    pub max_participants: usize,
-    /// Rooms at a time.
-    pub max_rooms: usize,
-    /// Streams that one member publishes at a time.
-    pub max_publish_streams: usize,
-    /// Streams that one member plays at a time.
-    pub max_play_streams: usize,
-    /// WHEP players of a room, who are not members.
-    pub max_viewers: usize,
-    /// How long the members found in a running relay may take to come back after a restart of signaling.
-    pub adopt_grace: Duration,
-    /// How long a member that asked for it may take to come back after a lost connection.
-    pub resume_grace: Duration,
-}
-
-/// `[media]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Media {
-    /// Accepted video codecs, most wanted first.
-    pub video: Vec<Codec>,
-    /// Accepted audio codecs, most wanted first.
-    pub audio: Vec<Codec>,
-    /// Upper bound for one published stream, bit/s; 0 = the relay's default.
-    pub max_publish_bitrate_bps: u64,
-}
-
-/// Connections of one address where the settings say "auto": an office of several hundred people behind one NAT, each
-/// with a WebSocket and some with a page that is just loading.
-const AUTO_PER_ADDRESS: usize = 1_000;
-
-impl Signaling {
-    /// Connections that one address may have. Left to us it is never all of a small server's.
-    pub fn connections_per_address(&self) -> usize {
-        self.max_connections_per_address
-            .unwrap_or_else(|| AUTO_PER_ADDRESS.min(self.max_connections / 2).max(1))
+settings! {
+    /// `[signaling]`
+    pub struct Signaling in "signaling" {
+        /// Address to listen on.
+        bind: IpAddr = "::", parsed("an IP address; \"::\" means all addresses of IPv4 and IPv6", "IP");
+        /// Port of http and ws. Pages that are not on localhost get no camera over http.
+        http_port: u16 = 8080, port();
+        /// Port of https and wss.
+        https_port: u16 = 8443, port();
+        /// Certificate chain. Without one a certificate is made on first run and kept in data_dir.
+        tls_cert: Option<PathBuf> = (None, "/etc/ringvox/fullchain.pem"), path("a PEM file").map(Some);
+        /// Private key of the certificate.
+        tls_key: Option<PathBuf> = (None, "/etc/ringvox/privkey.pem"), path("a PEM file").map(Some);
+        /// Where the self-made certificate is kept.
+        data_dir: PathBuf = "ringvox-data", path("a directory");
+        /// Pages of which origins may open WebSockets and use WHIP and WHEP. With a list, the server's own address must
+        /// stand there too for the built-in pages to work.
+        allowed_origins: Option<Vec<String>> = "*", origins();
+        /// WebSockets at a time. 1000 other connections come on top. The limit of file descriptors is raised as far as the
+        /// system allows; where that is too little, fewer connections are taken, and the log says how many.
+        max_connections: usize = 10_000, number("a number", 1..=1_000_000);
+        /// Connections of one address (IPv6: of one /64) of all kinds at a time. "auto": 1000, but at most half of
+        /// max_connections. One more is refused with 503. Enough for an office of several hundred people behind one NAT.
+        /// All of an IPv6 /48 together have four times as many, but at most half of all.
+        max_connections_per_address: Option<usize> = "auto",
+            number("a number", 1..=1_000_000).map(Some).or("auto", "\"auto\"", None);
+        // Below what one shard of the relay takes: the reason reaches the client, and one room finds its places.
+        /// Streams at a time, published or played, whose clients have not proved an address yet by ICE and DTLS. That takes
+        /// a browser well under a second. More are refused: 503 with Retry-After for WHIP and WHEP, FAILED on a WebSocket.
+        max_unproved_streams: usize = 4_000, number("a number", 1..=1_000_000);
+        /// Of such streams, how many one address may have at a time; a /48 as above.
+        max_unproved_streams_per_address: usize = 1_000, number("a number", 1..=1_000_000);
+        /// Reverse proxies in front of this server. What comes from there is not counted by address, as many clients come
+        /// from there; let the proxy limit each of them. Where there is no proxy, [] lets local programs count as well.
+        proxies: Vec<IpAddr> = ["127.0.0.1", "::1"], list(
+            "a list of IP addresses",
+            0..=LIST_MAX,
+            parsed::<IpAddr>("", "IP").map(|ip| ip.to_canonical()),
+        );
+        /// Whether these proxies always write who asks into X-Forwarded-For (as the last address). Then that one is counted
+        /// for streams. Leave it off for a proxy that passes on what clients write there.
+        forwarded_for: bool = false, truth();
+        /// Whether /healthz tells everybody how many connections, rooms, members and streams there are. Else it tells only
+        /// whether the server is well ("ok") or without its relay ("degraded").
+        health_counts: bool = false, truth();
+        /// Longest message from a client; a longer one closes the connection with code 1009.
+        message_bytes_max: usize = 262_144, number("a number of bytes", 64 << 10..=1 << 20);
+        /// Most bytes that wait for a client that does not read; more closes the connection with code 1008.
+        send_queue_bytes_max: usize = 262_144, number("a number of bytes", 64 << 10..=64 << 20);
+        /// Longest time in which a client may take one message; longer closes the connection with code 1008.
+        send_timeout + "_ms": Duration = 5_000, millis(100..=60_000);
+        /// Messages of one connection that are read per second; what comes faster waits in its socket.
+        messages_per_second: u32 = 100, number("a number", 1..=100_000);
+        /// Bytes of one connection that are read per second.
+        bytes_per_second: u32 = 262_144, number("a number of bytes", 16 << 10..=1 << 30);
+        /// Rooms that one connection may be in at a time.
+        max_rooms_per_connection: usize = 64, number("a number", 1..=1_000);
+        /// Streams that one connection may publish and play at a time, in all its rooms.
+        max_streams_per_connection: usize = 256, number("a number", 1..=10_000);
+        /// Time between pings.
+        keep_alive_interval + "_ms": Duration = 5_000, millis(100..=60_000);
+        /// This many pings in a row without a sign of life end the connection.
+        keep_alive_probes: u32 = 10, number("a number", 1..=100);
+        /// Whether to start the relay when nobody listens on its control socket.
+        start_relay: bool = true, truth();
+        /// The relay's program. The default is ringvox-relay beside ringvox-signaling.
+        relay_binary: Option<PathBuf> = (None, "/usr/local/bin/ringvox-relay"), path("a program").map(Some);
+        /// Whether a clean stop of signaling stops the relay too. A crash never does.
+        stop_relay: bool = true, truth();
+        /// Log level on standard error.
+        log: LevelFilter = "info", log_level();
     }
 }
 
-impl Default for Signaling {
-    fn default() -> Self {
-        Self {
-            bind: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            http_port: 8080,
-            https_port: 8443,
-            tls: None,
-            data_dir: PathBuf::from("ringvox-data"),
-            allowed_origins: None,
-            max_connections: 10_000,
-            max_connections_per_address: None,
-            // Below what one shard of the relay takes: the reason reaches the client, and one room finds its places.
-            max_unproved_streams: 4_000,
-            max_unproved_streams_per_address: 1_000,
-            proxies: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
-            forwarded_for: false,
-            health_counts: false,
-            message_bytes_max: 256 << 10,
-            send_queue_bytes_max: 256 << 10,
-            send_timeout: Duration::from_secs(5),
-            messages_per_second: 100,
-            bytes_per_second: 256 << 10,
-            max_rooms_per_connection: 64,
-            max_streams_per_connection: 256,
-            keep_alive_interval: Duration::from_secs(5),
-            keep_alive_probes: 10,
-            start_relay: true,
-            relay_binary: None,
-            stop_relay: true,
-            log: LevelFilter::INFO,
-        }
+settings! {
+    /// `[rooms]`
+    pub struct Rooms in "rooms" {
+        /// How long a room lives on when its last member vanished without leaving.
+        room_idle_timeout + "_ms": Duration = 60_000, millis(0..=86_400_000);
+        /// Members of a room. One more is refused with "Room is full". Who creates a room may ask for less
+        /// (maxParticipants).
+        max_participants: usize = 32, number("a number", 1..=1_000);
+        /// Rooms at a time.
+        max_rooms: usize = 10_000, number("a number", 1..=1_000_000);
+        /// Streams that one member publishes at a time.
+        max_publish_streams: usize = 8, number("a number", 1..=64);
+        /// Streams that one member plays at a time.
+        max_play_streams: usize = 128, number("a number", 1..=1_000);
+        /// WHEP players of a room; they are not members.
+        max_viewers: usize = 256, number("a number", 0..=100_000);
+        /// After a restart of signaling: how long the members found in the running relay may take to come back.
+        adopt_grace + "_ms": Duration = 60_000, millis(0..=3_600_000);
+        /// After a lost connection: how long a member that asked for it (custom.resumable) may take to come back.
+        resume_grace + "_ms": Duration = 15_000, millis(0..=3_600_000);
     }
 }
 
-impl Default for Rooms {
-    fn default() -> Self {
-        Self {
-            room_idle_timeout: Duration::from_secs(60),
-            max_participants: 32,
-            max_rooms: 10_000,
-            max_publish_streams: 8,
-            max_play_streams: 128,
-            max_viewers: 256,
-            adopt_grace: Duration::from_secs(60),
-            resume_grace: Duration::from_secs(15),
-        }
-    }
-}
-
-impl Default for Media {
-    fn default() -> Self {
-        Self { video: VIDEO_CODECS.to_vec(), audio: AUDIO_CODECS.to_vec(), max_publish_bitrate_bps: 0 }
+settings! {
+    /// `[media]`
+    pub struct Media in "media" {
+        /// Accepted video codecs. A publisher gets the first one that its browser has; nothing is transcoded.
+        video: Vec<Codec> = ["vp8", "h264"],
+            codec_list("a list of \"vp8\" and \"h264\", most wanted first", &VIDEO_CODECS);
+        /// Accepted audio codecs.
+        audio: Vec<Codec> = ["opus", "pcmu", "pcma"],
+            codec_list("a list of \"opus\", \"pcmu\" and \"pcma\", most wanted first", &AUDIO_CODECS);
+        /// Upper bound of one published stream.
+        max_publish_bitrate_bps: u64 = 0,
+            number("bit/s", 64_000..=1_000_000_000).or("0", "0 (the relay's default)", 0);
     }
 }
 
@@ -207,46 +162,15 @@ impl Default for Config {
     }
 }
 
-/// Flags of the command line, as typed. Each is the key of the same name in `ringvox.toml`.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub struct Flags {
-    /// Settings file [default: ringvox.toml in the current directory, if there is one]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Address to listen on [default: ::, all of IPv4 and IPv6]
-    #[arg(long, value_name = "IP")]
-    pub bind: Option<String>,
-    /// Port of http and ws; 0 takes any free one [default: 8080]
-    #[arg(long, value_name = "PORT")]
-    pub http_port: Option<String>,
-    /// Port of https and wss; 0 takes any free one [default: 8443]
-    #[arg(long, value_name = "PORT")]
-    pub https_port: Option<String>,
-    /// Certificate chain (PEM) [default: made on first run, kept in the data directory]
-    #[arg(long, value_name = "FILE")]
-    pub tls_cert: Option<String>,
-    /// Private key of the certificate (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub tls_key: Option<String>,
-    /// Where the self-made certificate is kept [default: ringvox-data]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<String>,
-    /// The relay's control socket [default: relay.sock in $RUNTIME_DIRECTORY, /run/ringvox, $XDG_RUNTIME_DIR/ringvox or
-    /// /tmp/ringvox-UID, the first that is ours]
-    #[arg(long, value_name = "PATH")]
-    pub control_socket: Option<String>,
-    /// Whether to start the relay when nobody listens on the control socket [default: true]
-    #[arg(long, value_name = "BOOL")]
-    pub start_relay: Option<String>,
-    /// The relay's program [default: ringvox-relay beside this one]
-    #[arg(long, value_name = "FILE")]
-    pub relay_binary: Option<String>,
-    /// Whether stopping this program stops the relay too [default: true]
-    #[arg(long, value_name = "BOOL")]
-    pub stop_relay: Option<String>,
-    /// Log level on standard error: off, error, warn, info, debug or trace [default: info]
-    #[arg(long, value_name = "LEVEL")]
-    pub log: Option<String>,
+impl Settings for Config {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let mut keys = vec![relay_settings::control_socket(&mut self.control_socket)];
+        keys.extend(self.signaling.keys());
+        keys.extend(self.auth.keys());
+        keys.extend(self.rooms.keys());
+        keys.extend(self.media.keys());
+        keys
+    }
 }
 
 impl Config {
@@ -255,58 +179,162 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with the key's name and what it accepts.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        let (path, required) = match &flags.config {
-            Some(path) => (path.as_path(), true),
-            None => (Path::new(DEFAULT_FILE), false),
-        };
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                config.apply_file(path, &text)?;
-                config.file = Some(path.to_owned());
-            }
-            Err(why) if required || why.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ConfigError::Unreadable(path.to_owned(), why));
-            }
-            Err(_) => {}
+        let (mut config, file) = relay_settings::load::<Self>(flags)?;
+        config.file = file;
+        if config.signaling.tls_cert.is_some() != config.signaling.tls_key.is_some() {
+            let why = "signaling.tls_cert and signaling.tls_key belong together: give both or neither";
+            return Err(ConfigError::Conflict(why.to_owned()));
         }
-        config.apply_flags(flags)?;
-        config.check_tls()?;
         match config.auth.missing() {
-            Some(key) => Err(ConfigError::Missing(key)),
+            Some(key) => Err(ConfigError::Conflict(format!("{key} is missing: auth.mode needs it"))),
             None => Ok(config),
         }
     }
+}
 
-    fn apply_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
-        let given = [
-            ("signaling", "bind", &flags.bind),
-            ("signaling", "http_port", &flags.http_port),
-            ("signaling", "https_port", &flags.https_port),
-            ("signaling", "tls_cert", &flags.tls_cert),
-            ("signaling", "tls_key", &flags.tls_key),
-            ("signaling", "data_dir", &flags.data_dir),
-            ("relay", "control_socket", &flags.control_socket),
-            ("signaling", "start_relay", &flags.start_relay),
-            ("signaling", "relay_binary", &flags.relay_binary),
-            ("signaling", "stop_relay", &flags.stop_relay),
-            ("signaling", "log", &flags.log),
-        ];
-        for (table, key, value) in given {
-            if let Some(value) = value {
-                let flag = format!("--{}", key.replace('_', "-"));
-                self.set(table, key, &flag, std::slice::from_ref(value))?;
-            }
-        }
-        Ok(())
+/// Connections of one address where the settings say "auto": an office of several hundred people behind one NAT, each
+/// with a WebSocket and some with a page that is just loading.
+const AUTO_PER_ADDRESS: usize = 1_000;
+
+impl Signaling {
+    /// Connections that one address may have. Left to us it is never all of a small server's.
+    pub fn connections_per_address(&self) -> usize {
+        self.max_connections_per_address
+            .unwrap_or_else(|| AUTO_PER_ADDRESS.min(self.max_connections / 2).max(1))
     }
 
-    fn check_tls(&self) -> Result<(), ConfigError> {
-        match &self.signaling.tls {
-            Some((cert, key)) if cert.as_os_str().is_empty() || key.as_os_str().is_empty() => {
-                Err(ConfigError::HalfTls)
-            }
-            _ => Ok(()),
+    /// Certificate chain and key in PEM; `None` = the self-made one in [`data_dir`](Self::data_dir).
+    pub(crate) fn certificate(&self) -> Option<(&Path, &Path)> {
+        self.tls_cert.as_deref().zip(self.tls_key.as_deref())
+    }
+}
+
+fn port() -> Accepts<u16> {
+    parsed("a port from 0 to 65535; 0 takes any free one", "PORT")
+}
+
+fn origins() -> Accepts<Option<Vec<String>>> {
+    let origin = single("", "ORIGIN", |text| is_origin(text).then(|| text.to_owned()));
+    let some = list("a list of origins such as \"https://example.com\"", 1..=LIST_MAX, origin);
+    some.map(Some).or("*", "\"*\"", None)
+}
+
+/// `scheme://host` or `scheme://host:port`, as browsers write it: no path, no trailing slash.
+fn is_origin(value: &str) -> bool {
+    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#', '@']))
+}
+
+/// Video codecs that can be passed through.
+pub(crate) const VIDEO_CODECS: [Codec; 2] = [Codec::Vp8, Codec::H264];
+/// Audio codecs that can be passed through.
+pub(crate) const AUDIO_CODECS: [Codec; 3] = [Codec::Opus, Codec::Pcmu, Codec::Pcma];
+
+fn codec_list(words: &str, known: &'static [Codec]) -> Accepts<Vec<Codec>> {
+    Accepts::new(words, "CODEC", |names| codecs(names, known))
+}
+
+/// By their names: each at most once, at least one.
+pub(crate) fn codecs(values: &[String], known: &[Codec]) -> Option<Vec<Codec>> {
+    let mut chosen = Vec::new();
+    for value in values {
+        let codec = *known.iter().find(|codec| codec_name(**codec) == value)?;
+        if chosen.contains(&codec) {
+            return None;
+        }
+        chosen.push(codec);
+    }
+    Some(chosen).filter(|chosen| !chosen.is_empty())
+}
+
+/// As settings, rooms and labels call it.
+pub(crate) fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "opus",
+        Codec::Pcmu => "pcmu",
+        Codec::Pcma => "pcma",
+        Codec::Vp8 => "vp8",
+        Codec::H264 => "h264",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, FromArgMatches};
+
+    fn from_file(text: &str) -> Result<Config, String> {
+        let mut config = Config::default();
+        config.apply_file(Path::new("ringvox.toml"), text).map_err(|e| e.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn good_values_are_taken() {
+        let config = from_file(
+            "[signaling]\nbind = \"127.0.0.1\"\nhttp_port = 0\nallowed_origins = [\"https://a.example\"]\n\
+             start_relay = false\nsend_timeout_ms = 250\n[rooms]\nmax_participants = 3\n\
+             [media]\nvideo = [\"h264\"]\n[relay]\nbase_port = 1\ncontrol_socket = \"/tmp/x.sock\"\n",
+        )
+        .expect("good");
+        assert_eq!(config.signaling.bind.to_string(), "127.0.0.1");
+        assert_eq!(config.signaling.http_port, 0);
+        assert_eq!(config.signaling.allowed_origins, Some(vec!["https://a.example".to_owned()]));
+        assert!(!config.signaling.start_relay);
+        assert_eq!(config.signaling.send_timeout, Duration::from_millis(250));
+        assert_eq!(config.rooms.max_participants, 3);
+        assert_eq!(config.media.video, [Codec::H264]);
+        assert_eq!(config.control_socket, Path::new("/tmp/x.sock"));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (arguments, expected) in [
+            (&["--tls-cert", "x.pem"][..], "signaling.tls_cert and signaling.tls_key belong together"),
+            (&["--tls-key", "x.pem"], "signaling.tls_cert and signaling.tls_key belong together"),
+            (&["--http-port", "x"], "--http-port = \"x\": give a port from 0 to 65535"),
+            (&["--allowed-origins", "*", "--allowed-origins", "https://a.example"], "--allowed-origins = "),
+        ] {
+            let command = Flags::augment_args(clap::Command::new("ringvox-signaling"));
+            let matches = command.get_matches_from(["ringvox-signaling"].iter().chain(arguments));
+            let error =
+                Config::load(&Flags::from_arg_matches(&matches).expect("flags")).expect_err("refused");
+            assert!(error.to_string().starts_with(expected), "{arguments:?}: {error}");
+        }
+        let mode = |mode| Auth { mode, ..Auth::default() }.missing();
+        assert_eq!(mode(AuthMode::Open), None);
+        assert_eq!(mode(AuthMode::Token), Some("auth.token_algorithm"));
+        assert_eq!(mode(AuthMode::Hook), Some("auth.hook_url"));
+    }
+
+    #[test]
+    fn bad_ones_are_refused_with_the_key_and_what_it_accepts() {
+        for (text, expected) in [
+            (
+                "[signaling]\nhttp_port = 70000",
+                "signaling.http_port = \"70000\": give a port from 0 to 65535",
+            ),
+            ("[signaling]\nhttp_prot = 1", "unknown key signaling.http_prot; known are bind, http_port"),
+            ("[rooms]\nmax_participants = 0", "rooms.max_participants = \"0\": give a number from 1 to 1000"),
+            ("[rooms]\nmax_participants = [1, 2]", "rooms.max_participants = \"1, 2\": give a number"),
+            ("[media]\nvideo = [\"av1\"]", "media.video = \"av1\": give a list of \"vp8\" and \"h264\""),
+            ("[media]\nvideo = [\"vp8\", \"vp8\"]", "media.video"),
+            ("[media]\naudio = []", "media.audio = \"\": give a list"),
+            ("[media]\nmax_publish_bitrate_bps = 5", "give 0 (the relay's default) or"),
+            ("[signaling]\nallowed_origins = [\"https://a.example/\"]", "signaling.allowed_origins"),
+            ("[signaling]\nlog = \"loud\"", "signaling.log = \"loud\": give \"off\""),
+            ("[signaling]\ntls_cert = 1.5", "signaling.tls_cert = 1.5: give a path"),
+            ("[relay]\ncontrol_socket = \"x\"", "relay.control_socket = \"x\": give an absolute path"),
+            ("[rooom]\n", "unknown table [rooom]; known are [relay], [signaling], [auth], [rooms], [media]"),
+            ("[auth]\nmode = \"closed\"", "auth.mode = \"closed\": give \"open\", \"token\" or \"hook\""),
+            ("[auth]\ntoken_algorithm = \"none\"", "auth.token_algorithm = \"none\": give \"HS256\""),
+            ("[auth]\nhook_url = \"ftp://x\"", "auth.hook_url = \"ftp://x\": give http://"),
+            ("[auth]\nhook_timeout_ms = 0", "auth.hook_timeout_ms"),
+            ("rooms = 3", "rooms = 3: give a table: [rooms]"),
+            ("[rooms", "is not valid TOML"),
+        ] {
+            let error = from_file(text).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -58,10 +58,10 @@ fn the_operators_word_stands_above_what_is_shown() {
             sdp: PUBLISH.to_owned(),
             room: Some("r".to_owned()),
             screen,
-            priority: hook,
             ..StreamRequest::default()
         };
-        world.hub.handle_message(world.now, a, Ok(ClientMessage::Publish(request)));
+        let granted = hook.map(|hook| Grant { priority: Some(hook), ..Grant::everything() });
+        world.hub.handle_message(world.now, a, Ok((ClientMessage::Publish(request), Ok(granted))));
         world.pump();
         assert_eq!(world.relay.priorities(), [expected]);
     }
@@ -135,7 +135,7 @@ async fn a_hook_may_answer_with_a_priority() {
         let service = Service::start(&[("connect", session), ("publishStream", stream)]).await;
         let setup = setup(|config| {
             service.configure(config);
-            config.auth.hook.on_failure = policy;
+            config.auth.hook_on_failure = policy;
         })
         .await;
         let mut a = Client::connect(setup.running.http, "a").await;

@@ -62,6 +62,7 @@ fn url(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signaling::config::{Config, Settings};
 
     #[test]
     fn the_port_is_read_from_what_it_says() {
@@ -75,7 +76,7 @@ mod tests {
     fn the_settings_are_some_that_signaling_takes() {
         let spec = SignalingSpec { binary: PathBuf::new(), max_publish_bitrate_bps: 1_000_000_000 };
         let text = spec.config(Path::new("/tmp/x"), Path::new("/tmp/x/relay.sock"));
-        let mut config = signaling::config::Config::default();
+        let mut config = Config::default();
         config.apply_file(Path::new("ringvox.toml"), &text).expect("good settings");
         assert_eq!(config.control_socket, Path::new("/tmp/x/relay.sock"));
         assert_eq!(config.media.max_publish_bitrate_bps, 1_000_000_000);

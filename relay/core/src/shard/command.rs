@@ -4,16 +4,15 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::demux::TransportKey;
 use crate::ice::{Ice, LocalCredentials};
 use crate::id::{Mid, Pt, Ssrc};
 use crate::outbox::Outbox;
 use crate::policer::Policer;
-use crate::room::{DownTrack, Params, Source, UpTrack, make_room};
+use crate::room::{DownTrack, Params, Source, UpTrack};
 use crate::stats::Count;
 use crate::time::Time;
 use crate::timers::TimerTable;
-use crate::transport::{Identity, Phase, Receiving, SsrcUse, Transport};
+use crate::transport::{Identity, Phase, Receiving, SsrcUse, Transport, TransportKey, UpKey};
 use crate::up::{RembEstimator, SenderClock};
 use arrayvec::ArrayVec;
 use relay_control as control;
@@ -126,7 +125,6 @@ impl Shard {
 
     fn insert_transport(&mut self, transport: Transport) -> TransportKey {
         let (id, ufrag) = (transport.identity.id, transport.ice.local.ufrag);
-        make_room(&mut self.transports);
         let key = self.transports.insert(transport);
         self.transport_ids.insert(id, key);
         self.unproved += 1;
@@ -272,7 +270,7 @@ impl Shard {
         key: TransportKey,
         up_track_id: u64,
         params: &Params,
-    ) -> Result<usize, Refused> {
+    ) -> Result<UpKey, Refused> {
         let up_key = self
             .tracks
             .up_key(up_track_id)

@@ -2,14 +2,13 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::demux::TransportKey;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
 use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, Session, UpKey, timer};
+use crate::transport::{Phase, Session, TransportKey, TransportTimer, UpKey};
 use relay_control::{FailReason, TransportState};
 
 impl Shard {
@@ -23,7 +22,7 @@ impl Shard {
         counted: bool,
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        self.input = self.record_of(key);
+        self.input = Input::Record(key);
         let transport = &mut self.transports[key];
         if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
             let outcome = self.step_dtls(now, key, (path, datagram), outbox);
@@ -36,14 +35,6 @@ impl Shard {
         pushed.map_err(|Full| Drop::DtlsBusy)
     }
 
-    /// Whose input a DTLS datagram from a transport's address is.
-    pub(super) fn record_of(&self, key: TransportKey) -> Input {
-        match self.transports[key].phase {
-            Phase::Connected(_) => Input::Record(key),
-            Phase::Ice | Phase::Dtls(_) => Input::Transport(key),
-        }
-    }
-
     fn count_dtls(&mut self, outcome: &Result<(), Drop>, counted: bool) {
         if outcome.is_ok() && counted {
             self.counters.add(Count::RxDtls, 1);
@@ -54,7 +45,7 @@ impl Shard {
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
             let Some(Waiting { key, path, counted, datagram }) = self.handshakes.pop() else { return };
-            self.input = self.record_of(key);
+            self.input = Input::Record(key);
             self.transports[key].dtls_waiting -= 1;
             let outcome = self.step_dtls(now, key, (&path, &datagram), outbox);
             self.count_dtls(&outcome, counted);
@@ -96,13 +87,19 @@ impl Shard {
         path: Option<&Path>,
         outbox: &mut O,
     ) {
+        if let Phase::Dtls(Some(engine)) = &self.transports[key].phase
+            && !matches!(engine.status(), DtlsStatus::Handshaking)
+        {
+            // Only who has its keys ends a handshake.
+            self.input = Input::Transport(key);
+        }
         self.send_dtls(key, outbox);
         let transport = &mut self.transports[key];
         let Some(engine) = engine(&mut transport.phase) else { return };
         self.counters.add(Count::DtlsRestarts, engine.take_restarts().into());
         match engine.poll_timeout() {
-            Some(at) => transport.timers.set(timer::DTLS, at),
-            None => transport.timers.clear(timer::DTLS),
+            Some(at) => transport.timers.set(TransportTimer::Dtls, at),
+            None => transport.timers.clear(TransportTimer::Dtls),
         }
         let connected = matches!(transport.phase, Phase::Connected(_));
         let Some(engine) = self::engine(&mut transport.phase) else { return };
@@ -181,7 +178,7 @@ impl Shard {
         }));
         self.unproved -= 1;
         transport.set_phase_limit(limit);
-        transport.timers.set(timer::REPORT, now);
+        transport.timers.set(TransportTimer::Report, now);
         let id = transport.identity.id;
         self.counters.add(Count::TransportsConnected, 1);
         self.transport_event(id, TransportState::Connected, FailReason::None);

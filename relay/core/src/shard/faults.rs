@@ -10,10 +10,10 @@
 //!   forge an address and knows such a panic could otherwise end anybody's call with a handful of datagrams. *Cost:* a
 //!   transport that is itself what is broken lives on, mute, until its peer or the controller has enough of it; the counter and
 //!   the log say so. To be mute is his own loss, and one call that joins again; the other way it would be everybody's.
-//! - A DTLS record after the handshake is as little proved, but its engine may be left in the middle of something: the engine
-//!   is thrown away and the call goes on with its SRTP keys. Nothing is read or said on that association any more, its end
-//!   neither; consent tells it (RFC 7675). During the handshake there is no call yet and the half of one is of no use, so
-//!   there the transport ends, and its client is told to begin again instead of waiting for a limit.
+//! - A DTLS record is as little proved, but its engine may be left in the middle of something, so the engine is thrown away.
+//!   After the handshake the call goes on with its SRTP keys. Nothing is read or said on that association any more, its end
+//!   neither; consent tells it (RFC 7675). Before, the next hello gets a new engine. *Cost:* a client that has been answered
+//!   already has to wait for the limit of the handshake; the other way, whoever can forge its address could end its join.
 //! - What was lost is counted, so that the ledgers of [`Stage`] balance again.
 //! - Nothing that was begun anew repeats a key, SSRC and index: transports end, and their keys with them. For one that goes
 //!   on, an index is taken before its packet is written.
@@ -21,18 +21,18 @@
 //!   [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told yet, and the queues to other
 //!   shards, which are told.
 
-use super::{Shard, TransportKey, UpKey};
+use super::{Shard, UpKey};
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::rng::Rng;
 use crate::room::{Source, Tracks};
 use crate::stats::{Count, Drop, Stage};
+use crate::table::Table;
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::transport::{Phase, timer};
+use crate::transport::{Phase, TransportKey, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
 use relay_port::Message;
-use slab::Slab;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) enum Input {
     None,
     /// A datagram that nobody has proved to have sent, be it from a transport's address.
     Stranger,
-    /// A DTLS record from the address of a transport with keys, or what one left in its engine.
+    /// A DTLS record from the address of a transport, or what one left in its engine.
     Record(TransportKey),
     /// A transport's.
     Transport(TransportKey),
@@ -135,10 +135,12 @@ impl Shard {
     /// The rest of the transport goes on.
     fn end_engine(&mut self, key: TransportKey) -> Blamed {
         let Some(transport) = self.transports.get_mut(key) else { return Blamed::Gone };
-        if let Phase::Connected(session) = &mut transport.phase {
-            session.engine = None;
+        match &mut transport.phase {
+            Phase::Ice => {}
+            Phase::Dtls(engine) => *engine = None,
+            Phase::Connected(session) => session.engine = None,
         }
-        transport.timers.clear(timer::DTLS);
+        transport.timers.clear(TransportTimer::Dtls);
         self.arm_transport(key);
         Blamed::Unproved
     }
@@ -201,7 +203,7 @@ impl Shard {
             self.transport_event(id, TransportState::Failed, FailReason::RelayFault);
         }
         self.rng = Rng::new(seed);
-        self.transports = Slab::new();
+        self.transports = Table::default();
         self.transport_ids = HashMap::default();
         self.unproved = 0;
         self.tracks = Tracks::default();

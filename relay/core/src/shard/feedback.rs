@@ -1,12 +1,11 @@
 //! RTCP of the relay's own: reports, NACKs, keyframe requests and feedback to publishers, sender reports to subscribers.
 
 use super::Shard;
-use crate::demux::TransportKey;
 use crate::outbox::{Outbox, Run};
 use crate::room::{Source, UpTrack};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{DownKey, Phase, UpKey, timer};
+use crate::transport::{DownKey, Phase, TransportKey, TransportTimer, UpKey};
 use crate::up::ClockReference;
 use crate::wire::rtcp::{self, ReportBlock};
 use arrayvec::ArrayVec;
@@ -68,7 +67,7 @@ impl Shard {
     /// Receiver report with SDES, and REMB where it was negotiated.
     pub(super) fn send_report<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
         let transport = &mut self.transports[key];
-        transport.timers.set(timer::REPORT, now + REPORT_INTERVAL);
+        transport.timers.set(TransportTimer::Report, now + REPORT_INTERVAL);
         let sender = transport.rtcp_ssrc;
         let mut blocks = ArrayVec::<ReportBlock, BLOCKS_MAX>::new();
         let mut remb_ssrcs = ArrayVec::<_, BLOCKS_MAX>::new();
@@ -108,7 +107,7 @@ impl Shard {
             let transport = &mut self.transports[key];
             let Some(feedback) = &mut transport.receiving.feedback else { return };
             let report = feedback.poll_report(now);
-            transport.timers.set(timer::FEEDBACK, feedback.poll_timeout().unwrap_or(Time::MAX));
+            transport.timers.set(TransportTimer::Feedback, feedback.poll_timeout().unwrap_or(Time::MAX));
             let Some(report) = report else { return };
             let sender = transport.rtcp_ssrc;
             let media = transport.receiving.ssrcs.first().map_or(sender, |(ssrc, _)| *ssrc);

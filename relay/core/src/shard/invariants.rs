@@ -6,12 +6,11 @@
 //! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Stage`](crate::stats::Stage).
 
 use super::{Shard, TimerOwner};
-use crate::demux::TransportKey;
 use crate::port::kind_to;
 use crate::room::{Life, Source, UpTrack};
 use crate::time::Time;
-use crate::timers::TimerTable;
-use crate::transport::{DownKey, Phase, SsrcUse, Transport, UpKey};
+use crate::timers::{Timer, TimerTable};
+use crate::transport::{DownKey, Phase, SsrcUse, Transport, TransportKey, UpKey};
 use relay_port::{Load, PortId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -59,7 +58,7 @@ impl Shard {
         ensure(unproved == self.unproved && unproved <= limits.unproved_transports, || {
             format!("{unproved} transports without keys, {} counted", self.unproved)
         })?;
-        for (key, transport) in &self.transports {
+        for (key, transport) in self.transports.iter() {
             self.check_transport(key, transport)
                 .map_err(|what| format!("transport {}: {what}", transport.identity.id))?;
         }
@@ -78,20 +77,20 @@ impl Shard {
         for up_key in &transport.ups {
             let up = self.tracks.ups.get(*up_key);
             ensure(up.is_some_and(|up| up.source == Source::Peer(key)), || {
-                format!("lists an up-track at {up_key} that is not its own")
+                format!("lists an up-track at {up_key:?} that is not its own")
             })?;
         }
         for down_key in &transport.downs {
             let down = self.tracks.downs.get(*down_key);
             ensure(down.is_some_and(|down| down.transport == key), || {
-                format!("lists a down-track at {down_key} that is not its own")
+                format!("lists a down-track at {down_key:?} that is not its own")
             })?;
         }
         let ssrcs = &transport.receiving.ssrcs;
         ensure_distinct(ssrcs.iter().map(|(ssrc, _)| ssrc), || "an SSRC has two uses".into())?;
         for (ssrc, SsrcUse::Media(up_key) | SsrcUse::Rtx(up_key)) in ssrcs {
             ensure(transport.ups.contains(up_key), || {
-                format!("SSRC {} is of an up-track at {up_key} that is not its own", ssrc.0)
+                format!("SSRC {} is of an up-track at {up_key:?} that is not its own", ssrc.0)
             })?;
         }
         let senders = transport.downs.iter().filter_map(|key| self.tracks.downs.get(*key));
@@ -105,11 +104,11 @@ impl Shard {
         for (path, key) in self.demux.paths() {
             let transport = self.transports.get(key);
             ensure(transport.is_some_and(|t| t.ice.paths().any(|known| known == path)), || {
-                format!("{path:?} leads to a transport at {key} that does not know it")
+                format!("{path:?} leads to a transport at {key:?} that does not know it")
             })?;
         }
         let mut announced = 0;
-        for (key, transport) in &self.transports {
+        for (key, transport) in self.transports.iter() {
             for credentials in
                 [Some(&transport.ice.local), transport.ice.previous.as_ref()].into_iter().flatten()
             {
@@ -128,9 +127,9 @@ impl Shard {
         let mut held = HashMap::<TransportKey, u8>::new();
         for key in self.handshakes.keys() {
             *held.entry(key).or_default() += 1;
-            ensure(self.transports.contains(key), || format!("a handshake of no transport, at {key}"))?;
+            ensure(self.transports.contains(key), || format!("a handshake of no transport, at {key:?}"))?;
         }
-        for (key, transport) in &self.transports {
+        for (key, transport) in self.transports.iter() {
             let (counted, waiting) = (transport.dtls_waiting, held.get(&key).copied().unwrap_or(0));
             ensure(counted == waiting, || {
                 format!("transport {} counts {counted} datagrams of {waiting}", transport.identity.id)
@@ -143,7 +142,7 @@ impl Shard {
         ensure(self.tracks.up_id_count() == self.tracks.ups.len(), || {
             format!("{} ids of {} up-tracks", self.tracks.up_id_count(), self.tracks.ups.len())
         })?;
-        for (key, up) in &self.tracks.ups {
+        for (key, up) in self.tracks.ups.iter() {
             self.check_up(key, up).map_err(|what| format!("up-track {}: {what}", up.id))?;
         }
         Ok(())
@@ -175,7 +174,7 @@ impl Shard {
         for down_key in &up.subscribers {
             let down = self.tracks.downs.get(*down_key);
             ensure(down.is_some_and(|down| down.up == key && down.up_track_id == up.id), || {
-                format!("lists a subscriber at {down_key} that is not fed by it")
+                format!("lists a subscriber at {down_key:?} that is not fed by it")
             })?;
         }
         Ok(())
@@ -184,7 +183,7 @@ impl Shard {
     /// Queues to ports have room for what goes over them, and no more.
     fn check_loads(&self) -> Result<(), String> {
         let mut loads: HashMap<PortId, Load> = HashMap::new();
-        for (_, up) in &self.tracks.ups {
+        for (_, up) in self.tracks.ups.iter() {
             for (port, _) in &up.ports {
                 *loads.entry(*port).or_default().of(kind_to(up.params.kind)) += 1;
             }
@@ -209,7 +208,7 @@ impl Shard {
         ensure(fed == self.tracks.downs.len() && sent == fed, || {
             format!("{} down-tracks, {fed} fed, {sent} sent", self.tracks.downs.len())
         })?;
-        for (key, down) in &self.tracks.downs {
+        for (key, down) in self.tracks.downs.iter() {
             self.check_down(key).map_err(|what| format!("down-track {}: {what}", down.id))?;
         }
         self.tracks.shedding.check(self.tracks.downs.iter().map(|(_, down)| down.rank))
@@ -233,7 +232,7 @@ impl Shard {
         ensure(self.waiting.iter().all(|key| self.tracks.ups.contains(*key)), || {
             "an up-track that is gone waits to be forwarded".into()
         })?;
-        for (key, up) in &self.tracks.ups {
+        for (key, up) in self.tracks.ups.iter() {
             ensure(up.pending.is_empty() || self.waiting.contains(&key), || {
                 format!("packets of up-track {} wait and nobody knows", up.id)
             })?;
@@ -248,16 +247,16 @@ impl Shard {
             let is_listed = at == Time::MAX || entries.contains(&(at, owner));
             ensure(is_listed && at <= due, || format!("{owner:?} is due at {due:?} and armed for {at:?}"))
         };
-        fn times<const N: usize>(table: &TimerTable<N>) -> (Time, Time) {
+        fn times<T: Timer>(table: &TimerTable<T>) -> (Time, Time) {
             (table.armed(), table.earliest())
         }
-        for (key, transport) in &self.transports {
+        for (key, transport) in self.transports.iter() {
             armed(TimerOwner::Transport(key), times(&transport.timers))?;
         }
-        for (key, up) in &self.tracks.ups {
+        for (key, up) in self.tracks.ups.iter() {
             armed(TimerOwner::Up(key), times(&up.timers))?;
         }
-        for (key, down) in &self.tracks.downs {
+        for (key, down) in self.tracks.downs.iter() {
             armed(TimerOwner::Down(key), times(&down.timers))?;
         }
         Ok(())
@@ -273,11 +272,19 @@ mod tests {
     use crate::outbox::NullOutbox;
     use crate::outbox::Path;
     use crate::time::NtpClock;
-    use crate::transport::timer;
+    use crate::transport::TransportTimer;
     use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
     use std::net::SocketAddr;
 
-    type Damage = fn(&mut Shard);
+    type Damage = fn(&mut Shard, Keys);
+
+    /// What [`shard`] holds.
+    #[derive(Clone, Copy)]
+    struct Keys {
+        sender: TransportKey,
+        receiver: TransportKey,
+        up: UpKey,
+    }
 
     struct NoDtls;
 
@@ -335,29 +342,33 @@ mod tests {
     fn what_does_not_agree_is_found() {
         assert_eq!(shard().check_invariants(), Ok(()));
         let damages: [(&str, Damage); 14] = [
-            ("an id without a transport", |s| assert!(s.transport_ids.insert(9, 0).is_none())),
-            ("a transport without an id", |s| assert!(s.transport_ids.remove(&1).is_some())),
-            ("a transport that is gone", |s| drop(s.transports.remove(1))),
-            ("an address of nobody", |s| {
+            ("an id without a transport", |s, k| assert!(s.transport_ids.insert(9, k.sender).is_none())),
+            ("a transport without an id", |s, _| assert!(s.transport_ids.remove(&1).is_some())),
+            ("a transport that is gone", |s, k| drop(s.transports.remove(k.receiver))),
+            ("an address of nobody", |s, k| {
                 let remote = SocketAddr::from(([1, 1, 1, 1], 1));
-                assert_eq!(s.demux.bind(Path { remote, local: None }, 0), None);
+                assert_eq!(s.demux.bind(Path { remote, local: None }, k.sender), None);
             }),
-            ("a ufrag of nobody", |s| assert!(s.demux.add_ufrag(*b"12345678", 0))),
-            ("a forgotten ufrag", |s| s.demux.remove_ufrag(&s.transports[0].ice.local.ufrag)),
-            ("a lost place in the queue", |s| s.transports[0].dtls_waiting = 1),
-            ("a track without an owner", |s| s.transports[0].ups.clear()),
-            ("a track listed twice", |s| s.transports[0].ups.push(0)),
-            ("an SSRC of a foreign track", |s| {
-                s.transports[1].receiving.ssrcs.push((Ssrc(5), SsrcUse::Media(0)));
+            ("a ufrag of nobody", |s, k| assert!(s.demux.add_ufrag(*b"12345678", k.sender))),
+            ("a forgotten ufrag", |s, k| s.demux.remove_ufrag(&s.transports[k.sender].ice.local.ufrag)),
+            ("a lost place in the queue", |s, k| s.transports[k.sender].dtls_waiting = 1),
+            ("a track without an owner", |s, k| s.transports[k.sender].ups.clear()),
+            ("a track listed twice", |s, k| s.transports[k.sender].ups.push(k.up)),
+            ("an SSRC of a foreign track", |s, k| {
+                s.transports[k.receiver].receiving.ssrcs.push((Ssrc(5), SsrcUse::Media(k.up)));
             }),
-            ("a subscriber that is not listed", |s| s.tracks.ups[0].subscribers.clear()),
-            ("another room", |s| s.transports[1].identity.room_id = 2),
-            ("packets that wait unseen", |s| s.tracks.ups[0].pending.push(1)),
-            ("a timer that is not armed", |s| s.transports[0].timers.set(timer::REPORT, Time::ZERO)),
+            ("a subscriber that is not listed", |s, k| s.tracks.ups[k.up].subscribers.clear()),
+            ("another room", |s, k| s.transports[k.receiver].identity.room_id = 2),
+            ("packets that wait unseen", |s, k| s.tracks.ups[k.up].pending.push(1)),
+            ("a timer that is not armed", |s, k| {
+                s.transports[k.sender].timers.set(TransportTimer::Report, Time::ZERO)
+            }),
         ];
         for (what, damage) in damages {
             let mut shard = shard();
-            damage(&mut shard);
+            let [sender, receiver] = [1, 2].map(|id| shard.transport_ids[&id]);
+            let up = shard.tracks.up_key(11).expect("was made");
+            damage(&mut shard, Keys { sender, receiver, up });
             assert!(shard.check_invariants().is_err(), "{what}");
         }
     }

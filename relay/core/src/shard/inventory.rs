@@ -1,8 +1,7 @@
 //! What runs, in the control language: enough for a new controller to take over.
 
 use super::Shard;
-use crate::demux::TransportKey;
-use crate::transport::{Phase, Transport};
+use crate::transport::{Phase, Transport, TransportKey};
 use relay_control::{CandidateAddress, TransportInfo, TransportOpened};
 
 impl Shard {

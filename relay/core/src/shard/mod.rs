@@ -29,22 +29,22 @@ mod stun;
 mod timeout;
 
 use crate::config::ShardConfig;
-use crate::demux::{Demux, TransportKey};
+use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::room::Tracks;
 use crate::stats::{Count, Counters, Drop};
+use crate::table::Table;
 use crate::time::{RoomClock, Time};
 use crate::timers::Deadlines;
-use crate::transport::{DownKey, Transport, UpKey};
+use crate::transport::{DownKey, Transport, TransportKey, UpKey};
 use crate::wire::{Protocol, classify};
 pub use faults::Blamed;
 use faults::Input;
 use foldhash::fast::RandomState;
 use relay_control::EventBody;
-use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
 /// Whom a deadline belongs to.
@@ -60,7 +60,7 @@ pub struct Shard {
     config: ShardConfig,
     dtls: Box<dyn DtlsFactory>,
     rng: Rng,
-    transports: Slab<Transport>,
+    transports: Table<Transport>,
     transport_ids: HashMap<u64, TransportKey, RandomState>,
     /// Transports without keys: one check from a forged address proves nothing.
     unproved: usize,
@@ -96,7 +96,7 @@ impl Shard {
             config,
             dtls,
             rng,
-            transports: Slab::new(),
+            transports: Table::default(),
             transport_ids: HashMap::default(),
             unproved: 0,
             tracks: Tracks::default(),

@@ -13,12 +13,11 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::demux::TransportKey;
 use crate::ice::{CheckOutcome, TransactionId};
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::Phase;
+use crate::transport::{Phase, TransportKey};
 use crate::wire::stun::{self, IntegrityKey, StunMessage};
 use crate::wire::{Protocol, is_protected_dtls};
 
@@ -188,15 +187,15 @@ impl Shard {
         let mut id = TransactionId::default();
         let (random, asked) = id.split_at_mut(CHALLENGE_SECRET_BYTES);
         self.rng.fill(random);
-        asked.copy_from_slice(&(key as u32 ^ self.challenge_mask).to_be_bytes());
+        asked.copy_from_slice(&(key.index() ^ self.challenge_mask).to_be_bytes());
         id
     }
 
     /// The transport that is asked by the request with this id, if it is one of ours.
     fn asked_by(&self, id: &TransactionId, path: &Path) -> Option<TransportKey> {
         let asked = u32::from_be_bytes(*id.last_chunk()?) ^ self.challenge_mask;
-        let (key, transport) = (asked as TransportKey, self.transports.get(asked as TransportKey)?);
-        transport.ice.is_challenge(path, id).then_some(key)
+        let key = self.transports.key_at(asked)?;
+        self.transports[key].ice.is_challenge(path, id).then_some(key)
     }
 
     /// An owner that has not proved itself is asked to when another one's check comes: then what is in clear is its alone.

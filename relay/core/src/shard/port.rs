@@ -10,7 +10,7 @@ use super::Shard;
 use super::faults::Input;
 use crate::outbox::Outbox;
 use crate::port::{self, OpenPort};
-use crate::room::{Life, Source, UpTrack, up_timer};
+use crate::room::{Life, Source, UpTimer, UpTrack};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
 use crate::transport::{Phase, UpKey};
@@ -210,7 +210,7 @@ impl Shard {
         let came = self.tracks.ups.iter().filter(|(_, up)| up.source.is_port(from));
         let came: Vec<UpKey> = came.map(|(key, _)| key).collect();
         came.into_iter().for_each(|up_key| self.remove_up_track(up_key));
-        for (_, up) in &mut self.tracks.ups {
+        for up in self.tracks.ups.values_mut() {
             close_ports(up, &mut self.outlets, |(port, opening)| *port == from && *opening <= seen);
         }
     }
@@ -265,7 +265,7 @@ impl Shard {
         if track.connected {
             up.stream.prepare();
         }
-        up.timers.set(up_timer::SILENCE, until);
+        up.timers.set(UpTimer::Silence, until);
         self.arm_up(up_key);
     }
 
@@ -287,7 +287,7 @@ impl Shard {
             self.remove_up_track(up_key);
             self.outlets.say(port, Message::Close { track_id, opening });
         } else {
-            up.timers.set(up_timer::SILENCE, now + self.config.limits.port_idle);
+            up.timers.set(UpTimer::Silence, now + self.config.limits.port_idle);
             self.arm_up(up_key);
         }
     }

@@ -2,13 +2,12 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::demux::TransportKey;
 use crate::id::{SeqNo, Ssrc};
 use crate::outbox::Outbox;
 use crate::srtp::OpenError;
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{DownKey, SsrcUse, UpKey};
+use crate::transport::{DownKey, SsrcUse, TransportKey, UpKey};
 use crate::wire::rtcp::{Nack, ReportBlocks, RtcpPacket, SenderReport, parse_compound};
 use relay_control::MediaKind;
 

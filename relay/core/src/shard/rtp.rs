@@ -5,15 +5,14 @@
 
 use super::faults::Input;
 use super::{Shard, TimerOwner};
-use crate::demux::TransportKey;
 use crate::fanout;
 use crate::id::Ssrc;
 use crate::outbox::Outbox;
-use crate::room::up_timer;
+use crate::room::UpTimer;
 use crate::srtp::OpenError;
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, SSRCS_MAX, SsrcUse, UpKey, timer};
+use crate::transport::{Phase, SSRCS_MAX, SsrcUse, TransportKey, TransportTimer, UpKey};
 use crate::up::{Accepted, PacketMeta};
 use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
@@ -277,7 +276,7 @@ impl Shard {
         let Some(feedback) = &mut transport.receiving.feedback else { return };
         feedback.received(seq, now);
         if let Some(at) = feedback.poll_timeout() {
-            transport.timers.set(timer::FEEDBACK, at);
+            transport.timers.set(TransportTimer::Feedback, at);
             self.deadlines.arm(TimerOwner::Transport(key), &mut transport.timers);
         }
     }
@@ -288,7 +287,7 @@ impl Shard {
         let up = &mut self.tracks.ups[up_key];
         if !up.active {
             up.active = true;
-            up.timers.set(up_timer::SILENCE, now + self.config.limits.silence);
+            up.timers.set(UpTimer::Silence, now + self.config.limits.silence);
             let event = UpTrackActivity { track_id: up.id, active: true };
             self.events.push_back(EventBody::UpTrackActivity(event));
         }
@@ -354,8 +353,8 @@ impl Shard {
     /// Sets an up-track's timers from what its parts want and arms them.
     pub(super) fn arm_up(&mut self, up_key: UpKey) {
         let up = &mut self.tracks.ups[up_key];
-        up.timers.set(up_timer::NACK, up.stream.nack.poll_timeout().unwrap_or(Time::MAX));
-        up.timers.set(up_timer::KEYFRAME, up.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
+        up.timers.set(UpTimer::Nack, up.stream.nack.poll_timeout().unwrap_or(Time::MAX));
+        up.timers.set(UpTimer::Keyframe, up.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
         self.deadlines.arm(TimerOwner::Up(up_key), &mut up.timers);
     }
 }

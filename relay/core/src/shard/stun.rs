@@ -2,12 +2,11 @@
 
 use super::faults::Input;
 use super::{Shard, TimerOwner};
-use crate::demux::TransportKey;
 use crate::ice::{CheckOutcome, IdUse};
 use crate::outbox::{Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::Phase;
+use crate::transport::{Phase, TransportKey};
 use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
 use arrayvec::ArrayVec;
 use relay_control::{EventBody, FailReason, TransportState, TransportStateChanged};

@@ -3,13 +3,12 @@
 use super::dtls::engine;
 use super::faults::Input;
 use super::{Shard, TimerOwner};
-use crate::demux::TransportKey;
 use crate::outbox::Outbox;
-use crate::room::{Source, give_back, up_timer};
+use crate::room::{DownTimer, Source, UpTimer};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::transport::{DownKey, Phase, UpKey, timer};
+use crate::transport::{DownKey, Phase, TransportKey, TransportTimer, UpKey};
 use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 
 impl Shard {
@@ -55,7 +54,7 @@ impl Shard {
                     if let Some(down) = self.tracks.downs.get_mut(key)
                         && Deadlines::<TimerOwner>::fired(at, &mut down.timers)
                     {
-                        if down.timers.take_due(0, now) {
+                        if down.timers.take_due(DownTimer::Report, now) {
                             self.send_sender_report(now, key, outbox);
                         }
                         self.arm_down(key);
@@ -69,7 +68,8 @@ impl Shard {
     fn on_transport_timeout<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
         let timers = &mut self.transports[key].timers;
         let due =
-            [timer::PHASE, timer::DTLS, timer::FEEDBACK, timer::REPORT].map(|t| timers.take_due(t, now));
+            [TransportTimer::Phase, TransportTimer::Dtls, TransportTimer::Feedback, TransportTimer::Report]
+                .map(|t| timers.take_due(t, now));
         let [phase, dtls, feedback, report] = due;
         if phase && let Some(reason) = self.check_phase_limit(now, key) {
             return self.fail_transport(key, reason);
@@ -82,7 +82,7 @@ impl Shard {
         }
         if dtls {
             // What a record left in the engine may come to light here.
-            self.input = self.record_of(key);
+            self.input = Input::Record(key);
             if let Some(engine) = engine(&mut self.transports[key].phase) {
                 engine.handle_timeout(now);
             }
@@ -109,7 +109,7 @@ impl Shard {
 
     fn on_up_timeout<O: Outbox>(&mut self, now: Time, key: UpKey, outbox: &mut O) {
         let timers = &mut self.tracks.ups[key].timers;
-        let due = [up_timer::NACK, up_timer::KEYFRAME, up_timer::SILENCE].map(|t| timers.take_due(t, now));
+        let due = [UpTimer::Nack, UpTimer::Keyframe, UpTimer::Silence].map(|t| timers.take_due(t, now));
         let [nack, keyframe, silence] = due;
         if nack {
             self.send_nacks(now, key, outbox);
@@ -131,7 +131,7 @@ impl Shard {
         let up = &mut self.tracks.ups[key];
         let until = up.last_packet + self.config.limits.silence;
         if until > now {
-            up.timers.set(up_timer::SILENCE, until);
+            up.timers.set(UpTimer::Silence, until);
         } else {
             up.active = false;
             let event = UpTrackActivity { track_id: up.id, active: false };
@@ -158,8 +158,7 @@ impl Shard {
         for up_key in std::mem::take(&mut self.transports[key].ups) {
             self.remove_up_track(up_key);
         }
-        let transport = self.transports.remove(key);
-        give_back(&mut self.transports);
+        let Some(transport) = self.transports.remove(key) else { return };
         self.unproved -= usize::from(!matches!(transport.phase, Phase::Connected(_)));
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);

@@ -1,0 +1,314 @@
+//! Tables whose keys never lead to anything but what they were made for.
+//!
+//! Invariants
+//! - A [`Key`] that has outlived its entry finds nothing, whatever stands in its place now: each insertion of a table has a
+//!   number of its own, which is part of the key. It comes again after 2^32 insertions; no key waits for so long.
+//! - A table holds room for half as many again as it has entries when it grows, and gives the end back when it empties.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::ops::{Index, IndexMut};
+
+/// Places that a full table grows by at least.
+const GROWTH_MIN: usize = 16;
+/// No vacant place.
+const NONE: u32 = u32::MAX;
+
+/// A place in a table of `T` and what was put there.
+pub struct Key<T> {
+    index: u32,
+    generation: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// Its place, where others may stand before and after.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    const fn place(self) -> (u32, u32) {
+        (self.index, self.generation)
+    }
+
+    /// One that no table gave out.
+    #[cfg(test)]
+    pub(crate) const fn forged(index: u32) -> Self {
+        Self { index, generation: NONE, of: PhantomData }
+    }
+}
+
+// Derived, these would ask the same of `T`.
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl<T> Eq for Key<T> {}
+
+impl<T> PartialOrd for Key<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Key<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl<T> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.place().hash(state);
+    }
+}
+
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.index, self.generation)
+    }
+}
+
+#[derive(Debug)]
+enum Place<T> {
+    Vacant { next: u32 },
+    Taken { generation: u32, value: T },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Table<T> {
+    places: Vec<Place<T>>,
+    len: usize,
+    /// The first of the vacant places, each of which leads to the next.
+    vacant: u32,
+    insertions: u32,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), len: 0, vacant: NONE, insertions: 0 }
+    }
+}
+
+impl<T> Table<T> {
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Panics
+    /// If there are 2^32 - 1 already.
+    pub fn insert(&mut self, value: T) -> Key<T> {
+        let generation = self.insertions;
+        self.insertions = generation.wrapping_add(1);
+        let taken = Place::Taken { generation, value };
+        let index = match self.places.get(self.vacant as usize) {
+            Some(Place::Vacant { next }) => std::mem::replace(&mut self.vacant, *next),
+            _ => self.places.len() as u32,
+        };
+        match self.places.get_mut(index as usize) {
+            Some(place) => *place = taken,
+            None => self.push(taken),
+        }
+        self.len += 1;
+        Key { index, generation, of: PhantomData }
+    }
+
+    /// Grows by half where a `Vec` would double, and hold as much again for nobody.
+    fn push(&mut self, place: Place<T>) {
+        assert!(self.places.len() < NONE as usize, "a table of 2^32 entries");
+        if self.places.len() == self.places.capacity() {
+            self.places.reserve_exact((self.places.len() / 2).max(GROWTH_MIN));
+        }
+        self.places.push(place);
+    }
+
+    /// The entry, if it is there still.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
+        match self.places.get(key.index as usize)? {
+            Place::Taken { generation, value } if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The entry, if it is there still.
+    #[inline]
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+        match self.places.get_mut(key.index as usize)? {
+            Place::Taken { generation, value } if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The key of what stands at a place now.
+    #[must_use]
+    pub fn key_at(&self, index: u32) -> Option<Key<T>> {
+        match self.places.get(index as usize)? {
+            Place::Taken { generation, .. } => Some(Key { index, generation: *generation, of: PhantomData }),
+            Place::Vacant { .. } => None,
+        }
+    }
+
+    /// Whether the entry is there still.
+    #[must_use]
+    pub fn contains(&self, key: Key<T>) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Takes an entry out, if it is there still.
+    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+        self.get(key)?;
+        let vacated = Place::Vacant { next: self.vacant };
+        let place = std::mem::replace(self.places.get_mut(key.index as usize)?, vacated);
+        self.vacant = key.index;
+        self.len -= 1;
+        self.give_back();
+        match place {
+            Place::Taken { value, .. } => Some(value),
+            Place::Vacant { .. } => None,
+        }
+    }
+
+    /// Gives back the places behind the last entry, if most of the table is empty. Looks each time that what is left has
+    /// halved, so a removal costs nothing on the whole, whoever keeps a place at the end.
+    fn give_back(&mut self) {
+        let is_time = self.len == 0 || self.len.is_power_of_two();
+        if !is_time || self.places.capacity() <= (self.len * 4).max(GROWTH_MIN) {
+            return;
+        }
+        let is_taken = |place: &Place<T>| matches!(place, Place::Taken { .. });
+        let end = self.places.iter().rposition(is_taken).map_or(0, |last| last + 1);
+        self.places.truncate(end);
+        self.places.shrink_to_fit();
+        self.vacant = NONE;
+        for (index, place) in self.places.iter_mut().enumerate().rev() {
+            if let Place::Vacant { next } = place {
+                *next = std::mem::replace(&mut self.vacant, index as u32);
+            }
+        }
+    }
+
+    /// All entries, by place.
+    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+        self.places.iter().zip(0..).filter_map(|(place, index)| match place {
+            Place::Taken { generation, value } => {
+                Some((Key { index, generation: *generation, of: PhantomData }, value))
+            }
+            Place::Vacant { .. } => None,
+        })
+    }
+
+    /// All entries, by place.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.places.iter_mut().filter_map(|place| match place {
+            Place::Taken { value, .. } => Some(value),
+            Place::Vacant { .. } => None,
+        })
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn gone<T>(key: Key<T>) -> ! {
+    panic!("the entry at {key:?} is gone")
+}
+
+/// For keys whose entry is there by an invariant of whoever holds them.
+impl<T> Index<Key<T>> for Table<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, key: Key<T>) -> &T {
+        self.get(key).unwrap_or_else(|| gone(key))
+    }
+}
+
+impl<T> IndexMut<Key<T>> for Table<T> {
+    #[inline]
+    fn index_mut(&mut self, key: Key<T>) -> &mut T {
+        self.get_mut(key).unwrap_or_else(|| gone(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_key_finds_nothing_after_its_entry_went_even_if_the_place_was_given_back() {
+        let mut table = Table::default();
+        let keys = ['a'; GROWTH_MIN + 1].map(|value| table.insert(value));
+        let first = keys[0];
+        keys.map(|key| assert_eq!(table.remove(key), Some('a')));
+        assert!(table.places.is_empty(), "an empty table holds no place");
+        let second = table.insert('b');
+        assert_eq!(first.index, second.index);
+        assert_eq!((table.remove(first), table.get(first), table.get(second)), (None, None, Some(&'b')));
+        assert!(!table.contains(Key::forged(7)));
+    }
+
+    #[test]
+    fn a_place_costs_what_its_entry_does_and_eight_octets_at_most() {
+        assert_eq!(size_of::<Key<u8>>(), size_of::<usize>());
+        assert_eq!(size_of::<Place<Box<[u8; 99]>>>(), 16);
+        assert_eq!(size_of::<Place<[u64; 9]>>(), 8 * 9 + 8);
+    }
+
+    #[test]
+    fn room_grows_by_half_and_is_given_back() {
+        let mut table = Table::default();
+        let keys: Vec<_> = (0..1_000).map(|n| table.insert(n)).collect();
+        assert!(table.places.capacity() <= 1_500, "{} places of 1,000", table.places.capacity());
+        keys[10..].iter().for_each(|key| assert!(table.remove(*key).is_some()));
+        assert!(table.places.capacity() <= 64, "{} places of 10", table.places.capacity());
+        assert_eq!(table.iter().map(|(_, n)| *n).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    }
+
+    proptest! {
+        /// Whatever comes and goes: each key finds what was put there until it is taken out, and nothing ever after.
+        #[test]
+        fn keys_find_their_own(steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..400)) {
+            let (mut table, mut here, mut gone) = (Table::default(), Vec::new(), Vec::new());
+            for (number, (leaves, index)) in steps.into_iter().enumerate() {
+                if leaves && !here.is_empty() {
+                    let (key, value) = here.swap_remove(index.index(here.len()));
+                    prop_assert_eq!(table.remove(key), Some(value));
+                    gone.push(key);
+                } else {
+                    here.push((table.insert(number), number));
+                }
+                prop_assert_eq!(table.len(), here.len());
+                prop_assert!(here.iter().all(|(key, value)| table.get(*key) == Some(value)));
+                prop_assert!(gone.iter().all(|key| table.get(*key).is_none()));
+            }
+            here.sort_unstable();
+            prop_assert_eq!(table.iter().map(|(key, value)| (key, *value)).collect::<Vec<_>>(), here);
+        }
+    }
+}

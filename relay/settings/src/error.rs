@@ -1,0 +1,57 @@
+//! Why settings were refused: always the key, what stands there, and what may stand there.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why the settings were refused.
+#[derive(Debug)]
+pub enum Error {
+    /// The file cannot be read.
+    Unreadable(PathBuf, std::io::Error),
+    /// It is no TOML.
+    Syntax(PathBuf, Box<toml::de::Error>),
+    /// A table that neither program knows, and those they know.
+    UnknownTable(String, &'static [&'static str]),
+    /// A key that its table does not have.
+    UnknownKey {
+        /// With its table.
+        key: String,
+        /// The keys that the table has.
+        known: Vec<&'static str>,
+    },
+    /// A value that the key does not accept.
+    BadValue {
+        /// As it was written: `signaling.http_port` or `--http-port`.
+        key: String,
+        /// What stands there.
+        value: String,
+        /// What may stand there.
+        accepted: String,
+    },
+    /// Values that are good by themselves and not together.
+    Conflict(String),
+}
+
+impl Error {
+    pub(crate) fn not_a_table(name: &str, value: &toml::Value) -> Self {
+        let accepted = format!("a table: [{name}]");
+        Self::BadValue { key: name.to_owned(), value: value.to_string(), accepted }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, why) => write!(f, "cannot read {}: {why}", path.display()),
+            Self::Syntax(path, why) => write!(f, "{} is not valid TOML: {why}", path.display()),
+            Self::UnknownTable(name, known) => {
+                write!(f, "unknown table [{name}]; known are [{}]", known.join("], ["))
+            }
+            Self::UnknownKey { key, known } => write!(f, "unknown key {key}; known are {}", known.join(", ")),
+            Self::BadValue { key, value, accepted } => write!(f, "{key} = {value}: give {accepted}"),
+            Self::Conflict(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

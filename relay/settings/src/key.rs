@@ -1,0 +1,106 @@
+//! A key of the file, bound to the field that holds its value.
+
+use crate::accepts::{Accepts, single, texts};
+use crate::{Error, TABLES};
+use std::path::PathBuf;
+
+/// A key and where its value goes.
+pub struct Key<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) name: &'static str,
+    doc: &'static [&'static str],
+    /// What the example file shows, and whether that is the default.
+    shown: toml::Value,
+    shows_default: bool,
+    accepted: String,
+    pub(crate) form: String,
+    /// Whether the table is the other program's.
+    pub(crate) shared: bool,
+    set: Box<dyn FnMut(&[String]) -> bool + 'a>,
+}
+
+impl<'a> Key<'a> {
+    /// Binds a key to its field. The example shows `shown`, which may be the default.
+    ///
+    /// # Panics
+    /// What the example shows is not what a file may hold.
+    pub fn new<T: 'static>(
+        (table, name): (&'static str, &'static str),
+        doc: &'static [&'static str],
+        (shows_default, shown): (bool, &str),
+        accepts: Accepts<T>,
+        field: &'a mut T,
+    ) -> Self {
+        let shown = shown.parse().expect("a value of TOML");
+        let Accepts { words: accepted, form, read } = accepts;
+        let set = Box::new(move |texts: &[String]| read(texts).map(|value| *field = value).is_some());
+        Self { table, name, doc, shown, shows_default, accepted, form, shared: false, set }
+    }
+
+    /// Sets it; `written` is the name that the person used.
+    pub(crate) fn set(
+        &mut self,
+        written: &str,
+        value: Result<Vec<String>, &toml::Value>,
+    ) -> Result<(), Error> {
+        if value.as_ref().is_ok_and(|texts| (self.set)(texts)) {
+            return Ok(());
+        }
+        let value = value.map_or_else(ToString::to_string, |texts| format!("{:?}", texts.join(", ")));
+        Err(Error::BadValue { key: written.to_owned(), value, accepted: self.accepted.clone() })
+    }
+
+    /// Whether both programs read it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    pub(crate) fn is_flag(&self) -> bool {
+        TABLES[..2].contains(&self.table)
+    }
+
+    /// The flag's help: the first sentence, and everything.
+    pub(crate) fn help(&self) -> (String, String) {
+        let lines: Vec<&str> = self.doc.iter().map(|line| line.trim()).collect();
+        let default = texts(&self.shown).filter(|texts| self.shows_default && !texts.is_empty());
+        let default = default.map_or(String::new(), |texts| format!(" [default: {}]", texts.join(", ")));
+        let all = lines.join(" ");
+        let first = all.split(". ").next().unwrap_or_default().trim_end_matches('.');
+        let long = format!("{}\nTakes {}{default}", lines.join("\n"), self.accepted);
+        (format!("{first}{default}"), long)
+    }
+}
+
+/// The lines of `ringvox.toml.example` for these keys.
+#[must_use]
+pub fn example(keys: &[Key<'_>]) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for key in keys {
+        if table != key.table {
+            table = key.table;
+            text.push_str(&format!("\n[{table}]\n"));
+        }
+        key.doc.iter().for_each(|line| text.push_str(&format!("#{line}\n")));
+        text.push_str(&format!("# {} = {} # {}\n", key.name, key.shown, key.accepted));
+    }
+    text
+}
+
+/// The one key that both programs read: `relay.control_socket`.
+pub fn control_socket(field: &mut PathBuf) -> Key<'_> {
+    let doc = &[
+        " Where signaling and relay meet. The default is relay.sock in the first of these that is there and ours:",
+        " $RUNTIME_DIRECTORY (which systemd sets), /run/ringvox (as root always), $XDG_RUNTIME_DIR/ringvox,",
+        " /tmp/ringvox-UID. The directory must belong to the user that runs both programs, or to root, be no symbolic",
+        " link, and be writable by nobody else; each program asks the kernel for the user at the other end and refuses",
+        " any but its own and root.",
+    ];
+    // `sun_path` holds 108 octets; the lock file beside the socket needs a few more than the socket itself.
+    let accepts = single("an absolute path of at most 100 octets", "PATH", |text| {
+        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && text.len() <= 100)
+    });
+    let shown = (false, "\"/run/ringvox/relay.sock\"");
+    Key { shared: true, ..Key::new(("relay", "control_socket"), doc, shown, accepts, field) }
+}

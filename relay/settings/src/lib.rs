@@ -1,0 +1,133 @@
+//! Settings of both programs: `ringvox.toml`, then the command line on top of it.
+//!
+//! A key is written once, as a field of a table in [`settings!`]: its doc, name, type, default and what it accepts. From
+//! that come the field, its default, the flag with its help, the refusal of a bad value, and the lines of
+//! `ringvox.toml.example`. Each program looks into its own tables only.
+
+mod accepts;
+mod error;
+mod flags;
+mod key;
+
+pub use accepts::{Accepts, list, log_level, millis, number, one_of, parsed, path, single, truth};
+pub use error::Error;
+pub use flags::Flags;
+pub use key::{Key, control_socket, example};
+
+use std::path::{Path, PathBuf};
+
+/// Tables of `ringvox.toml`. The first two are named after programs; their keys are also flags.
+const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "media"];
+
+/// The file that is read when `--config` does not name one.
+const DEFAULT_FILE: &str = "ringvox.toml";
+
+/// All that one program reads.
+pub trait Settings: Default {
+    /// Its keys, in the order of the example file.
+    fn keys(&mut self) -> Vec<Key<'_>>;
+
+    /// Takes the tables of a file's text that are this program's.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the key's name and what it accepts.
+    fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
+        let file: toml::Table = text.parse().map_err(|why| Error::Syntax(path.to_owned(), Box::new(why)))?;
+        if let Some(name) = file.keys().find(|name| !TABLES.contains(&name.as_str())) {
+            return Err(Error::UnknownTable(name.clone(), &TABLES));
+        }
+        let mut keys = self.keys();
+        for (table, content) in &file {
+            if keys.iter().any(|key| key.table == table) {
+                let content = content.as_table().ok_or_else(|| Error::not_a_table(table, content))?;
+                content.iter().try_for_each(|(name, value)| set(&mut keys, table, name, value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set(keys: &mut [Key<'_>], table: &str, name: &str, value: &toml::Value) -> Result<(), Error> {
+    let of_table = keys.iter_mut().filter(|key| key.table == table);
+    let (mut found, others): (Vec<_>, Vec<_>) = of_table.partition(|key| key.name == name);
+    match found.first_mut() {
+        Some(key) => key.set(&format!("{table}.{name}"), accepts::texts(value).ok_or(value)),
+        // In the other program's table; it is the one that checks it.
+        None if others.iter().all(|key| key.shared) => Ok(()),
+        None => {
+            let known = others.iter().map(|key| key.name).collect();
+            Err(Error::UnknownKey { key: format!("{table}.{name}"), known })
+        }
+    }
+}
+
+/// The defaults, the file, then the flags; and the file that was read.
+///
+/// # Errors
+/// The first thing that is wrong, with the key's name and what it accepts.
+pub fn load<S: Settings>(flags: &Flags<S>) -> Result<(S, Option<PathBuf>), Error> {
+    let mut settings = S::default();
+    let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+    let file = match std::fs::read_to_string(path) {
+        Ok(text) => settings.apply_file(path, &text).map(|()| Some(path.to_owned()))?,
+        Err(why) if flags.config.is_none() && why.kind() == std::io::ErrorKind::NotFound => None,
+        Err(why) => return Err(Error::Unreadable(path.to_owned(), why)),
+    };
+    flags.apply(&mut settings)?;
+    Ok((settings, file))
+}
+
+/// Makes a table of `ringvox.toml`: a struct with its defaults and its keys.
+///
+/// A field is a key: its doc is the text of the example file, and its first sentence is the flag's help. Behind its type
+/// stands the default, as it would stand in the file, then what is accepted. A default that cannot be written there is
+/// `(value, "what the example shows")`. A unit in the key's name that the type already tells follows a `+`: `pause + "_ms":
+/// Duration`. Keys that other tables' owners read too come last, after `with`, and have a function that describes them.
+#[macro_export]
+macro_rules! settings {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident in $table:literal {
+            $($(#[doc = $doc:literal])+ $field:ident $(+ $unit:literal)?: $type:ty = $default:tt, $accepts:expr;)+
+            $(with $shared:ident: $shared_type:ty = $shared_default:expr, $key:expr;)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+            $(
+                /// A key that the other program reads too.
+                pub $shared: $shared_type,
+            )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $($field: $crate::settings!(@value $default, $accepts),)+
+                    $($shared: $shared_default,)*
+                }
+            }
+        }
+
+        impl $crate::Settings for $name {
+            fn keys(&mut self) -> Vec<$crate::Key<'_>> {
+                vec![
+                    $($crate::Key::new(
+                        ($table, concat!(stringify!($field) $(, $unit)?)),
+                        &[$($doc),+],
+                        $crate::settings!(@shown $default),
+                        $accepts,
+                        &mut self.$field,
+                    ),)+
+                    $($key(&mut self.$shared),)*
+                ]
+            }
+        }
+    };
+    (@value ($default:expr, $shown:literal), $accepts:expr) => { $default };
+    (@value $default:tt, $accepts:expr) => { $accepts.value(stringify!($default)) };
+    (@shown ($default:expr, $shown:literal)) => { (false, stringify!($shown)) };
+    (@shown $default:tt) => { (true, stringify!($default)) };
+}
