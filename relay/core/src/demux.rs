@@ -6,7 +6,7 @@
 //! Invariant: a path is in the table only if a Binding request with good MESSAGE-INTEGRITY came along it.
 
 use crate::outbox::Path;
-use crate::transport::TransportKey;
+use crate::keys::{TransportKey};
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;

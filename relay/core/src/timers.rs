@@ -4,6 +4,7 @@
 //! their earliest deadlines ([`Deadlines`]). Moving a deadline later costs nothing: the old entry fires, finds nothing
 //! due and is armed anew. Neither structure allocates once it has grown to its working size.
 
+use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -93,6 +94,17 @@ impl<T: Timer> TimerTable<T> {
     pub fn armed(&self) -> Time {
         self.armed
     }
+}
+
+/// Whom a deadline of a shard belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerOwner {
+    /// A transport.
+    Transport(TransportKey),
+    /// An up-track.
+    Up(UpKey),
+    /// A down-track.
+    Down(DownKey),
 }
 
 /// The earliest deadlines of many entities.

@@ -10,7 +10,8 @@ use crate::ice::{CheckOutcome, TransactionId};
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, TransportKey};
+use crate::keys::{TransportKey};
+use crate::transport::{Phase};
 use crate::wire::stun::{self, IntegrityKey, StunMessage};
 use crate::wire::{Protocol, is_protected_dtls};
 
@@ -90,7 +91,7 @@ impl Shard {
         };
         for key in claimants {
             self.input = Input::Stranger;
-            let keyed = matches!(self.transports[key].phase, Phase::Connected(_));
+            let keyed = self.transports[key].is_connected();
             if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
                 self.on_proof(now, key, path);
                 return Ok(());
@@ -125,8 +126,7 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let claimants = self.demux.claimants(path);
-        let keyed =
-            |shard: &Self, key: TransportKey| matches!(shard.transports[key].phase, Phase::Connected(_));
+        let keyed = |shard: &Self, key: TransportKey| shard.transports[key].is_connected();
         // Whose handshake it may be: the owner's comes before that of anybody who only says that he is there.
         let mut in_turn = [owner].into_iter().chain(claimants.iter().rev().copied());
         let paid = in_turn.find(|key| !keyed(self, *key)).unwrap_or(owner);
@@ -142,7 +142,7 @@ impl Shard {
             outcome = Some(self.on_dtls(now, owner, (path, datagram), true, outbox));
         }
         for key in claimants {
-            if self.transports.contains(key) && !keyed(self, key) {
+            if self.transports.get(key).is_some() && !keyed(self, key) {
                 let is_first = outcome.is_none();
                 let taken = self.on_dtls(now, key, (path, datagram), is_first, outbox);
                 outcome.get_or_insert(taken);
@@ -171,7 +171,7 @@ impl Shard {
         transport.ice.set_challenge(now, path, id);
         outbox.commit(path, Run::single(len));
         self.counters.add(Count::PathChallenges, 1);
-        self.count_sent(Count::TxStun, len);
+        self.counters.sent(Count::TxStun, len);
     }
 
     /// An owner that has not proved itself is asked to when another one's check comes: then what is in clear is its alone.
