@@ -10,29 +10,22 @@
 //! - Every packet offered to a subscriber is sent or counted under a [`Drop`] of stage Egress.
 
 use crate::id::Ssrc;
+use crate::keys::{DownKey, UpKey};
 use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
-use crate::room::Tracks;
 use crate::srtp::{RTP_OVERHEAD_MAX, SealContext, SealFour};
 use crate::stats::{Count, Counters, Drop};
-use crate::subscription::{DownTrack, HEADER_BYTES_MAX, ready};
-use crate::table::Table;
-use crate::transport::{DownKey, Transport, UpKey};
+use crate::track::down::HEADER_BYTES_MAX;
+use crate::track::{BURST_MAX, DownTrack, Downs, Pending, Tracks};
+use crate::transports::Transports;
 use crate::up::PacketMeta;
 use crate::up::history::{History, PADDING_BYTES_MAX};
 use arrayvec::ArrayVec;
-
-/// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
-/// a longer run gains nothing.
-pub const BURST_MAX: usize = 16;
 
 /// Subscribers served side by side.
 pub const LANES: usize = 4;
 
 const _: () = assert!(LANES == relay_gcm::LANES);
 const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
-
-/// Extended sequence numbers of accepted packets that wait for the end of the batch.
-pub type Pending = ArrayVec<u64, BURST_MAX>;
 
 /// A packet that is forwarded.
 struct Packet<'a> {
@@ -130,7 +123,7 @@ impl std::ops::Drop for Totals<'_> {
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
     tracks: &mut Tracks,
-    transports: &Table<Transport>,
+    transports: &Transports,
     counters: &mut Counters,
     outbox: &mut O,
 ) {
@@ -149,7 +142,7 @@ pub(crate) fn forward<O: Outbox>(
             tracks.downs[down_key].stream.await_keyframe();
             continue;
         }
-        match ready(&transports[tracks.downs[down_key].transport]) {
+        match transports[tracks.downs[down_key].transport].ready() {
             Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
             None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
         }
@@ -198,7 +191,7 @@ fn equalize(history: &mut History, pending: &Pending) -> Padding {
 fn serve<O: Outbox>(
     lanes: &mut ArrayVec<Lane<'_>, LANES>,
     packets: &[Packet<'_>],
-    downs: &mut Table<DownTrack>,
+    downs: &mut Downs,
     totals: &mut Totals<'_>,
     outbox: &mut O,
 ) {
@@ -230,7 +223,7 @@ fn serve<O: Outbox>(
 fn write_each<'m>(
     lanes: &mut [Lane<'_>],
     packets: &[Packet<'_>],
-    downs: &mut Table<DownTrack>,
+    downs: &mut Downs,
     totals: &mut Totals<'_>,
     shares: impl IntoIterator<Item = &'m mut [u8]>,
 ) {
@@ -249,7 +242,7 @@ fn write_each<'m>(
 fn write_four(
     lanes: &mut [Lane<'_>; LANES],
     packets: &[Packet<'_>],
-    downs: &mut Table<DownTrack>,
+    downs: &mut Downs,
     totals: &mut Totals<'_>,
     mut shares: [&mut [u8]; LANES],
 ) {

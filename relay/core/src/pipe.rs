@@ -15,7 +15,7 @@
 //! Deliberately absent: threads, wake-ups, and the queue itself; see [`PipeSink`].
 
 use crate::outbox::DATAGRAM_BYTES_MAX;
-use crate::room::Params;
+use crate::track::Params;
 use crate::up::{ClockReference, PacketMeta};
 use relay_control::{MediaKind, Priority, RtpParameters};
 

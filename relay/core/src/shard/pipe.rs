@@ -6,12 +6,12 @@
 
 use super::Shard;
 use super::faults::Input;
+use crate::keys::UpKey;
 use crate::outbox::Outbox;
 use crate::pipe::{Entry, Load, Message, OpenPipe, PipeSink, PipedPacket, PipedTrack};
-use crate::room::{Source, UpTimer, UpTrack};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, UpKey};
+use crate::track::{Source, UpTimer, UpTrack};
 use crate::up::Accepted;
 use relay_control::{CommandError, Done, ErrorCode, MediaKind, ReplyBody};
 use std::collections::VecDeque;
@@ -178,7 +178,7 @@ impl Shard {
             return Err((ErrorCode::Mismatch, "the up-track belongs to another room"));
         }
         let opening = self.outlets.openings + 1;
-        let begin = begin(up, opening, matches!(self.transports[key].phase, Phase::Connected(_)));
+        let begin = begin(up, opening, self.transports[key].is_connected());
         if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_say(begin)) {
             return Err((ErrorCode::Busy, "the queue between the two shards is full; retry"));
         }
@@ -299,7 +299,7 @@ impl Shard {
             up.stream.prepare();
         }
         up.timers.set(UpTimer::Silence, until);
-        self.arm_up(up_key);
+        self.tracks.ups[up_key].arm(up_key, &mut self.deadlines);
     }
 
     /// Looks whether anybody listens to a piped track. If nobody did at two looks in a row, the pipe is closed: a
@@ -315,7 +315,7 @@ impl Shard {
             self.outlets.say(shard, Message::Close { track_id, opening });
         } else {
             up.timers.set(UpTimer::Silence, now + self.config.limits.pipe_idle);
-            self.arm_up(up_key);
+            self.tracks.ups[up_key].arm(up_key, &mut self.deadlines);
         }
     }
 
