@@ -6,7 +6,7 @@
 //! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same index again.
 
 use super::Params;
-use crate::down::{DownStream, DownStreamConfig, Rewritten};
+use crate::down::{DownStream, DownStreamConfig, PREFIX_BYTES_MAX, Rewritten};
 use crate::id::{SeqNo, Ssrc};
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::outbox::{Outbox, Run};
@@ -177,10 +177,13 @@ impl DownTrack {
             timestamp: resend.timestamp,
             ssrc: self.rtx_ssrc,
         };
-        let payload = resend.stored.payload;
+        // RFC 4588 §4: the original sequence number stands in front of the payload.
+        let mut prefix = ArrayVec::<u8, { 2 + PREFIX_BYTES_MAX }>::from_iter(resend.osn.0.to_be_bytes());
+        prefix.extend(resend.prefix.iter().copied());
+        let at = (self.rtx_ssrc, resend.rtx_index);
         let len = self
             .write_header(slot, &fields, &resend.stored.meta)
-            .and_then(|h| seal.seal_rtx(slot, h, self.rtx_ssrc, resend.rtx_index, resend.osn, payload))
+            .and_then(|header| seal.seal_prefixed(slot, header, at, &prefix, resend.stored.payload))
             .ok_or(Drop::ControlOutboxFull)?;
         outbox.commit(path, Run::single(len));
         counters.sent(Count::TxRtx, len);
