@@ -285,7 +285,7 @@ mod tests {
         let mut table = Table::default();
         let keys: Vec<_> = (0..1_000).map(|n| table.insert(n)).collect();
         assert!(table.places.capacity() <= 1_500, "{} places of 1,000", table.places.capacity());
-        keys[10..].iter().for_each(|key| assert!(table.remove(*key).is_some()));
+        keys[10..].iter().rev().for_each(|key| assert!(table.remove(*key).is_some()));
         assert!(table.places.capacity() <= 64, "{} places of 10", table.places.capacity());
         assert_eq!(table.iter().map(|(_, n)| *n).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
     }
