@@ -62,7 +62,7 @@ impl Told {
         let ssrc = world.subscribe(viewer, publisher);
         for peer in &mut world.peers {
             peer.attacked = true;
-            peer.check_interval = Duration::from_secs(1);
+            peer.client.pace.later = Duration::from_secs(1);
         }
         world.run(Duration::from_millis(500));
         let homes = world.peers.iter().enumerate().map(|(index, peer)| (peer.address, index)).collect();
@@ -167,7 +167,7 @@ impl Told {
     /// The attacker begins its ICE anew, with a ufrag of any length, and checks as it may meanwhile.
     fn restart(&mut self, ufrag: u8, from: &Path) {
         let short = self.world.peers[ATTACKER].make_short_check();
-        self.world.restart_ice_as(ATTACKER as u32, "u".repeat(4 + usize::from(ufrag)));
+        self.world.restart_ice_as(ATTACKER as u32, "u".repeat(4 + usize::from(ufrag) % 253));
         self.inject(*from, &short);
     }
 

@@ -1,13 +1,89 @@
 //! Who counts as one when something is counted by address.
 //!
 //! An IPv4 address is one customer or one office behind a NAT. Of IPv6 whoever has one address has the whole /64
-//! around it (RFC 6177 §2 gives an end site that much at least), so 2^64 addresses count as one.
+//! around it (RFC 6177 §2 gives an end site that much at least), so 2^64 addresses count as one. An end site may have a /48
+//! as well, and with it 65,536 such, so all of a /48 together have a bound of their own.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+
+/// A /48 may have as much as so many of its /64, but no more than half of all, unless one of them may have that alone.
+pub const SITE_SHARE: usize = 4;
 
 /// An address as far as it is counted: IPv4 whole, IPv6 its first 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subnet(IpAddr);
+
+impl Subnet {
+    /// The /48 around it.
+    fn site(self) -> Option<Ipv6Addr> {
+        match self.0 {
+            IpAddr::V6(v6) => {
+                let [a, b, c, ..] = v6.segments();
+                Some(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+            }
+            IpAddr::V4(_) => None,
+        }
+    }
+}
+
+/// How much each address has of something that is short.
+#[derive(Debug, Default)]
+pub struct Shares {
+    by_address: HashMap<Subnet, usize>,
+    by_site: HashMap<Ipv6Addr, usize>,
+}
+
+impl Shares {
+    /// Whether it may have one more, where one address may have `most` and all together `all`. Of an address at least one.
+    pub fn admits(&self, from: Subnet, most: usize, all: usize) -> bool {
+        let most = most.max(1);
+        let most_of_site = most.saturating_mul(SITE_SHARE).min(all / 2).max(most);
+        let of_site = from.site().map_or(0, |site| self.by_site.get(&site).copied().unwrap_or(0));
+        self.of(from) < most && of_site < most_of_site
+    }
+
+    /// What it has.
+    pub fn of(&self, from: Subnet) -> usize {
+        self.by_address.get(&from).copied().unwrap_or(0)
+    }
+
+    /// It has one more.
+    pub fn add(&mut self, from: Subnet) {
+        *self.by_address.entry(from).or_default() += 1;
+        if let Some(site) = from.site() {
+            *self.by_site.entry(site).or_default() += 1;
+        }
+    }
+
+    /// It has one less.
+    pub fn remove(&mut self, from: Subnet) {
+        decrease(&mut self.by_address, &from);
+        if let Some(site) = from.site() {
+            decrease(&mut self.by_site, &site);
+        }
+    }
+
+    /// Entries of both tables.
+    pub fn len(&self) -> usize {
+        self.by_address.len() + self.by_site.len()
+    }
+
+    /// Whether nobody has anything.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An entry of 0 is none.
+pub(crate) fn decrease<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
 
 impl From<IpAddr> for Subnet {
     fn from(ip: IpAddr) -> Self {
@@ -25,6 +101,28 @@ impl From<IpAddr> for Subnet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_site_has_its_share_and_no_more() {
+        let subnet = |site: u16, net: u16| Subnet::from(IpAddr::from([0x2001, 0xdb8, site, net, 0, 0, 0, 1]));
+        for (most, all, of_site) in [(3, 100, 12), (3, 16, 8), (3, 4, 3), (0, 100, 4)] {
+            let mut shares = Shares::default();
+            let mut taken = Vec::new();
+            for net in 0..u16::MAX {
+                while shares.admits(subnet(1, net), most, all) {
+                    shares.add(subnet(1, net));
+                    taken.push(subnet(1, net));
+                }
+            }
+            assert_eq!(taken.len(), of_site, "{most} of {all}");
+            assert!(shares.admits(subnet(2, 0), most, all), "another site");
+            assert!(shares.admits(Subnet::from(IpAddr::from([192, 0, 2, 1])), most, all));
+            shares.remove(taken.swap_remove(0));
+            assert!(shares.admits(subnet(1, 99), most, all));
+            taken.into_iter().for_each(|from| shares.remove(from));
+            assert!(shares.is_empty());
+        }
+    }
 
     #[test]
     fn what_counts_as_one() {

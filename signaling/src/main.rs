@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::builder().with_default_directive(config.signaling.log.into()).from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .fmt_fields(signaling::log::fields())
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -11,13 +11,10 @@
 mod client;
 mod server;
 
+pub use crate::names::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
 pub use client::{ClientMessage, Hello, Login, Malformed, RoomCommand, StreamRef, StreamRequest, Written};
 pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
 
-/// Longest room name or login, in bytes of UTF-8.
-pub const NAME_BYTES_MAX: usize = 256;
-/// Longest stream name: room, login, four hexadecimal digits and a suffix.
-pub const STREAM_NAME_BYTES_MAX: usize = 640;
 /// Longest id a client may choose (they are UUIDs).
 pub const ID_BYTES_MAX: usize = 128;
 

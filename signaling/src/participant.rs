@@ -147,6 +147,13 @@ pub struct Publish {
     pub active: bool,
 }
 
+impl Publish {
+    /// Whether anything of it comes.
+    pub fn flows(&self) -> bool {
+        self.tracks.iter().any(|track| track.flows)
+    }
+}
+
 /// One track of a publisher.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedTrack {
@@ -154,6 +161,8 @@ pub struct PublishedTrack {
     pub id: u64,
     /// What a player's offer is compared with.
     pub source: SourceTrack,
+    /// Its packets flow, as the relay says: some came within the last 5 s.
+    pub flows: bool,
 }
 
 /// How far a stream is.

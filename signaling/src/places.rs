@@ -1,7 +1,6 @@
 //! Places that clients take: so many in all, so many per address, none waited for.
 
-use crate::address::Subnet;
-use std::collections::HashMap;
+use crate::address::{Shares, Subnet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A number of places.
@@ -15,7 +14,7 @@ pub struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    by_address: HashMap<Subnet, usize>,
+    shares: Shares,
 }
 
 /// Why there is no place.
@@ -23,7 +22,7 @@ struct Taken {
 pub enum NoPlace {
     /// All are taken.
     Full,
-    /// This address has all that one address may have.
+    /// This address, or its site, has all that one may have.
     AddressFull,
 }
 
@@ -50,12 +49,10 @@ impl Places {
             return Err(NoPlace::Full);
         }
         if let Some(from) = from {
-            let of_address = taken.by_address.entry(from).or_default();
-            // Never for one that has none yet, so no empty entry is left behind.
-            if *of_address >= self.max_per_address.max(1) {
+            if !taken.shares.admits(from, self.max_per_address, self.max) {
                 return Err(NoPlace::AddressFull);
             }
-            *of_address += 1;
+            taken.shares.add(from);
         }
         taken.all += 1;
         Ok(Place { places: Arc::clone(self), from })
@@ -71,12 +68,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.all -= 1;
-        let Some(from) = self.from else { return };
-        if let Some(of_address) = taken.by_address.get_mut(&from) {
-            *of_address -= 1;
-            if *of_address == 0 {
-                taken.by_address.remove(&from);
-            }
+        if let Some(from) = self.from {
+            taken.shares.remove(from);
         }
     }
 }
@@ -85,6 +78,17 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use std::net::IpAddr;
+
+    #[test]
+    fn whoever_holds_many_networks_does_not_take_all_places() {
+        let places = Places::new(20, 4);
+        let net = |net: u16| Some(Subnet::from(IpAddr::from([0x2001, 0xdb8, 1, net, 0, 0, 0, 1])));
+        let taken: Vec<_> = (0..60_000).filter_map(|number| places.take(net(number)).ok()).collect();
+        assert_eq!(taken.len(), 10);
+        assert_eq!(places.take(net(7)).err(), Some(NoPlace::AddressFull));
+        let other = Some(Subnet::from(IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, 1])));
+        assert!(places.take(other).is_ok());
+    }
 
     #[test]
     fn places_end_per_address_and_in_all_and_come_back() {
@@ -100,6 +104,6 @@ mod tests {
         assert!(places.take(from(1)).is_ok());
         drop(second);
         let taken = places.taken();
-        assert!(taken.all == 0 && taken.by_address.is_empty(), "{taken:?}");
+        assert!(taken.all == 0 && taken.shares.is_empty(), "{taken:?}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{stream}` | 201 with `Location` and `ETag`; 400 broken SDP, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`; 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
@@ -10,11 +10,12 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
-use crate::auth::{Admitted, HttpDenial, HttpVisit};
+use crate::auth::{Admitted, HttpVisit};
 use crate::edge::{App, Health, Input};
-use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
+use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
-use crate::message::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
+use crate::names::{Name, NameOf};
+use crate::refusal::Refusal;
 use crate::{web, ws};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -133,14 +134,13 @@ async fn whip(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut logins = query.into_iter().filter(|(key, _)| key == "login").map(|(_, login)| login);
-    let (login, None) = (logins.next().filter(|login| !login.is_empty()), logins.next()) else {
-        // A proxy or a hook's own reader might take the other one.
+    let Ok(login) = only(query, "login") else {
         return refuse(StatusCode::BAD_REQUEST, "login stands there twice");
     };
-    let names = [Some(&room), login.as_ref()];
-    if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
-        return refuse(StatusCode::BAD_REQUEST, "Room and login have at most 256 bytes");
+    let login = login.filter(|login| !login.is_empty());
+    let named = login.as_ref().map_or(Ok(()), |login| Name::Login.check(login));
+    if let Err(refusal) = Name::Room.check(&room).and(named) {
+        return refuse(StatusCode::BAD_REQUEST, refusal.words());
     }
     let sdp = match offer(&headers, &body) {
         Ok(sdp) => sdp,
@@ -159,20 +159,29 @@ async fn whip(
             let request = HttpRequest::Publish { room, login, sdp, priority };
             created(app.ask(app.origin(peer, &headers), request).await, uri.path())
         }
-        Err(denial) => denied(&denial),
+        Err(refusal) => refused(&refusal),
     }
 }
 
 async fn whep(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
-    Path((room, stream)): Path<(String, String)>,
+    Path((room, name)): Path<(String, String)>,
+    Query(query): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if room.len() > NAME_BYTES_MAX || stream.len() > STREAM_NAME_BYTES_MAX {
-        return refuse(StatusCode::BAD_REQUEST, "A room has at most 256 bytes, a stream 640");
+    let by = match only(query, "by").map(|by| by.map(|by| NameOf::from_word(&by))) {
+        Ok(None) => NameOf::Either,
+        Ok(Some(Some(by))) => by,
+        Ok(Some(None)) | Err(Twice) => {
+            return refuse(StatusCode::BAD_REQUEST, "by is login or stream, once");
+        }
+    };
+    // A login is shorter than a stream's name may be.
+    if let Err(refusal) = Name::Room.check(&room).and_then(|()| Name::Stream.check(&name)) {
+        return refuse(StatusCode::BAD_REQUEST, refusal.words());
     }
     let sdp = match offer(&headers, &body) {
         Ok(sdp) => sdp,
@@ -183,15 +192,27 @@ async fn whep(
         publish: false,
         room: &room,
         login: None,
-        stream: Some(&stream),
+        stream: Some((&name, by)),
         sdp: &sdp,
     };
     match app.gate.judge_http(visit).await {
         Ok(_) => {
             let from = app.origin(peer, &headers);
-            created(app.ask(from, HttpRequest::Play { room, stream, sdp }).await, uri.path())
+            created(app.ask(from, HttpRequest::Play { room, name, by, sdp }).await, uri.path())
         }
-        Err(denial) => denied(&denial),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// It stands in the query more than once: a proxy or a hook's own reader might take the other one.
+struct Twice;
+
+/// The value of this key.
+fn only(query: Vec<(String, String)>, key: &str) -> Result<Option<String>, Twice> {
+    let mut values = query.into_iter().filter(|(other, _)| other == key).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(Twice),
     }
 }
 
@@ -285,34 +306,28 @@ fn plain(reply: HttpReply) -> Response {
             (StatusCode::OK, headers, fragment).into_response()
         }
         HttpReply::Created { .. } => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        HttpReply::Refused(refusal) => refused(refusal),
+        HttpReply::Refused(refusal) => refused(&refusal),
     }
 }
 
-fn refused(refusal: HttpRefusal) -> Response {
-    let (status, words) = match refusal {
-        HttpRefusal::Malformed(words) => (StatusCode::BAD_REQUEST, words),
-        HttpRefusal::NotFound(words) => (StatusCode::NOT_FOUND, words),
-        HttpRefusal::Conflict(words) => (StatusCode::CONFLICT, words),
-        HttpRefusal::Precondition => {
-            (StatusCode::PRECONDITION_FAILED, "If-Match names another ICE session".to_owned())
+fn refused(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = refuse(status, &refusal.reason().words);
+    // RFC 6750 §3.
+    let challenge = match (status, refusal) {
+        (StatusCode::UNAUTHORIZED, Refusal::TokenMissing | Refusal::HookUnauthorized(_)) => {
+            Some("Bearer realm=\"ringvox\"")
         }
-        HttpRefusal::Unprocessable(words) => (StatusCode::UNPROCESSABLE_ENTITY, words),
-        HttpRefusal::PreconditionRequired => {
-            (StatusCode::PRECONDITION_REQUIRED, "If-Match is required".to_owned())
-        }
-        HttpRefusal::Unavailable(words) => (StatusCode::SERVICE_UNAVAILABLE, words),
+        (StatusCode::UNAUTHORIZED, _) => Some("Bearer realm=\"ringvox\", error=\"invalid_token\""),
+        (StatusCode::FORBIDDEN, _) => Some("Bearer realm=\"ringvox\", error=\"insufficient_scope\""),
+        _ => None,
     };
-    let mut response = refuse(status, &words);
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
-    response
-}
-
-fn denied(denial: &HttpDenial) -> Response {
-    let mut response = refuse(denial.status, &denial.info);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(denial.challenge));
     response
 }
 

@@ -14,7 +14,7 @@ pub enum Timer {
     Hello(ConnectionId),
     /// The next ping.
     KeepAlive(ConnectionId),
-    /// Somebody wants the login that this connection has; it must speak before this.
+    /// This connection wants a login that another one has; then the other's silence is judged.
     Probe(ConnectionId),
     /// The next thing that must happen to a stream; see its phase.
     Stream(StreamKey),

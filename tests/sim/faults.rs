@@ -85,7 +85,7 @@ fn assert_others_are_whole(world: &Shards, plays: &[Play]) {
 
 #[test]
 fn a_panic_anywhere_ends_one_transport_and_the_others_lose_nothing() {
-    let mut ended = BTreeSet::new();
+    let (mut ended, mut spared) = (BTreeSet::new(), 0);
     for calls_before in (0..100).chain((100..3_000).step_by(41)) {
         let (mut world, mut plays) = calls(calls_before.into());
         panic_after(calls_before);
@@ -97,12 +97,15 @@ fn a_panic_anywhere_ends_one_transport_and_the_others_lose_nothing() {
         world.run(Duration::from_secs(1));
         assert_eq!((panics(&world), restarts(&world)), (1, 0), "call {calls_before}");
         let faulted = faulted(&world);
-        assert_eq!(faulted.len(), 1, "call {calls_before}: {faulted:?}");
+        // What somebody may have forged ends nobody: the newcomer says hello again.
+        assert!(faulted.len() <= 1, "call {calls_before}: {faulted:?}");
+        spared += usize::from(faulted.is_empty());
         assert_others_are_whole(&world, &plays);
         world.assert_ledger();
         ended.extend(faulted);
     }
     assert!(ended.len() >= 5 && ended.contains(&6), "publishers, subscribers and the newcomer: {ended:?}");
+    assert!((1..10).contains(&spared), "{spared} in a hello");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn a_challenge_is_answered_over_a_long_way() {
     let mut world = World::careful(52);
     let (ssrc, _) = call(&mut world);
     world.net.set_link(Link { delay: Duration::from_millis(100), ..Link::GOOD });
-    world.peers[1].check_interval = Duration::from_millis(48);
+    world.peers[1].client.pace.later = Duration::from_millis(48);
     // Nothing but the answer proves it.
     world.peers[1].report_interval = Duration::from_secs(3_600);
     world.run(Duration::from_secs(3));
@@ -140,7 +140,7 @@ fn a_new_transport_at_the_same_address_takes_it_over_with_its_proof() {
         let address = world.peers[1].address;
         world.peers[1].alive = false;
         let next = world.join(1) as usize;
-        world.peers[next].answers = answers;
+        (world.peers[next].answers, world.peers[next].attacked) = (answers, true);
         world.peers[1].address = nobody();
         world.peers[next].address = address;
         let ssrc = world.subscribe(next as u32, 0);
@@ -244,7 +244,7 @@ fn a_check_that_was_overtaken_still_counts() {
     let mut world = World::careful(46);
     let (ssrc, _) = call(&mut world);
     let before = received(&world, ssrc);
-    world.peers[1].check_interval = Duration::from_secs(3_600);
+    world.peers[1].client.pace.later = Duration::from_secs(3_600);
     for _ in 0..50 {
         let check = world.peers[1].make_check(true);
         world.inject(nobody(), &check);
@@ -283,7 +283,7 @@ fn a_rebound_viewer_is_found_soon() {
     ] {
         let mut world = World::careful(48);
         let (ssrc, _) = call(&mut world);
-        (world.peers[1].answers, world.peers[1].nominates) = (answers, nominates);
+        (world.peers[1].answers, world.peers[1].client.nominates) = (answers, nominates);
         world.peers[1].report_interval = Duration::from_secs(report_s);
         world.run(Duration::from_secs(6));
         world.peers[1].address = SocketAddr::from(([203, 0, 113, 5], 5_000));

@@ -5,6 +5,7 @@ use crate::faults::point;
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
+use std::time::Duration;
 
 /// First octet of a DTLS handshake record.
 const HELLO: u8 = 22;
@@ -23,11 +24,16 @@ pub fn hello(fingerprint: &Fingerprint) -> Vec<u8> {
     [&CLEAR[..], fingerprint].concat()
 }
 
+/// Whether a datagram is the server's first answer, which asks for a number.
+#[must_use]
+pub fn asks(datagram: &[u8]) -> bool {
+    datagram.strip_prefix(&ASK).is_some_and(|number| number.len() == NUMBER_BYTES)
+}
+
 /// What a client sends when it has read the server's first answer; `None` if this is none.
 #[must_use]
 pub fn finish(fingerprint: &Fingerprint, answer: &[u8]) -> Option<Vec<u8>> {
-    let number = answer.strip_prefix(&ASK).filter(|number| number.len() == NUMBER_BYTES)?;
-    Some([&hello(fingerprint)[..], number].concat())
+    asks(answer).then(|| [&hello(fingerprint)[..], &answer[ASK.len()..]].concat())
 }
 
 /// Keys of the association with a peer, seen from the relay.
@@ -139,6 +145,72 @@ impl DtlsEngine for Engine {
     fn take_summary(&mut self) -> Option<DtlsSummary> {
         point();
         self.summary.take()
+    }
+
+    fn close(&mut self) {}
+}
+
+/// Time after which a client repeats its hello.
+const REPEAT: Duration = Duration::from_millis(100);
+
+/// The client's end.
+#[derive(Debug)]
+pub struct ClientEngine {
+    fingerprint: Fingerprint,
+    profile: SrtpProfile,
+    out: Vec<Vec<u8>>,
+    repeat_at: Time,
+    is_done: bool,
+}
+
+impl ClientEngine {
+    /// Its hello waits to be sent.
+    #[must_use]
+    pub fn new(now: Time, fingerprint: Fingerprint, profile: SrtpProfile) -> Self {
+        let out = vec![hello(&fingerprint)];
+        Self { fingerprint, profile, out, repeat_at: now + REPEAT, is_done: false }
+    }
+}
+
+impl DtlsEngine for ClientEngine {
+    fn handle_datagram(&mut self, _: Time, datagram: &[u8]) -> bool {
+        match finish(&self.fingerprint, datagram) {
+            Some(finish) if !self.is_done => self.out.push(finish),
+            Some(_) => {}
+            None => {
+                assert_eq!(datagram, DONE);
+                self.is_done = true;
+            }
+        }
+        true
+    }
+
+    fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
+        let datagram = self.out.pop()?;
+        out[..datagram.len()].copy_from_slice(&datagram);
+        Some(datagram.len())
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        (!self.is_done).then_some(self.repeat_at)
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.out.push(hello(&self.fingerprint));
+        self.repeat_at = now + REPEAT;
+    }
+
+    fn status(&self) -> DtlsStatus {
+        if self.is_done { DtlsStatus::Connected } else { DtlsStatus::Handshaking }
+    }
+
+    fn take_summary(&mut self) -> Option<DtlsSummary> {
+        // The relay's local keys are the client's remote ones.
+        let mut keys = keys(&self.fingerprint, self.profile);
+        let KeyingMaterial { local_key, local_salt, remote_key, remote_salt, .. } = &mut keys;
+        std::mem::swap(local_key, remote_key);
+        std::mem::swap(local_salt, remote_salt);
+        Some(DtlsSummary { keys, version: "simulated", group: "none" })
     }
 
     fn close(&mut self) {}

@@ -1,4 +1,7 @@
-//! Payloads that say where they come from: a VP8-like packet with the room, the sender and a running number.
+//! Payloads that say where they come from: VP8 in front, behind it a mark with the room, the sender and a running number.
+
+use ringvox_client::mark::{Filling, MARK_BYTES, Mark};
+use std::sync::LazyLock;
 
 /// What a fake payload says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,18 +20,18 @@ pub struct Payload {
 const DESCRIPTOR: u8 = 0x10;
 /// First octet of the VP8 payload header: its lowest bit is clear in a keyframe (RFC 7741 §4.3).
 const INTERFRAME: u8 = 1;
-/// What a payload is filled up with.
-const FILL: u8 = 0x5a;
+
+static FILLING: LazyLock<Filling> = LazyLock::new(Filling::default);
 
 impl Payload {
     /// As octets, filled up to `len`.
     #[must_use]
     pub fn write(&self, len: usize) -> Vec<u8> {
-        let mut out = vec![DESCRIPTOR, if self.keyframe { 0 } else { INTERFRAME }];
-        out.extend_from_slice(&self.room.to_be_bytes());
-        out.extend_from_slice(&self.sender.to_be_bytes());
-        out.extend_from_slice(&self.number.to_be_bytes());
-        out.resize(len.max(out.len()), FILL);
+        let mut out = vec![DESCRIPTOR; len.max(2 + MARK_BYTES)];
+        out[1] = if self.keyframe { 0 } else { INTERFRAME };
+        let room = u32::try_from(self.room).expect("few rooms");
+        let mark = Mark { room, stream: self.sender, number: self.number.into(), sent_ns: 0 };
+        FILLING.write(&mark, &mut out[2..]);
         out
     }
 
@@ -36,15 +39,8 @@ impl Payload {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (&[descriptor, frame], rest) = bytes.split_first_chunk::<2>()?;
-        let (room, rest) = rest.split_first_chunk::<8>()?;
-        let (sender, rest) = rest.split_first_chunk::<4>()?;
-        let (number, fill) = rest.split_first_chunk::<4>()?;
-        let whole = descriptor == DESCRIPTOR && fill.iter().all(|octet| *octet == FILL);
-        whole.then_some(Self {
-            room: u64::from_be_bytes(*room),
-            sender: u32::from_be_bytes(*sender),
-            number: u32::from_be_bytes(*number),
-            keyframe: frame & 1 == 0,
-        })
+        let mark = FILLING.read(rest).filter(|_| descriptor == DESCRIPTOR)?;
+        let number = mark.number.try_into().ok()?;
+        Some(Self { room: mark.room.into(), sender: mark.stream, number, keyframe: frame & INTERFRAME == 0 })
     }
 }

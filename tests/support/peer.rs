@@ -1,19 +1,21 @@
-//! A client: controlling ICE agent, DTLS client, RTP sender and receiver that mends losses.
+//! A client of the simulation: [`ringvox_client::Client`], which panics at whatever the relay must not send, with a sender
+//! and a receiver that mends losses.
 
-use crate::dtls;
+use crate::dtls::{self, ClientEngine};
 use crate::media::Payload;
 use relay_control::{DownTrackAdded, TransportOpened};
 use relay_core::dtls::Fingerprint;
 use relay_core::id::{Pt, SeqNo, Ssrc};
-use relay_core::srtp::{OpenContext, SealContext, SrtpProfile};
+use relay_core::srtp::{OpenError, SrtpProfile};
 use relay_core::time::Time;
-use relay_core::wire::rtcp::{self, RtcpPacket};
-use relay_core::wire::rtp::{HeaderFields, RtpHeader, strip_padding, write_header};
-use relay_core::wire::stun::{
-    IntegrityKey, StunClass, StunMessage, write_binding_request, write_binding_success,
-};
+use relay_core::wire::rtcp::{self, RtcpIter, RtcpPacket};
+use relay_core::wire::rtp::{HeaderFields, RtpHeader};
+use relay_core::wire::stun::{StunClass, StunMessage};
 use relay_core::wire::{Protocol, classify};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use ringvox_client::incoming::{original, write_nack};
+use ringvox_client::outgoing::Outgoing;
+use ringvox_client::{Client, Credentials, Fault, Keys, Pace, Received as Arrived, SLOT_BYTES};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,10 +23,8 @@ use std::time::Duration;
 pub const PT: Pt = Pt(96);
 /// See [`PT`].
 pub const RTX_PT: Pt = Pt(97);
-/// Time between ICE checks once connected (Chromium's).
-const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
-/// Time between attempts before that.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between checks: before the first answer, and Chromium's from then on.
+const PACE: Pace = Pace { early: Duration::from_millis(100), later: Duration::from_millis(2_500) };
 /// Time between frames.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets kept for retransmission.
@@ -35,16 +35,14 @@ const SENT_MAX: usize = 2_000;
 pub struct Sending {
     /// Media SSRC.
     pub ssrc: Ssrc,
-    /// Extended sequence number of the next packet.
-    pub next_index: u64,
-    next_rtx: u64,
+    /// Its packets' numbers, and the last of them: RTP timestamp and payload.
+    pub packets: Outgoing<(u32, Vec<u8>)>,
     /// Number of the next payload.
     pub number: u32,
     /// Whether the next frame is a keyframe.
     keyframe_wanted: bool,
     /// Keyframe requests received.
     pub requests: Vec<Time>,
-    sent: BTreeMap<u64, (u32, Vec<u8>)>,
 }
 
 /// What it received on one SSRC.
@@ -76,14 +74,10 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate it shows.
     pub fingerprint: Fingerprint,
+    /// Its transport.
+    pub client: Client,
     relay: SocketAddr,
-    username: Vec<u8>,
-    key: IntegrityKey,
-    own_password: String,
-    connected: bool,
-    keyed: bool,
-    open: OpenContext,
-    seal: SealContext,
+    profile: SrtpProfile,
     rtcp_ssrc: Ssrc,
     /// What it sends, if anything.
     pub sending: Option<Sending>,
@@ -91,21 +85,15 @@ pub struct Peer {
     pub rtx_of: HashMap<Ssrc, Ssrc>,
     /// By media SSRC.
     pub received: HashMap<Ssrc, Received>,
-    /// When it wants to be called.
-    next: Time,
-    next_check: Time,
+    /// Media that overtook the end of the handshake.
+    early: Vec<Vec<u8>>,
     next_frame: Time,
     next_report: Time,
-    transaction: u32,
     /// Sends media without its MID, as browsers do once the relay has shown that it knows it.
     pub without_mid: bool,
     /// Answers Binding requests of the relay, as RFC 8445 §7.3 wants; the relay must do without, too.
     pub answers: bool,
-    /// Nominates with each check. Off: checks as a client behind a NAT does once it has nominated.
-    pub nominates: bool,
-    /// Time between its checks once connected; Chromium's.
-    pub check_interval: Duration,
-    /// Somebody forges its address, so it gets answers to what it never asked.
+    /// Somebody forges its address, or had it before, so it gets answers to what it never asked and media of others.
     pub attacked: bool,
     /// The answers to its hello that it got: from more than one engine if it is more than one.
     pub answers_seen: BTreeSet<Vec<u8>>,
@@ -129,34 +117,26 @@ impl Peer {
         profile: SrtpProfile,
         opened: &TransportOpened,
     ) -> Self {
-        let keys = dtls::keys(&fingerprint, profile);
         let candidate = opened.candidates.first().expect("the relay has a candidate");
+        let relay = format!("{}:{}", candidate.ip, candidate.port).parse().expect("an address");
+        let own = Credentials::new(&Self::ufrag(index), Self::PASSWORD);
         Self {
             index,
             room,
             address: SocketAddr::from(([10, (index >> 16) as u8, (index >> 8) as u8, index as u8], 40_000)),
             fingerprint,
-            relay: format!("{}:{}", candidate.ip, candidate.port).parse().expect("an address"),
-            username: format!("{}:{}", opened.local_ufrag, Self::ufrag(index)).into_bytes(),
-            key: IntegrityKey::new(opened.local_pwd.as_bytes()),
-            own_password: Self::PASSWORD.into(),
-            connected: false,
-            keyed: false,
-            open: OpenContext::new(profile, &keys.local_key, &keys.local_salt),
-            seal: SealContext::new(profile, &keys.remote_key, &keys.remote_salt),
+            client: Client::new(&own, &credentials(opened), relay, PACE),
+            relay,
+            profile,
             rtcp_ssrc: Ssrc(0x7000_0000 + index),
             sending: None,
             rtx_of: HashMap::new(),
             received: HashMap::new(),
-            next: Time::ZERO,
-            next_check: Time::ZERO,
+            early: Vec::new(),
             next_frame: Time::ZERO,
             next_report: Time::ZERO,
-            transaction: 0,
             without_mid: false,
             answers: true,
-            nominates: true,
-            check_interval: CHECK_INTERVAL,
             attacked: false,
             answers_seen: BTreeSet::new(),
             keeps_to_first: false,
@@ -179,23 +159,15 @@ impl Peer {
 
     /// Uses the relay's new credentials from now on.
     pub fn restart_ice(&mut self, opened: &TransportOpened, own_ufrag: &str) {
-        self.username = format!("{}:{own_ufrag}", opened.local_ufrag).into_bytes();
-        self.key = IntegrityKey::new(opened.local_pwd.as_bytes());
-        self.own_password = Self::SECOND_PASSWORD.into();
-        self.next_check = Time::ZERO;
+        let own = Credentials::new(own_ufrag, Self::SECOND_PASSWORD);
+        self.client.restart_ice(&own, &credentials(opened));
     }
 
     /// Begins to send video at packet index `first_index`.
     pub fn publish(&mut self, ssrc: Ssrc, first_index: u64) {
-        self.sending = Some(Sending {
-            ssrc,
-            next_index: first_index,
-            next_rtx: 100,
-            number: 0,
-            keyframe_wanted: true,
-            requests: Vec::new(),
-            sent: BTreeMap::new(),
-        });
+        let packets = Outgoing::new(first_index, SENT_MAX);
+        self.sending =
+            Some(Sending { ssrc, packets, number: 0, keyframe_wanted: true, requests: Vec::new() });
     }
 
     /// Continues what it sends under another SSRC, as a new encoder would: with a keyframe.
@@ -217,7 +189,7 @@ impl Peer {
     /// Whether keys are there.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
-        self.keyed
+        self.client.is_connected()
     }
 
     /// Takes the datagrams it wants to send.
@@ -234,77 +206,38 @@ impl Peer {
     /// When it wants to be called.
     #[must_use]
     pub fn next(&self) -> Time {
-        if self.alive { self.next } else { Time::MAX }
+        let when = |wanted: bool, due: Time| if wanted { due } else { Time::MAX };
+        let frame = when(self.is_keyed() && self.sending.is_some(), self.next_frame);
+        let report = when(self.is_keyed() && !self.received.is_empty(), self.next_report);
+        when(self.alive, self.client.poll_timeout().min(frame).min(report))
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Time) {
-        if now >= self.next_check {
-            self.check();
-            if self.connected && !self.keyed {
-                self.out.push(dtls::hello(&self.fingerprint));
-            }
-            self.next_check = now + if self.keyed { self.check_interval } else { RETRY_INTERVAL };
-        }
-        if self.keyed && self.sending.is_some() && now >= self.next_frame {
+        self.client.handle_timeout(now);
+        self.out.extend(self.client.take_datagrams());
+        if self.is_keyed() && self.sending.is_some() && now >= self.next_frame {
             self.send_frame(now);
             self.next_frame = now + FRAME_INTERVAL;
         }
-        if self.keyed && !self.received.is_empty() && now >= self.next_report {
+        if self.is_keyed() && !self.received.is_empty() && now >= self.next_report {
             self.send_nacks();
             self.next_report = now + self.report_interval;
         }
-        let mut next = self.next_check;
-        if self.keyed {
-            next = next.min(if self.sending.is_some() { self.next_frame } else { Time::MAX });
-            next = next.min(self.next_report.max(now + Duration::from_millis(10)));
-        }
-        self.next = next;
-    }
-
-    fn check(&mut self) {
-        let check = self.make_check(self.nominates);
-        self.out.push(check);
     }
 
     /// A check with an id of its own, not sent.
     pub fn make_check(&mut self, use_candidate: bool) -> Vec<u8> {
-        self.make_check_as(&self.username.clone(), use_candidate)
+        self.client.make_check(None, use_candidate)
     }
 
     /// The same without its own ufrag, which the relay does not look at while an ICE restart is under way.
     pub fn make_short_check(&mut self) -> Vec<u8> {
-        let username = self.username.split_inclusive(|octet| *octet == b':').next().unwrap_or_default();
-        self.make_check_as(&username.to_vec(), true)
+        self.client.make_check(Some(""), true)
     }
 
-    fn make_check_as(&mut self, username: &[u8], use_candidate: bool) -> Vec<u8> {
-        self.transaction += 1;
-        let mut id = [0; 12];
-        id[..4].copy_from_slice(&self.transaction.to_be_bytes());
-        id[4..8].copy_from_slice(&self.index.to_be_bytes());
-        let mut out = vec![0; 500];
-        let len =
-            write_binding_request(&mut out, id, username, 1, 7, use_candidate, &self.key).expect("fits");
-        out.truncate(len);
-        out
-    }
-
-    fn answer(&mut self, request: &StunMessage<'_>) {
-        let own = IntegrityKey::new(self.own_password.as_bytes());
-        let name = self.username.split(|octet| *octet == b':').rev().collect::<Vec<_>>().join(&b':');
-        if self.attacked && request.username() != Some(&name[..]) {
-            return;
-        }
-        assert!(request.verify_integrity(&own), "signed with the peer's password");
-        assert_eq!(request.username(), Some(&name[..]));
-        assert!(request.ice_controlled().is_some() && !request.use_candidate());
-        if self.answers {
-            let mut out = vec![0; 300];
-            let len = write_binding_success(&mut out, request.transaction_id(), self.relay, &own);
-            out.truncate(len.expect("fits"));
-            self.out.push(out);
-        }
+    fn keys(&mut self) -> &mut Keys {
+        self.client.keys().expect("keys")
     }
 
     /// Sends one frame of one packet.
@@ -316,27 +249,15 @@ impl Peer {
     pub fn send_packet(&mut self, now: Time, len: usize) {
         let Some(sending) = &mut self.sending else { return };
         let keyframe = std::mem::take(&mut sending.keyframe_wanted);
-        let payload = Payload { room: self.room, sender: self.index, number: sending.number, keyframe };
-        let bytes = payload.write(len);
-        let (index, timestamp) = (sending.next_index, (now.as_micros() * 9 / 100) as u32);
-        sending.next_index += 1;
+        let payload =
+            Payload { room: self.room, sender: self.index, number: sending.number, keyframe }.write(len);
+        let timestamp = (now.as_micros() * 9 / 100) as u32;
+        let index = sending.packets.push((timestamp, payload.clone()));
         sending.number += 1;
-        sending.sent.insert(index, (timestamp, bytes.clone()));
-        while sending.sent.len() > SENT_MAX {
-            sending.sent.pop_first();
-        }
-        let fields = HeaderFields {
-            marker: true,
-            padding: false,
-            pt: PT,
-            seq: SeqNo(index as u16),
-            timestamp,
-            ssrc: sending.ssrc,
-        };
-        let mut slot = vec![0; 1500];
+        let fields = fields(PT, index, timestamp, sending.ssrc);
         let mid: &[(u8, &[u8])] = if self.without_mid { &[] } else { &[(1, b"0")] };
-        let header = write_header(&mut slot, &fields, mid).expect("fits");
-        let len = self.seal.seal_rtp(&mut slot, header, sending.ssrc, index, &bytes).expect("fits");
+        let mut slot = vec![0; SLOT_BYTES];
+        let len = self.keys().rtp(&mut slot, &fields, mid, index, &payload).expect("fits");
         slot.truncate(len);
         self.out.push(slot);
     }
@@ -351,14 +272,11 @@ impl Peer {
             missing.push((*ssrc, seqs));
         }
         missing.sort_by_key(|(ssrc, _)| *ssrc);
+        let sender = self.rtcp_ssrc;
         for (ssrc, seqs) in missing {
-            let sender = self.rtcp_ssrc;
-            self.send_rtcp(|out| {
-                let mut len = rtcp::write_rr(out, sender, &[])?;
-                if !seqs.is_empty() {
-                    len += rtcp::write_nack(out.get_mut(len..)?, sender, ssrc, &seqs)?;
-                }
-                Some(len)
+            self.send_rtcp(|out| match &seqs[..] {
+                [] => rtcp::write_rr(out, sender, &[]),
+                seqs => write_nack(out, sender, &[], (ssrc, seqs)),
             });
         }
     }
@@ -376,68 +294,75 @@ impl Peer {
 
     /// Protects and queues an RTCP compound.
     pub fn send_rtcp(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        let mut slot = vec![0; 1500];
-        let len = write(&mut slot[..1400]).expect("fits");
-        let total = self.seal.seal_rtcp(len, &mut slot).expect("fits");
-        slot.truncate(total);
-        self.out.push(slot);
+        let datagram = self.keys().rtcp(write);
+        self.out.push(datagram);
     }
 
     /// Takes a datagram. Panics on anything that the relay must never send.
     pub fn receive(&mut self, now: Time, bytes: &mut [u8]) {
-        match classify(bytes) {
-            Some(Protocol::Stun) => {
-                let message = StunMessage::parse(bytes).expect("the relay writes good STUN");
-                if message.class() == StunClass::Request {
-                    self.answer(&message);
-                } else if self.attacked && !message.verify_integrity(&self.key) {
-                    // To whoever forged the address.
-                } else if message.class() == StunClass::Success {
-                    assert!(message.verify_integrity(&self.key), "signed with the relay's password");
-                    assert_eq!(message.mapped_address(), Some(self.address));
-                    if !self.connected {
-                        self.connected = true;
-                        self.next_check = now;
-                        self.next = now;
-                    }
-                }
-            }
-            Some(Protocol::Dtls) => {
-                if let Some(finish) = dtls::finish(&self.fingerprint, bytes) {
-                    let is_first = self.answers_seen.is_empty();
-                    let is_known = !self.answers_seen.insert(bytes.to_vec());
-                    // A client goes on with the handshake that it has begun.
-                    if !self.keyed && (is_first || is_known || !self.keeps_to_first) {
-                        self.out.push(finish);
-                    }
-                    return;
-                }
-                assert_eq!(bytes, dtls::DONE);
-                if !self.keyed {
-                    self.keyed = true;
-                    (self.next_frame, self.next_report, self.next) = (now, now, now);
-                }
-            }
-            Some(Protocol::Rtp) => self.receive_rtp(bytes),
-            Some(Protocol::Rtcp) => self.receive_rtcp(now, bytes),
-            None => panic!("the relay sent {bytes:02x?}"),
+        let protocol = classify(bytes);
+        let class = StunMessage::parse(bytes).map(|message| {
+            assert!(message.class() != StunClass::Request || message.ice_controlled().is_some());
+            message.class()
+        });
+        if protocol == Some(Protocol::Dtls) && !self.goes_on_with(bytes) {
+            return;
         }
+        if matches!(protocol, Some(Protocol::Rtp | Protocol::Rtcp)) && !self.is_keyed() {
+            self.early.push(bytes.to_vec());
+            return;
+        }
+        match self.client.handle_datagram(now, bytes) {
+            Ok(Arrived::Transport) => {}
+            Ok(Arrived::Reachable { mapped }) => {
+                assert_eq!(mapped, self.address);
+                let engine = ClientEngine::new(now, self.fingerprint, self.profile);
+                self.client.begin_handshake(Box::new(engine));
+            }
+            Ok(Arrived::Consent { mapped }) => assert_eq!(mapped, self.address),
+            Ok(Arrived::Connected) => {
+                (self.next_frame, self.next_report) = (now, now);
+                for mut bytes in std::mem::take(&mut self.early) {
+                    self.receive(now, &mut bytes);
+                }
+            }
+            Ok(Arrived::Rtp(header, bytes)) => self.receive_rtp(&header, bytes),
+            Ok(Arrived::Rtcp(packets)) => self.receive_rtcp(now, packets),
+            // A datagram that the network repeated.
+            Err(Fault::Unauthentic(OpenError::Replay)) => {}
+            Err(Fault::Unauthentic(OpenError::Auth)) if self.attacked => {}
+            // To whoever forged the address.
+            Err(Fault::Misnamed) if self.attacked => {}
+            Err(Fault::Unsigned | Fault::Refused(_)) if self.attacked && class != Ok(StunClass::Request) => {}
+            Err(fault) => panic!("the relay sent what it must not, {fault:?}: {bytes:02x?}"),
+        }
+        let replies = self.client.take_datagrams();
+        self.out.extend(replies.into_iter().filter(|_| self.answers || class != Ok(StunClass::Request)));
     }
 
-    fn receive_rtp(&mut self, bytes: &[u8]) {
-        let header = RtpHeader::parse(bytes).expect("the relay writes good RTP");
+    /// Whether a datagram of DTLS is of the handshake that it has begun: a client goes on with that one alone.
+    fn goes_on_with(&mut self, bytes: &[u8]) -> bool {
+        let (is_first, asks) = (self.answers_seen.is_empty(), dtls::asks(bytes));
+        let is_known = asks && !self.answers_seen.insert(bytes.to_vec());
+        !asks || is_first || is_known || !self.keeps_to_first
+    }
+
+    fn receive_rtp(&mut self, header: &RtpHeader, bytes: &[u8]) {
         let mut out = [0; 1500];
-        // A datagram that the network repeated is the one thing that may be refused.
-        let Ok(opened) = self.open.open_rtp(&header, bytes, &mut out) else { return };
-        let len = strip_padding(header.padding, &out[..opened.len]).expect("the relay pads as the RFC says");
-        let payload = &out[..len];
+        let (index, payload) = match self.keys().open_rtp(header, bytes, &mut out) {
+            Ok(opened) => opened,
+            // A datagram that the network repeated.
+            Err(Fault::Unauthentic(OpenError::Replay)) => return,
+            Err(Fault::Unauthentic(OpenError::Auth)) if self.attacked => return,
+            Err(fault) => panic!("the relay seals and pads as the RFCs say: {fault:?}"),
+        };
         let (ssrc, index, payload) = match self.rtx_of.get(&header.ssrc) {
-            None => (header.ssrc, opened.index, payload),
+            None => (header.ssrc, index, payload),
             Some(media) => {
                 assert_eq!(header.pt, RTX_PT);
-                let (osn, payload) = payload.split_first_chunk::<2>().expect("an OSN");
+                let (osn, payload) = original(payload).expect("an OSN");
                 let highest = self.received.get(media).and_then(|r| r.seen.last().copied()).unwrap_or(0);
-                (*media, SeqNo(u16::from_be_bytes(*osn)).extend(highest), payload)
+                (*media, osn.extend(highest), payload)
             }
         };
         let received = self.received.entry(ssrc).or_default();
@@ -452,9 +377,8 @@ impl Peer {
         }
     }
 
-    fn receive_rtcp(&mut self, now: Time, bytes: &mut [u8]) {
-        let Ok(len) = self.open.open_rtcp(bytes) else { return };
-        for packet in rtcp::parse_compound(&bytes[..len]).expect("the relay writes good RTCP") {
+    fn receive_rtcp(&mut self, now: Time, packets: RtcpIter<'_>) {
+        for packet in packets {
             match packet {
                 RtcpPacket::Nack(nack) => nack.seqs().for_each(|seq| self.retransmit(seq)),
                 RtcpPacket::Pli(pli) => {
@@ -475,23 +399,20 @@ impl Peer {
 
     fn retransmit(&mut self, seq: SeqNo) {
         let Some(sending) = &mut self.sending else { return };
-        let index = seq.extend(sending.next_index);
-        let Some((timestamp, payload)) = sending.sent.get(&index) else { return };
-        let rtx_ssrc = Ssrc(sending.ssrc.0 + 1);
-        let rtx_index = sending.next_rtx;
-        sending.next_rtx += 1;
-        let fields = HeaderFields {
-            marker: true,
-            padding: false,
-            pt: RTX_PT,
-            seq: SeqNo(rtx_index as u16),
-            timestamp: *timestamp,
-            ssrc: rtx_ssrc,
-        };
-        let mut slot = vec![0; 1500];
-        let header = write_header(&mut slot, &fields, &[(1, b"0")]).expect("fits");
-        let len = self.seal.seal_rtx(&mut slot, header, rtx_ssrc, rtx_index, seq, payload).expect("fits");
+        let Some((index, (timestamp, payload))) = sending.packets.recall(seq) else { return };
+        let fields = fields(RTX_PT, index, *timestamp, Ssrc(sending.ssrc.0 + 1));
+        let mut slot = vec![0; SLOT_BYTES];
+        let keys = self.client.keys().expect("who is asked again has keys");
+        let len = keys.rtx(&mut slot, &fields, &[(1, b"0")], (index, seq), payload).expect("fits");
         slot.truncate(len);
         self.out.push(slot);
     }
+}
+
+fn credentials(opened: &TransportOpened) -> Credentials {
+    Credentials::new(&opened.local_ufrag, &opened.local_pwd)
+}
+
+fn fields(pt: Pt, index: u64, timestamp: u32, ssrc: Ssrc) -> HeaderFields {
+    HeaderFields { marker: true, padding: false, pt, seq: SeqNo(index as u16), timestamp, ssrc }
 }

@@ -395,7 +395,7 @@ const fn count(fault: Fault, counts: &mut Counts) {
     match fault {
         Fault::Unknown | Fault::Malformed(_) | Fault::Padding => counts.corrupt += 1,
         Fault::Unauthentic(_) => counts.unauthentic += 1,
-        Fault::Unsigned | Fault::Unasked | Fault::NoAddress | Fault::Refused(_) => {}
-        Fault::NoHandshake | Fault::Closed | Fault::Early => {}
+        Fault::Unsigned | Fault::Misnamed | Fault::Nominates | Fault::Unasked => {}
+        Fault::NoAddress | Fault::Refused(_) | Fault::NoHandshake | Fault::Closed | Fault::Early => {}
     }
 }

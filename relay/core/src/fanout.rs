@@ -302,10 +302,11 @@ mod tests {
     use crate::rng::Rng;
     use crate::srtp::{OpenContext, SrtpProfile};
     use crate::time::Time;
-    use crate::track::{Params, Source, UpTrack};
+    use crate::track::{Life, Params, Source, UpTrack};
     use crate::transport::{Identity, Session, Transport};
     use crate::wire::rtp::RtpHeader;
     use relay_control::{AddDownTrack, Priority, RtpParameters};
+    use relay_port::PortId;
     use std::net::SocketAddr;
 
     const NOW: Time = Time::from_nanos(1_000_000_000);
@@ -346,7 +347,7 @@ mod tests {
             let (mut tracks, mut transports) = (Tracks::default(), Transports::default());
             let mut rng = Rng::new([5; 32]);
             let params = Params::check(&rtp()).expect("good");
-            let source = Source::Pipe { shard: 1, opening: 1, idle: false };
+            let source = Source::Port { port: PortId::shard(1), opening: 1, life: Life::Held };
             let mut up = UpTrack::new(1, source, 1, params, rtp(), Priority::Medium, NOW);
             up.stream.prepare();
             let up = tracks.insert_up(up);
@@ -383,7 +384,7 @@ mod tests {
             let up = &mut self.tracks.ups[self.up];
             for (seq, payload) in packets {
                 let meta = PacketMeta { timestamp: *seq as u32, arrival: NOW, ..PacketMeta::default() };
-                assert!(up.stream.on_piped(NOW, *seq, payload, meta).is_some());
+                assert!(up.stream.on_port_packet(NOW, *seq, payload, meta).is_some());
                 up.pending.push(*seq);
             }
             let mut outbox = VecOutbox::default();

@@ -100,6 +100,14 @@ impl Association {
         self.stream.get_mut().pop()
     }
 
+    /// Sends the flight again before its timer, as the peer seems not to have it.
+    pub(crate) fn repeat_flight(&mut self, now: Time) {
+        if let Some(deadline) = self.deadline {
+            self.handle_timeout(deadline.max(now));
+            self.set_now(now);
+        }
+    }
+
     /// What a server has sent in clear, once that is complete; in DTLS 1.3 it never is.
     pub(crate) fn flight(&self) -> Option<&[u8]> {
         self.stream.get_ref().flight()

@@ -16,9 +16,11 @@
 
 mod assembly;
 mod association;
+mod attempts;
 mod certificate;
 mod ffi;
 mod gate;
+mod hello;
 mod listener;
 mod peer;
 mod queue;

@@ -5,33 +5,58 @@
 //! - Messages are put together here ([`crate::assembly`]); BoringSSL sees whole ones only, under our record numbers.
 //! - Each ClientHello that differs begins an [`Association`] of its own, [`CANDIDATES_MAX`] at a time. A protected record is shown
 //!   to all of them; the first that ends its handshake is the one, the others are forgotten.
+//! - A hello that nobody could answer costs nothing ([`crate::hello`]). Where more are good than may be begun, the next one is
+//!   drawn from all ([`crate::attempts`]).
+//! - The hello that answers a HelloRetryRequest is one of several as well: each that differs has an attempt of its own.
+//! - While there are several attempts, an answer is sent again when its hello is, and not by a timer: a client that still waits for
+//!   its own would take another's for it.
 //! - The rest of a DTLS 1.2 client's flight, also in clear, is shown to BoringSSL only if it is signed over what *we* sent
 //!   ([`crate::signature`]).
 //! - What ends an association after that was sent by who has its keys, and counts.
 //!
 //! What nobody finishes, the driver's time limit ends.
+//!
+//! What remains possible: BoringSSL's servers have no cookies (RFC 6347 §4.2.1, RFC 9147 §5.1), so nothing tells a client's hello
+//! from a good one that is forged before the handshake ends. What we answer to that one goes to the client as well, and a client
+//! that waits for its answer takes the first for it, and fails. Hellos that have no answer, but look as if they had, leave the
+//! client's the probability of 32 in R to be drawn, where R come a second.
 
 use crate::MESSAGE_BYTES_MAX;
 use crate::assembly::{Assembly, Message, clear_record};
 use crate::association::{Association, INBOUND_BYTES_MAX};
-use crate::certificate::fingerprint;
+use crate::attempts::{Attempts, Draw};
 use crate::gate::{self, Part, Stage};
+use crate::hello::is_for_us;
 use crate::signature;
 use boring::ssl::SslContext;
-use boring::x509::X509;
 use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// Attempts that go on beside each other, about 10 KB each. The oldest goes, once it has had its time.
+/// Attempts that go on beside each other, about 10 KB each. Where there are more, one has the place of the oldest.
 pub(crate) const CANDIDATES_MAX: usize = 8;
 /// An attempt is not given up for another before: a client that has our flight already can end no other one. More than a round
-/// trip, so hellos that are forged behind a client's do it no harm; who forges them without end keeps new ones out.
+/// trip, so hellos that are forged behind a client's do it no harm.
 const ATTEMPT_LIFE_MIN: Duration = Duration::from_millis(500);
+/// Time between two that are given up, so that places come free one by one and each is drawn for.
+const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(62);
 /// Attempts that may be begun at once, each 150 us of work, and the time after which one more may. Signed flights are paid for
 /// apart, at the same rate, one for each signature that is looked at.
 const ATTEMPTS_AT_ONCE: u32 = 8;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(31);
+/// The same for signatures by a certificate that is not the announced one, with keys of any kind, of which one costs up to 2 ms.
+/// They only tell a peer with another certificate that it is refused.
+const STRANGERS_AT_ONCE: u32 = 8;
+const STRANGERS_INTERVAL: Duration = Duration::from_secs(1);
+/// Times that a flight is sent again because its hello was: BoringSSL gives up after 12, and its timers have some of them.
+const REPETITIONS_MAX: u8 = 4;
+
+/// A signed flight may be of any attempt, and is looked at for each.
+const _: () =
+    assert!(ATTEMPTS_AT_ONCE as usize >= CANDIDATES_MAX && STRANGERS_AT_ONCE as usize >= CANDIDATES_MAX);
+/// Who may be given up is, before the next one may.
+const _: () =
+    assert!(REPLACEMENT_INTERVAL.as_millis() * CANDIDATES_MAX as u128 <= ATTEMPT_LIFE_MIN.as_millis());
 
 /// Handshake messages of a client (RFC 5246 §7.4).
 const CLIENT_HELLO: u8 = 1;
@@ -49,6 +74,8 @@ pub struct Listener {
     attempts: Attempts,
     /// Signatures that are looked at.
     verifications: Attempts,
+    /// The same of certificates that are not announced.
+    strangers: Attempts,
 }
 
 enum State {
@@ -62,6 +89,11 @@ enum State {
 struct Handshake {
     assembly: Assembly,
     candidates: Vec<Candidate>,
+    /// When one had to go for another.
+    replaced: Option<Time>,
+    draw: Draw,
+    /// A protected record came: the client is beyond its hello.
+    heard_protected: bool,
     /// Last ones of the messages that a DTLS 1.2 client sends in clear.
     certificate: Option<Message>,
     key_exchange: Option<Message>,
@@ -71,16 +103,39 @@ struct Handshake {
 /// An attempt.
 struct Candidate {
     hello: Message,
+    /// The one that answered our HelloRetryRequest.
+    second: Option<Message>,
     association: Association,
     since: Time,
     /// Records in clear it was given.
     records: u64,
+    repetitions: u8,
 }
 
 impl Candidate {
+    fn new(now: Time, association: Association, hello: Message) -> Self {
+        let mut candidate = Self { hello, second: None, association, since: now, records: 0, repetitions: 0 };
+        let hello = candidate.hello.clone();
+        candidate.give(now, &hello);
+        candidate
+    }
+
     fn give(&mut self, now: Time, message: &Message) {
         self.association.feed(now, &message.record(self.records));
         self.records += 1;
+    }
+
+    fn give_second(&mut self, now: Time, hello: &Message) {
+        self.give(now, hello);
+        self.second = Some(hello.clone());
+    }
+
+    /// Its hello came again, so its answer goes again.
+    fn repeat(&mut self, now: Time) {
+        if self.repetitions < REPETITIONS_MAX {
+            self.repetitions += 1;
+            self.association.repeat_flight(now);
+        }
     }
 
     /// The client's choice of 32 octets (RFC 8446 §4.1.2), the same in a second hello.
@@ -88,44 +143,40 @@ impl Candidate {
         random(&self.hello)
     }
 
+    /// Whether its hello was answered with a HelloRetryRequest. One of DTLS 1.2 that was answered has no second one: whoever
+    /// sends it overheard the first.
+    fn was_asked_again(&self) -> bool {
+        let is_answered = self.association.has_sent_unified() || self.association.flight().is_some();
+        self.second.is_some() || !is_answered
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.association.status(), DtlsStatus::Failed | DtlsStatus::FingerprintMismatch)
     }
+}
+
+/// A number that nobody can foresee.
+fn dice() -> u32 {
+    let mut octets = [0; 4];
+    boring::rand::rand_bytes(&mut octets).expect("random numbers");
+    u32::from_ne_bytes(octets)
 }
 
 fn random(hello: &Message) -> Option<&[u8]> {
     hello.body.get(2..34)
 }
 
-/// How many attempts may be begun.
-struct Attempts {
-    left: u32,
-    since: Time,
-    begun: u32,
-}
-
-impl Attempts {
-    fn new(now: Time) -> Self {
-        Self { left: ATTEMPTS_AT_ONCE, since: now, begun: 0 }
-    }
-
-    fn begin(&mut self, now: Time) -> bool {
-        let earned = now.since(self.since).as_nanos() / ATTEMPT_INTERVAL.as_nanos();
-        if let earned @ 1.. = u32::try_from(earned).unwrap_or(u32::MAX) {
-            self.left = self.left.saturating_add(earned).min(ATTEMPTS_AT_ONCE);
-            self.since = now;
-        }
-        let may = self.left > 0;
-        self.left -= u32::from(may);
-        self.begun += u32::from(may);
-        may
-    }
-}
-
 impl Listener {
     pub(crate) fn new(context: SslContext, now: Time, peer: Fingerprint) -> Self {
-        let (attempts, verifications) = (Attempts::new(now), Attempts::new(now));
-        Self { context, peer, state: State::Handshaking(Box::default()), attempts, verifications }
+        let attempts = || Attempts::new(now, ATTEMPTS_AT_ONCE, ATTEMPT_INTERVAL);
+        Self {
+            context,
+            peer,
+            state: State::Handshaking(Box::default()),
+            attempts: attempts(),
+            verifications: attempts(),
+            strangers: Attempts::new(now, STRANGERS_AT_ONCE, STRANGERS_INTERVAL),
+        }
     }
 
     /// Shows each part of a datagram to whom it concerns; whether there was one.
@@ -151,6 +202,7 @@ impl Listener {
         if !protected.is_empty()
             && let State::Handshaking(handshake) = &mut self.state
         {
+            handshake.heard_protected = true;
             handshake.candidates.iter_mut().for_each(|c| c.association.feed(now, &protected));
             self.decide();
         }
@@ -161,7 +213,8 @@ impl Listener {
         let State::Handshaking(handshake) = &mut self.state else { return };
         match message.kind {
             CLIENT_HELLO if message.seq == 0 => self.take_hello(now, message),
-            CLIENT_HELLO => handshake.second_hello(now, &message),
+            CLIENT_HELLO if message.seq == 1 => self.second_hello(now, message),
+            CLIENT_HELLO => {}
             kind => {
                 let peer = self.peer;
                 match kind {
@@ -171,32 +224,83 @@ impl Listener {
                     _ => return,
                 }
                 if handshake.is_flight_there() {
-                    handshake.show_signed_flight(now, &mut self.verifications);
+                    let is_announced = handshake.has_announced(peer);
+                    let paid = if is_announced { &mut self.verifications } else { &mut self.strangers };
+                    handshake.show_signed_flight(now, paid);
                     self.decide();
                 }
             }
         }
     }
 
-    /// A hello that is like none before begins an attempt.
+    /// A hello that is like none before begins an attempt, or takes part in the draw for the next.
     fn take_hello(&mut self, now: Time, hello: Message) {
-        let State::Handshaking(handshake) = &mut self.state else { return };
-        if let Some(known) = handshake.candidates.iter_mut().find(|c| c.hello == hello) {
-            // Sent again: BoringSSL repeats its flight, in DTLS 1.3 by its timer.
-            if !known.association.has_sent_unified() {
-                known.give(now, &hello);
-            }
-        } else if handshake.has_room(now) && self.attempts.begin(now) {
-            let association = Association::server(&self.context, now, self.peer);
-            let mut candidate = Candidate { hello, association, since: now, records: 0 };
-            let hello = candidate.hello.clone();
-            candidate.give(now, &hello);
-            if handshake.candidates.len() == CANDIDATES_MAX {
-                handshake.candidates.remove(0);
-            }
-            handshake.candidates.push(candidate);
+        let Self { context, peer, state: State::Handshaking(handshake), attempts, .. } = self else { return };
+        if handshake.knows(now, |known| known.hello == hello) || !is_for_us(&hello.body) {
+            return;
         }
-        handshake.bury();
+        let begin = |handshake: &mut Handshake, hello| {
+            let association = Association::server(context, now, *peer);
+            handshake.push(now, Candidate::new(now, association, hello));
+        };
+        // Who waits is the next.
+        if !handshake.draw.is_empty() && handshake.has_room(now) && attempts.begin(now) {
+            let drawn = handshake.draw.take();
+            let was_this = drawn.as_ref() == Some(&hello);
+            drawn.into_iter().for_each(|drawn| begin(handshake, drawn));
+            if was_this {
+                return;
+            }
+        }
+        if handshake.draw.is_empty() && handshake.has_room(now) && attempts.begin(now) {
+            begin(handshake, hello);
+        } else {
+            handshake.draw.put(hello, dice());
+        }
+    }
+
+    /// The hello that answers our HelloRetryRequest goes to each first one that it may belong to.
+    fn second_hello(&mut self, now: Time, hello: Message) {
+        let State::Handshaking(handshake) = &mut self.state else { return };
+        let mut firsts: Vec<Message> = Vec::new();
+        for candidate in handshake.candidates.iter().filter(|c| c.was_asked_again()) {
+            let is_of = candidate.random().is_some() && candidate.random() == random(&hello);
+            if is_of && !firsts.contains(&candidate.hello) {
+                firsts.push(candidate.hello.clone());
+            }
+        }
+        for first in firsts {
+            self.answer_retry(now, first, &hello);
+        }
+    }
+
+    /// Gives a second hello to the attempt that waits for it, or, if another has gone there, to one of its own.
+    fn answer_retry(&mut self, now: Time, first: Message, hello: &Message) {
+        let Self { context, peer, state: State::Handshaking(handshake), attempts, .. } = self else { return };
+        if handshake.knows(now, |c| c.hello == first && c.second.as_ref() == Some(hello)) {
+            return;
+        }
+        let waits = |c: &Candidate| c.hello == first && c.second.is_none();
+        let at = handshake.candidates.iter().position(waits);
+        if !(at.is_some() || handshake.has_room(now)) || !attempts.begin(now) {
+            return;
+        }
+        let fresh = || {
+            let mut candidate = Candidate::new(now, Association::server(context, now, *peer), first);
+            // The client has this answer.
+            while candidate.association.pop().is_some() {}
+            candidate
+        };
+        if let Some(candidate) = at.and_then(|at| handshake.candidates.get_mut(at)) {
+            candidate.give_second(now, hello);
+            if candidate.is_over() {
+                *candidate = Candidate { since: candidate.since, ..fresh() };
+            }
+        } else {
+            let mut candidate = fresh();
+            candidate.give_second(now, hello);
+            handshake.push(now, candidate);
+        }
     }
 
     /// What was protected has been shown: an attempt that ended well or badly ended by its client.
@@ -215,30 +319,47 @@ impl Handshake {
     /// Whether there is room for another attempt, or one that has had its time.
     fn has_room(&self, now: Time) -> bool {
         let oldest = self.candidates.first().filter(|_| self.candidates.len() == CANDIDATES_MAX);
-        oldest.is_none_or(|oldest| now.since(oldest.since) >= ATTEMPT_LIFE_MIN)
+        let is_due = self.replaced.is_none_or(|at| now.since(at) >= REPLACEMENT_INTERVAL);
+        oldest.is_none_or(|oldest| is_due && now.since(oldest.since) >= ATTEMPT_LIFE_MIN)
     }
 
-    /// The hello that answers our HelloRetryRequest goes where the first one went.
-    fn second_hello(&mut self, now: Time, hello: &Message) {
-        let same = |c: &&mut Candidate| c.random().is_some() && c.random() == random(hello);
-        for candidate in self.candidates.iter_mut().filter(same) {
-            // A DTLS 1.2 client whose hello was answered has no second one: whoever sends it overheard the first.
-            if !candidate.association.has_sent_unified() && candidate.association.flight().is_none() {
-                candidate.give(now, hello);
+    fn push(&mut self, now: Time, candidate: Candidate) {
+        if self.candidates.len() == CANDIDATES_MAX {
+            self.candidates.remove(0);
+            self.replaced = Some(now);
+        }
+        self.candidates.push(candidate);
+        self.bury();
+    }
+
+    /// Whether there is an attempt of a hello that came again. It is answered again if there are others; else a timer sees to it.
+    fn knows(&mut self, now: Time, is_it: impl Fn(&Candidate) -> bool) -> bool {
+        let is_alone = self.candidates.len() == 1;
+        let mut is_known = false;
+        for known in self.candidates.iter_mut().filter(|c| is_it(c)) {
+            is_known = true;
+            if !is_alone {
+                known.repeat(now);
             }
         }
         self.bury();
+        is_known
+    }
+
+    /// Whether flights are sent again by timers.
+    fn has_timers(&self) -> bool {
+        self.heard_protected || self.candidates.len() == 1
     }
 
     /// The announced certificate is not replaced by another.
     fn take_certificate(&mut self, message: Message, peer: Fingerprint) {
-        let is_announced = |message: &Message| {
-            let shown = signature::first_certificate(message).and_then(|der| X509::from_der(der).ok());
-            shown.as_deref().and_then(fingerprint) == Some(peer)
-        };
-        if !self.certificate.as_ref().is_some_and(is_announced) || is_announced(&message) {
+        if !self.has_announced(peer) || signature::shows(&message, peer) {
             self.certificate = Some(message);
         }
+    }
+
+    fn has_announced(&self, peer: Fingerprint) -> bool {
+        self.certificate.as_ref().is_some_and(|certificate| signature::shows(certificate, peer))
     }
 
     /// Whether an attempt is one of DTLS 1.2, in which a client has more to say in clear.
@@ -305,9 +426,10 @@ impl DtlsEngine for Listener {
     fn poll_timeout(&self) -> Option<Time> {
         match &self.state {
             State::Decided(association) => association.poll_timeout(),
-            State::Handshaking(handshake) => {
+            State::Handshaking(handshake) if handshake.has_timers() => {
                 handshake.candidates.iter().filter_map(|c| c.association.poll_timeout()).min()
             }
+            State::Handshaking(_) => None,
             State::Closed => None,
         }
     }
@@ -315,11 +437,11 @@ impl DtlsEngine for Listener {
     fn handle_timeout(&mut self, now: Time) {
         match &mut self.state {
             State::Decided(association) => association.handle_timeout(now),
-            State::Handshaking(handshake) => {
+            State::Handshaking(handshake) if handshake.has_timers() => {
                 handshake.candidates.iter_mut().for_each(|c| c.association.handle_timeout(now));
                 handshake.bury();
             }
-            State::Closed => {}
+            State::Handshaking(_) | State::Closed => {}
         }
     }
 
@@ -339,9 +461,7 @@ impl DtlsEngine for Listener {
     }
 
     fn take_restarts(&mut self) -> u32 {
-        let restarts = self.attempts.begun.saturating_sub(1);
-        self.attempts.begun = self.attempts.begun.min(1);
-        restarts
+        self.attempts.take_restarts()
     }
 
     fn close(&mut self) {

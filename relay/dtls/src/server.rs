@@ -1,6 +1,7 @@
 //! The relay's end.
 
 use crate::certificate::Identity;
+use crate::hello::offers_what_we_need;
 use crate::listener::Listener;
 use crate::{DATAGRAM_BYTES_MAX, MESSAGE_BYTES_MAX, SetupError, ffi, peer};
 use boring::ssl::{
@@ -17,9 +18,6 @@ pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
 /// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no forward secrecy.
 pub const SUITES: &str =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
-
-/// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
-const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
 
 /// Makes server-side engines that share one certificate with a key that never leaves the process. Clones share it too: one
 /// for each shard.
@@ -92,46 +90,8 @@ pub fn boring_profiles(profiles: &[SrtpProfile]) -> String {
     names.collect::<Vec<_>>().join(":")
 }
 
-/// Refuses a ClientHello that BoringSSL would let pass: without a profile of ours, or with a DTLS 1.2 whose exported keys are
-/// not bound to the handshake (RFC 7627; RFC 8827 §6.5 wants it).
+/// Refuses a ClientHello that BoringSSL would let pass.
 fn inspect(hello: &ClientHello<'_>) -> Result<(), SelectCertError> {
-    let offers_profile = hello.get_extension(ExtensionType::SRTP).is_some_and(offers_our_profile);
-    let is_1_3 = hello
-        .get_extension(ExtensionType::SUPPORTED_VERSIONS)
-        .and_then(<[u8]>::split_first)
-        .is_some_and(|(_, versions)| versions.chunks_exact(2).any(|version| version == DTLS_1_3));
-    let binds = is_1_3 || hello.get_extension(ExtensionType::EXTENDED_MASTER_SECRET).is_some();
-    if offers_profile && binds { Ok(()) } else { Err(SelectCertError::ERROR) }
-}
-
-/// RFC 5764 §4.1.1: a length in octets, the profiles, and an MKI that we pass over.
-fn offers_our_profile(use_srtp: &[u8]) -> bool {
-    let Some((len, rest)) = use_srtp.split_first_chunk::<2>() else { return false };
-    let profiles = rest.get(..usize::from(u16::from_be_bytes(*len))).unwrap_or_default();
-    profiles
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .any(|&profile| SrtpProfile::from_dtls_id(u16::from_be_bytes(profile)).is_some())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_our_profiles_in_a_hello() {
-        for (use_srtp, want) in [
-            (&[0, 2, 0, 7, 0][..], true),
-            (&[0, 4, 0, 2, 0, 1, 0], true),
-            (&[0, 2, 0, 2, 0], false),
-            (&[0, 4, 0, 5, 0, 6, 0], false),
-            (&[0, 0, 0], false),
-            (&[0, 9, 0, 7, 0], false),
-            (&[0], false),
-            (&[], false),
-        ] {
-            assert_eq!(offers_our_profile(use_srtp), want, "{use_srtp:?}");
-        }
-    }
+    let extension = |id: u16| hello.get_extension(ExtensionType::from(id));
+    if offers_what_we_need(extension) { Ok(()) } else { Err(SelectCertError::ERROR) }
 }

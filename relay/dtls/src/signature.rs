@@ -7,8 +7,10 @@ use crate::assembly::Message;
 use boring::error::ErrorStack;
 use boring::hash::MessageDigest;
 use boring::rsa::Padding;
+use boring::sha::sha256;
 use boring::sign::{RsaPssSaltlen, Verifier};
 use boring::x509::X509;
+use relay_core::dtls::Fingerprint;
 
 /// Whether `verify` signs `transcript` and the two messages before it, with the key of `certificate`.
 pub(crate) fn is_signed(
@@ -24,8 +26,13 @@ pub(crate) fn is_signed(
     good
 }
 
+/// Whether a certificate message shows the certificate with this fingerprint (RFC 8122 §5). Nothing of it is read for that.
+pub(crate) fn shows(certificate: &Message, peer: Fingerprint) -> bool {
+    first_certificate(certificate).is_some_and(|der| sha256(der) == peer)
+}
+
 /// The first certificate of a list, in DER (RFC 5246 §7.4.2).
-pub(crate) fn first_certificate(certificate: &Message) -> Option<&[u8]> {
+fn first_certificate(certificate: &Message) -> Option<&[u8]> {
     let [_, _, _, l0, l1, l2, rest @ ..] = &certificate.body[..] else { return None };
     rest.get(..usize::from(*l0) << 16 | usize::from(*l1) << 8 | usize::from(*l2))
 }

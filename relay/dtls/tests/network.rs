@@ -236,21 +236,222 @@ fn another_clients_messages_end_no_handshake() {
     }
 }
 
+/// Good hellos of other clients, all with another random.
+fn good_hello(versions: Versions) -> impl FnMut() -> Vec<u8> {
+    let options = ClientOptions { groups: "X25519:P-256".to_owned(), ..options(versions) };
+    let body = drain(&mut Jar::new(&options).client)[0][25..].to_vec();
+    let mut n = 0u32;
+    move || {
+        n += 1;
+        let mut body = body.clone();
+        body[2..6].copy_from_slice(&n.to_be_bytes());
+        part(1, body.len() as u32, 0, 0, &body)
+    }
+}
+
+/// The same with cipher suites that we do not have, which is seen when an attempt is spent only. Nothing comes back.
+fn refused_hello(versions: Versions) -> impl FnMut() -> Vec<u8> {
+    let mut good = good_hello(versions);
+    move || {
+        let mut hello = good();
+        let suites_len = usize::from(u16::from_be_bytes([hello[61], hello[62]]));
+        hello[63..63 + suites_len].fill(0x0a);
+        hello
+    }
+}
+
+/// How many attempts are begun in 5 s by 200 hellos a second.
+fn begun_by(jar: &mut Jar, mut hello: impl FnMut() -> Vec<u8>) -> u32 {
+    (0..1000).fold(0, |begun, _| {
+        jar.server.handle_datagram(jar.now, &hello());
+        // What is answered is not for the client.
+        drain(&mut *jar.server);
+        jar.now += Duration::from_millis(5);
+        begun + jar.server.take_restarts()
+    })
+}
+
 /// Attempts are bounded, in number and in time, and who keeps them busy does not keep the client out.
 #[test]
 fn attempts_are_bounded() {
     let mut jar = Jar::new(&options(Versions::Both));
-    let mut begun = 0;
-    for second in 0..5 {
-        for n in 0..200u32 {
-            let hello = part(1, 60, 0, 0, &[&n.to_be_bytes()[..], &[second; 56]].concat());
-            jar.server.handle_datagram(jar.now, &hello);
-            begun += jar.server.take_restarts();
-            jar.now += Duration::from_millis(5);
-        }
-    }
+    let begun = begun_by(&mut jar, refused_hello(Versions::Both));
     assert!((100..=200).contains(&begun), "{begun} in 5 s");
     connect(&mut jar, |_, datagram| vec![datagram]);
+
+    // One that is answered keeps its place for half a second.
+    let begun = begun_by(&mut Jar::new(&options(Versions::Both)), good_hello(Versions::Both));
+    assert!((70..=100).contains(&begun), "{begun} in 5 s");
+}
+
+/// Until both ends are connected or the limit is over, in steps of 5 ms: `forge` first sends what it likes, then what both ends
+/// have to say is delivered. Answers to what was forged do not reach the client.
+fn connects_in(jar: &mut Jar, mut forge: impl FnMut(&mut Jar, u32)) -> bool {
+    for tick in 0..HANDSHAKE_LIMIT.as_millis() as u32 / 5 {
+        forge(jar, tick);
+        while jar.carry(|_, datagram| vec![datagram]) > 0 {}
+        if jar.is_connected() {
+            return true;
+        }
+        jar.now += Duration::from_millis(5);
+        for engine in [&mut jar.client as &mut dyn DtlsEngine, &mut *jar.server] {
+            if engine.poll_timeout().is_some_and(|at| at <= jar.now) {
+                engine.handle_timeout(jar.now);
+            }
+        }
+    }
+    false
+}
+
+/// Hellos of which nothing can come, in any number, cost no attempt: of junk, or of a client that has nothing that we want.
+#[test]
+fn hellos_of_which_nothing_can_come_keep_nobody_out() {
+    for versions in VERSIONS {
+        let hopeless = ClientOptions { profiles: vec![], ..options(versions) };
+        let hopeless = drain(&mut Jar::new(&hopeless).client).concat();
+        for every in [1, 6] {
+            for hello in [part(1, 60, 0, 0, &[0x5a; 60]), hopeless.clone()] {
+                let mut jar = Jar::new(&options(versions));
+                let forge = |jar: &mut Jar, tick: u32| {
+                    let mut hello = hello.clone();
+                    hello[27..31].copy_from_slice(&tick.to_be_bytes());
+                    if tick.is_multiple_of(every) {
+                        jar.server.handle_datagram(jar.now, &hello);
+                    }
+                };
+                for tick in 0..200 {
+                    forge(&mut jar, 1_000_000 + tick);
+                    jar.now += Duration::from_millis(5);
+                }
+                assert_eq!(jar.server.take_restarts(), 0);
+                assert!(connects_in(&mut jar, forge), "{versions:?}, one in {every}");
+                assert!(jar.now.since(support::START) < Duration::from_millis(1_100), "at once");
+            }
+        }
+    }
+}
+
+/// More hellos at once than there are attempts, ahead of the client's, once or whenever there are attempts again.
+#[test]
+fn bursts_of_hellos_keep_nobody_out() {
+    for versions in VERSIONS {
+        for interval in [u32::MAX, 50, 100, 101] {
+            let mut jar = Jar::new(&options(versions));
+            let mut forged = refused_hello(versions);
+            let connected = connects_in(&mut jar, |jar, tick| {
+                for _ in 0..if tick.is_multiple_of(interval) { 20 } else { 0 } {
+                    jar.server.handle_datagram(jar.now, &forged());
+                }
+            });
+            assert!(connected, "{versions:?}, every {interval} ticks");
+        }
+    }
+}
+
+/// A steady stream of 40 a second that was there before leaves the client its share of the draws, one half or more for each of its
+/// hellos, of which it sends six: that fewer than half of 16 clients get in, no run will see.
+#[test]
+fn a_steady_stream_of_hellos_leaves_the_client_its_share() {
+    for versions in VERSIONS {
+        let gets_in = |_: &u32| {
+            let (mut jar, mut forged) = (Jar::new(&options(versions)), refused_hello(versions));
+            let mut forge = |jar: &mut Jar, tick: u32| {
+                if tick.is_multiple_of(5) {
+                    jar.server.handle_datagram(jar.now, &forged());
+                }
+            };
+            for tick in 0..400 {
+                forge(&mut jar, tick);
+                jar.now += Duration::from_millis(5);
+            }
+            assert!(jar.server.take_restarts() > 40, "{versions:?}: attempts were spent");
+            connects_in(&mut jar, forge)
+        };
+        let connected = (0..16).filter(gets_in).count();
+        assert!(connected >= 8, "{versions:?}: {connected} of 16");
+    }
+}
+
+/// What answers a forged hello is not sent again while the client waits for its own answer.
+#[test]
+fn answers_to_forged_hellos_are_not_repeated_beside_the_clients() {
+    for versions in VERSIONS {
+        let mut jar = Jar::new(&ClientOptions { groups: "X25519:P-256".to_owned(), ..options(versions) });
+        let mut forged = good_hello(versions);
+        jar.server.handle_datagram(jar.now, &forged());
+        drain(&mut *jar.server);
+        drain(&mut jar.client).iter().for_each(|datagram| {
+            jar.server.handle_datagram(jar.now, datagram);
+        });
+        assert!(!drain(&mut *jar.server).is_empty(), "{versions:?}: lost on its way");
+        for _ in 0..2_000 {
+            jar.now += Duration::from_millis(5);
+            if jar.server.poll_timeout().is_some_and(|at| at <= jar.now) {
+                jar.server.handle_timeout(jar.now);
+            }
+            assert_eq!(drain(&mut *jar.server), Vec::<Vec<u8>>::new(), "{versions:?}: nobody asked");
+        }
+        // The client asks again, and is answered.
+        connect(&mut jar, |_, datagram| vec![datagram]);
+    }
+}
+
+/// A hello that is asked to be sent again may be overheard: what is forged of the second costs the client nothing, be it junk with
+/// its random, the number of a message that comes later, or a good one whose answer the client does not get first.
+#[test]
+fn a_forged_second_hello_ends_no_attempt() {
+    for forgeries in 1..8u8 {
+        let options = ClientOptions { groups: "P-256:X25519".to_owned(), ..options(Versions::Only1_3) };
+        let mut jar = Jar::new(&options);
+        for datagram in drain(&mut jar.client) {
+            jar.server.handle_datagram(jar.now, &datagram);
+        }
+        for datagram in drain(&mut *jar.server) {
+            jar.client.handle_datagram(jar.now, &datagram);
+        }
+        let second = drain(&mut jar.client).concat();
+        let Some((1, len, 1)) = first_message(&second) else { panic!("it was not asked again") };
+        let junk = part(1, 64, 1, 0, &[&second[25..59], &[0x5a; 30][..]].concat());
+        let later = part(1, len, 2, 0, &second[25..]);
+        let mut good = second.clone();
+        *good.last_mut().unwrap() ^= 1;
+        for (bit, forged) in [junk, later, good].iter().enumerate() {
+            if forgeries & (1 << bit) != 0 {
+                jar.server.handle_datagram(jar.now, forged);
+            }
+        }
+        drain(&mut *jar.server);
+        jar.server.handle_datagram(jar.now, &second);
+        connect(&mut jar, |_, datagram| vec![datagram]);
+    }
+}
+
+/// A certificate that is not the announced one is looked at a few times, whatever its key costs, and ends nothing by itself.
+#[test]
+fn signatures_of_strangers_take_nothing_from_the_clients() {
+    let mut jar = Jar::new(&options(Versions::Only1_2));
+    for datagram in drain(&mut jar.client) {
+        jar.server.handle_datagram(jar.now, &datagram);
+    }
+    let down = drain(&mut *jar.server);
+    // Of another handshake: its own certificate, and a signature over something else.
+    let (mut other, mut flight) = (Jar::new(&options(Versions::Only1_2)), Vec::new());
+    connect(&mut other, |direction, datagram| {
+        if direction == Direction::Up {
+            flight.push(datagram.clone());
+        }
+        vec![datagram]
+    });
+    for _ in 0..100 {
+        for datagram in &flight[1..] {
+            jar.server.handle_datagram(jar.now, datagram);
+        }
+    }
+    for datagram in &down {
+        jar.client.handle_datagram(jar.now, datagram);
+    }
+    while jar.carry(|_, datagram| vec![datagram]) > 0 {}
+    assert!(jar.is_connected(), "in the same moment: no timer had to ring");
 }
 
 /// S11: a lot of fragments that never become a message are refused in the end, and hold little memory meanwhile.

@@ -30,7 +30,7 @@ pub fn check(peer: &UdpSocket, to: SocketAddr, opened: &TransportOpened) -> Sock
     let mut agent = Agent::new(&own, &relay, to);
     let mut bytes = [0; DATAGRAM_BYTES_MAX];
     peer.set_read_timeout(Some(DEADLINE)).expect("set");
-    peer.send_to(&agent.check(), to).expect("sent");
+    peer.send_to(&agent.check(true), to).expect("sent");
     let (len, from) = patiently(|| peer.recv_from(&mut bytes)).expect("an answer");
     assert_eq!(from, to, "from the address that was asked");
     match agent.handle(&bytes[..len]) {

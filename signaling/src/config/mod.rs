@@ -60,13 +60,14 @@ settings! {
         max_connections: usize = 10_000, number("a number", 1..=1_000_000);
         /// Connections of one address (IPv6: of one /64) of all kinds at a time. "auto": 1000, but at most half of
         /// max_connections. One more is refused with 503. Enough for an office of several hundred people behind one NAT.
+        /// All of an IPv6 /48 together have four times as many, but at most half of all.
         max_connections_per_address: Option<usize> = "auto",
             number("a number", 1..=1_000_000).map(Some).or("auto", "\"auto\"", None);
         // Below what one shard of the relay takes: the reason reaches the client, and one room finds its places.
         /// Streams at a time, published or played, whose clients have not proved an address yet by ICE and DTLS. That takes
         /// a browser well under a second. More are refused: 503 with Retry-After for WHIP and WHEP, FAILED on a WebSocket.
         max_unproved_streams: usize = 4_000, number("a number", 1..=1_000_000);
-        /// Of such streams, how many one address may have at a time.
+        /// Of such streams, how many one address may have at a time; a /48 as above.
         max_unproved_streams_per_address: usize = 1_000, number("a number", 1..=1_000_000);
         /// Reverse proxies in front of this server. What comes from there is not counted by address, as many clients come
         /// from there; let the proxy limit each of them. Where there is no proxy, [] lets local programs count as well.

@@ -111,6 +111,9 @@ impl Hub {
             publish.players.push(key);
         }
         self.insert_stream(key, stream);
+        if label.outdated {
+            self.write_label(key);
+        }
         Some(())
     }
 
@@ -125,7 +128,7 @@ impl Hub {
                 let track = |track: &relay_control::UpTrackInfo| {
                     let fmtp = fmtp.get(&track.track_id).map_or("", String::as_str);
                     let source = SourceTrack::new(track.rtp.codec(), fmtp)?;
-                    Some(PublishedTrack { id: track.track_id, source })
+                    Some(PublishedTrack { id: track.track_id, source, flows: track.active })
                 };
                 let tracks = info.up_tracks.iter().map(track).collect::<Option<Vec<_>>>()?;
                 Some(Role::Publish(Publish {

@@ -6,6 +6,7 @@
 //! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members without streams;
 //! they join again and nobody misses anything.
 
+use super::session::digest;
 use super::{Hub, Purpose};
 use crate::config::{AUDIO_CODECS, VIDEO_CODECS, codec_name};
 use crate::id::StreamKey;
@@ -32,6 +33,12 @@ pub(super) struct Label {
     pub(super) member: Option<MemberLabel>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) http: bool,
+    /// Where `http`: `session` is a digest of the secret in the session's URL. Older labels hold the secret itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    digest: bool,
+    /// It was written by an older signaling, and has to be written anew.
+    #[serde(skip)]
+    pub(super) outdated: bool,
     #[serde(default, skip_serializing_if = "TermsLabel::is_empty")]
     pub(super) terms: TermsLabel,
     pub(super) role: RoleLabel,
@@ -76,7 +83,12 @@ pub(super) enum RoleLabel {
 impl Label {
     /// `None`: not ours.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Self>(bytes).ok().filter(|label| label.version == LABEL_VERSION)
+        let mut label = serde_json::from_slice::<Self>(bytes).ok()?;
+        if label.http && !label.digest {
+            label.session = digest(&label.session);
+            (label.digest, label.outdated) = (true, true);
+        }
+        (label.version == LABEL_VERSION).then_some(label)
     }
 
     /// `None`: it would be too long.
@@ -190,6 +202,8 @@ impl Hub {
             name: stream.name.clone(),
             member,
             http: stream.over_http,
+            digest: stream.over_http,
+            outdated: false,
             terms: TermsLabel::new(&room.terms),
             role,
         };
@@ -223,6 +237,8 @@ mod tests {
             name: "n".to_owned(),
             member,
             http: false,
+            digest: false,
+            outdated: false,
             terms: TermsLabel { max: Some(2), codecs: vec!["h264".to_owned(), "opus".to_owned()] },
             role,
         }

@@ -2,15 +2,12 @@
 //! perhaps one check whose sender may be forged. That costs it a kilobyte and us a transport. So they are few, in all and
 //! for each address they are asked from, or each connection where that is not known.
 
-use crate::address::Subnet;
+use crate::address::{Shares, Subnet, decrease};
 use crate::id::ConnectionId;
 use crate::id::StreamKey;
 use crate::tally::Tally;
 use crate::timer::Time;
 use std::collections::HashMap;
-
-/// What the client is told.
-pub(super) const TOO_MANY_UNPROVED: &str = "Too many streams are being set up";
 
 /// Of one WebSocket whose client's address is not known: as many as a full screen of a large room asks for at once.
 const UNPROVED_PER_CONNECTION: usize = 64;
@@ -36,8 +33,8 @@ impl Asker {
 #[derive(Debug, Default)]
 pub(super) struct Unproved {
     streams: HashMap<StreamKey, Asker>,
-    /// `Unknown` is not in it.
-    by_asker: HashMap<Asker, usize>,
+    by_address: Shares,
+    by_connection: HashMap<ConnectionId, usize>,
     refused: Tally,
 }
 
@@ -51,13 +48,17 @@ pub(super) struct UnprovedLimits {
 impl Unproved {
     /// Whether one more of this asker's may be begun.
     pub(super) fn admits(&mut self, now: Time, from: Asker, limits: UnprovedLimits) -> bool {
-        let of_asker = self.by_asker.get(&from).copied().unwrap_or(0);
-        let limit = match from {
-            Asker::Address(_) => limits.per_address,
-            Asker::Connection(_) => UNPROVED_PER_CONNECTION.min(limits.per_address),
-            Asker::Unknown => limits.all,
+        let of_connection = |id| self.by_connection.get(&id).copied().unwrap_or(0);
+        let (of_asker, fits) = match from {
+            Asker::Address(address) => {
+                (self.by_address.of(address), self.by_address.admits(address, limits.per_address, limits.all))
+            }
+            Asker::Connection(id) => {
+                (of_connection(id), of_connection(id) < UNPROVED_PER_CONNECTION.min(limits.per_address))
+            }
+            Asker::Unknown => (0, true),
         };
-        let admitted = self.streams.len() < limits.all && of_asker < limit;
+        let admitted = fits && self.streams.len() < limits.all;
         if !admitted && let Some(count) = self.refused.note(now) {
             let (all, last) = (self.streams.len(), from);
             tracing::warn!(count, all, of_asker, ?last, "streams refused: too many without keys");
@@ -67,24 +68,27 @@ impl Unproved {
 
     /// It is begun.
     pub(super) fn insert(&mut self, key: StreamKey, from: Asker) {
-        if self.streams.insert(key, from).is_none() && from != Asker::Unknown {
-            *self.by_asker.entry(from).or_default() += 1;
+        if self.streams.insert(key, from).is_some() {
+            return;
+        }
+        match from {
+            Asker::Address(address) => self.by_address.add(address),
+            Asker::Connection(id) => *self.by_connection.entry(id).or_default() += 1,
+            Asker::Unknown => {}
         }
     }
 
     /// It has proved its client's address, or it is gone.
     pub(super) fn remove(&mut self, key: StreamKey) {
-        let Some(from) = self.streams.remove(&key) else { return };
-        if let Some(of_asker) = self.by_asker.get_mut(&from) {
-            *of_asker -= 1;
-            if *of_asker == 0 {
-                self.by_asker.remove(&from);
-            }
+        match self.streams.remove(&key) {
+            Some(Asker::Address(address)) => self.by_address.remove(address),
+            Some(Asker::Connection(id)) => decrease(&mut self.by_connection, &id),
+            Some(Asker::Unknown) | None => {}
         }
     }
 
     /// Entries of all tables.
     pub(super) fn len(&self) -> usize {
-        self.streams.len() + self.by_asker.len()
+        self.streams.len() + self.by_address.len() + self.by_connection.len()
     }
 }

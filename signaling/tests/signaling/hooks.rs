@@ -1,7 +1,7 @@
 //! The operator's access hook: a scripted HTTP service beside the whole server.
 
 use crate::edges::{Client, PATIENCE, http, setup};
-use crate::world::{PUBLISH, World};
+use crate::world::{PLAY, PUBLISH, World};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use signaling::config::{AuthMode, Config, HookUrl, OnFailure};
@@ -156,12 +156,18 @@ async fn joins_and_streams_are_refused_in_their_own_way_and_the_session_goes_on(
     let join = json!({"operationId": "o", "payload": {"command": "join", "options": {"name": "r"}}});
     a.say("sendData", join).await;
     let heard = a.hear().await;
-    assert_eq!(heard["data"][0], json!({"operationId": "o", "status": "FAILED", "info": "Not today"}));
+    assert_eq!(
+        heard["data"][0],
+        json!({"operationId": "o", "status": "FAILED", "info": "Not today", "code": "forbidden"})
+    );
     let options = json!({"roomConfig": {"name": "r"}, "to": "b", "text": "psst"});
     let chat = json!({"operationId": "c", "payload": {"command": "sendMessage", "options": options}});
     a.say("sendData", chat).await;
     let heard = a.hear().await;
-    assert_eq!(heard["data"][0], json!({"operationId": "c", "status": "FAILED", "info": "Not today"}));
+    assert_eq!(
+        heard["data"][0],
+        json!({"operationId": "c", "status": "FAILED", "info": "Not today", "code": "forbidden"})
+    );
     for method in ["publishStream", "playStream"] {
         a.say(method, json!({"mediaSessionId": "s", "name": "n", "sdp": "x", "custom": {"name": "r"}})).await;
         let heard = a.hear().await;
@@ -281,6 +287,8 @@ async fn a_login_that_is_given_twice_is_refused_at_the_second_door() {
         ("/whip/r?login=&login=admin".to_owned(), 400),
         ("/whip/%ff".to_owned(), 400),
         (format!("/whep/{long}/x"), 400),
+        ("/whep/r/x?by=name".to_owned(), 400),
+        ("/whep/r/x?by=login&by=stream".to_owned(), 400),
         (format!("/whip/{long}"), 400),
         ("/whip/r%2Fs?Login=admin".to_owned(), 201),
     ] {
@@ -294,6 +302,23 @@ async fn a_login_that_is_given_twice_is_refused_at_the_second_door() {
         (&asked[0].1["custom"]["name"], &asked[0].1["custom"]["login"]),
         (&json!("r/s"), &Value::Null)
     );
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn the_hook_hears_what_a_viewers_name_is_of() {
+    let service = Service::start(&[]).await;
+    let setup = setup(|config| service.configure(config)).await;
+    for (query, by) in [("", Value::Null), ("?by=login", json!("login")), ("?x=1&by=stream", json!("stream"))]
+    {
+        let head = format!("POST /whep/r/n{query} HTTP/1.1\r\nContent-Type: application/sdp");
+        assert_eq!(http(setup.running.http, &head, PLAY).await.0, 404);
+        let told = service.told.lock().expect("told").last().cloned().expect("asked");
+        assert_eq!(
+            (told.0.as_str(), &told.1["name"], &told.1["custom"]["by"]),
+            ("playStream", &json!("n"), &by)
+        );
+    }
     setup.running.stop().await;
 }
 

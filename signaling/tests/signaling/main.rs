@@ -10,6 +10,7 @@ mod edges;
 mod hooks;
 mod link;
 mod listeners;
+mod names;
 mod panics;
 mod priority;
 mod relay_model;

@@ -3,7 +3,8 @@
 use crate::world::{PUBLISH, World};
 use relay_control::Command;
 use serde_json::{Value, json};
-use signaling::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, PROBE_LIMIT};
+use signaling::hub::{CloseCode, HttpReply, HttpRequest, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+use signaling::refusal::Refusal;
 use std::time::Duration;
 
 const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
@@ -133,7 +134,7 @@ fn a_limited_room_keeps_out_encoders_too_and_a_place_that_is_left_is_free() {
         sdp: PUBLISH.to_owned(),
         priority: None,
     };
-    let full = HttpReply::Refused(HttpRefusal::Unavailable("Room is full".to_owned()));
+    let full = HttpReply::Refused(Refusal::RoomFull);
     assert_eq!(world.http(whip()), Some(&full));
     world.command(a, "leave", json!({"name": "r"}));
     assert!(matches!(world.http(whip()), Some(HttpReply::Created { .. })));
@@ -192,7 +193,10 @@ fn a_login_that_is_alive_is_refused_with_the_exact_words() {
 fn a_login_that_is_silent_is_evicted_after_two_seconds() {
     let mut world = World::new();
     let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
-    world.published(a, "r", "s1", "r-a-1");
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    world.media_stops(transport);
+    world.wait(SILENCE_LIMIT - PROBE_LIMIT);
+    world.forget();
     let second = world.connect("a");
     world.command(second, "join", json!({"name": "r"}));
     world.wait(PROBE_LIMIT);
@@ -200,6 +204,62 @@ fn a_login_that_is_silent_is_evicted_after_two_seconds() {
     assert_eq!(world.names(b), ["UNPUBLISHED a/r-a-1", "LEFT a", "JOINED a"]);
     assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
     assert!(world.relay.transports.is_empty());
+}
+
+/// A phone may be busy for longer than an answer takes. Nobody is thrown out of his call for it.
+#[test]
+fn who_is_heard_or_seen_keeps_the_login() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    let second = world.connect("a");
+    // It has just spoken.
+    world.command(second, "join", json!({"name": "r"}));
+    world.wait(SILENCE_LIMIT - Duration::from_millis(1));
+    assert!(world.listen(second).is_empty());
+    world.say(a, "pong", Value::Null);
+    assert_eq!(world.names(second), [LOGIN_IN_USE]);
+    // Its page hangs, but camera and microphone go on.
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    for _ in 0..3 {
+        world.wait(Duration::from_secs(5));
+        world.command(second, "join", json!({"name": "r"}));
+        world.wait(MEDIA_PROBE_LIMIT);
+        assert_eq!(world.names(second), [LOGIN_IN_USE]);
+        // So that it is not the keep-alive that ends somebody here.
+        world.say(second, "pong", Value::Null);
+        world.say(b, "pong", Value::Null);
+    }
+    assert!(world.closed.is_empty());
+    // It died, and comes back before the relay has missed its media.
+    world.command(second, "join", json!({"name": "r"}));
+    world.wait(PROBE_LIMIT);
+    world.media_stops(transport);
+    world.wait(MEDIA_PROBE_LIMIT - PROBE_LIMIT);
+    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
+    assert_eq!(world.closed, [(a, CloseCode::Replaced)]);
+    assert!(world.relay.transports.is_empty());
+}
+
+/// One track that flows is enough, and what is missed while the relay is away is caught up with.
+#[test]
+fn what_the_relay_says_of_each_track_counts() {
+    let mut world = World::new();
+    let a = world.enter("a", "r");
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    let second = world.connect("a");
+    world.relay.transports.get_mut(&transport).expect("open").up_tracks[0].active = false;
+    world.relay_down_and_up();
+    world.wait(SILENCE_LIMIT);
+    world.command(second, "join", json!({"name": "r"}));
+    world.wait(MEDIA_PROBE_LIMIT);
+    assert_eq!(world.names(second), [LOGIN_IN_USE]);
+    for track in &mut world.relay.transports.get_mut(&transport).expect("open").up_tracks {
+        track.active = false;
+    }
+    world.relay_down_and_up();
+    world.command(second, "join", json!({"name": "r"}));
+    world.wait(PROBE_LIMIT);
+    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use serde_json::{Value, json};
-use signaling::hub::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
+use signaling::hub::{BACKLOG_MAX, CloseCode, HELLO_LIMIT, SILENCE_LIMIT};
 use std::time::Duration;
 
 #[test]
@@ -179,7 +179,7 @@ fn messages_behind_a_waiting_join_keep_their_order_and_have_a_limit() {
     world.command(second, "join", json!({"name": "r"}));
     world.command(second, "leave", json!({"name": "r"}));
     assert!(world.listen(second).is_empty());
-    world.wait(Duration::from_secs(2));
+    world.wait(SILENCE_LIMIT);
     assert_eq!(world.names(second), ["ACCEPTED", "STATE", "ACCEPTED"]);
 
     world.enter("b", "r");

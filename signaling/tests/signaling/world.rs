@@ -6,6 +6,7 @@ use relay_control::{
 };
 use serde_json::{Value, json};
 use signaling::address::Subnet;
+use signaling::auth::Verdict;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
 use signaling::id::ConnectionId;
@@ -78,6 +79,12 @@ impl World {
         self.pump();
     }
 
+    /// The connection to the relay breaks and is made again.
+    pub(crate) fn relay_down_and_up(&mut self) {
+        self.hub.handle_relay_down(self.now);
+        self.relay_up();
+    }
+
     /// The signaling is killed and started again; the relay lives on.
     pub(crate) fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
         let mut world = Self::without_relay(change, self.relay);
@@ -113,7 +120,13 @@ impl World {
     }
 
     pub(crate) fn say_text(&mut self, id: ConnectionId, text: &str) {
-        self.hub.handle_message(self.now, id, ClientMessage::parse(text));
+        self.say_judged(id, text, Ok(None));
+    }
+
+    /// What the operator's rules say to it as well.
+    pub(crate) fn say_judged(&mut self, id: ConnectionId, text: &str, verdict: Verdict) {
+        let parsed = ClientMessage::parse(text).map(|message| (message, verdict));
+        self.hub.handle_message(self.now, id, parsed);
         self.pump();
     }
 
@@ -210,6 +223,17 @@ impl World {
         info.up_tracks.iter_mut().for_each(|track| track.active = true);
         for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
             let activity = UpTrackActivity { track_id, active: true };
+            self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
+        }
+        self.pump();
+    }
+
+    /// Nothing of it came for a while.
+    pub(crate) fn media_stops(&mut self, transport: u64) {
+        let Some(info) = self.relay.transports.get_mut(&transport) else { return };
+        info.up_tracks.iter_mut().for_each(|track| track.active = false);
+        for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
+            let activity = UpTrackActivity { track_id, active: false };
             self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
         }
         self.pump();

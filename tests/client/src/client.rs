@@ -23,6 +23,10 @@ pub enum Fault {
     Malformed(WireError),
     /// STUN without the signature that it must have.
     Unsigned,
+    /// A check that is not for us: another name.
+    Misnamed,
+    /// A check of the controlled side that nominates (RFC 8445 §7.1.2).
+    Nominates,
     /// An answer to no check of ours.
     Unasked,
     /// An answer that does not say where the check came from.
@@ -101,8 +105,11 @@ enum State {
 
 /// See the module.
 pub struct Client {
+    /// Time between checks.
+    pub pace: Pace,
+    /// Nominates with each check. Off: checks as a client behind a NAT does once it has nominated.
+    pub nominates: bool,
     agent: Agent,
-    pace: Pace,
     next_check: Time,
     state: State,
     /// Datagrams that wait to be sent.
@@ -114,7 +121,22 @@ impl Client {
     #[must_use]
     pub fn new(own: &Credentials, server: &Credentials, remote: SocketAddr, pace: Pace) -> Self {
         let agent = Agent::new(own, server, remote);
-        Self { agent, pace, next_check: Time::ZERO, state: State::Checking, out: Vec::new() }
+        Self { pace, nominates: true, agent, next_check: Time::ZERO, state: State::Checking, out: Vec::new() }
+    }
+
+    /// Goes on under new names and secrets; a check is due at once, and the keys stay.
+    pub fn restart_ice(&mut self, own: &Credentials, server: &Credentials) {
+        self.agent.restart(own, server);
+        self.next_check = Time::ZERO;
+    }
+
+    /// A check beside those that are due, under our own name or another; it is for the caller to send.
+    #[must_use]
+    pub fn make_check(&mut self, own_ufrag: Option<&str>, nominates: bool) -> Vec<u8> {
+        match own_ufrag {
+            Some(name) => self.agent.check_as(name, nominates),
+            None => self.agent.check(nominates),
+        }
     }
 
     /// Whether there are keys.
@@ -169,7 +191,7 @@ impl Client {
             return;
         }
         if now >= self.next_check {
-            self.out.push(self.agent.check());
+            self.out.push(self.agent.check(self.nominates));
             let wait = if matches!(self.state, State::Checking) { self.pace.early } else { self.pace.later };
             self.next_check = now + wait;
         }

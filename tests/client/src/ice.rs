@@ -56,7 +56,8 @@ pub enum StunOutcome {
 
 /// See the module.
 pub struct Agent {
-    username: Vec<u8>,
+    own_ufrag: String,
+    peer_ufrag: String,
     remote_key: IntegrityKey,
     local_key: IntegrityKey,
     remote: SocketAddr,
@@ -69,7 +70,8 @@ impl Agent {
     #[must_use]
     pub fn new(own: &Credentials, peer: &Credentials, remote: SocketAddr) -> Self {
         Self {
-            username: format!("{}:{}", peer.ufrag, own.ufrag).into_bytes(),
+            own_ufrag: own.ufrag.clone(),
+            peer_ufrag: peer.ufrag.clone(),
             remote_key: IntegrityKey::new(peer.pwd.as_bytes()),
             local_key: IntegrityKey::new(own.pwd.as_bytes()),
             remote,
@@ -77,16 +79,30 @@ impl Agent {
         }
     }
 
-    /// A check that nominates (RFC 8445 §8.1.1) and keeps consent (RFC 7675).
+    /// Goes on under new names and secrets (RFC 8445 §9). Answers to older checks are not signed as it wants any more.
+    pub fn restart(&mut self, own: &Credentials, peer: &Credentials) {
+        *self = Self { checks: self.checks, ..Self::new(own, peer, self.remote) };
+    }
+
+    /// A check that keeps consent (RFC 7675) and may nominate (RFC 8445 §8.1.1).
     ///
     /// # Panics
     /// If the names are longer than signaling allows.
     #[must_use]
-    pub fn check(&mut self) -> Vec<u8> {
+    pub fn check(&mut self, nominates: bool) -> Vec<u8> {
+        self.check_as(&self.own_ufrag.clone(), nominates)
+    }
+
+    /// The same under another name of our own.
+    ///
+    /// # Panics
+    /// As [`check`](Self::check).
+    #[must_use]
+    pub fn check_as(&mut self, own_ufrag: &str, nominates: bool) -> Vec<u8> {
         self.checks += 1;
-        let (username, key) = (&self.username, &self.remote_key);
-        let id = transaction(self.checks);
-        write(|out| write_binding_request(out, id, username, PRIORITY, TIE_BREAKER, true, key))
+        let (id, username) = (transaction(self.checks), format!("{}:{own_ufrag}", self.peer_ufrag));
+        let (name, key) = (username.as_bytes(), &self.remote_key);
+        write(|out| write_binding_request(out, id, name, PRIORITY, TIE_BREAKER, nominates, key))
     }
 
     /// Takes a STUN message.
@@ -106,17 +122,28 @@ impl Agent {
                 }
                 message.mapped_address().map(StunOutcome::Answered).ok_or(Fault::NoAddress)
             }
+            StunClass::Request if message.username() != Some(self.expected_name().as_bytes()) => {
+                Err(Fault::Misnamed)
+            }
             StunClass::Request if message.verify_integrity(&self.local_key) => {
                 let key = &self.local_key;
-                Ok(StunOutcome::Reply(if message.ice_controlling().is_some() {
-                    write(|out| write_binding_error(out, id, ROLE_CONFLICT, &[], Some(key)))
-                } else {
-                    write(|out| write_binding_success(out, id, self.remote, key))
-                }))
+                if message.ice_controlling().is_some() {
+                    let reply = write(|out| write_binding_error(out, id, ROLE_CONFLICT, &[], Some(key)));
+                    return Ok(StunOutcome::Reply(reply));
+                }
+                if message.use_candidate() {
+                    return Err(Fault::Nominates);
+                }
+                Ok(StunOutcome::Reply(write(|out| write_binding_success(out, id, self.remote, key))))
             }
             StunClass::Error => Err(Fault::Refused(message.error_code())),
             StunClass::Request | StunClass::Indication => Err(Fault::Unsigned),
         }
+    }
+
+    /// How the peer's checks must call us (RFC 8445 §7.2.2).
+    fn expected_name(&self) -> String {
+        format!("{}:{}", self.own_ufrag, self.peer_ufrag)
     }
 
     /// Whether a check with this id was sent.
@@ -169,7 +196,7 @@ mod tests {
     fn a_peer_that_believes_to_control_is_told_otherwise() {
         let (agent, mut peer, own) = pair();
         // Both control, as everybody here does: a conflict.
-        let Ok(StunOutcome::Reply(reply)) = agent.handle(&peer.check()) else { panic!("no reply") };
+        let Ok(StunOutcome::Reply(reply)) = agent.handle(&peer.check(true)) else { panic!("no reply") };
         let answer = StunMessage::parse(&reply).expect("an answer");
         assert_eq!((answer.class(), answer.error_code()), (StunClass::Error, Some(ROLE_CONFLICT)));
         assert!(answer.verify_integrity(&agent.local_key));
@@ -177,7 +204,8 @@ mod tests {
         // A stranger gets no answer.
         let wrong = Credentials::new(&own.ufrag, "another password, long enough");
         let mut stranger = Agent::new(&Credentials::from_octets([2; 20]), &wrong, remote());
-        assert_eq!(agent.handle(&stranger.check()), Err(Fault::Unsigned));
+        assert_eq!(agent.handle(&stranger.check(true)), Err(Fault::Unsigned));
+        assert_eq!(agent.handle(&peer.check_as("else", true)), Err(Fault::Misnamed));
     }
 
     #[test]
@@ -188,7 +216,7 @@ mod tests {
         let answer =
             |id, signed_by: &IntegrityKey| write(|out| write_binding_success(out, id, seen, signed_by));
         assert_eq!(agent.handle(&answer(transaction(1), &agent.remote_key)), Err(Fault::Unasked));
-        let check = agent.check();
+        let check = agent.check(true);
         let id = StunMessage::parse(&check).expect("a check").transaction_id();
         assert_eq!(agent.handle(&answer(id, &agent.remote_key)), Ok(StunOutcome::Answered(seen)));
         assert_eq!(agent.handle(&answer([7; 12], &agent.remote_key)), Err(Fault::Unasked));

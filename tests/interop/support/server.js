@@ -24,7 +24,7 @@ export const BIN_DIR = process.env.RINGVOX_BIN_DIR ?? join(process.env.CARGO_TAR
 export const BACK_ENDS = process.env.RINGVOX_IO ? [process.env.RINGVOX_IO] : ["uring", "mmsg"];
 
 /** Shards, and so UDP ports in a row. Two are enough for a member's streams to be on different ones. */
-const SHARDS = 2;
+export const SHARDS = 2;
 
 /** Servers that run now. A test run that is cut short takes them along. @type {Set<Server>} */
 const running = new Set();

@@ -138,7 +138,10 @@ async fn exchange(
     kept: Option<Sender>,
     mut request: Request<Full<Bytes>>,
 ) -> Result<(Sender, Response), Box<dyn Error + Send + Sync>> {
-    if let Some(mut sender) = kept {
+    // Ready once the last answer was read to its end, which the connection's task may notice after us.
+    if let Some(mut sender) = kept
+        && sender.ready().await.is_ok()
+    {
         match sender.try_send_request(request).await {
             Ok(response) => return Ok((sender, read(response).await?)),
             // What comes back was not sent.

@@ -43,7 +43,14 @@ impl Shard {
             Command::RemoveTrack(c) => Ok(self.remove_track(c.track_id)),
             Command::RequestKeyframe(c) => self.request_keyframe(now, c.track_id),
             Command::SetLabel(c) => self.set_label(c),
-            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
+            Command::Hello(_)
+            | Command::GetInventory(_)
+            | Command::GetStats(_)
+            | Command::Shutdown(_)
+            | Command::AddTap(_)
+            | Command::RemoveTap(_)
+            | Command::AddSource(_)
+            | Command::RemoveSource(_) => {
                 Err(refuse(ErrorCode::BadRequest, "this command is for the process, not for a shard"))
             }
         };

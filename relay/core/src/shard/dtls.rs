@@ -23,7 +23,7 @@ impl Shard {
         counted: bool,
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        self.input = self.record_of(key);
+        self.input = Input::Record(key);
         let transport = &mut self.transports[key];
         if transport.is_connected() && transport.dtls_waiting == 0 {
             let outcome = self.step_dtls(now, key, (path, datagram), outbox);
@@ -36,14 +36,6 @@ impl Shard {
         pushed.map_err(|Full| Drop::DtlsBusy)
     }
 
-    /// Whose input a DTLS datagram from a transport's address is.
-    pub(super) fn record_of(&self, key: TransportKey) -> Input {
-        match self.transports[key].phase {
-            Phase::Connected(_) => Input::Record(key),
-            Phase::Ice | Phase::Dtls(_) => Input::Transport(key),
-        }
-    }
-
     fn count_dtls(&mut self, outcome: &Result<(), Drop>, counted: bool) {
         if outcome.is_ok() && counted {
             self.counters.add(Count::RxDtls, 1);
@@ -54,7 +46,7 @@ impl Shard {
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
             let Some(Waiting { key, path, counted, datagram }) = self.handshakes.pop() else { return };
-            self.input = self.record_of(key);
+            self.input = Input::Record(key);
             self.transports[key].dtls_waiting -= 1;
             let outcome = self.step_dtls(now, key, (&path, &datagram), outbox);
             self.count_dtls(&outcome, counted);
@@ -96,6 +88,12 @@ impl Shard {
         path: Option<&Path>,
         outbox: &mut O,
     ) {
+        if let Phase::Dtls(Some(engine)) = &self.transports[key].phase
+            && !matches!(engine.status(), DtlsStatus::Handshaking)
+        {
+            // Only who has its keys ends a handshake.
+            self.input = Input::Transport(key);
+        }
         self.send_dtls(key, outbox);
         let transport = &mut self.transports[key];
         let Some(engine) = engine(&mut transport.phase) else { return };
@@ -193,7 +191,7 @@ impl Shard {
         for index in 0..self.transports[key].ups.len() {
             let up_key = self.transports[key].ups[index];
             self.prepare_up(key, up_key);
-            self.begin_pipes_anew(up_key);
+            self.begin_at_ports_anew(up_key);
         }
         for &down_key in &self.transports[key].downs {
             self.tracks.downs[down_key].stream.prepare();

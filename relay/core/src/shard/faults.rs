@@ -10,10 +10,10 @@
 //!   forge an address and knows such a panic could otherwise end anybody's call with a handful of datagrams. *Cost:* a
 //!   transport that is itself what is broken lives on, mute, until its peer or the controller has enough of it; the counter and
 //!   the log say so. To be mute is his own loss, and one call that joins again; the other way it would be everybody's.
-//! - A DTLS record after the handshake is as little proved, but its engine may be left in the middle of something: the engine
-//!   is thrown away and the call goes on with its SRTP keys. Nothing is read or said on that association any more, its end
-//!   neither; consent tells it (RFC 7675). During the handshake there is no call yet and the half of one is of no use, so
-//!   there the transport ends, and its client is told to begin again instead of waiting for a limit.
+//! - A DTLS record is as little proved, but its engine may be left in the middle of something, so the engine is thrown away.
+//!   After the handshake the call goes on with its SRTP keys. Nothing is read or said on that association any more, its end
+//!   neither; consent tells it (RFC 7675). Before, the next hello gets a new engine. *Cost:* a client that has been answered
+//!   already has to wait for the limit of the handshake; the other way, whoever can forge its address could end its join.
 //! - What was lost is counted, so that the ledgers of [`Stage`] balance again.
 //! - Nothing that was begun anew repeats a key, SSRC and index: transports end, and their keys with them. For one that goes
 //!   on, an index is taken before its packet is written.
@@ -25,14 +25,14 @@ use super::Shard;
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::keys::{TransportKey, UpKey};
-use crate::pipe::Message;
 use crate::rng::Rng;
 use crate::stats::{Count, Drop, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::track::{Source, Tracks};
-use crate::transport::TransportTimer;
+use crate::transport::{Phase, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
+use relay_port::Message;
 use std::time::Duration;
 
 /// After a panic over something unproved the tables are looked at so often at most: it costs as much as there are
@@ -46,7 +46,7 @@ pub(super) enum Input {
     None,
     /// A datagram that nobody has proved to have sent, be it from a transport's address.
     Stranger,
-    /// A DTLS record from the address of a transport with keys, or what one left in its engine.
+    /// A DTLS record from the address of a transport, or what one left in its engine.
     Record(TransportKey),
     /// A transport's.
     Transport(TransportKey),
@@ -80,8 +80,8 @@ pub(super) struct Suspicion {
 pub enum Blamed {
     /// A transport, which has ended.
     Transport(u64),
-    /// The publisher of a track that comes from another shard, which was told.
-    Piped(u64),
+    /// The publisher of a track that comes by a port, whose other side was told.
+    BehindPort(u64),
     /// Something that nobody has proved to have sent.
     Unproved,
     /// What ended meanwhile.
@@ -133,8 +133,10 @@ impl Shard {
     /// The rest of the transport goes on.
     fn end_engine(&mut self, key: TransportKey) -> Blamed {
         let Some(transport) = self.transports.get_mut(key) else { return Blamed::Gone };
-        if let Some(session) = transport.session() {
-            session.engine = None;
+        match &mut transport.phase {
+            Phase::Ice => {}
+            Phase::Dtls(engine) => *engine = None,
+            Phase::Connected(session) => session.engine = None,
         }
         transport.timers.clear(TransportTimer::Dtls);
         self.arm_transport(key);
@@ -145,11 +147,11 @@ impl Shard {
         let Some(up) = self.tracks.ups.get(up_key) else { return Blamed::Gone };
         match up.source {
             Source::Peer(key) => self.end_by_fault(key),
-            Source::Pipe { shard, .. } => {
+            Source::Port { port, .. } => {
                 let track_id = up.id;
                 self.remove_up_track(up_key);
-                self.outlets.say(shard, Message::Fault { track_id });
-                Blamed::Piped(track_id)
+                self.outlets.say(port, Message::Fault { track_id });
+                Blamed::BehindPort(track_id)
             }
         }
     }

@@ -7,11 +7,12 @@
 
 use super::Shard;
 use crate::keys::{DownKey, TransportKey, UpKey};
-use crate::pipe::Load;
+use crate::port::kind_to;
 use crate::time::Time;
 use crate::timers::{Timer, TimerOwner, TimerTable};
-use crate::track::{Source, UpTrack};
+use crate::track::{Life, Source, UpTrack};
 use crate::transport::{Phase, SsrcUse, Transport};
+use relay_port::{Load, PortId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -155,13 +156,15 @@ impl Shard {
                     "is of another room than its transport".into()
                 })?;
             }
-            Source::Pipe { .. } => {
-                ensure(up.pipes.is_empty(), || "comes by a pipe and goes on by another".into())?;
+            Source::Port { life, .. } => {
+                ensure(up.ports.is_empty() || life == Life::Held, || {
+                    "is sent on, and its home is elsewhere".into()
+                })?;
             }
         }
-        ensure_distinct(up.pipes.iter().map(|(shard, _)| shard), || "is piped to a shard twice".into())?;
-        ensure(up.pipes.iter().all(|(shard, _)| self.outlets.leads_to(*shard)), || {
-            "is piped to a shard that none leads to".into()
+        ensure_distinct(up.ports.iter().map(|(port, _)| port), || "is sent to a port twice".into())?;
+        ensure(up.ports.iter().all(|(port, _)| self.outlets.leads_to(*port)), || {
+            "is sent to a port that is not connected".into()
         })?;
         ensure_distinct(&up.subscribers, || "lists a subscriber twice".into())?;
         for down_key in &up.subscribers {
@@ -173,20 +176,20 @@ impl Shard {
         Ok(())
     }
 
-    /// Queues to other shards have room for what goes over them, and no more.
+    /// Queues to ports have room for what goes over them, and no more.
     fn check_loads(&self) -> Result<(), String> {
-        let mut loads: HashMap<u32, Load> = HashMap::new();
+        let mut loads: HashMap<PortId, Load> = HashMap::new();
         for (_, up) in self.tracks.ups.iter() {
-            for (shard, _) in &up.pipes {
-                *loads.entry(*shard).or_default().of(up.params.kind) += 1;
+            for (port, _) in &up.ports {
+                *loads.entry(*port).or_default().of(kind_to(up.params.kind)) += 1;
             }
-            if let Source::Pipe { shard, .. } = up.source {
-                loads.entry(shard).or_default().back += 1;
+            if let Source::Port { port, .. } = up.source {
+                loads.entry(port).or_default().back += 1;
             }
         }
-        for (shard, load) in self.outlets.loads() {
-            let needed = loads.get(&shard).copied().unwrap_or_default();
-            ensure(load == needed, || format!("the queue to shard {shard} is for {load:?}, not {needed:?}"))?;
+        for (port, load) in self.outlets.loads() {
+            let needed = loads.get(&port).copied().unwrap_or_default();
+            ensure(load == needed, || format!("the queue to {port:?} is for {load:?}, not {needed:?}"))?;
         }
         Ok(())
     }

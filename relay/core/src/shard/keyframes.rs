@@ -88,13 +88,13 @@ impl Shard {
         up.arm(up_key, &mut self.deadlines);
     }
 
-    /// Asks the publisher: by PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The publisher of a piped
-    /// track is asked by its own shard, which merges the requests of all shards once more.
+    /// Asks the publisher: by PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The publisher
+    /// behind a port is asked by its own side, which merges the requests of all ports once more.
     pub(super) fn send_keyframe_request<O: Outbox>(&mut self, now: Time, up_key: UpKey, outbox: &mut O) {
         let up = &mut self.tracks.ups[up_key];
         let key = match up.source {
             Source::Peer(key) => key,
-            Source::Pipe { shard, .. } => return self.pipe_keyframe_request(now, up_key, shard),
+            Source::Port { port, .. } => return self.ask_port_for_keyframe(now, up_key, port),
         };
         let (Some(()), Some(media)) = (up.stream.keyframes.poll(now), up.ssrc) else { return };
         let transport = &mut self.transports[key];

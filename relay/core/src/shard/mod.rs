@@ -7,7 +7,7 @@
 //!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
 //!   from there makes it one for media (`paths.rs`, [`crate::ice`]).
-//! - Every packet from another shard ends in `pipe.accepted` or a [`Drop`] of stage
+//! - Every packet from a port ends in `pipe.accepted` or a [`Drop`] of stage
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
 //!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
 //! - On the forwarding path nothing is allocated.
@@ -23,7 +23,7 @@ mod invariants;
 mod inventory;
 mod keyframes;
 mod paths;
-mod pipe;
+mod port;
 mod rtcp;
 mod rtp;
 mod stun;
@@ -37,7 +37,7 @@ use crate::keys::UpKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::stats::{Count, Counters, Drop};
-use crate::time::Time;
+use crate::time::{RoomClock, Time};
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::Tracks;
 use crate::transports::Transports;
@@ -61,7 +61,9 @@ pub struct Shard {
     handshakes: Handshakes,
     events: VecDeque<EventBody>,
     counters: Counters,
-    outlets: pipe::Outlets,
+    outlets: port::Outlets,
+    /// Of all ports.
+    room_clock: RoomClock,
     /// Whose input is handled just now.
     input: faults::Input,
     suspicion: faults::Suspicion,
@@ -79,6 +81,7 @@ impl Shard {
         let mut rng = Rng::new(seed);
         let challenge_mask = rng.next_u32();
         Self {
+            room_clock: config.ntp.room_clock(),
             config,
             dtls,
             rng,
@@ -90,7 +93,7 @@ impl Shard {
             handshakes: Handshakes::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
-            outlets: pipe::Outlets::default(),
+            outlets: port::Outlets::default(),
             input: faults::Input::None,
             suspicion: faults::Suspicion::default(),
             stun_errors: stun::ErrorBudget::default(),

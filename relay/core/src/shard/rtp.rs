@@ -227,7 +227,7 @@ impl Shard {
         }
     }
 
-    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to subscribers.
+    /// A packet is in the history, whether it came from a peer or by a port: to ports, then to subscribers.
     pub(super) fn pass_on<O: Outbox>(
         &mut self,
         now: Time,
@@ -240,7 +240,7 @@ impl Shard {
         self.counters.add(Count::UpResync, accepted.resync.into());
         keyframes::on_accepted(now, up, &accepted);
         up.arm(up_key, &mut self.deadlines);
-        self.pipe(up_key, &accepted);
+        self.send_to_ports(up_key, &accepted);
         self.note_pending(up_key, accepted.seq, outbox);
     }
 

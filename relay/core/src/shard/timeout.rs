@@ -83,7 +83,7 @@ impl Shard {
         }
         if dtls {
             // What a record left in the engine may come to light here.
-            self.input = self.record_of(key);
+            self.input = Input::Record(key);
             if let Some(engine) = engine(&mut self.transports[key].phase) {
                 engine.handle_timeout(now);
             }
@@ -122,7 +122,7 @@ impl Shard {
             match self.tracks.up(key).source {
                 Source::Peer(_) => self.check_silence(now, key),
                 // Arms it, or ends it.
-                Source::Pipe { .. } => return self.check_use(now, key),
+                Source::Port { .. } => return self.check_use(now, key),
             }
         }
         self.tracks.ups[key].arm(key, &mut self.deadlines);
@@ -172,7 +172,7 @@ impl Shard {
 
     /// Removes an up-track by command.
     pub(super) fn remove_up(&mut self, up_key: UpKey) {
-        // What comes by a pipe ends with it, not by command.
+        // What comes by a port ends with it, not by command.
         let Source::Peer(key) = self.tracks.up(up_key).source else { return };
         self.transports[key].ups.retain(|k| *k != up_key);
         self.transports[key].receiving.forget(up_key);
@@ -185,13 +185,13 @@ impl Shard {
         self.transports[down.transport].downs.retain(|k| *k != down_key);
     }
 
-    /// Removes an up-track with what it feeds, here and on other shards.
+    /// Removes an up-track with what it feeds, here and behind ports.
     pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
         // Taken whole: looked up one by one, the end of a large audience would be quadratic.
         for down_key in std::mem::take(&mut self.tracks.ups[up_key].subscribers) {
             self.remove_down(down_key);
         }
         let up = self.tracks.remove_up(up_key);
-        self.end_pipes(&up);
+        self.end_at_ports(&up);
     }
 }

@@ -1,4 +1,4 @@
-//! Routing: an up-track, the down-tracks it feeds on this shard, and the shards it is piped to.
+//! Routing: an up-track, the down-tracks it feeds on this shard, and the ports it is sent to.
 //!
 //! Invariants
 //! - A down-track is listed by exactly one up-track, which is of the same room, kind and codec.
@@ -14,4 +14,4 @@ pub mod up;
 pub use down::{DownTimer, DownTrack};
 pub use params::Params;
 pub use tables::{Downs, Tracks, Ups};
-pub use up::{BURST_MAX, Pending, Source, UpTimer, UpTrack};
+pub use up::{BURST_MAX, Life, Pending, Source, UpTimer, UpTrack};

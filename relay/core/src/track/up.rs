@@ -9,6 +9,7 @@ use crate::transports::Transports;
 use crate::up::{ClockReference, UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
 use relay_control::{Priority, RtpParameters, UpTrackInfo};
+use relay_port::PortId;
 use std::time::Duration;
 
 timers! {
@@ -18,7 +19,7 @@ timers! {
         Nack,
         /// A keyframe to ask for.
         Keyframe,
-        /// Silence; of a piped track: whether anybody listens.
+        /// Silence; of a track that comes by a port: whether anybody listens.
         Silence,
     }
 }
@@ -41,23 +42,34 @@ pub const LEFT_MAX: usize = 4;
 pub enum Source {
     /// A peer of this shard.
     Peer(TransportKey),
-    /// A peer of another shard; packets come in clear, by a pipe.
-    Pipe {
-        /// The publisher's.
-        shard: u32,
+    /// What is behind a port, from which packets come in clear.
+    Port {
+        /// Which.
+        port: PortId,
         /// Number of the opening last heard of.
         opening: u64,
-        /// Nobody listened at the last look.
-        idle: bool,
+        /// Whether it goes when nobody listens.
+        life: Life,
     },
 }
 
 impl Source {
-    /// Whether it is a pipe from this shard.
+    /// Whether it is this port.
     #[must_use]
-    pub const fn is_pipe_from(&self, from: u32) -> bool {
-        matches!(self, Self::Pipe { shard, .. } if *shard == from)
+    pub fn is_port(&self, from: PortId) -> bool {
+        matches!(self, Self::Port { port, .. } if *port == from)
     }
+}
+
+/// How long an up-track that comes by a port stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until its source ends it: this is its home.
+    Held,
+    /// Until nobody listens any more; somebody did at the last look, or may come.
+    Used,
+    /// The same; nobody did.
+    Idle,
 }
 
 /// A track that a peer sends.
@@ -85,8 +97,8 @@ pub struct UpTrack {
     pub subscribers: Vec<DownKey>,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
-    /// Shards it is piped to, with the number of the opening.
-    pub pipes: Vec<(u32, u64)>,
+    /// Ports it is sent to, with the number of the opening.
+    pub ports: Vec<(PortId, u64)>,
     /// When it wants to be looked at.
     pub timers: TimerTable<UpTimer>,
     /// Numbers, losses, keyframes and the one plaintext copy.
@@ -130,7 +142,7 @@ impl UpTrack {
             sources: 0,
             subscribers: Vec::new(),
             pending: Pending::new(),
-            pipes: Vec::new(),
+            ports: Vec::new(),
             timers: TimerTable::default(),
             stream,
             active: false,
@@ -171,19 +183,19 @@ impl UpTrack {
         deadlines.arm(TimerOwner::Up(key), &mut self.timers);
     }
 
-    /// Where its timestamps stand on relay time. As its publisher reported it, or the pipe.
+    /// Where its timestamps stand on relay time. As its publisher reported it, or the port.
     #[must_use]
     pub fn clock_reference(&self, transports: &Transports) -> Option<ClockReference> {
         match self.source {
             Source::Peer(key) => self.stream.clock_reference(&transports[key].receiving.clock),
-            Source::Pipe { .. } => self.stream.piped_clock_reference(),
+            Source::Port { .. } => self.stream.port_clock_reference(),
         }
     }
 
-    /// Whether anybody wants it, here or on another shard.
+    /// Whether anybody wants it, here or behind a port.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        !self.subscribers.is_empty() || !self.pipes.is_empty()
+        !self.subscribers.is_empty() || !self.ports.is_empty()
     }
 
     /// For the inventory.

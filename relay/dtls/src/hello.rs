@@ -1,0 +1,149 @@
+//! What a ClientHello must have for an attempt to be spent on it.
+//!
+//! Anybody who can write the client's address can write a hello, so one that BoringSSL would refuse at once costs a walk over its
+//! octets and no more. What passes here may still be refused there: BoringSSL reads all of it and decides.
+
+use relay_core::srtp::SrtpProfile;
+
+/// Extensions by their numbers (RFC 5764 §4.1, RFC 7627 §5.1, RFC 8446 §4.2.1).
+const USE_SRTP: u16 = 14;
+const EXTENDED_MASTER_SECRET: u16 = 23;
+const SUPPORTED_VERSIONS: u16 = 43;
+
+/// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
+const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
+
+/// Octets of a session id at most (RFC 5246 §7.4.1.2).
+const SESSION_ID_LEN_MAX: usize = 32;
+
+/// Whether the body of a ClientHello is well formed and asks for something that we have.
+pub(crate) fn is_for_us(body: &[u8]) -> bool {
+    extensions(body).is_some_and(|all| offers_what_we_need(|wanted| find(all, wanted)))
+}
+
+/// A profile of ours, and DTLS 1.3 or the extended master secret: the exported keys of DTLS 1.2 are otherwise not bound to the
+/// handshake (RFC 7627; RFC 8827 §6.5 wants it).
+pub(crate) fn offers_what_we_need<'a>(extension: impl Fn(u16) -> Option<&'a [u8]>) -> bool {
+    let offers_profile = extension(USE_SRTP).is_some_and(offers_our_profile);
+    let is_1_3 = extension(SUPPORTED_VERSIONS)
+        .and_then(<[u8]>::split_first)
+        .is_some_and(|(_, versions)| versions.chunks_exact(2).any(|version| version == DTLS_1_3));
+    offers_profile && (is_1_3 || extension(EXTENDED_MASTER_SECRET).is_some())
+}
+
+/// RFC 5764 §4.1.1: a length in octets, the profiles, and an MKI that we pass over.
+fn offers_our_profile(use_srtp: &[u8]) -> bool {
+    let Some((len, rest)) = use_srtp.split_first_chunk::<2>() else { return false };
+    let profiles = rest.get(..usize::from(u16::from_be_bytes(*len))).unwrap_or_default();
+    profiles
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .any(|&profile| SrtpProfile::from_dtls_id(u16::from_be_bytes(profile)).is_some())
+}
+
+/// The extensions of a ClientHello (RFC 6347 §4.2.1) in which everything is where it should be.
+fn extensions(body: &[u8]) -> Option<&[u8]> {
+    // Version and random.
+    let rest = body.get(34..)?;
+    let (session_id, rest) = vector8(rest)?;
+    let (_cookie, rest) = vector8(rest)?;
+    let (suites, rest) = vector16(rest)?;
+    let (compressions, rest) = vector8(rest)?;
+    let (extensions, rest) = vector16(rest)?;
+    let is_good = session_id.len() <= SESSION_ID_LEN_MAX
+        && !suites.is_empty()
+        && suites.len().is_multiple_of(2)
+        && compressions.contains(&0)
+        && rest.is_empty();
+    let mut all = Extensions(extensions);
+    let is_whole = all.by_ref().count() > 0 && all.0.is_empty();
+    (is_good && is_whole).then_some(extensions)
+}
+
+fn find(extensions: &[u8], wanted: u16) -> Option<&[u8]> {
+    Extensions(extensions).find(|(id, _)| *id == wanted).map(|(_, body)| body)
+}
+
+/// Extensions up to the first that is none.
+struct Extensions<'a>(&'a [u8]);
+
+impl<'a> Iterator for Extensions<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (id, rest) = self.0.split_first_chunk::<2>()?;
+        let (body, rest) = vector16(rest)?;
+        self.0 = rest;
+        Some((u16::from_be_bytes(*id), body))
+    }
+}
+
+fn vector8(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = octets.split_first()?;
+    rest.split_at_checked(usize::from(*len))
+}
+
+fn vector16(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = octets.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_our_profiles_in_a_hello() {
+        for (use_srtp, want) in [
+            (&[0, 2, 0, 7, 0][..], true),
+            (&[0, 4, 0, 2, 0, 1, 0], true),
+            (&[0, 2, 0, 2, 0], false),
+            (&[0, 4, 0, 5, 0, 6, 0], false),
+            (&[0, 0, 0], false),
+            (&[0, 9, 0, 7, 0], false),
+            (&[0], false),
+            (&[], false),
+        ] {
+            assert_eq!(offers_our_profile(use_srtp), want, "{use_srtp:?}");
+        }
+    }
+
+    fn hello(suites: &[u8], compressions: &[u8], extensions: &[&[u8]]) -> Vec<u8> {
+        let extensions = extensions.concat();
+        let mut body = vec![0xfe, 0xfd];
+        body.extend_from_slice(&[7; 32]);
+        body.extend_from_slice(&[0, 0, 0, suites.len() as u8]);
+        body.extend_from_slice(suites);
+        body.push(compressions.len() as u8);
+        body.extend_from_slice(compressions);
+        body.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+        body.extend_from_slice(&extensions);
+        body
+    }
+
+    #[test]
+    fn a_hello_is_for_us_or_costs_nothing() {
+        let srtp: &[u8] = &[0, 14, 0, 5, 0, 2, 0, 7, 0];
+        let versions: &[u8] = &[0, 43, 0, 5, 4, 0xfe, 0xfc, 0xfe, 0xfd];
+        let old: &[u8] = &[0, 43, 0, 3, 2, 0xfe, 0xfd];
+        let secret: &[u8] = &[0, 23, 0, 0];
+        for (name, hello, want) in [
+            ("1.3", hello(&[0x13, 1], &[0], &[srtp, versions]), true),
+            ("1.2", hello(&[0xc0, 0x2b], &[1, 0], &[secret, srtp]), true),
+            ("1.2 that is not bound", hello(&[0xc0, 0x2b], &[0], &[srtp, old]), false),
+            ("no SRTP", hello(&[0x13, 1], &[0], &[versions, secret]), false),
+            ("no suite", hello(&[], &[0], &[srtp, versions]), false),
+            ("half a suite", hello(&[0x13], &[0], &[srtp, versions]), false),
+            ("compression only", hello(&[0x13, 1], &[1], &[srtp, versions]), false),
+            ("no extension", hello(&[0x13, 1], &[0], &[]), false),
+            ("a torn one", hello(&[0x13, 1], &[0], &[srtp, versions, &[0, 23, 0, 9, 0]]), false),
+            ("more behind", [hello(&[0x13, 1], &[0], &[srtp, versions]), vec![0]].concat(), false),
+            ("junk", vec![0x5a; 60], false),
+        ] {
+            assert_eq!(is_for_us(&hello), want, "{name}");
+        }
+        let whole = hello(&[0x13, 1], &[0], &[srtp, versions]);
+        (0..whole.len()).for_each(|len| assert!(!is_for_us(&whole[..len]), "{len} octets"));
+    }
+}
