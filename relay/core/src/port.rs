@@ -2,8 +2,8 @@
 //! shard.
 
 use crate::outbox::DATAGRAM_BYTES_MAX;
-use crate::room::{Params, UpTrack};
 use crate::time::RoomClock;
+use crate::track::{Params, UpTrack};
 use crate::up::{ClockReference, PacketMeta};
 use relay_control::{Codec, ExtensionIds, MediaKind, Priority, RtpParameters};
 use relay_port::{Clock, PAYLOAD_BYTES_MAX, Packet, PortId, Track};

@@ -21,6 +21,7 @@ mod faults;
 mod feedback;
 mod invariants;
 mod inventory;
+mod keyframes;
 mod paths;
 mod port;
 mod rtcp;
@@ -32,38 +33,26 @@ use crate::config::ShardConfig;
 use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
+use crate::keys::UpKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
-use crate::room::Tracks;
 use crate::stats::{Count, Counters, Drop};
-use crate::table::Table;
 use crate::time::{RoomClock, Time};
-use crate::timers::Deadlines;
-use crate::transport::{DownKey, Transport, TransportKey, UpKey};
+use crate::timers::{Deadlines, TimerOwner};
+use crate::track::Tracks;
+use crate::transports::Transports;
 use crate::wire::{Protocol, classify};
 pub use faults::Blamed;
 use faults::Input;
-use foldhash::fast::RandomState;
 use relay_control::EventBody;
-use std::collections::{HashMap, VecDeque};
-
-/// Whom a deadline belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum TimerOwner {
-    Transport(TransportKey),
-    Up(UpKey),
-    Down(DownKey),
-}
+use std::collections::VecDeque;
 
 /// Everything that happens on one core.
 pub struct Shard {
     config: ShardConfig,
     dtls: Box<dyn DtlsFactory>,
     rng: Rng,
-    transports: Table<Transport>,
-    transport_ids: HashMap<u64, TransportKey, RandomState>,
-    /// Transports without keys: one check from a forged address proves nothing.
-    unproved: usize,
+    transports: Transports,
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
@@ -96,9 +85,7 @@ impl Shard {
             config,
             dtls,
             rng,
-            transports: Table::default(),
-            transport_ids: HashMap::default(),
-            unproved: 0,
+            transports: Transports::default(),
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
@@ -155,25 +142,6 @@ impl Shard {
             return self.on_stun(now, path, datagram, outbox);
         }
         self.dispatch_by_path(now, path, protocol, datagram, outbox)
-    }
-
-    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
-    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
-    /// asked for.
-    pub fn shed(&mut self, now: Time, steps: u8) {
-        let restored = self.tracks.shed(steps);
-        if restored.is_empty() {
-            return;
-        }
-        let waits = |key: &DownKey| {
-            let down = self.tracks.down(*key);
-            restored.contains(&down.rank) && down.stream.awaits_keyframe()
-        };
-        let ups = self.tracks.ups.iter().filter(|(_, up)| up.subscribers.iter().any(waits));
-        let ups: Vec<UpKey> = ups.map(|(key, _)| key).collect();
-        for up_key in ups {
-            self.want_keyframe(now, up_key);
-        }
     }
 
     /// When [`Shard::handle_timeout`] wants to be called: at once while handshakes wait.

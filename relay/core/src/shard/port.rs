@@ -8,12 +8,12 @@
 
 use super::Shard;
 use super::faults::Input;
+use crate::keys::UpKey;
 use crate::outbox::Outbox;
 use crate::port::{self, OpenPort};
-use crate::room::{Life, Source, UpTimer, UpTrack};
 use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, UpKey};
+use crate::track::{Life, Source, UpTimer, UpTrack};
 use crate::up::Accepted;
 use relay_control::{CommandError, Done, ErrorCode, ReplyBody};
 use relay_port::{Entry, Load, MediaKind, Message, Outlet, Packet, PortId, PortSink, Track};
@@ -126,7 +126,7 @@ impl Shard {
 
     fn try_open_port(&mut self, order: OpenPort) -> Result<(), (ErrorCode, &'static str)> {
         let connected = |up_key| match self.tracks.up(up_key).source {
-            Source::Peer(key) => Some((up_key, matches!(self.transports[key].phase, Phase::Connected(_)))),
+            Source::Peer(key) => Some((up_key, self.transports[key].is_connected())),
             Source::Port { life: Life::Held, .. } => Some((up_key, true)),
             // Its home is elsewhere.
             Source::Port { .. } => None,
@@ -266,7 +266,7 @@ impl Shard {
             up.stream.prepare();
         }
         up.timers.set(UpTimer::Silence, until);
-        self.arm_up(up_key);
+        self.tracks.ups[up_key].arm(up_key, &mut self.deadlines);
     }
 
     /// Looks whether anybody listens to a track that is not held here. If nobody did at two looks in a row,
@@ -278,7 +278,7 @@ impl Shard {
         let Source::Port { port, opening, life } = &mut up.source else { return };
         let (port, opening, before) = (*port, *opening, *life);
         *life = match before {
-            Life::Held => return self.arm_up(up_key),
+            Life::Held => return self.tracks.ups[up_key].arm(up_key, &mut self.deadlines),
             _ if wanted => Life::Used,
             _ => Life::Idle,
         };
@@ -288,7 +288,7 @@ impl Shard {
             self.outlets.say(port, Message::Close { track_id, opening });
         } else {
             up.timers.set(UpTimer::Silence, now + self.config.limits.port_idle);
-            self.arm_up(up_key);
+            self.tracks.ups[up_key].arm(up_key, &mut self.deadlines);
         }
     }
 

@@ -1,14 +1,15 @@
 //! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
 
+use super::Shard;
 use super::dtls::engine;
 use super::faults::Input;
-use super::{Shard, TimerOwner};
+use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::room::{DownTimer, Source, UpTimer};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::timers::Deadlines;
-use crate::transport::{DownKey, Phase, TransportKey, TransportTimer, UpKey};
+use crate::timers::{Deadlines, TimerOwner};
+use crate::track::{DownTimer, Source, UpTimer};
+use crate::transport::{Phase, TransportTimer};
 use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 
 impl Shard {
@@ -57,7 +58,7 @@ impl Shard {
                         if down.timers.take_due(DownTimer::Report, now) {
                             self.send_sender_report(now, key, outbox);
                         }
-                        self.arm_down(key);
+                        self.tracks.downs[key].arm(key, &mut self.deadlines);
                     }
                 }
             }
@@ -124,7 +125,7 @@ impl Shard {
                 Source::Port { .. } => return self.check_use(now, key),
             }
         }
-        self.arm_up(key);
+        self.tracks.ups[key].arm(key, &mut self.deadlines);
     }
 
     fn check_silence(&mut self, now: Time, key: UpKey) {
@@ -137,10 +138,6 @@ impl Shard {
             let event = UpTrackActivity { track_id: up.id, active: false };
             self.events.push_back(EventBody::UpTrackActivity(event));
         }
-    }
-
-    pub(super) fn arm_down(&mut self, key: DownKey) {
-        self.deadlines.arm(TimerOwner::Down(key), &mut self.tracks.downs[key].timers);
     }
 
     /// Ends a transport on the relay's own account.
@@ -159,12 +156,10 @@ impl Shard {
             self.remove_up_track(up_key);
         }
         let Some(transport) = self.transports.remove(key) else { return };
-        self.unproved -= usize::from(!matches!(transport.phase, Phase::Connected(_)));
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
             self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
         }
-        self.transport_ids.remove(&transport.identity.id);
         self.demux.remove_ufrag(&transport.ice.local.ufrag);
         if let Some(previous) = &transport.ice.previous {
             self.demux.remove_ufrag(&previous.ufrag);
