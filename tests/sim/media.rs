@@ -2,7 +2,7 @@
 
 use crate::seeds;
 use relay_control::{Command, ReplyBody};
-use relay_core::id::Ssrc;
+use relay_core::id::{SeqNo, Ssrc};
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, Drop};
 use std::collections::BTreeSet;
@@ -177,6 +177,67 @@ fn a_late_packet_of_the_old_ssrc_takes_nothing_back() {
         "only the late ones are missing: the picture goes on at once"
     );
     assert!(received.packets.len() > 200, "{}", received.packets.len());
+    world.assert_ledger();
+}
+
+/// A new encoder, a program that is started again, a renegotiation: each has new SSRCs, and so have its
+/// retransmissions.
+#[test]
+fn a_publisher_changes_its_ssrcs_as_often_as_it_likes() {
+    let mut world = World::new(12);
+    let ssrc = call(&mut world, 1_000);
+    world.net.set_link(Link::lossy(5));
+    let mut recorded: Vec<_> = world.overheard.iter().cloned().collect();
+    recorded.retain(|(path, bytes)| path.remote == world.peers[0].address && bytes[0] >> 6 == 2);
+    for change in 0..40 {
+        let before = world.peers[1].received[&ssrc].packets.len();
+        let restored = world.shard.counters().get(Count::RxRtxRecovered);
+        world.peers[0].switch_ssrc(Ssrc(0x2000_0000 + change * 16), u64::from(change) * 1_000);
+        world.run(Duration::from_secs(2));
+        let flowed = world.peers[1].received[&ssrc].packets.len() - before;
+        assert!(flowed > 150, "change {change}: {flowed} packets in 2 s");
+        assert!(world.shard.counters().get(Count::RxRtxRecovered) > restored, "change {change}");
+    }
+    assert_eq!(world.dropped(Drop::RtpSsrcLimit), 0);
+    // RFC 3711 §3.3.2: what was sent under the first ones is not new because they are left.
+    let (accepted, refused) = (world.shard.counters().get(Count::RxRtp), world.dropped(Drop::RtpReplay));
+    assert!(recorded.len() > 100);
+    for (path, bytes) in &recorded {
+        world.inject_along(*path, bytes);
+    }
+    assert_eq!(world.shard.counters().get(Count::RxRtp), accepted);
+    assert_eq!(world.dropped(Drop::RtpReplay) - refused, recorded.len() as u64);
+    world.assert_ledger();
+}
+
+/// Two encoders that follow each other may have numbers that continue, so what is resent of the first would
+/// pass for a lost packet of the second.
+#[test]
+fn a_late_retransmission_of_the_old_ssrc_is_not_taken_for_the_new_one() {
+    let mut world = World::new(13);
+    let ssrc = call(&mut world, 1_000);
+    let (now, me) = (world.now, &mut world.peers[0]);
+    let (own, next) =
+        me.sending.as_ref().map(|sending| (sending.ssrc, sending.packets.next())).expect("it sends");
+    me.retransmit(SeqNo((next - 1) as u16));
+    let (address, late) = (me.address, me.take_out());
+    me.switch_ssrc(Ssrc(0x2000_0000), next);
+    me.send_frame(now);
+    for bytes in me.take_out().iter().chain(&late) {
+        world.inject(address, bytes);
+    }
+    assert_eq!(
+        (world.dropped(Drop::RtpOldSource), world.shard.counters().get(Count::RxRtxRecovered)),
+        (1, 0)
+    );
+    // The one that was left may come back, and its retransmissions count again.
+    world.run(Duration::from_secs(1));
+    world.peers[0].switch_ssrc(own, next + 40_000);
+    world.net.set_link(Link::lossy(5));
+    world.run(Duration::from_secs(4));
+    assert!(world.shard.counters().get(Count::RxRtxRecovered) > 5);
+    let received = &world.peers[1].received[&ssrc];
+    assert!(received.packets.len() > 600, "{} packets", received.packets.len());
     world.assert_ledger();
 }
 

@@ -397,7 +397,8 @@ impl Peer {
         }
     }
 
-    fn retransmit(&mut self, seq: SeqNo) {
+    /// Sends what it has sent under a number once more, as RTX.
+    pub fn retransmit(&mut self, seq: SeqNo) {
         let Some(sending) = &mut self.sending else { return };
         let Some((index, (timestamp, payload))) = sending.packets.recall(seq) else { return };
         let fields = fields(RTX_PT, index, *timestamp, Ssrc(sending.ssrc.0 + 1));

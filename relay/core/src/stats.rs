@@ -64,7 +64,7 @@ named! {
         RtpUnknownSsrc = "drop.rtp_unknown_ssrc",
         /// Payload type that was not negotiated.
         RtpUnknownPt = "drop.rtp_unknown_pt",
-        /// Too many SSRCs on one transport.
+        /// Too many SSRCs on one transport, at a time or since it has its keys.
         RtpSsrcLimit = "drop.rtp_ssrc_limit",
         /// The publisher sends more than its policed rate.
         RtpPoliced = "drop.rtp_policed",
@@ -78,7 +78,8 @@ named! {
         RtpTooOld = "drop.rtp_too_old",
         /// The history has no room for it, or knew its number though it should be new: a mistake of ours.
         RtpNotStored = "drop.rtp_not_stored",
-        /// Of an SSRC that the publisher has left, while the one after it is heard: a late packet.
+        /// Of an SSRC that the publisher has left, while the one after it is heard: a late packet, or its
+        /// retransmission.
         RtpOldSource = "drop.rtp_old_source",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",

@@ -17,7 +17,8 @@ use crate::up::{RembEstimator, SenderClock, TransportFeedback};
 use arrayvec::ArrayVec;
 use relay_control::TransportState;
 
-/// SSRCs that one peer may send; as many as [`OpenContext`] keeps state for.
+/// SSRCs of one peer that are known at a time. Where a track continues under another one, the one before it
+/// gives way.
 pub const SSRCS_MAX: usize = 16;
 
 timers! {
@@ -130,21 +131,14 @@ impl Receiving {
         self.ssrcs.iter().find(|(s, _)| *s == ssrc).map(|(_, u)| *u)
     }
 
-    /// Remembers what an SSRC is, unless the transport has its limit of them.
-    pub fn bind(&mut self, ssrc: Ssrc, used: SsrcUse) {
-        if self.ssrc_use(ssrc).is_none() && !self.ssrcs.is_full() {
-            self.ssrcs.push((ssrc, used));
-        }
-    }
-
     /// Forgets the SSRCs of a track that goes.
     pub fn forget(&mut self, up: UpKey) {
         self.ssrcs.retain(|(_, used)| used.up() != up);
     }
 
-    /// Forgets the SSRC of a track's retransmissions: another source continues it.
-    pub fn forget_rtx(&mut self, up: UpKey) {
-        self.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up));
+    /// Those of a track's retransmissions, latest last.
+    pub fn rtx_ssrcs(&self, up: UpKey) -> impl Iterator<Item = Ssrc> + '_ {
+        self.ssrcs.iter().filter(move |(_, used)| *used == SsrcUse::Rtx(up)).map(|(ssrc, _)| *ssrc)
     }
 
     /// The number of the next FIR.

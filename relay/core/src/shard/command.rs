@@ -204,7 +204,7 @@ impl Shard {
         }
         for (ssrc, used) in [(c.ssrc, SsrcUse::Media(up_key)), (c.rtx_ssrc, SsrcUse::Rtx(up_key))] {
             if ssrc != 0 {
-                self.transports[key].receiving.bind(Ssrc(ssrc), used);
+                self.bind_ssrc(now, key, Ssrc(ssrc), used);
             }
         }
         Ok(added)

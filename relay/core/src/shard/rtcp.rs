@@ -87,6 +87,12 @@ impl Shard {
     fn on_sender_report(&mut self, now: Time, key: TransportKey, sr: &SenderReport<'_>) -> Result<(), Drop> {
         let transport = &mut self.transports[key];
         match transport.receiving.ssrc_use(sr.sender_ssrc) {
+            // Late, of the source before, whose timestamps mean nothing now.
+            Some(SsrcUse::Media(up_key))
+                if self.tracks.up(up_key).ssrc.is_some_and(|current| current != sr.sender_ssrc) =>
+            {
+                Err(Drop::RtcpForeignSsrc)
+            }
             Some(SsrcUse::Media(up_key)) => {
                 let stream = &mut self.tracks.ups[up_key].stream;
                 stream.on_sender_report(now, sr.ntp, sr.rtp_timestamp, &mut transport.receiving.clock);

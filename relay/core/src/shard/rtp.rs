@@ -87,7 +87,7 @@ impl Shard {
         self.transports[key].receiving.policer.charge(packet.len());
         if known.is_none() {
             // Only now: a first packet must prove itself before anything about it is remembered.
-            self.transports[key].receiving.ssrcs.push((header.ssrc, used));
+            self.bind_ssrc(now, key, header.ssrc, used);
         }
         let (len, meta) = self.read_opened(now, key, used, (&header, packet), len)?;
         let accepted = self.number(now, key, used, &header, (len, meta), outbox)?;
@@ -100,16 +100,42 @@ impl Shard {
     fn place_ssrc(&mut self, key: TransportKey, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
         let transport = &mut self.transports[key];
         let placed = find_use(&transport.ups, &self.tracks, header, packet);
-        let is_full = transport.receiving.ssrcs.is_full();
         let session = transport.session().ok_or(Drop::NoKeys)?;
         match placed {
-            Ok(_) if is_full => Err(Drop::RtpSsrcLimit),
-            Ok(used) => Ok(used),
+            Ok(used) => self.gives_way(key, used).map(|_| used).ok_or(Drop::RtpSsrcLimit),
             Err(reason) => {
                 session.open.open_rtp(header, packet, &mut self.scratch[..])?;
                 Err(reason)
             }
         }
+    }
+
+    /// Where a new SSRC goes. If all places are taken: what has left its track longest gives way, or else what
+    /// the new one would replace.
+    fn gives_way(&self, key: TransportKey, used: SsrcUse) -> Option<usize> {
+        let ssrcs = &self.transports[key].receiving.ssrcs;
+        if !ssrcs.is_full() {
+            return Some(ssrcs.len());
+        }
+        let has_left = |at: usize| match ssrcs[at] {
+            (ssrc, SsrcUse::Media(up)) => self.tracks.up(up).ssrc.is_some_and(|current| current != ssrc),
+            (_, rtx @ SsrcUse::Rtx(_)) => ssrcs[at + 1..].iter().any(|(_, later)| *later == rtx),
+        };
+        let left = (0..ssrcs.len()).find(|at| has_left(*at));
+        left.or_else(|| ssrcs.iter().position(|(_, other)| *other == used))
+    }
+
+    /// Remembers what an SSRC is, if it has a place. A late packet of a source that was left takes none away.
+    pub(super) fn bind_ssrc(&mut self, now: Time, key: TransportKey, ssrc: Ssrc, used: SsrcUse) {
+        let receiving = &self.transports[key].receiving;
+        let is_late = matches!(used, SsrcUse::Media(up) if self.tracks.up(up).is_late_source(now, ssrc));
+        if receiving.ssrc_use(ssrc).is_some() || (is_late && receiving.ssrcs.is_full()) {
+            return;
+        }
+        let Some(place) = self.gives_way(key, used) else { return };
+        let ssrcs = &mut self.transports[key].receiving.ssrcs;
+        ssrcs.pop_at(place);
+        ssrcs.push((ssrc, used));
     }
 
     /// One cipher pass from the receive buffer to the place where the plaintext stays; its length. It is not in the history yet.
@@ -185,6 +211,9 @@ impl Shard {
                 }
                 self.tracks.ups[up_key].stream.on_rtp(now, header.seq, len, meta)
             }
+            SsrcUse::Rtx(up_key) if self.tracks.up(up_key).is_late_rtx(now, header.ssrc) => {
+                Err(Drop::RtpOldSource)
+            }
             SsrcUse::Rtx(up_key) => {
                 let accepted = self.tracks.ups[up_key].stream.on_rtx(now, len, meta)?;
                 self.counters.add(Count::RxRtxRecovered, 1);
@@ -193,10 +222,11 @@ impl Shard {
         }
     }
 
-    /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes on, their
-    /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business. It may go
-    /// back to one that it has left, but not while the one after it is heard: that is a late packet, and to follow it would
-    /// spend the new source's keyframe.
+    /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes
+    /// on, their video waits for the new source's keyframe, and retransmissions of the old one are counted
+    /// ([`UpTrack::is_late_rtx`](crate::track::UpTrack::is_late_rtx)). It may go back to one that it has left,
+    /// but not while the one after it is heard: that is a late packet, and to follow it would spend the new
+    /// source's keyframe.
     fn follow_ssrc<O: Outbox>(
         &mut self,
         now: Time,
@@ -209,9 +239,9 @@ impl Shard {
             return Err(Drop::RtpOldSource);
         }
         self.forward(up_key, outbox);
-        if self.tracks.ups[up_key].follow_ssrc(ssrc) {
+        let rtx = self.transports[key].receiving.rtx_ssrcs(up_key);
+        if self.tracks.ups[up_key].follow_ssrc(now, ssrc, rtx) {
             self.await_keyframes(up_key);
-            self.transports[key].receiving.forget_rtx(up_key);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use open::{OpenContext, OpenError, Opened, SSRCS_MAX};
+pub use open::{OpenContext, OpenError, Opened, RETIRED_MAX, SSRCS_MAX};
 pub use replay::{ReplayWindow, WINDOW_PACKETS};
 pub use seal::{SealContext, SealFour};
 

@@ -1,4 +1,13 @@
 //! From the receive buffer to plaintext.
+//!
+//! Invariant: a packet is opened once in the life of its keys, however many SSRCs a peer has used meanwhile.
+//!
+//! A peer that begins its encoders anew takes new SSRCs each time. The windows of the [`SSRCS_MAX`] heard
+//! last are kept; of one before, only its highest index. To forget that as well would let anybody who
+//! recorded its packets send them again: keys and indices would fit, and the window would be empty (RFC 3711
+//! §3.3.2). An SSRC that comes back goes on above that index, with its roll-over counter; what it sent before
+//! and was late is refused as seen. So giving a place away is never unsafe, whoever needed it, and there is
+//! room for [`RETIRED_MAX`] such SSRCs; then the peer gets no further ones until it has new keys.
 
 use super::SrtpProfile;
 use super::cipher::Cipher;
@@ -8,9 +17,13 @@ use crate::id::{SeqNo, Ssrc};
 use crate::wire::rtp::RtpHeader;
 use arrayvec::ArrayVec;
 
-/// SSRCs one peer may send with: camera and screen in three layers each with their RTX, a microphone, and some spare
-/// for those that are replaced. Each costs a replay window.
+/// SSRCs of one peer with a replay window each: camera and screen in three layers each with their RTX, a
+/// microphone, and some spare for those that are replaced.
 pub const SSRCS_MAX: usize = 16;
+
+/// SSRCs of which only the highest index is remembered: a video that is begun anew each minute, with its RTX,
+/// goes on for 17 hours. 32 KiB at most, of a peer that has keys and did that.
+pub const RETIRED_MAX: usize = 2048;
 
 /// A packet that proved authentic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +43,7 @@ pub enum OpenError {
     Replay,
     /// The tag is wrong.
     Auth,
-    /// A new SSRC where the peer has [`SSRCS_MAX`] already.
+    /// A new SSRC of a peer that has used [`SSRCS_MAX`] and [`RETIRED_MAX`] already.
     SsrcLimit,
     /// The caller's buffer is too short.
     NoRoom,
@@ -128,23 +141,66 @@ impl std::fmt::Debug for OpenContext {
 struct Streams {
     ssrcs: ArrayVec<Ssrc, SSRCS_MAX>,
     /// Parallel to `ssrcs`; grows when a new SSRC has proved authentic.
-    windows: Vec<ReplayWindow>,
+    heard: Vec<Heard>,
+    /// Authentic packets.
+    packets: u64,
+    /// SSRCs that gave their place away, sorted, with their highest index.
+    retired: Vec<(Ssrc, u64)>,
+}
+
+struct Heard {
+    window: ReplayWindow,
+    /// [`Streams::packets`] at its last one.
+    last: u64,
 }
 
 impl Streams {
     /// The stream of an SSRC, which may be new.
     fn find(&mut self, ssrc: Ssrc) -> Result<Stream<'_>, OpenError> {
-        match self.ssrcs.iter().position(|&known| known == ssrc) {
-            Some(at) => Ok(Stream::Known(&mut self.windows[at])),
-            None if self.ssrcs.is_full() => Err(OpenError::SsrcLimit),
-            None => Ok(Stream::New(self, ssrc)),
+        if let Some(at) = self.ssrcs.iter().position(|&known| known == ssrc) {
+            return Ok(Stream::Known(&mut self.heard[at], &mut self.packets));
+        }
+        match self.retired.binary_search_by_key(&ssrc, |(retired, _)| *retired) {
+            Ok(at) => {
+                let window = ReplayWindow::full_up_to(self.retired[at].1);
+                Ok(Stream::Back(self, ssrc, window))
+            }
+            Err(_) if self.ssrcs.is_full() && self.retired.len() >= RETIRED_MAX => Err(OpenError::SsrcLimit),
+            Err(_) => Ok(Stream::New(self, ssrc)),
+        }
+    }
+
+    /// A packet of an SSRC without a place proved authentic. Of those with one, that which was silent longest
+    /// gives way.
+    fn take_place(&mut self, ssrc: Ssrc, window: ReplayWindow) {
+        let place = |retired: &[(Ssrc, u64)], ssrc| retired.binary_search_by_key(&ssrc, |(known, _)| *known);
+        if let Ok(at) = place(&self.retired, ssrc) {
+            self.retired.remove(at);
+        }
+        self.packets += 1;
+        let heard = Heard { window, last: self.packets };
+        let oldest = self.heard.iter().enumerate().min_by_key(|(_, heard)| heard.last).map(|(at, _)| at);
+        match oldest.filter(|_| self.ssrcs.is_full()) {
+            None => {
+                self.ssrcs.push(ssrc);
+                self.heard.push(heard);
+            }
+            Some(oldest) => {
+                let left = std::mem::replace(&mut self.ssrcs[oldest], ssrc);
+                let before = std::mem::replace(&mut self.heard[oldest], heard);
+                if let Err(at) = place(&self.retired, left) {
+                    self.retired.insert(at, (left, before.window.highest()));
+                }
+            }
         }
     }
 }
 
 enum Stream<'a> {
-    Known(&'a mut ReplayWindow),
-    /// Takes a place in the table only when a packet proves authentic.
+    Known(&'a mut Heard, &'a mut u64),
+    /// Takes its place again only when a packet proves authentic.
+    Back(&'a mut Streams, Ssrc, ReplayWindow),
+    /// The same of one that was never heard.
     New(&'a mut Streams, Ssrc),
 }
 
@@ -157,7 +213,9 @@ impl Stream<'_> {
     fn guesses(&self, seq: SeqNo) -> ArrayVec<u64, 2> {
         let mut guesses = ArrayVec::new();
         match self {
-            Self::Known(window) => guesses.push(seq.extend(window.highest())),
+            Self::Known(Heard { window, .. }, _) | Self::Back(_, _, window) => {
+                guesses.push(seq.extend(window.highest()));
+            }
             Self::New(..) => guesses.extend([u64::from(seq.0), u64::from(seq.0) + (1 << 16)]),
         }
         guesses
@@ -165,18 +223,23 @@ impl Stream<'_> {
 
     fn is_fresh(&self, index: u64) -> bool {
         match self {
-            Self::Known(window) => window.is_fresh(index),
+            Self::Known(Heard { window, .. }, _) | Self::Back(_, _, window) => window.is_fresh(index),
             Self::New(..) => true,
         }
     }
 
     fn accept(&mut self, index: u64) {
         match self {
-            Self::Known(window) => window.accept(index),
-            Self::New(streams, ssrc) => {
-                streams.ssrcs.push(*ssrc);
-                streams.windows.push(ReplayWindow::starting_with(index));
+            Self::Known(heard, packets) => {
+                **packets += 1;
+                heard.last = **packets;
+                heard.window.accept(index);
             }
+            Self::Back(streams, ssrc, window) => {
+                window.accept(index);
+                streams.take_place(*ssrc, window.clone());
+            }
+            Self::New(streams, ssrc) => streams.take_place(*ssrc, ReplayWindow::starting_with(index)),
         }
     }
 }

@@ -25,6 +25,12 @@ impl ReplayWindow {
         window
     }
 
+    /// A window of which nothing is known but its highest index: all up to that counts as seen.
+    #[must_use]
+    pub(super) const fn full_up_to(highest: u64) -> Self {
+        Self { highest, seen: [u64::MAX; WORDS] }
+    }
+
     /// Highest index that proved authentic: `s_l` with its ROC.
     pub(super) const fn highest(&self) -> u64 {
         self.highest

@@ -6,6 +6,7 @@ use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::transports::Transports;
+use crate::up::loss::GIVE_UP_AFTER;
 use crate::up::{ClockReference, UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
 use relay_control::{Priority, RtpParameters, UpTrackInfo};
@@ -34,8 +35,8 @@ pub const BURST_MAX: usize = 16;
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.
 pub type Pending = ArrayVec<u64, BURST_MAX>;
 
-/// SSRCs remembered that have fed a track. Late packets are of the last one or two.
-pub const LEFT_MAX: usize = 4;
+/// SSRCs remembered that have fed a track or its retransmissions. Late packets are of the last source or two.
+pub const LEFT_MAX: usize = 6;
 
 /// Where an up-track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +90,12 @@ pub struct UpTrack {
     pub priority: Priority,
     /// SSRC that feeds it now.
     pub ssrc: Option<Ssrc>,
-    /// SSRCs that have fed it before, latest last.
+    /// SSRCs that have fed it before, and those of their retransmissions, latest last.
     pub left: ArrayVec<Ssrc, LEFT_MAX>,
     /// Counts its SSRCs one after the other, in the publisher's shard.
     pub sources: u32,
+    /// When the last change was.
+    pub source_since: Time,
     /// Down-tracks it feeds.
     pub subscribers: Vec<DownKey>,
     /// Accepted packets that wait for the end of the batch.
@@ -140,6 +143,7 @@ impl UpTrack {
             ssrc: None,
             left: ArrayVec::new(),
             sources: 0,
+            source_since: Time::ZERO,
             subscribers: Vec::new(),
             pending: Pending::new(),
             ports: Vec::new(),
@@ -163,16 +167,29 @@ impl UpTrack {
         self.left.contains(&ssrc) && now.since(self.last_packet) < SOURCE_GONE
     }
 
-    /// Another SSRC feeds the track from now on. False: it is the first.
-    pub fn follow_ssrc(&mut self, ssrc: Ssrc) -> bool {
+    /// Whether a retransmission under this SSRC was asked for before the source changed: an encoder may have
+    /// continued the numbers, and then it would be taken for one of the new source's. Later it is one, of a
+    /// publisher that keeps the SSRC of its retransmissions.
+    #[must_use]
+    pub fn is_late_rtx(&self, now: Time, ssrc: Ssrc) -> bool {
+        self.left.contains(&ssrc) && now.since(self.source_since) < GIVE_UP_AFTER
+    }
+
+    /// Another SSRC feeds the track from now on; `rtx` are those of its retransmissions until now. False: it is
+    /// the first.
+    pub fn follow_ssrc(&mut self, now: Time, ssrc: Ssrc, rtx: impl Iterator<Item = Ssrc>) -> bool {
         self.stream.change_ssrc(ssrc, None);
-        let Some(left) = self.ssrc.replace(ssrc) else { return false };
-        self.left.retain(|known| *known != ssrc);
-        if self.left.is_full() {
-            self.left.remove(0);
+        let Some(before) = self.ssrc.replace(ssrc) else { return false };
+        for left in rtx.chain([before]) {
+            self.left.retain(|known| *known != left);
+            if self.left.is_full() {
+                self.left.remove(0);
+            }
+            self.left.push(left);
         }
-        self.left.push(left);
+        self.left.retain(|known| *known != ssrc);
         self.sources = self.sources.wrapping_add(1);
+        self.source_since = now;
         true
     }
 

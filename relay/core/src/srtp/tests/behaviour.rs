@@ -1,6 +1,8 @@
 //! What must hold for whatever a sender, a network or an attacker does.
 
-use super::super::{OpenContext, OpenError, SSRCS_MAX, SealContext, SealFour, SrtpProfile, WINDOW_PACKETS};
+use super::super::{
+    OpenContext, OpenError, RETIRED_MAX, SSRCS_MAX, SealContext, SealFour, SrtpProfile, WINDOW_PACKETS,
+};
 use super::{header, open};
 use crate::id::{SeqNo, Ssrc};
 use crate::wire::rtp::RtpHeader;
@@ -155,17 +157,78 @@ fn ssrcs_are_limited_and_apart() {
                 );
             }
         }
-        let one_more = seal(&sender, Ssrc(99), 1, b"");
-        assert_eq!(open(&mut receiver, &one_more).map(drop), Err(OpenError::SsrcLimit));
         assert!(open(&mut receiver, &seal(&sender, Ssrc(3), 65_999, b"")).is_ok(), "known ones go on");
+        let all = (SSRCS_MAX + RETIRED_MAX) as u32;
+        for ssrc in SSRCS_MAX as u32..all {
+            assert!(open(&mut receiver, &seal(&sender, Ssrc(ssrc), 1, b"")).is_ok(), "ssrc {ssrc}");
+        }
+        let one_more = seal(&sender, Ssrc(all), 1, b"");
+        assert_eq!(open(&mut receiver, &one_more).map(drop), Err(OpenError::SsrcLimit));
+        assert!(open(&mut receiver, &seal(&sender, Ssrc(3), 66_000, b"")).is_ok(), "known ones go on");
 
-        for ssrc in 0..=SSRCS_MAX as u32 {
+        for ssrc in 0..=all {
             let mut slot = [0; 64];
-            slot[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, ssrc as u8]);
+            slot[..4].copy_from_slice(&[0x80, 201, 0, 1]);
+            slot[4..8].copy_from_slice(&ssrc.to_be_bytes());
             let len = sender.seal_rtcp(8, &mut slot).unwrap();
-            let want = if ssrc < SSRCS_MAX as u32 { Ok(8) } else { Err(OpenError::SsrcLimit) };
+            let want = if ssrc < all { Ok(8) } else { Err(OpenError::SsrcLimit) };
             assert_eq!(receiver.open_rtcp(&mut slot[..len]), want, "ssrc {ssrc}");
         }
+    }
+}
+
+/// Whatever the order of SSRCs and indices, no packet is opened twice, and an SSRC that comes back goes on
+/// (RFC 3711 §3.3.2).
+#[test]
+fn no_packet_is_opened_twice_however_many_ssrcs_were_used_meanwhile() {
+    let (sender, mut receiver) = pair(SrtpProfile::AeadAes128Gcm);
+    let (mut opened, mut highest) = (std::collections::BTreeSet::new(), [0u64; 40]);
+    let mut state = 1u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..40_000 {
+        // Some are heard often, most seldom, so that places change all the time.
+        let ssrc = if random(2) == 0 { random(8) } else { random(40) };
+        let last = &mut highest[ssrc as usize];
+        let index = (*last + random(1_500)).saturating_sub(500);
+        let packet = seal(&sender, Ssrc(ssrc as u32), index, b"");
+        match open(&mut receiver, &packet) {
+            Ok((done, _)) => {
+                assert_eq!(done.index, index);
+                assert!(opened.insert((ssrc, index)), "{index} of {ssrc} twice");
+            }
+            Err(why) => {
+                assert_eq!(why, OpenError::Replay, "{index} of {ssrc}");
+                assert!(index <= *last, "{index} of {ssrc} is new");
+            }
+        }
+        *last = index.max(*last);
+    }
+    assert!(highest.iter().all(|last| *last > 65_536), "{highest:?}");
+}
+
+#[test]
+fn who_gave_its_place_away_keeps_its_counter() {
+    let (sender, mut receiver) = pair(SrtpProfile::Aes128CmHmacSha1_80);
+    for index in (0..=400_000).step_by(20_000) {
+        assert!(open(&mut receiver, &seal(&sender, SSRC, index, b"")).is_ok());
+    }
+    for ssrc in 0..SSRCS_MAX as u32 {
+        assert!(open(&mut receiver, &seal(&sender, Ssrc(ssrc), 7, b"")).is_ok());
+    }
+    for (index, want) in [
+        (399_999, Err(OpenError::Replay)), // late, but it cannot be told from one that was seen
+        (400_000, Err(OpenError::Replay)),
+        (400_003, Ok(400_003)),
+        (400_001, Ok(400_001)),
+        (400_001, Err(OpenError::Replay)),
+        (399_500, Err(OpenError::Replay)),
+        (400_004, Ok(400_004)),
+    ] {
+        let outcome = open(&mut receiver, &seal(&sender, SSRC, index, b"")).map(|(opened, _)| opened.index);
+        assert_eq!(outcome, want, "{index}");
     }
 }
 
