@@ -5,9 +5,9 @@ use bench::forwarding::FanOut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use relay_control::MediaKind;
 use relay_core::id::Ssrc;
-use relay_core::pipe::{Message, PipeSink, PipedPacket};
 use relay_core::time::Time;
 use relay_core::up::{PacketMeta, UpStream, UpStreamConfig};
+use relay_port::{MediaTime, Message, Packet, PortSink};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,8 +61,7 @@ fn pipe(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch of 16", name), |b| {
             b.iter(|| {
                 for _ in 0..BATCH {
-                    let meta = PacketMeta::default();
-                    let packet = PipedPacket { track_id: 1, seq: next, source: 0, meta };
+                    let packet = packet(next);
                     next += 1;
                     if let Some(entry) = sender.slot() {
                         entry.write_packet(packet, black_box(&payload));
@@ -73,13 +72,28 @@ fn pipe(c: &mut Criterion) {
                 while receiver.handle(|entry| {
                     let (message, payload) = entry.take();
                     if let Message::Packet(packet) = message {
-                        black_box(stream.on_piped(Time::ZERO, packet.seq, payload, packet.meta));
+                        let meta = PacketMeta { timestamp: packet.timestamp, ..PacketMeta::default() };
+                        black_box(stream.on_port_packet(Time::ZERO, packet.seq, payload, meta));
                     }
                 }) {}
             });
         });
     }
     group.finish();
+}
+
+fn packet(seq: u64) -> Packet {
+    Packet {
+        track_id: 1,
+        seq,
+        source: 0,
+        timestamp: 0,
+        arrival: MediaTime::default(),
+        marker: false,
+        keyframe: false,
+        audio_level: None,
+        video_orientation: None,
+    }
 }
 
 criterion_group!(benches, pipe, fan_out);

@@ -26,7 +26,7 @@ pub fn inventory(transports: u64) -> FromRelay {
         srtp_profile: "AEAD_AES_128_GCM".into(),
         ..TransportInfo::default()
     };
-    let inventory = Inventory { boot_id: 1, transports: (0..transports).map(one).collect(), next: 0 };
+    let inventory = Inventory { transports: (0..transports).map(one).collect(), ..Inventory::default() };
     let reply = Reply { request_id: 1, body: Some(ReplyBody::Inventory(inventory)) };
     FromRelay { outgoing: Some(Outgoing::Reply(reply)) }
 }

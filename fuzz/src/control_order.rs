@@ -168,11 +168,11 @@ impl World {
     /// A worker's turn.
     fn turn(&mut self, number: usize) {
         let (now, station, mut outbox) = (self.now, &mut self.stations[number], VecOutbox::default());
-        station.handle_pipes(now, &mut outbox);
+        station.handle_ports(now, &mut outbox);
         while !matches!(station.handle_order(now, &mut outbox), Ordered::Nothing) {}
         station.shard.handle_timeout(now, &mut outbox);
         station.tell_events();
-        station.shard.ring_pipes();
+        station.shard.ring_ports();
     }
 
     fn listen(&mut self) {

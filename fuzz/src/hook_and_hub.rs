@@ -87,14 +87,8 @@ impl Stage {
         }
         let heard = heard.map(|Heard { method, asked, object }| (method, asked, Value::Object(object)));
         let heard = heard.unwrap_or(("", false, Value::Null));
-        let parsed = parsed.map(|message| match message {
-            ClientMessage::Connection(mut hello) if heard.0 == "connect" => {
-                self.let_in = true;
-                hello.grant = Some(Grant::everything());
-                ClientMessage::Connection(hello)
-            }
-            other => other,
-        });
+        self.let_in |= heard.0 == "connect";
+        let granted = heard.1.then(Grant::everything);
         if heard.0 == "connect" {
             self.login =
                 Some(heard.2["custom"]["login"].clone()).filter(Value::is_string).unwrap_or_default();
@@ -104,7 +98,7 @@ impl Stage {
                 return;
             }
         }
-        self.hub.handle_message(Duration::ZERO, CLIENT, parsed);
+        self.hub.handle_message(Duration::ZERO, CLIENT, parsed.map(|message| (message, Ok(granted))));
         let mut joined = Vec::new();
         while let Some(output) = self.hub.poll_output() {
             self.was_heard(&heard, &output, &mut joined);
@@ -217,13 +211,7 @@ impl Stage {
     /// Gives what it hears.
     fn witness_says(&mut self, name: &str, content: Value) -> Vec<Value> {
         let text = json!({"message": name, "data": [content]}).to_string();
-        let parsed = ClientMessage::parse(&text).map(|message| match message {
-            ClientMessage::Connection(mut hello) => {
-                hello.grant = Some(Grant::everything());
-                ClientMessage::Connection(hello)
-            }
-            other => other,
-        });
+        let parsed = ClientMessage::parse(&text).map(|message| (message, Ok(Some(Grant::everything()))));
         self.hub.handle_message(Duration::ZERO, WITNESS, parsed);
         let mut said = Vec::new();
         while let Some(output) = self.hub.poll_output() {

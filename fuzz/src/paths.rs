@@ -167,7 +167,7 @@ impl Told {
     /// The attacker begins its ICE anew, with a ufrag of any length, and checks as it may meanwhile.
     fn restart(&mut self, ufrag: u8, from: &Path) {
         let short = self.world.peers[ATTACKER].make_short_check();
-        self.world.restart_ice_as(ATTACKER as u32, "u".repeat(4 + usize::from(ufrag)));
+        self.world.restart_ice_as(ATTACKER as u32, "u".repeat(4 + usize::from(ufrag) % 253));
         self.inject(*from, &short);
     }
 

@@ -96,12 +96,12 @@ impl Told {
             5 => {
                 let reference =
                     ClockReference { time: Time::from_nanos(story.u64()?), timestamp: story.u32()? };
-                self.up.set_piped_clock(reference);
-                let _ = self.up.piped_clock_reference();
+                self.up.set_port_clock(reference);
+                let _ = self.up.port_clock_reference();
                 return Some(());
             }
             6 => {
-                self.up.forget_piped_clock();
+                self.up.forget_port_clock();
                 return Some(());
             }
             _ => {
@@ -110,7 +110,7 @@ impl Told {
             }
         };
         let payload = vec![seq as u8; usize::from(action >> 3) * 47];
-        if let Some(accepted) = self.up.on_piped(self.now, seq, &payload, self.meta()) {
+        if let Some(accepted) = self.up.on_port_packet(self.now, seq, &payload, self.meta()) {
             assert_eq!((accepted.seq, accepted.resync), (seq, false));
             self.accepted(accepted, &payload);
         }

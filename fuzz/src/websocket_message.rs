@@ -3,6 +3,7 @@ use signaling::message::{
     ClientMessage, ID_BYTES_MAX, Login, NAME_BYTES_MAX, RoomCommand, RoomEvent, ServerMessage,
     StreamEventType,
 };
+use signaling::refusal::Refusal;
 
 /// What a page says on the WebSocket: limits hold, and what is carried to others is the sender's own JSON, inside
 /// messages that are JSON.
@@ -15,7 +16,8 @@ pub fn websocket_message(data: &[u8]) {
         }
         Err(malformed) => {
             assert!(malformed.operation_id.as_ref().is_none_or(|id| (1..=ID_BYTES_MAX).contains(&id.len())));
-            is_json(&ServerMessage::Fail { api_method: "sendData", info: &malformed.why });
+            let reason = Refusal::BadMessage(malformed.why.into()).reason();
+            is_json(&ServerMessage::Fail { api_method: "sendData", reason: &reason });
         }
     }
 }
@@ -34,7 +36,7 @@ fn understood(text: &str, message: ClientMessage) {
             assert!((1..=ID_BYTES_MAX).contains(&operation_id.len()));
             is_json(&ServerMessage::DataStatus {
                 operation_id: &operation_id,
-                refusal: command.as_ref().err().copied(),
+                refusal: command.as_ref().err().cloned(),
             });
             match command {
                 Ok(RoomCommand::Join { room, .. } | RoomCommand::Leave { room }) => is_name(&room),
@@ -67,7 +69,6 @@ fn understood(text: &str, message: ClientMessage) {
             is_json(&ServerMessage::StreamEvent { session: &session, event, payload: payload.as_deref() });
         }
         ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
-        ClientMessage::Refused { .. } => panic!("parsing refuses nothing"),
     }
 }
 

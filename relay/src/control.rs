@@ -9,15 +9,15 @@
 
 pub mod connection;
 pub mod counts;
-pub mod listener;
 pub mod placement;
+pub mod ports;
 pub mod router;
 
 use crate::clock::Clock;
 use crate::faults::{PerMinute, panic_text};
+use crate::listener::{Accepted, Listener};
 use crate::mailbox::Bell;
 use connection::{Connection, Ended};
-use listener::{Accepted, Listener};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay_control::{CommandError, ErrorCode, FromRelay, Outgoing, Reply, ReplyBody};

@@ -1,12 +1,14 @@
 //! `ringvox-relay ctl …`: asks a running relay and prints its answer as JSON, for people and scripts.
 //!
-//! Reads only: it says no `Hello`, so it can neither command nor supersede a controller. ICE passwords are left out.
+//! It says no `Hello`, so it can neither command nor supersede a controller: it reads, and orders what local
+//! ports do. ICE passwords are left out.
 
 use base64::Engine as _;
 use relay_control::{
-    CandidateAddress, Codec, Command, Counter, DownTrackInfo, FrameDecoder, FromRelay, GetInventory,
-    GetStats, Inventory, MediaKind, Outgoing, ReplyBody, Request, RtpParameters, Stats, TransportInfo,
-    TransportState, Untrusted, UpTrackInfo, encode_frame, trusts,
+    AddSource, AddTap, CandidateAddress, Codec, Command, Counter, DownTrackInfo, FrameDecoder, FromRelay,
+    GetInventory, GetStats, Inventory, MediaKind, Outgoing, PortInfo, RemoveSource, RemoveTap, ReplyBody,
+    Request, RtpParameters, Stats, TransportInfo, TransportState, Untrusted, UpTrackInfo, encode_frame,
+    trusts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -20,12 +22,93 @@ use std::time::Duration;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What to ask.
-#[derive(clap::Subcommand, Clone, Copy, Debug)]
+#[derive(clap::Subcommand, Clone, Debug)]
 pub enum Question {
     /// Every transport with its tracks
     Inventory,
     /// All counters: of each shard, of all together, and of the process
     Stats,
+    /// Send an up-track to a process at a local port
+    Tap {
+        /// The name that the process gave itself
+        port: String,
+        /// As in the inventory
+        #[arg(value_parser = id)]
+        track_id: u64,
+    },
+    /// Send it no longer
+    Untap {
+        /// The name that the process gave itself
+        port: String,
+        /// As in the inventory
+        #[arg(value_parser = id)]
+        track_id: u64,
+    },
+    /// Take an up-track from a process at a local port
+    Source {
+        /// The name that the process gave itself
+        port: String,
+        /// 16 hexadecimal digits that no other track has
+        #[arg(value_parser = id)]
+        track_id: u64,
+        /// As in the inventory
+        #[arg(value_parser = id)]
+        room_id: u64,
+        /// How it is encoded
+        codec: CodecName,
+    },
+    /// Take it no longer
+    Unsource {
+        /// As it was ordered
+        #[arg(value_parser = id)]
+        track_id: u64,
+    },
+}
+
+/// A codec, as people write it.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum CodecName {
+    /// RFC 7587
+    Opus,
+    /// G.711 µ-law
+    Pcmu,
+    /// G.711 A-law
+    Pcma,
+    /// RFC 7741
+    Vp8,
+    /// RFC 6184
+    H264,
+}
+
+/// An id as the inventory writes it.
+fn id(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|_| "an id has up to 16 hexadecimal digits".to_owned())
+}
+
+/// What a source of this codec is.
+fn parameters(codec: CodecName) -> RtpParameters {
+    let (kind, codec, clock_rate_hz) = match codec {
+        CodecName::Opus => (MediaKind::Audio, Codec::Opus, 48_000),
+        CodecName::Pcmu => (MediaKind::Audio, Codec::Pcmu, 8_000),
+        CodecName::Pcma => (MediaKind::Audio, Codec::Pcma, 8_000),
+        CodecName::Vp8 => (MediaKind::Video, Codec::Vp8, 90_000),
+        CodecName::H264 => (MediaKind::Video, Codec::H264, 90_000),
+    };
+    RtpParameters { kind: kind.into(), codec: codec.into(), clock_rate_hz, ..RtpParameters::default() }
+}
+
+/// The order about a local port that is asked for.
+fn order(question: Question) -> Option<Command> {
+    Some(match question {
+        Question::Inventory | Question::Stats => return None,
+        Question::Tap { port, track_id } => Command::AddTap(AddTap { track_id, port }),
+        Question::Untap { port, track_id } => Command::RemoveTap(RemoveTap { track_id, port }),
+        Question::Source { port, track_id, room_id, codec } => {
+            let rtp = parameters(codec);
+            Command::AddSource(AddSource { track_id, room_id, port, rtp, priority: 0 })
+        }
+        Question::Unsource { track_id } => Command::RemoveSource(RemoveSource { track_id }),
+    })
 }
 
 /// Why there is no answer.
@@ -74,6 +157,10 @@ pub fn ask(socket: &Path, question: Question) -> Result<String, CtlError> {
             ReplyBody::Stats(stats) => serde_json::to_string_pretty(&stats_json(&stats)),
             other => return Err(unexpected(other)),
         },
+        other => match order(other).map(|command| request(&mut stream, command)).transpose()? {
+            None | Some(ReplyBody::Done(_)) => return Ok("{}".to_owned()),
+            Some(other) => return Err(unexpected(other)),
+        },
     };
     json.map_err(|why| CtlError::Refused(why.to_string()))
 }
@@ -88,6 +175,7 @@ fn all_pages(stream: &mut UnixStream) -> Result<Inventory, CtlError> {
                 let last = page.next <= whole.next;
                 (whole.boot_id, whole.next) = (page.boot_id, page.next);
                 whole.transports.extend(page.transports);
+                whole.ports.extend(page.ports);
                 if last {
                     return Ok(whole);
                 }
@@ -133,6 +221,24 @@ fn read_reply(stream: &mut UnixStream) -> Result<ReplyBody, CtlError> {
 struct InventoryJson<'a> {
     boot_id: String,
     transports: Vec<TransportJson<'a>>,
+    ports: Vec<PortJson<'a>>,
+}
+
+/// A process at a local port.
+#[derive(Serialize)]
+struct PortJson<'a> {
+    port: &'a str,
+    taps: Vec<String>,
+    sources: Vec<SourceJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct SourceJson<'a> {
+    track_id: String,
+    room_id: String,
+    #[serde(flatten)]
+    rtp: RtpJson<'a>,
+    priority: &'static str,
 }
 
 #[derive(Serialize)]
@@ -212,6 +318,24 @@ fn inventory_json(inventory: &Inventory) -> InventoryJson<'_> {
     InventoryJson {
         boot_id: hex(inventory.boot_id),
         transports: inventory.transports.iter().map(transport_json).collect(),
+        ports: inventory.ports.iter().map(port_json).collect(),
+    }
+}
+
+fn port_json(port: &PortInfo) -> PortJson<'_> {
+    PortJson {
+        port: &port.port,
+        taps: port.taps.iter().copied().map(hex).collect(),
+        sources: port.sources.iter().map(source_json).collect(),
+    }
+}
+
+fn source_json(source: &AddSource) -> SourceJson<'_> {
+    SourceJson {
+        track_id: hex(source.track_id),
+        room_id: hex(source.room_id),
+        rtp: rtp_json(&source.rtp),
+        priority: source.priority().name(),
     }
 }
 
@@ -362,6 +486,7 @@ mod tests {
     fn inventory_is_readable_and_keeps_secrets() {
         let inventory = Inventory {
             next: 0,
+            ports: vec![PortInfo { port: "recorder".into(), taps: vec![5], sources: vec![] }],
             boot_id: 0xab,
             transports: vec![transport("Комната".as_bytes()), transport(&[0xff])],
         };
@@ -369,6 +494,7 @@ mod tests {
         assert!(!text.contains("never shown"));
         let json: Value = serde_json::from_str(&text).expect("parses");
         assert_eq!(json["boot_id"], "00000000000000ab");
+        assert_eq!(json["ports"], json!([{"port": "recorder", "taps": ["0000000000000005"], "sources": []}]));
         let first = &json["transports"][0];
         assert_eq!(first["transport_id"], "ffffffffffffffff");
         assert_eq!(first["state"], "connected");

@@ -8,11 +8,15 @@
 //!  browsers ───────────────────────── UDP ─────────► relay_io::Io ◄─── outbox ──────┘
 //! ```
 //!
-//! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to send to.
-//! - [`control`]: who may command (`listener`), frames (`connection`), which shard and which epoch (`router`, `placement`).
+//! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to
+//!   send to.
+//! - [`listener`]: who may connect. [`control`]: frames (`connection`), which shard and which epoch
+//!   (`router`, `placement`).
 //! - [`mailbox`]: the bounded queues between the control thread and the workers.
 //! - [`worker`]: the media loop; [`station`] is all of it but the socket, [`pace`] how it keeps up. [`pipe`]: the queue from
 //!   one shard to another.
+//! - [`ports`]: local processes that get up-tracks in clear or give them, on a thread of their own, behind
+//!   the same queues.
 //! - [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
 //!
 //! # One packet's walk
@@ -30,9 +34,11 @@
 //!
 //! # A packet's way to another shard
 //!
-//! A room that outgrows its budget on one shard has transports on others. A subscription across shards makes the router
-//! connect the two by a pair of [`pipe`]s and order the publisher's shard to write each accepted packet of the track once;
-//! the other worker reads its pipes in every turn and its shard forwards from there.
+//! A room that outgrows its budget on one shard has transports on others. A subscription across shards makes
+//! the router connect the two by a pair of [`pipe`]s and order the publisher's shard to write each accepted
+//! packet of the track once; the other worker reads its pipes in every turn and its shard forwards from
+//! there. To a local process it goes the same way, with the ports' thread ([`ports`]) in the other worker's
+//! place.
 //!
 //! # Invariants
 //!
@@ -43,7 +49,7 @@
 //!   request it was ([`faults`], [`control`]). Where that is of no use, because a worker or the control thread panics again
 //!   and again, the process ends with status 70, peers are told, and whoever supervises it starts it again.
 //! - Memory is not readable by other processes of the user, nor dumped to a core (keys are in it).
-//! - Deliberately absent: SDP, logins, tokio, recording (its thread will stand beside the workers).
+//! - Deliberately absent: SDP, logins, tokio, and recording, which is a process at a local port.
 
 #![forbid(unsafe_code)]
 
@@ -53,10 +59,12 @@ pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod faults;
+pub mod listener;
 pub mod log;
 pub mod mailbox;
 pub mod pace;
 pub mod pipe;
+pub mod ports;
 mod start;
 pub mod station;
 pub mod usage;

@@ -8,7 +8,8 @@
 
 use crate::pipe::{PipeReceiver, PipeSender, WakeWorker};
 use relay_control::{Command, EventBody, ReplyBody};
-use relay_core::pipe::OpenPipe;
+use relay_core::port::OpenPort;
+use relay_port::PortId;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use std::fmt;
@@ -41,22 +42,24 @@ pub enum ToShard {
         /// Few enough to be described between two batches.
         transports: Vec<u64>,
     },
-    /// Pipe an up-track to another shard, to which this one is connected.
-    OpenPipe {
+    /// Send an up-track to a port, to which the shard is connected.
+    OpenPort {
         /// See [`ToShard`].
         ticket: u64,
         /// What to where.
-        pipe: OpenPipe,
+        order: OpenPort,
     },
-    /// Be connected to another shard. Has no reply.
+    /// Be connected to a port. Has no reply.
     Connect(Box<PipeEnds>),
+    /// What is behind a port is gone. Has no reply.
+    Disconnect(PortId),
 }
 
-/// One shard's ends of the two queues between it and another.
+/// One side's ends of the two queues of a port.
 #[derive(Debug)]
 pub struct PipeEnds {
-    /// The other shard.
-    pub peer: u32,
+    /// The port, as this side knows it.
+    pub port: PortId,
     /// What we write.
     pub to: PipeSender,
     /// What it writes.

@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Subcommands {
-    /// Ask the running relay and print its answer as JSON
+    /// Ask the running relay, or order what its local ports do, and print its answer as JSON
     Ctl {
         #[command(subcommand)]
         question: ctl::Question,

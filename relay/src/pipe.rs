@@ -1,16 +1,17 @@
-//! The queue from one shard to another: bounded, one producer, one consumer.
+//! The queue from one thread to another, of two shards or of a shard and the ports' thread: bounded, one
+//! producer, one consumer.
 //!
 //! Entries are boxes. A full one goes over and an empty one comes back, so a push writes a packet's octets and no more, and no
 //! entry is ever in two hands.
 //!
-//! Boxes are made and given back by the producer when tracks begin and end ([`PipeSink::make_room`]), at most
+//! Boxes are made and given back by the producer when tracks begin and end ([`PortSink::make_room`]), at most
 //! [`PIPE_ENTRIES`]; nothing is allocated for a packet. Between all pairs of 64 shards they would be 3.3 GB; a pair that pipes
 //! nothing keeps 34 KiB each way, all of those together 134 MiB, and one video makes it 0.45 MiB.
 //!
 //! Waking a thread costs 10 µs and more, a push a few nanoseconds: the other worker is woken after a batch, and by
 //! [`WakeWorker`] only if it sleeps.
 
-use relay_core::pipe::{Entry, PipeSink};
+use relay_port::{Entry, PortSink};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub struct PipeReceiver {
     empty: Producer<Box<Entry>>,
 }
 
-/// Makes a queue without entries, see [`PipeSink::make_room`]; `wake` wakes the consumer.
+/// Makes a queue without entries, see [`PortSink::make_room`]; `wake` wakes the consumer.
 #[must_use]
 pub fn pipe(wake: WakeWorker) -> (PipeSender, PipeReceiver) {
     let (filled_in, filled_out) = RingBuffer::new(PIPE_ENTRIES);
@@ -85,7 +86,7 @@ impl PipeSender {
     }
 }
 
-impl PipeSink for PipeSender {
+impl PortSink for PipeSender {
     fn make_room(&mut self, entries: usize) {
         self.wanted = entries.min(PIPE_ENTRIES);
         let more = self.wanted.saturating_sub(self.made);
@@ -125,6 +126,12 @@ impl PipeReceiver {
         self.filled.slots()
     }
 
+    /// Whether the producer let go of its end; what it wrote before is there.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.filled.is_abandoned()
+    }
+
     /// Hands over the oldest entry, and gives it back to the producer. False: none was there.
     ///
     /// # Panics
@@ -141,13 +148,22 @@ impl PipeReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::pipe::{Load, Message, PipedPacket};
-    use relay_core::up::PacketMeta;
+    use relay_port::{Load, MediaTime, Message, Packet};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    fn packet(seq: u64) -> PipedPacket {
-        PipedPacket { track_id: 7, seq, source: 0, meta: PacketMeta::default() }
+    fn packet(seq: u64) -> Packet {
+        Packet {
+            track_id: 7,
+            seq,
+            source: 0,
+            timestamp: 0,
+            arrival: MediaTime::default(),
+            marker: false,
+            keyframe: false,
+            audio_level: None,
+            video_orientation: None,
+        }
     }
 
     fn send(sender: &mut PipeSender, seq: u64) -> bool {

@@ -3,15 +3,17 @@
 use crate::addresses;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, IoChoice};
-use crate::control::listener::{ListenError, Listener};
 use crate::control::router::{Identity, Router};
 use crate::control::{Control, Exit};
 use crate::faults::panic_text;
+use crate::listener::{ListenError, Listener};
 use crate::mailbox::{Bell, ControlEnd, mailbox};
 use crate::pace::Pace;
+use crate::ports;
 use crate::station::Station;
 use crate::worker::Worker;
 use nix::sys::signalfd::SignalFd;
+use relay_control::port_socket;
 use relay_core::Shard;
 use relay_core::config::{Limits, ShardConfig};
 use relay_core::dtls::DtlsFactory;
@@ -65,6 +67,7 @@ impl std::error::Error for StartError {}
 /// A relay whose parts are up.
 pub struct Relay {
     control: Control,
+    ports: ports::PortsThread,
     workers: Workers,
 }
 
@@ -102,6 +105,7 @@ impl Relay {
     /// The first thing that did not work; nothing is left running.
     pub fn start(config: &Config, signals: Option<SignalFd>) -> Result<Self, StartError> {
         let listener = Listener::bind(&config.control_socket).map_err(StartError::Control)?;
+        let ports = Listener::bind(&port_socket(&config.control_socket)).map_err(StartError::Control)?;
         let cores = relay_io::cpu::available().map_err(|why| StartError::Io("list of cores", why))?;
         let shards = config.shards.unwrap_or(u32::try_from(cores.len()).unwrap_or(1)).max(1);
         config.check_ports(shards).map_err(StartError::Config)?;
@@ -135,8 +139,11 @@ impl Relay {
         }
         let identity = identity(&dtls, backend, config.max_receive_bitrate_bps)?;
         tell(config, shards, &birth);
-        let router = Router::new(identity, ends, config.room_transports_per_shard);
-        Ok(Self { control: Control::new(listener, bell, signals, router, clock), workers })
+        let mut router = Router::new(identity, ends, config.room_transports_per_shard);
+        let (ports, end) =
+            ports::spawn(ports, bell.clone(), clock).map_err(|why| StartError::Io("ports' thread", why))?;
+        router.serve_ports(end);
+        Ok(Self { control: Control::new(listener, bell, signals, router, clock), ports, workers })
     }
 
     /// Runs until a signal, a command or the death of a worker, and ends all threads.
@@ -148,6 +155,7 @@ impl Relay {
         let exit = self.control.run(|| death.get().is_some());
         // The socket file goes away with `control`, before a successor could find a relay that is ending.
         drop(self.control);
+        drop(self.ports);
         drop(self.workers);
         exit
     }

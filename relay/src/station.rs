@@ -1,4 +1,4 @@
-//! A worker but for its socket: a shard, its mailbox, and the pipes from other shards.
+//! A worker but for its socket: a shard, its mailbox, and the queues from its ports.
 //!
 //! Apart from [`crate::worker`], so that simulated runs of several shards are told of orders and pipes by the same code.
 //!
@@ -14,6 +14,7 @@ use relay_control::{Command, CommandError, Counter, ErrorCode, Inventory, ReplyB
 use relay_core::Shard;
 use relay_core::outbox::{Outbox, Path};
 use relay_core::time::Time;
+use relay_port::PortId;
 
 /// What came of asking for an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,8 @@ pub struct Station {
     /// The media plane of this core.
     pub shard: Shard,
     mail: WorkerEnd,
-    /// From which shard, and the queue.
-    pipes: Vec<(u32, PipeReceiver)>,
+    /// From which port, and the queue.
+    ports: Vec<(PortId, PipeReceiver)>,
     faults: Faults,
 }
 
@@ -43,7 +44,7 @@ impl Station {
     /// Shard `number` with its mailbox, not connected to any other. `seeds` are for when it must begin anew.
     #[must_use]
     pub fn new(number: u32, shard: Shard, mail: WorkerEnd, seeds: Seeds) -> Self {
-        Self { number, shard, mail, pipes: Vec::new(), faults: Faults::new(number, seeds) }
+        Self { number, shard, mail, ports: Vec::new(), faults: Faults::new(number, seeds) }
     }
 
     /// See [`Shard::handle_datagram`].
@@ -73,14 +74,14 @@ impl Station {
         self.faults.begin_anew(&mut self.shard, why);
     }
 
-    /// Handles what other shards have written up to now, and forwards all that waits: it ends a batch.
-    pub fn handle_pipes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
-        let Self { shard, pipes, faults, .. } = self;
-        for (from, pipe) in pipes {
+    /// Handles what is written at the ports up to now, and forwards all that waits: it ends a batch.
+    pub fn handle_ports<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
+        let Self { shard, ports, faults, .. } = self;
+        for (from, pipe) in ports {
             // Not what comes meanwhile: a busy neighbour must not keep us here.
             for _ in 0..pipe.waiting() {
                 pipe.handle(|entry| {
-                    faults.catch(shard, now, |shard| shard.handle_piped(now, *from, entry, outbox));
+                    faults.catch(shard, now, |shard| shard.handle_entry(now, *from, entry, outbox));
                 });
             }
         }
@@ -93,20 +94,24 @@ impl Station {
     pub fn handle_order<O: Outbox>(&mut self, now: Time, outbox: &mut O) -> Ordered {
         self.tell_events();
         let Some(order) = self.mail.next_order() else { return Ordered::Nothing };
-        self.handle_pipes(now, outbox);
+        self.handle_ports(now, outbox);
         let (ticket, body) = match order {
             ToShard::Connect(ends) => {
                 self.connect(*ends);
                 return Ordered::Done;
             }
-            ToShard::OpenPipe { ticket, pipe } => {
-                (ticket, self.faults.catch(&mut self.shard, now, |shard| shard.open_pipe(pipe)))
+            ToShard::Disconnect(port) => {
+                self.disconnect(now, port, outbox);
+                return Ordered::Done;
+            }
+            ToShard::OpenPort { ticket, order } => {
+                (ticket, self.faults.catch(&mut self.shard, now, |shard| shard.open_port(order)))
             }
             ToShard::Command { ticket, command: Command::GetStats(_) } => return Ordered::Stats(ticket),
             ToShard::Describe { ticket, transports } => {
                 let describe = |shard: &mut Shard| {
                     let transports = shard.describe(&transports);
-                    ReplyBody::Inventory(Inventory { boot_id: 0, transports, next: 0 })
+                    ReplyBody::Inventory(Inventory { transports, ..Inventory::default() })
                 };
                 let page = self.faults.catch(&mut self.shard, now, describe);
                 self.answer(ticket, page.unwrap_or_else(fault));
@@ -149,8 +154,14 @@ impl Station {
     }
 
     fn connect(&mut self, ends: PipeEnds) {
-        self.shard.connect_pipe(ends.peer, Box::new(ends.to));
-        self.pipes.push((ends.peer, ends.from));
+        self.shard.connect_port(ends.port, Box::new(ends.to));
+        self.ports.push((ends.port, ends.from));
+    }
+
+    /// What it wrote before it went has just been read.
+    fn disconnect<O: Outbox>(&mut self, now: Time, port: PortId, outbox: &mut O) {
+        self.faults.catch(&mut self.shard, now, |shard| shard.disconnect_port(port, outbox));
+        self.ports.retain(|(other, _)| *other != port);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One thread = one core = one [`Shard`](relay_core::Shard) with its own socket. The only media loop.
 //!
-//! reap → handle → pipes → commands → timeouts → flush. The clock is read once for the whole batch, and once behind it.
+//! reap → handle → ports → commands → timeouts → flush. The clock is read once for the whole batch, and once
+//! behind it.
 //!
 //! A panic in the shard costs one transport ([`crate::faults`]). One around it, in here, makes the shard begin anew; if that
 //! comes again and again, the process ends (see [`crate::Relay`]), and signaling starts a new relay.
@@ -34,7 +35,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Worker {
-    /// The media plane of this core, with its mailbox and its pipes.
+    /// The media plane of this core, with its mailbox and the queues of its ports.
     pub station: Station,
     /// Its socket.
     pub io: Io,
@@ -75,8 +76,8 @@ impl Worker {
             let begun = self.clock.now();
             let received = self.handle_datagrams(begun);
             // The other shards may begin while we forward.
-            self.station.shard.ring_pipes();
-            self.station.handle_pipes(begun, &mut Lender(self.io.outbox()));
+            self.station.shard.ring_ports();
+            self.station.handle_ports(begun, &mut Lender(self.io.outbox()));
             let aside = kept_awake.then(|| self.clock.now());
             busy = self.handle_commands(begun);
             if self.station.shard.handshakes_wait() {
@@ -88,7 +89,7 @@ impl Worker {
             }
             self.station.tell_events();
             self.io.flush();
-            self.station.shard.ring_pipes();
+            self.station.shard.ring_ports();
             self.station.ring_if_answered();
             ended = self.clock.now();
             self.keep_pace(&Turn { begun, ended, received, kept_awake, aside });

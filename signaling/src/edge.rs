@@ -1,13 +1,14 @@
 //! What the edges have in common: the way to the hub, and whose request it is.
 
 use crate::address::Subnet;
-use crate::auth::Gate;
+use crate::auth::{Gate, Verdict};
 use crate::config::Config;
-use crate::hub::{HttpRefusal, HttpReply, HttpRequest};
+use crate::hub::{HttpReply, HttpRequest};
 use crate::id::ConnectionId;
 use crate::listen::Peer;
 use crate::message::{ClientMessage, Malformed};
 use crate::outbox::Outbox;
+use crate::refusal::Refusal;
 use axum::http::{HeaderMap, header};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 pub enum Input {
     /// A WebSocket was opened, by whose address its streams are counted.
     Connected(ConnectionId, Outbox, Option<Subnet>),
-    /// A text message came.
-    Message(ConnectionId, Result<ClientMessage, Malformed>),
+    /// A text message came, and what the operator's rules say to it.
+    Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
     /// A WebSocket is gone; true if the client said goodbye.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.
@@ -82,7 +83,7 @@ impl App {
 
     pub(crate) async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {
         let (reply, answer) = oneshot::channel();
-        let away = || HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned()));
+        let away = || HttpReply::Refused(Refusal::ShuttingDown);
         if self.inputs.send(Input::Http(from, request, reply)).await.is_err() {
             return away();
         }

@@ -36,6 +36,7 @@ pub mod names;
 pub mod outbox;
 pub mod participant;
 pub mod places;
+pub mod refusal;
 pub mod relay;
 pub mod rest;
 pub mod room;

@@ -10,11 +10,12 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
-use crate::auth::{Admitted, HttpDenial, HttpVisit};
+use crate::auth::{Admitted, HttpVisit};
 use crate::edge::{App, Health, Input};
-use crate::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
+use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
 use crate::names::{Name, NameOf};
+use crate::refusal::Refusal;
 use crate::{web, ws};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -158,7 +159,7 @@ async fn whip(
             let request = HttpRequest::Publish { room, login, sdp, priority };
             created(app.ask(app.origin(peer, &headers), request).await, uri.path())
         }
-        Err(denial) => denied(&denial),
+        Err(refusal) => refused(&refusal),
     }
 }
 
@@ -199,7 +200,7 @@ async fn whep(
             let from = app.origin(peer, &headers);
             created(app.ask(from, HttpRequest::Play { room, name, by, sdp }).await, uri.path())
         }
-        Err(denial) => denied(&denial),
+        Err(refusal) => refused(&refusal),
     }
 }
 
@@ -305,34 +306,28 @@ fn plain(reply: HttpReply) -> Response {
             (StatusCode::OK, headers, fragment).into_response()
         }
         HttpReply::Created { .. } => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        HttpReply::Refused(refusal) => refused(refusal),
+        HttpReply::Refused(refusal) => refused(&refusal),
     }
 }
 
-fn refused(refusal: HttpRefusal) -> Response {
-    let (status, words) = match refusal {
-        HttpRefusal::Malformed(words) => (StatusCode::BAD_REQUEST, words),
-        HttpRefusal::NotFound(words) => (StatusCode::NOT_FOUND, words),
-        HttpRefusal::Conflict(words) => (StatusCode::CONFLICT, words),
-        HttpRefusal::Precondition => {
-            (StatusCode::PRECONDITION_FAILED, "If-Match names another ICE session".to_owned())
+fn refused(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = refuse(status, &refusal.reason().words);
+    // RFC 6750 §3.
+    let challenge = match (status, refusal) {
+        (StatusCode::UNAUTHORIZED, Refusal::TokenMissing | Refusal::HookUnauthorized(_)) => {
+            Some("Bearer realm=\"ringvox\"")
         }
-        HttpRefusal::Unprocessable(words) => (StatusCode::UNPROCESSABLE_ENTITY, words),
-        HttpRefusal::PreconditionRequired => {
-            (StatusCode::PRECONDITION_REQUIRED, "If-Match is required".to_owned())
-        }
-        HttpRefusal::Unavailable(words) => (StatusCode::SERVICE_UNAVAILABLE, words),
+        (StatusCode::UNAUTHORIZED, _) => Some("Bearer realm=\"ringvox\", error=\"invalid_token\""),
+        (StatusCode::FORBIDDEN, _) => Some("Bearer realm=\"ringvox\", error=\"insufficient_scope\""),
+        _ => None,
     };
-    let mut response = refuse(status, &words);
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
-    response
-}
-
-fn denied(denial: &HttpDenial) -> Response {
-    let mut response = refuse(denial.status, &denial.info);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(denial.challenge));
     response
 }
 

@@ -10,10 +10,11 @@
 use crate::auth::Gate;
 use crate::config::Config;
 use crate::edge::{Health, Input};
-use crate::hub::{CloseCode, HttpRefusal, HttpReply, HttpRequest, Hub, Output};
+use crate::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
 use crate::id::ConnectionId;
 use crate::id::Ticket;
 use crate::outbox::Outbox;
+use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
 use crate::timer::Time;
 use std::collections::{HashMap, HashSet};
@@ -182,7 +183,7 @@ impl Server {
                 let ticket = Ticket(self.last_ticket);
                 self.tickets.insert(ticket, reply);
                 if !self.holds(|hub| hub.handle_http(now, ticket, from, request)) {
-                    let answer = HttpReply::Refused(HttpRefusal::Unavailable("Internal error".to_owned()));
+                    let answer = HttpReply::Refused(Refusal::ServerError);
                     self.tickets.remove(&ticket).map(|waiting| waiting.send(answer));
                 }
             }
@@ -356,7 +357,7 @@ impl Server {
         self.hub.handle_shutdown();
         self.carry_out();
         for (_, waiting) in self.tickets.drain() {
-            let _ = waiting.send(HttpReply::Refused(HttpRefusal::Unavailable("Shutting down".to_owned())));
+            let _ = waiting.send(HttpReply::Refused(Refusal::ShuttingDown));
         }
         if self.config.signaling.stop_relay
             && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err()
@@ -407,7 +408,7 @@ mod tests {
 
     fn login(id: ConnectionId) -> Input {
         let text = json!({ "message": "connection", "data": [{ "custom": { "login": "anna" } }] });
-        Input::Message(id, ClientMessage::parse(&text.to_string()))
+        Input::Message(id, ClientMessage::parse(&text.to_string()).map(|message| (message, Ok(None))))
     }
 
     async fn census(inputs: &mpsc::Sender<Input>) -> Option<[usize; 4]> {

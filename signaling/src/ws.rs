@@ -125,8 +125,11 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
             }
             Some(Ok(Message::Text(text))) => {
                 let message = match ClientMessage::parse(&text) {
-                    Ok(message) => Ok(app.gate.judge(&mut visit, &text, message).await),
-                    malformed => malformed,
+                    Ok(message) => {
+                        let verdict = app.gate.judge(&mut visit, &text, &message).await;
+                        Ok((message, verdict))
+                    }
+                    Err(malformed) => Err(malformed),
                 };
                 (Some(Input::Message(id, message)), text.len())
             }

@@ -272,10 +272,10 @@ test("receiveAudio and receiveVideo choose what is played, and what a publisher'
 
 test("errors have a code for programs", async () => {
     const socket = establish();
-    for (const [info, code] of [["Room is full", "room-full"], ["Room already has user with such login", "login-taken"], ["Because", "refused"]]) {
+    for (const [info, code, said] of [["Voll", "room-full", "room-full"], ["Room is full", "refused"], ["Because", "refused"]]) {
         const room = session.join({ name: "lobby" });
         const refused = new Promise((resolve) => room.on(ROOM_EVENT.FAILED, resolve));
-        socket.say("DataStatusEvent", { operationId: socket.commands("join").at(-1).operationId, status: "FAILED", info });
+        socket.say("DataStatusEvent", { operationId: socket.commands("join").at(-1).operationId, status: "FAILED", info, code: said });
         await refused;
         assert.ok(room.error() instanceof RoomApi.CommandError);
         assert.deepEqual([room.error().code, room.error().message], [code, info]);
@@ -283,9 +283,9 @@ test("errors have a code for programs", async () => {
     const { room } = enter(socket);
     const stream = room.publish({});
     const { mediaSessionId } = await nth(socket, "publishStream");
-    socket.say("notifyStreamStatusEvent", { mediaSessionId, status: "FAILED", info: "No common codecs" });
+    socket.say("notifyStreamStatusEvent", { mediaSessionId, status: "FAILED", info: "No common codecs", code: "no-common-codecs" });
     assert.ok(stream.error() instanceof RoomApi.StreamError);
-    assert.equal(stream.error().message, "No common codecs");
+    assert.deepEqual([stream.error().code, stream.error().message], ["no-common-codecs", "No common codecs"]);
     session.disconnect();
     assert.equal(session.error(), null);
 

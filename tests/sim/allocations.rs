@@ -7,11 +7,11 @@ use relay_control::{
 };
 use relay_core::Shard;
 use relay_core::outbox::{NullOutbox, Path};
-use relay_core::pipe::{Entry, Load};
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::Count;
 use relay_core::time::Time;
 use relay_core::wire::stun::{IntegrityKey, write_binding_request};
+use relay_port::{Entry, Load};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -139,11 +139,11 @@ fn a_pipe_allocates_nothing_in_steady_state() {
                 for (_, bytes) in batch {
                     near.shard.handle_datagram(now, &path, bytes, &mut outbox);
                 }
-                near.shard.ring_pipes();
+                near.shard.ring_ports();
                 for station in [near, far] {
-                    station.handle_pipes(now, &mut outbox);
+                    station.handle_ports(now, &mut outbox);
                     station.shard.handle_timeout(now, &mut outbox);
-                    station.shard.ring_pipes();
+                    station.shard.ring_ports();
                 }
             });
         };

@@ -1,9 +1,9 @@
 //! Packets of one batch leave subscriber by subscriber: in order, as runs, and each in the ledger.
 
-use relay_core::fanout::BURST_MAX;
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::stats::{Count, Drop};
+use relay_core::track::BURST_MAX;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod inventory;
 mod media;
 mod paths;
 mod pipes;
+mod ports;
 mod session;
 mod shedding;
 mod storm;

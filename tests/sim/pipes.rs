@@ -6,11 +6,11 @@ use relay_control::{
 };
 use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
-use relay_core::pipe::Load;
-use relay_core::pipe::{Entry, Message, OpenPipe};
+use relay_core::port::OpenPort;
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, Drop, Stage};
 use relay_core::wire::rtcp;
+use relay_port::{Entry, Load, Message, PortId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::peer::Received;
@@ -323,7 +323,7 @@ fn a_late_word_to_close_means_nothing_once_the_pipe_was_opened_again() {
         let mut entry = Entry::default();
         entry.write(Message::Close { track_id, opening });
         let now = world.now;
-        world.stations[0].shard.handle_piped(now, 1, &mut entry, &mut VecOutbox::default());
+        world.stations[0].shard.handle_entry(now, PortId::shard(1), &mut entry, &mut VecOutbox::default());
     };
     world.command(World::subscription(2, 0));
     let before = packets(&world, far);
@@ -377,14 +377,15 @@ fn the_publishers_shard_itself_refuses_another_room() {
     room(&mut world, 2);
     let track_id = World::up_track_id(0);
     for (order, code) in [
-        (OpenPipe { track_id, to: 1, room_id: 2 }, ErrorCode::Mismatch),
-        (OpenPipe { track_id: 5, to: 1, room_id: 1 }, ErrorCode::UnknownTrack),
+        (OpenPort { track_id, to: PortId::shard(1), room_id: Some(2) }, ErrorCode::Mismatch),
+        (OpenPort { track_id: 5, to: PortId::shard(1), room_id: Some(1) }, ErrorCode::UnknownTrack),
     ] {
-        let reply = world.stations[0].shard.open_pipe(order);
+        let reply = world.stations[0].shard.open_port(order);
         assert!(matches!(&reply, ReplyBody::Error(e) if e.code() == code), "{order:?}: {reply:?}");
     }
     // What comes by a pipe is not piped on.
-    let reply = world.stations[1].shard.open_pipe(OpenPipe { track_id, to: 0, room_id: 1 });
+    let reply =
+        world.stations[1].shard.open_port(OpenPort { track_id, to: PortId::shard(0), room_id: Some(1) });
     assert!(matches!(&reply, ReplyBody::Error(e) if e.code() == ErrorCode::UnknownTrack), "{reply:?}");
 }
 

@@ -1,4 +1,5 @@
-//! Several shards, their real mailboxes, queues and control side, and one clock. Only threads and sockets are missing.
+//! Several shards, their real mailboxes, queues, local ports and control side, and one clock. Only threads
+//! and sockets are missing.
 
 use crate::dtls::Factory;
 use crate::faults::{self, Panicking};
@@ -7,6 +8,7 @@ use crate::peer::Peer;
 use crate::world::World;
 use relay::control::router::{ConnectionId, Identity, Router};
 use relay::mailbox::{Bell, ControlEnd, mailbox};
+use relay::ports::{self, Counts, Exchange, ThreadEnd};
 use relay::station::{Ordered, Station};
 use relay_control::{
     CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Inventory, Outgoing,
@@ -19,6 +21,7 @@ use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, Drop, Stage};
 use relay_core::time::Time;
+use relay_port::{Decoded, Frame, FrameReader, PORT_VERSION, encode};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,6 +49,12 @@ pub struct Shards {
     pub panics: bool,
     /// On which shard alone.
     pub panics_on: Option<usize>,
+    /// Processes at local ports.
+    pub ports: Exchange,
+    /// Of the ports' thread.
+    pub port_counts: Arc<Counts>,
+    ports_end: ThreadEnd,
+    ports_woken: Arc<AtomicBool>,
     router: Router,
     /// Rung by whoever has something for the worker.
     woken: Vec<Arc<AtomicBool>>,
@@ -96,6 +105,10 @@ impl Shards {
                 (control, Station::new(number, shard, worker, Box::new(seeds)))
             })
             .unzip();
+        let (ports_woken, port_counts) = (Arc::<AtomicBool>::default(), Arc::<Counts>::default());
+        let woken_ports = Arc::clone(&ports_woken);
+        let wake = Arc::new(move || woken_ports.store(true, Ordering::Relaxed));
+        let (ports, ports_end) = ports::link(bell, wake, Arc::clone(&port_counts));
         let identity = Identity {
             boot_id: 7,
             fingerprint_sha256: [0xaa; 32],
@@ -113,10 +126,15 @@ impl Shards {
             stalled: None,
             panics: false,
             panics_on: None,
+            ports: Exchange::new(Arc::clone(&port_counts)),
+            port_counts,
+            ports_end,
+            ports_woken,
             router: Router::new(identity, ends, budget),
             woken,
             profile,
         };
+        world.router.serve_ports(ports);
         let (version, name) = (CONTROL_VERSION, "test".to_owned());
         world.command(Command::Hello(Hello { version, epoch: 1, name, instance: 1 }));
         world
@@ -151,6 +169,10 @@ impl Shards {
                     turned = true;
                 }
             }
+            if self.ports_woken.swap(false, Ordering::Relaxed) {
+                self.turn_ports();
+                turned = true;
+            }
             self.router.handle_shards();
             while let Some((_, message)) = self.router.poll_outgoing() {
                 match message.outgoing {
@@ -165,6 +187,59 @@ impl Shards {
         }
     }
 
+    /// One turn of the ports' thread.
+    fn turn_ports(&mut self) {
+        while let Some(order) = self.ports_end.next_order() {
+            self.ports.handle_order(order);
+        }
+        self.ports.handle_queues();
+        self.ports.reap(self.now);
+        self.ports.ring();
+        let ports = &mut self.ports;
+        self.ports_end.say_all(|| ports.poll());
+    }
+
+    /// A process connects to its port and says its name; its number.
+    pub fn connect_process(&mut self, name: &str) -> u32 {
+        let number = self.ports.connect(self.now);
+        let hello = relay_port::Hello { version: PORT_VERSION, name: name.to_owned() };
+        self.process_says(number, &Frame::Hello(hello), &[]);
+        number
+    }
+
+    /// A process sends a frame.
+    pub fn process_says(&mut self, number: u32, frame: &Frame, payload: &[u8]) {
+        let mut bytes = Vec::new();
+        assert!(encode(frame, payload, &mut bytes), "{frame:?}");
+        self.ports.handle_bytes(number, &bytes);
+        self.ports_woken.store(true, Ordering::Relaxed);
+        self.settle();
+    }
+
+    /// A process reads all that there is.
+    pub fn process_reads(&mut self, number: u32) -> Vec<(Frame, Vec<u8>)> {
+        let process = self.ports.process(number).expect("it is connected");
+        let (mut reader, mut frames) = (FrameReader::default(), Vec::new());
+        let unread = process.unread().to_vec();
+        process.wrote(unread.len());
+        reader.push(&unread);
+        while let Some(decoded) = reader.next().expect("the relay writes good frames") {
+            let Decoded::Frame(frame, payload) = decoded else { panic!("of this version") };
+            frames.push((frame, payload.to_vec()));
+        }
+        frames
+    }
+
+    /// A process ends.
+    pub fn process_ends(&mut self, number: u32) {
+        self.ports.process(number).expect("it is connected").hang_up();
+        self.ports_woken.store(true, Ordering::Relaxed);
+        self.settle();
+        // The shards have let go meanwhile.
+        self.ports_woken.store(true, Ordering::Relaxed);
+        self.settle();
+    }
+
     /// One turn of a worker's loop.
     fn turn(&mut self, number: usize) {
         let (now, station) = (self.now, &mut self.stations[number]);
@@ -174,7 +249,7 @@ impl Shards {
             let path = Path { remote: flying.from, local: None };
             station.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
         }
-        station.shard.ring_pipes();
+        station.shard.ring_ports();
         // Orders first: whoever obeys one must look into the pipes by itself.
         loop {
             match station.handle_order(now, &mut outbox) {
@@ -183,11 +258,11 @@ impl Shards {
                 Ordered::Stats(ticket) => station.tell_stats(ticket, std::iter::empty::<Counter>()),
             }
         }
-        station.handle_pipes(now, &mut outbox);
+        station.handle_ports(now, &mut outbox);
         station.handle_handshakes(now, &mut outbox);
         station.handle_deadlines(now, &mut outbox);
         station.tell_events();
-        station.shard.ring_pipes();
+        station.shard.ring_ports();
         for (path, bytes) in outbox.0.sent {
             self.sent[number] += 1;
             self.net.send(now, address(number), path.remote, &bytes);
@@ -321,7 +396,14 @@ impl Shards {
             World::assert_ledger_of(station.shard.counters(), *sent);
         }
         let sum = |what| (0..self.stations.len()).map(|n| self.count(n, what)).sum::<u64>();
-        assert_eq!(sum(Count::PipeSent), sum(Count::PipeReceived), "between shards");
+        let ports = &self.port_counts;
+        let (from_processes, to_processes) = (ports.in_sent.get(), ports.out_received.get());
+        let (sent, received) = (sum(Count::PipeSent), sum(Count::PipeReceived));
+        assert_eq!(sent + from_processes, received + to_processes, "between shards and with processes");
+        let dropped = ports.dropped_queue_full.get() + ports.dropped_no_source.get();
+        assert_eq!(ports.in_received.get(), from_processes + dropped, "from processes");
+        let dropped = ports.dropped_slow.get() + ports.dropped_untapped.get() + ports.dropped_gone.get();
+        assert_eq!(to_processes, ports.out_written.get() + dropped, "to processes");
     }
 
     /// Packets that crossed from any shard and were not counted as anything but accepted.

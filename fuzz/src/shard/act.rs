@@ -9,11 +9,10 @@ use relay_control::{
     RemoveTrack, ReplyBody, Request, RequestKeyframe, RestartIce, RtpParameters, SetLabel,
 };
 use relay_core::id::{SeqNo, Ssrc};
-use relay_core::pipe::{Entry, Message, OpenPipe, PipedPacket};
+use relay_core::port::OpenPort;
 use relay_core::shed::SHED_STEPS;
-use relay_core::time::Time;
-use relay_core::up::{ClockReference, PacketMeta};
 use relay_core::wire::rtcp::{self, ReportBlock};
+use relay_port::{Clock, Entry, MediaTime, Message, Packet as PortPacket, PortId};
 use std::time::Duration;
 use tests::dtls;
 
@@ -106,7 +105,7 @@ impl Run {
             )),
             14 => self.raw_command(place, story),
             15 => self.shed(with),
-            16 => self.open_pipe(number, story.u8()?),
+            16 => self.open_port(number, story.u8()?),
             17 => self.piped(place, story)?,
             18 => self.full = with & 1 == 1,
             19 => self.stalled = with & 1 == 1,
@@ -250,11 +249,12 @@ impl Run {
         }
     }
 
-    fn open_pipe(&mut self, number: u8, slot: u8) {
+    fn open_port(&mut self, number: u8, slot: u8) {
         let place = Self::home(number);
         let (track_id, to) = (up_track_id(number, slot % SLOTS), (1 - place) as u32 + u32::from(slot >> 7));
-        let room_id = self.clients[usize::from(number)].room + u64::from(slot >> 6 & 1);
-        self.on(place, |shard, _, _| drop(shard.open_pipe(OpenPipe { track_id, to, room_id })));
+        let to = PortId::shard(to);
+        let room_id = Some(self.clients[usize::from(number)].room + u64::from(slot >> 6 & 1));
+        self.on(place, |shard, _, _| drop(shard.open_port(OpenPort { track_id, to, room_id })));
     }
 
     /// Words from the other shard that it never said: about tracks that are piped, or were, or never will be.
@@ -265,9 +265,17 @@ impl Run {
         let mut entry = Entry::default();
         match kind % 5 {
             0 => {
-                let meta =
-                    PacketMeta { timestamp: story.u32()?, keyframe: kind & 8 != 0, ..PacketMeta::default() };
-                let packet = PipedPacket { track_id, seq: story.u64()?, source: u32::from(kind >> 6), meta };
+                let packet = PortPacket {
+                    track_id,
+                    timestamp: story.u32()?,
+                    seq: story.u64()?,
+                    source: u32::from(kind >> 6),
+                    arrival: MediaTime::default(),
+                    marker: false,
+                    keyframe: kind & 8 != 0,
+                    audio_level: None,
+                    video_orientation: None,
+                };
                 let mark = [0x10, 0, self.clients[usize::from(owner)].room as u8, owner];
                 entry.write_packet(packet, &mark);
                 self.forged += 1;
@@ -276,13 +284,13 @@ impl Run {
             2 => entry.write(Message::Keyframe { track_id }),
             3 => entry.write(Message::Close { track_id, opening: u64::from(story.u8()?) }),
             _ => {
-                let reference =
-                    ClockReference { time: Time::from_nanos(story.u64()?), timestamp: story.u32()? };
-                entry.write(Message::Clock { track_id, reference });
+                let time = MediaTime::from_nanos(story.u64()?.cast_signed());
+                let clock = Clock { time, timestamp: story.u32()? };
+                entry.write(Message::Clock { track_id, clock });
             }
         }
-        let from = 1 - place as u32;
-        self.on(place, |shard, now, sending| shard.handle_piped(now, from, &mut entry, sending));
+        let from = PortId::shard(1 - place as u32);
+        self.on(place, |shard, now, sending| shard.handle_entry(now, from, &mut entry, sending));
         Some(())
     }
 

@@ -13,6 +13,7 @@ use relay_core::outbox::Path;
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, Drop};
 use relay_core::time::Time;
+use relay_port::{Entry, PortId};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tests::World;
@@ -78,7 +79,7 @@ impl Run {
             config.limits.down_tracks_per_transport = 6;
             config.limits.subscribers_per_track = 5;
             let mut shard = Shard::new(config, Box::new(Factory(profile)), [number as u8; 32]);
-            shard.connect_pipe(1 - number, Box::new(sink));
+            shard.connect_port(PortId::shard(1 - number), Box::new(sink));
             Place { shard, inbox, sent: 0 }
         });
         let mut run = Self {
@@ -142,7 +143,7 @@ impl Run {
             }
             self.on(place, |shard, now, sending| {
                 shard.handle_timeout(now, sending);
-                shard.ring_pipes();
+                shard.ring_ports();
             });
         }
     }
@@ -150,13 +151,13 @@ impl Run {
     fn read_pipe(&mut self, place: usize) {
         // The entry leaves the queue first: the shard may write into it meanwhile.
         while let Some(mut entry) = self.pop(place) {
-            let from = 1 - place as u32;
-            self.on(place, |shard, now, sending| shard.handle_piped(now, from, &mut entry, sending));
+            let from = PortId::shard(1 - place as u32);
+            self.on(place, |shard, now, sending| shard.handle_entry(now, from, &mut entry, sending));
         }
         self.on(place, |shard, _, sending| shard.forward_pending(sending));
     }
 
-    fn pop(&mut self, place: usize) -> Option<Box<relay_core::pipe::Entry>> {
+    fn pop(&mut self, place: usize) -> Option<Box<Entry>> {
         self.places[place].inbox.borrow_mut().pop_front()
     }
 

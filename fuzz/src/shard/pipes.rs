@@ -1,6 +1,6 @@
 //! A short queue from one shard to the other.
 
-use relay_core::pipe::{Entry, PipeSink};
+use relay_port::{Entry, PortSink};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ impl Sink {
     }
 }
 
-impl PipeSink for Sink {
+impl PortSink for Sink {
     fn slot(&mut self) -> Option<&mut Entry> {
         (self.queue.borrow().len() < ENTRIES_MAX).then_some(&mut self.lent)
     }

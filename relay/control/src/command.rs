@@ -12,7 +12,7 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
     /// What is asked.
-    #[prost(oneof = "Command", tags = "2,3,4,5,6,7,8,9,10,11,12,13")]
+    #[prost(oneof = "Command", tags = "2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17")]
     pub command: Option<Command>,
 }
 
@@ -55,6 +55,27 @@ pub enum Command {
     /// Replaces the opaque label of a transport.
     #[prost(message, tag = "13")]
     SetLabel(SetLabel),
+    /// Sends an up-track to a process at a local port.
+    #[prost(message, tag = "14")]
+    AddTap(AddTap),
+    /// Ends that.
+    #[prost(message, tag = "15")]
+    RemoveTap(RemoveTap),
+    /// Takes an up-track from a process at a local port.
+    #[prost(message, tag = "16")]
+    AddSource(AddSource),
+    /// Ends that.
+    #[prost(message, tag = "17")]
+    RemoveSource(RemoveSource),
+}
+
+impl Command {
+    /// Whether it is about local ports. These are not part of what a controller has to adopt, and everybody
+    /// who may connect may order them.
+    #[must_use]
+    pub const fn is_of_ports(&self) -> bool {
+        matches!(self, Self::AddTap(_) | Self::RemoveTap(_) | Self::AddSource(_) | Self::RemoveSource(_))
+    }
 }
 
 impl Command {
@@ -71,6 +92,10 @@ impl Command {
             Self::Hello(_)
             | Self::RemoveTrack(_)
             | Self::RequestKeyframe(_)
+            | Self::AddTap(_)
+            | Self::RemoveTap(_)
+            | Self::AddSource(_)
+            | Self::RemoveSource(_)
             | Self::GetInventory(_)
             | Self::GetStats(_)
             | Self::Shutdown(_) => None,
@@ -364,4 +389,58 @@ pub struct SetLabel {
     /// The new label.
     #[prost(bytes = "vec", tag = "2")]
     pub label: Vec<u8>,
+}
+
+/// Sends an up-track, whatever its room, to the process that is connected under this name, until the track
+/// ends, the process goes or says that it listens no more, or [`RemoveTap`]. Ordered again, it changes
+/// nothing.
+#[derive(Clone, PartialEq, Message)]
+pub struct AddTap {
+    /// The up-track.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
+    /// The name that the process gave itself.
+    #[prost(string, tag = "2")]
+    pub port: String,
+}
+
+/// See [`Command::RemoveTap`]. Removing what is not there is no error.
+#[derive(Clone, PartialEq, Message)]
+pub struct RemoveTap {
+    /// The up-track.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
+    /// As in [`AddTap`].
+    #[prost(string, tag = "2")]
+    pub port: String,
+}
+
+/// Makes an up-track whose packets come from the process that is connected under this name, until it goes or
+/// ends the track, or [`RemoveSource`]. It can be subscribed to and tapped as any other. Ordered again in the
+/// same words, it changes nothing.
+#[derive(Clone, PartialEq, Message)]
+pub struct AddSource {
+    /// Chosen by the controller.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
+    /// Who may subscribe.
+    #[prost(uint64, tag = "2")]
+    pub room_id: u64,
+    /// The name that the process gave itself.
+    #[prost(string, tag = "3")]
+    pub port: String,
+    /// Kind, codec and clock rate; the rest is a peer's affair and not looked at.
+    #[prost(message, required, tag = "4")]
+    pub rtp: RtpParameters,
+    /// As in [`AddUpTrack`].
+    #[prost(enumeration = "Priority", tag = "5")]
+    pub priority: i32,
+}
+
+/// See [`Command::RemoveSource`]. Removing what is not there is no error.
+#[derive(Clone, PartialEq, Message)]
+pub struct RemoveSource {
+    /// The up-track.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
 }

@@ -104,6 +104,8 @@ pub enum ErrorCode {
     Busy = 8,
     /// A fault of the relay's own (a panic) while the command was obeyed. The transport that it names has ended.
     RelayFault = 9,
+    /// No process is connected under this name.
+    UnknownPort = 10,
 }
 
 /// Answer to `Hello`.
@@ -195,7 +197,7 @@ pub struct Event {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
     /// What.
-    #[prost(oneof = "EventBody", tags = "2,3,4")]
+    #[prost(oneof = "EventBody", tags = "2,3,4,5,6")]
     pub body: Option<EventBody>,
 }
 
@@ -211,6 +213,12 @@ pub enum EventBody {
     /// A newer controller took over; this connection can only read from now on.
     #[prost(message, tag = "4")]
     Superseded(Superseded),
+    /// A process connected to a local port, or is gone with all its taps and sources.
+    #[prost(message, tag = "5")]
+    Port(PortChanged),
+    /// A tap or a source ended otherwise than by command or with its process.
+    #[prost(message, tag = "6")]
+    PortTrackEnded(PortTrackEnded),
 }
 
 /// Life of a transport.
@@ -282,6 +290,31 @@ pub struct Superseded {
     pub epoch: u64,
 }
 
+/// See [`EventBody::Port`].
+#[derive(Clone, PartialEq, Message)]
+pub struct PortChanged {
+    /// The name that the process gave itself.
+    #[prost(string, tag = "1")]
+    pub port: String,
+    /// False: it is gone.
+    #[prost(bool, tag = "2")]
+    pub connected: bool,
+}
+
+/// See [`EventBody::PortTrackEnded`].
+#[derive(Clone, PartialEq, Message)]
+pub struct PortTrackEnded {
+    /// The name that the process gave itself.
+    #[prost(string, tag = "1")]
+    pub port: String,
+    /// The up-track.
+    #[prost(uint64, tag = "2")]
+    pub track_id: u64,
+    /// True: it came from the process. False: it went there.
+    #[prost(bool, tag = "3")]
+    pub source: bool,
+}
+
 /// What runs, or a page of it; see [`crate::GetInventory`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Inventory {
@@ -294,6 +327,23 @@ pub struct Inventory {
     /// Where the next page begins; 0 = this was the last one. A page may be empty and not the last.
     #[prost(uint64, tag = "3")]
     pub next: u64,
+    /// Processes at local ports: on the first page.
+    #[prost(message, repeated, tag = "4")]
+    pub ports: Vec<PortInfo>,
+}
+
+/// One process at a local port.
+#[derive(Clone, PartialEq, Message)]
+pub struct PortInfo {
+    /// The name that it gave itself.
+    #[prost(string, tag = "1")]
+    pub port: String,
+    /// Up-tracks that it gets.
+    #[prost(uint64, repeated, tag = "2")]
+    pub taps: Vec<u64>,
+    /// Up-tracks that come from it, as ordered.
+    #[prost(message, repeated, tag = "3")]
+    pub sources: Vec<crate::AddSource>,
 }
 
 /// One transport with its tracks.

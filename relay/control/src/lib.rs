@@ -28,4 +28,4 @@ mod place;
 pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use command::*;
 pub use event::*;
-pub use place::{Untrusted, check_directory, default_control_socket, directory_of, trusts};
+pub use place::{Untrusted, check_directory, default_control_socket, directory_of, port_socket, trusts};

@@ -118,6 +118,14 @@ pub fn default_control_socket() -> PathBuf {
     choose(uid, variable("RUNTIME_DIRECTORY"), variable("XDG_RUNTIME_DIR"), is_ours).join("relay.sock")
 }
 
+/// Where processes with local ports connect: beside the control socket, `relay.sock` and `relay-ports.sock`.
+#[must_use]
+pub fn port_socket(control: &Path) -> PathBuf {
+    let mut name = control.file_stem().unwrap_or_default().to_owned();
+    name.push("-ports.sock");
+    control.with_file_name(name)
+}
+
 fn choose(
     uid: u32,
     runtime_directory: Option<PathBuf>,

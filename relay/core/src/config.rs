@@ -44,8 +44,8 @@ pub struct Limits {
     pub consent: Duration,
     /// Silence after which an up-track counts as inactive.
     pub silence: Duration,
-    /// Time without a subscriber after which a pipe from another shard is closed; at most twice this.
-    pub pipe_idle: Duration,
+    /// Time without a subscriber after which a track from another shard is closed; at most twice this.
+    pub port_idle: Duration,
     /// STUN error responses per second; beyond that a bad check is only counted.
     pub stun_errors_per_s: u32,
 }
@@ -62,8 +62,8 @@ impl Default for Limits {
             dtls_timeout: Duration::from_secs(15),
             consent: Duration::from_secs(30),
             silence: Duration::from_secs(5),
-            // Commands reach a shard within milliseconds; a viewer that zaps back finds the pipe open.
-            pipe_idle: Duration::from_secs(5),
+            // Commands reach a shard within milliseconds; a viewer that zaps back finds the track open.
+            port_idle: Duration::from_secs(5),
             stun_errors_per_s: 100,
         }
     }

@@ -5,8 +5,8 @@
 //!
 //! Invariant: a path is in the table only if a Binding request with good MESSAGE-INTEGRITY came along it.
 
+use crate::keys::TransportKey;
 use crate::outbox::Path;
-use crate::transport::TransportKey;
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;

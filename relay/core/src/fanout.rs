@@ -9,30 +9,24 @@
 //! - Packets keep the order in which they were accepted.
 //! - Every packet offered to a subscriber is sent or counted under a [`Drop`] of stage Egress.
 
+use crate::down::{PREFIX_BYTES_MAX, PayloadPrefix};
 use crate::id::Ssrc;
+use crate::keys::{DownKey, UpKey};
 use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
-use crate::room::Tracks;
 use crate::srtp::{RTP_OVERHEAD_MAX, SealContext, SealFour};
 use crate::stats::{Count, Counters, Drop};
-use crate::subscription::{DownTrack, HEADER_BYTES_MAX, ready};
-use crate::table::Table;
-use crate::transport::{DownKey, Transport, UpKey};
+use crate::track::down::HEADER_BYTES_MAX;
+use crate::track::{BURST_MAX, DownTrack, Downs, Pending, Tracks};
+use crate::transports::Transports;
 use crate::up::PacketMeta;
 use crate::up::history::{History, PADDING_BYTES_MAX};
 use arrayvec::ArrayVec;
-
-/// Packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall, and
-/// a longer run gains nothing.
-pub const BURST_MAX: usize = 16;
 
 /// Subscribers served side by side.
 pub const LANES: usize = 4;
 
 const _: () = assert!(LANES == relay_gcm::LANES);
 const _: () = assert!(LANES * BURST_MAX * DATAGRAM_BYTES_MAX <= LENT_BYTES_MAX);
-
-/// Extended sequence numbers of accepted packets that wait for the end of the batch.
-pub type Pending = ArrayVec<u64, BURST_MAX>;
 
 /// A packet that is forwarded.
 struct Packet<'a> {
@@ -46,7 +40,7 @@ struct Packet<'a> {
 impl Packet<'_> {
     /// Most octets of the datagram that it becomes.
     const fn datagram_bytes_max(&self) -> usize {
-        HEADER_BYTES_MAX + self.payload.len() + RTP_OVERHEAD_MAX
+        HEADER_BYTES_MAX + PREFIX_BYTES_MAX + self.payload.len() + RTP_OVERHEAD_MAX
     }
 }
 
@@ -79,35 +73,35 @@ impl<'a> Lane<'a> {
         let numbers = down.stream.forward(packet.seq, &packet.meta)?;
         let slot = self.slot(share);
         let header = down.write_media_header(slot, numbers, &packet.meta, packet.padding > 0);
-        Ok(Begun { header: header.ok_or(Drop::OutboxFull)?, at: (down.ssrc, numbers.index) })
+        let header = header.ok_or(Drop::OutboxFull)?;
+        Ok(Begun { header, at: (down.ssrc, numbers.index), prefix: down.stream.prefix() })
     }
 
     /// Seals one packet behind its header.
     fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), Drop> {
         let slot = self.slot(share);
-        let (ssrc, index) = begun.at;
-        let len =
-            self.seal.seal_rtp(slot, begun.header, ssrc, index, packet.payload).ok_or(Drop::OutboxFull)?;
-        self.wrote(len, packet);
+        let len = self.seal.seal_prefixed(slot, begun.header, begun.at, &begun.prefix, packet.payload);
+        self.wrote(len.ok_or(Drop::OutboxFull)?, begun, packet);
         Ok(())
     }
 
-    fn wrote(&mut self, len: usize, packet: &Packet<'_>) {
+    fn wrote(&mut self, len: usize, begun: &Begun, packet: &Packet<'_>) {
         if !self.runs.last_mut().is_some_and(|run| run.extend(len)) {
             // There are no more runs than packets.
             self.runs.push(Run { start: self.end, segment: len, len });
         }
         self.end += len;
         self.packets += 1;
-        self.octets += (packet.payload.len() - packet.padding) as u64;
+        self.octets += (begun.prefix.len() + packet.payload.len() - packet.padding) as u64;
     }
 }
 
-/// A packet with its header in place: the header's length, SSRC and index.
+/// A packet with its header in place: the header's length, SSRC and index, and what comes in front of the payload.
 #[derive(Clone, Copy)]
 struct Begun {
     header: usize,
     at: (Ssrc, u64),
+    prefix: PayloadPrefix,
 }
 
 /// Where the fan-out counts.
@@ -130,7 +124,7 @@ impl std::ops::Drop for Totals<'_> {
 pub(crate) fn forward<O: Outbox>(
     up_key: UpKey,
     tracks: &mut Tracks,
-    transports: &Table<Transport>,
+    transports: &Transports,
     counters: &mut Counters,
     outbox: &mut O,
 ) {
@@ -149,7 +143,7 @@ pub(crate) fn forward<O: Outbox>(
             tracks.downs[down_key].stream.await_keyframe();
             continue;
         }
-        match ready(&transports[tracks.downs[down_key].transport]) {
+        match transports[tracks.downs[down_key].transport].ready() {
             Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
             None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
         }
@@ -198,7 +192,7 @@ fn equalize(history: &mut History, pending: &Pending) -> Padding {
 fn serve<O: Outbox>(
     lanes: &mut ArrayVec<Lane<'_>, LANES>,
     packets: &[Packet<'_>],
-    downs: &mut Table<DownTrack>,
+    downs: &mut Downs,
     totals: &mut Totals<'_>,
     outbox: &mut O,
 ) {
@@ -230,7 +224,7 @@ fn serve<O: Outbox>(
 fn write_each<'m>(
     lanes: &mut [Lane<'_>],
     packets: &[Packet<'_>],
-    downs: &mut Table<DownTrack>,
+    downs: &mut Downs,
     totals: &mut Totals<'_>,
     shares: impl IntoIterator<Item = &'m mut [u8]>,
 ) {
@@ -249,7 +243,7 @@ fn write_each<'m>(
 fn write_four(
     lanes: &mut [Lane<'_>; LANES],
     packets: &[Packet<'_>],
-    downs: &mut Table<DownTrack>,
+    downs: &mut Downs,
     totals: &mut Totals<'_>,
     mut shares: [&mut [u8]; LANES],
 ) {
@@ -265,7 +259,9 @@ fn write_four(
             }
         }
         if let Some(len) = seal_four(&four, lanes, &begun, packet, &mut shares) {
-            lanes.iter_mut().for_each(|lane| lane.wrote(len, packet));
+            for (lane, begun) in lanes.iter_mut().zip(begun.iter().flatten()) {
+                lane.wrote(len, begun, packet);
+            }
             continue;
         }
         for ((begun, lane), share) in begun.iter().zip(&mut *lanes).zip(&mut shares) {
@@ -287,11 +283,169 @@ fn seal_four(
 ) -> Option<usize> {
     let [a, b, c, d] = *begun;
     let begun = [a?, b?, c?, d?];
-    let header = begun[0].header;
-    if begun.iter().any(|other| other.header != header) {
+    let Begun { header, prefix, .. } = begun[0];
+    if begun.iter().any(|other| other.header != header || other.prefix.len() != prefix.len()) {
         return None;
     }
     let ([a, b, c, d], [la, lb, lc, ld]) = (shares.each_mut(), lanes.each_ref());
     let slots = [la.slot(a), lb.slot(b), lc.slot(c), ld.slot(d)];
-    four.seal_rtp(slots, header, begun.map(|begun| begun.at), packet.payload)
+    let prefixes = begun.each_ref().map(|begun| &begun.prefix[..]);
+    four.seal_prefixed(slots, header, begun.map(|begun| begun.at), prefixes, packet.payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ice::{Ice, LocalCredentials};
+    use crate::id::SeqNo;
+    use crate::outbox::VecOutbox;
+    use crate::rng::Rng;
+    use crate::srtp::{OpenContext, SrtpProfile};
+    use crate::time::Time;
+    use crate::track::{Life, Params, Source, UpTrack};
+    use crate::transport::{Identity, Session, Transport};
+    use crate::wire::rtp::RtpHeader;
+    use relay_control::{AddDownTrack, Priority, RtpParameters};
+    use relay_port::PortId;
+    use std::net::SocketAddr;
+
+    const NOW: Time = Time::from_nanos(1_000_000_000);
+
+    /// An audio track and its subscribers, of which each opens what it is sent.
+    struct Room {
+        tracks: Tracks,
+        transports: Transports,
+        counters: Counters,
+        up: UpKey,
+        listeners: Vec<Listener>,
+    }
+
+    struct Listener {
+        down: DownKey,
+        path: Path,
+        open: OpenContext,
+        prefix: Vec<u8>,
+    }
+
+    fn rtp() -> RtpParameters {
+        let mut rtp = RtpParameters { clock_rate_hz: 48_000, payload_type: 111, ..RtpParameters::default() };
+        (rtp.rtx_payload_type, rtp.nack) = (Some(112), true);
+        rtp
+    }
+
+    fn session(profile: SrtpProfile, number: u8, four_lanes: bool) -> (Session, OpenContext) {
+        let (key, salt) = (vec![number; profile.key_len()], vec![!number; profile.salt_len()]);
+        let seal = SealContext::new(profile, &key, &salt);
+        let seal = if four_lanes { seal.with_lane(&key, &salt) } else { seal };
+        let open = || OpenContext::new(profile, &key, &salt);
+        let (version, group) = ("", "");
+        (Session { open: open(), seal, engine: None, profile, version, group }, open())
+    }
+
+    impl Room {
+        fn new(profile: SrtpProfile, four_lanes: bool, prefixes: &[&str]) -> Self {
+            let (mut tracks, mut transports) = (Tracks::default(), Transports::default());
+            let mut rng = Rng::new([5; 32]);
+            let params = Params::check(&rtp()).expect("good");
+            let source = Source::Port { port: PortId::shard(1), opening: 1, life: Life::Held };
+            let mut up = UpTrack::new(1, source, 1, params, rtp(), Priority::Medium, NOW);
+            up.stream.prepare();
+            let up = tracks.insert_up(up);
+            let mut listeners = Vec::new();
+            for (number, prefix) in (0..).zip(prefixes) {
+                let path = Path { remote: SocketAddr::from(([192, 0, 2, number], 9)), local: None };
+                let mut ice = Ice::new(LocalCredentials::random(&mut rng), "peer", NOW);
+                let _ = ice.on_check(NOW, &path, [number; 12], true);
+                let _ = ice.on_authentic(NOW, &path);
+                let identity = Identity {
+                    id: number.into(),
+                    room_id: 1,
+                    label: Vec::new(),
+                    fingerprint: [0; 32],
+                    remote_pwd: String::new(),
+                };
+                let key = transports.insert(Transport::new(identity, ice, 1_000_000, Ssrc(1), NOW));
+                let (session, open) = session(profile, number, four_lanes);
+                transports.connect(key, session);
+                let track_id = u64::from(number) + 10;
+                let command =
+                    AddDownTrack { track_id, up_track_id: 1, rtp: rtp(), ..AddDownTrack::default() };
+                let ssrcs = (Ssrc(100), Ssrc(200));
+                let mut down = DownTrack::new(&command, key, up, params, ssrcs, &mut rng, NOW);
+                down.stream.prepare();
+                down.stream.set_prefix(PayloadPrefix::new(prefix.as_bytes()).expect("short"));
+                let down = tracks.insert_down(down);
+                listeners.push(Listener { down, path, open, prefix: prefix.as_bytes().to_vec() });
+            }
+            Self { tracks, transports, counters: Counters::default(), up, listeners }
+        }
+
+        fn forward(&mut self, packets: &[(u64, Vec<u8>)]) -> VecOutbox {
+            let up = &mut self.tracks.ups[self.up];
+            for (seq, payload) in packets {
+                let meta = PacketMeta { timestamp: *seq as u32, arrival: NOW, ..PacketMeta::default() };
+                assert!(up.stream.on_port_packet(NOW, *seq, payload, meta).is_some());
+                up.pending.push(*seq);
+            }
+            let mut outbox = VecOutbox::default();
+            forward(self.up, &mut self.tracks, &self.transports, &mut self.counters, &mut outbox);
+            outbox
+        }
+    }
+
+    impl Listener {
+        /// Sequence numbers and payloads of what was sent to it.
+        fn receive(&mut self, outbox: &VecOutbox) -> Vec<(SeqNo, Vec<u8>)> {
+            let mine = outbox.sent.iter().filter(|(path, _)| *path == self.path);
+            mine.map(|(_, datagram)| {
+                let header = RtpHeader::parse(datagram).expect("RTP");
+                let mut payload = vec![0; datagram.len()];
+                let len = self.open.open_rtp(&header, datagram, &mut payload).expect("good tag").len;
+                (header.seq, payload[..len].to_vec())
+            })
+            .collect()
+        }
+    }
+
+    /// Whoever subscribes with prefixes of whatever lengths opens its own prefix and the shared rest behind it, first-hand
+    /// and again by retransmission.
+    #[test]
+    fn each_subscriber_gets_its_own_prefix_in_front_of_the_shared_payload() {
+        let rooms: [&[&str]; 7] = [
+            &[""; 5],
+            &["a"],
+            &["one", "two", "six", "ten"],
+            &["12345678", "23456789", "34567890", "45678901", "56789012"],
+            &["same", "same", "same", "longer", "same"],
+            &["", "", "", "x"],
+            &["a", "", "c", "d", "e", "f", "g", "h"],
+        ];
+        let lens = [0, 1, 8, 15, 16, 17, 104, 105, 111, 112, 113, 120, 300, 1_200];
+        let packets: Vec<_> = (1u64..).zip(lens.map(|len| vec![len as u8; len])).collect();
+        for (profile, four_lanes) in SrtpProfile::ALL.iter().flat_map(|p| [(*p, false), (*p, true)]) {
+            for prefixes in rooms {
+                let mut room = Room::new(profile, four_lanes, prefixes);
+                let outbox = room.forward(&packets);
+                for listener in &mut room.listeners {
+                    let got = listener.receive(&outbox);
+                    let down = &mut room.tracks.downs[listener.down];
+                    let expected =
+                        packets.iter().map(|(_, payload)| [&listener.prefix[..], payload].concat());
+                    let expected: Vec<_> = expected.collect();
+                    let payloads: Vec<_> = got.iter().map(|(_, payload)| payload.clone()).collect();
+                    assert_eq!(payloads, expected, "{profile:?} {four_lanes} {prefixes:?}");
+                    let octets: usize = expected.iter().map(Vec::len).sum();
+                    assert_eq!(down.stream.octets(), octets as u64);
+                    let (history, transport) = (&room.tracks.ups[room.up].stream.history, down.transport);
+                    let (transport, mut again) = (&room.transports[transport], VecOutbox::default());
+                    let (seq, payload) = &got[13];
+                    let counters = &mut room.counters;
+                    assert_eq!(down.retransmit(NOW, *seq, history, transport, counters, &mut again), Ok(()));
+                    let resent = listener.receive(&again);
+                    assert_eq!(resent[0].1, [&seq.0.to_be_bytes()[..], payload].concat());
+                }
+                assert_eq!(room.counters.get(Count::TxRtp), (packets.len() * prefixes.len()) as u64);
+            }
+        }
+    }
 }

@@ -13,8 +13,8 @@
 //!
 //! Deliberately absent: a thread for handshakes. Every core has a shard already, so it would only compete with one.
 
+use crate::keys::TransportKey;
 use crate::outbox::Path;
-use crate::transport::TransportKey;
 use std::collections::VecDeque;
 
 /// Steps between two batches of media. With a batch of 128 datagrams, hellos alone kept the loop for 15 ms.

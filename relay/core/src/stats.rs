@@ -283,6 +283,13 @@ impl Counters {
         self.counts[what as usize] += n;
     }
 
+    /// Counts a datagram that is none of media: under `what`, and with all others.
+    pub fn sent(&mut self, what: Count, octets: usize) {
+        self.add(what, 1);
+        self.add(Count::TxDatagrams, 1);
+        self.add(Count::TxBytes, octets as u64);
+    }
+
     /// Value of a counter.
     #[must_use]
     pub fn get(&self, what: Count) -> u64 {

@@ -16,14 +16,14 @@ const GROWTH_MIN: usize = 16;
 /// No vacant place.
 const NONE: u32 = u32::MAX;
 
-/// A place in a table of `T` and what was put there.
-pub struct Key<T> {
+/// A place in a table and what was put there. `Of` tells the tables apart.
+pub struct Key<Of> {
     index: u32,
     generation: u32,
-    of: PhantomData<fn() -> T>,
+    of: PhantomData<fn() -> Of>,
 }
 
-impl<T> Key<T> {
+impl<Of> Key<Of> {
     /// Its place, where others may stand before and after.
     #[must_use]
     pub const fn index(self) -> u32 {
@@ -41,42 +41,42 @@ impl<T> Key<T> {
     }
 }
 
-// Derived, these would ask the same of `T`.
-impl<T> Clone for Key<T> {
+// Derived, these would ask the same of `Of`.
+impl<Of> Clone for Key<Of> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Key<T> {}
+impl<Of> Copy for Key<Of> {}
 
-impl<T> PartialEq for Key<T> {
+impl<Of> PartialEq for Key<Of> {
     fn eq(&self, other: &Self) -> bool {
         self.place() == other.place()
     }
 }
 
-impl<T> Eq for Key<T> {}
+impl<Of> Eq for Key<Of> {}
 
-impl<T> PartialOrd for Key<T> {
+impl<Of> PartialOrd for Key<Of> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> Ord for Key<T> {
+impl<Of> Ord for Key<Of> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.place().cmp(&other.place())
     }
 }
 
-impl<T> Hash for Key<T> {
+impl<Of> Hash for Key<Of> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.place().hash(state);
     }
 }
 
-impl<T> fmt::Debug for Key<T> {
+impl<Of> fmt::Debug for Key<Of> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.index, self.generation)
     }
@@ -90,21 +90,22 @@ enum Place<T> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Table<T> {
+pub struct Table<T, Of = T> {
     places: Vec<Place<T>>,
     len: usize,
     /// The first of the vacant places, each of which leads to the next.
     vacant: u32,
     insertions: u32,
+    of: PhantomData<fn() -> Of>,
 }
 
-impl<T> Default for Table<T> {
+impl<T, Of> Default for Table<T, Of> {
     fn default() -> Self {
-        Self { places: Vec::new(), len: 0, vacant: NONE, insertions: 0 }
+        Self { places: Vec::new(), len: 0, vacant: NONE, insertions: 0, of: PhantomData }
     }
 }
 
-impl<T> Table<T> {
+impl<T, Of> Table<T, Of> {
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -121,7 +122,7 @@ impl<T> Table<T> {
     ///
     /// # Panics
     /// If there are 2^32 - 1 already.
-    pub fn insert(&mut self, value: T) -> Key<T> {
+    pub fn insert(&mut self, value: T) -> Key<Of> {
         let generation = self.insertions;
         self.insertions = generation.wrapping_add(1);
         let taken = Place::Taken { generation, value };
@@ -149,7 +150,7 @@ impl<T> Table<T> {
     /// The entry, if it is there still.
     #[inline]
     #[must_use]
-    pub fn get(&self, key: Key<T>) -> Option<&T> {
+    pub fn get(&self, key: Key<Of>) -> Option<&T> {
         match self.places.get(key.index as usize)? {
             Place::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
@@ -158,7 +159,7 @@ impl<T> Table<T> {
 
     /// The entry, if it is there still.
     #[inline]
-    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, key: Key<Of>) -> Option<&mut T> {
         match self.places.get_mut(key.index as usize)? {
             Place::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
@@ -167,7 +168,7 @@ impl<T> Table<T> {
 
     /// The key of what stands at a place now.
     #[must_use]
-    pub fn key_at(&self, index: u32) -> Option<Key<T>> {
+    pub fn key_at(&self, index: u32) -> Option<Key<Of>> {
         match self.places.get(index as usize)? {
             Place::Taken { generation, .. } => Some(Key { index, generation: *generation, of: PhantomData }),
             Place::Vacant { .. } => None,
@@ -176,12 +177,12 @@ impl<T> Table<T> {
 
     /// Whether the entry is there still.
     #[must_use]
-    pub fn contains(&self, key: Key<T>) -> bool {
+    pub fn contains(&self, key: Key<Of>) -> bool {
         self.get(key).is_some()
     }
 
     /// Takes an entry out, if it is there still.
-    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub fn remove(&mut self, key: Key<Of>) -> Option<T> {
         self.get(key)?;
         let vacated = Place::Vacant { next: self.vacant };
         let place = std::mem::replace(self.places.get_mut(key.index as usize)?, vacated);
@@ -214,7 +215,7 @@ impl<T> Table<T> {
     }
 
     /// All entries, by place.
-    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Key<Of>, &T)> {
         self.places.iter().zip(0..).filter_map(|(place, index)| match place {
             Place::Taken { generation, value } => {
                 Some((Key { index, generation: *generation, of: PhantomData }, value))
@@ -234,23 +235,23 @@ impl<T> Table<T> {
 
 #[cold]
 #[inline(never)]
-fn gone<T>(key: Key<T>) -> ! {
+fn gone<Of>(key: Key<Of>) -> ! {
     panic!("the entry at {key:?} is gone")
 }
 
 /// For keys whose entry is there by an invariant of whoever holds them.
-impl<T> Index<Key<T>> for Table<T> {
+impl<T, Of> Index<Key<Of>> for Table<T, Of> {
     type Output = T;
 
     #[inline]
-    fn index(&self, key: Key<T>) -> &T {
+    fn index(&self, key: Key<Of>) -> &T {
         self.get(key).unwrap_or_else(|| gone(key))
     }
 }
 
-impl<T> IndexMut<Key<T>> for Table<T> {
+impl<T, Of> IndexMut<Key<Of>> for Table<T, Of> {
     #[inline]
-    fn index_mut(&mut self, key: Key<T>) -> &mut T {
+    fn index_mut(&mut self, key: Key<Of>) -> &mut T {
         self.get_mut(key).unwrap_or_else(|| gone(key))
     }
 }
@@ -262,10 +263,10 @@ mod tests {
 
     #[test]
     fn a_key_finds_nothing_after_its_entry_went_even_if_the_place_was_given_back() {
-        let mut table = Table::default();
+        let mut table: Table<_> = Table::default();
         let keys = ['a'; GROWTH_MIN + 1].map(|value| table.insert(value));
         let first = keys[0];
-        keys.map(|key| assert_eq!(table.remove(key), Some('a')));
+        keys.iter().for_each(|key| assert_eq!(table.remove(*key), Some('a')));
         assert!(table.places.is_empty(), "an empty table holds no place");
         let second = table.insert('b');
         assert_eq!(first.index, second.index);
@@ -282,10 +283,10 @@ mod tests {
 
     #[test]
     fn room_grows_by_half_and_is_given_back() {
-        let mut table = Table::default();
+        let mut table: Table<_> = Table::default();
         let keys: Vec<_> = (0..1_000).map(|n| table.insert(n)).collect();
         assert!(table.places.capacity() <= 1_500, "{} places of 1,000", table.places.capacity());
-        keys[10..].iter().for_each(|key| assert!(table.remove(*key).is_some()));
+        keys[10..].iter().rev().for_each(|key| assert!(table.remove(*key).is_some()));
         assert!(table.places.capacity() <= 64, "{} places of 10", table.places.capacity());
         assert_eq!(table.iter().map(|(_, n)| *n).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
     }
@@ -294,7 +295,7 @@ mod tests {
         /// Whatever comes and goes: each key finds what was put there until it is taken out, and nothing ever after.
         #[test]
         fn keys_find_their_own(steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..400)) {
-            let (mut table, mut here, mut gone) = (Table::default(), Vec::new(), Vec::new());
+            let (mut table, mut here, mut gone): (Table<_>, _, _) = (Table::default(), Vec::new(), Vec::new());
             for (number, (leaves, index)) in steps.into_iter().enumerate() {
                 if leaves && !here.is_empty() {
                     let (key, value) = here.swap_remove(index.index(here.len()));

@@ -4,6 +4,7 @@
 //! their earliest deadlines ([`Deadlines`]). Moving a deadline later costs nothing: the old entry fires, finds nothing
 //! due and is armed anew. Neither structure allocates once it has grown to its working size.
 
+use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,10 +22,10 @@ pub trait Timer: Copy {
 
 /// Declares the timers of an entity.
 macro_rules! timers {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident,)* }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug)]
-        pub enum $name { $($(#[$vmeta])* $variant,)* }
+        $vis enum $name { $($(#[$vmeta])* $variant,)* }
 
         impl $crate::timers::Timer for $name {
             type Times = [$crate::time::Time; [$(Self::$variant),*].len()];
@@ -95,6 +96,17 @@ impl<T: Timer> TimerTable<T> {
     }
 }
 
+/// Whom a deadline of a shard belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerOwner {
+    /// A transport.
+    Transport(TransportKey),
+    /// An up-track.
+    Up(UpKey),
+    /// A down-track.
+    Down(DownKey),
+}
+
 /// The earliest deadlines of many entities.
 #[derive(Debug)]
 pub struct Deadlines<K> {
@@ -153,7 +165,9 @@ mod tests {
     use super::*;
     use crate::table::Table;
 
-    timers! { Named { A, B, } }
+    timers! {
+        enum Named { A, B, }
+    }
 
     const fn ms(n: u64) -> Time {
         Time::from_nanos(n * 1_000_000)

@@ -6,29 +6,23 @@
 use crate::dtls::{DtlsEngine, Fingerprint};
 use crate::ice::Ice;
 use crate::id::Ssrc;
+use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::outbox::{Outbox, Path, Run};
 use crate::policer::Policer;
-use crate::room::{DownTrack, UpTrack};
-use crate::srtp::{OpenContext, SealContext, SrtpProfile};
-use crate::table::Key;
+use crate::srtp::{OpenContext, RTCP_OVERHEAD_MAX, SealContext, SrtpProfile};
+use crate::stats::{Count, Counters, Drop};
 use crate::time::Time;
-use crate::timers::{TimerTable, timers};
+use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::up::{RembEstimator, SenderClock, TransportFeedback};
 use arrayvec::ArrayVec;
 use relay_control::TransportState;
-
-/// Of a transport in its table.
-pub type TransportKey = Key<Transport>;
-/// Of an up-track in its table.
-pub type UpKey = Key<Box<UpTrack>>;
-/// Of a down-track in its table.
-pub type DownKey = Key<DownTrack>;
 
 /// SSRCs that one peer may send; as many as [`OpenContext`] keeps state for.
 pub const SSRCS_MAX: usize = 16;
 
 timers! {
     /// The timers of a transport.
-    TransportTimer {
+    pub enum TransportTimer {
         /// The phase's own limit: ICE, then DTLS, then consent.
         Phase,
         /// Retransmission of a DTLS flight.
@@ -81,6 +75,25 @@ pub enum Phase {
     Connected(Box<Session>),
 }
 
+/// What a received SSRC is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SsrcUse {
+    /// Media of this up-track.
+    Media(UpKey),
+    /// Retransmissions of this up-track (RFC 4588).
+    Rtx(UpKey),
+}
+
+impl SsrcUse {
+    /// The up-track that it feeds.
+    #[must_use]
+    pub const fn up(self) -> UpKey {
+        match self {
+            Self::Media(up) | Self::Rtx(up) => up,
+        }
+    }
+}
+
 impl Phase {
     /// The same in the control language.
     #[must_use]
@@ -91,15 +104,6 @@ impl Phase {
             Self::Connected(_) => TransportState::Connected,
         }
     }
-}
-
-/// What a received SSRC is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SsrcUse {
-    /// Media of this up-track.
-    Media(UpKey),
-    /// Retransmissions of this up-track (RFC 4588).
-    Rtx(UpKey),
 }
 
 /// What concerns the packets the peer sends.
@@ -126,9 +130,27 @@ impl Receiving {
         self.ssrcs.iter().find(|(s, _)| *s == ssrc).map(|(_, u)| *u)
     }
 
+    /// Remembers what an SSRC is, unless the transport has its limit of them.
+    pub fn bind(&mut self, ssrc: Ssrc, used: SsrcUse) {
+        if self.ssrc_use(ssrc).is_none() && !self.ssrcs.is_full() {
+            self.ssrcs.push((ssrc, used));
+        }
+    }
+
     /// Forgets the SSRCs of a track that goes.
     pub fn forget(&mut self, up: UpKey) {
-        self.ssrcs.retain(|(_, used)| !matches!(used, SsrcUse::Media(u) | SsrcUse::Rtx(u) if *u == up));
+        self.ssrcs.retain(|(_, used)| used.up() != up);
+    }
+
+    /// Forgets the SSRC of a track's retransmissions: another source continues it.
+    pub fn forget_rtx(&mut self, up: UpKey) {
+        self.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up));
+    }
+
+    /// The number of the next FIR.
+    pub fn next_fir_seq(&mut self) -> u8 {
+        self.fir_seq = self.fir_seq.wrapping_add(1);
+        self.fir_seq
     }
 }
 
@@ -154,7 +176,51 @@ pub struct Transport {
     pub rtcp_ssrc: Ssrc,
 }
 
+/// RTCP packets written one behind the other; ends at the first that does not fit.
+#[derive(Debug)]
+pub struct Compound<'a> {
+    buffer: &'a mut [u8],
+    len: usize,
+}
+
+impl Compound<'_> {
+    /// Appends what `write` writes.
+    pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+        let rest = self.buffer.get_mut(self.len..).unwrap_or_default();
+        self.len += write(rest).unwrap_or(0);
+    }
+}
+
 impl Transport {
+    /// Nothing is known of the peer but what the controller said.
+    #[must_use]
+    pub fn new(identity: Identity, ice: Ice, bitrate_bps: u64, rtcp_ssrc: Ssrc, now: Time) -> Self {
+        Self {
+            identity,
+            ice,
+            phase: Phase::Ice,
+            dtls_waiting: 0,
+            timers: TimerTable::default(),
+            receiving: Receiving {
+                ssrcs: ArrayVec::new(),
+                policer: Policer::new(bitrate_bps, now),
+                feedback: None,
+                remb: RembEstimator::new(bitrate_bps),
+                clock: SenderClock::new(),
+                fir_seq: 0,
+            },
+            ups: Vec::new(),
+            downs: Vec::new(),
+            rtcp_ssrc,
+        }
+    }
+
+    /// Whether it has keys.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected(_))
+    }
+
     /// Keys and engine, once connected.
     #[must_use]
     pub fn session(&mut self) -> Option<&mut Session> {
@@ -164,8 +230,46 @@ impl Transport {
         }
     }
 
+    /// Address and key for media, if it can be sent to.
+    #[inline]
+    #[must_use]
+    pub fn ready(&self) -> Option<(&Path, &SealContext)> {
+        match (&self.phase, self.ice.proven()) {
+            (Phase::Connected(session), Some(path)) => Some((path, &session.seal)),
+            _ => None,
+        }
+    }
+
+    /// Seals, sends and counts one RTCP compound; nothing if there are no keys or no address, or `fill` wrote nothing.
+    pub fn send_rtcp<O: Outbox>(
+        &mut self,
+        counters: &mut Counters,
+        outbox: &mut O,
+        fill: impl FnOnce(&mut Compound<'_>),
+    ) {
+        let (Some(path), Phase::Connected(session)) = (self.ice.proven(), &mut self.phase) else { return };
+        let Ok(slot) = outbox.slot() else { return counters.drop(Drop::ControlOutboxFull) };
+        let room = slot.len().saturating_sub(RTCP_OVERHEAD_MAX);
+        let Some(buffer) = slot.get_mut(..room) else { return };
+        let mut compound = Compound { buffer, len: 0 };
+        fill(&mut compound);
+        let len = compound.len;
+        if len == 0 {
+            return;
+        }
+        if let Some(total) = session.seal.seal_rtcp(len, slot) {
+            outbox.commit(path, Run::single(total));
+            counters.sent(Count::TxRtcp, total);
+        }
+    }
+
     /// Arms the phase's limit.
     pub fn set_phase_limit(&mut self, at: Time) {
         self.timers.set(TransportTimer::Phase, at);
+    }
+
+    /// Makes sure that its timers are looked at.
+    pub fn arm(&mut self, key: TransportKey, deadlines: &mut Deadlines<TimerOwner>) {
+        deadlines.arm(TimerOwner::Transport(key), &mut self.timers);
     }
 }

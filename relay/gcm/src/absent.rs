@@ -25,6 +25,7 @@ impl Quad {
         &self,
         _: [&[u8; NONCE_LEN]; LANES],
         _: [&[u8]; LANES],
+        _: [&[u8]; LANES],
         _: &[u8],
         _: [&mut [u8]; LANES],
     ) {

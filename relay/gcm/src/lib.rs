@@ -38,6 +38,9 @@ pub const AAD_MAX: usize = 64;
 /// Longest plaintext: more than a datagram holds, and far from where the block counter would come round.
 pub const PLAINTEXT_MAX: usize = 65_535;
 
+/// Longest prefix of one lane's own in front of the shared plaintext.
+pub const PREFIX_MAX: usize = 8;
+
 /// Octets of a nonce.
 pub const NONCE_LEN: usize = 12;
 
@@ -79,17 +82,39 @@ impl Quad {
         plaintext: &[u8],
         outs: [&mut [u8]; LANES],
     ) -> Result<(), SealError> {
+        self.seal_prefixed(nonces, aads, [&[]; LANES], plaintext, outs)
+    }
+
+    /// As [`Quad::seal`], of a plaintext that begins with `prefixes[i]` under key `i` and goes on with `rest` under each. The
+    /// prefixes are equally long.
+    ///
+    /// # Errors
+    /// If lengths do not fit one another; then nothing was written.
+    #[inline]
+    pub fn seal_prefixed(
+        &self,
+        nonces: [&[u8; NONCE_LEN]; LANES],
+        aads: [&[u8]; LANES],
+        prefixes: [&[u8]; LANES],
+        rest: &[u8],
+        outs: [&mut [u8]; LANES],
+    ) -> Result<(), SealError> {
         let aad_len = aads[0].len();
         if aad_len > AAD_MAX || aads.iter().any(|aad| aad.len() != aad_len) {
             return Err(SealError::AadLength);
         }
-        if plaintext.len() > PLAINTEXT_MAX {
+        let prefix_len = prefixes[0].len();
+        if prefix_len > PREFIX_MAX || prefixes.iter().any(|prefix| prefix.len() != prefix_len) {
+            return Err(SealError::PrefixLength);
+        }
+        let len = prefix_len + rest.len();
+        if len > PLAINTEXT_MAX {
             return Err(SealError::PlaintextLength);
         }
-        if outs.iter().any(|out| out.len() != plaintext.len() + TAG_LEN) {
+        if outs.iter().any(|out| out.len() != len + TAG_LEN) {
             return Err(SealError::OutLength);
         }
-        self.0.seal(nonces, aads, plaintext, outs);
+        self.0.seal(nonces, aads, prefixes, rest, outs);
         Ok(())
     }
 }
@@ -99,6 +124,8 @@ impl Quad {
 pub enum SealError {
     /// The four associated data differ in length, or are longer than [`AAD_MAX`].
     AadLength,
+    /// The four prefixes differ in length, or are longer than [`PREFIX_MAX`].
+    PrefixLength,
     /// The plaintext is longer than [`PLAINTEXT_MAX`].
     PlaintextLength,
     /// An output has not the length of the plaintext and [`TAG_LEN`].
@@ -109,6 +136,7 @@ impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AadLength => "associated data of different lengths, or too long",
+            Self::PrefixLength => "prefixes of different lengths, or too long",
             Self::PlaintextLength => "plaintext too long",
             Self::OutLength => "an output is not as long as plaintext and tag",
         })

@@ -4,8 +4,8 @@ mod support;
 
 use proptest::array::{uniform4, uniform12, uniform16};
 use proptest::prelude::*;
-use relay_gcm::{AAD_MAX, LANES, PLAINTEXT_MAX, Quad, SealError, SealKey, TAG_LEN};
-use support::{Case, library, seal, supported};
+use relay_gcm::{AAD_MAX, LANES, PLAINTEXT_MAX, PREFIX_MAX, Quad, SealError, SealKey, TAG_LEN};
+use support::{Case, library, seal, seal_prefixed, supported};
 
 /// Longest RTP payload that is tried at every length: an Ethernet frame's.
 const PAYLOAD_MAX: usize = 1500;
@@ -35,6 +35,29 @@ fn compare(cases: &[Case; LANES], plaintext: &[u8]) {
     for (lane, (out, case)) in seal(cases, plaintext).iter().zip(cases).enumerate() {
         let what = (plaintext.len(), case.aad.len());
         assert_eq!(*out, library(case, plaintext), "lane {lane}, octets of payload and header {what:?}");
+    }
+}
+
+/// What is sealed behind a prefix is what the library makes of prefix and rest in one piece.
+fn compare_prefixed(cases: &[Case; LANES], prefixes: &[Vec<u8>; LANES], rest: &[u8]) {
+    let outs = seal_prefixed(cases, prefixes.each_ref().map(Vec::as_slice), rest);
+    for (lane, ((out, case), prefix)) in outs.iter().zip(cases).zip(prefixes).enumerate() {
+        let whole = [prefix, rest].concat();
+        assert_eq!(*out, library(case, &whole), "lane {lane}, {} octets behind {}", rest.len(), prefix.len());
+    }
+}
+
+#[test]
+fn every_payload_behind_every_prefix() {
+    if !supported() {
+        return;
+    }
+    let shared = noise(4, PAYLOAD_MAX);
+    for len in (0..=300).chain(PAYLOAD_MAX - 40..=PAYLOAD_MAX) {
+        for prefix_len in 0..=PREFIX_MAX {
+            let prefixes = std::array::from_fn(|lane| noise((len * 8 + lane) as u64, prefix_len));
+            compare_prefixed(&cases(len as u64, 12), &prefixes, &shared[..len]);
+        }
     }
 }
 
@@ -94,6 +117,16 @@ fn lengths_that_do_not_fit_are_refused() {
         assert_eq!(result.is_err(), untouched);
         result
     };
+    let prefixes = |lens: [usize; LANES]| {
+        let [a, b, c, d] = lens.map(|len| &[0; PREFIX_MAX + 1][..len]);
+        let mut outs = [[0; 116]; LANES];
+        let outs = outs.each_mut().map(|out| &mut out[..TAG_LEN + 100]);
+        quad.seal_prefixed([&[0; 12]; LANES], [&[0; 12]; LANES], [a, b, c, d], &[0; 100], outs)
+    };
+    for lens in [[PREFIX_MAX + 1; 4], [1, 1, 2, 1], [0, 0, 0, 1]] {
+        assert_eq!(prefixes(lens), Err(SealError::PrefixLength), "{lens:?}");
+    }
+    assert_eq!(prefixes([1; 4]), Err(SealError::OutLength));
     let long = PLAINTEXT_MAX + 1;
     let table = [
         ([12; 4], 100, [116; 4], Ok(())),
@@ -115,6 +148,7 @@ proptest! {
         keys in uniform4(uniform16(any::<u8>())),
         nonces in uniform4(uniform12(any::<u8>())),
         aad in prop::collection::vec(any::<[u8; LANES]>(), 0..=AAD_MAX),
+        prefix in prop::collection::vec(any::<[u8; LANES]>(), 0..=PREFIX_MAX),
         plaintext in prop::collection::vec(any::<u8>(), 0..3000),
     ) {
         if supported() {
@@ -124,6 +158,8 @@ proptest! {
                 aad: aad.iter().map(|octets| octets[lane]).collect(),
             });
             compare(&cases, &plaintext);
+            let prefixes = std::array::from_fn(|lane| prefix.iter().map(|octets| octets[lane]).collect());
+            compare_prefixed(&cases, &prefixes, &plaintext);
         }
     }
 }

@@ -13,18 +13,22 @@
 //!   changed.
 //! - Times are [`MediaTime`], on one clock for all ports of a relay.
 //!
-//! Deliberately absent: threads, sockets, and the queue itself.
+//! [`connect`] is the process's side of a local port.
+//!
+//! Deliberately absent: threads, the relay's sockets, and the queue itself.
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod message;
 mod queue;
 mod wire;
 
+pub use client::{ClientError, ClientReader, ClientWriter, connect};
 pub use message::{
     Clock, Codec, MediaKind, MediaTime, Message, Packet, PortId, PortKind, Priority, Track, TrackId,
 };
-pub use queue::{Entry, Load, PAYLOAD_BYTES_MAX, PortSink};
+pub use queue::{Entry, Load, Outlet, PAYLOAD_BYTES_MAX, PortSink};
 pub use wire::{
     DecodeError, Decoded, FIELDS_BYTES_MAX, FRAME_BYTES_MAX, Frame, FrameReader, Hello, NAME_BYTES_MAX,
     PORT_VERSION, Refusal, decode, encode, is_name,

@@ -125,6 +125,8 @@ pub struct Track {
     /// Its publisher has keys, so packets may come and want a history. If it gets them later, the track
     /// begins once more.
     pub connected: bool,
+    /// It stays though nobody listens: whoever says that it begins is its only source, and was told to be.
+    pub held: bool,
 }
 
 /// What is said of a packet besides its payload.

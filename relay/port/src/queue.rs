@@ -6,6 +6,7 @@
 //! that finds no room to begin is refused.
 
 use crate::message::{MediaKind, Message, Packet};
+use std::collections::VecDeque;
 
 /// Longest payload of a packet: that of a whole datagram.
 pub const PAYLOAD_BYTES_MAX: usize = 1500;
@@ -96,4 +97,100 @@ pub trait PortSink {
 
     /// Called after a batch: wakes the other side if anything was committed since the last call.
     fn ring(&mut self);
+}
+
+impl<S: PortSink + ?Sized> PortSink for Box<S> {
+    fn slot(&mut self) -> Option<&mut Entry> {
+        (**self).slot()
+    }
+
+    fn commit(&mut self) {
+        (**self).commit();
+    }
+
+    fn make_room(&mut self, entries: usize) {
+        (**self).make_room(entries);
+    }
+
+    fn ring(&mut self) {
+        (**self).ring();
+    }
+}
+
+/// A writing end with what must not be lost, and the room that its tracks need.
+#[derive(Debug)]
+pub struct Outlet<S> {
+    sink: S,
+    /// What found the queue full, oldest first: at most a few messages per track.
+    overdue: VecDeque<Message>,
+    load: Load,
+}
+
+impl<S: PortSink> Outlet<S> {
+    /// To a queue that no track uses yet.
+    pub fn new(mut sink: S) -> Self {
+        let load = Load::default();
+        sink.make_room(load.entries());
+        Self { sink, overdue: VecDeque::new(), load }
+    }
+
+    /// What the queue has room for.
+    #[must_use]
+    pub const fn load(&self) -> Load {
+        self.load
+    }
+
+    /// A track came or went.
+    pub fn change_load(&mut self, change: impl FnOnce(&mut Load)) {
+        change(&mut self.load);
+        self.sink.make_room(self.load.entries());
+    }
+
+    /// All tracks went, and what was not said of them yet.
+    pub fn forget(&mut self) {
+        self.overdue.clear();
+        self.change_load(|load| *load = Load::default());
+    }
+
+    /// Copies a packet into the queue. False: it is full.
+    pub fn try_send(&mut self, packet: Packet, payload: &[u8]) -> bool {
+        let Some(entry) = self.slot() else { return false };
+        entry.write_packet(packet, payload);
+        self.sink.commit();
+        true
+    }
+
+    /// Says what will be said again, or what the next of its kind makes good. False: the queue is full.
+    pub fn try_say(&mut self, message: Message) -> bool {
+        let Some(entry) = self.slot() else { return false };
+        entry.write(message);
+        self.sink.commit();
+        true
+    }
+
+    /// Says what must not be lost. Nothing overtakes it.
+    pub fn say(&mut self, message: Message) {
+        self.overdue.push_back(message);
+        self.write_overdue();
+    }
+
+    /// Writes what is overdue, as far as there is room, and wakes the other side if anything was written.
+    pub fn ring(&mut self) {
+        self.write_overdue();
+        self.sink.ring();
+    }
+
+    /// The next free entry, once everything overdue is written.
+    fn slot(&mut self) -> Option<&mut Entry> {
+        self.write_overdue();
+        if self.overdue.is_empty() { self.sink.slot() } else { None }
+    }
+
+    fn write_overdue(&mut self) {
+        while let Some(message) = self.overdue.pop_front() {
+            let Some(entry) = self.sink.slot() else { return self.overdue.push_front(message) };
+            entry.write(message);
+            self.sink.commit();
+        }
+    }
 }

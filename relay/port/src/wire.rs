@@ -160,6 +160,7 @@ mod flag {
 
 /// Bits of a track's flags.
 const TRACK_CONNECTED: u8 = 1;
+const TRACK_HELD: u8 = 2;
 
 /// Appends a frame to `out`; `payload` is a packet's. False, and nothing is written: the payload is too long,
 /// the name is none, or there is no message.
@@ -246,7 +247,9 @@ fn write_track(track: &Track, out: &mut Vec<u8>) {
     out.extend_from_slice(&track.room_id.to_be_bytes());
     out.extend_from_slice(&[track.kind as u8, track.codec as u8]);
     out.extend_from_slice(&track.clock_rate_hz.to_be_bytes());
-    out.extend_from_slice(&[track.priority as u8, if track.connected { TRACK_CONNECTED } else { 0 }]);
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    let flags = bit(track.connected, TRACK_CONNECTED) | bit(track.held, TRACK_HELD);
+    out.extend_from_slice(&[track.priority as u8, flags]);
 }
 
 fn write_packet(packet: &Packet, out: &mut Vec<u8>) {
@@ -355,6 +358,7 @@ impl Fields<'_> {
             clock_rate_hz,
             priority: Priority::ALL.into_iter().find(|p| *p as u8 == priority).ok_or(Bad::Unknown)?,
             connected: flags & TRACK_CONNECTED != 0,
+            held: flags & TRACK_HELD != 0,
         })
     }
 

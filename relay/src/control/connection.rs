@@ -290,7 +290,7 @@ mod tests {
         assert!(connection.next_request().is_some());
         let label = vec![0; 2 << 20];
         let transports = vec![TransportInfo { label, ..TransportInfo::default() }];
-        connection.send(&reply(0, ReplyBody::Inventory(Inventory { boot_id: 1, transports, next: 0 })));
+        connection.send(&reply(0, ReplyBody::Inventory(Inventory { transports, ..Inventory::default() })));
         connection.flush();
         assert!(connection.wants_write() && !connection.wants_read());
         assert!(connection.next_request().is_none());
@@ -307,7 +307,7 @@ mod tests {
     fn an_answer_that_no_frame_holds_becomes_a_refusal() {
         let (mut connection, mut theirs) = pair();
         let transports = vec![TransportInfo { label: vec![0; FRAME_BYTES_MAX], ..TransportInfo::default() }];
-        connection.send(&reply(42, ReplyBody::Inventory(Inventory { boot_id: 1, transports, next: 0 })));
+        connection.send(&reply(42, ReplyBody::Inventory(Inventory { transports, ..Inventory::default() })));
         connection.flush();
         let mut bytes = [0; 1024];
         let len = theirs.read(&mut bytes).expect("reads");

@@ -82,6 +82,12 @@ impl Placement {
         self.shard_of_transport(transport_id).unwrap_or_else(|| self.choose_for_room(room_id))
     }
 
+    /// Where a track that no transport sends is to be: with its room.
+    #[must_use]
+    pub fn choose_source(&self, room_id: u64) -> usize {
+        self.choose_for_room(room_id)
+    }
+
     /// Another shard for a transport whose room's own has no place for it: the best of those that have not been tried.
     #[must_use]
     pub fn choose_other(&self, room_id: u64, tried: &[usize]) -> Option<usize> {

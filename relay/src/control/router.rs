@@ -12,18 +12,22 @@
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.
 
 mod change;
+mod ports;
+mod reading;
 
 use super::counts::Counts;
 use super::placement::{Placement, Ticket};
+use super::ports::Ports;
 use crate::mailbox::{ControlEnd, FromShard, PipeEnds, ToShard};
 use crate::pipe::pipe;
 use change::{Change, answered, given};
 use relay_control::{
     AddDownTrack, CONTROL_VERSION, Command, CommandError, Done, ErrorCode, Event, EventBody, FromRelay,
-    Hello, Inventory, OpenTransport, Outgoing, Reply, ReplyBody, Request, ShardStats, Stats, Superseded,
+    Hello, Inventory, OpenTransport, Outgoing, PortInfo, Reply, ReplyBody, Request, ShardStats, Superseded,
     TransportInfo, TransportState, Welcome,
 };
-use relay_core::pipe::OpenPipe;
+use relay_core::port::OpenPort;
+use relay_port::PortId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A connection, unique as long as the process lives.
@@ -63,7 +67,11 @@ enum Kind {
     /// One shard begins to pipe a track; then the command goes to the subscriber's.
     Pipe { then: Box<Command>, shard: usize, change: Change, transport_id: u64 },
     /// Several shards answer; `waiting` have not yet. The page behind this one begins at `next`.
-    Inventory { waiting: usize, transports: Vec<TransportInfo>, next: Ticket },
+    Inventory { waiting: usize, transports: Vec<TransportInfo>, next: Ticket, ports: Vec<PortInfo> },
+    /// A shard begins to send a track to a process.
+    Tap { number: u32, track_id: u64, is_new: bool },
+    /// A process begins to send a track.
+    Source { track_id: u64 },
     /// The same of all shards.
     Stats { waiting: usize, shards: Vec<ShardStats> },
 }
@@ -80,7 +88,7 @@ struct Waiting {
 enum Route {
     Shard(usize, Change),
     /// To the second shard, when the first one pipes the track there.
-    Pipe(usize, OpenPipe, usize, Change),
+    Pipe(usize, OpenPort, usize, Change),
     Answered(ReplyBody),
 }
 
@@ -94,6 +102,7 @@ pub struct Router {
     /// Pairs of shards with queues between them, the lower number first.
     connected: HashSet<(usize, usize)>,
     placement: Placement,
+    ports: Ports,
     /// The highest seen.
     epoch: u64,
     /// The controller that named it.
@@ -119,6 +128,7 @@ impl Router {
             placement: Placement::new(shards.len(), room_budget),
             shards,
             connected: HashSet::new(),
+            ports: Ports::default(),
             epoch: 0,
             instance: 0,
             greeted: BTreeMap::new(),
@@ -149,6 +159,7 @@ impl Router {
                 let kind = Kind::Stats { waiting: self.shards.len(), shards: Vec::new() };
                 self.ask_all(Pending { from, request_id, kind }, &command);
             }
+            Some(command) if command.is_of_ports() => self.order_port(from, request_id, command),
             Some(command) => match self.fence(from) {
                 Some(refused) => self.reply(from, request_id, refused),
                 None => self.obey(Waiting { from, request_id, command }),
@@ -169,6 +180,7 @@ impl Router {
                 }
             }
         }
+        self.handle_ports();
     }
 
     /// A connection is gone; its requests are carried out, their replies go nowhere.
@@ -311,8 +323,11 @@ impl Router {
             }
             Command::RestartIce(c) => route_by_transport(placement, c.transport_id),
             Command::SetLabel(c) => route_by_transport(placement, c.transport_id),
-            Command::AddUpTrack(c) => route_track(placement, c.track_id, c.transport_id),
-            Command::AddDownTrack(c) => route_down_track(placement, c),
+            Command::AddUpTrack(c) => match self.ports.source(c.track_id) {
+                Some(_) => Route::Answered(refusal(ErrorCode::IdInUse, "a local port's track has this id")),
+                None => route_track(placement, c.track_id, c.transport_id),
+            },
+            Command::AddDownTrack(c) => route_down_track(placement, c, self.home_of(c.up_track_id)),
             // What is not there is closed, or removed, already.
             Command::CloseTransport(c) => match placement.shard_of_transport(c.transport_id) {
                 Some(shard) => Route::Shard(shard, Change::Close { transport_id: c.transport_id }),
@@ -322,7 +337,7 @@ impl Router {
                 Some(shard) => Route::Shard(shard, Change::RemoveTrack { track_id: c.track_id }),
                 None => Route::Answered(done()),
             },
-            Command::RequestKeyframe(c) => match placement.shard_of_track(c.track_id) {
+            Command::RequestKeyframe(c) => match self.home_of(c.track_id) {
                 Some(shard) => Route::Shard(shard, Change::Nothing),
                 None => Route::Answered(refusal(ErrorCode::UnknownTrack, "no such track")),
             },
@@ -330,9 +345,13 @@ impl Router {
                 self.shutdown = true;
                 Route::Answered(done())
             }
-            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) => {
-                unreachable!("answered before routing")
-            }
+            Command::Hello(_)
+            | Command::GetInventory(_)
+            | Command::GetStats(_)
+            | Command::AddTap(_)
+            | Command::RemoveTap(_)
+            | Command::AddSource(_)
+            | Command::RemoveSource(_) => unreachable!("answered before routing"),
         }
     }
 
@@ -375,14 +394,14 @@ impl Router {
     }
 
     /// From here until it is answered, everything for the subscriber's transport waits.
-    fn ask_pipe(&mut self, publisher: usize, subscriber: usize, pending: Pending, order: OpenPipe) {
+    fn ask_pipe(&mut self, publisher: usize, subscriber: usize, pending: Pending, order: OpenPort) {
         let Kind::Pipe { transport_id, .. } = &pending.kind else { return };
         if !self.connect(publisher, subscriber) || !self.shards[publisher].has_room() {
             return self.busy(pending.from, pending.request_id);
         }
         self.behind_pipes.insert(*transport_id, VecDeque::new());
         self.last_ticket += 1;
-        self.shards[publisher].send(ToShard::OpenPipe { ticket: self.last_ticket, pipe: order });
+        self.shards[publisher].send(ToShard::OpenPort { ticket: self.last_ticket, order });
         self.pending.insert(self.last_ticket, pending);
     }
 
@@ -399,46 +418,11 @@ impl Router {
         let (to_one, from_other) = pipe(self.shards[one].waker());
         let ends = [(one, other, to_other, from_other), (other, one, to_one, from_one)];
         for (shard, peer, to, from) in ends {
-            let peer = u32::try_from(peer).unwrap_or(u32::MAX);
-            let sent = self.shards[shard].send(ToShard::Connect(Box::new(PipeEnds { peer, to, from })));
+            let ends = PipeEnds { port: shard_port(peer), to, from };
+            let sent = self.shards[shard].send(ToShard::Connect(Box::new(ends)));
             debug_assert!(sent, "asked before");
         }
         self.connected.insert(pair)
-    }
-
-    /// A page of the inventory, from the shards that its transports live on.
-    fn ask_page(&mut self, from: ConnectionId, request_id: u64, after: Ticket) {
-        let (page, next) = self.placement.page(after);
-        let mut of_shards: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-        for (shard, transport_id) in page {
-            of_shards.entry(shard).or_default().push(transport_id);
-        }
-        if !of_shards.keys().all(|shard| self.shards[*shard].has_room()) {
-            return self.busy(from, request_id);
-        }
-        let (waiting, transports) = (of_shards.len(), Vec::new());
-        if waiting == 0 {
-            let boot_id = self.identity.boot_id;
-            let body = ReplyBody::Inventory(Inventory { boot_id, transports, next });
-            return self.reply(from, request_id, body);
-        }
-        self.last_ticket += 1;
-        for (shard, transports) in of_shards {
-            self.shards[shard].send(ToShard::Describe { ticket: self.last_ticket, transports });
-        }
-        let kind = Kind::Inventory { waiting, transports, next };
-        self.pending.insert(self.last_ticket, Pending { from, request_id, kind });
-    }
-
-    fn ask_all(&mut self, pending: Pending, command: &Command) {
-        if !self.shards.iter().all(ControlEnd::has_room) {
-            return self.busy(pending.from, pending.request_id);
-        }
-        self.last_ticket += 1;
-        for shard in &mut self.shards {
-            shard.send(ToShard::Command { ticket: self.last_ticket, command: command.clone() });
-        }
-        self.pending.insert(self.last_ticket, pending);
     }
 
     fn busy(&mut self, from: ConnectionId, request_id: u64) {
@@ -455,13 +439,19 @@ impl Router {
                 Some(body)
             }
             (Kind::Open { .. }, body) => return self.handle_opened(ticket, pending, body),
+            (&mut Kind::Tap { number, track_id, is_new }, body) => {
+                self.tap_answered((number, track_id, is_new), &body);
+                Some(body)
+            }
             (Kind::Pipe { .. }, body) => return self.piped(pending, body),
-            (Kind::Inventory { waiting, transports, next }, ReplyBody::Inventory(part)) => {
+            (Kind::Inventory { waiting, transports, next, ports }, ReplyBody::Inventory(part)) => {
                 transports.extend(part.transports);
                 *waiting -= 1;
                 let (boot_id, next) = (self.identity.boot_id, *next);
-                let transports = (*waiting == 0).then(|| std::mem::take(transports));
-                transports.map(|transports| ReplyBody::Inventory(Inventory { boot_id, transports, next }))
+                (*waiting == 0).then(|| {
+                    let (transports, ports) = (std::mem::take(transports), std::mem::take(ports));
+                    ReplyBody::Inventory(Inventory { boot_id, transports, next, ports })
+                })
             }
             (Kind::Stats { waiting, shards }, ReplyBody::Stats(part)) => {
                 shards.extend(part.shards);
@@ -487,19 +477,6 @@ impl Router {
         }
         let behind = self.behind_pipes.remove(&transport_id).unwrap_or_default();
         behind.into_iter().for_each(|waiting| self.obey(waiting));
-    }
-
-    fn whole_stats(&self, shards: &mut Vec<ShardStats>) -> ReplyBody {
-        shards.sort_by_key(|part| part.shard);
-        let (rooms, transports, tracks) = self.placement.sizes();
-        let counts = Counts {
-            epoch: self.epoch,
-            rooms: rooms as u64,
-            transports: transports as u64,
-            tracks: tracks as u64,
-            ..self.counts
-        };
-        ReplyBody::Stats(Stats { shards: std::mem::take(shards), process: counts.list() })
     }
 
     fn note_end(&mut self, shard: usize, body: &EventBody) {
@@ -550,15 +527,20 @@ fn route_track(placement: &Placement, track_id: u64, transport_id: u64) -> Route
 }
 
 /// An up-track on another shard is piped to the subscriber's first. Where it is unknown, the shard says so.
-fn route_down_track(placement: &Placement, c: &AddDownTrack) -> Route {
+fn route_down_track(placement: &Placement, c: &AddDownTrack, home: Option<usize>) -> Route {
     let route = route_track(placement, c.track_id, c.transport_id);
     let Route::Shard(shard, change) = route else { return route };
-    let publisher = placement.shard_of_track(c.up_track_id).filter(|publisher| *publisher != shard);
+    let publisher = home.filter(|publisher| *publisher != shard);
     let (Some(publisher), Some(room_id)) = (publisher, placement.room_of_transport(c.transport_id)) else {
         return Route::Shard(shard, change);
     };
-    let to = u32::try_from(shard).unwrap_or(u32::MAX);
-    Route::Pipe(publisher, OpenPipe { track_id: c.up_track_id, to, room_id }, shard, change)
+    let order = OpenPort { track_id: c.up_track_id, to: shard_port(shard), room_id: Some(room_id) };
+    Route::Pipe(publisher, order, shard, change)
+}
+
+/// The port by which other shards know this one.
+fn shard_port(shard: usize) -> PortId {
+    PortId::shard(u32::try_from(shard).unwrap_or(u32::MAX))
 }
 
 fn done() -> ReplyBody {

@@ -1,5 +1,6 @@
 //! What a session may do. Pure: the edge that reads tokens makes a [`Grant`], the hub obeys it.
 
+use crate::refusal::Refusal;
 use relay_control::Priority;
 
 /// What a session may do.
@@ -33,10 +34,10 @@ impl Grant {
     /// The name to go by.
     ///
     /// # Errors
-    /// The words for a client that gives itself another one.
-    pub fn login(&self, given: Option<String>) -> Result<Option<String>, &'static str> {
+    /// The client gives itself another one.
+    pub fn login(&self, given: Option<String>) -> Result<Option<String>, Refusal> {
         match (&self.login, given) {
-            (Some(granted), Some(given)) if *granted != given => Err("The token is for another login"),
+            (Some(granted), Some(given)) if *granted != given => Err(Refusal::TokenLogin),
             (Some(granted), _) => Ok(Some(granted.clone())),
             (None, given) => Ok(given),
         }
@@ -107,7 +108,7 @@ mod tests {
         let login = |grant: &Grant, given: Option<&str>| grant.login(given.map(str::to_owned));
         assert_eq!(login(&alice, None), Ok(Some("alice".to_owned())));
         assert_eq!(login(&alice, Some("alice")), Ok(Some("alice".to_owned())));
-        assert_eq!(login(&alice, Some("bob")), Err("The token is for another login"));
+        assert_eq!(login(&alice, Some("bob")), Err(Refusal::TokenLogin));
         assert_eq!(login(&Grant::everything(), Some("bob")), Ok(Some("bob".to_owned())));
         assert_eq!(login(&Grant::everything(), None), Ok(None));
     }

@@ -7,6 +7,7 @@
 use super::{AuthError, line_end};
 use crate::config::{Auth, HookUrl, OnFailure};
 use crate::names::is_hidden;
+use crate::refusal::Refusal;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -32,28 +33,9 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Longest reason that is passed on.
 const INFO_BYTES_MAX: usize = 200;
 
-/// What the client is told when the hook did not answer.
-const NO_ANSWER: &str = "Access check failed";
-
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a hook that says yes may say besides.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Allowed {
-    /// Of the video that is published.
-    pub priority: Option<Priority>,
-}
-
-/// What a hook that says no says besides.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Its status.
-    pub status: StatusCode,
-    /// For the client.
-    pub info: String,
-}
-
-/// Its whole answer.
+/// The whole answer.
 struct Answer {
     status: StatusCode,
     phrase: Option<String>,
@@ -82,18 +64,18 @@ impl Hook {
         Ok(Self { tls, url, timeout: settings.hook_timeout, on_failure: settings.hook_on_failure, places })
     }
 
-    /// Asks; in finite time.
+    /// Asks; in finite time. What a hook that says yes may say besides: the priority of the video that is published.
     ///
     /// # Errors
     /// The answer was no, or there was none and that counts as no.
-    pub async fn ask(&self, method: &'static str, object: &Value) -> Result<Allowed, Refused> {
+    pub async fn ask(&self, method: &'static str, object: &Value) -> Result<Option<Priority>, Refusal> {
         let asked = timeout(self.timeout, async {
             let _place = self.places.acquire().await?;
             self.post(method, object).await
         });
         let why = match asked.await {
-            Ok(Ok(answer)) if answer.status.is_success() => match answer.allowed() {
-                Ok(allowed) => return Ok(allowed),
+            Ok(Ok(answer)) if answer.status.is_success() => match answer.priority() {
+                Ok(priority) => return Ok(priority),
                 Err(why) => why.to_owned(),
             },
             Ok(Ok(answer)) if answer.status.is_client_error() => return Err(answer.refused()),
@@ -103,10 +85,8 @@ impl Hook {
         };
         tracing::warn!("access hook {}/{method}: {why}", self.url);
         match self.on_failure {
-            OnFailure::Allow => Ok(Allowed::default()),
-            OnFailure::Refuse => {
-                Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, info: NO_ANSWER.to_owned() })
-            }
+            OnFailure::Allow => Ok(None),
+            OnFailure::Refuse => Err(Refusal::HookFailed),
         }
     }
 
@@ -168,23 +148,26 @@ impl Answer {
     }
 
     /// What is not JSON says nothing. `Err`: what is wrong with what it says.
-    fn allowed(&self) -> Result<Allowed, &'static str> {
+    fn priority(&self) -> Result<Option<Priority>, &'static str> {
         let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         let named = |name: &Value| {
             let known = name.as_str().and_then(Priority::from_name);
             known.ok_or("its priority must be \"very-low\", \"low\", \"medium\" or \"high\"")
         };
         let said = body.get("priority").filter(|name| !name.is_null());
-        Ok(Allowed { priority: said.map(named).transpose()? })
+        said.map(named).transpose()
     }
 
     /// With `info` of a JSON body, or the reason phrase.
-    fn refused(self) -> Refused {
+    fn refused(self) -> Refusal {
         let custom = serde_json::from_slice::<Value>(&self.body).ok();
         let custom = custom.and_then(|body| body.get("info")?.as_str().map(tidy));
         let words = custom.filter(|info| !info.is_empty()).or_else(|| self.phrase.as_deref().map(tidy));
-        let info = words.filter(|words| !words.is_empty()).unwrap_or_else(|| "Forbidden".to_owned());
-        Refused { status: self.status, info }
+        match words.filter(|words| !words.is_empty()) {
+            Some(words) if self.status == StatusCode::UNAUTHORIZED => Refusal::HookUnauthorized(words),
+            Some(words) => Refusal::HookRefused(words),
+            None => Refusal::Forbidden,
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! so what came behind waits in the client's own socket and the order stays what it was.
 //!
 //! Invariants
-//! - A message that needs a verdict reaches the hub with one, or as [`ClientMessage::Refused`].
+//! - A message that needs a verdict reaches the hub with one, or is refused.
 //! - Nothing is asked of the hook for a connection whose `connection` it did not allow.
 
 mod grant;
@@ -14,14 +14,15 @@ mod notes;
 mod token;
 
 pub use grant::Grant;
-pub use hook::{Allowed, Hook, Refused};
-pub use token::{TokenReader, TokenRefusal};
+pub use hook::Hook;
+pub use token::TokenReader;
 
 use crate::config::{Auth, AuthMode};
 use crate::id::ConnectionId;
 use crate::message::{ClientMessage, RoomCommand, Written};
 use crate::names::NameOf;
-use axum::http::{HeaderMap, StatusCode, header};
+use crate::refusal::Refusal;
+use axum::http::{HeaderMap, header};
 use notes::Notes;
 use relay_control::Priority;
 use serde_json::{Map, Value, json};
@@ -115,16 +116,8 @@ pub struct Admitted {
     pub priority: Option<Priority>,
 }
 
-/// Why a WHIP or WHEP client is turned away.
-#[derive(Debug, PartialEq, Eq)]
-pub struct HttpDenial {
-    /// 401 or 403.
-    pub status: StatusCode,
-    /// `WWW-Authenticate` (RFC 6750 §3).
-    pub challenge: &'static str,
-    /// In words.
-    pub info: String,
-}
+/// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why not.
+pub type Verdict = Result<Option<Grant>, Refusal>;
 
 impl Gate {
     /// As the settings say. Must be called within the runtime.
@@ -143,12 +136,17 @@ impl Gate {
         Ok(Self { judge, node })
     }
 
-    /// Puts the verdict to a message.
-    pub async fn judge(&self, visit: &mut Visit, text: &str, message: ClientMessage) -> ClientMessage {
-        match &self.judge {
-            Judge::Nobody => message,
-            Judge::Token(reader) => judge_token(reader, message),
-            Judge::Hook(hook, notes) => self.judge_hook(hook, notes, visit, text, message).await,
+    /// What the operator's rules say to a message.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn judge(&self, visit: &mut Visit, text: &str, message: &ClientMessage) -> Verdict {
+        match (&self.judge, message) {
+            (Judge::Token(reader), ClientMessage::Connection(hello)) => {
+                reader.read(hello.token.as_deref().unwrap_or_default(), now_s()).map(Some)
+            }
+            (Judge::Nobody | Judge::Token(_), _) => Ok(None),
+            (Judge::Hook(hook, notes), _) => self.judge_hook(hook, notes, visit, text, message).await,
         }
     }
 
@@ -158,42 +156,24 @@ impl Gate {
         notes: &Notes,
         visit: &mut Visit,
         text: &str,
-        message: ClientMessage,
-    ) -> ClientMessage {
-        let heard = match heard(text, &message, visit.allowed) {
-            Ok(Some(heard)) => heard,
-            Ok(None) => return message,
-            Err(Unreadable) => {
-                let info = "The message cannot be understood".to_owned();
-                return ClientMessage::Refused { message: Box::new(message), info };
-            }
-        };
-        if let ClientMessage::Connection(hello) = &message {
+        message: &ClientMessage,
+    ) -> Verdict {
+        let heard = heard(text, message, visit.allowed);
+        let heard = heard.map_err(|_| Refusal::BadMessage("The message cannot be understood".into()))?;
+        let Some(Heard { method, asked, mut object }) = heard else { return Ok(None) };
+        if let ClientMessage::Connection(hello) = message {
             visit.app_key.clone_from(&hello.app_key);
         }
-        let Heard { method, asked, mut object } = heard;
         self.sign(&mut object, Some(visit.connection));
         object.insert("appKey".to_owned(), visit.app_key.clone().into());
         let object = Value::Object(object);
         if !asked {
             notes.push(visit.connection.0, method, object);
-            return message;
+            return Ok(None);
         }
-        match (hook.ask(method, &object).await, message) {
-            (Err(Refused { info, .. }), message) => {
-                ClientMessage::Refused { message: Box::new(message), info }
-            }
-            (Ok(Allowed { priority }), ClientMessage::Connection(mut hello)) => {
-                visit.allowed = true;
-                hello.grant = Some(Grant { priority, ..Grant::everything() });
-                ClientMessage::Connection(hello)
-            }
-            (Ok(Allowed { priority }), ClientMessage::Publish(mut request)) => {
-                request.priority = priority;
-                ClientMessage::Publish(request)
-            }
-            (Ok(_), message) => message,
-        }
+        let priority = hook.ask(method, &object).await?;
+        visit.allowed |= matches!(message, ClientMessage::Connection(_));
+        Ok(Some(Grant { priority, ..Grant::everything() }))
     }
 
     fn sign(&self, object: &mut Map<String, Value>, connection: Option<ConnectionId>) {
@@ -215,7 +195,7 @@ impl Gate {
     ///
     /// # Errors
     /// It may not.
-    pub async fn judge_http(&self, visit: HttpVisit<'_>) -> Result<Admitted, HttpDenial> {
+    pub async fn judge_http(&self, visit: HttpVisit<'_>) -> Result<Admitted, Refusal> {
         let login = visit.login.map(str::to_owned);
         match &self.judge {
             Judge::Nobody => Ok(Admitted { login, priority: None }),
@@ -233,53 +213,21 @@ impl Gate {
                 let custom = json!({"name": visit.room, "login": visit.login, "token": token, "by": by});
                 object.insert("custom".to_owned(), custom);
                 object.insert("sdp".to_owned(), visit.sdp.into());
-                match hook.ask(method, &Value::Object(object)).await {
-                    Ok(Allowed { priority }) => Ok(Admitted { login, priority }),
-                    Err(Refused { status: StatusCode::UNAUTHORIZED, info }) => {
-                        Err(HttpDenial { status: StatusCode::UNAUTHORIZED, challenge: CHALLENGE, info })
-                    }
-                    Err(Refused { info, .. }) => Err(forbidden(info)),
-                }
+                let priority = hook.ask(method, &Value::Object(object)).await?;
+                Ok(Admitted { login, priority })
             }
         }
     }
 }
 
-/// RFC 6750 §3.
-const CHALLENGE: &str = "Bearer realm=\"ringvox\"";
-const INVALID: &str = "Bearer realm=\"ringvox\", error=\"invalid_token\"";
-const INSUFFICIENT: &str = "Bearer realm=\"ringvox\", error=\"insufficient_scope\"";
-
-fn judge_token(reader: &TokenReader, message: ClientMessage) -> ClientMessage {
-    let ClientMessage::Connection(mut hello) = message else { return message };
-    match reader.read(hello.token.as_deref().unwrap_or_default(), now_s()) {
-        Ok(grant) => {
-            hello.grant = Some(grant);
-            ClientMessage::Connection(hello)
-        }
-        Err(refusal) => ClientMessage::Refused {
-            message: Box::new(ClientMessage::Connection(hello)),
-            info: refusal.words().to_owned(),
-        },
-    }
-}
-
-fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result<Admitted, HttpDenial> {
-    let grant = reader.read(bearer(visit.headers).unwrap_or_default(), now_s).map_err(|why| HttpDenial {
-        status: StatusCode::UNAUTHORIZED,
-        challenge: if why == TokenRefusal::Missing { CHALLENGE } else { INVALID },
-        info: why.words().to_owned(),
-    })?;
+fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result<Admitted, Refusal> {
+    let grant = reader.read(bearer(visit.headers).unwrap_or_default(), now_s)?;
     let right = if visit.publish { grant.publish } else { grant.subscribe };
     if !right || !grant.may_enter(visit.room) {
-        return Err(forbidden("The token does not allow this".to_owned()));
+        return Err(Refusal::TokenScope);
     }
-    let login = grant.login(visit.login.map(str::to_owned)).map_err(|why| forbidden(why.to_owned()))?;
+    let login = grant.login(visit.login.map(str::to_owned))?;
     Ok(Admitted { login, priority: grant.priority })
-}
-
-fn forbidden(info: String) -> HttpDenial {
-    HttpDenial { status: StatusCode::FORBIDDEN, challenge: INSUFFICIENT, info }
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1). Two such headers are none.

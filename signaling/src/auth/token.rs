@@ -7,6 +7,7 @@ use super::{AuthError, Grant};
 use crate::config::{Auth, TokenAlgorithm};
 use crate::message::NAME_BYTES_MAX;
 use crate::names::{Name, NameFault};
+use crate::refusal::Refusal;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use relay_control::Priority;
@@ -21,40 +22,6 @@ const LEEWAY_S: f64 = 60.0;
 const SECRET_BYTES_MIN: usize = 32;
 /// Most room patterns of a token.
 const ROOMS_MAX: usize = 100;
-
-/// Why a token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenRefusal {
-    /// There is none.
-    Missing,
-    /// Not signed by whom we trust, for us, in the form we expect.
-    Invalid,
-    /// `exp` is over.
-    Expired,
-    /// `nbf` is not here yet.
-    Early,
-    /// Signed, but a claim is missing or of a wrong type.
-    Claims,
-    /// Signed, but its login has characters that no login has ([`crate::names`]).
-    Login,
-    /// Signed, but its priority has a name that we do not know.
-    Priority,
-}
-
-impl TokenRefusal {
-    /// For the client.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Missing => "A token is required",
-            Self::Invalid => "The token is not valid",
-            Self::Expired => "The token has expired",
-            Self::Early => "The token is not valid yet",
-            Self::Claims => "The claims of the token are not understood",
-            Self::Login => "The token's login has a control or invisible character",
-            Self::Priority => "The token's priority must be very-low, low, medium or high",
-        }
-    }
-}
 
 #[derive(Deserialize)]
 struct Claims {
@@ -127,37 +94,37 @@ impl TokenReader {
     /// What the token grants at this time, in seconds since 1970.
     ///
     /// # Errors
-    /// See [`TokenRefusal`].
-    pub fn read(&self, token: &str, now_s: f64) -> Result<Grant, TokenRefusal> {
+    /// Why it is refused.
+    pub fn read(&self, token: &str, now_s: f64) -> Result<Grant, Refusal> {
         if token.is_empty() {
-            return Err(TokenRefusal::Missing);
+            return Err(Refusal::TokenMissing);
         }
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenRefusal::Invalid);
+            return Err(Refusal::TokenInvalid);
         }
         // RFC 7515 §4.1.11: extensions that must be understood; we understand none.
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefusal::Invalid)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Refusal::TokenInvalid)?;
         if header.crit.is_some() {
-            return Err(TokenRefusal::Invalid);
+            return Err(Refusal::TokenInvalid);
         }
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation);
         let decoded = decoded.map_err(|why| match why.kind() {
-            ErrorKind::Json(_) | ErrorKind::MissingRequiredClaim(_) => TokenRefusal::Claims,
-            _ => TokenRefusal::Invalid,
+            ErrorKind::Json(_) | ErrorKind::MissingRequiredClaim(_) => Refusal::TokenClaims,
+            _ => Refusal::TokenInvalid,
         })?;
         let claims = decoded.claims;
         if now_s > claims.exp + LEEWAY_S {
-            return Err(TokenRefusal::Expired);
+            return Err(Refusal::TokenExpired);
         }
         if claims.nbf.is_some_and(|nbf| now_s + LEEWAY_S < nbf) {
-            return Err(TokenRefusal::Early);
+            return Err(Refusal::TokenEarly);
         }
         claims.grant()
     }
 }
 
 impl Claims {
-    fn grant(self) -> Result<Grant, TokenRefusal> {
+    fn grant(self) -> Result<Grant, Refusal> {
         let rooms = match self.rooms {
             None => Vec::new(),
             Some(Patterns::One(room)) => vec![room],
@@ -166,10 +133,10 @@ impl Claims {
         let rooms_fit = rooms.len() <= ROOMS_MAX && rooms.iter().all(|room| room.len() <= NAME_BYTES_MAX);
         match self.sub.as_ref().map_or(Ok(()), |login| Name::Login.check(login)) {
             Ok(()) if rooms_fit => {}
-            Err(refusal) if refusal.fault == NameFault::Hidden => return Err(TokenRefusal::Login),
-            Ok(()) | Err(_) => return Err(TokenRefusal::Claims),
+            Err(refusal) if refusal.fault == NameFault::Hidden => return Err(Refusal::TokenName),
+            Ok(()) | Err(_) => return Err(Refusal::TokenClaims),
         }
-        let named = |name: String| Priority::from_name(&name).ok_or(TokenRefusal::Priority);
+        let named = |name: String| Priority::from_name(&name).ok_or(Refusal::TokenPriority);
         let priority = self.priority.map(named).transpose()?;
         Ok(Grant {
             login: self.sub,
@@ -276,9 +243,9 @@ mod tests {
             assert_eq!(reader().read(&token, NOW).map(|grant| grant.priority), Ok(Some(priority)));
         }
         for (priority, refusal) in [
-            (json!("High"), TokenRefusal::Priority),
-            (json!(""), TokenRefusal::Priority),
-            (json!(3), TokenRefusal::Claims),
+            (json!("High"), Refusal::TokenPriority),
+            (json!(""), Refusal::TokenPriority),
+            (json!(3), Refusal::TokenClaims),
         ] {
             let token = signed(&json!({"exp": SOON, "priority": priority}));
             assert_eq!(reader().read(&token, NOW), Err(refusal), "{priority}");
@@ -302,11 +269,11 @@ mod tests {
             json!({"exp": SOON, "record": 1}),
             json!([]),
         ] {
-            assert_eq!(reader().read(&signed(&claims), NOW), Err(TokenRefusal::Claims), "{claims}");
+            assert_eq!(reader().read(&signed(&claims), NOW), Err(Refusal::TokenClaims), "{claims}");
         }
         for login in ["a\0", "ali\u{200b}ce", "\u{202e}ecila"] {
             let token = signed(&json!({"exp": SOON, "sub": login}));
-            assert_eq!(reader().read(&token, NOW), Err(TokenRefusal::Login), "{login:?}");
+            assert_eq!(reader().read(&token, NOW), Err(Refusal::TokenName), "{login:?}");
         }
     }
 
@@ -315,10 +282,10 @@ mod tests {
         let at = |seconds: f64, claims: Value| reader().read(&signed(&claims), seconds).map(|_| ());
         for (now, claims, expected) in [
             (1060.0, json!({"exp": 1000}), Ok(())),
-            (1060.5, json!({"exp": 1000}), Err(TokenRefusal::Expired)),
+            (1060.5, json!({"exp": 1000}), Err(Refusal::TokenExpired)),
             (1060.5, json!({"exp": 1000.5}), Ok(())),
             (940.0, json!({"exp": 2000, "nbf": 1000}), Ok(())),
-            (939.0, json!({"exp": 2000, "nbf": 1000}), Err(TokenRefusal::Early)),
+            (939.0, json!({"exp": 2000, "nbf": 1000}), Err(Refusal::TokenEarly)),
             (939.0, json!({"exp": 1e300, "nbf": -5}), Ok(())),
         ] {
             assert_eq!(at(now, claims.clone()), expected, "{now} {claims}");
@@ -356,9 +323,9 @@ mod tests {
             "x".repeat(100_000),
             format!("{good}{}", " ".repeat(10_000)),
         ] {
-            assert_eq!(reader().read(&token, NOW), Err(TokenRefusal::Invalid), "{token:.80}");
+            assert_eq!(reader().read(&token, NOW), Err(Refusal::TokenInvalid), "{token:.80}");
         }
-        assert_eq!(reader().read("", NOW), Err(TokenRefusal::Missing));
+        assert_eq!(reader().read("", NOW), Err(Refusal::TokenMissing));
     }
 
     #[test]
@@ -403,7 +370,7 @@ mod tests {
         // Key confusion: the public key as secret of an HMAC.
         let confused =
             encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(public.as_bytes()));
-        assert_eq!(reader.read(&confused.expect("signed"), NOW), Err(TokenRefusal::Invalid));
+        assert_eq!(reader.read(&confused.expect("signed"), NOW), Err(Refusal::TokenInvalid));
         for (algorithm, key) in [
             (TokenAlgorithm::Hs256, public.as_bytes()),
             (TokenAlgorithm::Hs256, b"short".as_slice()),

@@ -6,10 +6,10 @@
 //! not in the way. WHEP players are not asked: they are no members, and nobody waits for them.
 
 use super::Hub;
-use super::streams::StreamRefusal;
 use crate::id::{MemberId, RoomId, StreamKey};
 use crate::participant::{Member, Owner, Presence};
-use crate::sdp::{self, CodecPreferences, Offer, Plan};
+use crate::refusal::Refusal;
+use crate::sdp::{self, CodecPreferences, Offer, Plan, SourceTrack};
 use relay_control::Codec;
 
 impl Hub {
@@ -17,15 +17,15 @@ impl Hub {
     pub(super) fn room_codecs(
         &self,
         wished: Option<&CodecPreferences>,
-    ) -> Result<Option<CodecPreferences>, &'static str> {
+    ) -> Result<Option<CodecPreferences>, Refusal> {
         let Some(wished) = wished else { return Ok(None) };
         let media = &self.config.media;
-        let chosen = |wished: &[Codec], ours: &[Codec]| -> Result<Vec<Codec>, &'static str> {
+        let chosen = |wished: &[Codec], ours: &[Codec]| -> Result<Vec<Codec>, Refusal> {
             if wished.is_empty() {
                 return Ok(ours.to_vec());
             }
             let both: Vec<Codec> = wished.iter().filter(|codec| ours.contains(codec)).copied().collect();
-            if both.is_empty() { Err("None of these codecs is allowed on this server") } else { Ok(both) }
+            if both.is_empty() { Err(Refusal::CodecsNotAllowed) } else { Ok(both) }
         };
         let audio = chosen(&wished.audio, &media.audio)?;
         let video = chosen(&wished.video, &media.video)?;
@@ -43,18 +43,16 @@ impl Hub {
         offer: &Offer<'_>,
         room: RoomId,
         owner: Owner,
-    ) -> Result<Plan, StreamRefusal> {
-        let room = self.rooms.get(&room).ok_or(StreamRefusal::Words("Restricted access"))?;
+    ) -> Result<Plan, Refusal> {
+        let room = self.rooms.get(&room).ok_or(Refusal::Restricted)?;
         let media = &self.config.media;
         let ours = || CodecPreferences { audio: media.audio.clone(), video: media.video.clone() };
         let preferences = room.terms.codecs.clone().unwrap_or_else(ours);
         // An encoder that came by WHIP plays nothing.
         let plays = |member: &&Member| Owner::Member(member.id) != owner && member.presence != Presence::Http;
         let audience: Vec<&Member> = room.members.iter().filter(plays).collect();
-        sdp::answer_publish_to(offer, &preferences, |track| {
-            audience.iter().all(|member| member.playable.allows(track))
-        })
-        .map_err(StreamRefusal::Offer)
+        let allowed = |track: &SourceTrack| audience.iter().all(|member| member.playable.allows(track));
+        Ok(sdp::answer_publish_to(offer, &preferences, allowed)?)
     }
 
     /// Remembers what an offer says about its author, for a signaling that comes after us as well: the label of its

@@ -4,11 +4,10 @@
 //! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
 //! is all that DELETE and PATCH need; only its digest is kept.
 
-use super::http::{HttpRefusal, HttpReply, HttpRequest, Patch};
-use super::rooms::{LOGIN_IN_USE, ROOM_FULL, Visitor};
+use super::http::{HttpReply, HttpRequest, Patch};
+use super::rooms::Visitor;
 use super::session::digest;
-use super::stops::End;
-use super::streams::{NewStream, StreamRefusal};
+use super::streams::NewStream;
 use super::{Hub, Output, Purpose};
 use crate::address::Subnet;
 use crate::auth::Admitted;
@@ -16,6 +15,7 @@ use crate::id::{MemberId, RoomId, StreamKey, Ticket};
 use crate::message::RoomEvent;
 use crate::names::NameOf;
 use crate::participant::{Owner, Phase, Presence};
+use crate::refusal::{Refusal, StreamEnd};
 use crate::room::Terms;
 use crate::sdp::{self, write_ice_fragment};
 use crate::timer::Time;
@@ -34,7 +34,7 @@ impl Hub {
                 self.whep(now, (ticket, from), &room, (&name, by), sdp).map(|()| None)
             }
             HttpRequest::Delete { session, published } => self.http_stream(&session, published).map(|key| {
-                self.end_stream(now, key, End::Stopped("Stopped by user"));
+                self.end_stream(now, key, StreamEnd::StoppedByUser);
                 Some(HttpReply::Deleted)
             }),
             HttpRequest::Patch(patch) => self.patch(ticket, &patch),
@@ -54,14 +54,12 @@ impl Hub {
         room_name: &str,
         Admitted { login, priority }: Admitted,
         sdp: String,
-    ) -> Result<(), HttpRefusal> {
+    ) -> Result<(), Refusal> {
         let login = login.unwrap_or_else(|| format!("whip-{:08x}", self.random_id() & 0xffff_ffff));
         if let Some(room) = self.rooms_by_name.get(room_name).copied() {
             self.free_place(now, room, &login)?;
         }
-        let room = self
-            .room_or_new(room_name, &Terms::default())
-            .map_err(|why| HttpRefusal::Unavailable(why.to_owned()))?;
+        let room = self.room_or_new(room_name, &Terms::default())?;
         let member = MemberId(self.number());
         let visitor = Visitor { login: login.clone(), token: self.secret() };
         self.add_member(room, member, visitor, Presence::Http);
@@ -71,7 +69,7 @@ impl Hub {
             room,
             owner: Owner::Member(member),
             from,
-            sdp,
+            sdp: &sdp,
             max_bitrate_bps: 0,
             screen: false,
             priority,
@@ -88,20 +86,20 @@ impl Hub {
                     room.members.retain(|other| other.id != member);
                 }
                 self.end_room_if_empty(room);
-                Err(refusal.into())
+                Err(refusal)
             }
         }
     }
 
     /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way.
-    fn free_place(&mut self, now: Time, room_id: RoomId, login: &str) -> Result<(), HttpRefusal> {
+    fn free_place(&mut self, now: Time, room_id: RoomId, login: &str) -> Result<(), Refusal> {
         let holder = self.rooms.get(&room_id).and_then(|room| room.member(login));
         match holder.map(|holder| (holder.id, holder.presence)) {
             Some((id, Presence::Detached)) => self.member_vanished(now, room_id, id),
-            Some(_) => return Err(HttpRefusal::Conflict(LOGIN_IN_USE.to_owned())),
+            Some(_) => return Err(Refusal::LoginTaken),
             None => {}
         }
-        if self.is_full(room_id) { Err(HttpRefusal::Unavailable(ROOM_FULL.to_owned())) } else { Ok(()) }
+        if self.is_full(room_id) { Err(Refusal::RoomFull) } else { Ok(()) }
     }
 
     fn whep(
@@ -111,11 +109,11 @@ impl Hub {
         room: &str,
         (name, by): (&str, NameOf),
         sdp: String,
-    ) -> Result<(), HttpRefusal> {
-        let room = *self.rooms_by_name.get(room).ok_or(StreamRefusal::NotFound)?;
+    ) -> Result<(), Refusal> {
+        let room = *self.rooms_by_name.get(room).ok_or(Refusal::StreamNotFound)?;
         let source = match by {
             NameOf::Stream => self.published(room, name)?,
-            NameOf::Login => self.of_login(room, name).unwrap_or(Err(StreamRefusal::NotFound))?,
+            NameOf::Login => self.of_login(room, name).unwrap_or(Err(Refusal::StreamNotFound))?,
             // Logins are the operator's to give, names of streams are their publishers' to choose: so while somebody has
             // this login, it is a stream of his or none, whatever others call theirs.
             NameOf::Either => self.of_login(room, name).unwrap_or_else(|| self.published(room, name))?,
@@ -127,7 +125,7 @@ impl Hub {
             room,
             owner: Owner::Viewer,
             from,
-            sdp,
+            sdp: &sdp,
             max_bitrate_bps: 0,
             screen: false,
             priority: None,
@@ -139,32 +137,31 @@ impl Hub {
 
     /// What is played of the member with this login: the stream that is called like it, or else its first. `None`: nobody
     /// has it.
-    fn of_login(&self, room: RoomId, login: &str) -> Option<Result<StreamKey, StreamRefusal>> {
+    fn of_login(&self, room: RoomId, login: &str) -> Option<Result<StreamKey, Refusal>> {
         let member = self.rooms.get(&room).and_then(|room| room.member(login))?;
         let on_air = |key: &&StreamKey| self.streams.get(key).is_some_and(|stream| stream.is_on_air());
         let own = self.streams_by_name.get(&(room, login.to_owned()));
         let own = own.filter(|key| member.publishes.contains(key)).filter(on_air);
-        Some(own.or_else(|| member.publishes.iter().find(on_air)).copied().ok_or(StreamRefusal::NotReady))
+        Some(own.or_else(|| member.publishes.iter().find(on_air)).copied().ok_or(Refusal::StreamNotReady))
     }
 
     /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.
-    fn http_stream(&self, session: &str, published: bool) -> Result<StreamKey, HttpRefusal> {
+    fn http_stream(&self, session: &str, published: bool) -> Result<StreamKey, Refusal> {
         let key = self.streams_by_session.get(&digest(session)).copied();
         let matches = |key: &StreamKey| {
             self.streams.get(key).is_some_and(|stream| stream.over_http && stream.is_publish() == published)
         };
-        key.filter(matches).ok_or_else(|| HttpRefusal::NotFound("No such session".to_owned()))
+        key.filter(matches).ok_or(Refusal::NoSuchSession)
     }
 
     /// RFC 9725 §4.3: candidates (which ICE-lite does not need) or an ICE restart.
-    fn patch(&mut self, ticket: Ticket, patch: &Patch) -> Result<Option<HttpReply>, HttpRefusal> {
+    fn patch(&mut self, ticket: Ticket, patch: &Patch) -> Result<Option<HttpReply>, Refusal> {
         let key = self.http_stream(&patch.session, patch.published)?;
-        let if_match = patch.if_match.as_deref().ok_or(HttpRefusal::PreconditionRequired)?;
-        let fragment = sdp::parse_ice_fragment(&patch.fragment)
-            .map_err(|why| HttpRefusal::Malformed(why.to_string()))?;
-        let Some(stream) = self.streams.get(&key) else { return Err(HttpRefusal::Precondition) };
+        let if_match = patch.if_match.as_deref().ok_or(Refusal::IfMatchRequired)?;
+        let fragment = sdp::parse_ice_fragment(&patch.fragment)?;
+        let Some(stream) = self.streams.get(&key) else { return Err(Refusal::OtherIceSession) };
         if matches!(stream.phase, Phase::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
-            return Err(HttpRefusal::Precondition);
+            return Err(Refusal::OtherIceSession);
         }
         let known = stream.plan.as_ref().map(|plan| plan.remote.ufrag.as_str());
         match (fragment.ufrag, fragment.pwd) {
@@ -179,7 +176,7 @@ impl Hub {
                 Ok(None)
             }
             (Some(ufrag), None) if known != Some(ufrag) => {
-                Err(HttpRefusal::Malformed("ice-ufrag without ice-pwd".to_owned()))
+                Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into()))
             }
             _ => Ok(Some(HttpReply::Noted)),
         }
@@ -196,15 +193,15 @@ impl Hub {
                 };
                 HttpReply::Restarted { etag: side.ufrag, fragment }
             }
-            (None, _) => HttpReply::Refused(HttpRefusal::NotFound("No such session".to_owned())),
-            (_, None) => HttpReply::Refused(HttpRefusal::Unavailable("No relay".to_owned())),
+            (None, _) => HttpReply::Refused(Refusal::NoSuchSession),
+            (_, None) => HttpReply::Refused(Refusal::NoRelay),
         };
         self.outputs.push_back(Output::Http { ticket, reply });
     }
 
     /// The session goes on as it was (RFC 9725 §4.3.2).
     pub(super) fn ice_restart_failed(&mut self, ticket: Ticket) {
-        let reply = HttpReply::Refused(HttpRefusal::Unavailable("ICE restart failed".to_owned()));
+        let reply = HttpReply::Refused(Refusal::IceRestartFailed);
         self.outputs.push_back(Output::Http { ticket, reply });
     }
 }

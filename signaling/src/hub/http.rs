@@ -1,7 +1,7 @@
 //! What WHIP and WHEP clients ask, and the answers.
 
-use super::streams::StreamRefusal;
 use crate::names::NameOf;
+use crate::refusal::Refusal;
 use relay_control::Priority;
 
 /// What a WHIP or WHEP client asks.
@@ -77,37 +77,5 @@ pub enum HttpReply {
         fragment: String,
     },
     /// Not done.
-    Refused(HttpRefusal),
-}
-
-/// Why not.
-#[derive(Debug, PartialEq, Eq)]
-pub enum HttpRefusal {
-    /// 400: the body is broken.
-    Malformed(String),
-    /// 404: no such stream or session.
-    NotFound(String),
-    /// 409: the login is taken, or the stream is not on the air yet.
-    Conflict(String),
-    /// 412: another ICE session is running.
-    Precondition,
-    /// 422: understood, but there can be no answer to it (RFC 9725 §4.2).
-    Unprocessable(String),
-    /// 428: `If-Match` is needed.
-    PreconditionRequired,
-    /// 503: a limit is reached or the relay is away.
-    Unavailable(String),
-}
-
-impl From<StreamRefusal> for HttpRefusal {
-    fn from(refusal: StreamRefusal) -> Self {
-        let info = refusal.info();
-        match refusal {
-            StreamRefusal::Sdp(_) => Self::Malformed(info),
-            StreamRefusal::Offer(_) => Self::Unprocessable(info),
-            StreamRefusal::NotFound => Self::NotFound(info),
-            StreamRefusal::NotReady | StreamRefusal::Words(_) => Self::Conflict(info),
-            StreamRefusal::Limit(_) | StreamRefusal::NoRelay => Self::Unavailable(info),
-        }
-    }
+    Refused(Refusal),
 }

@@ -39,7 +39,7 @@ mod stops;
 mod streams;
 mod unproved;
 
-pub use http::{HttpRefusal, HttpReply, HttpRequest, Patch};
+pub use http::{HttpReply, HttpRequest, Patch};
 pub use rooms::{MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
 pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
 pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE};
@@ -48,6 +48,7 @@ use crate::config::{AuthMode, Config};
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::participant::{Member, Stream};
+use crate::refusal::Refusal;
 use crate::room::{Room, Terms};
 use crate::tally::Tally;
 use crate::timer::{Time, Timer, Timers};
@@ -311,12 +312,12 @@ impl Hub {
     }
 
     /// A room by name, made if it is not there yet.
-    fn room_or_new(&mut self, name: &str, wished: &Terms) -> Result<RoomId, &'static str> {
+    fn room_or_new(&mut self, name: &str, wished: &Terms) -> Result<RoomId, Refusal> {
         if let Some(id) = self.rooms_by_name.get(name) {
             return Ok(*id);
         }
         if self.rooms.len() >= self.config.rooms.max_rooms {
-            return Err("Too many rooms");
+            return Err(Refusal::TooManyRooms);
         }
         let terms = Terms { codecs: self.room_codecs(wished.codecs.as_ref())?, ..wished.clone() };
         let id = RoomId(self.random_id());

@@ -1,11 +1,11 @@
 //! The relay's replies and events, and how they move a stream through its phases.
 
-use super::stops::End;
 use super::streams::{CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE, play_cname};
 use super::{HttpReply, Hub, Output, Purpose, RelaySight};
 use crate::id::StreamKey;
 use crate::message::{RoomEvent, ServerMessage, Status};
 use crate::participant::{Negotiation, Owner, Phase, Role, Stream};
+use crate::refusal::StreamEnd;
 use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
 use crate::timer::{Time, Timer};
 use relay_control::{
@@ -13,9 +13,6 @@ use relay_control::{
     TransportState, TransportStateChanged, UpTrackActivity, Welcome,
 };
 use std::collections::HashSet;
-
-/// The relay can take no more of it now; WHIP and WHEP clients are told when to try again.
-const RELAY_FULL: &str = "The server is full";
 
 /// Those of `ours` that are not `there`. Each is looked at once, as both may be tens of thousands.
 fn absent(ours: impl Iterator<Item = StreamKey>, there: impl Iterator<Item = StreamKey>) -> Vec<StreamKey> {
@@ -72,7 +69,7 @@ impl Hub {
         // Plays first: their owners hear that they failed, not that the publisher stopped.
         keys.sort_by_key(|key| self.streams.get(key).is_some_and(Stream::is_publish));
         for key in keys {
-            self.end_stream(now, key, End::Failed("Stream failed"));
+            self.end_stream(now, key, StreamEnd::RelayLost);
         }
     }
 
@@ -88,7 +85,7 @@ impl Hub {
             self.streams.iter().filter(|(_, stream)| !matches!(stream.phase, Phase::Negotiating(_)));
         let there = inventory.transports.iter().map(|info| StreamKey(info.transport_id));
         for key in absent(settled.map(|(key, _)| *key), there) {
-            self.end_stream(now, key, End::Failed("Stream failed"));
+            self.end_stream(now, key, StreamEnd::RelayLost);
         }
     }
 
@@ -104,10 +101,10 @@ impl Hub {
     /// The reply to a request of ours. `Err`: the connection to the relay ended before it came.
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
         let Some(purpose) = self.requests.remove(&request_id) else { return };
-        let mut info = "Failed by error";
+        let mut end = StreamEnd::ServerError;
         if let Ok(ReplyBody::Error(error)) = &reply {
             if matches!(error.code(), ErrorCode::LimitReached | ErrorCode::Busy) {
-                info = RELAY_FULL;
+                end = StreamEnd::RelayFull;
                 // Clients can bring this about as often as they like.
                 if let Some(count) = self.relay_full.note(now) {
                     tracing::warn!(count, ?purpose, "refused by a limit of the relay: {}", error.message);
@@ -132,7 +129,7 @@ impl Hub {
             }
             (Purpose::RestartIce(_, ticket), _) => self.ice_restart_failed(ticket),
             (Purpose::Open(key) | Purpose::UpTrack(key) | Purpose::DownTrack(key, _), _) => {
-                self.end_stream(now, key, End::Failed(info));
+                self.end_stream(now, key, end);
             }
         }
     }
@@ -160,7 +157,7 @@ impl Hub {
         note(negotiation);
         negotiation.awaited = negotiation.awaited.saturating_sub(1);
         if negotiation.awaited == 0 && !self.answer(now, key) {
-            self.end_stream(now, key, End::Failed("Failed by error"));
+            self.end_stream(now, key, StreamEnd::ServerError);
         }
     }
 
@@ -221,7 +218,7 @@ impl Hub {
         match event {
             EventBody::TransportState(change) => self.transport_state(now, change),
             EventBody::UpTrackActivity(activity) => self.up_track_activity(now, *activity),
-            EventBody::Superseded(_) => {}
+            EventBody::Superseded(_) | EventBody::Port(_) | EventBody::PortTrackEnded(_) => {}
         }
     }
 
@@ -241,7 +238,7 @@ impl Hub {
             }
             Ok(TransportState::Connected) => self.connected(now, key),
             Ok(TransportState::Failed) => self.transport_failed(now, key, change.reason()),
-            Ok(TransportState::Closed) => self.end_stream(now, key, End::Failed("Failed by error")),
+            Ok(TransportState::Closed) => self.end_stream(now, key, StreamEnd::ServerError),
             Ok(TransportState::New) | Err(_) => {}
         }
     }
@@ -297,14 +294,14 @@ impl Hub {
 
     fn transport_failed(&mut self, now: Time, key: StreamKey, reason: FailReason) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        let info = match reason {
-            FailReason::IceTimeout => "Failed by ICE timeout",
-            FailReason::ConsentExpired => "Failed by ICE keep alive",
-            FailReason::DtlsFingerprint => "Failed by DTLS fingerprint error",
-            FailReason::DtlsFailed => "Failed by DTLS error",
-            FailReason::None | FailReason::RelayFault => "Failed by error",
+        let end = match reason {
+            FailReason::IceTimeout => StreamEnd::IceTimeout,
+            FailReason::ConsentExpired => StreamEnd::ConsentLost,
+            FailReason::DtlsFingerprint => StreamEnd::DtlsFingerprint,
+            FailReason::DtlsFailed => StreamEnd::DtlsFailed,
+            FailReason::None | FailReason::RelayFault => StreamEnd::ServerError,
             FailReason::DtlsClosed if stream.over_http => {
-                self.end_stream(now, key, End::Stopped("Stopped by user"));
+                self.end_stream(now, key, StreamEnd::StoppedByUser);
                 return;
             }
             FailReason::DtlsClosed => {
@@ -313,21 +310,21 @@ impl Hub {
                 return;
             }
         };
-        self.end_stream(now, key, End::Failed(info));
+        self.end_stream(now, key, end);
     }
 
     pub(super) fn stream_timeout(&mut self, now: Time, key: StreamKey) {
-        let info = match self.streams.get(&key).map(|stream| &stream.phase) {
-            Some(Phase::Negotiating(_)) => "Failed by error",
-            Some(Phase::Connecting { ice: false }) => "Failed by ICE timeout",
-            Some(Phase::Connecting { ice: true } | Phase::Closing { .. }) => "Failed by DTLS error",
+        let end = match self.streams.get(&key).map(|stream| &stream.phase) {
+            Some(Phase::Negotiating(_)) => StreamEnd::ServerError,
+            Some(Phase::Connecting { ice: false }) => StreamEnd::IceTimeout,
+            Some(Phase::Connecting { ice: true } | Phase::Closing { .. }) => StreamEnd::DtlsFailed,
             Some(Phase::Settling) => {
                 self.on_air(key);
                 return;
             }
             Some(Phase::Running) | None => return,
         };
-        self.end_stream(now, key, End::Failed(info));
+        self.end_stream(now, key, end);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Who is in a room: join, leave, chat, stale logins, members that come back.
 
 use super::session::{Session, WaitingJoin, Wish};
-use super::stops::End;
 use super::{CloseCode, Hub};
 use crate::id::{ConnectionId, MemberId, RoomId};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
 use crate::participant::{Member, Playable, Presence, Publish};
+use crate::refusal::{Refusal, StreamEnd};
 use crate::timer::{Time, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -22,13 +22,9 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(7);
 /// still flows then was sent since the newcomer came.
 pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
 
-/// The vendor's exact text; pages compare it.
-pub(super) const LOGIN_IN_USE: &str = "Room already has user with such login";
-pub(super) const ROOM_FULL: &str = "Room is full";
-
 /// What becomes of a `join`.
 enum Entrance {
-    Refused(&'static str),
+    Refused(Refusal),
     /// The login's holder must prove that it is alive.
     Probe(ConnectionId),
     /// The member is this client's own from before.
@@ -48,44 +44,42 @@ impl Hub {
         now: Time,
         id: ConnectionId,
         operation_id: String,
-        command: Result<RoomCommand, &'static str>,
+        command: Result<RoomCommand, Refusal>,
     ) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let refusal = match (&connection.session, command) {
-            (None, _) => Some("Session not ready"),
-            (Some(_), Err(why)) => Some(why),
+        let outcome = match (&connection.session, command) {
+            (None, _) => Err(Refusal::SessionNotReady),
+            (Some(_), Err(refusal)) => Err(refusal),
             (Some(_), Ok(RoomCommand::Join { room, record, terms })) => {
                 self.join(now, id, operation_id, Wish { room, record, terms });
                 return;
             }
-            (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room).err(),
-            (Some(_), Ok(RoomCommand::Message { room, to, text })) => self.chat(id, &room, &to, &text).err(),
+            (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room),
+            (Some(_), Ok(RoomCommand::Message { room, to, text })) => self.chat(id, &room, &to, &text),
         };
-        self.send(id, &ServerMessage::DataStatus { operation_id: &operation_id, refusal });
+        self.answer_command(id, &operation_id, outcome);
     }
 
     fn join(&mut self, now: Time, id: ConnectionId, operation_id: String, wish: Wish) {
         let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
         let max_rooms = self.config.signaling.max_rooms_per_connection;
         let entrance = match session {
-            None => Entrance::Refused("Session not ready"),
-            Some(Session { login: None, .. }) => Entrance::Refused("Login is required"),
-            Some(session) if !session.grant.may_enter(&wish.room) => {
-                Entrance::Refused("The token does not allow this room")
-            }
+            None => Entrance::Refused(Refusal::SessionNotReady),
+            Some(Session { login: None, .. }) => Entrance::Refused(Refusal::LoginRequired),
+            Some(session) if !session.grant.may_enter(&wish.room) => Entrance::Refused(Refusal::TokenRoom),
             Some(session) if wish.record && !session.grant.record => {
-                Entrance::Refused("The token does not allow recording")
+                Entrance::Refused(Refusal::TokenRecording)
             }
             Some(session) if session.rooms.len() >= max_rooms => {
-                Entrance::Refused("Too many rooms on one connection")
+                Entrance::Refused(Refusal::TooManyRoomsOfConnection)
             }
             Some(Session { login: Some(login), token, .. }) => {
                 let visitor = Visitor { login: login.clone(), token: token.clone() };
                 self.entrance(now, id, &wish.room, &visitor)
             }
         };
-        let refusal = match entrance {
-            Entrance::Refused(why) => Err(why),
+        let room = match entrance {
+            Entrance::Refused(refusal) => Err(refusal),
             Entrance::Probe(holder) => {
                 self.start_probe(now, id, WaitingJoin { operation_id, wish, holder, since: now });
                 return;
@@ -96,10 +90,8 @@ impl Hub {
             }
             Entrance::Open => self.room_or_new(&wish.room, &wish.terms),
         };
-        match refusal {
-            Err(why) => {
-                self.send(id, &ServerMessage::DataStatus { operation_id: &operation_id, refusal: Some(why) })
-            }
+        match room {
+            Err(refusal) => self.answer_command(id, &operation_id, Err(refusal)),
             Ok(room) => self.enter(id, &operation_id, room),
         }
     }
@@ -110,15 +102,15 @@ impl Hub {
         let Some(room) = self.rooms.get(&room_id) else { return Entrance::Open };
         match room.member(&visitor.login).map(|holder| (holder.id, holder.presence, &holder.token)) {
             Some((_, Presence::Attached(holder), _)) if holder == id => {
-                return Entrance::Refused(LOGIN_IN_USE);
+                return Entrance::Refused(Refusal::LoginTaken);
             }
-            Some((_, Presence::Http, _)) => return Entrance::Refused(LOGIN_IN_USE),
+            Some((_, Presence::Http, _)) => return Entrance::Refused(Refusal::LoginTaken),
             Some((member, _, token)) if *token == visitor.token => return Entrance::Resume(room_id, member),
             Some((_, Presence::Attached(holder), _)) => return Entrance::Probe(holder),
             Some((member, Presence::Detached, _)) => self.member_vanished(now, room_id, member),
             None => {}
         }
-        if self.is_full(room_id) { Entrance::Refused(ROOM_FULL) } else { Entrance::Open }
+        if self.is_full(room_id) { Entrance::Refused(Refusal::RoomFull) } else { Entrance::Open }
     }
 
     pub(super) fn is_full(&self, room: RoomId) -> bool {
@@ -135,7 +127,7 @@ impl Hub {
         let login = visitor.login.clone();
         self.add_member(room_id, member_id, visitor, Presence::Attached(id));
         self.tell_others(room_id, member_id, RoomEvent::Joined(&login));
-        self.send(id, &ServerMessage::DataStatus { operation_id, refusal: None });
+        self.answer_command(id, operation_id, Ok(()));
         self.send_state(id, room_id, member_id, None);
     }
 
@@ -186,7 +178,7 @@ impl Hub {
             // Its other rooms, if any, are taken over one by one as the client joins them.
             self.drop_connection(now, old, CloseCode::Replaced, false);
         }
-        self.send(id, &ServerMessage::DataStatus { operation_id, refusal: None });
+        self.answer_command(id, operation_id, Ok(()));
         let resumed = self.own_streams(room_id, member_id);
         self.send_state(id, room_id, member_id, Some(resumed));
     }
@@ -228,8 +220,7 @@ impl Hub {
         self.timers.clear(Timer::Probe(newcomer));
         let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
         let Some(WaitingJoin { operation_id, .. }) = waiting else { return };
-        let operation_id = operation_id.as_str();
-        self.send(newcomer, &ServerMessage::DataStatus { operation_id, refusal: Some(LOGIN_IN_USE) });
+        self.answer_command(newcomer, &operation_id, Err(Refusal::LoginTaken));
         self.run_backlog(now, newcomer);
     }
 
@@ -289,25 +280,25 @@ impl Hub {
         }
     }
 
-    fn leave(&mut self, now: Time, id: ConnectionId, name: &str) -> Result<(), &'static str> {
-        let (room, member) = self.membership(id, name).ok_or("Not in this room")?;
+    fn leave(&mut self, now: Time, id: ConnectionId, name: &str) -> Result<(), Refusal> {
+        let (room, member) = self.membership(id, name).ok_or(Refusal::NotInRoom)?;
         if let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) {
             session.rooms.retain(|other| *other != room);
         }
-        self.remove_member(now, room, member, End::Stopped("Stopped by user"));
+        self.remove_member(now, room, member, StreamEnd::StoppedByUser);
         self.end_room_if_empty(room);
         Ok(())
     }
 
-    fn chat(&mut self, id: ConnectionId, name: &str, to: &str, text: &RawValue) -> Result<(), &'static str> {
-        let (room, member) = self.membership(id, name).ok_or("Not in this room")?;
-        let room = self.rooms.get(&room).ok_or("Not in this room")?;
+    fn chat(&mut self, id: ConnectionId, name: &str, to: &str, text: &RawValue) -> Result<(), Refusal> {
+        let (room, member) = self.membership(id, name).ok_or(Refusal::NotInRoom)?;
+        let room = self.rooms.get(&room).ok_or(Refusal::NotInRoom)?;
         let from = room.member_by_id(member).map(|member| member.login.clone()).unwrap_or_default();
         let addressee =
-            room.member(to).filter(|addressee| addressee.id != member).ok_or("No such participant")?;
-        let connection = addressee.connection().ok_or("The participant is not connected")?;
+            room.member(to).filter(|addressee| addressee.id != member).ok_or(Refusal::NoSuchParticipant)?;
+        let connection = addressee.connection().ok_or(Refusal::ParticipantAway)?;
         if self.slow.contains(&connection) {
-            return Err("The participant does not read fast enough");
+            return Err(Refusal::ParticipantSlow);
         }
         let name = room.name.clone();
         self.tell(&[connection], &name, RoomEvent::Message { from: &from, text });
@@ -323,14 +314,14 @@ impl Hub {
 
     /// A member is gone without `leave`: the room stays for a while even if it is empty.
     pub(super) fn member_vanished(&mut self, now: Time, room: RoomId, member: MemberId) {
-        self.remove_member(now, room, member, End::Stopped("Stopped by session disconnect"));
+        self.remove_member(now, room, member, StreamEnd::SessionEnded);
         if self.rooms.get(&room).is_some_and(|room| room.members.is_empty()) {
             self.timers.set(Timer::RoomIdle(room), now + self.config.rooms.room_idle_timeout);
         }
     }
 
     /// Ends all streams of a member, then the member: others hear of the streams first, then `LEFT`.
-    pub(super) fn remove_member(&mut self, now: Time, room_id: RoomId, id: MemberId, end: End) {
+    pub(super) fn remove_member(&mut self, now: Time, room_id: RoomId, id: MemberId, end: StreamEnd) {
         let Some(member) = self.rooms.get_mut(&room_id).and_then(|room| room.member_mut(id)) else { return };
         let streams: Vec<_> = member.streams().copied().collect();
         for key in streams {

@@ -2,11 +2,12 @@
 
 use super::{Hub, Output};
 use crate::address::Subnet;
-use crate::auth::{Grant, line_end};
+use crate::auth::{Grant, Verdict, line_end};
 use crate::config::AuthMode;
 use crate::id::{ConnectionId, RoomId, StreamKey};
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
 use crate::participant::Presence;
+use crate::refusal::{Reason, Refusal};
 use crate::room::Terms;
 use crate::timer::{Time, Timer};
 use serde_json::json;
@@ -65,7 +66,7 @@ pub(super) struct Connection {
     /// A `join` that waits for the holder of its login to say something.
     pub(super) waiting: Option<WaitingJoin>,
     /// What came after that `join`.
-    pub(super) backlog: VecDeque<ClientMessage>,
+    pub(super) backlog: VecDeque<(ClientMessage, Verdict)>,
     /// Streams that it plays and whose mute notes were withheld while it read slowly; at most as many as it plays.
     pub(super) unheard: BTreeSet<StreamKey>,
 }
@@ -109,17 +110,22 @@ impl Hub {
         self.timers.set(Timer::KeepAlive(id), now + self.config.signaling.keep_alive_interval);
     }
 
-    /// A text message came.
-    pub fn handle_message(&mut self, now: Time, id: ConnectionId, message: Result<ClientMessage, Malformed>) {
+    /// A text message came, and what the operator's rules say to it.
+    pub fn handle_message(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        message: Result<(ClientMessage, Verdict), Malformed>,
+    ) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.missed = 0;
         connection.heard = now;
         self.probe_answered(now, id);
         match message {
             Err(malformed) => self.refuse_malformed(id, &malformed),
-            Ok(ClientMessage::Ping) => self.send(id, &ServerMessage::Pong),
-            Ok(ClientMessage::Pong) => {}
-            Ok(message) => self.in_turn(now, id, message),
+            Ok((ClientMessage::Ping, _)) => self.send(id, &ServerMessage::Pong),
+            Ok((ClientMessage::Pong, _)) => {}
+            Ok((message, verdict)) => self.in_turn(now, id, message, verdict),
         }
     }
 
@@ -192,21 +198,31 @@ impl Hub {
     }
 
     fn refuse_malformed(&mut self, id: ConnectionId, malformed: &Malformed) {
-        let info = format!("Malformed message: {}", malformed.why);
-        let answer = match &malformed.operation_id {
-            Some(operation_id) => ServerMessage::DataStatus { operation_id, refusal: Some(&info) },
-            None => ServerMessage::Fail { api_method: "Message", info: &info },
-        };
-        self.send(id, &answer);
+        let refusal = Refusal::BadMessage(format!("Malformed message: {}", malformed.why).into());
+        match &malformed.operation_id {
+            Some(operation_id) => self.answer_command(id, operation_id, Err(refusal)),
+            None => {
+                self.send(id, &ServerMessage::Fail { api_method: "Message", reason: &refusal.reason() });
+            }
+        }
+    }
+
+    pub(super) fn answer_command(
+        &mut self,
+        id: ConnectionId,
+        operation_id: &str,
+        outcome: Result<(), Refusal>,
+    ) {
+        self.send(id, &ServerMessage::DataStatus { operation_id, refusal: outcome.err() });
     }
 
     /// Handles a message now, or after the `join` that came before it.
-    fn in_turn(&mut self, now: Time, id: ConnectionId, message: ClientMessage) {
+    fn in_turn(&mut self, now: Time, id: ConnectionId, message: ClientMessage, verdict: Verdict) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.waiting.is_none() {
-            self.dispatch(now, id, message);
+            self.dispatch(now, id, message, verdict);
         } else if connection.backlog.len() < BACKLOG_MAX {
-            connection.backlog.push_back(message);
+            connection.backlog.push_back((message, verdict));
         } else {
             self.drop_connection(now, id, CloseCode::Backlog, true);
         }
@@ -218,18 +234,24 @@ impl Hub {
             if connection.waiting.is_some() {
                 break;
             }
-            let Some(message) = connection.backlog.pop_front() else { break };
-            self.dispatch(now, id, message);
+            let Some((message, verdict)) = connection.backlog.pop_front() else { break };
+            self.dispatch(now, id, message, verdict);
         }
     }
 
-    fn dispatch(&mut self, now: Time, id: ConnectionId, message: ClientMessage) {
+    fn dispatch(&mut self, now: Time, id: ConnectionId, message: ClientMessage, verdict: Verdict) {
+        let granted = match verdict {
+            Ok(granted) => granted,
+            Err(refusal) => return self.refuse(now, id, message, &refusal),
+        };
         match message {
-            ClientMessage::Connection(hello) => self.open_session(now, id, hello),
+            ClientMessage::Connection(hello) => self.open_session(now, id, hello, granted),
             ClientMessage::Data { operation_id, command } => {
                 self.room_command(now, id, operation_id, command)
             }
-            ClientMessage::Publish(request) => self.publish_requested(now, id, request),
+            ClientMessage::Publish(request) => {
+                self.publish_requested(now, id, request, granted.and_then(|grant| grant.priority));
+            }
             ClientMessage::Play(request) => self.play_requested(now, id, request),
             ClientMessage::Unpublish(stream) => self.stop_requested(now, id, &stream, true),
             ClientMessage::Stop(stream) => self.stop_requested(now, id, &stream, false),
@@ -237,40 +259,36 @@ impl Hub {
                 self.stream_event(id, &session, event, payload.as_deref());
             }
             ClientMessage::Available(stream) => self.stream_available(id, &stream),
-            ClientMessage::Refused { message, info } => self.answer_refused(now, id, *message, &info),
             ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
         }
     }
 
     /// The operator's rules forbid it: the answer is the one that the message has for a refusal.
-    fn answer_refused(&mut self, now: Time, id: ConnectionId, message: ClientMessage, info: &str) {
+    fn refuse(&mut self, now: Time, id: ConnectionId, message: ClientMessage, refusal: &Refusal) {
         match message {
-            ClientMessage::Connection(hello) => self.refuse_session(now, id, &hello, info),
-            ClientMessage::Publish(request) => {
-                self.refuse_stream(id, &request.session, &request.name, true, info);
-            }
-            ClientMessage::Play(request) => {
-                self.refuse_stream(id, &request.session, &request.name, false, info);
-            }
+            ClientMessage::Connection(hello) => self.refuse_session(now, id, &hello, refusal),
+            ClientMessage::Publish(request) => self.refuse_stream(id, &request, true, refusal),
+            ClientMessage::Play(request) => self.refuse_stream(id, &request, false, refusal),
             ClientMessage::Data { operation_id, .. } => {
-                let operation_id = operation_id.as_str();
-                self.send(id, &ServerMessage::DataStatus { operation_id, refusal: Some(info) });
+                self.answer_command(id, &operation_id, Err(refusal.clone()));
             }
             _ => {}
         }
     }
 
     /// Pages see only the close, so it says the same words.
-    fn refuse_session(&mut self, now: Time, id: ConnectionId, hello: &Hello, info: &str) {
-        self.send(id, &ServerMessage::Fail { api_method: "ConnectionStatusEvent", info });
+    fn refuse_session(&mut self, now: Time, id: ConnectionId, hello: &Hello, refusal: &Refusal) {
+        let reason = refusal.reason();
+        self.send(id, &ServerMessage::Fail { api_method: "ConnectionStatusEvent", reason: &reason });
         if self.connections.get(&id).is_some_and(|connection| connection.session.is_none()) {
             let login = match &hello.login {
                 Login::Name(login) => Some(login.as_str()),
                 Login::Absent | Login::Bad(_) => None,
             };
-            self.note_session(id, &hello.app_key, login, "FAILED", Some(info));
-            let reason = info.get(..line_end(info, CLOSE_REASON_BYTES_MAX)).unwrap_or_default().to_owned();
-            self.drop_because(now, id, CloseCode::Refused, reason.into(), true);
+            self.note_session(id, &hello.app_key, login, "FAILED", Some(&reason));
+            let words = reason.words;
+            let words = words.get(..line_end(&words, CLOSE_REASON_BYTES_MAX)).unwrap_or_default().to_owned();
+            self.drop_because(now, id, CloseCode::Refused, words.into(), true);
         }
     }
 
@@ -280,24 +298,24 @@ impl Hub {
         app_key: &str,
         login: Option<&str>,
         status: &'static str,
-        info: Option<&str>,
+        reason: Option<&Reason>,
     ) {
-        self.note(
-            Some(id),
-            "ConnectionStatusEvent",
-            || json!({"appKey": app_key, "status": status, "info": info, "custom": {"login": login}}),
-        );
+        let (code, info) = (reason.map(|reason| reason.code), reason.map(|reason| reason.words.as_ref()));
+        self.note(Some(id), "ConnectionStatusEvent", || {
+            json!({"appKey": app_key, "status": status, "info": info, "code": code,
+                "custom": {"login": login}})
+        });
     }
 
-    fn open_session(&mut self, now: Time, id: ConnectionId, hello: Hello) {
+    fn open_session(&mut self, now: Time, id: ConnectionId, hello: Hello, granted: Option<Grant>) {
         let Some(connection) = self.connections.get(&id) else { return };
         let admitted = match connection.session {
-            Some(_) => Err("The session is open already"),
-            None => self.admit(&hello),
+            Some(_) => Err(Refusal::SessionOpen),
+            None => self.admit(&hello, granted),
         };
         let (grant, login) = match admitted {
             Ok(admitted) => admitted,
-            Err(info) => return self.refuse_session(now, id, &hello, info),
+            Err(refusal) => return self.refuse_session(now, id, &hello, &refusal),
         };
         let secret = self.secret();
         // The earlier session's secret goes on: its digest stands in the labels of this client's transports.
@@ -313,16 +331,16 @@ impl Hub {
     }
 
     /// What the session may do and what it is called. Where somebody decides, a session that nobody has judged is none.
-    fn admit(&self, hello: &Hello) -> Result<(Grant, Option<String>), &'static str> {
-        let grant = match (&hello.grant, self.config.auth.mode) {
-            (Some(grant), _) => grant.clone(),
+    fn admit(&self, hello: &Hello, granted: Option<Grant>) -> Result<(Grant, Option<String>), Refusal> {
+        let grant = match (granted, self.config.auth.mode) {
+            (Some(grant), _) => grant,
             (None, AuthMode::Open) => Grant::everything(),
-            (None, AuthMode::Token | AuthMode::Hook) => return Err("Forbidden"),
+            (None, AuthMode::Token | AuthMode::Hook) => return Err(Refusal::Forbidden),
         };
         let given = match &hello.login {
             Login::Name(login) => Some(login.clone()),
             Login::Absent => None,
-            Login::Bad(refusal) => return Err(refusal.words()),
+            Login::Bad(refusal) => return Err(Refusal::BadName(*refusal)),
         };
         let login = grant.login(given)?;
         Ok((grant, login))

@@ -1,21 +1,13 @@
 //! The end of streams, what their owners and players are told, mute and other notes.
 
-use super::{HttpRefusal, HttpReply, Hub, Output, Purpose};
+use super::{HttpReply, Hub, Output, Purpose};
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, Status, StreamEventType, StreamRef, StreamStatus};
 use crate::participant::{Negotiation, Owner, Phase, Presence, Role, Stream};
+use crate::refusal::{Reason, Refusal, StreamEnd};
 use crate::timer::{Time, Timer};
 use relay_control::{CloseTransport, Command};
 use serde_json::value::RawValue;
-
-/// How a stream ends, with the words for its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Somebody stopped it: `UNPUBLISHED` or `STOPPED`.
-    Stopped(&'static str),
-    /// `FAILED`.
-    Failed(&'static str),
-}
 
 impl Hub {
     /// Out of all tables.
@@ -55,29 +47,26 @@ impl Hub {
     }
 
     /// Ends a stream and everything that hangs on it: the owner hears first, then its players, then the room.
-    pub(super) fn end_stream(&mut self, now: Time, key: StreamKey, end: End) {
+    pub(super) fn end_stream(&mut self, now: Time, key: StreamKey, end: StreamEnd) {
         let Some(stream) = self.remove_stream(key) else { return };
         self.ask_relay(Purpose::Nothing, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
         let on_air = stream.is_on_air();
-        let (status, info) = match (end, stream.is_publish()) {
-            (End::Failed(info), _) => (Status::Failed, info),
-            (End::Stopped(info), true) => (Status::Unpublished, info),
-            (End::Stopped(info), false) => (Status::Stopped, info),
-        };
-        self.tell_owner(&stream, status, Some(info));
+        let status = Status::ended(end, stream.is_publish());
+        self.tell_owner(&stream, status, Some(end.reason()));
         if let Phase::Negotiating(Negotiation { ticket: Some(ticket), .. }) = stream.phase {
-            let reply = HttpReply::Refused(HttpRefusal::Unavailable(info.to_owned()));
+            let reply = HttpReply::Refused(Refusal::Ended(end));
             self.outputs.push_back(Output::Http { ticket, reply });
         }
         let Role::Publish(publish) = &stream.role else { return };
         for player in &publish.players {
-            self.end_stream(now, *player, End::Stopped("Stopped by publisher stop"));
+            self.end_stream(now, *player, StreamEnd::PublisherStopped);
         }
         let Owner::Member(owner) = stream.owner else { return };
         if on_air && let Some(login) = self.login_of(stream.room, owner) {
-            let event = match end {
-                End::Stopped(_) => RoomEvent::Unpublished(&login, &stream.name),
-                End::Failed(_) => RoomEvent::Failed(&login, &stream.name),
+            let event = if end.is_failure() {
+                RoomEvent::Failed(&login, &stream.name)
+            } else {
+                RoomEvent::Unpublished(&login, &stream.name)
             };
             self.tell_others(stream.room, owner, event);
         }
@@ -98,7 +87,7 @@ impl Hub {
         self.rooms.get(&stream.room)?.member_by_id(id)?.connection()
     }
 
-    pub(super) fn tell_owner(&mut self, stream: &Stream, status: Status, info: Option<&str>) {
+    pub(super) fn tell_owner(&mut self, stream: &Stream, status: Status, reason: Option<Reason>) {
         let Some(to) = self.connection_of(stream) else { return };
         let muted = match (&stream.role, status) {
             (Role::Play { source }, Status::Playing) => {
@@ -111,7 +100,7 @@ impl Hub {
             session: &stream.session,
             name: &stream.name,
             status,
-            info,
+            reason,
             published: stream.is_publish(),
             has_video: stream.has_video,
             has_audio: stream.has_audio,
@@ -145,14 +134,14 @@ impl Hub {
         let own = self.own_stream(id, &stream.session);
         let is_meant = |key: &StreamKey| self.streams.get(key).is_some_and(|s| s.is_publish() == published);
         if let Some(key) = own.filter(is_meant) {
-            self.end_stream(now, key, End::Stopped("Stopped by user"));
+            self.end_stream(now, key, StreamEnd::StoppedByUser);
             return;
         }
         let status = StreamStatus {
             session: &stream.session,
             name: &stream.name,
             status: if published { Status::Unpublished } else { Status::Stopped },
-            info: Some("Stopped by user"),
+            reason: Some(StreamEnd::StoppedByUser.reason()),
             published,
             has_video: true,
             has_audio: true,

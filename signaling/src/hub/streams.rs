@@ -1,7 +1,7 @@
 //! Publish and play: what is asked is checked, the offer planned, and the relay asked for a transport.
 
 use super::session::digest;
-use super::unproved::{Asker, TOO_MANY_UNPROVED, UnprovedLimits};
+use super::unproved::{Asker, UnprovedLimits};
 use super::{Hub, Purpose, RelaySight};
 use crate::address::Subnet;
 use crate::config::Signaling;
@@ -9,6 +9,7 @@ use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
 use crate::message::{Status, StreamRequest, StreamStatus};
 use crate::names::Name;
 use crate::participant::{Member, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream};
+use crate::refusal::Refusal;
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
 use crate::timer::{Time, Timer};
 use relay_control::{
@@ -28,40 +29,8 @@ pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
 /// After this long without the relay its streams have failed.
 pub const RELAY_LOST_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a stream is not even begun.
-#[derive(Debug)]
-pub(super) enum StreamRefusal {
-    /// Said with these words.
-    Words(&'static str),
-    /// The name leads nowhere.
-    NotFound,
-    /// Its publisher is not on the air yet.
-    NotReady,
-    /// A limit.
-    Limit(&'static str),
-    /// The offer is broken.
-    Sdp(sdp::SdpError),
-    /// The offer is fine but not for us.
-    Offer(sdp::Refusal),
-    /// There is no relay.
-    NoRelay,
-}
-
-impl StreamRefusal {
-    pub(super) fn info(&self) -> String {
-        match self {
-            Self::Words(words) | Self::Limit(words) => (*words).to_owned(),
-            Self::NotFound => "Stream not found".to_owned(),
-            Self::NotReady => "Publish stream is not ready".to_owned(),
-            Self::Sdp(why) => why.to_string(),
-            Self::Offer(why) => why.to_string(),
-            Self::NoRelay => "Stream failed".to_owned(),
-        }
-    }
-}
-
 /// A stream to be.
-pub(super) struct NewStream {
+pub(super) struct NewStream<'a> {
     /// `mediaSessionId`, or the secret part of the session's URL.
     pub(super) session: String,
     pub(super) name: String,
@@ -69,7 +38,7 @@ pub(super) struct NewStream {
     pub(super) owner: Owner,
     /// Whose address it is counted for.
     pub(super) from: Option<Subnet>,
-    pub(super) sdp: String,
+    pub(super) sdp: &'a str,
     /// 0 = no wish.
     pub(super) max_bitrate_bps: u64,
     /// It shows a screen, as its client says besides the offer.
@@ -91,7 +60,13 @@ struct Negotiated {
 }
 
 impl Hub {
-    pub(super) fn publish_requested(&mut self, now: Time, id: ConnectionId, request: StreamRequest) {
+    pub(super) fn publish_requested(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        request: StreamRequest,
+        granted: Option<Priority>,
+    ) {
         let begun = self.membership_for_stream(id, &request, true).and_then(|(room, member)| {
             let new = NewStream {
                 session: request.session.clone(),
@@ -99,16 +74,16 @@ impl Hub {
                 room,
                 owner: Owner::Member(member),
                 from: self.address_of(id),
-                sdp: request.sdp,
+                sdp: &request.sdp,
                 max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
                 screen: request.screen,
-                priority: request.priority.or(self.granted_priority(id)),
+                priority: granted.or(self.granted_priority(id)),
                 ticket: None,
             };
             self.begin_publish(now, new)
         });
         if let Err(refusal) = begun {
-            self.refuse_stream(id, &request.session, &request.name, true, &refusal.info());
+            self.refuse_stream(id, &request, true, &refusal);
         }
     }
 
@@ -121,7 +96,7 @@ impl Hub {
                 room,
                 owner: Owner::Member(member),
                 from: self.address_of(id),
-                sdp: request.sdp,
+                sdp: &request.sdp,
                 max_bitrate_bps: 0,
                 screen: false,
                 priority: None,
@@ -130,7 +105,7 @@ impl Hub {
             self.begin_play(now, new, source)
         });
         if let Err(refusal) = begun {
-            self.refuse_stream(id, &request.session, &request.name, false, &refusal.info());
+            self.refuse_stream(id, &request, false, &refusal);
         }
     }
 
@@ -140,18 +115,18 @@ impl Hub {
         id: ConnectionId,
         request: &StreamRequest,
         publish: bool,
-    ) -> Result<(RoomId, MemberId), StreamRefusal> {
+    ) -> Result<(RoomId, MemberId), Refusal> {
         let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
-        let session = session.ok_or(StreamRefusal::Words("Session not ready"))?;
+        let session = session.ok_or(Refusal::SessionNotReady)?;
         let allowed = if publish { session.grant.publish } else { session.grant.subscribe };
         if !allowed {
-            return Err(StreamRefusal::Words("Restricted access"));
+            return Err(Refusal::Restricted);
         }
         if request.record && !session.grant.record {
-            return Err(StreamRefusal::Words("The token does not allow recording"));
+            return Err(Refusal::TokenRecording);
         }
         let member = request.room.as_ref().and_then(|room| self.membership(id, room));
-        member.ok_or(StreamRefusal::Words("Restricted access"))
+        member.ok_or(Refusal::Restricted)
     }
 
     fn address_of(&self, id: ConnectionId) -> Option<Subnet> {
@@ -165,16 +140,15 @@ impl Hub {
     pub(super) fn refuse_stream(
         &mut self,
         id: ConnectionId,
-        session: &str,
-        name: &str,
+        request: &StreamRequest,
         published: bool,
-        info: &str,
+        refusal: &Refusal,
     ) {
         let status = StreamStatus {
-            session,
-            name,
+            session: &request.session,
+            name: &request.name,
             status: Status::Failed,
-            info: Some(info),
+            reason: Some(refusal.reason()),
             published,
             has_video: true,
             has_audio: true,
@@ -184,22 +158,22 @@ impl Hub {
     }
 
     /// A published stream that is on the air.
-    pub(super) fn published(&self, room: RoomId, name: &str) -> Result<StreamKey, StreamRefusal> {
-        let key = self.streams_by_name.get(&(room, name.to_owned())).ok_or(StreamRefusal::NotFound)?;
+    pub(super) fn published(&self, room: RoomId, name: &str) -> Result<StreamKey, Refusal> {
+        let key = self.streams_by_name.get(&(room, name.to_owned())).ok_or(Refusal::StreamNotFound)?;
         match self.streams.get(key) {
             Some(stream) if stream.is_on_air() => Ok(*key),
-            Some(_) => Err(StreamRefusal::NotReady),
-            None => Err(StreamRefusal::NotFound),
+            Some(_) => Err(Refusal::StreamNotReady),
+            None => Err(Refusal::StreamNotFound),
         }
     }
 
-    pub(super) fn begin_publish(&mut self, now: Time, new: NewStream) -> Result<StreamKey, StreamRefusal> {
+    pub(super) fn begin_publish(&mut self, now: Time, new: NewStream<'_>) -> Result<StreamKey, Refusal> {
         self.check_new(now, &new)?;
-        Name::Stream.check(&new.name).map_err(|refusal| StreamRefusal::Words(refusal.words()))?;
+        Name::Stream.check(&new.name).map_err(Refusal::BadName)?;
         if self.streams_by_name.contains_key(&(new.room, new.name.clone())) {
-            return Err(StreamRefusal::Words("Stream name is already in use"));
+            return Err(Refusal::StreamNameTaken);
         }
-        let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
+        let offer = sdp::parse(new.sdp)?;
         self.note_codecs(&offer, new.room, new.owner, true);
         let plan = self.plan_publish(&offer, new.room, new.owner)?;
         // What is read is missed more than a face.
@@ -230,16 +204,16 @@ impl Hub {
     pub(super) fn begin_play(
         &mut self,
         now: Time,
-        new: NewStream,
+        new: NewStream<'_>,
         source: StreamKey,
-    ) -> Result<StreamKey, StreamRefusal> {
+    ) -> Result<StreamKey, Refusal> {
         self.check_new(now, &new)?;
-        let offer = sdp::parse(&new.sdp).map_err(StreamRefusal::Sdp)?;
+        let offer = sdp::parse(new.sdp)?;
         self.note_codecs(&offer, new.room, new.owner, false);
-        let published = self.streams.get(&source).and_then(Stream::publish).ok_or(StreamRefusal::NotFound)?;
+        let published = self.streams.get(&source).and_then(Stream::publish).ok_or(Refusal::StreamNotFound)?;
         let tracks = published.tracks.clone();
         let sources: Vec<SourceTrack> = tracks.iter().map(|track| track.source).collect();
-        let plan = sdp::answer_play(&offer, &sources).map_err(StreamRefusal::Offer)?;
+        let plan = sdp::answer_play(&offer, &sources)?;
 
         let key = StreamKey(self.random_id());
         let mut commands = Vec::new();
@@ -273,24 +247,24 @@ impl Hub {
     }
 
     /// What can be said before the offer is looked at.
-    fn check_new(&mut self, now: Time, new: &NewStream) -> Result<(), StreamRefusal> {
+    fn check_new(&mut self, now: Time, new: &NewStream<'_>) -> Result<(), Refusal> {
         if matches!(self.relay, RelaySight::Gone(_)) {
-            return Err(StreamRefusal::NoRelay);
+            return Err(Refusal::NoRelay);
         }
         if self.streams_by_session.contains_key(&new.session) {
-            return Err(StreamRefusal::Words("MediaSessionId is already in use"));
+            return Err(Refusal::StreamIdTaken);
         }
         let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
             self.config.signaling;
         let asker = self.asker(new);
         if !self.unproved.admits(now, asker, UnprovedLimits { all, per_address }) {
-            return Err(StreamRefusal::Limit(TOO_MANY_UNPROVED));
+            return Err(Refusal::TooManyUnproved);
         }
         Ok(())
     }
 
     /// WebSockets are counted where addresses cannot be: one of them is not to take all places.
-    fn asker(&self, new: &NewStream) -> Asker {
+    fn asker(&self, new: &NewStream<'_>) -> Asker {
         let member = match new.owner {
             Owner::Viewer => None,
             Owner::Member(id) => self.rooms.get(&new.room).and_then(|room| room.member_by_id(id)),
@@ -299,12 +273,7 @@ impl Hub {
     }
 
     /// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is there.
-    fn open_stream(
-        &mut self,
-        now: Time,
-        new: NewStream,
-        negotiated: Negotiated,
-    ) -> Result<(), StreamRefusal> {
+    fn open_stream(&mut self, now: Time, new: NewStream<'_>, negotiated: Negotiated) -> Result<(), Refusal> {
         let Negotiated { key, role, plan, tracks, max_bitrate_bps } = negotiated;
         self.reserve_place(&new, &role)?;
         let asker = self.asker(&new);
@@ -335,7 +304,7 @@ impl Hub {
             role,
             plan: None,
         };
-        let label = self.label(key, &stream).ok_or(StreamRefusal::Words("Names are too long"))?;
+        let label = self.label(key, &stream).ok_or(Refusal::NamesTooLong)?;
         let command = OpenTransport {
             transport_id: key.0,
             room_id: stream.room.0,
@@ -354,9 +323,9 @@ impl Hub {
     }
 
     /// Limits of a member, or of the room's viewers.
-    fn reserve_place(&self, new: &NewStream, role: &Role) -> Result<(), StreamRefusal> {
+    fn reserve_place(&self, new: &NewStream<'_>, role: &Role) -> Result<(), Refusal> {
         let limits = &self.config.rooms;
-        let room = self.rooms.get(&new.room).ok_or(StreamRefusal::Words("Restricted access"))?;
+        let room = self.rooms.get(&new.room).ok_or(Refusal::Restricted)?;
         let member = match new.owner {
             Owner::Viewer => None,
             Owner::Member(id) => room.member_by_id(id),
@@ -369,9 +338,9 @@ impl Hub {
         let connection = member.and_then(Member::connection);
         let of_connection = connection.map_or(0, |connection| self.streams_of(connection));
         if of_connection >= self.config.signaling.max_streams_per_connection {
-            return Err(StreamRefusal::Limit("Too many streams on one connection"));
+            return Err(Refusal::TooManyStreamsOfConnection);
         }
-        if used < max { Ok(()) } else { Err(StreamRefusal::Limit("Too many streams")) }
+        if used < max { Ok(()) } else { Err(Refusal::TooManyStreams) }
     }
 
     /// In all its rooms.

@@ -9,9 +9,6 @@ use crate::tally::Tally;
 use crate::timer::Time;
 use std::collections::HashMap;
 
-/// What the client is told.
-pub(super) const TOO_MANY_UNPROVED: &str = "Too many streams are being set up";
-
 /// Of one WebSocket whose client's address is not known: as many as a full screen of a large room asks for at once.
 const UNPROVED_PER_CONNECTION: usize = 64;
 

@@ -1,13 +1,13 @@
 //! Text of a client becomes a [`ClientMessage`].
 
 use super::{ID_BYTES_MAX, NAME_BYTES_MAX, StreamEventType};
-use crate::auth::Grant;
 use crate::config;
 use crate::json::{self, Fields};
 use crate::names::{Name, NameFault, NameRefusal};
+use crate::refusal::Refusal;
 use crate::room::Terms;
 use crate::sdp::CodecPreferences;
-use relay_control::{Codec, Priority};
+use relay_control::Codec;
 use serde_json::value::RawValue;
 
 /// What a client says.
@@ -23,8 +23,8 @@ pub enum ClientMessage {
     Data {
         /// Echoed in the answer.
         operation_id: String,
-        /// What is asked; `Err` is the refusal.
-        command: Result<RoomCommand, &'static str>,
+        /// What is asked.
+        command: Result<RoomCommand, Refusal>,
     },
     /// Wants to publish.
     Publish(StreamRequest),
@@ -47,13 +47,6 @@ pub enum ClientMessage {
     Available(StreamRef),
     /// Known and of no interest, or not known at all.
     Ignored,
-    /// Understood, but the operator's rules forbid it ([`crate::auth`]).
-    Refused {
-        /// What was asked.
-        message: Box<ClientMessage>,
-        /// Why not, for the client.
-        info: String,
-    },
 }
 
 /// Content of `connection`.
@@ -69,8 +62,6 @@ pub struct Hello {
     pub resume: Option<String>,
     /// `custom.token`.
     pub token: Option<String>,
-    /// What the session may do; `None`: nobody was asked.
-    pub grant: Option<Grant>,
 }
 
 /// What stands in `custom.login`.
@@ -130,8 +121,6 @@ pub struct StreamRequest {
     pub max_bitrate_kbps: u64,
     /// It shows a screen (`constraints.video.type`).
     pub screen: bool,
-    /// What the operator's hook says of its video ([`crate::auth`]).
-    pub priority: Option<Priority>,
 }
 
 /// Names a stream.
@@ -261,7 +250,6 @@ fn hello(content: &Fields<'_>) -> Hello {
         resumable: custom.flag("resumable"),
         resume: custom.name("resume", ID_BYTES_MAX),
         token: custom.text("token"),
-        grant: None,
     }
 }
 
@@ -271,25 +259,29 @@ fn named(fields: &Fields<'_>, key: &str, name: Name) -> Result<String, NameRefus
     name.check(&text).map(|()| text)
 }
 
-fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, &'static str> {
+fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, Refusal> {
+    let bad = |words: &'static str| Refusal::BadMessage(words.into());
     let options = payload.object("options");
     // Looked up only. A room of an older signaling may be called what no new one is; its members can leave it.
-    let bad_name = NameRefusal { name: Name::Room, fault: NameFault::Length }.words();
-    let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or(bad_name);
+    let bad_name = || Refusal::BadName(NameRefusal { name: Name::Room, fault: NameFault::Length });
+    let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or_else(bad_name);
     match payload.text("command").as_deref() {
         Some("join") => Ok(RoomCommand::Join {
-            room: named(&options, "name", Name::Room).map_err(NameRefusal::words)?,
+            room: named(&options, "name", Name::Room).map_err(Refusal::BadName)?,
             record: options.flag("record"),
-            terms: Terms { codecs: room_codecs(&options)?, max_participants: max_participants(&options)? },
+            terms: Terms {
+                codecs: room_codecs(&options).map_err(bad)?,
+                max_participants: max_participants(&options).map_err(bad)?,
+            },
         }),
         Some("leave") => Ok(RoomCommand::Leave { room: room(&options)? }),
         Some("sendMessage") => Ok(RoomCommand::Message {
             room: room(&options.object("roomConfig"))?,
-            to: options.name("to", NAME_BYTES_MAX).ok_or("No addressee")?,
-            text: chat_text(options.raw("text"))?,
+            to: options.name("to", NAME_BYTES_MAX).ok_or(bad("No addressee"))?,
+            text: chat_text(options.raw("text")).map_err(bad)?,
         }),
-        Some(_) => Err("Unknown command"),
-        None => Err("No command"),
+        Some(_) => Err(bad("Unknown command")),
+        None => Err(bad("No command")),
     }
 }
 
@@ -342,7 +334,6 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
                 max_bitrate_kbps: content.number("maxBitrate"),
                 screen: content.object("constraints").object("video").text("type").as_deref()
                     == Some("screen"),
-                priority: None,
             };
             if name == "playStream" { ClientMessage::Play(request) } else { ClientMessage::Publish(request) }
         }

@@ -1,6 +1,7 @@
 //! A [`ServerMessage`] becomes text.
 
 use super::StreamEventType;
+use crate::refusal::{Reason, Refusal, StreamEnd};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub enum ServerMessage<'a> {
         /// Which part of the API.
         api_method: &'a str,
         /// Why.
-        info: &'a str,
+        reason: &'a Reason,
     },
     /// Keep-alive.
     Ping,
@@ -31,7 +32,7 @@ pub enum ServerMessage<'a> {
         /// Echo.
         operation_id: &'a str,
         /// Why it was refused.
-        refusal: Option<&'a str>,
+        refusal: Option<Refusal>,
     },
     /// A room event.
     Room {
@@ -107,8 +108,8 @@ pub struct StreamStatus<'a> {
     pub name: &'a str,
     /// Never missing: the vendor's client would store `undefined`.
     pub status: Status,
-    /// Why; see section 11 of the protocol for the vendor's own words.
-    pub info: Option<&'a str>,
+    /// Why it ended.
+    pub reason: Option<Reason>,
     /// Publisher or player.
     pub published: bool,
     /// As negotiated.
@@ -132,6 +133,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// Of a publisher's or a player's stream that has ended.
+    pub fn ended(end: StreamEnd, publish: bool) -> Self {
+        match (end.is_failure(), publish) {
+            (true, _) => Self::Failed,
+            (false, true) => Self::Unpublished,
+            (false, false) => Self::Stopped,
+        }
+    }
+
     /// As the protocol spells it.
     pub fn name(self) -> &'static str {
         match self {
@@ -165,18 +175,22 @@ impl ServerMessage<'_> {
                 [json!({"appKey": app_key, "status": "ESTABLISHED", "authToken": auth_token,
                     "mediaProviders": ["WebRTC"]})],
             ),
-            Self::Fail { api_method, info } => {
-                envelope("fail", [json!({"apiMethod": api_method, "status": "FAILED", "info": info})])
-            }
+            Self::Fail { api_method, reason: Reason { code, words } } => envelope(
+                "fail",
+                [json!({"apiMethod": api_method, "status": "FAILED", "info": words, "code": code})],
+            ),
             Self::Ping => envelope("ping", [Value::Null]),
             Self::Pong => envelope("pong", [Value::Null]),
             Self::DataStatus { operation_id, refusal: None } => {
                 envelope("DataStatusEvent", [json!({"operationId": operation_id, "status": "ACCEPTED"})])
             }
-            Self::DataStatus { operation_id, refusal: Some(info) } => envelope(
-                "DataStatusEvent",
-                [json!({"operationId": operation_id, "status": "FAILED", "info": info})],
-            ),
+            Self::DataStatus { operation_id, refusal: Some(refusal) } => {
+                let Reason { code, words } = refusal.reason();
+                envelope(
+                    "DataStatusEvent",
+                    [json!({"operationId": operation_id, "status": "FAILED", "info": words, "code": code})],
+                )
+            }
             Self::Room { room, event, operation_id } => room_event(room, event, operation_id),
             Self::RemoteSdp { session, sdp } => envelope("setRemoteSDP", [session, sdp]),
             Self::StreamStatus(status) => envelope("notifyStreamStatusEvent", [status.to_json()]),
@@ -261,8 +275,9 @@ impl StreamStatus<'_> {
             // Nothing is recorded yet, whatever the publish asked for.
             "record": false, "mediaProvider": "WebRTC",
         });
-        if let Some(info) = self.info {
-            content["info"] = info.into();
+        if let Some(Reason { code, words }) = &self.reason {
+            content["info"] = words.as_ref().into();
+            content["code"] = (*code).into();
         }
         if let Some((audio, video)) = self.muted {
             content["audioState"] = json!({"muted": audio});

@@ -8,7 +8,7 @@ use signaling::auth::Grant;
 use signaling::config::{AuthMode, Config, TokenAlgorithm};
 use signaling::hub::CloseCode;
 use signaling::id::ConnectionId;
-use signaling::message::{ClientMessage, Hello, Login};
+use signaling::refusal::Refusal;
 use std::path::Path;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
@@ -18,11 +18,25 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// A session whose verdict is this grant.
 pub(crate) fn granted(world: &mut World, login: Option<&str>, grant: Grant) -> ConnectionId {
     let id = world.open();
-    let login = login.map_or(Login::Absent, |login| Login::Name(login.to_owned()));
-    let hello = Hello { login, grant: Some(grant), ..Hello::default() };
-    world.hub.handle_message(world.now, id, Ok(ClientMessage::Connection(hello)));
-    world.pump();
+    let hello = json!({"message": "connection", "data": [{"custom": {"login": login}}]});
+    world.say_judged(id, &hello.to_string(), Ok(Some(grant)));
     id
+}
+
+#[test]
+fn a_refusal_has_a_code_beside_the_words() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.connect("a"));
+    world.command(b, "join", json!({"name": "r"}));
+    world.say(a, "pong", json!(null));
+    let words = "Room already has user with such login";
+    let refused = json!({"operationId": "op-join", "status": "FAILED", "info": words, "code": "login-taken"});
+    assert_eq!(world.only(b, "DataStatusEvent"), refused);
+    world.play(a, "r", "s", "nobody");
+    let status = world.only(a, "notifyStreamStatusEvent");
+    assert_eq!((&status["info"], &status["code"]), (&json!("Stream not found"), &json!("stream-not-found")));
+    world.say(a, "connection", json!({}));
+    assert_eq!(world.only(a, "fail")["code"], "session-open");
 }
 
 fn token_world() -> World {
@@ -50,10 +64,7 @@ fn the_login_is_the_tokens() {
     let silent = granted(&mut world, None, alice());
     world.forget();
     world.join(silent, "r");
-    let bob = world.open();
-    let hello = Hello { login: Login::Name("bob".to_owned()), grant: Some(alice()), ..Hello::default() };
-    world.hub.handle_message(world.now, bob, Ok(ClientMessage::Connection(hello)));
-    world.pump();
+    let bob = granted(&mut world, Some("bob"), alice());
     assert_eq!(world.only(bob, "fail")["info"], "The token is for another login");
     assert_eq!(world.closed, [(bob, CloseCode::Refused)]);
 }
@@ -116,10 +127,7 @@ fn what_the_operators_rules_forbid_is_refused_in_the_messages_own_way() {
             "FAILED not now",
         ),
     ] {
-        let message = Box::new(ClientMessage::parse(&text.to_string()).expect("good"));
-        let refused = ClientMessage::Refused { message, info: "not now".to_owned() };
-        world.hub.handle_message(world.now, a, Ok(refused));
-        world.pump();
+        world.say_judged(a, &text.to_string(), Err(Refusal::HookRefused("not now".to_owned())));
         assert_eq!(world.names(a), [expected]);
     }
     assert_eq!(world.hub.ledger(), before);

@@ -25,7 +25,7 @@ fn text_of_any_kind_arrives_as_it_was_sent() {
             format!(r#"{{"message":"sendData","data":[{{"operationId":"o","payload":{payload}}}]}}"#);
         let mut raw = Vec::new();
         let parsed = signaling::message::ClientMessage::parse(&message);
-        world.hub.handle_message(world.now, a, parsed);
+        world.hub.handle_message(world.now, a, parsed.map(|message| (message, Ok(None))));
         while let Some(output) = world.hub.poll_output() {
             if let signaling::hub::Output::Send { to, text } = output {
                 raw.push((to, text));

@@ -3,8 +3,9 @@
 use crate::world::{PLAY, PUBLISH, World};
 use relay_control::{FailReason, TransportState};
 use serde_json::json;
-use signaling::hub::{HttpRefusal, HttpReply, HttpRequest, Patch};
+use signaling::hub::{HttpReply, HttpRequest, Patch};
 use signaling::names::NameOf;
+use signaling::refusal::Refusal;
 use std::time::Duration;
 
 fn publish(login: Option<&str>) -> HttpRequest {
@@ -34,6 +35,10 @@ fn created(reply: Option<&HttpReply>) -> (String, String) {
     }
 }
 
+pub(crate) fn refused_with(reply: Option<&HttpReply>, status: u16) -> bool {
+    matches!(reply, Some(HttpReply::Refused(refusal)) if refusal.http_status() == status)
+}
+
 #[test]
 fn a_whip_publisher_looks_like_any_member() {
     let mut world = World::new();
@@ -58,7 +63,7 @@ fn a_whip_publisher_looks_like_any_member() {
         ]
     );
     let again = world.http(HttpRequest::Delete { session, published: true });
-    assert!(matches!(again, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+    assert!(refused_with(again, 404));
     assert!(world.relay.transports.is_empty());
 }
 
@@ -88,21 +93,19 @@ fn refused_publishers_are_never_seen() {
     let broken =
         |sdp: String| HttpRequest::Publish { room: "r".to_owned(), login: None, sdp, priority: None };
     for (request, refusal) in [
-        (publish(Some("a")), HttpRefusal::Conflict("Room already has user with such login".to_owned())),
-        (
-            broken("nonsense".to_owned()),
-            HttpRefusal::Malformed("SDP line 1: not of the form <letter>=<value>".to_owned()),
-        ),
+        (publish(Some("a")), (409, "Room already has user with such login")),
+        (broken("nonsense".to_owned()), (400, "SDP line 1: not of the form <letter>=<value>")),
         (
             broken(PUBLISH.replace("opus/48000", "vorbis/48000").replace("PCM", "XCM")),
-            HttpRefusal::Unprocessable("No common codecs".to_owned()),
+            (422, "No common codecs"),
         ),
     ] {
-        assert_eq!(world.http(request), Some(&HttpReply::Refused(refusal)));
+        let Some(HttpReply::Refused(refused)) = world.http(request) else { panic!("not {refusal:?}") };
+        assert_eq!((refused.http_status(), refused.reason().words.as_ref()), refusal);
     }
     created(world.http(publish(Some("b"))));
     let full = world.http(publish(Some("c")));
-    assert_eq!(full, Some(&HttpReply::Refused(HttpRefusal::Unavailable("Room is full".to_owned()))));
+    assert_eq!(full, Some(&HttpReply::Refused(Refusal::RoomFull)));
     assert_eq!(world.names(a), ["JOINED b"]);
 }
 
@@ -111,20 +114,20 @@ fn a_whep_player_is_seen_by_nobody_and_has_a_limit() {
     let mut world = World::with(|config| config.rooms.max_viewers = 1);
     let a = world.enter("a", "r");
     let early = world.http(play("a"));
-    assert!(matches!(early, Some(HttpReply::Refused(HttpRefusal::Conflict(_)))), "{early:?}");
+    assert!(refused_with(early, 409), "{early:?}");
     world.published(a, "r", "s1", "r-a-1");
     let (session, _) = created(world.http(play("r-a-1")));
     world.media_up(world.transport_of(&session));
     assert!(world.listen(a).is_empty());
     let full = world.http(play("r-a-1"));
-    assert!(matches!(full, Some(HttpReply::Refused(HttpRefusal::Unavailable(_)))), "{full:?}");
+    assert!(refused_with(full, 503), "{full:?}");
     let wrong_door = world.http(HttpRequest::Delete { session: session.clone(), published: true });
-    assert!(matches!(wrong_door, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+    assert!(refused_with(wrong_door, 404));
     assert_eq!(world.http(HttpRequest::Delete { session, published: false }), Some(&HttpReply::Deleted));
     // By login: its first stream.
     created(world.http(play("a")));
     let gone = world.http(play("b"));
-    assert!(matches!(gone, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+    assert!(refused_with(gone, 404));
 }
 
 #[test]
@@ -133,10 +136,7 @@ fn a_login_is_played_before_a_foreign_stream_of_that_name() {
     let (mallory, alice) = (world.enter("mallory", "r"), world.enter("alice", "r"));
     world.published(mallory, "r", "m1", "alice");
     let early = world.http(play("alice"));
-    assert!(
-        matches!(early, Some(HttpReply::Refused(HttpRefusal::Conflict(_)))),
-        "not published yet: {early:?}"
-    );
+    assert!(refused_with(early, 409), "not published yet: {early:?}");
     let first = world.published(alice, "r", "a1", "r-alice-1");
     let own = world.published(alice, "r", "a2", "alice-2");
     let stream = world.published(mallory, "r", "m2", "stream");
@@ -216,7 +216,7 @@ fn ids_of_websocket_streams_are_no_keys() {
     world.published(a, "r", "s1", "r-a-1");
     for published in [true, false] {
         let reply = world.http(HttpRequest::Delete { session: "s1".to_owned(), published });
-        assert!(matches!(reply, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))));
+        assert!(refused_with(reply, 404));
     }
     assert_eq!(world.relay.transports.len(), 1);
 }
@@ -237,9 +237,7 @@ fn patches() {
                 (200, etag.clone())
             }
             Some(HttpReply::Noted) => (204, String::new()),
-            Some(HttpReply::Refused(HttpRefusal::Malformed(_))) => (400, String::new()),
-            Some(HttpReply::Refused(HttpRefusal::Precondition)) => (412, String::new()),
-            Some(HttpReply::Refused(HttpRefusal::PreconditionRequired)) => (428, String::new()),
+            Some(HttpReply::Refused(refusal)) => (refusal.http_status(), String::new()),
             other => panic!("{other:?}"),
         }
     };
@@ -277,7 +275,7 @@ fn labels_hold_no_secret_of_a_session() {
     for session in shown {
         for published in [true, false] {
             let reply = world.http(HttpRequest::Delete { session: session.clone(), published });
-            assert!(matches!(reply, Some(HttpReply::Refused(HttpRefusal::NotFound(_)))), "{reply:?}");
+            assert!(refused_with(reply, 404), "{reply:?}");
         }
     }
     assert_eq!(world.relay.transports.len(), 2);
@@ -350,6 +348,9 @@ fn without_a_relay_the_client_is_told_to_come_again() {
     assert!(world.http(publish(None)).is_none());
     world.wait(Duration::from_secs(5));
     let replies: Vec<&HttpReply> = world.http.values().collect();
-    assert!(matches!(replies.as_slice(), [HttpReply::Refused(HttpRefusal::Unavailable(_))]), "{replies:?}");
+    assert!(
+        matches!(replies.as_slice(), [HttpReply::Refused(refusal)] if refusal.http_status() == 503),
+        "{replies:?}"
+    );
     assert_eq!(world.hub.census(), [0, 0, 0, 0]);
 }

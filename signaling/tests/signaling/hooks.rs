@@ -156,12 +156,18 @@ async fn joins_and_streams_are_refused_in_their_own_way_and_the_session_goes_on(
     let join = json!({"operationId": "o", "payload": {"command": "join", "options": {"name": "r"}}});
     a.say("sendData", join).await;
     let heard = a.hear().await;
-    assert_eq!(heard["data"][0], json!({"operationId": "o", "status": "FAILED", "info": "Not today"}));
+    assert_eq!(
+        heard["data"][0],
+        json!({"operationId": "o", "status": "FAILED", "info": "Not today", "code": "forbidden"})
+    );
     let options = json!({"roomConfig": {"name": "r"}, "to": "b", "text": "psst"});
     let chat = json!({"operationId": "c", "payload": {"command": "sendMessage", "options": options}});
     a.say("sendData", chat).await;
     let heard = a.hear().await;
-    assert_eq!(heard["data"][0], json!({"operationId": "c", "status": "FAILED", "info": "Not today"}));
+    assert_eq!(
+        heard["data"][0],
+        json!({"operationId": "c", "status": "FAILED", "info": "Not today", "code": "forbidden"})
+    );
     for method in ["publishStream", "playStream"] {
         a.say(method, json!({"mediaSessionId": "s", "name": "n", "sdp": "x", "custom": {"name": "r"}})).await;
         let heard = a.hear().await;

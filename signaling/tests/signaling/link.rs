@@ -181,7 +181,8 @@ async fn the_pages_come_first_then_what_happened_meanwhile_and_a_lost_event_begi
         let transports = ids.map(|transport_id| TransportInfo { transport_id, ..TransportInfo::default() });
         let (boot_id, transports) = (1, transports.collect());
         let next = if after + PAGE < TRANSPORTS { after + PAGE } else { 0 };
-        line.answer(id, ReplyBody::Inventory(Inventory { boot_id, transports, next })).await;
+        line.answer(id, ReplyBody::Inventory(Inventory { boot_id, transports, next, ports: Vec::new() }))
+            .await;
         if rounds == 2 && next == 0 {
             break;
         }
@@ -207,7 +208,7 @@ async fn a_page_that_finds_a_full_mailbox_is_asked_for_again_on_the_same_line() 
             };
             assert_eq!(after, page);
             let (boot_id, transports) = (1, vec![info(after + 1)]);
-            let whole = ReplyBody::Inventory(Inventory { boot_id, transports, next });
+            let whole = ReplyBody::Inventory(Inventory { boot_id, transports, next, ports: Vec::new() });
             line.answer(id, if round < 4 { refusal(ErrorCode::Busy, 0) } else { whole }).await;
         }
     }

@@ -58,10 +58,10 @@ fn the_operators_word_stands_above_what_is_shown() {
             sdp: PUBLISH.to_owned(),
             room: Some("r".to_owned()),
             screen,
-            priority: hook,
             ..StreamRequest::default()
         };
-        world.hub.handle_message(world.now, a, Ok(ClientMessage::Publish(request)));
+        let granted = hook.map(|hook| Grant { priority: Some(hook), ..Grant::everything() });
+        world.hub.handle_message(world.now, a, Ok((ClientMessage::Publish(request), Ok(granted))));
         world.pump();
         assert_eq!(world.relay.priorities(), [expected]);
     }

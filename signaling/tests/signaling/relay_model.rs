@@ -42,7 +42,7 @@ impl RelayModel {
 
     pub(crate) fn inventory(&self) -> Inventory {
         let transports = self.transports.values().cloned().collect();
-        Inventory { boot_id: self.boot_id, transports, next: 0 }
+        Inventory { boot_id: self.boot_id, transports, ..Inventory::default() }
     }
 
     pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
@@ -91,9 +91,13 @@ impl RelayModel {
                     ReplyBody::Done(Done {})
                 }
             },
-            Command::RemoveTrack(_) | Command::RequestKeyframe(_) | Command::Shutdown(_) => {
-                ReplyBody::Done(Done {})
-            }
+            Command::RemoveTrack(_)
+            | Command::RequestKeyframe(_)
+            | Command::AddTap(_)
+            | Command::RemoveTap(_)
+            | Command::AddSource(_)
+            | Command::RemoveSource(_)
+            | Command::Shutdown(_) => ReplyBody::Done(Done {}),
         }
     }
 

@@ -105,10 +105,13 @@ fn comparable(message: &Value) -> Value {
         "OnDataEvent" => content["operationId"] = Value::Null,
         "notifyStreamStatusEvent" => {
             let content = content.as_object_mut().expect("object");
-            // Mute states may always be told; recording is not there yet.
-            for key in ["record", "recordName", "audioState", "videoState"] {
+            // Mute states and codes may always be told; recording is not there yet.
+            for key in ["record", "recordName", "audioState", "videoState", "code"] {
                 content.remove(key);
             }
+        }
+        "DataStatusEvent" => {
+            content.as_object_mut().expect("object").remove("code");
         }
         "setRemoteSDP" => {
             let sdp = &mut message["data"][1];

@@ -3,9 +3,8 @@
 use crate::world::{PUBLISH, World};
 use relay_control::Command;
 use serde_json::{Value, json};
-use signaling::hub::{
-    CloseCode, HttpRefusal, HttpReply, HttpRequest, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT,
-};
+use signaling::hub::{CloseCode, HttpReply, HttpRequest, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+use signaling::refusal::Refusal;
 use std::time::Duration;
 
 const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
@@ -135,7 +134,7 @@ fn a_limited_room_keeps_out_encoders_too_and_a_place_that_is_left_is_free() {
         sdp: PUBLISH.to_owned(),
         priority: None,
     };
-    let full = HttpReply::Refused(HttpRefusal::Unavailable("Room is full".to_owned()));
+    let full = HttpReply::Refused(Refusal::RoomFull);
     assert_eq!(world.http(whip()), Some(&full));
     world.command(a, "leave", json!({"name": "r"}));
     assert!(matches!(world.http(whip()), Some(HttpReply::Created { .. })));

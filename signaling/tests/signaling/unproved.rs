@@ -1,10 +1,12 @@
 //! Streams whose clients never do ICE.
 
+use crate::door::refused_with;
 use crate::world::{PLAY, PUBLISH_AUDIO, World};
 use relay_control::{ErrorCode, FailReason, TransportState};
 use signaling::address::Subnet;
-use signaling::hub::{ANSWER_LIMIT, CONNECT_LIMIT, HttpRefusal, HttpReply, HttpRequest};
+use signaling::hub::{ANSWER_LIMIT, CONNECT_LIMIT, HttpReply, HttpRequest};
 use signaling::names::NameOf;
+use signaling::refusal::{Refusal, StreamEnd};
 use std::net::IpAddr;
 
 fn from(last: u8) -> Option<Subnet> {
@@ -23,7 +25,7 @@ fn whip(world: &mut World, room: &str) -> Result<String, bool> {
     let (room, sdp) = (room.to_owned(), PUBLISH_AUDIO.to_owned());
     match world.http(HttpRequest::Publish { room, login: None, sdp, priority: None }) {
         Some(HttpReply::Created { session, .. }) => Ok(session.clone()),
-        Some(HttpReply::Refused(refusal)) => Err(matches!(refusal, HttpRefusal::Unavailable(_))),
+        Some(HttpReply::Refused(refusal)) => Err(refusal.http_status() == 503),
         other => panic!("{other:?}"),
     }
 }
@@ -123,7 +125,7 @@ fn streams_of_websockets_and_players_of_whep_count_too() {
     for _ in 0..2 {
         assert!(matches!(world.http(play()), Some(HttpReply::Created { .. })));
     }
-    assert!(matches!(world.http(play()), Some(HttpReply::Refused(HttpRefusal::Unavailable(_)))));
+    assert!(refused_with(world.http(play()), 503));
     world.forget();
     let b = world.enter("b", "r");
     world.play(b, "r", "p2", "n");
@@ -159,7 +161,7 @@ fn a_relay_without_room_is_full_and_not_an_error() {
         world.relay.refuses = Some(code);
         let (room, sdp) = ("r".to_owned(), PUBLISH_AUDIO.to_owned());
         let reply = world.http(HttpRequest::Publish { room, login: None, sdp, priority: None });
-        let full = HttpRefusal::Unavailable("The server is full".to_owned());
+        let full = Refusal::Ended(StreamEnd::RelayFull);
         assert_eq!(reply, Some(&HttpReply::Refused(full)), "{code:?}");
         let a = world.enter("a", "r");
         world.publish(a, "r", "s", "n");

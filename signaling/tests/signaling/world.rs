@@ -6,6 +6,7 @@ use relay_control::{
 };
 use serde_json::{Value, json};
 use signaling::address::Subnet;
+use signaling::auth::Verdict;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
 use signaling::id::ConnectionId;
@@ -119,7 +120,13 @@ impl World {
     }
 
     pub(crate) fn say_text(&mut self, id: ConnectionId, text: &str) {
-        self.hub.handle_message(self.now, id, ClientMessage::parse(text));
+        self.say_judged(id, text, Ok(None));
+    }
+
+    /// What the operator's rules say to it as well.
+    pub(crate) fn say_judged(&mut self, id: ConnectionId, text: &str, verdict: Verdict) {
+        let parsed = ClientMessage::parse(text).map(|message| (message, verdict));
+        self.hub.handle_message(self.now, id, parsed);
         self.pump();
     }
 

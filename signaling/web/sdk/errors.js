@@ -22,16 +22,10 @@ export class RingvoxError extends Error {
  */
 export class SessionError extends RingvoxError {}
 
-/** The server refused a command; `message` is its reason. Codes: `room-full`, `login-taken`, `refused`. */
-export class CommandError extends RingvoxError {
-    /** @param {unknown} info the server's words */
-    static from(info) {
-        const reason = String(info ?? "Refused");
-        return new CommandError(COMMAND_ERRORS[reason] ?? "refused", reason);
-    }
-}
+/** The server refused a command: its own code, or `refused`; `message` is its reason. */
+export class CommandError extends RingvoxError {}
 
-/** A stream ended against our will. Code: `stream-failed`; `message` is the reason. */
+/** A stream ended against our will: the server's own code, or `stream-failed`; `message` is the reason. */
 export class StreamError extends RingvoxError {}
 
 /**
@@ -51,12 +45,6 @@ export class MediaError extends RingvoxError {
         return new MediaError(code, message, cause);
     }
 }
-
-/** @type {Record<string, string>} */
-const COMMAND_ERRORS = {
-    "Room is full": "room-full",
-    "Room already has user with such login": "login-taken",
-};
 
 /** @type {Record<string, [string, string]>} */
 const MEDIA_ERRORS = {

@@ -238,19 +238,19 @@ export class Session extends Emitter {
             case "notifyStreamEvent":
                 return this.#streams.get(content.mediaSessionId)?._event(content);
             case "fail":
-                return this.#streams.get(content.id)?._status({ status: "FAILED", info: content.info });
+                return this.#streams.get(content.id)?._status({ ...content, status: "FAILED" });
             // Anything else is for other clients.
         }
     }
 
     /** @param {any} content */
-    #answered({ operationId, status, info }) {
+    #answered({ operationId, status, info = "Refused", code = "refused" }) {
         const waiting = this.#waiting.get(operationId);
         this.#waiting.delete(operationId);
         if (status === "ACCEPTED") {
             waiting?.resolve();
         } else {
-            waiting?.reject(CommandError.from(info));
+            waiting?.reject(new CommandError(code, info));
         }
     }
 

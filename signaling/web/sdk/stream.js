@@ -244,10 +244,10 @@ export class Stream extends Emitter {
     }
 
     /** @internal @param {any} content */
-    _status({ status, info, recordName, audioState, videoState }) {
+    _status({ status, info, code, recordName, audioState, videoState }) {
         this.#recordName = recordName ?? this.#recordName;
         if (isFinal(status)) {
-            this._end(status, info);
+            this._end(status, info, code);
         } else if ((status === STATUS.PUBLISHING || status === STATUS.PLAYING) && !this.#stopping) {
             this.#restarts = 0;
             this.#setStatus(status);
@@ -265,13 +265,13 @@ export class Stream extends Emitter {
         this.emit(type, this, payload);
     }
 
-    /** @internal @param {string | undefined} status undefined: the ordinary one @param {string} [info] */
-    _end(status, info = "") {
+    /** @internal @param {string | undefined} status undefined: the ordinary one @param {string} [info] @param {string} [code] */
+    _end(status, info = "", code = "stream-failed") {
         if (isFinal(this.#status)) {
             return;
         }
         this.#info = info;
-        this.#error ??= status === STATUS.FAILED ? new StreamError("stream-failed", info || "The stream failed") : null;
+        this.#error ??= status === STATUS.FAILED ? new StreamError(code, info || "The stream failed") : null;
         this.#closeMedia();
         this.#session._removeStream(this.#id);
         this.#plan.onEnd(this);

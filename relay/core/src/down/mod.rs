@@ -9,12 +9,14 @@
 //! Deliberately absent: header and cipher (`wire`, `srtp`), and the subscriber's address and keys (`transport`).
 
 pub mod layer;
+pub mod prefix;
 pub mod reports;
 pub mod rewrite;
 pub mod rtx;
 pub mod stream;
 
 pub use layer::Gate;
+pub use prefix::{PREFIX_BYTES_MAX, PayloadPrefix};
 pub use reports::{SenderInfo, SenderReports};
 pub use rewrite::{Rewriter, Rewritten};
 pub use rtx::RtxResponder;

@@ -4,6 +4,7 @@
 //! [`DownStream::sent`] counts it. Both are a handful of instructions: a room's fan-out is a loop of them.
 
 use super::layer::{Gate, Passage};
+use super::prefix::PayloadPrefix;
 use super::reports::{SenderInfo, SenderReports};
 use super::rewrite::{Rewriter, Rewritten};
 use super::rtx::RtxResponder;
@@ -40,6 +41,8 @@ pub struct Resend<'a> {
     pub rtx_index: u64,
     /// Number it had on the media SSRC (RFC 4588 §4).
     pub osn: SeqNo,
+    /// In front of its payload.
+    pub prefix: PayloadPrefix,
     /// Own timestamp, as it was sent first.
     pub timestamp: u32,
     /// Payload, marker and extensions.
@@ -53,6 +56,7 @@ pub struct DownStream {
     packets: u64,
     octets: u64,
     gate: Gate,
+    prefix: PayloadPrefix,
     /// Apart, so that what fan-out touches of many streams lies close together, and not there before
     /// [`DownStream::prepare`].
     rtx: Option<Box<RtxResponder>>,
@@ -75,6 +79,7 @@ impl DownStream {
             packets: 0,
             octets: 0,
             gate,
+            prefix: PayloadPrefix::default(),
             rtx: None,
             first_rtx_seq: config.rtx.then_some(config.first_rtx_seq),
             retransmissions: 0,
@@ -104,6 +109,18 @@ impl DownStream {
         self.rewriter.rewrite(seq, meta.timestamp, meta.arrival).ok_or(Drop::TooOld)
     }
 
+    /// What is in front of this subscriber's payloads.
+    #[inline]
+    #[must_use]
+    pub fn prefix(&self) -> PayloadPrefix {
+        self.prefix
+    }
+
+    /// Puts `prefix` in front of all payloads from now on, retransmitted ones as well.
+    pub fn set_prefix(&mut self, prefix: PayloadPrefix) {
+        self.prefix = prefix;
+    }
+
     /// Forwarded packets went out, with so many payload octets in all.
     #[inline]
     pub fn sent(&mut self, packets: u64, octets: u64) {
@@ -124,7 +141,7 @@ impl DownStream {
             .ok_or(Drop::NackThrottled)?;
         self.retransmissions += 1;
         let timestamp = self.rewriter.timestamp(stored.meta.timestamp);
-        Ok(Resend { rtx_index, osn: SeqNo(index as u16), timestamp, stored })
+        Ok(Resend { rtx_index, osn: SeqNo(index as u16), prefix: self.prefix, timestamp, stored })
     }
 
     /// A sender report, if one is due. `reference` is [`crate::up::UpStream::clock_reference`].

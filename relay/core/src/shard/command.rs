@@ -5,16 +5,13 @@
 use super::Shard;
 use super::faults::Input;
 use crate::ice::{Ice, LocalCredentials};
-use crate::id::{Mid, Pt, Ssrc};
+use crate::id::Ssrc;
+use crate::keys::{TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::policer::Policer;
-use crate::room::{DownTrack, Params, Source, UpTrack};
 use crate::stats::Count;
 use crate::time::Time;
-use crate::timers::TimerTable;
-use crate::transport::{Identity, Phase, Receiving, SsrcUse, Transport, TransportKey, UpKey};
-use crate::up::{RembEstimator, SenderClock};
-use arrayvec::ArrayVec;
+use crate::track::{DownTrack, Params, Source, UpTrack};
+use crate::transport::{Identity, Phase, SsrcUse, Transport};
 use relay_control as control;
 use relay_control::{Command, CommandError, ErrorCode, LABEL_BYTES_MAX, Priority, ReplyBody};
 
@@ -46,7 +43,14 @@ impl Shard {
             Command::RemoveTrack(c) => Ok(self.remove_track(c.track_id)),
             Command::RequestKeyframe(c) => self.request_keyframe(now, c.track_id),
             Command::SetLabel(c) => self.set_label(c),
-            Command::Hello(_) | Command::GetInventory(_) | Command::GetStats(_) | Command::Shutdown(_) => {
+            Command::Hello(_)
+            | Command::GetInventory(_)
+            | Command::GetStats(_)
+            | Command::Shutdown(_)
+            | Command::AddTap(_)
+            | Command::RemoveTap(_)
+            | Command::AddSource(_)
+            | Command::RemoveSource(_) => {
                 Err(refuse(ErrorCode::BadRequest, "this command is for the process, not for a shard"))
             }
         };
@@ -56,7 +60,7 @@ impl Shard {
 
     fn open_transport(&mut self, now: Time, c: control::OpenTransport) -> Result<ReplyBody, Refused> {
         let fingerprint = check_open(&c)?;
-        if let Some(&key) = self.transport_ids.get(&c.transport_id) {
+        if let Some(key) = self.transports.key(c.transport_id) {
             let same = &self.transports[key].identity;
             return if same.room_id == c.room_id && same.fingerprint == fingerprint {
                 Ok(self.opened(key))
@@ -77,24 +81,8 @@ impl Shard {
             remote_pwd: c.remote_pwd,
         };
         let local = self.fresh_credentials();
-        let transport = Transport {
-            identity,
-            ice: Ice::new(local, &c.remote_ufrag, now),
-            phase: Phase::Ice,
-            dtls_waiting: 0,
-            timers: TimerTable::default(),
-            receiving: Receiving {
-                ssrcs: ArrayVec::new(),
-                policer: Policer::new(bitrate, now),
-                feedback: None,
-                remb: RembEstimator::new(bitrate),
-                clock: SenderClock::new(),
-                fir_seq: 0,
-            },
-            ups: Vec::new(),
-            downs: Vec::new(),
-            rtcp_ssrc: Ssrc(self.rng.next_u32() | 1),
-        };
+        let (ice, rtcp_ssrc) = (Ice::new(local, &c.remote_ufrag, now), Ssrc(self.rng.next_u32() | 1));
+        let transport = Transport::new(identity, ice, bitrate, rtcp_ssrc, now);
         let key = self.insert_transport(transport);
         self.transports[key].set_phase_limit(now + self.config.limits.ice_timeout);
         self.arm_transport(key);
@@ -107,7 +95,7 @@ impl Shard {
         let limits = &self.config.limits;
         let reached = if self.transports.len() >= limits.transports {
             format!("this shard holds its limit of {} transports", limits.transports)
-        } else if self.unproved >= limits.unproved_transports {
+        } else if self.transports.unproved() >= limits.unproved_transports {
             format!("{} transports have no keys yet; retry", limits.unproved_transports)
         } else {
             return Ok(());
@@ -117,10 +105,8 @@ impl Shard {
     }
 
     fn insert_transport(&mut self, transport: Transport) -> TransportKey {
-        let (id, ufrag) = (transport.identity.id, transport.ice.local.ufrag);
+        let ufrag = transport.ice.local.ufrag;
         let key = self.transports.insert(transport);
-        self.transport_ids.insert(id, key);
-        self.unproved += 1;
         let announced = self.demux.add_ufrag(ufrag, key);
         debug_assert!(announced, "fresh credentials are unique");
         key
@@ -165,8 +151,8 @@ impl Shard {
     }
 
     fn close_transport<O: Outbox>(&mut self, id: u64, outbox: &mut O) -> ReplyBody {
-        if let Some(&key) = self.transport_ids.get(&id) {
-            if let Phase::Connected(session) = &mut self.transports[key].phase {
+        if let Some(key) = self.transports.key(id) {
+            if let Some(session) = self.transports[key].session() {
                 if let Some(engine) = &mut session.engine {
                     engine.close();
                 }
@@ -213,12 +199,12 @@ impl Shard {
         let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, c.rtp, priority, now);
         let up_key = self.tracks.insert_up(up);
         self.transports[key].ups.push(up_key);
-        if matches!(self.transports[key].phase, Phase::Connected(_)) {
+        if self.transports[key].is_connected() {
             self.prepare_up(key, up_key);
         }
         for (ssrc, used) in [(c.ssrc, SsrcUse::Media(up_key)), (c.rtx_ssrc, SsrcUse::Rtx(up_key))] {
             if ssrc != 0 {
-                self.bind_ssrc(key, Ssrc(ssrc), used);
+                self.transports[key].receiving.bind(Ssrc(ssrc), used);
             }
         }
         Ok(added)
@@ -249,11 +235,11 @@ impl Shard {
         let added = down.added();
         let down_key = self.tracks.insert_down(down);
         self.transports[key].downs.push(down_key);
-        if matches!(self.transports[key].phase, Phase::Connected(_)) {
+        if self.transports[key].is_connected() {
             self.tracks.downs[down_key].stream.prepare();
             self.ask_keyframes_for(now, key);
         }
-        self.arm_down(down_key);
+        self.tracks.downs[down_key].arm(down_key, &mut self.deadlines);
         Ok(added)
     }
 
@@ -323,9 +309,8 @@ impl Shard {
     }
 
     fn transport_key(&self, id: u64) -> Result<TransportKey, Refused> {
-        self.transport_ids
-            .get(&id)
-            .copied()
+        self.transports
+            .key(id)
             .ok_or_else(|| refuse(ErrorCode::UnknownTransport, "no transport with this id on this shard"))
     }
 }
@@ -361,51 +346,4 @@ fn check_priority(priority: i32) -> Result<Priority, Refused> {
         let names = "0 (medium), 1 (very low), 2 (low) or 3 (high)";
         refuse(ErrorCode::BadRequest, format!("priority is {priority}, not {names}"))
     })
-}
-
-impl Params {
-    /// Takes the negotiated numbers apart and refuses what cannot be on the wire.
-    fn check(rtp: &control::RtpParameters) -> Result<Self, &'static str> {
-        let kind = control::MediaKind::try_from(rtp.kind).map_err(|_| "kind is neither audio nor video")?;
-        let codec =
-            control::Codec::try_from(rtp.codec).map_err(|_| "codec is none of those passed through")?;
-        let pt = check_pt(rtp.payload_type)?;
-        let rtx_pt = rtp.rtx_payload_type.map(check_pt).transpose()?;
-        if rtx_pt == Some(pt) {
-            return Err("rtx_payload_type equals payload_type");
-        }
-        if rtp.clock_rate_hz == 0 {
-            return Err("clock_rate_hz is zero");
-        }
-        let mid = Mid::from(&rtp.mid).map_err(|_| "mid has more than 16 octets")?;
-        let e = &rtp.extensions;
-        // RFC 8285 §4.2: 1 to 14 in the one-byte form, the only one the relay writes.
-        if [e.mid, e.transport_cc, e.abs_send_time, e.audio_level, e.video_orientation]
-            .iter()
-            .any(|id| *id > 14)
-        {
-            return Err("a header-extension id is above 14");
-        }
-        Ok(Self {
-            kind,
-            codec,
-            clock_rate_hz: rtp.clock_rate_hz,
-            pt,
-            rtx_pt,
-            mid,
-            extensions: *e,
-            nack: rtp.nack,
-            pli: rtp.pli,
-            fir: rtp.fir,
-            remb: rtp.remb,
-        })
-    }
-}
-
-/// RFC 5761 §4: with RTP and RTCP on one port, 64 to 95 would look like RTCP.
-fn check_pt(pt: u32) -> Result<Pt, &'static str> {
-    match u8::try_from(pt) {
-        Ok(pt @ (0..=63 | 96..=127)) => Ok(Pt(pt)),
-        _ => Err("a payload type is not in 0..=63 or 96..=127"),
-    }
 }

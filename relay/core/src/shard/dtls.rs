@@ -4,11 +4,12 @@ use super::Shard;
 use super::faults::Input;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
+use crate::keys::{TransportKey, UpKey};
 use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, Session, TransportKey, TransportTimer, UpKey};
+use crate::transport::{Phase, Session, TransportTimer};
 use relay_control::{FailReason, TransportState};
 
 impl Shard {
@@ -24,7 +25,7 @@ impl Shard {
     ) -> Result<(), Drop> {
         self.input = Input::Record(key);
         let transport = &mut self.transports[key];
-        if matches!(transport.phase, Phase::Connected(_)) && transport.dtls_waiting == 0 {
+        if transport.is_connected() && transport.dtls_waiting == 0 {
             let outcome = self.step_dtls(now, key, (path, datagram), outbox);
             self.count_dtls(&outcome, counted);
             return outcome;
@@ -101,7 +102,7 @@ impl Shard {
             Some(at) => transport.timers.set(TransportTimer::Dtls, at),
             None => transport.timers.clear(TransportTimer::Dtls),
         }
-        let connected = matches!(transport.phase, Phase::Connected(_));
+        let connected = transport.is_connected();
         let Some(engine) = self::engine(&mut transport.phase) else { return };
         match engine.status() {
             DtlsStatus::Closed => {
@@ -152,9 +153,7 @@ impl Shard {
             let Some(slot) = slot.get_mut(..len) else { break };
             slot.copy_from_slice(datagram);
             outbox.commit(&path, Run::single(len));
-            self.counters.add(Count::TxDtls, 1);
-            self.counters.add(Count::TxDatagrams, 1);
-            self.counters.add(Count::TxBytes, len as u64);
+            self.counters.sent(Count::TxDtls, len);
         }
     }
 
@@ -168,15 +167,16 @@ impl Shard {
         let seal = SealContext::new(keys.profile, &keys.local_key, &keys.local_salt);
         let seal =
             if self.config.four_lanes { seal.with_lane(&keys.local_key, &keys.local_salt) } else { seal };
-        transport.phase = Phase::Connected(Box::new(Session {
+        let session = Session {
             open: OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
             seal,
             engine: Some(engine),
             profile: keys.profile,
             version: summary.version,
             group: summary.group,
-        }));
-        self.unproved -= 1;
+        };
+        self.transports.connect(key, session);
+        let transport = &mut self.transports[key];
         transport.set_phase_limit(limit);
         transport.timers.set(TransportTimer::Report, now);
         let id = transport.identity.id;
@@ -191,7 +191,7 @@ impl Shard {
         for index in 0..self.transports[key].ups.len() {
             let up_key = self.transports[key].ups[index];
             self.prepare_up(key, up_key);
-            self.begin_pipes_anew(up_key);
+            self.begin_at_ports_anew(up_key);
         }
         for &down_key in &self.transports[key].downs {
             self.tracks.downs[down_key].stream.prepare();

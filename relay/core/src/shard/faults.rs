@@ -21,19 +21,18 @@
 //!   [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told yet, and the queues to other
 //!   shards, which are told.
 
-use super::{Shard, UpKey};
+use super::Shard;
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
-use crate::pipe::Message;
+use crate::keys::{TransportKey, UpKey};
 use crate::rng::Rng;
-use crate::room::{Source, Tracks};
 use crate::stats::{Count, Drop, Stage};
-use crate::table::Table;
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::transport::{Phase, TransportKey, TransportTimer};
+use crate::track::{Source, Tracks};
+use crate::transport::{Phase, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
-use std::collections::HashMap;
+use relay_port::Message;
 use std::time::Duration;
 
 /// After a panic over something unproved the tables are looked at so often at most: it costs as much as there are
@@ -81,8 +80,8 @@ pub(super) struct Suspicion {
 pub enum Blamed {
     /// A transport, which has ended.
     Transport(u64),
-    /// The publisher of a track that comes from another shard, which was told.
-    Piped(u64),
+    /// The publisher of a track that comes by a port, whose other side was told.
+    BehindPort(u64),
     /// Something that nobody has proved to have sent.
     Unproved,
     /// What ended meanwhile.
@@ -118,8 +117,7 @@ impl Shard {
             Input::Record(key) => Ok(self.end_engine(key)),
             Input::Transport(key) => Ok(self.end_by_fault(key)),
             Input::TransportId(id) => {
-                let key = self.transport_ids.get(&id).copied();
-                Ok(key.map_or(Blamed::Gone, |key| self.end_by_fault(key)))
+                Ok(self.transports.key(id).map_or(Blamed::Gone, |key| self.end_by_fault(key)))
             }
             Input::Up(up_key) => Ok(self.blame_up(up_key)),
             Input::Track(id) => {
@@ -149,11 +147,11 @@ impl Shard {
         let Some(up) = self.tracks.ups.get(up_key) else { return Blamed::Gone };
         match up.source {
             Source::Peer(key) => self.end_by_fault(key),
-            Source::Pipe { shard, .. } => {
+            Source::Port { port, .. } => {
                 let track_id = up.id;
                 self.remove_up_track(up_key);
-                self.outlets.say(shard, Message::Fault { track_id });
-                Blamed::Piped(track_id)
+                self.outlets.say(port, Message::Fault { track_id });
+                Blamed::BehindPort(track_id)
             }
         }
     }
@@ -195,7 +193,8 @@ impl Shard {
     /// [`Shard::new`].
     pub fn begin_anew(&mut self, seed: [u8; 32]) {
         self.counters.add(Count::PanicRestarts, 1);
-        let mut ended: Vec<u64> = self.transport_ids.drain().map(|(id, _)| id).collect();
+        let transports = std::mem::take(&mut self.transports);
+        let mut ended: Vec<u64> = transports.iter().map(|(_, transport)| transport.identity.id).collect();
         ended.sort_unstable();
         self.counters.add(Count::TransportsClosed, ended.len() as u64);
         self.counters.add(Count::PanicTransports, ended.len() as u64);
@@ -203,9 +202,6 @@ impl Shard {
             self.transport_event(id, TransportState::Failed, FailReason::RelayFault);
         }
         self.rng = Rng::new(seed);
-        self.transports = Table::default();
-        self.transport_ids = HashMap::default();
-        self.unproved = 0;
         self.tracks = Tracks::default();
         self.demux = Demux::default();
         self.deadlines = Deadlines::default();

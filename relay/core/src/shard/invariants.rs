@@ -5,12 +5,14 @@
 //!
 //! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Stage`](crate::stats::Stage).
 
-use super::{Shard, TimerOwner};
-use crate::pipe::Load;
-use crate::room::{Source, UpTrack};
+use super::Shard;
+use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::port::kind_to;
 use crate::time::Time;
-use crate::timers::{Timer, TimerTable};
-use crate::transport::{DownKey, Phase, SsrcUse, Transport, TransportKey, UpKey};
+use crate::timers::{Timer, TimerOwner, TimerTable};
+use crate::track::{Life, Source, UpTrack};
+use crate::transport::{Phase, SsrcUse, Transport};
+use relay_port::{Load, PortId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -49,14 +51,10 @@ impl Shard {
         ensure(self.transports.len() <= limits.transports, || {
             format!("{} transports, {} allowed", self.transports.len(), limits.transports)
         })?;
-        ensure(self.transport_ids.len() == self.transports.len(), || {
-            format!("{} ids of {} transports", self.transport_ids.len(), self.transports.len())
+        ensure(self.transports.unproved() <= limits.unproved_transports, || {
+            format!("{} transports without keys", self.transports.unproved())
         })?;
-        let unproved =
-            self.transports.iter().filter(|(_, t)| !matches!(t.phase, Phase::Connected(_))).count();
-        ensure(unproved == self.unproved && unproved <= limits.unproved_transports, || {
-            format!("{unproved} transports without keys, {} counted", self.unproved)
-        })?;
+        self.transports.check()?;
         for (key, transport) in self.transports.iter() {
             self.check_transport(key, transport)
                 .map_err(|what| format!("transport {}: {what}", transport.identity.id))?;
@@ -65,9 +63,6 @@ impl Shard {
     }
 
     fn check_transport(&self, key: TransportKey, transport: &Transport) -> Result<(), String> {
-        ensure(self.transport_ids.get(&transport.identity.id) == Some(&key), || {
-            "its id leads elsewhere".into()
-        })?;
         ensure(!matches!(transport.phase, Phase::Ice) || transport.ice.selected().is_none(), || {
             format!("waits for a check and has {:?} selected", transport.ice.selected())
         })?;
@@ -126,7 +121,9 @@ impl Shard {
         let mut held = HashMap::<TransportKey, u8>::new();
         for key in self.handshakes.keys() {
             *held.entry(key).or_default() += 1;
-            ensure(self.transports.contains(key), || format!("a handshake of no transport, at {key:?}"))?;
+            ensure(self.transports.get(key).is_some(), || {
+                format!("a handshake of no transport, at {key:?}")
+            })?;
         }
         for (key, transport) in self.transports.iter() {
             let (counted, waiting) = (transport.dtls_waiting, held.get(&key).copied().unwrap_or(0));
@@ -159,13 +156,15 @@ impl Shard {
                     "is of another room than its transport".into()
                 })?;
             }
-            Source::Pipe { .. } => {
-                ensure(up.pipes.is_empty(), || "comes by a pipe and goes on by another".into())?;
+            Source::Port { life, .. } => {
+                ensure(up.ports.is_empty() || life == Life::Held, || {
+                    "is sent on, and its home is elsewhere".into()
+                })?;
             }
         }
-        ensure_distinct(up.pipes.iter().map(|(shard, _)| shard), || "is piped to a shard twice".into())?;
-        ensure(up.pipes.iter().all(|(shard, _)| self.outlets.leads_to(*shard)), || {
-            "is piped to a shard that none leads to".into()
+        ensure_distinct(up.ports.iter().map(|(port, _)| port), || "is sent to a port twice".into())?;
+        ensure(up.ports.iter().all(|(port, _)| self.outlets.leads_to(*port)), || {
+            "is sent to a port that is not connected".into()
         })?;
         ensure_distinct(&up.subscribers, || "lists a subscriber twice".into())?;
         for down_key in &up.subscribers {
@@ -177,20 +176,20 @@ impl Shard {
         Ok(())
     }
 
-    /// Queues to other shards have room for what goes over them, and no more.
+    /// Queues to ports have room for what goes over them, and no more.
     fn check_loads(&self) -> Result<(), String> {
-        let mut loads: HashMap<u32, Load> = HashMap::new();
+        let mut loads: HashMap<PortId, Load> = HashMap::new();
         for (_, up) in self.tracks.ups.iter() {
-            for (shard, _) in &up.pipes {
-                *loads.entry(*shard).or_default().of(up.params.kind) += 1;
+            for (port, _) in &up.ports {
+                *loads.entry(*port).or_default().of(kind_to(up.params.kind)) += 1;
             }
-            if let Source::Pipe { shard, .. } = up.source {
-                loads.entry(shard).or_default().back += 1;
+            if let Source::Port { port, .. } = up.source {
+                loads.entry(port).or_default().back += 1;
             }
         }
-        for (shard, load) in self.outlets.loads() {
-            let needed = loads.get(&shard).copied().unwrap_or_default();
-            ensure(load == needed, || format!("the queue to shard {shard} is for {load:?}, not {needed:?}"))?;
+        for (port, load) in self.outlets.loads() {
+            let needed = loads.get(&port).copied().unwrap_or_default();
+            ensure(load == needed, || format!("the queue to {port:?} is for {load:?}, not {needed:?}"))?;
         }
         Ok(())
     }
@@ -339,8 +338,10 @@ mod tests {
     fn what_does_not_agree_is_found() {
         assert_eq!(shard().check_invariants(), Ok(()));
         let damages: [(&str, Damage); 14] = [
-            ("an id without a transport", |s, k| assert!(s.transport_ids.insert(9, k.sender).is_none())),
-            ("a transport without an id", |s, _| assert!(s.transport_ids.remove(&1).is_some())),
+            ("an id without a transport", |s, k| {
+                assert!(s.transports.ids_mut().insert(9, k.sender).is_none())
+            }),
+            ("a transport without an id", |s, _| assert!(s.transports.ids_mut().remove(&1).is_some())),
             ("a transport that is gone", |s, k| drop(s.transports.remove(k.receiver))),
             ("an address of nobody", |s, k| {
                 let remote = SocketAddr::from(([1, 1, 1, 1], 1));
@@ -363,7 +364,7 @@ mod tests {
         ];
         for (what, damage) in damages {
             let mut shard = shard();
-            let [sender, receiver] = [1, 2].map(|id| shard.transport_ids[&id]);
+            let [sender, receiver] = [1, 2].map(|id| shard.transports.key(id).expect("was made"));
             let up = shard.tracks.up_key(11).expect("was made");
             damage(&mut shard, Keys { sender, receiver, up });
             assert!(shard.check_invariants().is_err(), "{what}");

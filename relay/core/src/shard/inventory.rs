@@ -1,7 +1,8 @@
 //! What runs, in the control language: enough for a new controller to take over.
 
 use super::Shard;
-use crate::transport::{Phase, Transport, TransportKey};
+use crate::keys::TransportKey;
+use crate::transport::{Phase, Transport};
 use relay_control::{CandidateAddress, TransportInfo, TransportOpened};
 
 impl Shard {
@@ -14,8 +15,8 @@ impl Shard {
     /// Those of these transports that are here.
     #[must_use]
     pub fn describe(&self, ids: &[u64]) -> Vec<TransportInfo> {
-        let here = ids.iter().filter_map(|id| self.transport_ids.get(id));
-        here.map(|key| self.transport_info(*key, &self.transports[*key])).collect()
+        let here = ids.iter().filter_map(|id| self.transports.key(*id));
+        here.map(|key| self.transport_info(key, &self.transports[key])).collect()
     }
 
     fn transport_info(&self, key: TransportKey, transport: &Transport) -> TransportInfo {

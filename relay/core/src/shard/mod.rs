@@ -7,7 +7,7 @@
 //!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
 //!   from there makes it one for media (`paths.rs`, [`crate::ice`]).
-//! - Every packet from another shard ends in `pipe.accepted` or a [`Drop`] of stage
+//! - Every packet from a port ends in `pipe.accepted` or a [`Drop`] of stage
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
 //!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
 //! - On the forwarding path nothing is allocated.
@@ -21,8 +21,9 @@ mod faults;
 mod feedback;
 mod invariants;
 mod inventory;
+mod keyframes;
 mod paths;
-mod pipe;
+mod port;
 mod rtcp;
 mod rtp;
 mod stun;
@@ -32,38 +33,26 @@ use crate::config::ShardConfig;
 use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
+use crate::keys::UpKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
-use crate::room::Tracks;
 use crate::stats::{Count, Counters, Drop};
-use crate::table::Table;
-use crate::time::Time;
-use crate::timers::Deadlines;
-use crate::transport::{DownKey, Transport, TransportKey, UpKey};
+use crate::time::{RoomClock, Time};
+use crate::timers::{Deadlines, TimerOwner};
+use crate::track::Tracks;
+use crate::transports::Transports;
 use crate::wire::{Protocol, classify};
 pub use faults::Blamed;
 use faults::Input;
-use foldhash::fast::RandomState;
 use relay_control::EventBody;
-use std::collections::{HashMap, VecDeque};
-
-/// Whom a deadline belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum TimerOwner {
-    Transport(TransportKey),
-    Up(UpKey),
-    Down(DownKey),
-}
+use std::collections::VecDeque;
 
 /// Everything that happens on one core.
 pub struct Shard {
     config: ShardConfig,
     dtls: Box<dyn DtlsFactory>,
     rng: Rng,
-    transports: Table<Transport>,
-    transport_ids: HashMap<u64, TransportKey, RandomState>,
-    /// Transports without keys: one check from a forged address proves nothing.
-    unproved: usize,
+    transports: Transports,
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
@@ -72,7 +61,9 @@ pub struct Shard {
     handshakes: Handshakes,
     events: VecDeque<EventBody>,
     counters: Counters,
-    outlets: pipe::Outlets,
+    outlets: port::Outlets,
+    /// Of all ports.
+    room_clock: RoomClock,
     /// Whose input is handled just now.
     input: faults::Input,
     suspicion: faults::Suspicion,
@@ -90,12 +81,11 @@ impl Shard {
         let mut rng = Rng::new(seed);
         let challenge_mask = rng.next_u32();
         Self {
+            room_clock: config.ntp.room_clock(),
             config,
             dtls,
             rng,
-            transports: Table::default(),
-            transport_ids: HashMap::default(),
-            unproved: 0,
+            transports: Transports::default(),
             tracks: Tracks::default(),
             demux: Demux::default(),
             deadlines: Deadlines::default(),
@@ -103,7 +93,7 @@ impl Shard {
             handshakes: Handshakes::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
-            outlets: pipe::Outlets::default(),
+            outlets: port::Outlets::default(),
             input: faults::Input::None,
             suspicion: faults::Suspicion::default(),
             stun_errors: stun::ErrorBudget::default(),
@@ -152,25 +142,6 @@ impl Shard {
             return self.on_stun(now, path, datagram, outbox);
         }
         self.dispatch_by_path(now, path, protocol, datagram, outbox)
-    }
-
-    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
-    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
-    /// asked for.
-    pub fn shed(&mut self, now: Time, steps: u8) {
-        let restored = self.tracks.shed(steps);
-        if restored.is_empty() {
-            return;
-        }
-        let waits = |key: &DownKey| {
-            let down = self.tracks.down(*key);
-            restored.contains(&down.rank) && down.stream.awaits_keyframe()
-        };
-        let ups = self.tracks.ups.iter().filter(|(_, up)| up.subscribers.iter().any(waits));
-        let ups: Vec<UpKey> = ups.map(|(key, _)| key).collect();
-        for up_key in ups {
-            self.want_keyframe(now, up_key);
-        }
     }
 
     /// When [`Shard::handle_timeout`] wants to be called: at once while handshakes wait.

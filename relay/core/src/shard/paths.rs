@@ -14,10 +14,10 @@
 use super::Shard;
 use super::faults::Input;
 use crate::ice::{CheckOutcome, TransactionId};
+use crate::keys::TransportKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, TransportKey};
 use crate::wire::stun::{self, IntegrityKey, StunMessage};
 use crate::wire::{Protocol, is_protected_dtls};
 
@@ -100,7 +100,7 @@ impl Shard {
         };
         for key in claimants {
             self.input = Input::Stranger;
-            let keyed = matches!(self.transports[key].phase, Phase::Connected(_));
+            let keyed = self.transports[key].is_connected();
             if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
                 self.on_proof(now, key, path);
                 return Ok(());
@@ -135,8 +135,7 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let claimants = self.demux.claimants(path);
-        let keyed =
-            |shard: &Self, key: TransportKey| matches!(shard.transports[key].phase, Phase::Connected(_));
+        let keyed = |shard: &Self, key: TransportKey| shard.transports[key].is_connected();
         // Whose handshake it may be: the owner's comes before that of anybody who only says that he is there.
         let mut in_turn = [owner].into_iter().chain(claimants.iter().rev().copied());
         let paid = in_turn.find(|key| !keyed(self, *key)).unwrap_or(owner);
@@ -152,7 +151,7 @@ impl Shard {
             outcome = Some(self.on_dtls(now, owner, (path, datagram), true, outbox));
         }
         for key in claimants {
-            if self.transports.contains(key) && !keyed(self, key) {
+            if self.transports.get(key).is_some() && !keyed(self, key) {
                 let is_first = outcome.is_none();
                 let taken = self.on_dtls(now, key, (path, datagram), is_first, outbox);
                 outcome.get_or_insert(taken);
@@ -178,7 +177,7 @@ impl Shard {
         transport.ice.set_challenge(now, path, id);
         outbox.commit(path, Run::single(len));
         self.counters.add(Count::PathChallenges, 1);
-        self.count_sent(Count::TxStun, len);
+        self.counters.sent(Count::TxStun, len);
     }
 
     /// 64 bits that nobody can guess (RFC 8489 §5 has 96, but an answer is signed as well), and which

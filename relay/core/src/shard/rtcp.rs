@@ -2,14 +2,14 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::id::{SeqNo, Ssrc};
+use crate::id::Ssrc;
+use crate::keys::{DownKey, TransportKey};
 use crate::outbox::Outbox;
 use crate::srtp::OpenError;
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{DownKey, SsrcUse, TransportKey, UpKey};
+use crate::transport::SsrcUse;
 use crate::wire::rtcp::{Nack, ReportBlocks, RtcpPacket, SenderReport, parse_compound};
-use relay_control::MediaKind;
 
 impl Shard {
     pub(super) fn on_rtcp<O: Outbox>(
@@ -111,61 +111,15 @@ impl Shard {
         let down_key = self.down_by_ssrc(key, nack.media_ssrc).ok_or(Drop::RtcpForeignSsrc)?;
         self.each(nack.seqs(), |shard, seq| {
             shard.counters.add(Count::NacksReceived, 1);
-            shard.retransmit(now, key, down_key, seq, outbox)
+            let down = &mut shard.tracks.downs[down_key];
+            let history = &shard.tracks.ups[down.up].stream.history;
+            down.retransmit(now, seq, history, &shard.transports[key], &mut shard.counters, outbox)
         });
         Ok(())
     }
 
-    fn retransmit<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        down_key: DownKey,
-        seq: SeqNo,
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let down = &mut self.tracks.downs[down_key];
-        let stream = &self.tracks.ups[down.up].stream;
-        let len = down.retransmit(now, seq, &stream.history, &self.transports[key], outbox)?;
-        self.count_sent(Count::TxRtx, len);
-        Ok(())
-    }
-
-    fn on_keyframe_request(&mut self, now: Time, key: TransportKey, media: Ssrc) -> Result<(), Drop> {
-        let down_key = self.down_by_ssrc(key, media).ok_or(Drop::RtcpForeignSsrc)?;
-        let down = self.tracks.down(down_key);
-        if self.tracks.is_shed(down) {
-            return Err(Drop::KeyframeShed);
-        }
-        self.want_keyframe(now, down.up);
-        Ok(())
-    }
-
     /// The down-track of this peer with this SSRC, media or RTX.
-    fn down_by_ssrc(&self, key: TransportKey, ssrc: Ssrc) -> Option<DownKey> {
+    pub(super) fn down_by_ssrc(&self, key: TransportKey, ssrc: Ssrc) -> Option<DownKey> {
         self.transports[key].downs.iter().copied().find(|d| self.tracks.down(*d).uses_ssrc(ssrc))
-    }
-
-    /// A subscriber cannot go on without a keyframe. It is asked for when the timer fires, merged with other requests.
-    pub(super) fn want_keyframe(&mut self, now: Time, up_key: UpKey) {
-        let up = &mut self.tracks.ups[up_key];
-        if up.params.kind != MediaKind::Video {
-            return;
-        }
-        if up.stream.keyframes.request(now) {
-            self.counters.add(Count::KeyframesMerged, 1);
-        }
-        self.arm_up(up_key);
-    }
-
-    /// A subscriber is ready: its video begins at the next keyframe, so ask for one. Not for what is withheld: that begins
-    /// with one when it is taken back.
-    pub(super) fn ask_keyframes_for(&mut self, now: Time, key: TransportKey) {
-        for index in 0..self.transports[key].downs.len() {
-            let down = self.tracks.down(self.transports[key].downs[index]);
-            if !self.tracks.is_shed(down) {
-                self.want_keyframe(now, down.up);
-            }
-        }
     }
 }

@@ -1,30 +1,28 @@
-//! A media packet's walk: header → rate → keys → open into the history → notes → other shards; and, at the end of
+//! A media packet's walk: header → rate → which track → open into the history → notes → other shards; and, at the end of
 //! the batch, with the others of its track to every subscriber ([`crate::fanout`]).
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
 use super::faults::Input;
-use super::{Shard, TimerOwner};
+use super::{Shard, keyframes};
 use crate::fanout;
 use crate::id::Ssrc;
+use crate::keys::{TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::room::UpTimer;
 use crate::srtp::OpenError;
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, SSRCS_MAX, SsrcUse, TransportKey, TransportTimer, UpKey};
+use crate::timers::TimerOwner;
+use crate::track::{Tracks, UpTimer};
+use crate::transport::{SsrcUse, TransportTimer};
 use crate::up::{Accepted, PacketMeta};
 use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
 use crate::wire::rtp_ext;
-use relay_control::{EventBody, ExtensionIds, MediaKind, UpTrackActivity};
-use std::time::Duration;
+use relay_control::{EventBody, ExtensionIds, UpTrackActivity};
 
 /// Octets of the original sequence number in front of an RTX payload (RFC 4588 §4).
 const OSN_BYTES: usize = 2;
-
-/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by more.
-const SOURCE_GONE: Duration = Duration::from_millis(200);
 
 /// Values of the header extensions that mean something to the relay.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +64,7 @@ impl From<OpenError> for Drop {
 }
 
 impl Shard {
+    /// The whole walk of a packet until it waits for the end of its batch.
     pub(super) fn on_rtp<O: Outbox>(
         &mut self,
         now: Time,
@@ -74,93 +73,68 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), Drop> {
         let header = RtpHeader::parse(packet).map_err(|_| Drop::RtpMalformed)?;
-        let transport = &mut self.transports[key];
-        if !transport.receiving.policer.admits(now) {
+        let receiving = &mut self.transports[key].receiving;
+        if !receiving.policer.admits(now) {
             return Err(Drop::RtpPoliced);
         }
-        match transport.receiving.ssrc_use(header.ssrc) {
-            Some(SsrcUse::Media(up)) => self.on_media(now, key, up, &header, packet, outbox),
-            Some(SsrcUse::Rtx(up)) => self.on_rtx(now, key, up, &header, packet, outbox),
-            None => self.on_new_ssrc(now, key, &header, packet, outbox),
+        let known = receiving.ssrc_use(header.ssrc);
+        let used = match known {
+            Some(used) => used,
+            None => self.place_ssrc(key, &header, packet)?,
+        };
+        let len = self.open_into_history(key, used, &header, packet)?;
+        self.input = Input::Transport(key);
+        self.transports[key].receiving.policer.charge(packet.len());
+        if known.is_none() {
+            // Only now: a first packet must prove itself before anything about it is remembered.
+            self.transports[key].receiving.ssrcs.push((header.ssrc, used));
         }
-    }
-
-    /// The common case: a known SSRC. Decrypted straight into the history, from where all subscribers are served.
-    fn on_media<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        up_key: UpKey,
-        header: &RtpHeader,
-        packet: &[u8],
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let (len, meta) = self.open_into_history(now, key, SsrcUse::Media(up_key), header, packet)?;
-        if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
-            self.follow_ssrc(now, key, up_key, header.ssrc, outbox)?;
-        }
-        let up = &mut self.tracks.ups[up_key];
-        let accepted = up.stream.on_rtp(now, header.seq, len, meta)?;
-        self.accept(now, up_key, accepted, outbox);
+        let (len, meta) = self.read_opened(now, key, used, (&header, packet), len)?;
+        let accepted = self.number(now, key, used, &header, (len, meta), outbox)?;
+        self.note_accepted(now, used.up());
+        self.pass_on(now, used.up(), accepted, outbox);
         Ok(())
     }
 
-    /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes on, their
-    /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business. It may go
-    /// back to one that it has left, but not while the one after it is heard: that is a late packet, and to follow it would
-    /// spend the new source's keyframe.
-    fn follow_ssrc<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        up_key: UpKey,
-        ssrc: Ssrc,
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let up = &mut self.tracks.ups[up_key];
-        if up.left.contains(&ssrc) && now.since(up.last_packet) < SOURCE_GONE {
-            return Err(Drop::RtpOldSource);
-        }
-        self.forward(up_key, outbox);
-        let up = &mut self.tracks.ups[up_key];
-        up.stream.change_ssrc(ssrc, None);
-        let Some(left) = up.ssrc.replace(ssrc) else { return Ok(()) };
-        up.left.retain(|known| *known != ssrc);
-        if up.left.is_full() {
-            up.left.remove(0);
-        }
-        up.left.push(left);
-        up.sources = up.sources.wrapping_add(1);
-        self.await_keyframes(up_key);
-        self.transports[key].receiving.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up_key));
-        Ok(())
-    }
-
-    /// Another source continues a track: its subscribers' video waits for that one's keyframe.
-    pub(super) fn await_keyframes(&mut self, up_key: UpKey) {
-        for &down_key in &self.tracks.ups[up_key].subscribers {
-            self.tracks.downs[down_key].stream.await_keyframe();
+    /// What a new SSRC is. One that fits nothing is opened all the same: wrong keys are the graver fault.
+    fn place_ssrc(&mut self, key: TransportKey, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+        let transport = &mut self.transports[key];
+        let placed = find_use(&transport.ups, &self.tracks, header, packet);
+        let is_full = transport.receiving.ssrcs.is_full();
+        let session = transport.session().ok_or(Drop::NoKeys)?;
+        match placed {
+            Ok(_) if is_full => Err(Drop::RtpSsrcLimit),
+            Ok(used) => Ok(used),
+            Err(reason) => {
+                session.open.open_rtp(header, packet, &mut self.scratch[..])?;
+                Err(reason)
+            }
         }
     }
 
-    /// One cipher pass from the receive buffer to the place where the plaintext stays, and what its header says of it.
-    /// The length is without padding; the packet is not in the history yet.
+    /// One cipher pass from the receive buffer to the place where the plaintext stays; its length. It is not in the history yet.
     fn open_into_history(
         &mut self,
-        now: Time,
         key: TransportKey,
         used: SsrcUse,
         header: &RtpHeader,
         packet: &[u8],
+    ) -> Result<usize, Drop> {
+        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
+        let slot = self.tracks.ups[used.up()].stream.reserve(packet.len().saturating_sub(header.len));
+        Ok(session.open.open_rtp(header, packet, slot)?.len)
+    }
+
+    /// What header and plaintext say of an authentic packet. The length is without padding.
+    fn read_opened(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        used: SsrcUse,
+        (header, packet): (&RtpHeader, &[u8]),
+        len: usize,
     ) -> Result<(usize, PacketMeta), Drop> {
-        let transport = &mut self.transports[key];
-        let Phase::Connected(session) = &mut transport.phase else { return Err(Drop::NoKeys) };
-        let (SsrcUse::Media(up_key) | SsrcUse::Rtx(up_key)) = used;
-        let up = &mut self.tracks.ups[up_key];
-        let slot = up.stream.reserve(packet.len().saturating_sub(header.len));
-        let opened = session.open.open_rtp(header, packet, slot)?;
-        self.input = Input::Transport(key);
-        transport.receiving.policer.charge(packet.len());
+        let up = self.tracks.up(used.up());
         let (pt, skip) = match used {
             SsrcUse::Media(_) => (Some(up.params.pt), 0),
             SsrcUse::Rtx(_) => (up.params.rtx_pt, OSN_BYTES),
@@ -168,7 +142,7 @@ impl Shard {
         if Some(header.pt) != pt {
             return Err(Drop::RtpUnknownPt);
         }
-        let payload = up.stream.history.reserved().get(..opened.len).ok_or(Drop::RtpBadPayload)?;
+        let payload = up.stream.history.reserved().get(..len).ok_or(Drop::RtpBadPayload)?;
         let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
         let extensions = Extensions::read(header, packet, &up.params.extensions);
         let meta = PacketMeta {
@@ -183,93 +157,6 @@ impl Shard {
         Ok((len, meta))
     }
 
-    /// RFC 4588: the payload is the original sequence number, then the original payload.
-    fn on_rtx<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        up_key: UpKey,
-        header: &RtpHeader,
-        packet: &[u8],
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let (len, meta) = self.open_into_history(now, key, SsrcUse::Rtx(up_key), header, packet)?;
-        let accepted = self.tracks.ups[up_key].stream.on_rtx(now, len, meta)?;
-        self.counters.add(Count::RxRtxRecovered, 1);
-        self.accept(now, up_key, accepted, outbox);
-        Ok(())
-    }
-
-    /// A first packet of an SSRC: it must prove itself before anything about it is remembered.
-    fn on_new_ssrc<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        header: &RtpHeader,
-        packet: &[u8],
-        outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let used = self.place_ssrc(key, header, packet);
-        let transport = &mut self.transports[key];
-        let session = transport.session().ok_or(Drop::NoKeys)?;
-        let used = match used {
-            Ok(used) => used,
-            Err(reason) => {
-                // Wrong keys are the graver fault, so look at the tag before naming the reason.
-                session.open.open_rtp(header, packet, &mut self.scratch[..])?;
-                return Err(reason);
-            }
-        };
-        if !self.bind_ssrc(key, header.ssrc, used) {
-            return Err(Drop::RtpSsrcLimit);
-        }
-        let outcome = match used {
-            SsrcUse::Media(up) => self.on_media(now, key, up, header, packet, outbox),
-            SsrcUse::Rtx(up) => self.on_rtx(now, key, up, header, packet, outbox),
-        };
-        if matches!(outcome, Err(Drop::RtpAuth | Drop::RtpMalformed | Drop::RtpReplay | Drop::RtpSsrcLimit)) {
-            self.transports[key].receiving.ssrcs.retain(|(ssrc, _)| *ssrc != header.ssrc);
-        }
-        outcome
-    }
-
-    /// RFC 9143 §9.2: by MID if the packet has one, else by the payload type if only one m-line uses it.
-    fn place_ssrc(&self, key: TransportKey, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
-        let mut by_pt = None;
-        let mut known_pt = false;
-        for &up_key in &self.transports[key].ups {
-            let params = &self.tracks.up(up_key).params;
-            let used = if header.pt == params.pt {
-                SsrcUse::Media(up_key)
-            } else if Some(header.pt) == params.rtx_pt {
-                SsrcUse::Rtx(up_key)
-            } else {
-                continue;
-            };
-            match Extensions::read(header, packet, &params.extensions).mid {
-                Some(mid) if mid == params.mid.as_bytes() => return Ok(used),
-                Some(_) => {}
-                None if known_pt => by_pt = None,
-                None => by_pt = Some(used),
-            }
-            known_pt = true;
-        }
-        by_pt.ok_or(if known_pt { Drop::RtpUnknownSsrc } else { Drop::RtpUnknownPt })
-    }
-
-    /// Remembers what an SSRC is. False if the transport has its limit of them.
-    pub(super) fn bind_ssrc(&mut self, key: TransportKey, ssrc: Ssrc, used: SsrcUse) -> bool {
-        let ssrcs = &mut self.transports[key].receiving.ssrcs;
-        if ssrcs.iter().any(|(s, _)| *s == ssrc) {
-            return true;
-        }
-        if ssrcs.len() == SSRCS_MAX {
-            return false;
-        }
-        ssrcs.push((ssrc, used));
-        true
-    }
-
     fn note_transport_seq(&mut self, now: Time, key: TransportKey, extensions: &Extensions<'_>) {
         let Some(seq) = extensions.transport_seq else { return };
         let transport = &mut self.transports[key];
@@ -281,8 +168,55 @@ impl Shard {
         }
     }
 
-    /// An authenticated packet is in the history: note it, then pass it on.
-    fn accept<O: Outbox>(&mut self, now: Time, up_key: UpKey, accepted: Accepted, outbox: &mut O) {
+    /// Gives a packet its number and puts it into the history, unless it is there already.
+    fn number<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        used: SsrcUse,
+        header: &RtpHeader,
+        (len, meta): (usize, PacketMeta),
+        outbox: &mut O,
+    ) -> Result<Accepted, Drop> {
+        match used {
+            SsrcUse::Media(up_key) => {
+                if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
+                    self.follow_ssrc(now, key, up_key, header.ssrc, outbox)?;
+                }
+                self.tracks.ups[up_key].stream.on_rtp(now, header.seq, len, meta)
+            }
+            SsrcUse::Rtx(up_key) => {
+                let accepted = self.tracks.ups[up_key].stream.on_rtx(now, len, meta)?;
+                self.counters.add(Count::RxRtxRecovered, 1);
+                Ok(accepted)
+            }
+        }
+    }
+
+    /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes on, their
+    /// video waits for the new source's keyframe, and retransmissions of the old one are no longer its business. It may go
+    /// back to one that it has left, but not while the one after it is heard: that is a late packet, and to follow it would
+    /// spend the new source's keyframe.
+    fn follow_ssrc<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        up_key: UpKey,
+        ssrc: Ssrc,
+        outbox: &mut O,
+    ) -> Result<(), Drop> {
+        if self.tracks.up(up_key).is_late_source(now, ssrc) {
+            return Err(Drop::RtpOldSource);
+        }
+        self.forward(up_key, outbox);
+        if self.tracks.ups[up_key].follow_ssrc(ssrc) {
+            self.await_keyframes(up_key);
+            self.transports[key].receiving.forget_rtx(up_key);
+        }
+        Ok(())
+    }
+
+    fn note_accepted(&mut self, now: Time, up_key: UpKey) {
         self.counters.add(Count::RxRtp, 1);
         let up = &mut self.tracks.ups[up_key];
         if !up.active {
@@ -291,10 +225,9 @@ impl Shard {
             let event = UpTrackActivity { track_id: up.id, active: true };
             self.events.push_back(EventBody::UpTrackActivity(event));
         }
-        self.pass_on(now, up_key, accepted, outbox);
     }
 
-    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to subscribers.
+    /// A packet is in the history, whether it came from a peer or by a port: to ports, then to subscribers.
     pub(super) fn pass_on<O: Outbox>(
         &mut self,
         now: Time,
@@ -302,12 +235,12 @@ impl Shard {
         accepted: Accepted,
         outbox: &mut O,
     ) {
-        self.tracks.ups[up_key].last_packet = now;
-        if accepted.resync {
-            self.on_resync(now, up_key);
-        }
-        self.arm_up(up_key);
-        self.pipe(up_key, &accepted);
+        let up = &mut self.tracks.ups[up_key];
+        up.last_packet = now;
+        self.counters.add(Count::UpResync, accepted.resync.into());
+        keyframes::on_accepted(now, up, &accepted);
+        up.arm(up_key, &mut self.deadlines);
+        self.send_to_ports(up_key, &accepted);
         self.note_pending(up_key, accepted.seq, outbox);
     }
 
@@ -340,21 +273,28 @@ impl Shard {
         }
         self.waiting.clear();
     }
+}
 
-    /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
-    fn on_resync(&mut self, now: Time, up_key: UpKey) {
-        self.counters.add(Count::UpResync, 1);
-        let up = &mut self.tracks.ups[up_key];
-        if up.params.kind == MediaKind::Video && up.is_wanted() {
-            up.stream.keyframes.request(now);
+/// RFC 9143 §9.2: by MID if the packet has one, else by the payload type if only one m-line uses it.
+fn find_use(ups: &[UpKey], tracks: &Tracks, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+    let mut by_pt = None;
+    let mut known_pt = false;
+    for &up_key in ups {
+        let params = &tracks.up(up_key).params;
+        let used = if header.pt == params.pt {
+            SsrcUse::Media(up_key)
+        } else if Some(header.pt) == params.rtx_pt {
+            SsrcUse::Rtx(up_key)
+        } else {
+            continue;
+        };
+        match Extensions::read(header, packet, &params.extensions).mid {
+            Some(mid) if mid == params.mid.as_bytes() => return Ok(used),
+            Some(_) => {}
+            None if known_pt => by_pt = None,
+            None => by_pt = Some(used),
         }
+        known_pt = true;
     }
-
-    /// Sets an up-track's timers from what its parts want and arms them.
-    pub(super) fn arm_up(&mut self, up_key: UpKey) {
-        let up = &mut self.tracks.ups[up_key];
-        up.timers.set(UpTimer::Nack, up.stream.nack.poll_timeout().unwrap_or(Time::MAX));
-        up.timers.set(UpTimer::Keyframe, up.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
-        self.deadlines.arm(TimerOwner::Up(up_key), &mut up.timers);
-    }
+    by_pt.ok_or(if known_pt { Drop::RtpUnknownSsrc } else { Drop::RtpUnknownPt })
 }

@@ -1,12 +1,13 @@
 //! Binding requests: the only datagrams that are heard from an address nobody knows.
 
+use super::Shard;
 use super::faults::Input;
-use super::{Shard, TimerOwner};
 use crate::ice::{CheckOutcome, IdUse};
+use crate::keys::TransportKey;
 use crate::outbox::{Outbox, Path, Run};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::transport::{Phase, TransportKey};
+use crate::transport::Phase;
 use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
 use arrayvec::ArrayVec;
 use relay_control::{EventBody, FailReason, TransportState, TransportStateChanged};
@@ -199,7 +200,7 @@ impl Shard {
     fn commit_stun<O: Outbox>(&mut self, check: &Check<'_>, written: Option<usize>, outbox: &mut O) {
         if let Some(len) = written.filter(|len| *len <= check.len) {
             outbox.commit(check.path, Run::single(len));
-            self.count_sent(Count::TxStun, len);
+            self.counters.sent(Count::TxStun, len);
         }
     }
 
@@ -221,14 +222,8 @@ impl Shard {
         }));
     }
 
-    pub(super) fn count_sent(&mut self, what: Count, len: usize) {
-        self.counters.add(what, 1);
-        self.counters.add(Count::TxDatagrams, 1);
-        self.counters.add(Count::TxBytes, len as u64);
-    }
-
     pub(super) fn arm_transport(&mut self, key: TransportKey) {
-        self.deadlines.arm(TimerOwner::Transport(key), &mut self.transports[key].timers);
+        self.transports[key].arm(key, &mut self.deadlines);
     }
 
     /// What is left of consent (RFC 7675 §5.1); `None` when it has expired.

@@ -1,14 +1,15 @@
 //! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
 
+use super::Shard;
 use super::dtls::engine;
 use super::faults::Input;
-use super::{Shard, TimerOwner};
+use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::room::{DownTimer, Source, UpTimer};
 use crate::stats::{Count, Drop};
 use crate::time::Time;
-use crate::timers::Deadlines;
-use crate::transport::{DownKey, Phase, TransportKey, TransportTimer, UpKey};
+use crate::timers::{Deadlines, TimerOwner};
+use crate::track::{DownTimer, Source, UpTimer};
+use crate::transport::{Phase, TransportTimer};
 use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 
 impl Shard {
@@ -57,7 +58,7 @@ impl Shard {
                         if down.timers.take_due(DownTimer::Report, now) {
                             self.send_sender_report(now, key, outbox);
                         }
-                        self.arm_down(key);
+                        self.tracks.downs[key].arm(key, &mut self.deadlines);
                     }
                 }
             }
@@ -121,10 +122,10 @@ impl Shard {
             match self.tracks.up(key).source {
                 Source::Peer(_) => self.check_silence(now, key),
                 // Arms it, or ends it.
-                Source::Pipe { .. } => return self.check_use(now, key),
+                Source::Port { .. } => return self.check_use(now, key),
             }
         }
-        self.arm_up(key);
+        self.tracks.ups[key].arm(key, &mut self.deadlines);
     }
 
     fn check_silence(&mut self, now: Time, key: UpKey) {
@@ -137,10 +138,6 @@ impl Shard {
             let event = UpTrackActivity { track_id: up.id, active: false };
             self.events.push_back(EventBody::UpTrackActivity(event));
         }
-    }
-
-    pub(super) fn arm_down(&mut self, key: DownKey) {
-        self.deadlines.arm(TimerOwner::Down(key), &mut self.tracks.downs[key].timers);
     }
 
     /// Ends a transport on the relay's own account.
@@ -159,12 +156,10 @@ impl Shard {
             self.remove_up_track(up_key);
         }
         let Some(transport) = self.transports.remove(key) else { return };
-        self.unproved -= usize::from(!matches!(transport.phase, Phase::Connected(_)));
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
             self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
         }
-        self.transport_ids.remove(&transport.identity.id);
         self.demux.remove_ufrag(&transport.ice.local.ufrag);
         if let Some(previous) = &transport.ice.previous {
             self.demux.remove_ufrag(&previous.ufrag);
@@ -177,7 +172,7 @@ impl Shard {
 
     /// Removes an up-track by command.
     pub(super) fn remove_up(&mut self, up_key: UpKey) {
-        // What comes by a pipe ends with it, not by command.
+        // What comes by a port ends with it, not by command.
         let Source::Peer(key) = self.tracks.up(up_key).source else { return };
         self.transports[key].ups.retain(|k| *k != up_key);
         self.transports[key].receiving.forget(up_key);
@@ -190,13 +185,13 @@ impl Shard {
         self.transports[down.transport].downs.retain(|k| *k != down_key);
     }
 
-    /// Removes an up-track with what it feeds, here and on other shards.
+    /// Removes an up-track with what it feeds, here and behind ports.
     pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
         // Taken whole: looked up one by one, the end of a large audience would be quadratic.
         for down_key in std::mem::take(&mut self.tracks.ups[up_key].subscribers) {
             self.remove_down(down_key);
         }
         let up = self.tracks.remove_up(up_key);
-        self.end_pipes(&up);
+        self.end_at_ports(&up);
     }
 }

@@ -64,42 +64,31 @@ impl Cipher {
         }
     }
 
-    /// Puts the ciphertext of `payload` and the tag behind the header; the length of all.
+    /// Puts the ciphertext of `prefix` and `rest` and the tag behind the header; the length of all.
+    #[inline]
     pub(super) fn seal_rtp(
         &self,
         slot: &mut [u8],
         header_len: usize,
         at: (Ssrc, u64),
-        payload: &[u8],
+        prefix: &[u8],
+        rest: &[u8],
     ) -> Option<usize> {
-        let (message, tag) = split_message(slot, header_len + payload.len(), self.tag_len())?;
-        let len = message.len() + tag.len();
-        let (header, body) = message.split_at_mut_checked(header_len)?;
+        let message_len = header_len.checked_add(prefix.len())?.checked_add(rest.len())?;
+        let len = message_len.checked_add(self.tag_len())?;
+        let slot = slot.get_mut(..len)?;
         match self {
-            Self::Gcm(gcm) => gcm.seal(at, header, payload, body, tag)?,
-            Self::Cm(cm) => {
-                cm.apply(at, payload, body)?;
-                tag.copy_from_slice(&cm.tag(message, Some(roc(at.1))));
+            Self::Gcm(gcm) => {
+                let (header, out) = slot.split_at_mut_checked(header_len)?;
+                let (own, out) = out.split_at_mut_checked(prefix.len())?;
+                own.copy_from_slice(prefix);
+                gcm.seal(at, header, own, rest, out)?;
             }
-        }
-        Some(len)
-    }
-
-    /// As [`Cipher::seal_rtp`] for a payload that already stands behind its header, up to `message_len`.
-    pub(super) fn seal_rtp_in_place(
-        &self,
-        slot: &mut [u8],
-        header_len: usize,
-        message_len: usize,
-        at: (Ssrc, u64),
-    ) -> Option<usize> {
-        let (message, tag) = split_message(slot, message_len, self.tag_len())?;
-        let len = message.len() + tag.len();
-        let (header, body) = message.split_at_mut_checked(header_len)?;
-        match self {
-            Self::Gcm(gcm) => gcm.seal_in_place(at, header, body, tag)?,
             Self::Cm(cm) => {
-                cm.apply_in_place(at, body);
+                let (message, tag) = slot.split_at_mut_checked(message_len)?;
+                let (own, out) = message.get_mut(header_len..)?.split_at_mut_checked(prefix.len())?;
+                own.copy_from_slice(prefix);
+                cm.apply_behind(at, own, rest, out)?;
                 tag.copy_from_slice(&cm.tag(message, Some(roc(at.1))));
             }
         }

@@ -54,6 +54,19 @@ impl Cm {
         self.keystream(ssrc, index).apply_keystream_b2b(input, out).ok()
     }
 
+    /// Encrypts `prefix` where it lies and goes on with `rest` into `out` (of equal length).
+    pub(super) fn apply_behind(
+        &self,
+        (ssrc, index): (Ssrc, u64),
+        prefix: &mut [u8],
+        rest: &[u8],
+        out: &mut [u8],
+    ) -> Option<()> {
+        let mut keystream = self.keystream(ssrc, index);
+        keystream.apply_keystream(prefix);
+        keystream.apply_keystream_b2b(rest, out).ok()
+    }
+
     /// Encrypts or decrypts `text` where it lies.
     pub(super) fn apply_in_place(&self, (ssrc, index): (Ssrc, u64), text: &mut [u8]) {
         self.keystream(ssrc, index).apply_keystream(text);

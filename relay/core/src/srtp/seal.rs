@@ -71,14 +71,27 @@ impl SealContext {
         index: u64,
         payload: &[u8],
     ) -> Option<usize> {
+        self.seal_prefixed(slot, header_len, (ssrc, index), &[], payload)
+    }
+
+    /// The same for a payload in two pieces.
+    #[inline]
+    pub fn seal_prefixed(
+        &self,
+        slot: &mut [u8],
+        header_len: usize,
+        (ssrc, index): (Ssrc, u64),
+        prefix: &[u8],
+        rest: &[u8],
+    ) -> Option<usize> {
         debug_assert_header(slot, header_len, ssrc, index);
         if index >= RTP_INDEX_END {
             return None;
         }
-        self.rtp.seal_rtp(slot, header_len, (ssrc, index), payload)
+        self.rtp.seal_rtp(slot, header_len, (ssrc, index), prefix, rest)
     }
 
-    /// The same for a retransmission: the original sequence number comes first (RFC 4588 §4). Costs one copy.
+    /// The same for a retransmission: the original sequence number comes first (RFC 4588 §4).
     pub fn seal_rtx(
         &self,
         slot: &mut [u8],
@@ -88,15 +101,7 @@ impl SealContext {
         osn: SeqNo,
         payload: &[u8],
     ) -> Option<usize> {
-        debug_assert_header(slot, header_len, ssrc, index);
-        if index >= RTP_INDEX_END {
-            return None;
-        }
-        let payload_at = header_len.checked_add(2)?;
-        let end = payload_at.checked_add(payload.len())?;
-        slot.get_mut(header_len..payload_at)?.copy_from_slice(&osn.0.to_be_bytes());
-        slot.get_mut(payload_at..end)?.copy_from_slice(payload);
-        self.rtp.seal_rtp_in_place(slot, header_len, end, (ssrc, index))
+        self.seal_prefixed(slot, header_len, (ssrc, index), &osn.0.to_be_bytes(), payload)
     }
 
     /// Protects the `len` octets of RTCP at the front of `slot` where they lie. The length of all, `None` if the slot is
@@ -136,7 +141,21 @@ impl<'a> SealFour<'a> {
         at: [(Ssrc, u64); LANES],
         payload: &[u8],
     ) -> Option<usize> {
-        let len = header_len.checked_add(payload.len())?.checked_add(TAG_LEN)?;
+        self.seal_prefixed(slots, header_len, at, [&[]; LANES], payload)
+    }
+
+    /// [`SealContext::seal_prefixed`] for each: as [`SealFour::seal_rtp`], with prefixes of one length.
+    #[inline]
+    pub fn seal_prefixed(
+        &self,
+        slots: [&mut [u8]; LANES],
+        header_len: usize,
+        at: [(Ssrc, u64); LANES],
+        prefixes: [&[u8]; LANES],
+        rest: &[u8],
+    ) -> Option<usize> {
+        let payload_len = prefixes[0].len().checked_add(rest.len())?;
+        let len = header_len.checked_add(payload_len)?.checked_add(TAG_LEN)?;
         let [a, b, c, d] = slots.map(|slot| slot.get_mut(..len)?.split_at_mut_checked(header_len));
         let [(ha, oa), (hb, ob), (hc, oc), (hd, od)] = [a?, b?, c?, d?];
         let nonce = |lane: usize| {
@@ -147,7 +166,9 @@ impl<'a> SealFour<'a> {
             }
         };
         let nonces = [nonce(0)?, nonce(1)?, nonce(2)?, nonce(3)?];
-        self.quad.seal(nonces.each_ref(), [ha, hb, hc, hd], payload, [oa, ob, oc, od]).ok()?;
+        self.quad
+            .seal_prefixed(nonces.each_ref(), [ha, hb, hc, hd], prefixes, rest, [oa, ob, oc, od])
+            .ok()?;
         Some(len)
     }
 }

@@ -82,8 +82,8 @@ pub struct UpStream {
     /// Number that would continue a run of refused packets, and its length.
     refused: (SeqNo, u8),
     last: Option<ClockReference>,
-    /// Of a piped stream: what the publisher's shard says of its clock.
-    piped_clock: Option<ClockReference>,
+    /// Of a stream that comes by a port: what the other side says of its clock.
+    port_clock: Option<ClockReference>,
     packets: u64,
     octets: u64,
     keyframes_seen: u64,
@@ -104,7 +104,7 @@ impl UpStream {
             history: History::empty(),
             refused: (SeqNo(0), 0),
             last: None,
-            piped_clock: None,
+            port_clock: None,
             packets: 0,
             octets: 0,
             keyframes_seen: 0,
@@ -207,8 +207,14 @@ impl UpStream {
         Ok(Accepted { seq, arrival: Arrival::Rtx, resync: false })
     }
 
-    /// A packet that another shard has taken, under its number there. `None` if it is here already, or is too old.
-    pub fn on_piped(&mut self, now: Time, seq: u64, payload: &[u8], meta: PacketMeta) -> Option<Accepted> {
+    /// A packet that came by a port, under its number there. `None` if it is here already, or is too old.
+    pub fn on_port_packet(
+        &mut self,
+        now: Time,
+        seq: u64,
+        payload: &[u8],
+        meta: PacketMeta,
+    ) -> Option<Accepted> {
         let arrival = if self.history.highest() < Some(seq) { Arrival::Ahead } else { Arrival::Late };
         let room = self.history.reserve(payload.len());
         if room.len() != payload.len() {
@@ -225,21 +231,27 @@ impl UpStream {
         Some(Accepted { seq, arrival, resync: false })
     }
 
-    /// What the publisher's shard says of the clock of a piped stream.
-    pub fn set_piped_clock(&mut self, reference: ClockReference) {
-        self.piped_clock = Some(reference);
+    /// What the other side of a port says of the clock of a stream that comes from there.
+    pub fn set_port_clock(&mut self, reference: ClockReference) {
+        self.port_clock = Some(reference);
     }
 
-    /// Another source continues a piped stream; the clock of the one before means nothing.
-    pub fn forget_piped_clock(&mut self) {
-        self.piped_clock = None;
+    /// Another source continues a stream that comes by a port; the clock of the one before means nothing.
+    pub fn forget_port_clock(&mut self) {
+        self.port_clock = None;
     }
 
-    /// As [`UpStream::clock_reference`], of a piped stream.
+    /// What was said last of the clock of a stream that comes by a port.
     #[must_use]
-    pub fn piped_clock_reference(&self) -> Option<ClockReference> {
+    pub fn port_clock(&self) -> Option<ClockReference> {
+        self.port_clock
+    }
+
+    /// As [`UpStream::clock_reference`], of a stream that comes by a port.
+    #[must_use]
+    pub fn port_clock_reference(&self) -> Option<ClockReference> {
         let last = self.last?;
-        self.piped_clock.filter(|reported| self.agrees(*reported, last)).or(Some(last))
+        self.port_clock.filter(|reported| self.agrees(*reported, last)).or(Some(last))
     }
 
     /// A packet in the history.

@@ -57,12 +57,13 @@ impl Quad {
         &self,
         nonces: [&[u8; NONCE_LEN]; LANES],
         aads: [&[u8]; LANES],
-        plaintext: &[u8],
+        prefixes: [&[u8]; LANES],
+        rest: &[u8],
         outs: [&mut [u8]; LANES],
     ) {
         // SAFETY: `seal` demands the processor's features and nothing else. A quad is made of keys, and a key is made
         // only after `is_supported` has found all of them.
-        unsafe { seal(self, nonces, aads, plaintext, outs) }
+        unsafe { seal(self, nonces, aads, prefixes, rest, outs) }
     }
 }
 
@@ -71,27 +72,60 @@ fn seal(
     quad: &Quad,
     nonces: [&[u8; NONCE_LEN]; LANES],
     aads: [&[u8]; LANES],
-    plaintext: &[u8],
+    prefixes: [&[u8]; LANES],
+    rest: &[u8],
     outs: [&mut [u8]; LANES],
 ) {
+    let prefix_len = prefixes[0].len();
+    let (shared, tail) = rest.split_at(rest.len().min(HEAD_OCTETS - prefix_len));
+    let copy;
+    let (head, first) = if prefix_len == 0 {
+        (shared, _mm512_setzero_si512())
+    } else {
+        copy = behind_zeros(prefix_len, shared);
+        let [a, b, c, d] = prefixes;
+        (&copy[..prefix_len + shared.len()], lanes([load_some(a), load_some(b), load_some(c), load_some(d)]))
+    };
+    let text = Text { first, head, rest: tail };
+    let len = head.len() + tail.len();
     let (y, aad) = ghash::associated_data(quad, aads);
     let packet = Packet {
         quad,
         counters: Counters::new(quad, nonces),
         // SP 800-38D §7.1 step 5: the lengths in bits, octet-reversed.
-        lengths: broadcast(_mm_set_epi64x(aads[0].len() as i64 * 8, plaintext.len() as i64 * 8)),
+        lengths: broadcast(_mm_set_epi64x(aads[0].len() as i64 * 8, len as i64 * 8)),
     };
-    match plaintext.len().div_ceil(BLOCK) {
-        0 => packet.short::<0, 1>(y, aad, plaintext, outs),
-        1 => packet.short::<1, 2>(y, aad, plaintext, outs),
-        2 => packet.short::<2, 3>(y, aad, plaintext, outs),
-        3 => packet.short::<3, 4>(y, aad, plaintext, outs),
-        4 => packet.short::<4, 5>(y, aad, plaintext, outs),
-        5 => packet.short::<5, 6>(y, aad, plaintext, outs),
-        6 => packet.short::<6, 7>(y, aad, plaintext, outs),
-        7 => packet.short::<7, 8>(y, aad, plaintext, outs),
-        _ => packet.long(y, aad, plaintext, outs),
+    match len.div_ceil(BLOCK) {
+        0 => packet.short::<0, 1>(y, aad, &text, outs),
+        1 => packet.short::<1, 2>(y, aad, &text, outs),
+        2 => packet.short::<2, 3>(y, aad, &text, outs),
+        3 => packet.short::<3, 4>(y, aad, &text, outs),
+        4 => packet.short::<4, 5>(y, aad, &text, outs),
+        5 => packet.short::<5, 6>(y, aad, &text, outs),
+        6 => packet.short::<6, 7>(y, aad, &text, outs),
+        7 => packet.short::<7, 8>(y, aad, &text, outs),
+        _ => packet.long(y, aad, &text, outs),
     }
+}
+
+/// Octets of the first group.
+const HEAD_OCTETS: usize = HEAD * BLOCK;
+
+/// A plaintext.
+struct Text<'a> {
+    /// The prefixes, each in its lane and followed by zeros.
+    first: Lanes,
+    /// The first group, or all there is, with zeros where the prefixes are: the lanes have it in common.
+    head: &'a [u8],
+    /// What is behind it.
+    rest: &'a [u8],
+}
+
+#[inline(never)]
+fn behind_zeros(count: usize, octets: &[u8]) -> [u8; HEAD_OCTETS] {
+    let mut copy = [0; HEAD_OCTETS];
+    copy[count..count + octets.len()].copy_from_slice(octets);
+    copy
 }
 
 /// Runs the rounds of AES over `$state`, counter blocks that are already added to the first round key, and does `$meanwhile`
@@ -157,7 +191,7 @@ impl Packet<'_> {
         &self,
         y: Lanes,
         aad: Lanes,
-        plaintext: &[u8],
+        text: &Text<'_>,
         mut outs: [&mut [u8]; LANES],
     ) {
         let mut sum = Sum::zero();
@@ -167,15 +201,18 @@ impl Packet<'_> {
         rounds!(self.quad, keystream, |_round| {});
         let mut own = [_mm512_setzero_si512(); N];
         own.copy_from_slice(&keystream[1..]);
-        let blocks = write_rest(own, plaintext, &mut outs);
+        if let Some(own) = own.first_mut() {
+            *own = _mm512_xor_si512(*own, text.first);
+        }
+        let blocks = write_rest(own, text.head, &mut outs);
         self.write_tags(y, &blocks, keystream[0], outs);
     }
 
     /// More than seven blocks.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
-    fn long(&self, mut y: Lanes, aad: Lanes, plaintext: &[u8], outs: [&mut [u8]; LANES]) {
-        let (head, groups, tail) = split(plaintext);
+    fn long(&self, mut y: Lanes, aad: Lanes, text: &Text<'_>, outs: [&mut [u8]; LANES]) {
+        let (head, groups, tail) = split(text);
         let [a, b, c, d] = outs;
         let (a_head, a, a_tail) = split_mut(a, groups.len());
         let (b_head, b, b_tail) = split_mut(b, groups.len());
@@ -184,7 +221,8 @@ impl Packet<'_> {
 
         let mut keystream = self.counters.group::<GROUP>(0);
         rounds!(self.quad, keystream, |_round| {});
-        let [mask, own @ ..] = keystream;
+        let [mask, mut own @ ..] = keystream;
+        own[0] = _mm512_xor_si512(own[0], text.first);
         let [h0, h1, h2, h3, h4, h5, h6] = write_group(own, head, [a_head, b_head, c_head, d_head]);
         let mut pending = [aad, h0, h1, h2, h3, h4, h5, h6];
         let mut counter = GROUP as u32;
@@ -326,17 +364,16 @@ fn write_rest<const N: usize>(
 
 /// A long packet's head, its groups and the rest.
 #[inline]
-fn split(plaintext: &[u8]) -> (&[[u8; BLOCK]; HEAD], &[Octets], &[u8]) {
-    let (head, rest) = plaintext.split_at(HEAD * BLOCK);
-    let head = head.as_chunks().0.first_chunk().expect("seven blocks");
-    let (groups, _) = rest.as_chunks::<BLOCK>().0.as_chunks::<GROUP>();
-    (head, groups, &rest[groups.len() * GROUP * BLOCK..])
+fn split<'a>(text: &Text<'a>) -> (&'a [[u8; BLOCK]; HEAD], &'a [Octets], &'a [u8]) {
+    let head = text.head.as_chunks().0.first_chunk().expect("seven blocks");
+    let (groups, _) = text.rest.as_chunks::<BLOCK>().0.as_chunks::<GROUP>();
+    (head, groups, &text.rest[groups.len() * GROUP * BLOCK..])
 }
 
 /// The same places in an output, which is longer by a tag.
 #[inline]
 fn split_mut(out: &mut [u8], groups: usize) -> (&mut [[u8; BLOCK]; HEAD], &mut [Octets], &mut [u8]) {
-    let (head, rest) = out.split_at_mut(HEAD * BLOCK);
+    let (head, rest) = out.split_at_mut(HEAD_OCTETS);
     let (middle, tail) = rest.split_at_mut(groups * GROUP * BLOCK);
     let head = head.as_chunks_mut().0.first_chunk_mut().expect("seven blocks");
     (head, middle.as_chunks_mut::<BLOCK>().0.as_chunks_mut::<GROUP>().0, tail)

@@ -23,15 +23,26 @@ pub(crate) fn supported() -> bool {
 /// Seals behind an odd number of octets, as in a send buffer behind a header.
 #[must_use]
 pub(crate) fn seal(cases: &[Case; LANES], plaintext: &[u8]) -> [Vec<u8>; LANES] {
+    seal_prefixed(cases, [&[]; LANES], plaintext)
+}
+
+/// The same with prefixes.
+#[must_use]
+pub(crate) fn seal_prefixed(
+    cases: &[Case; LANES],
+    prefixes: [&[u8]; LANES],
+    rest: &[u8],
+) -> [Vec<u8>; LANES] {
     const BEFORE: usize = 13;
+    let end = BEFORE + prefixes[0].len() + rest.len() + TAG_LEN;
     let keys = cases.each_ref().map(|case| SealKey::new(&case.key).expect("supported"));
-    let mut buffers = cases.each_ref().map(|_| vec![0xa5; BEFORE + plaintext.len() + TAG_LEN + 1]);
-    let end = BEFORE + plaintext.len() + TAG_LEN;
+    let mut buffers = cases.each_ref().map(|_| vec![0xa5; end + 1]);
     Quad::new(keys.each_ref())
-        .seal(
+        .seal_prefixed(
             cases.each_ref().map(|case| &case.nonce),
             cases.each_ref().map(|case| case.aad.as_slice()),
-            plaintext,
+            prefixes,
+            rest,
             buffers.each_mut().map(|buffer| &mut buffer[BEFORE..end]),
         )
         .expect("lengths fit");

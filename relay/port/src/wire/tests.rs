@@ -5,14 +5,15 @@ fn track() -> impl Strategy<Value = Track> {
     let kinds = prop::sample::select(vec![MediaKind::Audio, MediaKind::Video]);
     let codecs = prop::sample::select(Codec::ALL.to_vec());
     let priorities = prop::sample::select(Priority::ALL.to_vec());
-    (any::<(u64, u32, bool)>(), kinds, codecs, priorities).prop_map(
-        |((room_id, clock_rate_hz, connected), kind, codec, priority)| Track {
+    (any::<(u64, u32, bool, bool)>(), kinds, codecs, priorities).prop_map(
+        |((room_id, clock_rate_hz, connected, held), kind, codec, priority)| Track {
             room_id,
             kind,
             codec,
             clock_rate_hz,
             priority,
             connected,
+            held,
         },
     )
 }
@@ -139,6 +140,7 @@ fn an_older_reader_skips_later_kinds_and_values() {
         clock_rate_hz: 90_000,
         priority: Priority::Medium,
         connected: true,
+        held: false,
     };
     let begin = encoded(&Frame::Message(Message::Begin { track_id: 1, opening: 1, track }), &[]);
     // Kind, codec and priority of the track.

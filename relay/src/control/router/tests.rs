@@ -5,7 +5,7 @@ use crate::control::placement::PAGE_ITEMS_MAX;
 use crate::mailbox::{Bell, COMMANDS_MAX, WorkerEnd, mailbox};
 use relay_control::{
     AddUpTrack, CloseTransport, Counter, GetInventory, GetStats, OpenTransport, RequestKeyframe, Shutdown,
-    TransportOpened, TransportStateChanged, UpTrackAdded,
+    Stats, TransportOpened, TransportStateChanged, UpTrackAdded,
 };
 use std::sync::Arc;
 
@@ -288,12 +288,15 @@ fn a_subscriber_on_another_shard_waits_for_the_pipe() {
         if request == 7 {
             for (shard, peer) in [(0, 1), (1, 0)] {
                 let order = b.shards[shard].next_order();
-                assert!(matches!(&order, Some(ToShard::Connect(ends)) if ends.peer == peer), "{order:?}");
+                assert!(
+                    matches!(&order, Some(ToShard::Connect(ends)) if ends.port == PortId::shard(peer)),
+                    "{order:?}"
+                );
             }
         }
         let order = b.shards[0].next_order();
-        let Some(ToShard::OpenPipe { ticket, pipe }) = order else { panic!("{order:?}") };
-        assert_eq!(pipe, OpenPipe { track_id: 5, to: 1, room_id: 100 });
+        let Some(ToShard::OpenPort { ticket, order: opened }) = order else { panic!("{order:?}") };
+        assert_eq!(opened, OpenPort { track_id: 5, to: PortId::shard(1), room_id: Some(100) });
         assert!(b.shards[1].next_order().is_none(), "not before it is piped");
         assert!(b.answer(0, ticket, done()).is_empty());
         let order = b.next_command(1);
@@ -311,7 +314,7 @@ fn a_refused_pipe_is_a_refused_subscription() {
     assert!(b.ask(1, 7, add_down(2, 61)).is_empty());
     let _ = (b.shards[0].next_order(), b.shards[1].next_order());
     let order = b.shards[0].next_order();
-    let Some(ToShard::OpenPipe { ticket, .. }) = order else { panic!("{order:?}") };
+    let Some(ToShard::OpenPort { ticket, .. }) = order else { panic!("{order:?}") };
     let said = b.answer(0, ticket, refusal(ErrorCode::Mismatch, "of another room"));
     assert_eq!((error_code(&said), only_reply(&said).1), (ErrorCode::Mismatch, 7));
     assert!(b.shards[1].next_order().is_none());

@@ -151,17 +151,15 @@ fn rfc7714_rtp() {
         let want = octets(&rtp[name]);
         let mut slot = vec![0; 1500];
         slot[..clear].copy_from_slice(&plain[..clear]);
-        assert_eq!(cipher.seal_rtp(&mut slot, clear, at, &plain[clear..]), Some(want.len()), "{name}");
+        assert_eq!(cipher.seal_rtp(&mut slot, clear, at, &[], &plain[clear..]), Some(want.len()), "{name}");
         assert_eq!(slot[..want.len()], want, "{name}");
 
-        let mut in_place = vec![0; 1500];
-        in_place[..plain.len()].copy_from_slice(&plain);
-        assert_eq!(
-            cipher.seal_rtp_in_place(&mut in_place, clear, plain.len(), at),
-            Some(want.len()),
-            "{name}"
-        );
-        assert_eq!(in_place[..want.len()], want, "{name}");
+        for prefix_len in 1..=plain.len() - clear {
+            let (prefix, rest) = plain[clear..].split_at(prefix_len);
+            slot[clear..].fill(0);
+            assert_eq!(cipher.seal_rtp(&mut slot, clear, at, prefix, rest), Some(want.len()), "{name}");
+            assert_eq!(slot[..want.len()], want, "{name}, {prefix_len} in front");
+        }
 
         let mut out = vec![0; plain.len() - clear];
         assert!(cipher.open_rtp(&want, clear, at, &mut out).is_some(), "{name}");

@@ -101,7 +101,7 @@ fn a_transport_that_is_closed_and_opened_again_lives_whatever_its_former_life_st
 fn pipe_order(b: &mut Bench) -> u64 {
     std::iter::from_fn(|| b.shards[0].next_order())
         .find_map(|order| match order {
-            ToShard::OpenPipe { ticket, .. } => Some(ticket),
+            ToShard::OpenPort { ticket, .. } => Some(ticket),
             _ => None,
         })
         .expect("a pipe is wanted")

@@ -5,16 +5,16 @@
 //! - An index is used for one packet only, whether that packet found a slot or not.
 //! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same index again.
 
-use crate::down::{DownStream, DownStreamConfig, Rewritten};
+use super::Params;
+use crate::down::{DownStream, DownStreamConfig, PREFIX_BYTES_MAX, Rewritten};
 use crate::id::{SeqNo, Ssrc};
-use crate::outbox::{Outbox, Path, Run};
+use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::outbox::{Outbox, Run};
 use crate::rng::Rng;
-use crate::room::Params;
-use crate::srtp::SealContext;
-use crate::stats::Drop;
+use crate::stats::{Count, Counters, Drop};
 use crate::time::{NtpClock, Time};
-use crate::timers::{TimerTable, timers};
-use crate::transport::{Phase, Transport, TransportKey, UpKey};
+use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
+use crate::transport::Transport;
 use crate::up::history::History;
 use crate::up::{ClockReference, PacketMeta};
 use crate::wire::rtcp::{ReportBlock, write_sr};
@@ -32,7 +32,7 @@ pub(crate) const HEADER_BYTES_MAX: usize = FIXED_HEADER_BYTES + 4 + (17 + 2 + 2u
 
 timers! {
     /// The timers of a down-track.
-    DownTimer {
+    pub enum DownTimer {
         /// The next sender report.
         Report,
     }
@@ -152,7 +152,7 @@ impl DownTrack {
         self.write_header(out, &fields, meta)
     }
 
-    /// Answers one number of a NACK by a packet on the RTX SSRC (RFC 4588). Returns the datagram's length.
+    /// Answers one number of a NACK by a packet on the RTX SSRC (RFC 4588).
     ///
     /// # Errors
     /// Why nothing is sent.
@@ -162,10 +162,11 @@ impl DownTrack {
         seq: SeqNo,
         history: &History,
         transport: &Transport,
+        counters: &mut Counters,
         outbox: &mut O,
-    ) -> Result<usize, Drop> {
+    ) -> Result<(), Drop> {
         let rtx_pt = self.params.rtx_pt.ok_or(Drop::NackMiss)?;
-        let (path, seal) = ready(transport).ok_or(Drop::NackMiss)?;
+        let (path, seal) = transport.ready().ok_or(Drop::NackMiss)?;
         let resend = self.stream.on_nack(now, seq, history)?;
         let slot = outbox.slot().map_err(|_| Drop::ControlOutboxFull)?;
         let fields = HeaderFields {
@@ -176,13 +177,17 @@ impl DownTrack {
             timestamp: resend.timestamp,
             ssrc: self.rtx_ssrc,
         };
-        let payload = resend.stored.payload;
+        // RFC 4588 §4: the original sequence number stands in front of the payload.
+        let mut prefix = ArrayVec::<u8, { 2 + PREFIX_BYTES_MAX }>::from_iter(resend.osn.0.to_be_bytes());
+        prefix.extend(resend.prefix.iter().copied());
+        let at = (self.rtx_ssrc, resend.rtx_index);
         let len = self
             .write_header(slot, &fields, &resend.stored.meta)
-            .and_then(|h| seal.seal_rtx(slot, h, self.rtx_ssrc, resend.rtx_index, resend.osn, payload))
+            .and_then(|header| seal.seal_prefixed(slot, header, at, &prefix, resend.stored.payload))
             .ok_or(Drop::ControlOutboxFull)?;
         outbox.commit(path, Run::single(len));
-        Ok(len)
+        counters.sent(Count::TxRtx, len);
+        Ok(())
     }
 
     /// The header with this subscriber's extension ids: MID until it is known, then what the publisher said of the
@@ -216,6 +221,11 @@ impl DownTrack {
         info.map(|info| OwnReport { ssrc: self.ssrc, info })
     }
 
+    /// Makes sure that its timers are looked at.
+    pub fn arm(&mut self, key: DownKey, deadlines: &mut Deadlines<TimerOwner>) {
+        deadlines.arm(TimerOwner::Down(key), &mut self.timers);
+    }
+
     /// The subscriber's report on this track.
     pub fn on_report_block(&mut self, now: Time, block: &ReportBlock, ntp: NtpClock) {
         if block.ssrc == self.ssrc {
@@ -247,14 +257,5 @@ impl DownTrack {
             bytes: self.stream.octets(),
             retransmissions: self.stream.retransmissions(),
         }
-    }
-}
-
-/// Address and key of a subscriber that can be sent to.
-#[inline]
-pub(crate) fn ready(transport: &Transport) -> Option<(&Path, &SealContext)> {
-    match (&transport.phase, transport.ice.proven()) {
-        (Phase::Connected(session), Some(path)) => Some((path, &session.seal)),
-        _ => None,
     }
 }

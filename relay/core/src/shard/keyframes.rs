@@ -1,0 +1,113 @@
+//! Who needs a keyframe, when a publisher is asked for one, and who waits until it comes.
+//!
+//! A subscriber's video begins with a keyframe, so it waits for one ([`Gate`](crate::down::Gate)) when it is new, when another
+//! source continues the track, and when it was withheld. Whoever waits has one asked for; so does a subscriber by PLI or FIR,
+//! and a jump of the publisher's numbering. All requests for a track are merged
+//! ([`KeyframeRequests`](crate::up::KeyframeRequests)), which decides when one leaves.
+
+use super::Shard;
+use crate::id::Ssrc;
+use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::outbox::Outbox;
+use crate::stats::{Count, Drop};
+use crate::time::Time;
+use crate::track::{Source, UpTrack};
+use crate::up::Accepted;
+use crate::wire::rtcp;
+use relay_control::MediaKind;
+
+/// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
+pub(super) fn on_accepted(now: Time, up: &mut UpTrack, accepted: &Accepted) {
+    if accepted.resync && up.params.kind == MediaKind::Video && up.is_wanted() {
+        up.stream.keyframes.request(now);
+    }
+}
+
+impl Shard {
+    /// A subscriber asks, by PLI or FIR. Not for what is withheld: that begins with one when it is taken back.
+    pub(super) fn on_keyframe_request(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        media: Ssrc,
+    ) -> Result<(), Drop> {
+        let down_key = self.down_by_ssrc(key, media).ok_or(Drop::RtcpForeignSsrc)?;
+        let down = self.tracks.down(down_key);
+        if self.tracks.is_shed(down) {
+            return Err(Drop::KeyframeShed);
+        }
+        self.want_keyframe(now, down.up);
+        Ok(())
+    }
+
+    /// Another source continues a track: its subscribers' video waits for that one's keyframe.
+    pub(super) fn await_keyframes(&mut self, up_key: UpKey) {
+        for &down_key in &self.tracks.ups[up_key].subscribers {
+            self.tracks.downs[down_key].stream.await_keyframe();
+        }
+    }
+
+    /// A subscriber is ready: its video begins at the next keyframe.
+    pub(super) fn ask_keyframes_for(&mut self, now: Time, key: TransportKey) {
+        for index in 0..self.transports[key].downs.len() {
+            let down = self.tracks.down(self.transports[key].downs[index]);
+            if !self.tracks.is_shed(down) {
+                self.want_keyframe(now, down.up);
+            }
+        }
+    }
+
+    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
+    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
+    /// asked for.
+    pub fn shed(&mut self, now: Time, steps: u8) {
+        let restored = self.tracks.shed(steps);
+        if restored.is_empty() {
+            return;
+        }
+        let waits = |key: &DownKey| {
+            let down = self.tracks.down(*key);
+            restored.contains(&down.rank) && down.stream.awaits_keyframe()
+        };
+        let ups = self.tracks.ups.iter().filter(|(_, up)| up.subscribers.iter().any(waits));
+        let ups: Vec<UpKey> = ups.map(|(key, _)| key).collect();
+        for up_key in ups {
+            self.want_keyframe(now, up_key);
+        }
+    }
+
+    /// It is asked for when the timer fires, merged with other requests.
+    pub(super) fn want_keyframe(&mut self, now: Time, up_key: UpKey) {
+        let up = &mut self.tracks.ups[up_key];
+        if up.params.kind != MediaKind::Video {
+            return;
+        }
+        if up.stream.keyframes.request(now) {
+            self.counters.add(Count::KeyframesMerged, 1);
+        }
+        up.arm(up_key, &mut self.deadlines);
+    }
+
+    /// Asks the publisher: by PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The publisher
+    /// behind a port is asked by its own side, which merges the requests of all ports once more.
+    pub(super) fn send_keyframe_request<O: Outbox>(&mut self, now: Time, up_key: UpKey, outbox: &mut O) {
+        let up = &mut self.tracks.ups[up_key];
+        let key = match up.source {
+            Source::Peer(key) => key,
+            Source::Port { port, .. } => return self.ask_port_for_keyframe(now, up_key, port),
+        };
+        let (Some(()), Some(media)) = (up.stream.keyframes.poll(now), up.ssrc) else { return };
+        let transport = &mut self.transports[key];
+        let sender = transport.rtcp_ssrc;
+        let fir_seq = transport.receiving.next_fir_seq();
+        self.counters.add(Count::KeyframesAsked, 1);
+        transport.send_rtcp(&mut self.counters, outbox, |compound| {
+            compound.push(|out| rtcp::write_rr(out, sender, &[]));
+            if up.params.pli {
+                compound.push(|out| rtcp::write_pli(out, sender, media));
+            } else if up.params.fir {
+                compound.push(|out| rtcp::write_fir(out, sender, media, fir_seq));
+            }
+        });
+    }
+}

@@ -1,0 +1,147 @@
+//! All tracks of a shard, and which of them belong together.
+
+use super::{DownTrack, UpTrack};
+use crate::keys::{DownKey, OfDownTracks, OfUpTracks, UpKey};
+use crate::shed::Shedding;
+use crate::table::Table;
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Received tracks. Boxed: there are few, each is large, and a table of them would hold room for as many again.
+pub type Ups = Table<Box<UpTrack>, OfUpTracks>;
+/// Sent tracks.
+pub type Downs = Table<DownTrack, OfDownTracks>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Tracks {
+    /// Received.
+    pub ups: Ups,
+    /// Sent.
+    pub downs: Downs,
+    /// Which of them get nothing.
+    pub shedding: Shedding,
+    up_ids: HashMap<u64, UpKey, RandomState>,
+    down_ids: HashMap<u64, DownKey, RandomState>,
+}
+
+impl Tracks {
+    /// The up-track at `key`, which must be live.
+    #[must_use]
+    pub fn up(&self, key: UpKey) -> &UpTrack {
+        &self.ups[key]
+    }
+
+    /// The down-track at `key`, which must be live.
+    #[must_use]
+    pub fn down(&self, key: DownKey) -> &DownTrack {
+        &self.downs[key]
+    }
+
+    /// Whether a subscription gets nothing, because the shard does not keep up.
+    #[must_use]
+    pub fn is_shed(&self, down: &DownTrack) -> bool {
+        down.rank < self.shedding.cut()
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn up_key(&self, id: u64) -> Option<UpKey> {
+        self.up_ids.get(&id).copied()
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn down_key(&self, id: u64) -> Option<DownKey> {
+        self.down_ids.get(&id).copied()
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn up_by_id(&self, id: u64) -> Option<&UpTrack> {
+        self.up_key(id).map(|k| self.up(k))
+    }
+
+    /// By the controller's id.
+    #[must_use]
+    pub fn down_by_id(&self, id: u64) -> Option<&DownTrack> {
+        self.down_key(id).map(|k| self.down(k))
+    }
+
+    /// Whether a track of either direction has this id.
+    #[must_use]
+    pub fn is_used(&self, id: u64) -> bool {
+        self.up_ids.contains_key(&id) || self.down_ids.contains_key(&id)
+    }
+
+    /// Ids of received tracks.
+    #[must_use]
+    pub fn up_id_count(&self) -> usize {
+        self.up_ids.len()
+    }
+
+    /// Ids of sent tracks.
+    #[must_use]
+    pub fn down_id_count(&self) -> usize {
+        self.down_ids.len()
+    }
+
+    /// Adds a received track.
+    pub fn insert_up(&mut self, up: UpTrack) -> UpKey {
+        let id = up.id;
+        let key = self.ups.insert(Box::new(up));
+        self.up_ids.insert(id, key);
+        key
+    }
+
+    /// Adds a sent track and lists it with what feeds it.
+    pub fn insert_down(&mut self, mut down: DownTrack) -> DownKey {
+        let (id, up_key) = (down.id, down.up);
+        let up = &self.ups[up_key];
+        down.rank = self.shedding.add(up.params.kind, up.priority);
+        let key = self.downs.insert(down);
+        self.down_ids.insert(id, key);
+        self.ups[up_key].subscribers.push(key);
+        key
+    }
+
+    /// Removes a sent track.
+    pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
+        let down = self.downs.remove(key).expect("the caller has its key from us");
+        self.down_ids.remove(&down.id);
+        self.shedding.remove(down.rank);
+        if let Some(up) = self.ups.get_mut(down.up) {
+            up.subscribers.retain(|k| *k != key);
+        }
+        down
+    }
+
+    /// Sheds so many [`SHED_STEPS`](crate::shed::SHED_STEPS); the ranks that are taken back. To be called again and again:
+    /// who came or went since is noticed here.
+    pub fn shed(&mut self, steps: u8) -> Range<u8> {
+        if steps > 0 && self.shedding.steps() == 0 {
+            self.deal_ranks();
+        }
+        self.shedding.set(steps)
+    }
+
+    /// Subscription by subscription, so that each track has its share of every rank. Takes a moment with thousands of
+    /// them, so it is done only when shedding begins.
+    fn deal_ranks(&mut self) {
+        self.shedding.clear();
+        for (_, up) in self.ups.iter() {
+            for key in &up.subscribers {
+                self.downs[*key].rank = self.shedding.add(up.params.kind, up.priority);
+            }
+        }
+    }
+
+    /// Removes a received track; the caller has removed what it feeds.
+    pub fn remove_up(&mut self, key: UpKey) -> Box<UpTrack> {
+        let up = self.ups.remove(key).expect("the caller has its key from us");
+        debug_assert!(up.subscribers.is_empty(), "down-tracks go first");
+        self.up_ids.remove(&up.id);
+        up
+    }
+}

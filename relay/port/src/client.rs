@@ -1,0 +1,136 @@
+//! The process's side of a local port: blocking, for helpers that do one thing.
+
+use crate::wire::{DecodeError, Decoded, Frame, FrameReader, Hello, PORT_VERSION, Refusal, encode};
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// What one read takes from the socket.
+const READ_BYTES: usize = 64 << 10;
+
+/// Why a port cannot be used further.
+#[derive(Debug)]
+pub enum ClientError {
+    /// The socket says so.
+    Io(io::Error),
+    /// The relay sent what is no frame.
+    BadFrame(DecodeError),
+    /// The relay will not have us.
+    Refused(Refusal),
+    /// A frame that no encoding holds: the name is none, or a payload is too long.
+    Unwritable,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(why) => write!(f, "the relay's port: {why}"),
+            Self::BadFrame(why) => write!(f, "the relay's port: {why}"),
+            Self::Refused(Refusal::BadHello) => write!(f, "the relay does not understand our greeting"),
+            Self::Refused(Refusal::NameTaken) => write!(f, "another process is at the port of this name"),
+            Self::Refused(Refusal::TooMany) => write!(f, "the relay has as many local ports as it may"),
+            Self::Unwritable => write!(f, "a name or a payload that no frame holds"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<io::Error> for ClientError {
+    fn from(why: io::Error) -> Self {
+        Self::Io(why)
+    }
+}
+
+/// The writing half.
+#[derive(Debug)]
+pub struct ClientWriter {
+    stream: UnixStream,
+    out: Vec<u8>,
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub struct ClientReader {
+    stream: UnixStream,
+    reader: FrameReader,
+    scratch: Vec<u8>,
+}
+
+/// Connects to a relay's port socket under a name, and waits until it is taken.
+///
+/// # Errors
+/// See [`ClientError`].
+pub fn connect(socket: &Path, name: &str) -> Result<(ClientWriter, ClientReader), ClientError> {
+    let stream = UnixStream::connect(socket)?;
+    let mut reader = ClientReader {
+        stream: stream.try_clone()?,
+        reader: FrameReader::default(),
+        scratch: vec![0; READ_BYTES],
+    };
+    let mut writer = ClientWriter { stream, out: Vec::new() };
+    let hello = Hello { version: PORT_VERSION, name: name.to_owned() };
+    writer.send(&Frame::Hello(hello), &[])?;
+    loop {
+        let greeted = reader.read(|frame, _| matches!(frame, Frame::Hello(_)))?;
+        match greeted {
+            Some(true) => return Ok((writer, reader)),
+            Some(false) => {}
+            None => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+        }
+    }
+}
+
+impl ClientWriter {
+    /// Sends a frame; `payload` is a packet's.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn send(&mut self, frame: &Frame, payload: &[u8]) -> Result<(), ClientError> {
+        self.out.clear();
+        if !encode(frame, payload, &mut self.out) {
+            return Err(ClientError::Unwritable);
+        }
+        Ok(self.stream.write_all(&self.out)?)
+    }
+
+    /// Hangs up, which ends the reading half too.
+    pub fn hang_up(&self) {
+        // It may have ended already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl ClientReader {
+    /// Waits for the next frame and hands it over with a packet's payload; frames of later versions are
+    /// skipped. `None`: the relay hung up.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn read<T>(&mut self, take: impl FnOnce(Frame, &[u8]) -> T) -> Result<Option<T>, ClientError> {
+        loop {
+            match self.reader.next().map_err(ClientError::BadFrame)? {
+                Some(Decoded::Frame(Frame::Refused(why), _)) => return Err(ClientError::Refused(why)),
+                Some(Decoded::Frame(frame, payload)) => return Ok(Some(take(frame, payload))),
+                Some(Decoded::Unknown { .. }) => continue,
+                None => {}
+            }
+            match self.stream.read(&mut self.scratch) {
+                Ok(0) => return Ok(None),
+                Ok(len) => self.reader.push(&self.scratch[..len]),
+                Err(why) if why.kind() == ErrorKind::Interrupted => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+    }
+
+    /// How long [`ClientReader::read`] waits for octets; then it is an error of the kind `WouldBlock`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_timeout(&self, timeout: Option<std::time::Duration>) -> io::Result<()> {
+        self.stream.set_read_timeout(timeout)
+    }
+}

@@ -1,0 +1,134 @@
+//! Local ports as the control thread knows them: who is connected, and what was ordered.
+
+use crate::ports::{PortsEnd, TRACKS_MAX};
+use relay_control::{AddSource, PortInfo};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A process that said who it is.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    taps: BTreeSet<u64>,
+    sources: BTreeMap<u64, Source>,
+    /// Shards that it has queues to.
+    shards: BTreeSet<usize>,
+}
+
+/// A track that a process was told to give.
+#[derive(Debug)]
+struct Source {
+    shard: usize,
+    ordered: AddSource,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ports {
+    /// `None`: this relay has no local ports.
+    pub end: Option<PortsEnd>,
+    known: BTreeMap<u32, Known>,
+    /// Shards that are to be told that a process is gone, once their mailbox has room.
+    leaving: Vec<(usize, u32)>,
+}
+
+impl Ports {
+    /// By the name that it gave itself.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u32> {
+        self.known.iter().find(|(_, known)| known.name == name).map(|(number, _)| *number)
+    }
+
+    /// The name of one that is connected.
+    #[must_use]
+    pub fn name(&self, number: u32) -> Option<&str> {
+        self.known.get(&number).map(|known| known.name.as_str())
+    }
+
+    /// Whether the ports' thread would take so many orders.
+    #[must_use]
+    pub fn has_room(&self, orders: usize) -> bool {
+        self.end.as_ref().is_some_and(|end| end.has_room(orders))
+    }
+
+    /// A process said who it is.
+    pub fn connected(&mut self, number: u32, name: String) {
+        let (taps, sources, shards) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        self.known.insert(number, Known { name, taps, sources, shards });
+    }
+
+    /// It is gone; its name.
+    pub fn gone(&mut self, number: u32) -> Option<String> {
+        let known = self.known.remove(&number)?;
+        self.leaving.extend(known.shards.into_iter().map(|shard| (shard, number)));
+        Some(known.name)
+    }
+
+    /// Shards that are to be told of who is gone; what could not be told is to be put back.
+    pub fn leaving(&mut self) -> &mut Vec<(usize, u32)> {
+        &mut self.leaving
+    }
+
+    /// Whether there are queues between a process and a shard.
+    #[must_use]
+    pub fn is_connected(&self, number: u32, shard: usize) -> bool {
+        self.known.get(&number).is_some_and(|known| known.shards.contains(&shard))
+    }
+
+    /// Now there are.
+    pub fn connect(&mut self, number: u32, shard: usize) {
+        if let Some(known) = self.known.get_mut(&number) {
+            known.shards.insert(shard);
+        }
+    }
+
+    /// Notes a tap. `None`: the process has as many tracks as it may; else whether it is new.
+    pub fn add_tap(&mut self, number: u32, track_id: u64) -> Option<bool> {
+        let known = self.known.get_mut(&number)?;
+        let is_full = known.taps.len() + known.sources.len() >= TRACKS_MAX;
+        if is_full && !known.taps.contains(&track_id) {
+            return None;
+        }
+        Some(known.taps.insert(track_id))
+    }
+
+    /// Forgets a tap; whether it was there.
+    pub fn remove_tap(&mut self, number: u32, track_id: u64) -> bool {
+        self.known.get_mut(&number).is_some_and(|known| known.taps.remove(&track_id))
+    }
+
+    /// Notes a source. False: the process has as many tracks as it may.
+    pub fn add_source(&mut self, number: u32, shard: usize, ordered: AddSource) -> bool {
+        let Some(known) = self.known.get_mut(&number) else { return false };
+        if known.taps.len() + known.sources.len() >= TRACKS_MAX {
+            return false;
+        }
+        known.sources.insert(ordered.track_id, Source { shard, ordered });
+        true
+    }
+
+    /// Forgets a source; whose it was.
+    pub fn remove_source(&mut self, track_id: u64) -> Option<u32> {
+        let (number, known) =
+            self.known.iter_mut().find(|(_, known)| known.sources.contains_key(&track_id))?;
+        known.sources.remove(&track_id);
+        Some(*number)
+    }
+
+    /// A source as it was ordered, and the shard that takes it.
+    #[must_use]
+    pub fn source(&self, track_id: u64) -> Option<(usize, &AddSource)> {
+        let source = self.known.values().find_map(|known| known.sources.get(&track_id))?;
+        Some((source.shard, &source.ordered))
+    }
+
+    /// For the inventory.
+    #[must_use]
+    pub fn list(&self) -> Vec<PortInfo> {
+        let info = |known: &Known| PortInfo {
+            port: known.name.clone(),
+            taps: known.taps.iter().copied().collect(),
+            sources: known.sources.values().map(|source| source.ordered.clone()).collect(),
+        };
+        self.known.values().map(info).collect()
+    }
+}

@@ -1,0 +1,181 @@
+//! A process at a local port, as octets: frames in, frames out, with a limit on what waits.
+
+use relay_core::time::Time;
+use relay_port::{
+    DecodeError, Decoded, Frame, FrameReader, Hello, Message, PORT_VERSION, Packet, Refusal, encode,
+};
+use std::time::Duration;
+
+/// Packets are dropped while more than this waits to be read: a second of ten videos.
+pub const UNREAD_PACKETS_MAX: usize = 2 << 20;
+
+/// A process that lets more than this wait is ended: it does not even read what is said of its tracks.
+pub const UNREAD_BYTES_MAX: usize = UNREAD_PACKETS_MAX + (256 << 10);
+
+/// Time for a process to say who it is.
+pub const HELLO_TIME: Duration = Duration::from_secs(10);
+
+/// The relay's name.
+const OWN_NAME: &str = "relay";
+
+/// Why a process is not served any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It went.
+    Gone,
+    /// It sent what is no frame.
+    BadFrame(DecodeError),
+    /// It was refused.
+    Refused,
+    /// It never said who it is.
+    Nameless,
+    /// It does not read.
+    Slow,
+    /// What it sent made a shard panic.
+    Fault,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Process {
+    name: Option<String>,
+    nameless_until: Time,
+    reader: FrameReader,
+    out: Vec<u8>,
+    written: usize,
+    ended: Option<End>,
+}
+
+impl Process {
+    /// One that has said nothing yet.
+    #[must_use]
+    pub fn new(now: Time) -> Self {
+        Self {
+            name: None,
+            nameless_until: now + HELLO_TIME,
+            reader: FrameReader::default(),
+            out: Vec::new(),
+            written: 0,
+            ended: None,
+        }
+    }
+
+    /// As it said.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Until when it has to say who it is.
+    #[must_use]
+    pub fn nameless_until(&self) -> Option<Time> {
+        self.name.is_none().then_some(self.nameless_until)
+    }
+
+    /// Why it is over, once it is.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// It is gone.
+    pub fn hang_up(&mut self) {
+        self.end(End::Gone);
+    }
+
+    /// What is to be written to it.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.out[self.written..]
+    }
+
+    /// So much of it was.
+    pub fn wrote(&mut self, len: usize) {
+        self.written += len;
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        } else if self.written > UNREAD_PACKETS_MAX / 2 {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
+    }
+
+    /// Hands over the next frame. `None`: there is none, or it is over.
+    pub(super) fn next<T>(&mut self, take: impl FnOnce(Decoded<'_>) -> Result<T, Refusal>) -> Option<T> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let refusal = match self.reader.next() {
+            Ok(decoded) => match take(decoded?) {
+                Ok(taken) => return Some(taken),
+                Err(refusal) => refusal,
+            },
+            Err(why) => {
+                self.end(End::BadFrame(why));
+                return None;
+            }
+        };
+        self.refuse(refusal);
+        None
+    }
+
+    pub(super) fn greet(&mut self, name: &str) {
+        self.name = Some(name.to_owned());
+        let hello = Hello { version: PORT_VERSION, name: OWN_NAME.to_owned() };
+        self.say_frame(&Frame::Hello(hello));
+    }
+
+    /// The last word: it is not waited for.
+    pub(super) fn refuse(&mut self, why: Refusal) {
+        self.say_frame(&Frame::Refused(why));
+        self.end(End::Refused);
+    }
+
+    pub(super) fn end_for_fault(&mut self) {
+        self.end(End::Fault);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        if self.nameless_until().is_some_and(|until| until <= now) {
+            self.end(End::Nameless);
+        }
+    }
+
+    /// False: too much waits.
+    pub(super) fn send(&mut self, packet: &Packet, payload: &[u8]) -> bool {
+        let has_room = self.has_room();
+        has_room && encode(&Frame::Message(Message::Packet(*packet)), payload, &mut self.out)
+    }
+
+    /// Says what the next of its kind makes good.
+    pub(super) fn say_if_room(&mut self, message: &Message) {
+        if self.has_room() {
+            self.say(message);
+        }
+    }
+
+    pub(super) fn say(&mut self, message: &Message) {
+        self.say_frame(&Frame::Message(message.clone()));
+    }
+
+    pub(super) fn say_frame(&mut self, frame: &Frame) {
+        if self.unread().len() > UNREAD_BYTES_MAX {
+            return self.end(End::Slow);
+        }
+        let written = encode(frame, &[], &mut self.out);
+        debug_assert!(written, "no payload and a name of ours");
+    }
+
+    fn has_room(&self) -> bool {
+        self.unread().len() <= UNREAD_PACKETS_MAX && self.ended.is_none()
+    }
+
+    fn end(&mut self, why: End) {
+        self.ended.get_or_insert(why);
+    }
+}

@@ -1,0 +1,250 @@
+//! The thread that owns the sockets of local processes.
+//!
+//! One `poll(2)` over the listener, the processes and the bell that shards and the control thread ring. A
+//! panic ends the processes that are connected, and nothing else.
+
+use super::PROCESSES_MAX;
+use super::counts::Counts;
+use super::exchange::Exchange;
+use super::link::{PortsEnd, ThreadEnd, link};
+use crate::clock::Clock;
+use crate::faults::panic_text;
+use crate::listener::{Accepted, Listener};
+use crate::mailbox::Bell;
+use relay_port::{Frame, Refusal, encode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What one read takes from a socket.
+const READ_BYTES: usize = 64 << 10;
+
+/// After `accept` failed the listener is left alone for this long, and after a panic everything is.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// It turns at least this often: what found a shard's queue full is tried again.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Rings once for all that happens before the thread looks.
+#[derive(Clone)]
+struct Doorbell {
+    bell: Bell,
+    rung: Arc<AtomicBool>,
+}
+
+impl Doorbell {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.bell.ring();
+        }
+    }
+
+    /// What is said from here on rings again.
+    fn answer(&self) {
+        self.bell.hush();
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// The running thread. Dropping it ends it.
+pub struct PortsThread {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    door: Doorbell,
+}
+
+impl Drop for PortsThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.door.ring();
+        if let Some(thread) = self.thread.take() {
+            // It catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the thread. `control` wakes the control thread.
+///
+/// # Errors
+/// When the kernel refuses a descriptor or a thread.
+pub fn spawn(listener: Listener, control: Bell, clock: Clock) -> io::Result<(PortsThread, PortsEnd)> {
+    let door = Doorbell { bell: Bell::new()?, rung: Arc::default() };
+    let (stop, counts) = (Arc::<AtomicBool>::default(), Arc::<Counts>::default());
+    let ring = door.clone();
+    let (end, thread_end) = link(control, Arc::new(move || ring.ring()), Arc::clone(&counts));
+    let mut turning = Turning {
+        exchange: Exchange::new(Arc::clone(&counts)),
+        streams: BTreeMap::new(),
+        counts,
+        listener,
+        accept_paused: false,
+        end: thread_end,
+        door: door.clone(),
+        clock,
+        scratch: vec![0; READ_BYTES],
+    };
+    let stopped = Arc::clone(&stop);
+    let body = move || {
+        while !stopped.load(Ordering::Relaxed) {
+            turning.turn_caught();
+        }
+    };
+    let thread = std::thread::Builder::new().name("ports".into()).spawn(body)?;
+    Ok((PortsThread { thread: Some(thread), stop, door }, end))
+}
+
+struct Turning {
+    exchange: Exchange,
+    streams: BTreeMap<u32, UnixStream>,
+    counts: Arc<Counts>,
+    listener: Listener,
+    accept_paused: bool,
+    end: ThreadEnd,
+    door: Doorbell,
+    clock: Clock,
+    scratch: Vec<u8>,
+}
+
+impl Turning {
+    fn turn_caught(&mut self) {
+        // What it leaves behind is hung up.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turn())) {
+            self.counts.panicked.add(1);
+            tracing::error!(
+                "the ports' thread panicked: {}; all processes are disconnected",
+                panic_text(panic.as_ref())
+            );
+            self.streams.clear();
+            self.exchange.hang_up_all();
+        }
+    }
+
+    fn turn(&mut self) {
+        let ready = self.wait();
+        self.door.answer();
+        self.accept_paused = false;
+        if ready.listener {
+            self.accept();
+        }
+        while let Some(order) = self.end.next_order() {
+            self.exchange.handle_order(order);
+        }
+        for number in ready.processes {
+            self.read(number);
+        }
+        self.exchange.handle_queues();
+        let numbers: Vec<u32> = self.streams.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.write(number));
+        for number in self.exchange.reap(self.clock.now()) {
+            self.streams.remove(&number);
+        }
+        self.exchange.ring();
+        let exchange = &mut self.exchange;
+        self.end.say_all(|| exchange.poll());
+    }
+
+    fn wait(&mut self) -> Ready {
+        let now = self.clock.now();
+        let due = self.exchange.poll_timeout().map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX));
+        let due = if self.accept_paused { due.min(PAUSE) } else { due };
+        let listens = if self.accept_paused { PollFlags::empty() } else { PollFlags::IN };
+        let mut fds = vec![PollFd::new(&self.door.bell, PollFlags::IN), PollFd::new(&self.listener, listens)];
+        for (number, stream) in &self.streams {
+            let unread = self.exchange.process(*number).is_some_and(|process| !process.unread().is_empty());
+            let flags = if unread { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            fds.push(PollFd::new(stream, flags));
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(due.subsec_nanos()),
+        };
+        if poll(&mut fds, Some(&timeout)).is_err() {
+            return Ready { listener: false, processes: Vec::new() };
+        }
+        let happened: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        let readable = |flags: &PollFlags| flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+        let processes = self.streams.keys().zip(&happened[2..]).filter(|(_, flags)| readable(flags));
+        Ready { listener: !happened[1].is_empty(), processes: processes.map(|(number, _)| *number).collect() }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok(Accepted::None) => return,
+                Ok(Accepted::Peer(stream)) if self.streams.len() >= PROCESSES_MAX => {
+                    self.counts.refused_limit.add(1);
+                    refuse(stream);
+                }
+                Ok(Accepted::Peer(stream)) => {
+                    let number = self.exchange.connect(self.clock.now());
+                    self.streams.insert(number, stream);
+                }
+                Ok(Accepted::Refused { uid }) => {
+                    self.counts.refused_uid.add(1);
+                    tracing::warn!(uid, "a process of another user was refused a local port");
+                }
+                Err(why) => {
+                    tracing::warn!(%why, "no process can be given a local port for a moment");
+                    self.accept_paused = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads once; what there is more of waits for the next turn, so that processes take turns.
+    fn read(&mut self, number: u32) {
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        match stream.read(&mut self.scratch) {
+            Ok(0) => self.hang_up(number),
+            Ok(len) => self.exchange.handle_bytes(number, &self.scratch[..len]),
+            Err(why) if is_passing(why.kind()) => {}
+            Err(_) => self.hang_up(number),
+        }
+    }
+
+    fn write(&mut self, number: u32) {
+        let (Some(stream), Some(process)) = (self.streams.get_mut(&number), self.exchange.process(number))
+        else {
+            return;
+        };
+        while !process.unread().is_empty() {
+            match stream.write(process.unread()) {
+                Ok(len) => process.wrote(len),
+                Err(why) if why.kind() == ErrorKind::Interrupted => {}
+                Err(why) if why.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return process.hang_up(),
+            }
+        }
+    }
+
+    fn hang_up(&mut self, number: u32) {
+        if let Some(process) = self.exchange.process(number) {
+            process.hang_up();
+        }
+    }
+}
+
+/// The last word to one too many; it is not waited for.
+fn refuse(mut stream: UnixStream) {
+    let mut bytes = Vec::new();
+    if encode(&Frame::Refused(Refusal::TooMany), &[], &mut bytes) {
+        let _ = stream.write(&bytes);
+    }
+}
+
+struct Ready {
+    listener: bool,
+    processes: Vec<u32>,
+}
+
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
