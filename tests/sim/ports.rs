@@ -174,7 +174,7 @@ impl Player {
         for _ in 0..packets {
             let number = self.sent;
             self.sent += 1;
-            let keyframe = number % 100 == 0;
+            let keyframe = number.is_multiple_of(100);
             let packet = Packet {
                 track_id: SOURCE,
                 seq: 5_000 + u64::from(number),

@@ -172,14 +172,14 @@ impl Shard {
                 self.on_begin(now, from, (track_id, opening), &track)
             }
             Message::Clock { track_id, clock } => {
-                if let Some(up_key) = self.from_port(track_id, from) {
+                if let Some(up_key) = self.came_by(track_id, from) {
                     let reference = port::reference_of(clock, self.room_clock);
                     self.tracks.ups[up_key].stream.set_port_clock(reference);
                     self.tell_clock(up_key);
                 }
             }
             Message::End { track_id } => {
-                if let Some(up_key) = self.from_port(track_id, from) {
+                if let Some(up_key) = self.came_by(track_id, from) {
                     self.forward_pending(outbox);
                     self.remove_up_track(up_key);
                 }
@@ -224,7 +224,7 @@ impl Shard {
         (packet, payload): (&Packet, &[u8]),
         outbox: &mut O,
     ) -> Result<(), Drop> {
-        let up_key = self.from_port(packet.track_id, from).ok_or(Drop::PipeStale)?;
+        let up_key = self.came_by(packet.track_id, from).ok_or(Drop::PipeStale)?;
         if self.tracks.up(up_key).sources != packet.source {
             self.forward(up_key, outbox);
             let up = &mut self.tracks.ups[up_key];
@@ -356,7 +356,7 @@ impl Shard {
     }
 
     /// An up-track that comes by this port.
-    fn from_port(&self, track_id: u64, from: PortId) -> Option<UpKey> {
+    fn came_by(&self, track_id: u64, from: PortId) -> Option<UpKey> {
         self.tracks.up_key(track_id).filter(|key| self.tracks.up(*key).source.is_port(from))
     }
 }
