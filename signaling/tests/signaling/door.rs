@@ -184,7 +184,7 @@ fn who_says_what_a_name_is_of_is_misled_by_nobody() {
     world.close(alice, true);
     // Without a word it is the only thing of that name; with one it is never anything else.
     assert_eq!(played(&mut world, "alice", NameOf::Either), Ok(lure));
-    assert!(played(&mut world, "alice", NameOf::Login).is_err_and(|why| why.starts_with("NotFound")));
+    assert!(played(&mut world, "alice", NameOf::Login).is_err_and(|why| why == "StreamNotFound"));
 }
 
 #[test]
