@@ -7,7 +7,7 @@ use relay_control::{
 };
 use relay_core::id::Ssrc;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop, Stage};
+use relay_core::stats::{Count, DropReason, Stage};
 use relay_core::wire::rtcp;
 use relay_port::{Clock, Frame, MediaTime, Message, Packet};
 use std::time::Duration;
@@ -268,7 +268,7 @@ fn a_process_that_goes_takes_its_tracks_with_it_and_comes_back() {
         assert_eq!(downs, subscribers.len(), "those of the peer's track");
         let gone = PortChanged { port: "player".into(), connected: false };
         assert_eq!(world.events.iter().filter(|e| **e == EventBody::Port(gone.clone())).count(), round + 1);
-        assert_eq!(world.dropped(0, Drop::PipeFull), 0);
+        assert_eq!(world.dropped(0, DropReason::PipeFull), 0);
         world.assert_ledger();
     }
 }
