@@ -1,8 +1,10 @@
 use crate::story::Story;
 use relay_control::EventBody;
+use relay_core::demux::Ufrag;
 use relay_core::id::Ssrc;
 use relay_core::outbox::Path;
 use relay_core::stats::Count;
+use relay_core::wire::stun::StunMessage;
 use relay_core::wire::{Protocol, classify};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +45,7 @@ struct Told {
     /// Where clients are or have been, by address.
     homes: HashMap<SocketAddr, usize>,
     /// The last new ids of each client, and where they came from.
-    ids: HashMap<[u8; 4], VecDeque<([u8; 12], Path)>>,
+    ids: HashMap<Ufrag, VecDeque<([u8; 12], Path)>>,
     /// The publisher or the viewer fell silent or moved, so something may be missing.
     disturbed: bool,
     longest_silence: Duration,
@@ -166,6 +168,10 @@ impl Told {
 
     /// The attacker begins its ICE anew, with a ufrag of any length, and checks as it may meanwhile.
     fn restart(&mut self, ufrag: u8, from: &Path) {
+        let id = World::transport_id(ATTACKER as u32);
+        if !self.world.shard.inventory().iter().any(|transport| transport.transport_id == id) {
+            return;
+        }
         let short = self.world.peers[ATTACKER].make_short_check();
         self.world.restart_ice_as(ATTACKER as u32, "u".repeat(4 + usize::from(ufrag) % 253));
         self.inject(*from, &short);
@@ -194,9 +200,10 @@ impl Told {
         }
     }
 
-    /// Ids of peers of the simulator have their number in the middle.
+    /// Each client counts its checks from one, so an id is told by the ufrag that it came with.
     fn ids_of(&mut self, check: &[u8]) -> &mut VecDeque<([u8; 12], Path)> {
-        let whose: [u8; 4] = check[12..16].try_into().expect("an id");
+        let username = StunMessage::parse(check).expect("the relay took it").username();
+        let whose = *username.and_then(|name| name.first_chunk()).expect("a ufrag of the relay");
         self.ids.entry(whose).or_default()
     }
 

@@ -6,6 +6,7 @@ use common::client::Client;
 use common::{Controller, DEADLINE, eventually, free_base_port};
 use relay::Relay;
 use relay::config::{Config, IoChoice};
+use relay::control::Exit;
 use relay::ctl::{self, CodecName, Question};
 use relay::ports::PROCESSES_MAX;
 use relay_control::{
@@ -30,7 +31,7 @@ const SOURCE: u64 = 12;
 /// A relay on two shards, whose rooms use both, that ends with the test.
 struct Running {
     socket: PathBuf,
-    relay: Option<JoinHandle<()>>,
+    relay: Option<JoinHandle<Exit>>,
     _dir: tempfile::TempDir,
 }
 
@@ -50,7 +51,7 @@ impl Running {
             };
             Relay::start(&config, None).ok()
         });
-        let relay = std::thread::spawn(move || drop(relay.run().expect("waits")));
+        let relay = std::thread::spawn(move || relay.run().expect("waits"));
         Self { socket, relay: Some(relay), _dir: dir }
     }
 
@@ -75,7 +76,7 @@ impl Drop for Running {
         let mut controller = Controller::connect(&self.socket);
         controller.welcome(u64::MAX);
         assert!(matches!(controller.call(Command::Shutdown(Shutdown {})), ReplyBody::Done(_)));
-        self.relay.take().expect("once").join().expect("no panic");
+        assert_eq!(self.relay.take().expect("once").join().expect("no panic"), Exit::Command);
         assert!(!port_socket(&self.socket).exists(), "it takes its socket away");
     }
 }

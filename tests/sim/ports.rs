@@ -182,7 +182,7 @@ impl Player {
     fn next(&mut self) -> (Packet, Vec<u8>) {
         let number = self.sent;
         self.sent += 1;
-        let keyframe = number % 100 == 0;
+        let keyframe = number.is_multiple_of(100);
         let packet = Packet {
             track_id: SOURCE,
             seq: 5_000 + u64::from(number),

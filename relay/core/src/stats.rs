@@ -110,20 +110,20 @@ named! {
         Overload = "drop.overload",
         /// The subscriber's numbering cannot place so old a packet.
         TooOld = "drop.too_old",
-        /// The queue to another shard is full: its subscribers miss a packet.
+        /// The queue to a port (another shard, a local process) is full: who listens there misses a packet.
         PipeFull = "drop.pipe_full",
-        /// A piped packet whose track ended, or is no longer listened to, while it was in the queue; or one that the history
+        /// A packet from a port whose track ended, or is no longer listened to, while it was in the queue; or one that the history
         /// does not take.
         PipeStale = "drop.pipe_stale",
-        /// The queue to another shard has no room for what will be said again: a keyframe request, a clock.
+        /// The queue to a port has no room for what will be said again: a keyframe request, a clock.
         PipeControlFull = "drop.pipe_control_full",
         /// A fault of the relay (a panic) ended the handling of the datagram.
         Panicked = "drop.panicked",
         /// The same on the packet's way to a subscriber.
         EgressPanicked = "drop.egress_panicked",
-        /// The same on its way to another shard.
+        /// The same on its way to a port.
         PipeOutPanicked = "drop.pipe_out_panicked",
-        /// The same of a packet from another shard.
+        /// The same of a packet from a port.
         PipeInPanicked = "drop.pipe_in_panicked",
     }
 }
@@ -173,11 +173,12 @@ named! {
         UpLost = "up.lost",
         /// Jumps of a publisher's numbering that were re-anchored.
         UpResync = "up.resync",
-        /// Accepted packets times the other shards that have subscribers of them.
+        /// Accepted packets times the ports that their tracks are sent to.
         PipeOffered = "pipe.offered",
-        /// Of them written into a queue. Over all shards, what was sent and is not in a queue any more was received.
+        /// Of them written into a queue. Over all shards and local processes (`port.*`), what was sent and is not in a queue
+        /// any more was received.
         PipeSent = "pipe.sent",
-        /// Piped packets taken out of a queue.
+        /// Packets from ports taken out of a queue.
         PipeReceived = "pipe.received",
         /// Of them taken into a history and forwarded.
         PipeAccepted = "pipe.accepted",
@@ -224,11 +225,11 @@ pub enum Stage {
     /// One packet towards one subscriber: `fanout.offered` = `tx.rtp` + these. Retransmissions
     /// are not in it.
     Egress,
-    /// One packet towards one other shard: `pipe.offered` = `pipe.sent` + these.
+    /// One packet towards one port: `pipe.offered` = `pipe.sent` + these.
     PipeOut,
-    /// One packet from another shard: `pipe.received` = `pipe.accepted` + these.
+    /// One packet from a port: `pipe.received` = `pipe.accepted` + these.
     PipeIn,
-    /// A packet of the relay's own that found no send slot, or a word to another shard that found no room.
+    /// A packet of the relay's own that found no send slot, or a word to a port that found no room.
     Own,
 }
 

@@ -3,9 +3,10 @@
 use super::session::{Session, WaitingJoin, Wish};
 use super::{CloseCode, Hub};
 use crate::id::{ConnectionId, MemberId, RoomId};
+use crate::member::{Member, Playable, Presence};
 use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
-use crate::participant::{Member, Playable, Presence, Publish};
 use crate::refusal::{Refusal, StreamEnd};
+use crate::stream::Publish;
 use crate::timer::{Time, Timer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -195,7 +196,7 @@ impl Hub {
         let member = self.rooms.get(&room).and_then(|room| room.member_by_id(member));
         let keys = member.into_iter().flat_map(Member::streams);
         let streams = keys.filter_map(|key| self.streams.get(key));
-        let entry = |stream: &crate::participant::Stream| {
+        let entry = |stream: &crate::stream::Stream| {
             let status = match (stream.is_on_air(), stream.is_publish()) {
                 (false, _) => Status::Pending,
                 (true, true) => Status::Publishing,

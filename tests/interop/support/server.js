@@ -7,7 +7,7 @@
 import { execFile, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { closeSync, openSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { access, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -103,9 +103,9 @@ export class Server {
         return { cert, key };
     }
 
-    /** `ringvox-relay ctl <what>`, parsed. @param {"inventory" | "stats"} what */
-    async ctl(what) {
-        const { stdout } = await promisify(execFile)(join(BIN_DIR, "ringvox-relay"), ["--config", this.config, "ctl", what], { timeout: 10_000 });
+    /** `ringvox-relay ctl <what>`, parsed. @param {"inventory" | "stats" | "tap"} what @param {...string} how */
+    async ctl(what, ...how) {
+        const { stdout } = await promisify(execFile)(join(BIN_DIR, "ringvox-relay"), ["--config", this.config, "ctl", what, ...how], { timeout: 10_000 });
         return JSON.parse(stdout);
     }
 
@@ -185,6 +185,33 @@ ${media}
     await Promise.all(Object.entries(files).map(([name, text]) => writeFile(join(dir, name), text)));
     await server.start();
     return server;
+}
+
+/**
+ * A relay without signaling, whose controller a test brings along.
+ * @param {string} io
+ */
+export async function startRelay(io) {
+    const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
+    const socket = join(dir, "relay.sock");
+    const udp = await freeUdpPorts(SHARDS);
+    const flags = ["--io", io, "--shards", String(SHARDS), "--base-port", String(udp), "--control-socket", socket];
+    const child = spawn(join(BIN_DIR, "ringvox-relay"), flags, { cwd: dir, stdio: ["ignore", "ignore", "inherit"] });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    process.once("exit", () => child.kill("SIGKILL"));
+    await until("the relay listens", () => access(socket).then(() => true), { seconds: 20 });
+    return {
+        dir,
+        socket,
+        async stop() {
+            child.kill("SIGTERM");
+            const status = await ended;
+            await rm(dir, { recursive: true, force: true });
+            if (status !== 0) {
+                throw new Error(`the relay ended with ${status}`);
+            }
+        },
+    };
 }
 
 /** @returns {Promise<number>} a TCP port that nobody uses */

@@ -99,7 +99,7 @@ impl Shard {
         let input = std::mem::replace(&mut self.input, Input::None);
         let blamed = self.blame(input)?;
         let Self { waiting, tracks, .. } = self;
-        waiting.retain(|key| tracks.ups.get(*key).is_some_and(|up| !up.pending.is_empty()));
+        waiting.retain(|key| tracks.ups.contains(key.up) && !tracks.layer(*key).pending.is_empty());
         self.settle();
         if blamed == Blamed::Unproved {
             if self.suspicion.looked.is_some_and(|at| now.since(at) < LOOK_INTERVAL) {

@@ -1,0 +1,125 @@
+/**
+ * Local ports: a process gets a browser's publication in clear, and gives a browser a video from a file.
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { join as path } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { launch, newPerson } from "./support/browsers.js";
+import { join } from "./support/conference.js";
+import { BACK_ENDS, BIN_DIR, startRelay, startServer } from "./support/server.js";
+import { until } from "./support/until.js";
+
+const run = promisify(execFile);
+
+/** `tests/port`: a process at a local port. */
+const PROCESS = path(BIN_DIR, "ringvox-port");
+
+/** Frames to be recorded, and to be decoded: two seconds and more. */
+const FRAMES = 60;
+
+for (const io of BACK_ENDS) {
+    describe(`local ports over ${io}`, () => {
+        /** @type {import("puppeteer-core").Browser} */
+        let browser;
+
+        before(async () => {
+            browser = await launch("chromium");
+        });
+        after(async () => {
+            await browser?.close();
+        });
+
+        test("a process records what a browser publishes, and others go on", async () => {
+            const server = await startServer({ io });
+            try {
+                const alice = await join(browser, server, { login: "alice", room: "ports" });
+                const bob = await join(browser, server, { login: "bob", room: "ports" });
+                await Promise.all([alice.inCall(), bob.inCall()]);
+                const track = await until("a video is published", async () => {
+                    const { transports } = await server.ctl("inventory");
+                    const tracks = transports.flatMap((/** @type {any} */ transport) => transport.up_tracks);
+                    return tracks.find((/** @type {any} */ { codec, active }) => codec === "VP8" && active);
+                });
+
+                const file = path(server.dir, "tap.ivf");
+                const socket = path(server.dir, "relay-ports.sock");
+                const recorded = run(PROCESS, ["record", socket, "recorder", file, String(FRAMES)], { timeout: 60_000 });
+                await until("it is tapped", async () => server.ctl("tap", "recorder", track.track_id));
+                await recorded;
+                const show = ["-show_entries", "stream=codec_name,nb_read_frames", "-of", "default=noprint_wrappers=1:nokey=1"];
+                const { stdout, stderr } = await run("ffprobe", ["-v", "error", "-count_frames", ...show, file]);
+                assert.equal(stderr, "", "each frame is decoded");
+                assert.deepEqual(stdout.trim().split("\n"), ["vp8", String(FRAMES)]);
+
+                await Promise.all([alice.receivesMedia(), bob.receivesMedia()]);
+                const { process: counts } = await server.ctl("stats");
+                assert.equal(counts["port.dropped.slow"], 0);
+                await Promise.all([alice.close(), bob.close()]);
+            } finally {
+                await server.stop();
+            }
+        });
+
+        test("a browser decodes a video that a process plays", async () => {
+            const relay = await startRelay(io);
+            const file = path(relay.dir, "play.ivf");
+            const source = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25", "-t", "4"];
+            await run("ffmpeg", ["-v", "error", ...source, "-c:v", "libvpx", "-b:v", "500k", "-g", "50", file]);
+            const page = await newPerson(browser);
+            await page.goto("about:blank");
+            const offer = await page.evaluate(offerToReceive);
+
+            const player = spawn(PROCESS, ["play", relay.socket, "player", file], { stdio: ["pipe", "pipe", "inherit"] });
+            const ended = new Promise((resolve) => player.once("exit", resolve));
+            try {
+                let said = "";
+                player.stdout.on("data", (text) => { said += text; });
+                player.stdin.write(`${offer}.\n`);
+                await until("there is an answer", () => said.endsWith("\r\n.\r\n"));
+                await page.evaluate(takeAnswer, said.slice(0, -".\r\n".length));
+                const figures = await until(`${FRAMES} frames are decoded`, async () => {
+                    const video = await page.evaluate(inboundVideo);
+                    return video && video.framesDecoded >= FRAMES && video;
+                });
+                assert.deepEqual([figures.frameWidth, figures.frameHeight], [320, 240]);
+                assert.deepEqual(page.problems, []);
+            } finally {
+                player.stdin.end();
+                assert.equal(await ended, 0);
+                await page.close();
+                await relay.stop();
+            }
+        });
+    });
+}
+
+/** In the page. */
+async function offerToReceive() {
+    const connection = new RTCPeerConnection();
+    connection.addTransceiver("video", { direction: "recvonly" });
+    await connection.setLocalDescription();
+    return connection.localDescription?.sdp ?? "";
+}
+
+/** In the page. @param {string} sdp */
+async function takeAnswer(sdp) {
+    const [connection] = /** @type {any} */ (globalThis).__connections;
+    connection.addEventListener("track", (/** @type {RTCTrackEvent} */ { track }) => {
+        // Decoded only if somebody looks.
+        const video = document.createElement("video");
+        Object.assign(video, { srcObject: new MediaStream([track]), autoplay: true, muted: true });
+        document.body.append(video);
+    });
+    await connection.setRemoteDescription({ type: "answer", sdp });
+}
+
+/** In the page. */
+async function inboundVideo() {
+    const [connection] = /** @type {any} */ (globalThis).__connections;
+    const report = await connection.getStats();
+    return [...report.values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "video");
+}
