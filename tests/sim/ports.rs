@@ -6,10 +6,11 @@ use relay_control::{
     RemoveSource, RemoveTap, RemoveTrack, ReplyBody, RequestKeyframe,
 };
 use relay_core::id::Ssrc;
+use relay_core::outbox::VecOutbox;
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, Drop, Stage};
 use relay_core::wire::rtcp;
-use relay_port::{Clock, Frame, MediaTime, Message, Packet};
+use relay_port::{Clock, Entry, Frame, MediaTime, Message, Packet, PortId};
 use std::time::Duration;
 use tests::media::Payload;
 use tests::{Shards, World, faults};
@@ -172,24 +173,28 @@ struct Player {
 impl Player {
     fn play(&mut self, world: &mut Shards, packets: u32) {
         for _ in 0..packets {
-            let number = self.sent;
-            self.sent += 1;
-            let keyframe = number.is_multiple_of(100);
-            let packet = Packet {
-                track_id: SOURCE,
-                seq: 5_000 + u64::from(number),
-                source: 0,
-                timestamp: number.wrapping_mul(900),
-                arrival: MediaTime::from_nanos(i64::from(number) * 10_000_000),
-                marker: true,
-                keyframe,
-                audio_level: None,
-                video_orientation: None,
-            };
-            let payload = Payload { room: 1, sender: 99, number, keyframe }.write(1_000);
+            let (packet, payload) = self.next();
             world.process_says(self.number, &Frame::Message(Message::Packet(packet)), &payload);
             world.run(Duration::from_millis(10));
         }
+    }
+
+    fn next(&mut self) -> (Packet, Vec<u8>) {
+        let number = self.sent;
+        self.sent += 1;
+        let keyframe = number.is_multiple_of(100);
+        let packet = Packet {
+            track_id: SOURCE,
+            seq: 5_000 + u64::from(number),
+            source: 0,
+            timestamp: number.wrapping_mul(900),
+            arrival: MediaTime::from_nanos(i64::from(number) * 10_000_000),
+            marker: true,
+            keyframe,
+            audio_level: None,
+            video_orientation: None,
+        };
+        (packet, Payload { room: 1, sender: 99, number, keyframe }.write(1_000))
     }
 }
 
@@ -295,6 +300,31 @@ fn a_source_that_ends_by_itself_is_told_and_a_shard_that_begins_anew_ends_all() 
     assert_eq!(message_count(&frames, |m| matches!(m, Message::Close { .. })), 1);
     assert_eq!((ended(&world, SOURCE, true), ended(&world, World::up_track_id(0), false)), (2, 1));
     world.assert_ledger();
+}
+
+/// Its packets make a shard panic that is not the one it sends to, while more of them wait there.
+#[test]
+fn a_process_ends_whose_packets_made_another_shard_panic() {
+    let mut world = Shards::new(9, 2, BUDGET);
+    room(&mut world);
+    let mut player = Player { number: world.connect_process("player"), sent: 0 };
+    world.command(source(SOURCE, 1, "player"));
+    let elsewhere = subscribe(&mut world, 1);
+    player.play(&mut world, 20);
+    assert!(packets(&world, elsewhere) > 10, "piped from shard 1");
+    let (packet, payload) = player.next();
+    let mut entries = [Entry::default(), Entry::default()];
+    entries[0].write_packet(packet, &payload);
+    entries[1].write(Message::Fault { track_id: SOURCE });
+    let (now, mut outbox) = (world.now, VecOutbox::default());
+    let shard = &mut world.stations[1].shard;
+    for (from, entry) in [PortId::local(player.number), PortId::shard(0)].into_iter().zip(&mut entries) {
+        shard.handle_entry(now, from, entry, &mut outbox);
+    }
+    shard.forward_pending(&mut outbox);
+    world.run(Duration::from_secs(1));
+    assert!(world.ports.is_empty());
+    assert_eq!(world.port_counts.closed_fault.get(), 1);
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl Shard {
 
     pub(super) fn prepare_up(&mut self, key: TransportKey, up_key: UpKey) {
         let up = &mut self.tracks.ups[up_key];
-        up.stream.prepare();
+        up.prepare();
         if up.wants_transport_cc() {
             self.transports[key].receiving.feedback.get_or_insert_default();
         }

@@ -29,7 +29,7 @@ use crate::rng::Rng;
 use crate::stats::{Count, Drop, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::track::{Source, Tracks};
+use crate::track::{Life, Source, Tracks};
 use crate::transport::{Phase, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
 use relay_port::Message;
@@ -99,7 +99,7 @@ impl Shard {
         let input = std::mem::replace(&mut self.input, Input::None);
         let blamed = self.blame(input)?;
         let Self { waiting, tracks, .. } = self;
-        waiting.retain(|key| tracks.ups.get(*key).is_some_and(|up| !up.pending.is_empty()));
+        waiting.retain(|key| tracks.ups.contains(key.up) && !tracks.layer(*key).pending.is_empty());
         self.settle();
         if blamed == Blamed::Unproved {
             if self.suspicion.looked.is_some_and(|at| now.since(at) < LOOK_INTERVAL) {
@@ -159,8 +159,10 @@ impl Shard {
     /// Another shard says that a track's packets made it panic.
     pub(super) fn end_publisher(&mut self, track_id: u64) {
         let Some(up_key) = self.tracks.up_key(track_id) else { return };
-        if let Source::Peer(key) = self.tracks.up(up_key).source {
-            self.end_by_fault(key);
+        match self.tracks.up(up_key).source {
+            Source::Peer(_) | Source::Port { life: Life::Held, .. } => drop(self.blame_up(up_key)),
+            // Its home is elsewhere.
+            Source::Port { .. } => {}
         }
     }
 

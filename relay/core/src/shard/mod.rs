@@ -33,7 +33,7 @@ use crate::config::ShardConfig;
 use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
-use crate::keys::UpKey;
+use crate::keys::LayerKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::stats::{Count, Counters, Drop};
@@ -56,8 +56,8 @@ pub struct Shard {
     tracks: Tracks,
     demux: Demux,
     deadlines: Deadlines<TimerOwner>,
-    /// Up-tracks with packets that wait for the end of the batch.
-    waiting: Vec<UpKey>,
+    /// Layers with packets that wait for the end of the batch.
+    waiting: Vec<LayerKey>,
     handshakes: Handshakes,
     events: VecDeque<EventBody>,
     counters: Counters,

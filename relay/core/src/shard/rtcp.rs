@@ -8,6 +8,7 @@ use crate::outbox::Outbox;
 use crate::srtp::OpenError;
 use crate::stats::{Count, Drop};
 use crate::time::Time;
+use crate::track::Tracks;
 use crate::transport::SsrcUse;
 use crate::wire::rtcp::{Nack, ReportBlocks, RtcpPacket, SenderReport, parse_compound};
 
@@ -87,8 +88,8 @@ impl Shard {
     fn on_sender_report(&mut self, now: Time, key: TransportKey, sr: &SenderReport<'_>) -> Result<(), Drop> {
         let transport = &mut self.transports[key];
         match transport.receiving.ssrc_use(sr.sender_ssrc) {
-            Some(SsrcUse::Media(up_key)) => {
-                let stream = &mut self.tracks.ups[up_key].stream;
+            Some(SsrcUse::Media(layer)) => {
+                let stream = &mut self.tracks.layer_mut(layer).stream;
                 stream.on_sender_report(now, sr.ntp, sr.rtp_timestamp, &mut transport.receiving.clock);
                 // The clock is the publisher's: all of its tracks follow it, here and on other shards.
                 for index in 0..self.transports[key].ups.len() {
@@ -111,8 +112,9 @@ impl Shard {
         let down_key = self.down_by_ssrc(key, nack.media_ssrc).ok_or(Drop::RtcpForeignSsrc)?;
         self.each(nack.seqs(), |shard, seq| {
             shard.counters.add(Count::NacksReceived, 1);
-            let down = &mut shard.tracks.downs[down_key];
-            let history = &shard.tracks.ups[down.up].stream.history;
+            let Tracks { ups, downs, .. } = &mut shard.tracks;
+            let down = &mut downs[down_key];
+            let history = &ups[down.layer.up].layers[usize::from(down.layer.layer)].stream.history;
             down.retransmit(now, seq, history, &shard.transports[key], &mut shard.counters, outbox)
         });
         Ok(())

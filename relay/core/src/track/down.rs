@@ -8,7 +8,7 @@
 use super::Params;
 use crate::down::{DownStream, DownStreamConfig, PREFIX_BYTES_MAX, Rewritten};
 use crate::id::{SeqNo, Ssrc};
-use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::keys::{DownKey, LayerKey, TransportKey};
 use crate::outbox::{Outbox, Run};
 use crate::rng::Rng;
 use crate::stats::{Count, Counters, Drop};
@@ -46,7 +46,7 @@ pub struct DownTrack {
     /// Whose.
     pub transport: TransportKey,
     /// What feeds it.
-    pub up: UpKey,
+    pub layer: LayerKey,
     /// Its place in the order in which video is withheld; see [`Shedding`](crate::shed::Shedding).
     pub rank: u8,
     /// Ours, on the media.
@@ -93,7 +93,7 @@ impl DownTrack {
     pub fn new(
         command: &AddDownTrack,
         transport: TransportKey,
-        up: UpKey,
+        layer: LayerKey,
         params: Params,
         (ssrc, rtx_ssrc): (Ssrc, Ssrc),
         rng: &mut Rng,
@@ -112,7 +112,7 @@ impl DownTrack {
         Self {
             stream,
             transport,
-            up,
+            layer,
             rank: 0,
             ssrc,
             rtx_ssrc,
