@@ -29,7 +29,7 @@ use crate::rng::Rng;
 use crate::stats::{Count, DropReason, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::track::{Source, Tracks};
+use crate::track::{Life, Source, Tracks};
 use crate::transport::{Phase, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
 use relay_port::Message;
@@ -159,8 +159,10 @@ impl Shard {
     /// Another shard says that a track's packets made it panic.
     pub(super) fn end_publisher(&mut self, track_id: u64) {
         let Some(up_key) = self.tracks.up_key(track_id) else { return };
-        if let Source::Peer(key) = self.tracks.up(up_key).source {
-            self.end_by_fault(key);
+        match self.tracks.up(up_key).source {
+            Source::Peer(_) | Source::Port { life: Life::Held, .. } => drop(self.blame_up(up_key)),
+            // Its home is elsewhere.
+            Source::Port { .. } => {}
         }
     }
 

@@ -195,7 +195,10 @@ impl Shard {
                     close_ports(up, &mut self.outlets, |port| *port == (from, opening));
                 }
             }
-            Message::Fault { track_id } => self.end_publisher(track_id),
+            Message::Fault { track_id } => {
+                self.forward_pending(outbox);
+                self.end_publisher(track_id);
+            }
             Message::Reset { opening } => {
                 self.forward_pending(outbox);
                 self.on_reset(from, opening);
