@@ -26,7 +26,7 @@ const CM: SrtpProfile = SrtpProfile::Aes128CmHmacSha1_80;
 const VIDEO: usize = PAYLOADS[0].1;
 const AUDIO: usize = PAYLOADS[1].1;
 /// As little as the support's packets hold: what there is besides the cipher shows.
-const TINY: usize = 18;
+const TINY: usize = 30;
 
 /// Transports in an inventory.
 const TRANSPORTS: u64 = 100;

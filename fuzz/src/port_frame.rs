@@ -1,4 +1,12 @@
-use relay_port::{DecodeError, Decoded, FRAME_BYTES_MAX, Frame, FrameReader, PAYLOAD_BYTES_MAX, encode};
+use relay::mailbox::PipeEnds;
+use relay::pipe::{PipeReceiver, pipe};
+use relay::ports::{Counts, Exchange, ToPorts};
+use relay_core::time::Time;
+use relay_port::{
+    Codec, DecodeError, Decoded, FRAME_BYTES_MAX, Frame, FrameReader, Hello, MediaKind, Message,
+    PAYLOAD_BYTES_MAX, PORT_VERSION, PortId, Priority, Track, encode,
+};
+use std::sync::Arc;
 
 /// What a frame said, without its borrow.
 #[derive(Debug, PartialEq)]
@@ -22,6 +30,52 @@ pub fn port_frame(data: &[u8]) {
     }
     let known: Vec<Said> = said.into_iter().filter(|said| matches!(said, Said::Frame(..))).collect();
     assert!(decode([&again[..]]) == (known, Ok(())));
+    exchange(data);
+}
+
+/// The tracks that the process gives and gets.
+const SOURCE: u64 = 1;
+const TAP: u64 = 9;
+
+/// A process that says this, behind a greeting, to the exchange: every packet stands in a counter, and
+/// nothing is said to a shard of tracks that are not the process's.
+fn exchange(data: &[u8]) {
+    let counts = Arc::<Counts>::default();
+    let mut exchange = Exchange::new(Arc::clone(&counts));
+    let number = exchange.connect(Time::ZERO);
+    let hello = Frame::Hello(Hello { version: PORT_VERSION, name: "fuzz".into() });
+    let mut greeting = Vec::new();
+    assert!(encode(&hello, &[], &mut greeting));
+    exchange.handle_bytes(number, &greeting);
+    let (to, mut inbox) = pipe(Arc::new(|| {}));
+    let (_outbox, from) = pipe(Arc::new(|| {}));
+    let shard = PortId::shard(0);
+    exchange.handle_order(ToPorts::Connect { number, ends: Box::new(PipeEnds { port: shard, to, from }) });
+    exchange.handle_order(ToPorts::Tap { number, track_id: TAP, shard });
+    let (kind, codec, priority) = (MediaKind::Audio, Codec::Opus, Priority::Medium);
+    let (room_id, clock_rate_hz, connected, held) = (1, 48_000, true, true);
+    let track = Track { room_id, kind, codec, clock_rate_hz, priority, connected, held };
+    exchange.handle_order(ToPorts::Source { ticket: 1, number, track_id: SOURCE, shard, track });
+    exchange.handle_bytes(number, data);
+    exchange.handle_queues();
+    exchange.ring();
+    let received = read(&mut inbox);
+    assert_eq!(received, counts.in_sent.get());
+    let dropped = counts.dropped_queue_full.get() + counts.dropped_no_source.get();
+    assert_eq!(counts.in_received.get(), received + dropped);
+}
+
+/// Packets that a shard would read.
+fn read(inbox: &mut PipeReceiver) -> u64 {
+    let mut packets = 0;
+    while inbox.handle(|entry| match entry.take().0 {
+        Message::Packet(packet) => {
+            assert_eq!(packet.track_id, SOURCE);
+            packets += 1;
+        }
+        message => assert!(message.track_id().is_some_and(|id| [SOURCE, TAP].contains(&id)), "{message:?}"),
+    }) {}
+    packets
 }
 
 fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Said>, Result<(), DecodeError>) {

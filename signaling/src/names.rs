@@ -291,54 +291,15 @@ mod tests {
         }
     }
 
+    /// Each of them is seen by nobody, or moves what stands beside it.
+    const HIDDEN: &str = "\0\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{115f}\u{180e}\u{200b}\u{200c}\u{200d}\
+        \u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\u{2064}\
+        \u{2066}\u{2067}\u{2068}\u{2069}\u{206f}\u{3164}\u{fe00}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\
+        \u{fffe}\u{10ffff}\u{fdd0}\u{e0001}\u{e0061}\u{e0100}\u{1d173}";
+
     #[test]
     fn what_is_not_seen_is_no_part_of_a_name() {
-        for hidden in [
-            '\0',
-            '\t',
-            '\n',
-            '\r',
-            '\u{1b}',
-            '\u{7f}',
-            '\u{85}',
-            '\u{9b}',
-            '\u{ad}',
-            '\u{61c}',
-            '\u{115f}',
-            '\u{180e}',
-            '\u{200b}',
-            ZWNJ,
-            ZWJ,
-            '\u{200e}',
-            '\u{200f}',
-            '\u{2028}',
-            '\u{2029}',
-            '\u{202a}',
-            '\u{202b}',
-            '\u{202c}',
-            '\u{202d}',
-            '\u{202e}',
-            '\u{2060}',
-            '\u{2064}',
-            '\u{2066}',
-            '\u{2067}',
-            '\u{2068}',
-            '\u{2069}',
-            '\u{206f}',
-            '\u{3164}',
-            '\u{fe00}',
-            '\u{fe0f}',
-            '\u{feff}',
-            '\u{ffa0}',
-            '\u{fff9}',
-            '\u{fffe}',
-            '\u{10ffff}',
-            '\u{fdd0}',
-            '\u{e0001}',
-            '\u{e0061}',
-            '\u{e0100}',
-            '\u{1d173}',
-        ] {
+        for hidden in HIDDEN.chars() {
             for name in [
                 format!("alice{hidden}"),
                 format!("{hidden}alice"),

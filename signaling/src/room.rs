@@ -6,8 +6,9 @@
 //! - Members are told about in the order in which they came, streams in the order in which they were published.
 
 use crate::id::{ConnectionId, MemberId, StreamKey};
-use crate::participant::{Member, Presence, Stream};
+use crate::member::{Member, Presence};
 use crate::sdp::CodecPreferences;
+use crate::stream::Stream;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 

@@ -16,7 +16,7 @@ pub enum Timer {
     KeepAlive(ConnectionId),
     /// This connection wants a login that another one has; then the other's silence is judged.
     Probe(ConnectionId),
-    /// The next thing that must happen to a stream; see its phase.
+    /// The next thing that must happen to a stream; see [`crate::life`].
     Stream(StreamKey),
     /// A detached member's time runs out.
     Detached(RoomId, MemberId),

@@ -4,7 +4,7 @@ use crate::seeds;
 use relay_control::{Command, ReplyBody};
 use relay_core::id::{SeqNo, Ssrc};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::peer::{FRAME_INTERVAL, Received};
@@ -88,7 +88,11 @@ fn a_wrap_of_sequence_numbers_survives_loss_at_the_wrap() {
             let last = numbers(received).last().copied().expect("some");
             let sent = world.peers[0].sending.as_ref().expect("it publishes").number;
             assert!(sent - last < 10, "start {start}, {lost_run} lost: up to date");
-            assert_eq!(world.dropped(relay_core::stats::Drop::RtpAuth), 0, "the roll-over counter was right");
+            assert_eq!(
+                world.dropped(relay_core::stats::DropReason::RtpAuth),
+                0,
+                "the roll-over counter was right"
+            );
             world.assert_ledger();
         }
     }
@@ -166,11 +170,11 @@ fn a_late_packet_of_the_old_ssrc_takes_nothing_back() {
         world.inject(address, new);
         world.inject(address, old);
     }
-    assert_eq!(world.dropped(Drop::RtpOldSource), 3);
+    assert_eq!(world.dropped(DropReason::RtpOldSource), 3);
     world.run(Duration::from_secs(1));
     let received = &world.peers[1].received[&ssrc];
     // One more was under way when the SSRC changed.
-    let late = world.dropped(Drop::RtpOldSource) as usize;
+    let late = world.dropped(DropReason::RtpOldSource) as usize;
     assert_eq!(
         (holes(received), late),
         (4, 4),
@@ -198,15 +202,16 @@ fn a_publisher_changes_its_ssrcs_as_often_as_it_likes() {
         assert!(flowed > 150, "change {change}: {flowed} packets in 2 s");
         assert!(world.shard.counters().get(Count::RxRtxRecovered) > restored, "change {change}");
     }
-    assert_eq!(world.dropped(Drop::RtpSsrcLimit), 0);
+    assert_eq!(world.dropped(DropReason::RtpSsrcLimit), 0);
     // RFC 3711 §3.3.2: what was sent under the first ones is not new because they are left.
-    let (accepted, refused) = (world.shard.counters().get(Count::RxRtp), world.dropped(Drop::RtpReplay));
+    let (accepted, refused) =
+        (world.shard.counters().get(Count::RxRtp), world.dropped(DropReason::RtpReplay));
     assert!(recorded.len() > 100);
     for (path, bytes) in &recorded {
         world.inject_along(*path, bytes);
     }
     assert_eq!(world.shard.counters().get(Count::RxRtp), accepted);
-    assert_eq!(world.dropped(Drop::RtpReplay) - refused, recorded.len() as u64);
+    assert_eq!(world.dropped(DropReason::RtpReplay) - refused, recorded.len() as u64);
     world.assert_ledger();
 }
 
@@ -227,7 +232,7 @@ fn a_late_retransmission_of_the_old_ssrc_is_not_taken_for_the_new_one() {
         world.inject(address, bytes);
     }
     assert_eq!(
-        (world.dropped(Drop::RtpOldSource), world.shard.counters().get(Count::RxRtxRecovered)),
+        (world.dropped(DropReason::RtpOldSource), world.shard.counters().get(Count::RxRtxRecovered)),
         (1, 0)
     );
     // The one that was left may come back, and its retransmissions count again.
@@ -257,7 +262,7 @@ fn who_has_no_mid_is_sent_none() {
     world.run(Duration::from_secs(2));
     let received = &world.peers[subscriber as usize].received[&ssrc];
     assert!(received.packets.len() > 150, "{} packets", received.packets.len());
-    assert_eq!((received.last_header_bytes, world.dropped(Drop::OutboxFull)), (12, 0));
+    assert_eq!((received.last_header_bytes, world.dropped(DropReason::OutboxFull)), (12, 0));
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use crate::capacity;
 use crate::engine::Addresses;
 use crate::peer::{DoorKind, Peer};
-use crate::run::RunSpec;
 use crate::scenario::{AudioShape, BurstShape, Plan, Shape, VideoShape};
-use crate::target::RelaySpec;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
@@ -83,14 +81,14 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 1200)]
     pub(crate) packet_bytes: usize,
     /// Length of a measured window, in seconds
-    #[arg(long, default_value_t = 5.0)]
-    pub(crate) seconds: f64,
+    #[arg(long = "seconds", default_value = "5", value_parser = seconds)]
+    pub(crate) window: Duration,
     /// Measured windows
     #[arg(long, default_value_t = 3)]
     pub(crate) repeat: u32,
     /// Time between the last join and the first window, in seconds
-    #[arg(long, default_value_t = 2.0)]
-    pub(crate) settle: f64,
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    pub(crate) settle: Duration,
     /// Once all have joined, publishers send so many times as often
     #[arg(long, default_value_t = 1.0, value_parser = load)]
     pub(crate) load: f64,
@@ -104,7 +102,7 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "storm")]
     pub(crate) storm_idle: bool,
     /// Decrypt and compare one packet in N, count the others
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) check: u64,
     /// Take arrival times when the generator sees a packet instead of from the kernel
     #[arg(long)]
@@ -145,6 +143,11 @@ pub(crate) struct SweepArgs {
     /// Draw latency, CPU time and what was shed as SVG
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "a number is wanted, such as 1.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|why| why.to_string())
 }
 
 fn load(text: &str) -> Result<f64, String> {
@@ -289,7 +292,8 @@ pub(crate) struct ServerArgs {
 }
 
 impl RunArgs {
-    pub(crate) fn spec(&self) -> RunSpec {
+    /// Rooms, and what is sent in them.
+    pub(crate) fn plan(&self) -> Plan {
         let payload_bytes = self.packet_bytes - RTP_HEADER_BYTES;
         let burst = self.burst.map(|packets| {
             let interval = Duration::from_micros(self.burst_interval_us);
@@ -302,54 +306,33 @@ impl RunArgs {
         });
         let audio =
             Shape::Audio(AudioShape { interval: Duration::from_millis(20), bytes_min: 80, bytes_max: 120 });
-        RunSpec {
-            plan: Plan {
-                rooms: self.rooms,
-                publishers: self.publishers,
-                subscribers: self.subscribers,
-                mesh: self.mesh,
-                idle: self.idle,
-                one_publisher_each: false,
-                video: (self.media != Media::Audio).then_some(burst.unwrap_or(video)),
-                audio: (self.media != Media::Video).then_some(burst.unwrap_or(audio)),
-            },
-            addresses: Addresses {
-                publishers: self.publisher_ip,
-                subscribers: self.subscriber_ip,
-                spread: true,
-                heard_in: self.heard_in,
-            },
-            load: self.load,
-            ramp: self.ramp,
-            settle: Duration::from_secs_f64(self.settle),
-            window: Duration::from_secs_f64(self.seconds),
-            repeat: self.repeat,
-            storm: self.storm,
-            storm_idle: self.storm_idle,
-            check: self.check,
-            stamped: !self.no_stamps,
-            sink: self.sink.clone(),
-            server_core: self.server.first_core(),
-            quiet: self.quiet,
+        Plan {
+            rooms: self.rooms,
+            publishers: self.publishers,
+            subscribers: self.subscribers,
+            mesh: self.mesh,
+            idle: self.idle,
+            one_publisher_each: false,
+            video: (self.media != Media::Audio).then_some(burst.unwrap_or(video)),
+            audio: (self.media != Media::Video).then_some(burst.unwrap_or(audio)),
         }
+    }
+
+    /// Where clients send from.
+    pub(crate) const fn addresses(&self) -> Addresses {
+        let (publishers, subscribers) = (self.publisher_ip, self.subscriber_ip);
+        Addresses { publishers, subscribers, spread: true, heard_in: self.heard_in }
     }
 }
 
 impl ServerArgs {
-    /// How to start the relay; `None` if it runs already.
-    pub(crate) fn relay(&self) -> Option<RelaySpec> {
-        Some(RelaySpec {
-            binary: self.relay_binary.clone()?,
-            io: self.io.clone(),
-            shards: self.shards,
-            base_port: self.base_port.unwrap_or(10_000 + 16 * (std::process::id() % 1_000) as u16),
-            cores: self.relay_cores.clone(),
-            netns: self.relay_netns.clone(),
-            args: self.relay_arg.clone(),
-        })
+    /// The relay's first UDP port.
+    pub(crate) fn first_port(&self) -> u16 {
+        self.base_port.unwrap_or(10_000 + 16 * (std::process::id() % 1_000) as u16)
     }
 
-    fn first_core(&self) -> u32 {
+    /// The server's, for its softirq thread.
+    pub(crate) fn first_core(&self) -> u32 {
         let cores = self.relay_cores.as_deref().unwrap_or("0");
         cores.split([',', '-']).next().and_then(|core| core.parse().ok()).unwrap_or(0)
     }

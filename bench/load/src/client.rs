@@ -226,7 +226,7 @@ impl Client {
         let keys = self.transport.as_mut()?.keys()?;
         let sending = &mut self.sending[at];
         let interval = crate::source::interval(&sending.stream.shape);
-        shared.tally.lateness.add(now.since(due).as_nanos() as u64);
+        shared.tally.lateness.saturating_record(now.since(due).as_nanos() as u64);
         shared.batch.clear();
         let mut batched = Batched {
             keys,
@@ -291,7 +291,7 @@ impl Client {
             None => counts.corrupt += 1,
             Some(mark) if (mark.room, mark.stream) != (self.room, receiving.stream) => counts.foreign += 1,
             Some(mark) if self.timed => {
-                shared.tally.latency.add(at.as_nanos().saturating_sub(mark.sent_ns));
+                shared.tally.latency.saturating_record(at.as_nanos().saturating_sub(mark.sent_ns));
             }
             Some(_) => {}
         }

@@ -13,7 +13,6 @@ mod clock;
 mod dice;
 mod door;
 mod engine;
-mod histogram;
 mod limit;
 mod peer;
 mod plot;
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> Result<(), String> {
     let values = each_peer(args, |target, door| {
-        let outcome = run::run(&args.spec(), target, door)?;
+        let outcome = run::run(args, target, door)?;
         Ok(report::json(&outcome))
     })?;
     if let [one] = &values[..] {
@@ -78,7 +77,7 @@ fn sweep(args: &SweepArgs) -> Result<(), String> {
 
 fn churn(args: &ChurnArgs) -> Result<(), String> {
     let values = each_peer(&args.run, |target, door| {
-        let churn = run::churn(&args.run.spec(), args.joins, target, door)?;
+        let churn = run::churn(&args.run, args.joins, target, door)?;
         Ok(report::churn_json(&churn))
     })?;
     values.iter().for_each(|value| println!("{value}"));

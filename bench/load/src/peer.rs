@@ -5,7 +5,6 @@ use crate::door::{ControlDoor, Door, JanusDoor, WhipDoor};
 use crate::target::{JanusSpec, SignalingSpec, Target, own_address};
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -46,8 +45,8 @@ pub(crate) fn open(peer: Peer, server: &ServerArgs) -> Result<Opened, String> {
 }
 
 fn by_control(server: &ServerArgs) -> Result<Opened, String> {
-    let (mut target, socket) = match (server.relay(), &server.control_socket, server.server_pid) {
-        (Some(relay), ..) => Target::start_relay(&relay).map_err(words)?,
+    let (mut target, socket) = match (&server.relay_binary, &server.control_socket, server.server_pid) {
+        (Some(relay), ..) => Target::start_relay(relay, server)?,
         (None, Some(socket), Some(pid)) => (Target::existing(pid, None), socket.clone()),
         _ => return Err("give --relay-binary, or --control-socket and --server-pid".to_owned()),
     };
@@ -58,12 +57,12 @@ fn by_control(server: &ServerArgs) -> Result<Opened, String> {
 }
 
 fn by_whip(server: &ServerArgs) -> Result<Opened, String> {
-    let (mut target, socket, url) = match (server.relay(), &server.url, server.server_pid) {
+    let (mut target, socket, url) = match (&server.relay_binary, &server.url, server.server_pid) {
         (Some(relay), None, _) => {
-            let beside = |name: &str| -> PathBuf { relay.binary.with_file_name(name) };
+            let beside = |name: &str| -> PathBuf { relay.with_file_name(name) };
             let binary = server.signaling_binary.clone().unwrap_or_else(|| beside("ringvox-signaling"));
             let signaling = SignalingSpec { binary, max_publish_bitrate_bps: PUBLISH_BITRATE_BPS_MAX };
-            let (target, socket, url) = Target::start_both(&relay, &signaling).map_err(words)?;
+            let (target, socket, url) = Target::start_both(relay, server, &signaling)?;
             (target, Some(socket), url)
         }
         (None, Some(url), Some(pid)) => {
@@ -75,12 +74,12 @@ fn by_whip(server: &ServerArgs) -> Result<Opened, String> {
     let relay = relay.map_err(|why| hint(why, server))?;
     let back_end = relay.as_ref().map(|relay| relay.back_end().to_owned());
     let facts = vec![("peer", json!("ringvox")), ("door", json!("whip")), ("back_end", json!(back_end))];
-    let door = WhipDoor::new(&url, relay).map_err(words)?;
+    let door = WhipDoor::new(&url, relay)?;
     Ok(Opened { target, door: Box::new(door), facts })
 }
 
 fn janus(server: &ServerArgs) -> Result<Opened, String> {
-    let address = if server.relay_netns.is_some() { None } else { Some(own_address().map_err(words)?) };
+    let address = if server.relay_netns.is_some() { None } else { Some(own_address()?) };
     let spec = JanusSpec {
         binary: server.janus_binary.clone(),
         cores: server.relay_cores.clone(),
@@ -88,29 +87,21 @@ fn janus(server: &ServerArgs) -> Result<Opened, String> {
         address,
         args: server.janus_arg.clone(),
     };
-    let version = spec.version().map_err(words)?;
-    let (mut target, socket) = Target::start_janus(&spec).map_err(words)?;
-    let door = JanusDoor::connect(&socket, &mut target, address.map(IpAddr::V4)).map_err(words)?;
+    let version = spec.version()?;
+    let (mut target, socket) = Target::start_janus(&spec)?;
+    let door = JanusDoor::connect(&socket, &mut target, address.map(IpAddr::V4))?;
     let facts =
         vec![("peer", json!("janus")), ("door", json!("videoroom")), ("server_version", json!(version))];
     Ok(Opened { target, door: Box::new(door), facts })
 }
 
-fn words(why: impl Display) -> String {
-    why.to_string()
-}
-
 /// A relay that ends at its start mostly misses its UDP ports.
 fn hint(why: String, server: &ServerArgs) -> String {
-    match (server.relay(), why.contains("ended with")) {
-        (Some(relay), true) => {
-            format!(
-                "{why}\nIf UDP port {} or one behind it is taken, choose another with --base-port",
-                relay.base_port
-            )
-        }
-        _ => why,
+    if server.relay_binary.is_none() || !why.contains("ended with") {
+        return why;
     }
+    let port = server.first_port();
+    format!("{why}\nIf UDP port {port} or one behind it is taken, choose another with --base-port")
 }
 
 /// Several servers' figures beside each other, one row for each figure.

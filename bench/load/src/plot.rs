@@ -18,9 +18,9 @@ type Pixels<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Line = (&'static str, fn(&Point) -> f64);
 
 const LATENCIES: [Line; 3] = [
-    ("p50", |point| point.window.latency.quantile(0.5) as f64 / NS_PER_MS),
-    ("p99", |point| point.window.latency.quantile(0.99) as f64 / NS_PER_MS),
-    ("p99.9", |point| point.window.latency.quantile(0.999) as f64 / NS_PER_MS),
+    ("p50", |point| point.window.latency.value_at_quantile(0.5) as f64 / NS_PER_MS),
+    ("p99", |point| point.window.latency.value_at_quantile(0.99) as f64 / NS_PER_MS),
+    ("p99.9", |point| point.window.latency.value_at_quantile(0.999) as f64 / NS_PER_MS),
 ];
 const COSTS: [Line; 1] = [("CPU time per forwarded packet", |point| point.window.cpu_ns_per_packet() / 1e3)];
 const FATES: [Line; 2] = [

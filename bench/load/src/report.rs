@@ -1,9 +1,9 @@
 //! What a run brought, for people and for machines.
 
-use crate::histogram::Histogram;
 use crate::run::Outcome;
 use crate::session::{Churn, Joins, Window};
 use crate::tally::Counts;
+use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub(crate) fn write(path: &Path, value: &Value) -> Result<(), String> {
 /// One window on one line.
 pub(crate) fn line(window: &Window) -> String {
     let counts = &window.counts;
-    let ms = |share| window.latency.quantile(share) as f64 / NS_PER_MS;
+    let ms = |share| window.latency.value_at_quantile(share) as f64 / NS_PER_MS;
     format!(
         "{:.0} packets/s forwarded, {:.3} us CPU each, server {:.0} %, generator {:.0} %, lost {}, undelivered {}, \
          latency p50 {:.3} p99 {:.3} p99.9 {:.3} ms{}",
@@ -102,7 +102,7 @@ pub(crate) fn churn_json(churn: &Churn) -> Value {
 }
 
 fn counts_json(counts: &Counts) -> Map<String, Value> {
-    counts.named().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
+    counts.named().map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
 pub(crate) fn window_json(window: &Window) -> Value {
@@ -125,12 +125,12 @@ pub(crate) fn window_json(window: &Window) -> Value {
     })
 }
 
-fn quantiles(histogram: &Histogram) -> Value {
+fn quantiles(histogram: &Histogram<u64>) -> Value {
     json!({
-        "count": histogram.total(),
-        "p50": histogram.quantile(0.5),
-        "p99": histogram.quantile(0.99),
-        "p999": histogram.quantile(0.999),
+        "count": histogram.len(),
+        "p50": histogram.value_at_quantile(0.5),
+        "p99": histogram.value_at_quantile(0.99),
+        "p999": histogram.value_at_quantile(0.999),
         "max": histogram.max(),
     })
 }
@@ -139,7 +139,8 @@ fn quantiles(histogram: &Histogram) -> Value {
 pub(crate) fn summary_json(windows: &[Window]) -> Value {
     let cpu = sorted(windows, Window::cpu_ns_per_packet);
     let rate = sorted(windows, |window| window.per_second(window.forwarded()));
-    let latency = |quantile: f64| median(&sorted(windows, |window| window.latency.quantile(quantile) as f64));
+    let latency =
+        |quantile: f64| median(&sorted(windows, |window| window.latency.value_at_quantile(quantile) as f64));
     let sum = |pick: fn(&Window) -> u64| windows.iter().map(pick).sum::<u64>();
     json!({
         "cpu_ns_per_packet_median": median(&cpu),

@@ -1,43 +1,13 @@
 //! One run: publishers join, then subscribers, then windows are measured.
 
+use crate::args::RunArgs;
 use crate::door::Door;
-use crate::engine::Addresses;
-use crate::scenario::Plan;
 use crate::session::{Churn, Joins, Memory, Session, Window};
 use crate::target::Target;
 use ringvox_client::Agreed;
-use std::time::Duration;
 
 /// How often memory is read while subscribers come and go.
 const CHURN_LOOKS: u32 = 20;
-
-/// What a run does.
-#[derive(Clone, Debug)]
-pub(crate) struct RunSpec {
-    pub(crate) plan: Plan,
-    pub(crate) addresses: Addresses,
-    /// How many times as often as in the plan publishers send once all have joined.
-    pub(crate) load: f64,
-    /// Joins per second; 0: as fast as they succeed.
-    pub(crate) ramp: u32,
-    /// Time between the last join and the first window.
-    pub(crate) settle: Duration,
-    pub(crate) window: Duration,
-    /// Windows.
-    pub(crate) repeat: u32,
-    /// Subscribers that join during the first window.
-    pub(crate) storm: u32,
-    /// They receive nothing.
-    pub(crate) storm_idle: bool,
-    /// Decrypt one packet in this many.
-    pub(crate) check: u64,
-    pub(crate) stamped: bool,
-    /// Device whose ingress drops media.
-    pub(crate) sink: Option<String>,
-    /// Core of the server, for its softirq thread.
-    pub(crate) server_core: u32,
-    pub(crate) quiet: bool,
-}
 
 /// What came of a run.
 pub(crate) struct Outcome {
@@ -52,7 +22,7 @@ pub(crate) struct Outcome {
 }
 
 /// Runs it.
-pub(crate) fn run(spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Result<Outcome, String> {
+pub(crate) fn run(spec: &RunArgs, target: &Target, door: Box<dyn Door>) -> Result<Outcome, String> {
     let mut session = Session::new(spec, target, door)?;
     let joins = session.fill()?;
     let (mut storm, mut windows) = (None, Vec::new());
@@ -81,7 +51,7 @@ pub(crate) fn run(spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Resul
 
 /// Fills the rooms, then lets subscribers come and go.
 pub(crate) fn churn(
-    spec: &RunSpec,
+    spec: &RunArgs,
     joins: u32,
     target: &Target,
     door: Box<dyn Door>,

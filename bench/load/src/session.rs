@@ -1,18 +1,18 @@
 //! A server with its clients: they join, they are measured for a while, they leave. The pieces that every kind of run is made of.
 
+use crate::args::RunArgs;
 use crate::client::{Client, Shared};
 use crate::clock::{Clock, cpu_ns};
 use crate::door::{Door, DoorThread, ServerCounters};
 use crate::engine::{Addresses, Engine};
-use crate::histogram::Histogram;
 use crate::progress::Progress;
 use crate::report;
-use crate::run::RunSpec;
 use crate::scenario::{Cast, Plan, Role};
 use crate::sending::Batch;
 use crate::sink::Sink;
-use crate::tally::{Counts, Tally};
-use crate::target::{ProcessError, Target, softirq_thread_ns};
+use crate::tally::{Counts, Tally, durations};
+use crate::target::{Target, softirq_thread_ns};
+use hdrhistogram::Histogram;
 use relay_core::time::NtpClock;
 use ringvox_client::Agreed;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
@@ -38,8 +38,8 @@ const SPOILED_MAX: u32 = 2;
 pub(crate) struct Window {
     pub(crate) seconds: f64,
     pub(crate) counts: Counts,
-    pub(crate) latency: Histogram,
-    pub(crate) lateness: Histogram,
+    pub(crate) latency: Histogram<u64>,
+    pub(crate) lateness: Histogram<u64>,
     /// CPU time of the server.
     pub(crate) cpu_ns: u64,
     /// Of its threads, by name.
@@ -77,7 +77,7 @@ impl Window {
 
     /// Whether the generator sent its frames so late that latencies say more of it than of the server.
     pub(crate) fn is_spoiled(&self) -> bool {
-        self.lateness.quantile(0.99) > LATE_NS
+        self.lateness.value_at_quantile(0.99) > LATE_NS
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Memory {
 
 /// See the module.
 pub(crate) struct Session<'a> {
-    spec: &'a RunSpec,
+    spec: &'a RunArgs,
     target: &'a Target,
     engine: Engine,
     cast: Cast,
@@ -130,9 +130,9 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Makes the clients; nobody has joined yet.
-    pub(crate) fn new(spec: &'a RunSpec, target: &'a Target, door: Box<dyn Door>) -> Result<Self, String> {
+    pub(crate) fn new(spec: &'a RunArgs, target: &'a Target, door: Box<dyn Door>) -> Result<Self, String> {
         let manners = door.manners();
-        let early = Plan { one_publisher_each: manners.one_publisher_each, ..spec.plan };
+        let early = Plan { one_publisher_each: manners.one_publisher_each, ..spec.plan() };
         let mut cast = Plan { subscribers: early.subscribers + spec.storm, ..early }.cast();
         let of = |role| {
             let members = cast.members.iter().enumerate();
@@ -145,20 +145,20 @@ impl<'a> Session<'a> {
             latecomers.iter().for_each(|at| cast.members[*at as usize].streams.clear());
         }
         let options = ClientOptions { profiles: manners.profiles, ..ClientOptions::default() };
-        let one = |ip| Addresses { publishers: ip, subscribers: ip, spread: false, ..spec.addresses };
-        let addresses = manners.local.map_or(spec.addresses, one);
+        let one = |ip| Addresses { publishers: ip, subscribers: ip, spread: false, ..spec.addresses() };
+        let addresses = manners.local.map_or(spec.addresses(), one);
         let shared = Shared {
             clock: Clock::new(),
             ntp: NtpClock::default(),
             filling: Filling::default(),
             tally: Tally::default(),
             dtls: ClientFactory::new(&options).map_err(|why| why.to_string())?,
-            check: spec.check.max(1),
+            check: spec.check,
             receivers: vec![0; cast.streams.len()],
             batch: Batch::default(),
             alarms: Vec::new(),
         };
-        let engine = Engine::new(cast.clone(), addresses, DoorThread::start(door), shared, spec.stamped)?;
+        let engine = Engine::new(cast.clone(), addresses, DoorThread::start(door), shared, !spec.no_stamps)?;
         let memory = Memory { at_start: target.resident_bytes(), ..Memory::default() };
         let progress = Progress::new(spec.quiet);
         Ok(Self {
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
         self.memory.with_publishers = self.target.resident_bytes();
         let joins = self.join(&subscribers, "subscribers")?;
         self.await_media(&subscribers)?;
-        let install = |device: &String| Sink::install(device, self.spec.addresses.subscribers);
+        let install = |device: &String| Sink::install(device, self.spec.subscriber_ip);
         self.sink = self.spec.sink.as_ref().map(install).transpose()?;
         self.set_load(self.spec.load);
         self.run_for(self.spec.settle)?;
@@ -324,11 +324,11 @@ impl<'a> Session<'a> {
         }
         let server = self.engine.server_counters()?;
         let tally = &mut self.engine.shared.tally;
-        (tally.latency, tally.lateness) = (Histogram::default(), Histogram::default());
+        (tally.latency, tally.lateness) = (durations(), durations());
         let (counts, begun) = (tally.counts, self.engine.now());
         let sunk = self.sunk()?;
         let (cpu, threads) = (Cpu::of(self.target)?, self.target.thread_cpu_ns());
-        let (softirq, own) = (softirq_thread_ns(self.spec.server_core), own_cpu_ns());
+        let (softirq, own) = (softirq_thread_ns(self.spec.server.first_core()), own_cpu_ns());
         let joined = if storming.is_empty() { None } else { Some(self.join(storming, "latecomers")?) };
         let end = begun + length;
         while self.engine.now() < end {
@@ -339,12 +339,12 @@ impl<'a> Session<'a> {
         let Cpu { measured: cpu_ns, beside: beside_cpu_ns } = cpu.since(self.target)?;
         let threads_cpu_ns = increase(self.target.thread_cpu_ns(), &threads);
         let (softirq_ns, own_cpu_ns) =
-            (softirq_thread_ns(self.spec.server_core) - softirq, own_cpu_ns() - own);
+            (softirq_thread_ns(self.spec.server.first_core()) - softirq, own_cpu_ns() - own);
         let sunk = self.sunk()?.zip(sunk).map(|(after, before)| after - before);
         let seconds = self.engine.now().since(begun).as_secs_f64();
         let tally = &self.engine.shared.tally;
         let (latency, lateness) = (tally.latency.clone(), tally.lateness.clone());
-        let counts = difference(&tally.counts, &counts);
+        let counts = tally.counts.since(&counts);
         let server = increase(self.engine.server_counters()?, &server);
         let window = Window {
             seconds,
@@ -387,8 +387,7 @@ struct Cpu {
 
 impl Cpu {
     fn of(target: &Target) -> Result<Self, String> {
-        let words = |why: ProcessError| why.to_string();
-        Ok(Self { measured: target.cpu_ns().map_err(words)?, beside: target.beside_cpu_ns().map_err(words)? })
+        Ok(Self { measured: target.cpu_ns()?, beside: target.beside_cpu_ns()? })
     }
 
     /// What came on top meanwhile.
@@ -401,26 +400,6 @@ impl Cpu {
 
 fn own_cpu_ns() -> u64 {
     cpu_ns(std::process::id()).unwrap_or(0)
-}
-
-fn difference(after: &Counts, before: &Counts) -> Counts {
-    Counts {
-        sent: after.sent - before.sent,
-        offered: after.offered - before.offered,
-        received: after.received - before.received,
-        checked: after.checked - before.checked,
-        recovered: after.recovered - before.recovered,
-        duplicates: after.duplicates - before.duplicates,
-        lost: after.lost - before.lost,
-        lost_audio: after.lost_audio - before.lost_audio,
-        foreign: after.foreign - before.foreign,
-        corrupt: after.corrupt - before.corrupt,
-        unauthentic: after.unauthentic - before.unauthentic,
-        unknown_ssrc: after.unknown_ssrc - before.unknown_ssrc,
-        nacked: after.nacked - before.nacked,
-        keyframes_asked: after.keyframes_asked - before.keyframes_asked,
-        retransmitted: after.retransmitted - before.retransmitted,
-    }
 }
 
 /// What grew, and by how much.

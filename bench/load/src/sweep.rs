@@ -4,11 +4,10 @@
 //! All of it is one session, so that nothing but the rate differs. Load is a factor on how often publishers send; frames stay
 //! as they are.
 
-use crate::args::SweepArgs;
+use crate::args::{RunArgs, SweepArgs};
 use crate::door::Door;
 use crate::plot;
 use crate::report;
-use crate::run::RunSpec;
 use crate::session::{Session, Window};
 use crate::target::Target;
 use serde_json::{Value, json};
@@ -106,7 +105,7 @@ pub(crate) struct Sweep {
 
 /// Runs it, and draws it if that is wanted.
 pub(crate) fn run(args: &SweepArgs, target: &Target, door: Box<dyn Door>) -> Result<Value, String> {
-    let spec = RunSpec { load: args.from, ..args.run.spec() };
+    let spec = RunArgs { load: args.from, ..args.run.clone() };
     let sweep = measure(args, &spec, target, door)?;
     if let Some(path) = &args.plot {
         plot::draw(path, &sweep)?;
@@ -125,7 +124,7 @@ pub(crate) fn run(args: &SweepArgs, target: &Target, door: Box<dyn Door>) -> Res
     }))
 }
 
-fn measure(args: &SweepArgs, spec: &RunSpec, target: &Target, door: Box<dyn Door>) -> Result<Sweep, String> {
+fn measure(args: &SweepArgs, spec: &RunArgs, target: &Target, door: Box<dyn Door>) -> Result<Sweep, String> {
     let mut session = Session::new(spec, target, door)?;
     session.fill()?;
     let mut points = Vec::new();
@@ -167,7 +166,7 @@ fn measure(args: &SweepArgs, spec: &RunSpec, target: &Target, door: Box<dyn Door
     Ok(Sweep { points, most, saturated: not_borne.is_some() })
 }
 
-fn at_load(session: &mut Session<'_>, spec: &RunSpec, phase: Phase, load: f64) -> Result<Point, String> {
+fn at_load(session: &mut Session<'_>, spec: &RunArgs, phase: Phase, load: f64) -> Result<Point, String> {
     session.set_load(load);
     session.run_for(SETTLE)?;
     let what = format!("{} at {load:.2}", phase.name());

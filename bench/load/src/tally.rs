@@ -1,70 +1,77 @@
 //! What the clients counted, all together. A window's figures are the difference of two copies.
 
-use crate::histogram::Histogram;
+use hdrhistogram::Histogram;
 
-/// Running counts.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    /// Media packets that publishers sent.
-    pub(crate) sent: u64,
-    /// Packets that subscribers should get of them.
-    pub(crate) offered: u64,
-    /// New media packets that reached a subscriber.
-    pub(crate) received: u64,
-    /// Of them decrypted and compared.
-    pub(crate) checked: u64,
-    /// Retransmissions that brought something new.
-    pub(crate) recovered: u64,
-    pub(crate) duplicates: u64,
-    /// Given up as lost.
-    pub(crate) lost: u64,
-    /// Of them audio.
-    pub(crate) lost_audio: u64,
-    /// Of another stream or room than the SSRC's.
-    pub(crate) foreign: u64,
-    /// Decrypted, but not as they were sent, or under another payload type than was agreed on.
-    pub(crate) corrupt: u64,
-    /// The tag is wrong.
-    pub(crate) unauthentic: u64,
-    /// On an SSRC that nobody announced.
-    pub(crate) unknown_ssrc: u64,
-    /// NACKed numbers that subscribers asked for.
-    pub(crate) nacked: u64,
-    /// Keyframe requests that publishers got.
-    pub(crate) keyframes_asked: u64,
-    /// Retransmissions that publishers sent.
-    pub(crate) retransmitted: u64,
+/// Running counts, each with its name.
+macro_rules! counts {
+    ($($(#[doc = $doc:literal])* $name:ident,)+) => {
+        /// Running counts.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub(crate) struct Counts {
+            $($(#[doc = $doc])* pub(crate) $name: u64,)+
+        }
+
+        impl Counts {
+            pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
+            /// What came on top of `before`.
+            pub(crate) const fn since(&self, before: &Self) -> Self {
+                Self { $($name: self.$name - before.$name,)+ }
+            }
+        }
+    };
 }
 
-impl Counts {
-    /// Each with its name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 15] {
-        [
-            ("sent", self.sent),
-            ("offered", self.offered),
-            ("received", self.received),
-            ("checked", self.checked),
-            ("recovered", self.recovered),
-            ("duplicates", self.duplicates),
-            ("lost", self.lost),
-            ("lost_audio", self.lost_audio),
-            ("foreign", self.foreign),
-            ("corrupt", self.corrupt),
-            ("unauthentic", self.unauthentic),
-            ("unknown_ssrc", self.unknown_ssrc),
-            ("nacked", self.nacked),
-            ("keyframes_asked", self.keyframes_asked),
-            ("retransmitted", self.retransmitted),
-        ]
-    }
+counts! {
+    /// Media packets that publishers sent.
+    sent,
+    /// Packets that subscribers should get of them.
+    offered,
+    /// New media packets that reached a subscriber.
+    received,
+    /// Of them decrypted and compared.
+    checked,
+    /// Retransmissions that brought something new.
+    recovered,
+    duplicates,
+    /// Given up as lost.
+    lost,
+    /// Of them audio.
+    lost_audio,
+    /// Of another stream or room than the SSRC's.
+    foreign,
+    /// Decrypted, but not as they were sent, or under another payload type than was agreed on.
+    corrupt,
+    /// The tag is wrong.
+    unauthentic,
+    /// On an SSRC that nobody announced.
+    unknown_ssrc,
+    /// NACKed numbers that subscribers asked for.
+    nacked,
+    /// Keyframe requests that publishers got.
+    keyframes_asked,
+    /// Retransmissions that publishers sent.
+    retransmitted,
 }
 
 /// Counts, and the distributions of the present window.
-#[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
     /// From sealing at the publisher to the kernel's stamp at the subscriber.
-    pub(crate) latency: Histogram,
+    pub(crate) latency: Histogram<u64>,
     /// By how much frames left too late: the generator's own fault.
-    pub(crate) lateness: Histogram,
+    pub(crate) lateness: Histogram<u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { counts: Counts::default(), latency: durations(), lateness: durations() }
+    }
+}
+
+/// A histogram of nanoseconds up to 18 minutes, two digits of which count.
+pub(crate) fn durations() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 1 << 40, 2).expect("good bounds")
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// More instructions than the baseline by this share, in percent, is a regression.
@@ -18,57 +18,20 @@ const TOLERANCE_PERCENT: f64 = 3.0;
 /// Instructions by group, body and case.
 type Counts = BTreeMap<String, u64>;
 
-/// Why the gate stays shut.
-#[derive(Debug)]
-pub(crate) enum GateError {
-    /// Nothing was counted, or what came in is not what the runner writes.
-    NoCounts,
-    /// A file cannot be read or written.
-    File(PathBuf, std::io::Error),
-    /// The baseline is not one.
-    Baseline(PathBuf),
-    /// The compiler does not say who it is.
-    NoCompiler(std::io::Error),
-    /// The baseline was made by another compiler.
-    OtherCompiler { baseline: String, now: String },
-    /// Bodies that have grown, are new or are gone.
-    Regression(Vec<String>),
-}
-
-impl fmt::Display for GateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCounts => f.write_str("No counts came in. What the runner said stands above."),
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Baseline(path) => {
-                write!(f, "{} is no baseline. To make one: make bench-accept", path.display())
-            }
-            Self::NoCompiler(error) => write!(f, "rustc --version: {error}"),
-            Self::OtherCompiler { baseline, now } => write!(
-                f,
-                "The baseline was made by {baseline}, this is {now}: nothing was judged.\n\
-                 Count a commit without other changes, then accept: make bench-accept"
-            ),
-            Self::Regression(bodies) => write!(
-                f,
-                "REGRESSION, more than {TOLERANCE_PERCENT} % over the baseline, or not in it: {}.\n\
-                 Make it cheaper; or say in the commit why it must be so, and: make bench-accept",
-                bodies.join(", ")
-            ),
-        }
-    }
-}
-
 /// Judges the counts on the standard input; prints a line for each.
-pub(crate) fn gate(path: &Path) -> Result<(), GateError> {
+pub(crate) fn gate(path: &Path) -> Result<(), String> {
     let now = counts_from_stdin()?;
-    let text = std::fs::read_to_string(path).map_err(|error| GateError::File(path.into(), error))?;
-    let not_one = || GateError::Baseline(path.into());
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let not_one = || format!("{} is no baseline. To make one: make bench-accept", path.display());
     let baseline: Value = serde_json::from_str(&text).map_err(|_| not_one())?;
     let compiler = baseline["rustc"].as_str().ok_or_else(not_one)?;
     let before = from_json(baseline["instructions"].as_object().ok_or_else(not_one)?);
-    if compiler != rustc()? {
-        return Err(GateError::OtherCompiler { baseline: compiler.into(), now: rustc()? });
+    let this = rustc()?;
+    if compiler != this {
+        return Err(format!(
+            "The baseline was made by {compiler}, this is {this}: nothing was judged.\n\
+             Count a commit without other changes, then accept: make bench-accept"
+        ));
     }
     println!("{:<40} {:>12} {:>12} {:>8}", "instructions", "baseline", "now", "change");
     let mut refused = Vec::new();
@@ -78,15 +41,22 @@ pub(crate) fn gate(path: &Path) -> Result<(), GateError> {
             refused.push(name);
         }
     }
-    if refused.is_empty() { Ok(()) } else { Err(GateError::Regression(refused)) }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "REGRESSION, more than {TOLERANCE_PERCENT} % over the baseline, or not in it: {}.\n\
+         Make it cheaper; or say in the commit why it must be so, and: make bench-accept",
+        refused.join(", ")
+    ))
 }
 
 /// Makes the counts on the standard input the baseline.
-pub(crate) fn accept(path: &Path) -> Result<(), GateError> {
+pub(crate) fn accept(path: &Path) -> Result<(), String> {
     let counts = counts_from_stdin()?;
     let baseline = json!({ "rustc": rustc()?, "instructions": counts });
     let text = format!("{baseline:#}\n");
-    std::fs::write(path, text).map_err(|error| GateError::File(path.into(), error))?;
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     println!("{} counts are the baseline now: {}", counts.len(), path.display());
     Ok(())
 }
@@ -150,10 +120,11 @@ fn from_json(instructions: &Map<String, Value>) -> Counts {
     instructions.iter().filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect()
 }
 
-fn counts_from_stdin() -> Result<Counts, GateError> {
+fn counts_from_stdin() -> Result<Counts, String> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(|_| GateError::NoCounts)?;
-    Some(counts(&text)).filter(|counts| !counts.is_empty()).ok_or(GateError::NoCounts)
+    std::io::stdin().read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let counts = Some(counts(&text)).filter(|counts| !counts.is_empty());
+    counts.ok_or_else(|| "No counts came in. What the runner said stands above.".to_owned())
 }
 
 /// The runner's summaries, one a line.
@@ -168,8 +139,11 @@ fn counts(text: &str) -> Counts {
     summaries.filter_map(count).collect()
 }
 
-fn rustc() -> Result<String, GateError> {
-    let output = Command::new("rustc").arg("--version").output().map_err(GateError::NoCompiler)?;
+fn rustc() -> Result<String, String> {
+    let output = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("rustc --version: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

@@ -14,11 +14,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
-        ["gate", baseline] => gate::gate(Path::new(baseline)).map_err(|error| error.to_string()),
-        ["accept", baseline] => gate::accept(Path::new(baseline)).map_err(|error| error.to_string()),
-        ["table", folder, since, command] => {
-            table::print(Path::new(folder), Path::new(since), command).map_err(|error| error.to_string())
-        }
+        ["gate", baseline] => gate::gate(Path::new(baseline)),
+        ["accept", baseline] => gate::accept(Path::new(baseline)),
+        ["table", folder, since, command] => table::print(Path::new(folder), Path::new(since), command),
         _ => {
             Err("usage: bench-report gate|accept BASELINE, or: table CRITERION_FOLDER SINCE_FILE COMMAND"
                 .into())

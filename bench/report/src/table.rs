@@ -28,41 +28,15 @@ more of what is done once for each packet: receiving, opening, routing.
 - Send: datagrams to 64 sockets on loopback that nobody reads; the kernel is nearly all of it. No GSO, as no two go to one \
 address. tokio-uring has its 64 sends under way at once.";
 
-/// Why there is no table.
-#[derive(Debug)]
-pub(crate) enum TableError {
-    /// A file or folder cannot be read.
-    File(PathBuf, std::io::Error),
-    /// A file of criterion's has not what it should.
-    Estimate(PathBuf),
-    /// Nothing was timed.
-    Empty(PathBuf),
-}
-
-impl fmt::Display for TableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Estimate(path) => {
-                write!(
-                    f,
-                    "{}: no estimate of criterion's; remove the folder and run make bench",
-                    path.display()
-                )
-            }
-            Self::Empty(folder) => {
-                write!(f, "{}: nothing was timed; does a body match what was asked for?", folder.display())
-            }
-        }
-    }
-}
-
 /// Prints everything below `folder` that was timed since `since` was touched, by `command`.
-pub(crate) fn print(folder: &Path, since: &Path, command: &str) -> Result<(), TableError> {
+pub(crate) fn print(folder: &Path, since: &Path, command: &str) -> Result<(), String> {
     let mut timed = Vec::new();
     collect(folder, modified(since)?, &mut timed)?;
     if timed.is_empty() {
-        return Err(TableError::Empty(folder.into()));
+        return Err(format!(
+            "{}: nothing was timed; does a body match what was asked for?",
+            folder.display()
+        ));
     }
     timed.sort_by_key(|body| body.when);
     println!("# Micro-benchmarks\n\n{PREFACE}\n\n```\n{command}\n{}\n```", machine());
@@ -83,8 +57,8 @@ struct Timed {
     ns: f64,
 }
 
-fn collect(folder: &Path, since: SystemTime, timed: &mut Vec<Timed>) -> Result<(), TableError> {
-    let unreadable = |error| TableError::File(folder.into(), error);
+fn collect(folder: &Path, since: SystemTime, timed: &mut Vec<Timed>) -> Result<(), String> {
+    let unreadable = |error| format!("{}: {error}", folder.display());
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.ends_with("new") {
@@ -99,18 +73,22 @@ fn collect(folder: &Path, since: SystemTime, timed: &mut Vec<Timed>) -> Result<(
     Ok(())
 }
 
-fn modified(path: &Path) -> Result<SystemTime, TableError> {
-    fs::metadata(path).and_then(|file| file.modified()).map_err(|error| TableError::File(path.into(), error))
+fn modified(path: &Path) -> Result<SystemTime, String> {
+    fs::metadata(path)
+        .and_then(|file| file.modified())
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn json(path: PathBuf) -> Result<Value, TableError> {
-    let text = fs::read_to_string(&path).map_err(|error| TableError::File(path.clone(), error))?;
-    serde_json::from_str(&text).map_err(|_| TableError::Estimate(path))
+fn json(path: PathBuf) -> Result<Value, String> {
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn read(folder: &Path, when: SystemTime) -> Result<Timed, TableError> {
+fn read(folder: &Path, when: SystemTime) -> Result<Timed, String> {
     let (body, estimates) = (json(folder.join("benchmark.json"))?, json(folder.join("estimates.json"))?);
-    timed(when, &body, &estimates).ok_or_else(|| TableError::Estimate(folder.into()))
+    timed(when, &body, &estimates).ok_or_else(|| {
+        format!("{}: no estimate of criterion's; remove the folder and run make bench", folder.display())
+    })
 }
 
 fn timed(when: SystemTime, body: &Value, estimates: &Value) -> Option<Timed> {

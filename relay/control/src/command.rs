@@ -19,7 +19,7 @@ pub struct Request {
 /// The commands, in the order of a session's life.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Command {
-    /// First on every connection that wants more than to read.
+    /// First on every connection that wants more than to read and to order local ports.
     #[prost(message, tag = "2")]
     Hello(Hello),
     /// Makes a transport (one peer's ICE + DTLS + SRTP). Answer: [`crate::TransportOpened`].
@@ -109,7 +109,7 @@ pub struct Hello {
     /// [`CONTROL_VERSION`].
     #[prost(uint32, tag = "1")]
     pub version: u32,
-    /// Fencing number: the highest wins, and lasts until a higher one comes. 0 = read-only (`ctl`).
+    /// Fencing number: the highest wins, and lasts until a higher one comes. 0 = only what needs no `Hello`.
     ///
     /// A controller that was never in command and is refused takes one above the highest, which it is told
     /// ([`crate::CommandError::highest_epoch`]). One that was in command has been superseded, and must not come back with a

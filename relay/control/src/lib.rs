@@ -12,6 +12,7 @@
 //!   [`OpenTransport`] closes it, and a track removed while its [`AddDownTrack`] is under way does not appear afterwards. A command
 //!   that is refused is left out, those behind it are not: whoever says again what was [`ErrorCode::Busy`] sees to the order
 //!   himself. Between transports there is no order; what needs another transport's track waits for the reply that it is there.
+//! - What is about local ports ([`Command::is_of_ports`]) is obeyed from everybody who may connect.
 //! - A controller names its `epoch` in [`Hello`]. The relay obeys the highest epoch seen, of two controllers with the same one
 //!   the first, and answers commands of others with [`ErrorCode::StaleEpoch`] and the epoch that commands.
 //! - Events carry a sequence number per relay process, so a controller sees a gap and asks for the inventory.

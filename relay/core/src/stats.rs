@@ -25,7 +25,7 @@ macro_rules! named {
 
 named! {
     /// Why a datagram, or a packet in one, was discarded.
-    Drop {
+    DropReason {
         /// Zero octets.
         Empty = "drop.empty",
         /// First octet of no known protocol (RFC 7983).
@@ -111,20 +111,20 @@ named! {
         Overload = "drop.overload",
         /// The subscriber's numbering cannot place so old a packet.
         TooOld = "drop.too_old",
-        /// The queue to another shard is full: its subscribers miss a packet.
+        /// The queue to a port (another shard, a local process) is full: who listens there misses a packet.
         PipeFull = "drop.pipe_full",
-        /// A piped packet whose track ended, or is no longer listened to, while it was in the queue; or one that the history
+        /// A packet from a port whose track ended, or is no longer listened to, while it was in the queue; or one that the history
         /// does not take.
         PipeStale = "drop.pipe_stale",
-        /// The queue to another shard has no room for what will be said again: a keyframe request, a clock.
+        /// The queue to a port has no room for what will be said again: a keyframe request, a clock.
         PipeControlFull = "drop.pipe_control_full",
         /// A fault of the relay (a panic) ended the handling of the datagram.
         Panicked = "drop.panicked",
         /// The same on the packet's way to a subscriber.
         EgressPanicked = "drop.egress_panicked",
-        /// The same on its way to another shard.
+        /// The same on its way to a port.
         PipeOutPanicked = "drop.pipe_out_panicked",
-        /// The same of a packet from another shard.
+        /// The same of a packet from a port.
         PipeInPanicked = "drop.pipe_in_panicked",
     }
 }
@@ -174,11 +174,12 @@ named! {
         UpLost = "up.lost",
         /// Jumps of a publisher's numbering that were re-anchored.
         UpResync = "up.resync",
-        /// Accepted packets times the other shards that have subscribers of them.
+        /// Accepted packets times the ports that their tracks are sent to.
         PipeOffered = "pipe.offered",
-        /// Of them written into a queue. Over all shards, what was sent and is not in a queue any more was received.
+        /// Of them written into a queue. Over all shards and local processes (`port.*`), what was sent and is not in a queue
+        /// any more was received.
         PipeSent = "pipe.sent",
-        /// Piped packets taken out of a queue.
+        /// Packets from ports taken out of a queue.
         PipeReceived = "pipe.received",
         /// Of them taken into a history and forwarded.
         PipeAccepted = "pipe.accepted",
@@ -225,15 +226,15 @@ pub enum Stage {
     /// One packet towards one subscriber: `fanout.offered` = `tx.rtp` + these. Retransmissions
     /// are not in it.
     Egress,
-    /// One packet towards one other shard: `pipe.offered` = `pipe.sent` + these.
+    /// One packet towards one port: `pipe.offered` = `pipe.sent` + these.
     PipeOut,
-    /// One packet from another shard: `pipe.received` = `pipe.accepted` + these.
+    /// One packet from a port: `pipe.received` = `pipe.accepted` + these.
     PipeIn,
-    /// A packet of the relay's own that found no send slot, or a word to another shard that found no room.
+    /// A packet of the relay's own that found no send slot, or a word to a port that found no room.
     Own,
 }
 
-impl Drop {
+impl DropReason {
     /// Which ledger the discard belongs to.
     #[must_use]
     pub const fn stage(self) -> Stage {
@@ -258,24 +259,24 @@ impl Drop {
 /// All counters of a shard.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    drops: [u64; Drop::ALL.len()],
+    drops: [u64; DropReason::ALL.len()],
     counts: [u64; Count::ALL.len()],
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { drops: [0; Drop::ALL.len()], counts: [0; Count::ALL.len()] }
+        Self { drops: [0; DropReason::ALL.len()], counts: [0; Count::ALL.len()] }
     }
 }
 
 impl Counters {
     /// Counts one discard.
-    pub fn drop(&mut self, reason: Drop) {
+    pub fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
     }
 
     /// Counts `n` discards for one reason.
-    pub fn drop_many(&mut self, reason: Drop, n: u64) {
+    pub fn drop_many(&mut self, reason: DropReason, n: u64) {
         self.drops[reason as usize] += n;
     }
 
@@ -299,19 +300,23 @@ impl Counters {
 
     /// Number of discards for one reason.
     #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
     }
 
     /// Discards of a stage.
     #[must_use]
     pub fn dropped_in(&self, stage: Stage) -> u64 {
-        Drop::ALL.iter().filter(|reason| reason.stage() == stage).map(|reason| self.dropped(*reason)).sum()
+        DropReason::ALL
+            .iter()
+            .filter(|reason| reason.stage() == stage)
+            .map(|reason| self.dropped(*reason))
+            .sum()
     }
 
     /// Names and values, discards first.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let drops = Drop::ALL.iter().map(|d| (d.name(), self.dropped(*d)));
+        let drops = DropReason::ALL.iter().map(|d| (d.name(), self.dropped(*d)));
         drops.chain(Count::ALL.iter().map(|c| (c.name(), self.get(*c))))
     }
 }

@@ -4,6 +4,9 @@ use crate::accepts::{Accepts, single, texts};
 use crate::{Error, TABLES};
 use std::path::PathBuf;
 
+/// Puts a value where it belongs, if it is accepted.
+type Set<'a> = Box<dyn FnMut(&[String]) -> bool + 'a>;
+
 /// A key and where its value goes.
 pub struct Key<'a> {
     pub(crate) table: &'static str,
@@ -16,7 +19,7 @@ pub struct Key<'a> {
     pub(crate) form: String,
     /// Whether the table is the other program's.
     pub(crate) shared: bool,
-    set: Box<dyn FnMut(&[String]) -> bool + 'a>,
+    set: Set<'a>,
 }
 
 impl<'a> Key<'a> {

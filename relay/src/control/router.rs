@@ -6,7 +6,8 @@
 //! - Commands that concern one transport, or a track of it, are obeyed in the order in which they came, be the earlier ones
 //!   answered or not: they go through one mailbox, and those behind a subscription that waits for its pipe wait with it.
 //! - The highest epoch named in a `Hello` commands, under the instance that named it first; a lower one is refused from that
-//!   request on (fencing), and can read. Epoch 0, as without a `Hello`, only reads.
+//!   request on (fencing), and can read. Epoch 0, as without a `Hello`, reads, and orders
+//!   local ports, which are no controller's alone.
 //! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are connected
 //!   when that is needed first.
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.

@@ -6,13 +6,14 @@
 
 use super::label::{Label, MemberLabel, RoleLabel};
 use super::rooms::Visitor;
-use super::streams::{CONNECT_LIMIT, RTP_GRACE};
 use super::unproved::Asker;
 use super::{Hub, Purpose};
 use crate::id::{MemberId, RoomId, StreamKey};
-use crate::participant::{Member, Owner, Phase, Presence, Publish, PublishedTrack, Role, Stream};
+use crate::life::Life;
+use crate::member::{Member, Presence};
 use crate::room::{Room, Terms};
 use crate::sdp::SourceTrack;
+use crate::stream::{Owner, Publish, PublishedTrack, Role, Stream};
 use crate::timer::{Time, Timer};
 use relay_control::{
     CloseTransport, Command, Inventory, MediaKind, RtpParameters, TransportInfo, TransportState,
@@ -96,7 +97,7 @@ impl Hub {
             has_video: Stream::has(&parameters, MediaKind::Video),
             over_http: label.http,
             local_ufrag: info.opened.as_ref().map(|opened| opened.local_ufrag.clone()).unwrap_or_default(),
-            phase: self.adopted_phase(now, key, &role, &info),
+            life: self.adopted_life(now, key, &role, &info),
             role,
             plan: None,
         };
@@ -136,27 +137,27 @@ impl Hub {
                     players: Vec::new(),
                     audio_muted: *audio_muted,
                     video_muted: *video_muted,
-                    active: info.up_tracks.iter().any(|track| track.active),
+                    has_sent: info.up_tracks.iter().any(|track| track.active),
                 }))
             }
         }
     }
 
-    fn adopted_phase(&mut self, now: Time, key: StreamKey, role: &Role, info: &TransportInfo) -> Phase {
-        let silent = matches!(role, Role::Publish(publish) if !publish.active);
-        match info.state() {
-            TransportState::Connected if silent => {
-                self.timers.set(Timer::Stream(key), now + RTP_GRACE);
-                Phase::Settling
-            }
-            TransportState::Connected => Phase::Running,
+    fn adopted_life(&mut self, now: Time, key: StreamKey, role: &Role, info: &TransportInfo) -> Life {
+        let silent = matches!(role, Role::Publish(publish) if !publish.has_sent);
+        let life = match info.state() {
+            TransportState::Connected if silent => Life::AwaitingMedia,
+            TransportState::Connected => Life::OnAir,
             state => {
                 // Who asked for it, the relay does not know.
                 self.unproved.insert(key, Asker::Unknown);
-                self.timers.set(Timer::Stream(key), now + CONNECT_LIMIT);
-                Phase::Connecting { ice: state == TransportState::IceConnected }
+                Life::Connecting { checked: state == TransportState::IceConnected }
             }
+        };
+        if let Some(limit) = life.limit() {
+            self.timers.set(Timer::Stream(key), now + limit);
         }
+        life
     }
 
     /// The settings may be others than those under which the room was made.
@@ -188,7 +189,7 @@ impl Hub {
             return Some(id);
         }
         let id = MemberId(self.number());
-        let presence = if http { Presence::Http } else { Presence::Detached };
+        let presence = if http { Presence::Http } else { Presence::Adopted };
         self.add_member(room, id, Visitor { login: label.login, token: label.token }, presence);
         self.rooms.get_mut(&room)?.member_mut(id)?.playable = playable;
         if !http {

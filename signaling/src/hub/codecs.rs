@@ -7,9 +7,10 @@
 
 use super::Hub;
 use crate::id::{MemberId, RoomId, StreamKey};
-use crate::participant::{Member, Owner, Presence};
+use crate::member::{Member, Presence};
 use crate::refusal::Refusal;
 use crate::sdp::{self, CodecPreferences, Offer, Plan, SourceTrack};
+use crate::stream::Owner;
 use relay_control::Codec;
 
 impl Hub {

@@ -12,12 +12,14 @@ use super::{Hub, Output, Purpose};
 use crate::address::Subnet;
 use crate::auth::Admitted;
 use crate::id::{MemberId, RoomId, StreamKey, Ticket};
+use crate::life::Life;
+use crate::member::Presence;
 use crate::message::RoomEvent;
 use crate::names::NameOf;
-use crate::participant::{Owner, Phase, Presence};
 use crate::refusal::{Refusal, StreamEnd};
 use crate::room::Terms;
 use crate::sdp::{self, write_ice_fragment};
+use crate::stream::Owner;
 use crate::timer::Time;
 use relay_control::{Command, RestartIce, TransportOpened};
 use std::fmt::Write as _;
@@ -91,11 +93,14 @@ impl Hub {
         }
     }
 
-    /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way.
+    /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way if nothing comes of it.
     fn free_place(&mut self, now: Time, room_id: RoomId, login: &str) -> Result<(), Refusal> {
         let holder = self.rooms.get(&room_id).and_then(|room| room.member(login));
         match holder.map(|holder| (holder.id, holder.presence)) {
-            Some((id, Presence::Detached)) => self.member_vanished(now, room_id, id),
+            Some((id, Presence::Adopted)) => self.member_vanished(now, room_id, id),
+            Some((id, Presence::Detached)) if !self.is_heard(room_id, id) => {
+                self.member_vanished(now, room_id, id);
+            }
             Some(_) => return Err(Refusal::LoginTaken),
             None => {}
         }
@@ -160,7 +165,7 @@ impl Hub {
         let if_match = patch.if_match.as_deref().ok_or(Refusal::IfMatchRequired)?;
         let fragment = sdp::parse_ice_fragment(&patch.fragment)?;
         let Some(stream) = self.streams.get(&key) else { return Err(Refusal::OtherIceSession) };
-        if matches!(stream.phase, Phase::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
+        if matches!(stream.life, Life::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
             return Err(Refusal::OtherIceSession);
         }
         let known = stream.plan.as_ref().map(|plan| plan.remote.ufrag.as_str());

@@ -22,7 +22,7 @@
 //! | `codecs.rs` | which codec a publisher is answered with |
 //! | `stops.rs` | the end of a stream, mute, and what others hear of both |
 //! | `unproved.rs` | how many streams may be waiting for keys |
-//! | `progress.rs` | the relay's replies and events moving a stream through its phases |
+//! | `progress.rs` | the relay's replies and events, and what follows from [`crate::life`] |
 //! | `label.rs` | labels on transports |
 //! | `adopt.rs` | rooms rebuilt from them |
 //! | `door.rs`, `http.rs` | WHIP and WHEP |
@@ -42,14 +42,16 @@ mod unproved;
 pub use http::{HttpReply, HttpRequest, Patch};
 pub use rooms::{MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
 pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
-pub use streams::{ANSWER_LIMIT, CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE};
+pub use streams::RELAY_LOST_LIMIT;
 
 use crate::config::{AuthMode, Config};
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
+use crate::life::Happening;
+use crate::member::Member;
 use crate::message::{RoomEvent, ServerMessage};
-use crate::participant::{Member, Stream};
 use crate::refusal::Refusal;
 use crate::room::{Room, Terms};
+use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::timer::{Time, Timer, Timers};
 use relay_control::{Command, Welcome};
@@ -203,7 +205,7 @@ impl Hub {
                 Timer::Hello(connection) => self.drop_connection(now, connection, CloseCode::NoHello, true),
                 Timer::KeepAlive(connection) => self.keep_alive(now, connection),
                 Timer::Probe(newcomer) => self.probe_due(now, newcomer),
-                Timer::Stream(key) => self.stream_timeout(now, key),
+                Timer::Stream(key) => self.happened(now, key, Happening::TimeOut),
                 Timer::Detached(room, member) => self.member_vanished(now, room, member),
                 Timer::RoomIdle(room) => self.end_room_if_empty(room),
                 Timer::RelayLost => self.relay_gone(now),

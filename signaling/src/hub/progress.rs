@@ -1,12 +1,13 @@
-//! The relay's replies and events, and how they move a stream through its phases.
+//! The relay's replies and events, and what follows when a stream has moved on.
 
-use super::streams::{CLOSING_GRACE, CONNECT_LIMIT, RELAY_LOST_LIMIT, RTP_GRACE, play_cname};
+use super::streams::{RELAY_LOST_LIMIT, play_cname};
 use super::{HttpReply, Hub, Output, Purpose, RelaySight};
 use crate::id::StreamKey;
+use crate::life::{Happening, Life, Negotiation, Next};
 use crate::message::{RoomEvent, ServerMessage, Status};
-use crate::participant::{Negotiation, Owner, Phase, Role, Stream};
-use crate::refusal::StreamEnd;
+use crate::refusal::{Refusal, StreamEnd};
 use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
+use crate::stream::{Owner, Role, Stream};
 use crate::timer::{Time, Timer};
 use relay_control::{
     Command, ErrorCode, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened,
@@ -81,8 +82,7 @@ impl Hub {
                 self.catch_up(now, key, info);
             }
         }
-        let settled =
-            self.streams.iter().filter(|(_, stream)| !matches!(stream.phase, Phase::Negotiating(_)));
+        let settled = self.streams.iter().filter(|(_, stream)| !matches!(stream.life, Life::Negotiating(_)));
         let there = inventory.transports.iter().map(|info| StreamKey(info.transport_id));
         for key in absent(settled.map(|(key, _)| *key), there) {
             self.end_stream(now, key, StreamEnd::RelayLost);
@@ -113,35 +113,48 @@ impl Hub {
                 tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
             }
         }
-        match (purpose, reply) {
-            (Purpose::Nothing, _) => {}
-            (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => self.opened(now, key, opened),
-            (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => self.negotiated(now, key, |_| {}),
-            (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
-                self.negotiated(now, key, |negotiation| {
-                    if let Some(place) = negotiation.down_tracks.get_mut(index) {
-                        *place = added;
-                    }
-                });
-            }
+        let (key, happening) = match (purpose, reply) {
+            (Purpose::Nothing, _) => return,
             (Purpose::RestartIce(key, ticket), Ok(ReplyBody::TransportOpened(opened))) => {
-                self.ice_restarted(key, ticket, opened);
+                return self.ice_restarted(key, ticket, opened);
             }
-            (Purpose::RestartIce(_, ticket), _) => self.ice_restart_failed(ticket),
+            (Purpose::RestartIce(_, ticket), _) => return self.ice_restart_failed(ticket),
+            (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => (key, Happening::Opened(opened)),
+            (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => (key, Happening::UpTrackAdded),
+            (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
+                (key, Happening::DownTrackAdded(index, added))
+            }
             (Purpose::Open(key) | Purpose::UpTrack(key) | Purpose::DownTrack(key, _), _) => {
-                self.end_stream(now, key, end);
+                (key, Happening::End(end))
             }
+        };
+        self.happened(now, key, happening);
+    }
+
+    /// Moves a stream on, and does what follows.
+    pub(super) fn happened(&mut self, now: Time, key: StreamKey, happening: Happening) {
+        let Some(mut stream) = self.streams.remove(&key) else { return };
+        let before = std::mem::discriminant(&stream.life);
+        let next;
+        (stream.life, next) = stream.life.after(happening);
+        if std::mem::discriminant(&stream.life) != before {
+            match stream.life.limit() {
+                Some(limit) => self.timers.set(Timer::Stream(key), now + limit),
+                None => self.timers.clear(Timer::Stream(key)),
+            }
+        }
+        self.streams.insert(key, stream);
+        match next {
+            Next::Wait => {}
+            Next::AskForTracks(commands) => self.ask_for_tracks(key, commands),
+            Next::Answer(negotiation) => self.answer(now, key, *negotiation),
+            Next::Announce => self.announce(key),
+            Next::Remove => self.remove_ended(now, key),
         }
     }
 
-    /// The transport is there: now its tracks.
-    fn opened(&mut self, now: Time, key: StreamKey, opened: TransportOpened) {
-        let mut tracks = Vec::new();
-        self.negotiated(now, key, |negotiation| {
-            negotiation.opened = Some(opened);
-            tracks = std::mem::take(&mut negotiation.tracks);
-        });
-        for (index, command) in tracks.into_iter().enumerate() {
+    fn ask_for_tracks(&mut self, key: StreamKey, commands: Vec<Command>) {
+        for (index, command) in commands.into_iter().enumerate() {
             let purpose = match command {
                 Command::AddDownTrack(_) => Purpose::DownTrack(key, index),
                 _ => Purpose::UpTrack(key),
@@ -150,23 +163,33 @@ impl Hub {
         }
     }
 
-    /// One more reply is here; with the last one the answer is written.
-    fn negotiated(&mut self, now: Time, key: StreamKey, note: impl FnOnce(&mut Negotiation)) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let Phase::Negotiating(negotiation) = &mut stream.phase else { return };
-        note(negotiation);
-        negotiation.awaited = negotiation.awaited.saturating_sub(1);
-        if negotiation.awaited == 0 && !self.answer(now, key) {
+    fn answer(&mut self, now: Time, key: StreamKey, negotiation: Negotiation) {
+        let http = negotiation.ticket.zip(negotiation.secret.clone());
+        let Some((etag, sdp)) = self.write_answer(key, &negotiation) else {
             self.end_stream(now, key, StreamEnd::ServerError);
+            if let Some((ticket, _)) = http {
+                let reply = HttpReply::Refused(Refusal::Ended(StreamEnd::ServerError));
+                self.outputs.push_back(Output::Http { ticket, reply });
+            }
+            return;
+        };
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        stream.local_ufrag.clone_from(&etag);
+        let session = stream.session.clone();
+        let to = self.streams.get(&key).and_then(|stream| self.connection_of(stream));
+        if let Some(to) = to {
+            self.send(to, &ServerMessage::RemoteSdp { session: &session, sdp: &sdp });
+        }
+        if let Some((ticket, session)) = http {
+            self.outputs.push_back(Output::Http { ticket, reply: HttpReply::Created { session, etag, sdp } });
         }
     }
 
-    fn answer(&mut self, now: Time, key: StreamKey) -> bool {
+    /// The relay's ICE user fragment, and the answer with it.
+    fn write_answer(&mut self, key: StreamKey, negotiation: &Negotiation) -> Option<(String, String)> {
         let session_id = self.random_id();
-        let Some(stream) = self.streams.get(&key) else { return false };
-        let Phase::Negotiating(negotiation) = &stream.phase else { return false };
-        let (Some(opened), Some(plan)) = (&negotiation.opened, &stream.plan) else { return false };
-        let Some(mut side) = self.relay_side(opened, session_id) else { return false };
+        let stream = self.streams.get(&key)?;
+        let mut side = self.relay_side(negotiation.opened.as_ref()?, session_id)?;
         if let Role::Play { source } = stream.role {
             let ssrcs = negotiation.down_tracks.iter().map(|track| TrackSsrcs {
                 ssrc: track.ssrc,
@@ -177,23 +200,8 @@ impl Hub {
         } else if self.config.media.max_publish_bitrate_bps > 0 {
             side.max_video_bitrate_bps = Some(self.config.media.max_publish_bitrate_bps);
         }
-        let sdp = plan.write(&side);
-        let http = negotiation.ticket.zip(negotiation.secret.clone());
-        let session = stream.session.clone();
-        let to = self.connection_of(stream);
-        if let Some(stream) = self.streams.get_mut(&key) {
-            stream.phase = Phase::Connecting { ice: false };
-            stream.local_ufrag.clone_from(&side.ufrag);
-        }
-        self.timers.set(Timer::Stream(key), now + CONNECT_LIMIT);
-        if let Some(to) = to {
-            self.send(to, &ServerMessage::RemoteSdp { session: &session, sdp: &sdp });
-        }
-        if let Some((ticket, session)) = http {
-            let reply = HttpReply::Created { session, etag: side.ufrag, sdp };
-            self.outputs.push_back(Output::Http { ticket, reply });
-        }
-        true
+        let sdp = stream.plan.as_ref()?.write(&side);
+        Some((side.ufrag, sdp))
     }
 
     /// `None`: the relay said something that cannot be put into an answer.
@@ -224,62 +232,47 @@ impl Hub {
 
     fn transport_state(&mut self, now: Time, change: &TransportStateChanged) {
         let key = StreamKey(change.transport_id);
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let state = TransportState::try_from(change.state);
+        let Some(stream) = self.streams.get(&key) else { return };
+        let happening = match TransportState::try_from(change.state) {
+            Ok(TransportState::IceConnected) => Happening::Checked,
+            Ok(TransportState::Connected) => {
+                Happening::Connected(stream.publish().is_none_or(|publish| publish.has_sent))
+            }
+            Ok(TransportState::Failed) => match change.reason() {
+                FailReason::IceTimeout => Happening::End(StreamEnd::IceTimeout),
+                FailReason::ConsentExpired => Happening::End(StreamEnd::ConsentLost),
+                FailReason::DtlsFingerprint => Happening::End(StreamEnd::DtlsFingerprint),
+                FailReason::DtlsFailed => Happening::End(StreamEnd::DtlsFailed),
+                FailReason::DtlsClosed => Happening::Closed(stream.over_http),
+                FailReason::None | FailReason::RelayFault => Happening::End(StreamEnd::ServerError),
+            },
+            Ok(TransportState::Closed) => Happening::End(StreamEnd::ServerError),
+            Ok(TransportState::New) | Err(_) => return,
+        };
         // Not with the first check: whoever has the password can send it from any address.
-        if let Ok(TransportState::Connected) = state {
+        if matches!(happening, Happening::Connected(_)) {
             self.unproved.remove(key);
         }
-        match state {
-            Ok(TransportState::IceConnected) => {
-                if let Phase::Connecting { ice } = &mut stream.phase {
-                    *ice = true;
-                }
-            }
-            Ok(TransportState::Connected) => self.connected(now, key),
-            Ok(TransportState::Failed) => self.transport_failed(now, key, change.reason()),
-            Ok(TransportState::Closed) => self.end_stream(now, key, StreamEnd::ServerError),
-            Ok(TransportState::New) | Err(_) => {}
-        }
+        self.happened(now, key, happening);
     }
 
-    fn connected(&mut self, now: Time, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        if !matches!(stream.phase, Phase::Connecting { .. }) {
-            return;
-        }
-        if stream.publish().is_some_and(|publish| !publish.active) {
-            stream.phase = Phase::Settling;
-            self.timers.set(Timer::Stream(key), now + RTP_GRACE);
-        } else {
-            self.on_air(key);
-        }
-    }
-
-    fn up_track_activity(&mut self, _now: Time, activity: UpTrackActivity) {
+    fn up_track_activity(&mut self, now: Time, activity: UpTrackActivity) {
         let Some(key) = self.streams_by_track.get(&activity.track_id).copied() else { return };
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let settling = matches!(stream.phase, Phase::Settling);
-        if let Some(publish) = stream.publish_mut() {
-            publish.active |= activity.active;
+        if let Some(publish) = self.streams.get_mut(&key).and_then(Stream::publish_mut) {
+            publish.has_sent |= activity.active;
             let track = publish.tracks.iter_mut().find(|track| track.id == activity.track_id);
             track.into_iter().for_each(|track| track.flows = activity.active);
         }
-        if activity.active && settling {
-            self.on_air(key);
+        if activity.active {
+            self.happened(now, key, Happening::Media);
         }
     }
 
     /// The owner hears `PUBLISHING` or `PLAYING`; then the others hear of a published stream.
-    pub(super) fn on_air(&mut self, key: StreamKey) {
-        self.timers.clear(Timer::Stream(key));
-        let Some(mut stream) = self.streams.remove(&key) else { return };
-        stream.phase = Phase::Running;
-        if stream.is_publish() {
-            self.tell_owner(&stream, Status::Publishing, None);
-        } else {
-            self.tell_owner(&stream, Status::Playing, None);
-        }
+    fn announce(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.remove(&key) else { return };
+        let status = if stream.is_publish() { Status::Publishing } else { Status::Playing };
+        self.tell_owner(&stream, status, None);
         let member = match stream.owner {
             Owner::Member(id) if stream.is_publish() => {
                 self.rooms.get(&stream.room).and_then(|r| r.member_by_id(id))
@@ -290,41 +283,6 @@ impl Hub {
             self.tell_others(stream.room, id, RoomEvent::Published(&login, &stream.name));
         }
         self.streams.insert(key, stream);
-    }
-
-    fn transport_failed(&mut self, now: Time, key: StreamKey, reason: FailReason) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let end = match reason {
-            FailReason::IceTimeout => StreamEnd::IceTimeout,
-            FailReason::ConsentExpired => StreamEnd::ConsentLost,
-            FailReason::DtlsFingerprint => StreamEnd::DtlsFingerprint,
-            FailReason::DtlsFailed => StreamEnd::DtlsFailed,
-            FailReason::None | FailReason::RelayFault => StreamEnd::ServerError,
-            FailReason::DtlsClosed if stream.over_http => {
-                self.end_stream(now, key, StreamEnd::StoppedByUser);
-                return;
-            }
-            FailReason::DtlsClosed => {
-                stream.phase = Phase::Closing { on_air: stream.is_on_air() };
-                self.timers.set(Timer::Stream(key), now + CLOSING_GRACE);
-                return;
-            }
-        };
-        self.end_stream(now, key, end);
-    }
-
-    pub(super) fn stream_timeout(&mut self, now: Time, key: StreamKey) {
-        let end = match self.streams.get(&key).map(|stream| &stream.phase) {
-            Some(Phase::Negotiating(_)) => StreamEnd::ServerError,
-            Some(Phase::Connecting { ice: false }) => StreamEnd::IceTimeout,
-            Some(Phase::Connecting { ice: true } | Phase::Closing { .. }) => StreamEnd::DtlsFailed,
-            Some(Phase::Settling) => {
-                self.on_air(key);
-                return;
-            }
-            Some(Phase::Running) | None => return,
-        };
-        self.end_stream(now, key, end);
     }
 }
 

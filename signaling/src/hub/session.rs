@@ -5,8 +5,8 @@ use crate::address::Subnet;
 use crate::auth::{Grant, Verdict, line_end};
 use crate::config::AuthMode;
 use crate::id::{ConnectionId, RoomId, StreamKey};
+use crate::member::Presence;
 use crate::message::{ClientMessage, Hello, Login, Malformed, ServerMessage};
-use crate::participant::Presence;
 use crate::refusal::{Reason, Refusal};
 use crate::room::Terms;
 use crate::timer::{Time, Timer};
@@ -96,7 +96,8 @@ pub(super) struct Wish {
 pub(super) struct WaitingJoin {
     pub(super) operation_id: String,
     pub(super) wish: Wish,
-    pub(super) holder: ConnectionId,
+    /// `None`: its connection is lost, and its media is watched.
+    pub(super) holder: Option<ConnectionId>,
     /// When the holder was asked for it.
     pub(super) since: Time,
 }

@@ -2,9 +2,11 @@
 
 use super::{HttpReply, Hub, Output, Purpose};
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey};
+use crate::life::{Happening, Life};
+use crate::member::Presence;
 use crate::message::{RoomEvent, ServerMessage, Status, StreamEventType, StreamRef, StreamStatus};
-use crate::participant::{Negotiation, Owner, Phase, Presence, Role, Stream};
 use crate::refusal::{Reason, Refusal, StreamEnd};
+use crate::stream::{Owner, Role, Stream};
 use crate::timer::{Time, Timer};
 use relay_control::{CloseTransport, Command};
 use serde_json::value::RawValue;
@@ -46,14 +48,17 @@ impl Hub {
         Some(stream)
     }
 
-    /// Ends a stream and everything that hangs on it: the owner hears first, then its players, then the room.
     pub(super) fn end_stream(&mut self, now: Time, key: StreamKey, end: StreamEnd) {
+        self.happened(now, key, Happening::End(end));
+    }
+
+    /// Ends everything that hangs on a stream: the owner hears first, then its players, then the room.
+    pub(super) fn remove_ended(&mut self, now: Time, key: StreamKey) {
         let Some(stream) = self.remove_stream(key) else { return };
+        let Life::Ended { end, was_on_air, ticket } = stream.life else { return };
         self.ask_relay(Purpose::Nothing, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
-        let on_air = stream.is_on_air();
-        let status = Status::ended(end, stream.is_publish());
-        self.tell_owner(&stream, status, Some(end.reason()));
-        if let Phase::Negotiating(Negotiation { ticket: Some(ticket), .. }) = stream.phase {
+        self.tell_owner(&stream, Status::ended(end, stream.is_publish()), Some(end.reason()));
+        if let Some(ticket) = ticket {
             let reply = HttpReply::Refused(Refusal::Ended(end));
             self.outputs.push_back(Output::Http { ticket, reply });
         }
@@ -62,7 +67,7 @@ impl Hub {
             self.end_stream(now, *player, StreamEnd::PublisherStopped);
         }
         let Owner::Member(owner) = stream.owner else { return };
-        if on_air && let Some(login) = self.login_of(stream.room, owner) {
+        if was_on_air && let Some(login) = self.login_of(stream.room, owner) {
             let event = if end.is_failure() {
                 RoomEvent::Failed(&login, &stream.name)
             } else {

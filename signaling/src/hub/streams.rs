@@ -6,26 +6,19 @@ use super::{Hub, Purpose, RelaySight};
 use crate::address::Subnet;
 use crate::config::Signaling;
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
+use crate::life::{ANSWER_LIMIT, Life, Negotiation};
+use crate::member::Member;
 use crate::message::{Status, StreamRequest, StreamStatus};
 use crate::names::Name;
-use crate::participant::{Member, Negotiation, Owner, Phase, Publish, PublishedTrack, Role, Stream};
 use crate::refusal::Refusal;
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
+use crate::stream::{Owner, Publish, PublishedTrack, Role, Stream};
 use crate::timer::{Time, Timer};
 use relay_control::{
     AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, Priority, RtpParameters,
 };
 use std::time::Duration;
 
-/// From the offer to the relay's last reply. The relay answers in well under a millisecond; this is for the moment in
-/// which it is being restarted.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// From the answer to ICE and DTLS being up.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// How long a publisher whose transport is up may keep the others waiting for its first RTP.
-pub const RTP_GRACE: Duration = Duration::from_secs(2);
-/// A client closes its peer connection right after it sent the stop: the stop may be the slower of the two.
-pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
 /// After this long without the relay its streams have failed.
 pub const RELAY_LOST_LIMIT: Duration = Duration::from_secs(5);
 
@@ -293,14 +286,14 @@ impl Hub {
             has_video: Stream::has(&parameters, MediaKind::Video),
             over_http: new.ticket.is_some(),
             local_ufrag: String::new(),
-            phase: Phase::Negotiating(Negotiation {
-                awaited: tracks.len() + 1,
+            life: Life::Negotiating(Box::new(Negotiation {
+                awaited: tracks.len(),
                 tracks,
                 opened: None,
                 down_tracks: vec![DownTrackAdded::default(); down_tracks],
                 ticket: new.ticket,
                 secret,
-            }),
+            })),
             role,
             plan: None,
         };

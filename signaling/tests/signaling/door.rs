@@ -176,7 +176,7 @@ fn who_says_what_a_name_is_of_is_misled_by_nobody() {
     let track = |world: &World, transport: u64| world.relay.transports[&transport].up_tracks[0].track_id;
     let concert = track(&world, concert);
     assert_eq!(played(&mut world, "concert", NameOf::Stream), Ok(concert));
-    assert!(played(&mut world, "concert", NameOf::Login).is_err_and(|why| why.starts_with("Conflict")));
+    assert!(played(&mut world, "concert", NameOf::Login).is_err_and(|why| why == "StreamNotReady"));
     let lure = world.published(mallory, "r", "m1", "alice");
     let lure = track(&world, lure);
     assert_eq!(played(&mut world, "alice", NameOf::Login), Ok(concert));
@@ -184,7 +184,7 @@ fn who_says_what_a_name_is_of_is_misled_by_nobody() {
     world.close(alice, true);
     // Without a word it is the only thing of that name; with one it is never anything else.
     assert_eq!(played(&mut world, "alice", NameOf::Either), Ok(lure));
-    assert!(played(&mut world, "alice", NameOf::Login).is_err_and(|why| why.starts_with("NotFound")));
+    assert!(played(&mut world, "alice", NameOf::Login).is_err_and(|why| why == "StreamNotFound"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use relay_control::{
     FromRelay, GetInventory, Hello, Inventory, Outgoing, Reply, ReplyBody, Request, SetLabel, TransportInfo,
     TransportState, TransportStateChanged, Welcome, encode_frame,
 };
-use signaling::hub::ANSWER_LIMIT;
+use signaling::life::ANSWER_LIMIT;
 use signaling::relay::{BUSY_LIMIT, LinkCommand, LinkEvent, LinkSettings, run};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -15,8 +15,6 @@ const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
 const TIE_BREAKER: u64 = u64::MAX;
 /// "Role Conflict" (RFC 8445 §7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
-/// Last octets of each transaction id; a running number stands in front.
-const TRANSACTION_TAIL: [u8; 4] = *b"ring";
 /// Octets of the longest message that is written here.
 const MESSAGE_BYTES_MAX: usize = 640;
 
@@ -61,6 +59,9 @@ pub struct Agent {
     remote_key: IntegrityKey,
     local_key: IntegrityKey,
     remote: SocketAddr,
+    /// Last octets of each transaction id, from the first name, so that no two agents of a test share one; a running number
+    /// stands in front.
+    id_tail: [u8; 4],
     /// Number of the last check.
     checks: u64,
 }
@@ -75,13 +76,14 @@ impl Agent {
             remote_key: IntegrityKey::new(peer.pwd.as_bytes()),
             local_key: IntegrityKey::new(own.pwd.as_bytes()),
             remote,
+            id_tail: own.ufrag.as_bytes().last_chunk().copied().unwrap_or_default(),
             checks: 0,
         }
     }
 
     /// Goes on under new names and secrets (RFC 8445 §9). Answers to older checks are not signed as it wants any more.
     pub fn restart(&mut self, own: &Credentials, peer: &Credentials) {
-        *self = Self { checks: self.checks, ..Self::new(own, peer, self.remote) };
+        *self = Self { checks: self.checks, id_tail: self.id_tail, ..Self::new(own, peer, self.remote) };
     }
 
     /// A check that keeps consent (RFC 7675) and may nominate (RFC 8445 §8.1.1).
@@ -100,7 +102,7 @@ impl Agent {
     #[must_use]
     pub fn check_as(&mut self, own_ufrag: &str, nominates: bool) -> Vec<u8> {
         self.checks += 1;
-        let (id, username) = (transaction(self.checks), format!("{}:{own_ufrag}", self.peer_ufrag));
+        let (id, username) = (self.transaction(self.checks), format!("{}:{own_ufrag}", self.peer_ufrag));
         let (name, key) = (username.as_bytes(), &self.remote_key);
         write(|out| write_binding_request(out, id, name, PRIORITY, TIE_BREAKER, nominates, key))
     }
@@ -146,9 +148,17 @@ impl Agent {
         format!("{}:{}", self.own_ufrag, self.peer_ufrag)
     }
 
+    /// The id of the check with this number.
+    fn transaction(&self, number: u64) -> [u8; 12] {
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        id[8..].copy_from_slice(&self.id_tail);
+        id
+    }
+
     /// Whether a check with this id was sent.
     fn is_ours(&self, id: [u8; 12]) -> bool {
-        (1..=self.checks).contains(&number(id)) && id == transaction(number(id))
+        (1..=self.checks).contains(&number(id)) && id == self.transaction(number(id))
     }
 }
 
@@ -156,14 +166,6 @@ impl std::fmt::Debug for Agent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Agent").field("remote", &self.remote).finish_non_exhaustive()
     }
-}
-
-/// The id of the check with this number.
-fn transaction(number: u64) -> [u8; 12] {
-    let mut id = [0; 12];
-    id[..8].copy_from_slice(&number.to_be_bytes());
-    id[8..].copy_from_slice(&TRANSACTION_TAIL);
-    id
 }
 
 /// The number of the check with this id.
@@ -215,7 +217,7 @@ mod tests {
         let other = IntegrityKey::new(b"another password, long enough");
         let answer =
             |id, signed_by: &IntegrityKey| write(|out| write_binding_success(out, id, seen, signed_by));
-        assert_eq!(agent.handle(&answer(transaction(1), &agent.remote_key)), Err(Fault::Unasked));
+        assert_eq!(agent.handle(&answer(agent.transaction(1), &agent.remote_key)), Err(Fault::Unasked));
         let check = agent.check(true);
         let id = StunMessage::parse(&check).expect("a check").transaction_id();
         assert_eq!(agent.handle(&answer(id, &agent.remote_key)), Ok(StunOutcome::Answered(seen)));

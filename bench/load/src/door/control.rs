@@ -243,7 +243,7 @@ pub(super) fn reach(socket: &Path, target: &mut Target) -> Result<UnixStream, St
             Err(why) if Instant::now() > until => return Err(format!("{}: {why}", socket.display())),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
-        target.check().map_err(|why| why.to_string())?;
+        target.check()?;
     };
     stream.set_read_timeout(Some(PATIENCE)).map_err(|why| why.to_string())?;
     Ok(stream)

@@ -1,93 +1,44 @@
-//! Requests as far as WHIP and WHEP need them: one server, one after the other over a connection that is kept. No TLS, no
-//! redirects.
+//! Requests as far as WHIP and WHEP need them: one server, one after the other. No TLS, no redirects.
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{HeaderMap, Request, Uri};
-use hyper_util::rt::TokioIo;
-use std::error::Error;
-use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::runtime::{self, Runtime};
+use ureq::http::{Request, Uri};
+use ureq::{Agent, Error};
 
 /// A server answers within this, or is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Octets of an answer's head, and of its body.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-const BODY_BYTES_MAX: usize = 1 << 20;
-
-/// A request failed.
-#[derive(Debug)]
-pub(crate) enum HttpError {
-    /// This is no URL that we can use.
-    Url(String),
-    /// Nobody listens there.
-    Nobody(String),
-    /// What came is no answer, or none came.
-    Broken(String, Box<dyn Error + Send + Sync>),
-    /// Another status than the one that says yes.
-    Refused { method: &'static str, path: String, status: u16, words: String },
-}
-
-impl fmt::Display for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => write!(f, "{url}: give a URL such as http://127.0.0.1:8080"),
-            Self::Nobody(authority) => {
-                write!(f, "nobody listens at {authority}: start the server, or give another --url")
-            }
-            Self::Broken(authority, why) => write!(f, "{authority}: {why}"),
-            Self::Refused { method, path, status, words } => {
-                write!(f, "{method} {path} was answered with {status}: {}", words.trim())
-            }
-        }
-    }
-}
-
-impl Error for HttpError {}
+/// Octets of an answer's body.
+const BODY_BYTES_MAX: u64 = 1 << 20;
 
 /// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
-    headers: HeaderMap,
+    pub(super) location: Option<String>,
     pub(super) body: String,
 }
 
-impl Response {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-type Sender = SendRequest<Full<Bytes>>;
-
 /// See the module.
 pub(super) struct HttpClient {
-    runtime: Runtime,
+    agent: Agent,
     /// Host and port.
     authority: String,
     /// In front of every path.
     prefix: String,
-    kept: Option<Sender>,
 }
 
 impl HttpClient {
-    pub(super) fn new(url: &str) -> Result<Self, HttpError> {
-        let wrong = || HttpError::Url(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
-        let authority = authority.filter(|_| uri.scheme_str() == Some("http") && uri.query().is_none());
-        let authority = authority.ok_or_else(wrong)?;
+    pub(super) fn new(url: &str) -> Result<Self, String> {
+        let uri: Option<Uri> = url.parse().ok();
+        let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.query().is_none());
+        let authority = uri.as_ref().and_then(Uri::authority).filter(|a| !a.as_str().contains('@'));
+        let (Some(uri), Some(authority)) = (&uri, authority) else {
+            return Err(format!("{url}: give a URL such as http://127.0.0.1:8080"));
+        };
         let authority = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-        // A thread of its own hears at once that the server has closed an idle connection.
-        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|why| HttpError::Broken(authority.clone(), why.into()))?;
-        Ok(Self { runtime, authority, prefix: uri.path().trim_end_matches('/').to_owned(), kept: None })
+        let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
+        let agent = config.timeout_global(Some(PATIENCE)).proxy(None).build().into();
+        Ok(Self { agent, authority, prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 
     /// The path of a resource below the URL that was given.
@@ -96,143 +47,45 @@ impl HttpClient {
     }
 
     /// The path that a `Location` means: of this server, or of the URL that it is (RFC 9110 §10.2.2).
-    pub(super) fn path_of(&self, location: &str) -> Result<String, HttpError> {
+    pub(super) fn path_of(&self, location: &str) -> Result<String, String> {
         let path = location.parse::<Uri>().ok().and_then(|uri| uri.into_parts().path_and_query);
         let path = path.filter(|path| path.as_str().starts_with('/')).map(|path| path.as_str().to_owned());
-        path.ok_or_else(|| HttpError::Broken(self.authority.clone(), "a Location that is no path".into()))
+        path.ok_or_else(|| format!("{}: a Location that is no path", self.authority))
     }
 
     /// One request with its answer.
     pub(super) fn request(
-        &mut self,
-        method: &'static str,
+        &self,
+        method: &str,
         path: &str,
         body: Option<(&str, &str)>,
-    ) -> Result<Response, HttpError> {
-        let request = Request::builder().method(method).uri(path).header(HOST, &self.authority);
-        let request = match body {
-            Some((kind, body)) => request.header(CONTENT_TYPE, kind).body(Full::from(body.to_owned())),
-            None => request.body(Full::default()),
-        };
-        let kept = self.kept.take();
-        let answered = self.runtime.block_on(async {
-            let exchange = exchange(&self.authority, kept, request?);
-            tokio::time::timeout(PATIENCE, exchange)
-                .await
-                .map_err(|_| format!("no answer within {PATIENCE:?}"))?
-        });
-        let (kept, response) = answered.map_err(|why| match why.downcast_ref::<io::Error>() {
-            Some(io) if io.kind() == ErrorKind::ConnectionRefused => {
-                HttpError::Nobody(self.authority.clone())
+    ) -> Result<Response, String> {
+        let authority = &self.authority;
+        self.exchange(method, path, body).map_err(|why| match why {
+            Error::Io(why) if why.kind() == ErrorKind::ConnectionRefused => {
+                format!("nobody listens at {authority}: start the server, or give another --url")
             }
-            _ => HttpError::Broken(self.authority.clone(), why),
-        })?;
-        self.kept = Some(kept);
-        Ok(response)
+            why => format!("{authority}: {why}"),
+        })
     }
-}
 
-/// Over the kept connection unless the server has closed it meanwhile, else over a new one.
-async fn exchange(
-    authority: &str,
-    kept: Option<Sender>,
-    mut request: Request<Full<Bytes>>,
-) -> Result<(Sender, Response), Box<dyn Error + Send + Sync>> {
-    // Ready once the last answer was read to its end, which the connection's task may notice after us.
-    if let Some(mut sender) = kept
-        && sender.ready().await.is_ok()
-    {
-        match sender.try_send_request(request).await {
-            Ok(response) => return Ok((sender, read(response).await?)),
-            // What comes back was not sent.
-            Err(mut why) => request = why.take_message().ok_or_else(|| why.into_error())?,
-        }
+    fn exchange(&self, method: &str, path: &str, body: Option<(&str, &str)>) -> Result<Response, Error> {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.authority));
+        let mut response = match body {
+            Some((kind, body)) => self.agent.run(request.header("content-type", kind).body(body)?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        let (status, location) = (response.status().as_u16(), location.map(str::to_owned));
+        let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string()?;
+        Ok(Response { status, location, body })
     }
-    let stream = TcpStream::connect(authority).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) =
-        Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
-    // What goes wrong on it the next request hears.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    Ok((sender, read(response).await?))
-}
-
-async fn read(
-    response: hyper::Response<hyper::body::Incoming>,
-) -> Result<Response, Box<dyn Error + Send + Sync>> {
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
-    Ok(Response {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body: String::from_utf8(body.into()).map_err(|_| "a body that is no UTF-8")?,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
-
-    /// A server that gives `answers` one connection after the other, and says what it was asked for.
-    fn serve(
-        answers: &'static [&'static [&'static str]],
-    ) -> (HttpClient, std::thread::JoinHandle<Vec<String>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let client = HttpClient::new(&format!("http://{}", listener.local_addr().expect("an address")));
-        let server = std::thread::spawn(move || {
-            let mut seen = Vec::new();
-            for connection in answers {
-                let (stream, _) = listener.accept().expect("a client");
-                let mut reader = BufReader::new(stream);
-                for answer in *connection {
-                    let mut head = String::new();
-                    while !head.ends_with("\r\n\r\n") {
-                        assert_ne!(reader.read_line(&mut head).expect("a request"), 0);
-                    }
-                    seen.push(head.lines().next().unwrap_or_default().to_owned());
-                    reader.get_mut().write_all(answer.as_bytes()).expect("sent");
-                }
-            }
-            seen
-        });
-        (client.expect("a good URL"), server)
-    }
-
-    #[test]
-    fn a_connection_is_kept_and_made_anew_when_the_server_closed_it() {
-        const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        let (mut client, server) = serve(&[&[OK, OK], &[OK]]);
-        for path in ["/1", "/2", "/3"] {
-            let response = client.request("DELETE", path, None).expect("an answer");
-            assert_eq!((response.status, response.body.as_str()), (200, "ok"));
-            // The server ends the first connection after its second answer.
-            while path == "/2" && !client.kept.as_ref().is_some_and(Sender::is_closed) {
-                std::thread::yield_now();
-            }
-        }
-        let seen = server.join().expect("the server");
-        assert_eq!(seen, ["DELETE /1 HTTP/1.1", "DELETE /2 HTTP/1.1", "DELETE /3 HTTP/1.1"]);
-    }
-
-    #[test]
-    fn answers_of_no_use_end_it() {
-        let (mut client, server) = serve(&[
-            &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"],
-            &["SSH-2.0-OpenSSH\r\n"],
-            &[
-                "HTTP/1.1 201 Created\r\nLocation: /1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-            ],
-        ]);
-        for _ in 0..2 {
-            client.request("DELETE", "/", None).expect_err("no answer");
-        }
-        let response = client.request("POST", "/", Some(("text/plain", "x"))).expect("an answer");
-        assert_eq!((response.header("location"), response.body.as_str()), (Some("/1"), "abc"));
-        server.join().expect("the server");
-    }
 
     #[test]
     fn urls_and_locations() {
@@ -259,8 +112,8 @@ mod tests {
     #[test]
     fn nobody_there_is_said_with_what_to_do() {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        let mut client = HttpClient::new(&format!("http://127.0.0.1:{port}")).expect("a good URL");
-        let why = client.request("POST", "/", None).expect_err("nobody").to_string();
+        let client = HttpClient::new(&format!("http://127.0.0.1:{port}")).expect("a good URL");
+        let why = client.request("POST", "/", None).expect_err("nobody");
         assert!(why.starts_with(&format!("nobody listens at 127.0.0.1:{port}: start the server")), "{why}");
     }
 }

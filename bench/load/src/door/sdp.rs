@@ -8,8 +8,8 @@ use crate::scenario::Kind;
 use crate::sending::TRANSPORT_SEQ_ID;
 use relay_control::MediaKind;
 use ringvox_client::Credentials;
-use signaling::sdp::{self, Direction, Format, Media, SdpError, Setup};
-use std::fmt::{self, Write as _};
+use signaling::sdp::{self, Direction, Format, Media, Setup};
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 /// Id of the MID extension, the same as in [`super::ControlDoor`].
@@ -186,84 +186,51 @@ impl Described {
     }
 }
 
-/// Why a server's description is of no use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SdpProblem {
-    Broken(SdpError),
-    /// This m-line, from 0, is refused by its author.
-    Refused(usize),
-    /// This m-line has neither Opus nor VP8.
-    NoCodec(usize),
-    /// Not there: what.
-    Missing(&'static str),
-    /// An answer with another number of m-lines than its offer: answer, offer.
-    Lines(usize, usize),
-    /// The server wants to be the DTLS client, which is our role.
-    SetupActive,
-}
-
-impl fmt::Display for SdpProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken(why) => write!(f, "the server's {why}"),
-            Self::Refused(line) => write!(f, "the server refuses m-line {line}: it needs Opus and VP8"),
-            Self::NoCodec(line) => write!(f, "the server's m-line {line} has neither Opus nor VP8"),
-            Self::Missing(what) => write!(f, "the server's SDP has no {what}"),
-            Self::Lines(answer, offer) => {
-                write!(f, "the server answers {offer} m-lines with {answer}")
-            }
-            Self::SetupActive => {
-                f.write_str("the server says a=setup:active, but our clients begin the DTLS handshake")
-            }
-        }
-    }
-}
-
-impl std::error::Error for SdpProblem {}
-
 /// Reads a server's offer or answer.
-pub(super) fn read(text: &str) -> Result<Described, SdpProblem> {
-    let parsed = sdp::parse(text).map_err(SdpProblem::Broken)?;
-    let lines: Result<Vec<Line>, SdpProblem> =
+pub(super) fn read(text: &str) -> Result<Described, String> {
+    let parsed = sdp::parse(text).map_err(|why| format!("the server's {why}"))?;
+    let lines: Result<Vec<Line>, String> =
         parsed.media.iter().enumerate().map(|(at, media)| read_line(at, media)).collect();
     let all = || parsed.media.iter().map(|media| media.transport);
     if all().any(|transport| transport.setup == Some(Setup::Active)) {
-        return Err(SdpProblem::SetupActive);
+        // That is our role.
+        return Err("the server says a=setup:active, but our clients begin the DTLS handshake".to_owned());
     }
-    let ufrag = all().find_map(|transport| transport.ufrag).ok_or(SdpProblem::Missing("ice-ufrag"))?;
-    let pwd = all().find_map(|transport| transport.pwd).ok_or(SdpProblem::Missing("ice-pwd"))?;
+    let ufrag = all().find_map(|transport| transport.ufrag).ok_or("the server's SDP has no ice-ufrag")?;
+    let pwd = all().find_map(|transport| transport.pwd).ok_or("the server's SDP has no ice-pwd")?;
     Ok(Described {
         credentials: Credentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() },
         fingerprint: all()
             .find_map(|transport| transport.fingerprint_sha256)
-            .ok_or(SdpProblem::Missing("SHA-256 fingerprint"))?,
+            .ok_or("the server's SDP has no SHA-256 fingerprint")?,
         candidates: candidates(text),
         lines: lines?,
     })
 }
 
 /// Reads the answer to an offer of `count` m-lines.
-pub(super) fn read_answer(text: &str, count: usize) -> Result<Described, SdpProblem> {
+pub(super) fn read_answer(text: &str, count: usize) -> Result<Described, String> {
     let described = read(text)?;
     match described.lines.len() {
         lines if lines == count => Ok(described),
-        lines => Err(SdpProblem::Lines(lines, count)),
+        lines => Err(format!("the server answers {count} m-lines with {lines}")),
     }
 }
 
-fn read_line(at: usize, media: &Media<'_>) -> Result<Line, SdpProblem> {
+fn read_line(at: usize, media: &Media<'_>) -> Result<Line, String> {
     if media.is_rejected() {
-        return Err(SdpProblem::Refused(at));
+        return Err(format!("the server refuses m-line {at}: it needs Opus and VP8"));
     }
+    let no_codec = || format!("the server's m-line {at} has neither Opus nor VP8");
     let (kind, codec) = match media.kind {
         Some(MediaKind::Audio) => (Kind::Audio, "opus"),
         Some(MediaKind::Video) => (Kind::Video, "VP8"),
-        None => return Err(SdpProblem::NoCodec(at)),
+        None => return Err(no_codec()),
     };
     let is = |format: &Format<'_>, name: &str| {
         format.rtpmap.is_some_and(|map| map.name.eq_ignore_ascii_case(name))
     };
-    let format = media.formats.iter().find(|format| is(format, codec)).ok_or(SdpProblem::NoCodec(at))?;
+    let format = media.formats.iter().find(|format| is(format, codec)).ok_or_else(no_codec)?;
     let apt = format.payload_type.to_string();
     let rtx = media.formats.iter().find(|f| is(f, "rtx") && f.parameter("apt") == Some(&apt));
     let fid = media.groups.iter().find(|group| group.semantics == "FID");
@@ -354,10 +321,10 @@ mod tests {
                 "the server says a=setup:active, but our clients begin the DTLS handshake",
             ),
         ] {
-            let why = read(&JANUS_ANSWER.replace(from, to)).expect_err(want).to_string();
+            let why = read(&JANUS_ANSWER.replace(from, to)).expect_err(want);
             assert_eq!(why, want);
         }
-        assert_eq!(read_answer(JANUS_ANSWER, 3), Err(SdpProblem::Lines(2, 3)));
+        assert_eq!(read_answer(JANUS_ANSWER, 3), Err("the server answers 3 m-lines with 2".to_owned()));
     }
 
     #[test]

@@ -2,56 +2,15 @@
 //!
 //! A WHEP session plays one publisher's stream, so a subscriber of several publishers has several transports.
 
-use super::http::{HttpClient, HttpError, Response};
-use super::sdp::{self, Described, Line, SdpProblem, Side};
+use super::http::{HttpClient, Response};
+use super::sdp::{self, Described, Line, Side};
 use super::{ControlDoor, Door, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Wish};
 use crate::scenario::Role;
 use relay_core::srtp::SrtpProfile;
 use signaling::sdp::Setup;
-use std::fmt;
 use std::time::Instant;
 
 const SDP: &str = "application/sdp";
-
-/// Why a client did not get in.
-#[derive(Debug)]
-pub(crate) enum WhipError {
-    Http(HttpError),
-    Sdp(SdpProblem),
-    /// RFC 9725 §4.2 demands one.
-    NoLocation,
-    /// A subscriber without exactly one publisher.
-    NotOnePublisher,
-    Other(String),
-}
-
-impl fmt::Display for WhipError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Http(why) => why.fmt(f),
-            Self::Sdp(why) => why.fmt(f),
-            Self::NoLocation => f.write_str("the answer has no Location: this is no WHIP server"),
-            Self::NotOnePublisher => {
-                f.write_str("a WHEP session plays one publisher; --idle needs --door control")
-            }
-            Self::Other(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for WhipError {}
-
-impl From<HttpError> for WhipError {
-    fn from(why: HttpError) -> Self {
-        Self::Http(why)
-    }
-}
-
-impl From<SdpProblem> for WhipError {
-    fn from(why: SdpProblem) -> Self {
-        Self::Sdp(why)
-    }
-}
 
 /// See the module.
 pub(crate) struct WhipDoor {
@@ -65,14 +24,14 @@ pub(crate) struct WhipDoor {
 }
 
 impl WhipDoor {
-    pub(crate) fn new(url: &str, relay: Option<ControlDoor>) -> Result<Self, WhipError> {
+    pub(crate) fn new(url: &str, relay: Option<ControlDoor>) -> Result<Self, String> {
         let mut seed = [0; 4];
-        getrandom::fill(&mut seed).map_err(|why| WhipError::Other(why.to_string()))?;
+        getrandom::fill(&mut seed).map_err(|why| why.to_string())?;
         let run = format!("load-{:08x}", u32::from_be_bytes(seed));
         Ok(Self { http: HttpClient::new(url)?, run, sessions: Vec::new(), relay })
     }
 
-    fn join_one(&mut self, wish: &Wish) -> Result<Grant, WhipError> {
+    fn join_one(&mut self, wish: &Wish) -> Result<Grant, String> {
         let path = self.http.path(&resource(&self.run, wish)?);
         let publishes = wish.role == Role::Publisher;
         let streams = wish.streams.iter().enumerate();
@@ -89,13 +48,14 @@ impl WhipDoor {
             setup: Setup::ActPass,
         };
         let answer = self.post(&path, &sdp::write(&side, &lines))?;
-        let location = answer.header("location").ok_or(WhipError::NoLocation)?;
-        self.sessions.push(self.http.path_of(location)?);
+        // RFC 9725 §4.2 demands one.
+        let location = answer.location.ok_or("the answer has no Location: this is no WHIP server")?;
+        self.sessions.push(self.http.path_of(&location)?);
         let described = sdp::read_answer(&answer.body, lines.len())?;
-        grant(wish, &described).map_err(WhipError::Other)
+        grant(wish, &described)
     }
 
-    fn post(&mut self, path: &str, offer: &str) -> Result<Response, HttpError> {
+    fn post(&self, path: &str, offer: &str) -> Result<Response, String> {
         let until = Instant::now() + ON_AIR_PATIENCE;
         loop {
             let response = self.http.request("POST", path, Some((SDP, offer)))?;
@@ -103,19 +63,16 @@ impl WhipDoor {
                 201 => return Ok(response),
                 // RFC 9725 §4.2 and WHEP: what is asked for is not there yet.
                 409 if path.contains("/whep/") && Instant::now() < until => std::thread::sleep(ON_AIR_PAUSE),
-                status => {
-                    let (path, words) = (path.to_owned(), response.body);
-                    return Err(HttpError::Refused { method: "POST", path, status, words });
-                }
+                _ => return Err(refused("POST", path, &response)),
             }
         }
     }
 
-    fn delete(&mut self, path: String) -> Result<(), HttpError> {
+    fn delete(&self, path: String) -> Result<(), String> {
         let response = self.http.request("DELETE", &path, None)?;
         match response.status {
             200 | 204 => Ok(()),
-            status => Err(HttpError::Refused { method: "DELETE", path, status, words: response.body }),
+            _ => Err(refused("DELETE", &path, &response)),
         }
     }
 }
@@ -131,7 +88,7 @@ impl Door for WhipDoor {
     }
 
     fn join(&mut self, wishes: &[Wish]) -> Vec<Result<Grant, String>> {
-        wishes.iter().map(|wish| self.join_one(wish).map_err(|why| why.to_string())).collect()
+        wishes.iter().map(|wish| self.join_one(wish)).collect()
     }
 
     fn counters(&mut self) -> Result<ServerCounters, String> {
@@ -149,12 +106,16 @@ impl Door for WhipDoor {
     fn leave(&mut self) -> Result<(), String> {
         let sessions = std::mem::take(&mut self.sessions);
         let ends: Vec<_> = sessions.into_iter().rev().map(|path| self.delete(path)).collect();
-        ends.into_iter().collect::<Result<(), _>>().map_err(|why| why.to_string())
+        ends.into_iter().collect()
     }
 }
 
+fn refused(method: &str, path: &str, response: &Response) -> String {
+    format!("{method} {path} was answered with {}: {}", response.status, response.body.trim())
+}
+
 /// Where a client is POSTed. Publishers are named after their number; a stream may be asked for by its publisher's name.
-fn resource(run: &str, wish: &Wish) -> Result<String, WhipError> {
+fn resource(run: &str, wish: &Wish) -> Result<String, String> {
     let room = format!("{run}-{}", wish.room);
     if wish.role == Role::Publisher {
         return Ok(format!("/whip/{room}?login=publisher{}", wish.client));
@@ -163,7 +124,7 @@ fn resource(run: &str, wish: &Wish) -> Result<String, WhipError> {
         Some(first) if wish.streams.iter().all(|stream| stream.publisher == first.publisher) => {
             Ok(format!("/whep/{room}/publisher{}", first.publisher))
         }
-        _ => Err(WhipError::NotOnePublisher),
+        _ => Err("a WHEP session plays one publisher; --idle needs --door control".to_owned()),
     }
 }
 

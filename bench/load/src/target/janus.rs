@@ -5,10 +5,9 @@
 //! and ties its sockets to the interface of their address. So that address is one of a real interface, and clients have
 //! the same one: packets between a machine's own addresses go over loopback whatever interface they belong to.
 
-use super::process::{Launch, Output, Process, ProcessError, Scratch};
+use super::process::{Launch, Output, Process, Scratch};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
-use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -37,49 +36,23 @@ pub(crate) struct JanusSpec {
     pub(crate) args: Vec<String>,
 }
 
-/// Why there is no Janus.
-#[derive(Debug)]
-pub(crate) enum JanusMissing {
-    NotInstalled(PathBuf),
-    DoesNotRun(PathBuf, io::Error),
-    SaysNothing(PathBuf),
-    NoAddress,
-}
-
-impl fmt::Display for JanusMissing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotInstalled(binary) => {
-                let binary = binary.display();
-                write!(f, "{binary} is not installed: `make setup-bench` installs it, --janus-binary names another")
-            }
-            Self::DoesNotRun(binary, why) => write!(f, "{} does not run: {why}", binary.display()),
-            Self::SaysNothing(binary) => write!(f, "{} --version says no version", binary.display()),
-            Self::NoAddress => f.write_str(
-                "Janus gathers nothing on loopback, and this machine has no other IPv4 address: give it one, such as by \
-                 `ip link add rv0 type dummy && ip address add 10.92.0.1/24 dev rv0 && ip link set rv0 up`",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for JanusMissing {}
-
 impl JanusSpec {
     /// Its version, such as `1.1.2`.
-    pub(crate) fn version(&self) -> Result<String, JanusMissing> {
+    pub(crate) fn version(&self) -> Result<String, String> {
+        let name = self.binary.display();
         let output =
             Command::new(&self.binary).arg("--version").output().map_err(|why| match why.kind() {
-                io::ErrorKind::NotFound => JanusMissing::NotInstalled(self.binary.clone()),
-                _ => JanusMissing::DoesNotRun(self.binary.clone(), why),
+                io::ErrorKind::NotFound => format!(
+                    "{name} is not installed: `make setup-bench` installs it, --janus-binary names another"
+                ),
+                _ => format!("{name} does not run: {why}"),
             })?;
         let text = [output.stdout, output.stderr].concat();
-        version_in(&String::from_utf8_lossy(&text))
-            .ok_or_else(|| JanusMissing::SaysNothing(self.binary.clone()))
+        version_in(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{name} --version says no version"))
     }
 
     /// The socket of its WebSocket server comes back with it.
-    pub(super) fn start(&self, scratch: &Scratch) -> Result<(Process, PathBuf), ProcessError> {
+    pub(super) fn start(&self, scratch: &Scratch) -> Result<(Process, PathBuf), String> {
         let socket = scratch.path().join("janus.sock");
         let dir = scratch.path().display().to_string();
         let config = scratch.write("janus.jcfg", &main_config(&dir, self.address))?;
@@ -126,13 +99,17 @@ fn main_config(dir: &str, address: Option<Ipv4Addr>) -> String {
 }
 
 /// The machine's first IPv4 address besides loopback.
-pub(crate) fn own_address() -> Result<Ipv4Addr, JanusMissing> {
+pub(crate) fn own_address() -> Result<Ipv4Addr, String> {
     let address = |interface: InterfaceAddress| {
         let up = interface.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING);
         let ip = interface.address?.as_sockaddr_in()?.ip();
         (up && !ip.is_loopback()).then_some(ip)
     };
-    getifaddrs().ok().and_then(|mut interfaces| interfaces.find_map(address)).ok_or(JanusMissing::NoAddress)
+    getifaddrs().ok().and_then(|mut interfaces| interfaces.find_map(address)).ok_or_else(|| {
+        "Janus gathers nothing on loopback, and this machine has no other IPv4 address: give it one, such as by \
+         `ip link add rv0 type dummy && ip address add 10.92.0.1/24 dev rv0 && ip link set rv0 up`"
+            .to_owned()
+    })
 }
 
 /// `Janus version: 1102 (1.1.2)`, or `janus 1.1.2`.
@@ -166,7 +143,7 @@ mod tests {
             address: None,
             args: Vec::new(),
         };
-        let why = spec.version().expect_err("there is none").to_string();
+        let why = spec.version().expect_err("there is none");
         assert!(why.contains("/no/such/janus is not installed: `make setup-bench` installs it"), "{why}");
     }
 

@@ -6,10 +6,10 @@ mod relay;
 mod signaling;
 
 pub(crate) use janus::{JanusSpec, own_address};
-pub(crate) use process::{Process, ProcessError, placed};
-pub(crate) use relay::RelaySpec;
+pub(crate) use process::{Process, placed};
 pub(crate) use signaling::SignalingSpec;
 
+use crate::args::ServerArgs;
 use process::Scratch;
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,25 +26,26 @@ pub(crate) struct Target {
 
 impl Target {
     /// Starts a relay; its control socket comes back with it.
-    pub(crate) fn start_relay(spec: &RelaySpec) -> Result<(Self, PathBuf), ProcessError> {
+    pub(crate) fn start_relay(binary: &Path, server: &ServerArgs) -> Result<(Self, PathBuf), String> {
         let scratch = Scratch::new()?;
-        let (measured, socket) = spec.start(&scratch)?;
+        let (measured, socket) = relay::start(binary, server, &scratch)?;
         Ok((Self { measured, beside: None, _scratch: Some(scratch) }, socket))
     }
 
     /// Starts a relay and a signaling that commands it; the relay's control socket and signaling's URL come back.
     pub(crate) fn start_both(
-        relay: &RelaySpec,
+        binary: &Path,
+        server: &ServerArgs,
         signaling: &SignalingSpec,
-    ) -> Result<(Self, PathBuf, String), ProcessError> {
+    ) -> Result<(Self, PathBuf, String), String> {
         let scratch = Scratch::new()?;
-        let (measured, socket) = relay.start(&scratch)?;
+        let (measured, socket) = relay::start(binary, server, &scratch)?;
         let (beside, url) = signaling.start(&scratch, &socket)?;
         Ok((Self { beside: Some(beside), measured, _scratch: Some(scratch) }, socket, url))
     }
 
     /// Starts Janus; the socket of its WebSocket server comes back with it.
-    pub(crate) fn start_janus(spec: &JanusSpec) -> Result<(Self, PathBuf), ProcessError> {
+    pub(crate) fn start_janus(spec: &JanusSpec) -> Result<(Self, PathBuf), String> {
         let scratch = Scratch::new()?;
         let (measured, socket) = spec.start(&scratch)?;
         Ok((Self { measured, beside: None, _scratch: Some(scratch) }, socket))
@@ -56,18 +57,18 @@ impl Target {
     }
 
     /// An error if one of its processes has ended.
-    pub(crate) fn check(&mut self) -> Result<(), ProcessError> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         self.measured.check()?;
         self.beside.as_mut().map_or(Ok(()), Process::check)
     }
 
     /// CPU time of the measured process so far, in nanoseconds.
-    pub(crate) fn cpu_ns(&self) -> Result<u64, ProcessError> {
+    pub(crate) fn cpu_ns(&self) -> Result<u64, String> {
         self.measured.cpu_ns()
     }
 
     /// CPU time of the process beside it.
-    pub(crate) fn beside_cpu_ns(&self) -> Result<Option<u64>, ProcessError> {
+    pub(crate) fn beside_cpu_ns(&self) -> Result<Option<u64>, String> {
         self.beside.as_ref().map(Process::cpu_ns).transpose()
     }
 

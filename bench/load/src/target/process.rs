@@ -3,7 +3,6 @@
 use crate::clock::cpu_ns;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,36 +66,10 @@ pub(crate) struct Process {
     log: Option<PathBuf>,
 }
 
-/// What is wrong with a process.
-#[derive(Debug)]
-pub(crate) enum ProcessError {
-    /// It could not be started.
-    NotStarted { name: String, why: io::Error },
-    /// It ended before it was told to.
-    Ended { name: String, status: ExitStatus, words: String },
-    /// It runs no longer.
-    Gone(u32),
-}
-
-impl fmt::Display for ProcessError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStarted { name, why } => write!(f, "{name} does not start: {why}"),
-            Self::Ended { name, status, words } if words.is_empty() => {
-                write!(f, "{name} ended with {status}; what it said stands above")
-            }
-            Self::Ended { name, status, words } => write!(f, "{name} ended with {status}:\n{words}"),
-            Self::Gone(pid) => write!(f, "process {pid} is gone"),
-        }
-    }
-}
-
-impl std::error::Error for ProcessError {}
-
 impl Process {
-    pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, ProcessError> {
+    pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, String> {
         let name = launch.binary.display().to_string();
-        let not_started = |why| ProcessError::NotStarted { name: name.clone(), why };
+        let not_started = |why: io::Error| format!("{name} does not start: {why}");
         let mut command = placed(&from_anywhere(launch.binary), launch.cores, launch.netns);
         command.args(&launch.args).current_dir(launch.dir).stdin(Stdio::null());
         let mut log = None;
@@ -124,7 +97,7 @@ impl Process {
     }
 
     /// An error if it was started here and has ended.
-    pub(crate) fn check(&mut self) -> Result<(), ProcessError> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) else {
             return Ok(());
         };
@@ -132,22 +105,27 @@ impl Process {
     }
 
     /// Waits for its end, which has begun.
-    pub(crate) fn wait_for_end(&mut self) -> ProcessError {
+    pub(crate) fn wait_for_end(&mut self) -> String {
         match self.child.as_mut().map(Child::wait) {
             Some(Ok(status)) => self.ended(status),
-            Some(Err(why)) => ProcessError::NotStarted { name: self.name.clone(), why },
-            None => ProcessError::Gone(self.pid),
+            Some(Err(why)) => format!("{}: {why}", self.name),
+            None => format!("process {} is gone", self.pid),
         }
     }
 
-    fn ended(&self, status: ExitStatus) -> ProcessError {
+    fn ended(&self, status: ExitStatus) -> String {
         let text = self.log.as_ref().and_then(|log| fs::read(log).ok()).unwrap_or_default();
-        ProcessError::Ended { name: self.name.clone(), status, words: last_lines(&text) }
+        match last_lines(&text) {
+            words if words.is_empty() => {
+                format!("{} ended with {status}; what it said stands above", self.name)
+            }
+            words => format!("{} ended with {status}:\n{words}", self.name),
+        }
     }
 
     /// CPU time of all its threads so far, in nanoseconds.
-    pub(crate) fn cpu_ns(&self) -> Result<u64, ProcessError> {
-        cpu_ns(self.pid).ok_or(ProcessError::Gone(self.pid))
+    pub(crate) fn cpu_ns(&self) -> Result<u64, String> {
+        cpu_ns(self.pid).ok_or_else(|| format!("process {} is gone", self.pid))
     }
 
     /// CPU time of each of its threads so far, in nanoseconds, by name; threads of one name together.
@@ -196,10 +174,9 @@ fn last_lines(text: &[u8]) -> String {
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(crate) fn new() -> Result<Self, ProcessError> {
+    pub(crate) fn new() -> Result<Self, String> {
         let dir = std::env::temp_dir().join(format!("ringvox-load-{}", std::process::id()));
-        fs::create_dir_all(&dir)
-            .map_err(|why| ProcessError::NotStarted { name: dir.display().to_string(), why })?;
+        fs::create_dir_all(&dir).map_err(|why| format!("{}: {why}", dir.display()))?;
         Ok(Self(dir))
     }
 
@@ -208,10 +185,9 @@ impl Scratch {
     }
 
     /// Writes a file into it.
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, ProcessError> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.0.join(name);
-        fs::write(&path, text)
-            .map_err(|why| ProcessError::NotStarted { name: path.display().to_string(), why })?;
+        fs::write(&path, text).map_err(|why| format!("{}: {why}", path.display()))?;
         Ok(path)
     }
 }
@@ -273,12 +249,9 @@ mod tests {
             output: Output::File(&log),
         };
         let mut process = Process::start(&launch).expect("a shell");
-        assert_eq!(
-            process.wait_for_end().to_string(),
-            "/bin/sh ended with exit status: 3:\nthe port is taken"
-        );
+        assert_eq!(process.wait_for_end(), "/bin/sh ended with exit status: 3:\nthe port is taken");
         let nowhere = Launch { binary: Path::new("/no/such/program"), args: Vec::new(), ..launch };
-        let why = Process::start(&nowhere).err().expect("no such program").to_string();
+        let why = Process::start(&nowhere).err().expect("no such program");
         assert!(why.starts_with("/no/such/program does not start: "), "{why}");
     }
 }

@@ -1,41 +1,27 @@
 //! The relay, started for one run.
 
-use super::process::{Launch, Output, Process, ProcessError, Scratch};
-use std::path::PathBuf;
+use super::process::{Launch, Output, Process, Scratch};
+use crate::args::ServerArgs;
+use std::path::{Path, PathBuf};
 
-/// How to start a relay.
-#[derive(Clone, Debug)]
-pub(crate) struct RelaySpec {
-    pub(crate) binary: PathBuf,
-    /// `uring`, `mmsg` or `auto`.
-    pub(crate) io: String,
-    pub(crate) shards: u32,
-    pub(crate) base_port: u16,
-    /// Cores it may use, as `taskset` takes them.
-    pub(crate) cores: Option<String>,
-    /// Network namespace to start it in.
-    pub(crate) netns: Option<String>,
-    /// More flags.
-    pub(crate) args: Vec<String>,
-}
-
-impl RelaySpec {
-    /// Its control socket comes back with it.
-    pub(super) fn start(&self, scratch: &Scratch) -> Result<(Process, PathBuf), ProcessError> {
-        let socket = scratch.path().join("relay.sock");
-        let mut args = vec!["--io".to_owned(), self.io.clone(), "--log".to_owned(), "warn".to_owned()];
-        args.extend(["--shards".to_owned(), self.shards.to_string()]);
-        args.extend(["--base-port".to_owned(), self.base_port.to_string()]);
-        args.extend(["--control-socket".to_owned(), socket.display().to_string()]);
-        args.extend(self.args.iter().cloned());
-        let process = Process::start(&Launch {
-            binary: &self.binary,
-            args,
-            cores: self.cores.as_deref(),
-            netns: self.netns.as_deref(),
-            dir: scratch.path(),
-            output: Output::Errors,
-        })?;
-        Ok((process, socket))
-    }
+/// Its control socket comes back with it.
+pub(super) fn start(
+    binary: &Path,
+    server: &ServerArgs,
+    scratch: &Scratch,
+) -> Result<(Process, PathBuf), String> {
+    let socket = scratch.path().join("relay.sock");
+    let (shards, port) = (server.shards.to_string(), server.first_port().to_string());
+    let path = socket.display().to_string();
+    let flags = ["--io", &server.io, "--log", "warn", "--shards", &shards, "--base-port", &port];
+    let flags = flags.into_iter().chain(["--control-socket", &path]).map(str::to_owned);
+    let process = Process::start(&Launch {
+        binary,
+        args: flags.chain(server.relay_arg.iter().cloned()).collect(),
+        cores: server.relay_cores.as_deref(),
+        netns: server.relay_netns.as_deref(),
+        dir: scratch.path(),
+        output: Output::Errors,
+    })?;
+    Ok((process, socket))
 }

@@ -2,7 +2,7 @@
 //!
 //! It stays on the generator's cores: what it costs is reported, and is no part of the relay's figure.
 
-use super::process::{Launch, Output, Process, ProcessError, Scratch};
+use super::process::{Launch, Output, Process, Scratch};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ impl SignalingSpec {
         &self,
         scratch: &Scratch,
         control_socket: &Path,
-    ) -> Result<(Process, String), ProcessError> {
+    ) -> Result<(Process, String), String> {
         let config = scratch.write("ringvox.toml", &self.config(scratch.path(), control_socket))?;
         let mut process = Process::start(&Launch {
             binary: &self.binary,

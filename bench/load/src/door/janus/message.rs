@@ -1,53 +1,23 @@
 //! What Janus and its VideoRoom plugin say, as far as a client has to understand it.
 
-use crate::door::sdp::SdpProblem;
 use crate::scenario::Kind;
 use serde_json::Value;
-use std::fmt;
 
-/// What went wrong between us and Janus.
+/// Why Janus does not do what it was asked: in words, with its own code if it gave one.
 #[derive(Debug)]
-pub(crate) enum JanusError {
-    /// The connection: what happened.
-    Link(String),
-    /// It does not do what was asked: what, its code and its words.
-    Refused {
-        asked: &'static str,
-        code: i64,
-        words: String,
-    },
-    /// An answer without something that it must have.
-    Lacks {
-        asked: &'static str,
-        what: &'static str,
-    },
-    Sdp(SdpProblem),
-    /// A subscriber that wants nothing.
-    NoStreams,
-    Other(String),
+pub(super) struct JanusError {
+    pub(super) code: Option<i64>,
+    pub(super) words: String,
 }
 
-impl fmt::Display for JanusError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Link(what) => write!(f, "Janus: {what}"),
-            Self::Refused { asked, code, words } => write!(f, "Janus refuses to {asked}: {words} ({code})"),
-            Self::Lacks { asked, what } => write!(f, "Janus answers without {what} when asked to {asked}"),
-            Self::Sdp(why) => write!(f, "Janus: {why}"),
-            Self::NoStreams => {
-                f.write_str("Janus lets no subscriber in that wants nothing; --idle is for Ringvox")
-            }
-            Self::Other(why) => f.write_str(why),
-        }
+impl From<String> for JanusError {
+    fn from(words: String) -> Self {
+        Self { code: None, words }
     }
 }
 
-impl std::error::Error for JanusError {}
-
-impl From<SdpProblem> for JanusError {
-    fn from(why: SdpProblem) -> Self {
-        Self::Sdp(why)
-    }
+pub(super) fn lacks(asked: &str, what: &str) -> String {
+    format!("Janus answers without {what} when asked to {asked}")
 }
 
 /// What a message is to somebody who waits for the answer to `transaction`.
@@ -59,14 +29,13 @@ pub(super) enum Heard {
 }
 
 /// Judges one message.
-pub(super) fn hear(message: Value, transaction: &str, asked: &'static str) -> Result<Heard, JanusError> {
+pub(super) fn hear(message: Value, transaction: &str, asked: &str) -> Result<Heard, JanusError> {
     if message["transaction"].as_str() != Some(transaction) {
         return Ok(Heard::Nothing);
     }
-    let refused = |code: &Value, words: &Value| JanusError::Refused {
-        asked,
-        code: code.as_i64().unwrap_or_default(),
-        words: words.as_str().unwrap_or("without a reason").to_owned(),
+    let refused = |code: &Value, words: &Value| {
+        let (code, words) = (code.as_i64().unwrap_or_default(), words.as_str().unwrap_or("without a reason"));
+        JanusError { code: Some(code), words: format!("Janus refuses to {asked}: {words} ({code})") }
     };
     match message["janus"].as_str() {
         Some("ack") => return Ok(Heard::Nothing),
@@ -82,13 +51,13 @@ pub(super) fn hear(message: Value, transaction: &str, asked: &'static str) -> Re
 }
 
 /// The id that an answer gives: of a session or of a handle.
-pub(super) fn id(answer: &Value, asked: &'static str) -> Result<u64, JanusError> {
-    answer["data"]["id"].as_u64().ok_or(JanusError::Lacks { asked, what: "an id" })
+pub(super) fn id(answer: &Value, asked: &str) -> Result<u64, String> {
+    answer["data"]["id"].as_u64().ok_or_else(|| lacks(asked, "an id"))
 }
 
 /// The description that comes with an answer.
-pub(super) fn sdp<'a>(answer: &'a Value, asked: &'static str) -> Result<&'a str, JanusError> {
-    answer["jsep"]["sdp"].as_str().ok_or(JanusError::Lacks { asked, what: "a description" })
+pub(super) fn sdp<'a>(answer: &'a Value, asked: &str) -> Result<&'a str, String> {
+    answer["jsep"]["sdp"].as_str().ok_or_else(|| lacks(asked, "a description"))
 }
 
 /// Which publisher's stream each m-line of an offer to a subscriber carries.
@@ -141,16 +110,15 @@ mod tests {
         ] {
             let words = message.to_string();
             let got = hear(message, "t7", "attach").map(|heard| matches!(heard, Heard::Answer(_)));
-            assert_eq!(got.map_err(|why| why.to_string()), want.map_err(str::to_owned), "{words}");
+            assert_eq!(got.map_err(|why| why.words), want.map_err(str::to_owned), "{words}");
         }
     }
 
     #[test]
     fn what_an_answer_lacks_is_said() {
-        let why = id(&json!({"data": {}}), "create a session").expect_err("no id").to_string();
+        let why = id(&json!({"data": {}}), "create a session").expect_err("no id");
         assert_eq!(why, "Janus answers without an id when asked to create a session");
-        let why =
-            sdp(&json!({"jsep": {"type": "answer"}}), "let a publisher in").expect_err("none").to_string();
+        let why = sdp(&json!({"jsep": {"type": "answer"}}), "let a publisher in").expect_err("none");
         assert_eq!(why, "Janus answers without a description when asked to let a publisher in");
         assert_eq!(
             id(&json!({"data": {"id": 3_514_328_143_842_346_u64}}), "x").ok(),

@@ -10,7 +10,7 @@ use super::sdp::{self, Described, Line, Side};
 use super::{Door, Down, Grant, Manners, ON_AIR_PATIENCE, ON_AIR_PAUSE, ServerCounters, Wish};
 use crate::scenario::{Role, Stream};
 use crate::target::Target;
-use message::{Heard, JanusError, Offered, hear, id, offered};
+use message::{Heard, JanusError, Offered, hear, id, lacks, offered};
 use relay_core::srtp::SrtpProfile;
 use serde_json::{Value, json};
 use signaling::sdp::Setup;
@@ -42,36 +42,33 @@ pub(crate) struct JanusDoor {
 
 impl JanusDoor {
     /// Connects as soon as Janus listens. `local`: the address that all clients must have.
-    pub(crate) fn connect(
-        socket: &Path,
-        target: &mut Target,
-        local: Option<IpAddr>,
-    ) -> Result<Self, JanusError> {
-        let stream = reach(socket, target).map_err(JanusError::Link)?;
-        let uri = "ws://localhost/".parse().map_err(|why| JanusError::Link(format!("{why}")))?;
+    pub(crate) fn connect(socket: &Path, target: &mut Target, local: Option<IpAddr>) -> Result<Self, String> {
+        let stream = reach(socket, target)?;
+        let uri = "ws://localhost/".parse().map_err(|why| format!("Janus: {why}"))?;
         let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
         let (socket, _) = tungstenite::client(request, stream)
-            .map_err(|why| JanusError::Link(format!("its WebSocket server does not answer as one: {why}")))?;
+            .map_err(|why| format!("Janus: its WebSocket server does not answer as one: {why}"))?;
         let mut door = Self { socket, session: 0, local, rooms: BTreeSet::new(), last_transaction: 0 };
         let asked = "create a session";
-        door.session = id(&door.ask(asked, json!({"janus": "create"}))?, asked)?;
+        let answer = door.ask(asked, json!({"janus": "create"})).map_err(|why| why.words)?;
+        door.session = id(&answer, asked)?;
         Ok(door)
     }
 
     /// Asks for something and waits until it is done.
-    fn ask(&mut self, asked: &'static str, mut request: Value) -> Result<Value, JanusError> {
+    fn ask(&mut self, asked: &str, mut request: Value) -> Result<Value, JanusError> {
         self.last_transaction += 1;
         let transaction = format!("t{}", self.last_transaction);
         request["transaction"] = transaction.as_str().into();
         if self.session != 0 {
             request["session_id"] = self.session.into();
         }
-        let lost = |why| JanusError::Link(format!("asked to {asked}: {why}"));
+        let lost = |why| format!("Janus: asked to {asked}: {why}");
         self.socket.send(Message::text(request.to_string())).map_err(lost)?;
         loop {
             let Message::Text(text) = self.socket.read().map_err(lost)? else { continue };
             let message = serde_json::from_str(&text)
-                .map_err(|why| JanusError::Link(format!("asked to {asked}, it says no JSON: {why}")))?;
+                .map_err(|why| format!("Janus: asked to {asked}, it says no JSON: {why}"))?;
             if let Heard::Answer(answer) = hear(message, &transaction, asked)? {
                 return Ok(answer);
             }
@@ -80,13 +77,13 @@ impl JanusDoor {
 
     fn attach(&mut self) -> Result<u64, JanusError> {
         let asked = "attach to its VideoRoom";
-        id(&self.ask(asked, json!({"janus": "attach", "plugin": PLUGIN}))?, asked)
+        Ok(id(&self.ask(asked, json!({"janus": "attach", "plugin": PLUGIN}))?, asked)?)
     }
 
     /// Sends `body` to a handle, with a description.
     fn tell(
         &mut self,
-        asked: &'static str,
+        asked: &str,
         handle: u64,
         body: Value,
         jsep: Option<(&str, String)>,
@@ -99,16 +96,11 @@ impl JanusDoor {
     }
 
     /// The same, until what it is about is there: a publisher that has just connected is not known yet.
-    fn tell_when_on_air(
-        &mut self,
-        asked: &'static str,
-        handle: u64,
-        body: &Value,
-    ) -> Result<Value, JanusError> {
+    fn tell_when_on_air(&mut self, asked: &str, handle: u64, body: &Value) -> Result<Value, JanusError> {
         let until = Instant::now() + ON_AIR_PATIENCE;
         loop {
             match self.tell(asked, handle, body.clone(), None) {
-                Err(JanusError::Refused { code: NO_SUCH_FEED, .. }) if Instant::now() < until => {
+                Err(JanusError { code: Some(NO_SUCH_FEED), .. }) if Instant::now() < until => {
                     std::thread::sleep(ON_AIR_PAUSE);
                 }
                 other => return other,
@@ -151,7 +143,8 @@ impl JanusDoor {
         let handle = self.attach()?;
         let feeds: BTreeSet<u64> = wish.streams.iter().map(|stream| feed(stream.publisher)).collect();
         if feeds.is_empty() {
-            return Err(JanusError::NoStreams);
+            let why = "Janus lets no subscriber in that wants nothing; --idle is for Ringvox";
+            return Err(why.to_owned().into());
         }
         let feeds: Vec<Value> = feeds.into_iter().map(|feed| json!({"feed": feed})).collect();
         let body = json!({
@@ -183,7 +176,7 @@ impl Door for JanusDoor {
             Role::Publisher => self.publish(wish),
             Role::Subscriber => self.subscribe(wish),
         };
-        wishes.iter().map(one).map(|grant| grant.map_err(|why| why.to_string())).collect()
+        wishes.iter().map(one).map(|grant| grant.map_err(|why| why.words)).collect()
     }
 
     /// It counts nothing that compares with the relay's.
@@ -201,7 +194,7 @@ impl Door for JanusDoor {
 
     /// All handles go with the session.
     fn leave(&mut self) -> Result<(), String> {
-        self.ask("end the session", json!({"janus": "destroy"})).map(drop).map_err(|why| why.to_string())
+        self.ask("end the session", json!({"janus": "destroy"})).map(drop).map_err(|why| why.words)
     }
 }
 
@@ -224,21 +217,20 @@ const fn side(wish: &Wish) -> Side<'_> {
     }
 }
 
-fn grant(wish: &Wish, described: &Described) -> Result<Grant, JanusError> {
-    described.grant(wish.local).map_err(JanusError::Other)
+fn grant(wish: &Wish, described: &Described) -> Result<Grant, String> {
+    described.grant(wish.local)
 }
 
 /// Each wanted stream's line: the offer says of each mid whose it is.
-fn downs(wanted: &[Stream], offered: &[Offered], lines: &[Line]) -> Result<Vec<Down>, JanusError> {
+fn downs(wanted: &[Stream], offered: &[Offered], lines: &[Line]) -> Result<Vec<Down>, String> {
     let find = |stream: &Stream| {
         let it = |offered: &&Offered| offered.feed == feed(stream.publisher) && offered.kind == stream.kind;
         let mid = &offered.iter().find(it)?.mid;
         lines.iter().find(|line| line.mid == *mid)
     };
-    let lacks = JanusError::Lacks { asked: "let a subscriber in", what: "one of the streams" };
     let pairs: Option<Vec<_>> = wanted.iter().map(|stream| Some((stream.id, find(stream)?))).collect();
-    let pairs = pairs.ok_or(lacks)?;
-    pairs.into_iter().map(|(id, line)| line.down(id).map_err(JanusError::Other)).collect()
+    let pairs = pairs.ok_or_else(|| lacks("let a subscriber in", "one of the streams"))?;
+    pairs.into_iter().map(|(id, line)| line.down(id)).collect()
 }
 
 #[cfg(test)]
@@ -266,7 +258,7 @@ mod tests {
             .map(|down| (down.stream, down.parameters.ssrc.0, down.parameters.rtx.map(|(ssrc, _)| ssrc.0)))
             .collect();
         assert_eq!(got, [(0, 30, None), (1, 20, Some(21)), (2, 10, None)]);
-        let why = downs(&wanted, &offered[1..], &lines).expect_err("one is missing").to_string();
+        let why = downs(&wanted, &offered[1..], &lines).expect_err("one is missing");
         assert_eq!(why, "Janus answers without one of the streams when asked to let a subscriber in");
     }
 }

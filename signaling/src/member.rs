@@ -1,0 +1,75 @@
+//! A member of a room.
+
+use crate::id::{ConnectionId, MemberId, StreamKey};
+use crate::sdp::SourceTrack;
+
+/// Somebody in a room.
+#[derive(Debug)]
+pub struct Member {
+    /// Its number.
+    pub id: MemberId,
+    /// Its name in the room. Any Unicode.
+    pub login: String,
+    /// What a client must show to take this place over again.
+    pub token: String,
+    /// Where it is.
+    pub presence: Presence,
+    /// What its client can play, as far as its offers told.
+    pub playable: Playable,
+    /// Streams it publishes, in order.
+    pub publishes: Vec<StreamKey>,
+    /// Streams it plays.
+    pub plays: Vec<StreamKey>,
+}
+
+/// What a client can play.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Playable {
+    /// From its latest offer to play; empty for a kind that it did not ask for.
+    pub by_play: Vec<SourceTrack>,
+    /// From its latest offer to publish: what it sends it most likely plays as well.
+    pub by_publish: Vec<SourceTrack>,
+}
+
+impl Playable {
+    /// Whether it would get this track. Who has said nothing about a kind is not in the way.
+    pub fn allows(&self, track: &SourceTrack) -> bool {
+        let of_kind = |known: &[SourceTrack]| -> Vec<SourceTrack> {
+            known.iter().filter(|one| one.kind == track.kind).copied().collect()
+        };
+        let mut known = of_kind(&self.by_play);
+        if known.is_empty() {
+            known = of_kind(&self.by_publish);
+        }
+        known.is_empty() || known.iter().any(|one| one.plays(track))
+    }
+}
+
+/// Where a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// On a WebSocket.
+    Attached(ConnectionId),
+    /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and has a secret to
+    /// come back with.
+    Detached,
+    /// The same of one that an earlier signaling knew: its client may have no secret.
+    Adopted,
+    /// It came by WHIP: it is here as long as its stream.
+    Http,
+}
+
+impl Member {
+    /// What it publishes and plays.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamKey> {
+        self.publishes.iter().chain(&self.plays)
+    }
+
+    /// Where to reach it.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match self.presence {
+            Presence::Attached(connection) => Some(connection),
+            Presence::Detached | Presence::Adopted | Presence::Http => None,
+        }
+    }
+}
