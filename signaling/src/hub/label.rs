@@ -182,7 +182,7 @@ fn codec_named(name: &str) -> Option<Codec> {
 impl Hub {
     /// `None`: it would be too long.
     pub(super) fn label(&self, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
-        let room = self.rooms.get(&stream.room)?;
+        let room = self.rooms.get(stream.room)?;
         let member = match stream.owner {
             Owner::Viewer => None,
             Owner::Member(id) => Some(MemberLabel::new(room.member_by_id(id)?)),
@@ -217,7 +217,7 @@ impl Hub {
 
     /// After what it says has changed.
     pub(super) fn write_label(&mut self, key: StreamKey) {
-        let label = self.streams.get(&key).and_then(|stream| self.label(key, stream));
+        let label = self.streams.get(key).and_then(|stream| self.label(key, stream));
         if let Some(label) = label {
             let command = SetLabel { transport_id: key.0, label };
             self.ask_relay(Purpose::Nothing, Command::SetLabel(command));
