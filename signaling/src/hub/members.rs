@@ -24,7 +24,7 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(7);
 pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
 
 /// What becomes of a `join`.
-enum Entrance {
+enum Admission {
     Refused(Refusal),
     /// The login's holder must prove that it is alive.
     Probe(ConnectionId),
@@ -64,32 +64,32 @@ impl Hub {
     fn join(&mut self, now: Time, id: ConnectionId, operation_id: String, wish: Wish) {
         let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
         let max_rooms = self.config.signaling.max_rooms_per_connection;
-        let entrance = match session {
-            None => Entrance::Refused(Refusal::SessionNotReady),
-            Some(Session { login: None, .. }) => Entrance::Refused(Refusal::LoginRequired),
-            Some(session) if !session.grant.may_enter(&wish.room) => Entrance::Refused(Refusal::TokenRoom),
+        let admission = match session {
+            None => Admission::Refused(Refusal::SessionNotReady),
+            Some(Session { login: None, .. }) => Admission::Refused(Refusal::LoginRequired),
+            Some(session) if !session.grant.may_enter(&wish.room) => Admission::Refused(Refusal::TokenRoom),
             Some(session) if wish.record && !session.grant.record => {
-                Entrance::Refused(Refusal::TokenRecording)
+                Admission::Refused(Refusal::TokenRecording)
             }
             Some(session) if session.rooms.len() >= max_rooms => {
-                Entrance::Refused(Refusal::TooManyRoomsOfConnection)
+                Admission::Refused(Refusal::TooManyRoomsOfConnection)
             }
             Some(Session { login: Some(login), token, .. }) => {
                 let visitor = Visitor { login: login.clone(), token: token.clone() };
-                self.entrance(now, id, &wish.room, &visitor)
+                self.admission(now, id, &wish.room, &visitor)
             }
         };
-        let room = match entrance {
-            Entrance::Refused(refusal) => Err(refusal),
-            Entrance::Probe(holder) => {
+        let room = match admission {
+            Admission::Refused(refusal) => Err(refusal),
+            Admission::Probe(holder) => {
                 self.start_probe(now, id, WaitingJoin { operation_id, wish, holder, since: now });
                 return;
             }
-            Entrance::Resume(room, member) => {
+            Admission::Resume(room, member) => {
                 self.resume(now, id, &operation_id, room, member);
                 return;
             }
-            Entrance::Open => self.room_or_new(&wish.room, &wish.terms),
+            Admission::Open => self.room_or_new(&wish.room, &wish.terms),
         };
         match room {
             Err(refusal) => self.answer_command(id, &operation_id, Err(refusal)),
@@ -98,20 +98,20 @@ impl Hub {
     }
 
     /// Who holds the login decides.
-    fn entrance(&mut self, now: Time, id: ConnectionId, name: &str, visitor: &Visitor) -> Entrance {
-        let Some(room_id) = self.rooms.named(name) else { return Entrance::Open };
-        let Some(room) = self.rooms.get(room_id) else { return Entrance::Open };
+    fn admission(&mut self, now: Time, id: ConnectionId, name: &str, visitor: &Visitor) -> Admission {
+        let Some(room_id) = self.rooms.named(name) else { return Admission::Open };
+        let Some(room) = self.rooms.get(room_id) else { return Admission::Open };
         match room.member(&visitor.login).map(|holder| (holder.id, holder.presence, &holder.token)) {
             Some((_, Presence::Attached(holder), _)) if holder == id => {
-                return Entrance::Refused(Refusal::LoginTaken);
+                return Admission::Refused(Refusal::LoginTaken);
             }
-            Some((_, Presence::Http, _)) => return Entrance::Refused(Refusal::LoginTaken),
-            Some((member, _, token)) if *token == visitor.token => return Entrance::Resume(room_id, member),
-            Some((_, Presence::Attached(holder), _)) => return Entrance::Probe(holder),
+            Some((_, Presence::Http, _)) => return Admission::Refused(Refusal::LoginTaken),
+            Some((member, _, token)) if *token == visitor.token => return Admission::Resume(room_id, member),
+            Some((_, Presence::Attached(holder), _)) => return Admission::Probe(holder),
             Some((member, Presence::Detached, _)) => self.member_vanished(now, room_id, member),
             None => {}
         }
-        if self.is_full(room_id) { Entrance::Refused(Refusal::RoomFull) } else { Entrance::Open }
+        if self.is_full(room_id) { Admission::Refused(Refusal::RoomFull) } else { Admission::Open }
     }
 
     pub(super) fn is_full(&self, room: RoomId) -> bool {

@@ -11,16 +11,16 @@ use std::collections::HashMap;
 const FIRST_REQUEST_ID: u64 = 1 << 32;
 
 pub(super) struct Relays {
-    sight: Sight,
+    link: LinkState,
     requests: HashMap<u64, Purpose>,
     last_request: u64,
     /// Commands that were refused for a limit of the relay.
     full: Tally,
 }
 
-/// What is known of a relay.
+/// How the link to it is.
 #[derive(Debug)]
-enum Sight {
+enum LinkState {
     /// Not seen yet.
     Never,
     /// Connected.
@@ -44,52 +44,52 @@ pub(super) enum Found {
 impl Default for Relays {
     fn default() -> Self {
         let last_request = FIRST_REQUEST_ID;
-        Self { sight: Sight::Never, requests: HashMap::new(), last_request, full: Tally::default() }
+        Self { link: LinkState::Never, requests: HashMap::new(), last_request, full: Tally::default() }
     }
 }
 
 impl Relays {
     pub(super) fn up(&mut self, welcome: Welcome) -> Found {
-        let before = match &self.sight {
-            Sight::Never => None,
-            Sight::Up(welcome) | Sight::Lost(welcome) => Some(welcome.boot_id),
-            Sight::Gone(boot_id) => Some(*boot_id),
+        let before = match &self.link {
+            LinkState::Never => None,
+            LinkState::Up(welcome) | LinkState::Lost(welcome) => Some(welcome.boot_id),
+            LinkState::Gone(boot_id) => Some(*boot_id),
         };
         let found = match before {
             None => Found::First,
             Some(boot_id) if boot_id == welcome.boot_id => Found::Same,
             Some(_) => Found::Another,
         };
-        self.sight = Sight::Up(welcome);
+        self.link = LinkState::Up(welcome);
         found
     }
 
     /// False: it was not up.
     pub(super) fn lost(&mut self) -> bool {
-        let Sight::Up(welcome) = &self.sight else { return false };
-        self.sight = Sight::Lost(welcome.clone());
+        let LinkState::Up(welcome) = &self.link else { return false };
+        self.link = LinkState::Lost(welcome.clone());
         true
     }
 
     /// It does not come back. False: it has.
     pub(super) fn gone(&mut self) -> bool {
-        let Sight::Lost(welcome) = &self.sight else { return false };
-        self.sight = Sight::Gone(welcome.boot_id);
+        let LinkState::Lost(welcome) = &self.link else { return false };
+        self.link = LinkState::Gone(welcome.boot_id);
         true
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.sight, Sight::Up(_))
+        matches!(self.link, LinkState::Up(_))
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        matches!(self.sight, Sight::Gone(_))
+        matches!(self.link, LinkState::Gone(_))
     }
 
     fn welcome(&self) -> Option<&Welcome> {
-        match &self.sight {
-            Sight::Up(welcome) | Sight::Lost(welcome) => Some(welcome),
-            Sight::Never | Sight::Gone(_) => None,
+        match &self.link {
+            LinkState::Up(welcome) | LinkState::Lost(welcome) => Some(welcome),
+            LinkState::Never | LinkState::Gone(_) => None,
         }
     }
 
