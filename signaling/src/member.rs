@@ -50,8 +50,11 @@ impl Playable {
 pub enum Presence {
     /// On a WebSocket.
     Attached(ConnectionId),
-    /// Its connection is lost, its place and its streams are kept for a while.
+    /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and has a secret to
+    /// come back with.
     Detached,
+    /// The same of one that an earlier signaling knew: its client may have no secret.
+    Adopted,
     /// It came by WHIP: it is here as long as its stream.
     Http,
 }
@@ -66,7 +69,7 @@ impl Member {
     pub fn connection(&self) -> Option<ConnectionId> {
         match self.presence {
             Presence::Attached(connection) => Some(connection),
-            Presence::Detached | Presence::Http => None,
+            Presence::Detached | Presence::Adopted | Presence::Http => None,
         }
     }
 }

@@ -6,13 +6,14 @@ use relay_control::{
     RemoveSource, RemoveTap, RemoveTrack, ReplyBody, RequestKeyframe,
 };
 use relay_core::id::Ssrc;
+use relay_core::outbox::VecOutbox;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop, Stage};
+use relay_core::stats::{Count, DropReason, Stage};
 use relay_core::wire::rtcp;
-use relay_port::{Clock, Frame, MediaTime, Message, Packet};
+use relay_port::{Clock, Entry, Frame, MediaTime, Message, Packet, PortId};
 use std::time::Duration;
 use tests::media::Payload;
-use tests::{Shards, World};
+use tests::{Shards, World, faults};
 
 /// A room has two transports on a shard before it uses the other one.
 const BUDGET: usize = 2;
@@ -172,24 +173,28 @@ struct Player {
 impl Player {
     fn play(&mut self, world: &mut Shards, packets: u32) {
         for _ in 0..packets {
-            let number = self.sent;
-            self.sent += 1;
-            let keyframe = number.is_multiple_of(100);
-            let packet = Packet {
-                track_id: SOURCE,
-                seq: 5_000 + u64::from(number),
-                source: 0,
-                timestamp: number.wrapping_mul(900),
-                arrival: MediaTime::from_nanos(i64::from(number) * 10_000_000),
-                marker: true,
-                keyframe,
-                audio_level: None,
-                video_orientation: None,
-            };
-            let payload = Payload { room: 1, sender: 99, number, keyframe }.write(1_000);
+            let (packet, payload) = self.next();
             world.process_says(self.number, &Frame::Message(Message::Packet(packet)), &payload);
             world.run(Duration::from_millis(10));
         }
+    }
+
+    fn next(&mut self) -> (Packet, Vec<u8>) {
+        let number = self.sent;
+        self.sent += 1;
+        let keyframe = number.is_multiple_of(100);
+        let packet = Packet {
+            track_id: SOURCE,
+            seq: 5_000 + u64::from(number),
+            source: 0,
+            timestamp: number.wrapping_mul(900),
+            arrival: MediaTime::from_nanos(i64::from(number) * 10_000_000),
+            marker: true,
+            keyframe,
+            audio_level: None,
+            video_orientation: None,
+        };
+        (packet, Payload { room: 1, sender: 99, number, keyframe }.write(1_000))
     }
 }
 
@@ -268,7 +273,7 @@ fn a_process_that_goes_takes_its_tracks_with_it_and_comes_back() {
         assert_eq!(downs, subscribers.len(), "those of the peer's track");
         let gone = PortChanged { port: "player".into(), connected: false };
         assert_eq!(world.events.iter().filter(|e| **e == EventBody::Port(gone.clone())).count(), round + 1);
-        assert_eq!(world.dropped(0, Drop::PipeFull), 0);
+        assert_eq!(world.dropped(0, DropReason::PipeFull), 0);
         world.assert_ledger();
     }
 }
@@ -295,6 +300,31 @@ fn a_source_that_ends_by_itself_is_told_and_a_shard_that_begins_anew_ends_all() 
     assert_eq!(message_count(&frames, |m| matches!(m, Message::Close { .. })), 1);
     assert_eq!((ended(&world, SOURCE, true), ended(&world, World::up_track_id(0), false)), (2, 1));
     world.assert_ledger();
+}
+
+/// Its packets make a shard panic that is not the one it sends to, while more of them wait there.
+#[test]
+fn a_process_ends_whose_packets_made_another_shard_panic() {
+    let mut world = Shards::new(9, 2, BUDGET);
+    room(&mut world);
+    let mut player = Player { number: world.connect_process("player"), sent: 0 };
+    world.command(source(SOURCE, 1, "player"));
+    let elsewhere = subscribe(&mut world, 1);
+    player.play(&mut world, 20);
+    assert!(packets(&world, elsewhere) > 10, "piped from shard 1");
+    let (packet, payload) = player.next();
+    let mut entries = [Entry::default(), Entry::default()];
+    entries[0].write_packet(packet, &payload);
+    entries[1].write(Message::Fault { track_id: SOURCE });
+    let (now, mut outbox) = (world.now, VecOutbox::default());
+    let shard = &mut world.stations[1].shard;
+    for (from, entry) in [PortId::local(player.number), PortId::shard(0)].into_iter().zip(&mut entries) {
+        shard.handle_entry(now, from, entry, &mut outbox);
+    }
+    shard.forward_pending(&mut outbox);
+    world.run(Duration::from_secs(1));
+    assert!(world.ports.is_empty());
+    assert_eq!(world.port_counts.closed_fault.get(), 1);
 }
 
 #[test]
@@ -349,5 +379,28 @@ fn orders_that_cannot_be_obeyed_are_refused_and_change_nothing() {
     assert_eq!(world.inventory_page(0).ports[0].sources.len(), TRACKS_MAX);
     world.process_ends(number);
     assert_eq!(refused(&mut world, tap(track_id, "process")), ErrorCode::UnknownPort);
+    world.assert_ledger();
+}
+
+#[test]
+fn a_process_whose_packet_makes_a_shard_panic_is_ended_and_nobody_else() {
+    let mut world = Shards::new(9, 2, BUDGET);
+    world.panics = true;
+    let peers = [1, 1, 1].map(|room| world.join(room));
+    world.run(Duration::from_secs(2));
+    let mut player = Player { number: world.connect_process("player"), sent: 0 };
+    world.command(source(SOURCE, 1, "player"));
+    let subscriber = subscribe(&mut world, 2);
+    player.play(&mut world, 50);
+    faults::panic_after(0);
+    player.play(&mut world, 1);
+    assert!(!faults::no_more(), "it came to that");
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.port_counts.closed_fault.get(), 1);
+    assert!(world.inventory_page(0).ports.is_empty());
+    let gone = PortChanged { port: "player".into(), connected: false };
+    assert!(world.events.contains(&EventBody::Port(gone)));
+    assert!(packets(&world, subscriber) >= 49);
+    assert!(peers.into_iter().all(|peer| world.failed(peer).is_none()), "the peers stay");
     world.assert_ledger();
 }

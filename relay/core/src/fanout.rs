@@ -7,14 +7,14 @@
 //! Invariants
 //! - A packet is read from the history and sealed straight into its place in the send memory; nothing is allocated.
 //! - Packets keep the order in which they were accepted.
-//! - Every packet offered to a subscriber is sent or counted under a [`Drop`] of stage Egress.
+//! - Every packet offered to a subscriber is sent or counted under a [`DropReason`] of stage Egress.
 
 use crate::down::{PREFIX_BYTES_MAX, PayloadPrefix};
 use crate::id::Ssrc;
-use crate::keys::{DownKey, UpKey};
+use crate::keys::{DownKey, LayerKey};
 use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
 use crate::srtp::{RTP_OVERHEAD_MAX, SealContext, SealFour};
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::track::down::HEADER_BYTES_MAX;
 use crate::track::{BURST_MAX, DownTrack, Downs, Pending, Tracks};
 use crate::transports::Transports;
@@ -69,19 +69,24 @@ impl<'a> Lane<'a> {
     }
 
     /// Takes the subscriber's own numbers for a packet and writes the header behind what is there; its length.
-    fn begin(&self, down: &mut DownTrack, packet: &Packet<'_>, share: &mut [u8]) -> Result<Begun, Drop> {
+    fn begin(
+        &self,
+        down: &mut DownTrack,
+        packet: &Packet<'_>,
+        share: &mut [u8],
+    ) -> Result<Begun, DropReason> {
         let numbers = down.stream.forward(packet.seq, &packet.meta)?;
         let slot = self.slot(share);
         let header = down.write_media_header(slot, numbers, &packet.meta, packet.padding > 0);
-        let header = header.ok_or(Drop::OutboxFull)?;
+        let header = header.ok_or(DropReason::OutboxFull)?;
         Ok(Begun { header, at: (down.ssrc, numbers.index), prefix: down.stream.prefix() })
     }
 
     /// Seals one packet behind its header.
-    fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), Drop> {
+    fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), DropReason> {
         let slot = self.slot(share);
         let len = self.seal.seal_prefixed(slot, begun.header, begun.at, &begun.prefix, packet.payload);
-        self.wrote(len.ok_or(Drop::OutboxFull)?, begun, packet);
+        self.wrote(len.ok_or(DropReason::OutboxFull)?, begun, packet);
         Ok(())
     }
 
@@ -112,7 +117,7 @@ struct Totals<'a> {
 }
 
 /// Also when a panic ends the fan-out: what was committed until then leaves.
-impl std::ops::Drop for Totals<'_> {
+impl Drop for Totals<'_> {
     fn drop(&mut self) {
         self.counters.add(Count::TxRtp, self.packets);
         self.counters.add(Count::TxDatagrams, self.packets);
@@ -120,38 +125,39 @@ impl std::ops::Drop for Totals<'_> {
     }
 }
 
-/// Forwards what waits on an up-track.
+/// Forwards what waits on a layer of an up-track.
 pub(crate) fn forward<O: Outbox>(
-    up_key: UpKey,
+    key: LayerKey,
     tracks: &mut Tracks,
     transports: &Transports,
     counters: &mut Counters,
     outbox: &mut O,
 ) {
-    let up = &mut tracks.ups[up_key];
-    let pending = std::mem::take(&mut up.pending);
-    let padding = equalize(&mut up.stream.history, &pending);
-    let up = &tracks.ups[up_key];
-    let packets = burst(&up.stream.history, &pending, &padding);
-    counters.add(Count::FanOut, (up.subscribers.len() * packets.len()) as u64);
+    let Tracks { ups, downs, shedding, .. } = tracks;
+    let layer = &mut ups[key.up].layers[usize::from(key.layer)];
+    let pending = std::mem::take(&mut layer.pending);
+    let padding = equalize(&mut layer.stream.history, &pending);
+    let packets = burst(&layer.stream.history, &pending, &padding);
+    counters.add(Count::FanOut, (layer.subscribers.len() * packets.len()) as u64);
     let mut totals = Totals { counters, packets: 0, octets: 0 };
     let mut lanes = ArrayVec::<Lane<'_>, LANES>::new();
-    let cut = tracks.shedding.cut();
-    for &down_key in &up.subscribers {
-        if tracks.downs[down_key].rank < cut {
-            totals.counters.drop_many(Drop::Overload, packets.len() as u64);
-            tracks.downs[down_key].stream.await_keyframe();
+    let cut = shedding.cut();
+    for &down_key in &layer.subscribers {
+        let down = &mut downs[down_key];
+        if down.rank < cut {
+            totals.counters.drop_many(DropReason::Overload, packets.len() as u64);
+            down.stream.await_keyframe();
             continue;
         }
-        match transports[tracks.downs[down_key].transport].ready() {
+        match transports[down.transport].ready() {
             Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
-            None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
+            None => totals.counters.drop_many(DropReason::SubscriberNotReady, packets.len() as u64),
         }
         if lanes.is_full() {
-            serve(&mut lanes, &packets, &mut tracks.downs, &mut totals, outbox);
+            serve(&mut lanes, &packets, downs, &mut totals, outbox);
         }
     }
-    serve(&mut lanes, &packets, &mut tracks.downs, &mut totals, outbox);
+    serve(&mut lanes, &packets, downs, &mut totals, outbox);
 }
 
 /// The packets behind the numbers.
@@ -201,7 +207,7 @@ fn serve<O: Outbox>(
         return lanes.clear();
     }
     let Ok(memory) = outbox.lend(stride * lanes.len()) else {
-        totals.counters.drop_many(Drop::OutboxFull, (packets.len() * lanes.len()) as u64);
+        totals.counters.drop_many(DropReason::OutboxFull, (packets.len() * lanes.len()) as u64);
         return lanes.clear();
     };
     let shares: ArrayVec<&mut [u8], LANES> = memory.chunks_mut(stride).collect();
@@ -316,7 +322,7 @@ mod tests {
         tracks: Tracks,
         transports: Transports,
         counters: Counters,
-        up: UpKey,
+        up: LayerKey,
         listeners: Vec<Listener>,
     }
 
@@ -349,8 +355,8 @@ mod tests {
             let params = Params::check(&rtp()).expect("good");
             let source = Source::Port { port: PortId::shard(1), opening: 1, life: Life::Held };
             let mut up = UpTrack::new(1, source, 1, params, rtp(), Priority::Medium, NOW);
-            up.stream.prepare();
-            let up = tracks.insert_up(up);
+            up.prepare();
+            let up = LayerKey::first(tracks.insert_up(up));
             let mut listeners = Vec::new();
             for (number, prefix) in (0..).zip(prefixes) {
                 let path = Path { remote: SocketAddr::from(([192, 0, 2, number], 9)), local: None };
@@ -381,11 +387,11 @@ mod tests {
         }
 
         fn forward(&mut self, packets: &[(u64, Vec<u8>)]) -> VecOutbox {
-            let up = &mut self.tracks.ups[self.up];
+            let layer = self.tracks.layer_mut(self.up);
             for (seq, payload) in packets {
                 let meta = PacketMeta { timestamp: *seq as u32, arrival: NOW, ..PacketMeta::default() };
-                assert!(up.stream.on_port_packet(NOW, *seq, payload, meta).is_some());
-                up.pending.push(*seq);
+                assert!(layer.stream.on_port_packet(NOW, *seq, payload, meta).is_some());
+                layer.pending.push(*seq);
             }
             let mut outbox = VecOutbox::default();
             forward(self.up, &mut self.tracks, &self.transports, &mut self.counters, &mut outbox);
@@ -436,7 +442,8 @@ mod tests {
                     assert_eq!(payloads, expected, "{profile:?} {four_lanes} {prefixes:?}");
                     let octets: usize = expected.iter().map(Vec::len).sum();
                     assert_eq!(down.stream.octets(), octets as u64);
-                    let (history, transport) = (&room.tracks.ups[room.up].stream.history, down.transport);
+                    let (history, transport) =
+                        (&room.tracks.ups[room.up.up].layers[0].stream.history, down.transport);
                     let (transport, mut again) = (&room.transports[transport], VecOutbox::default());
                     let (seq, payload) = &got[13];
                     let counters = &mut room.counters;
@@ -447,5 +454,36 @@ mod tests {
                 assert_eq!(room.counters.get(Count::TxRtp), (packets.len() * prefixes.len()) as u64);
             }
         }
+    }
+
+    /// A subscriber gets the packets of the layer that it selects, in one numbering of its own whichever it is.
+    #[test]
+    fn a_subscriber_gets_the_layer_that_it_selects() {
+        let mut room = Room::new(SrtpProfile::AeadAes128Gcm, false, &["", ""]);
+        let (first, up) = (room.up, room.up.up);
+        let second = LayerKey { up, layer: room.tracks.ups[up].add_layer(NOW) };
+        room.tracks.ups[up].prepare();
+        let down = room.listeners[1].down;
+        let mut numbers = [Vec::new(), Vec::new()];
+        for (layer, selected, seq) in
+            [(first, 0, 70), (second, 0, 900), (second, 1, 901), (first, 1, 71), (first, 0, 72)]
+        {
+            room.tracks.select_layer(down, selected);
+            room.up = layer;
+            let outbox = room.forward(&[(seq, seq.to_be_bytes().to_vec())]);
+            for (numbers, listener) in numbers.iter_mut().zip(&mut room.listeners) {
+                for (own, payload) in listener.receive(&outbox) {
+                    assert_eq!(payload, seq.to_be_bytes());
+                    numbers.push((seq, own.0));
+                }
+            }
+        }
+        let [steady, switching] = numbers.map(|numbers| {
+            let first = numbers[0].1;
+            numbers.into_iter().map(|(seq, own)| (seq, own - first)).collect::<Vec<_>>()
+        });
+        assert_eq!(steady, [(70, 0), (71, 1), (72, 2)]);
+        assert_eq!(switching, [(70, 0), (901, 1), (72, 2)]);
+        assert_eq!(room.tracks.ups[up].subscribers().count(), 2);
     }
 }

@@ -18,3 +18,20 @@ pub type TransportKey = Key<OfTransports>;
 pub type UpKey = Key<OfUpTracks>;
 /// Of a down-track.
 pub type DownKey = Key<OfDownTracks>;
+
+/// Of a layer of an up-track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayerKey {
+    /// Whose layer.
+    pub up: UpKey,
+    /// Its place among the layers of the track, the only one is 0.
+    pub layer: u8,
+}
+
+impl LayerKey {
+    /// The first layer of a track.
+    #[must_use]
+    pub const fn first(up: UpKey) -> Self {
+        Self { up, layer: 0 }
+    }
+}

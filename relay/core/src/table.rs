@@ -96,12 +96,14 @@ pub struct Table<T, Of = T> {
     /// The first of the vacant places, each of which leads to the next.
     vacant: u32,
     insertions: u32,
+    /// With so few entries, or fewer, it is time to look for places to give back.
+    look_at: usize,
     of: PhantomData<fn() -> Of>,
 }
 
 impl<T, Of> Default for Table<T, Of> {
     fn default() -> Self {
-        Self { places: Vec::new(), len: 0, vacant: NONE, insertions: 0, of: PhantomData }
+        Self { places: Vec::new(), len: 0, vacant: NONE, insertions: 0, look_at: 0, of: PhantomData }
     }
 }
 
@@ -135,6 +137,9 @@ impl<T, Of> Table<T, Of> {
             None => self.push(taken),
         }
         self.len += 1;
+        if self.len * 2 >= self.places.capacity() {
+            self.look_at = self.places.capacity() / 4;
+        }
         Key { index, generation, of: PhantomData }
     }
 
@@ -196,12 +201,13 @@ impl<T, Of> Table<T, Of> {
     }
 
     /// Gives back the places behind the last entry, if most of the table is empty. Looks each time that what is left has
-    /// halved, so a removal costs nothing on the whole, whoever keeps a place at the end.
+    /// halved, and again from the beginning only when the table was half full meanwhile: so a removal costs nothing on the whole,
+    /// whoever keeps a place at the end, and whoever comes and goes.
     fn give_back(&mut self) {
-        let is_time = self.len == 0 || self.len.is_power_of_two();
-        if !is_time || self.places.capacity() <= (self.len * 4).max(GROWTH_MIN) {
+        if self.len > self.look_at || self.places.capacity() <= (self.len * 4).max(GROWTH_MIN) {
             return;
         }
+        self.look_at = self.len / 2;
         let is_taken = |place: &Place<T>| matches!(place, Place::Taken { .. });
         let end = self.places.iter().rposition(is_taken).map_or(0, |last| last + 1);
         self.places.truncate(end);
@@ -289,6 +295,23 @@ mod tests {
         keys[10..].iter().rev().for_each(|key| assert!(table.remove(*key).is_some()));
         assert!(table.places.capacity() <= 64, "{} places of 10", table.places.capacity());
         assert_eq!(table.iter().map(|(_, n)| *n).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    }
+
+    /// What was looked for is known, so the last place that went is the first that is taken again.
+    #[test]
+    fn who_comes_and_goes_makes_nobody_look_again() {
+        let mut table = Table::<u32>::default();
+        let keys: Vec<_> = (0..4_096).map(|n| table.insert(n)).collect();
+        let stays = |index: usize| index < 1_023 || index == 3_000 || index == 4_095;
+        let leaving = keys.iter().enumerate().filter(|(index, _)| !stays(*index));
+        leaving.for_each(|(_, key)| assert!(table.remove(*key).is_some()));
+        assert_eq!(table.len(), 1_025);
+        let mut guest = keys[3_000];
+        for round in 0..100 {
+            assert!(table.remove(guest).is_some());
+            guest = table.insert(round);
+            assert_eq!(guest.index(), 3_000, "round {round}");
+        }
     }
 
     proptest! {

@@ -6,11 +6,11 @@
 use crate::dtls::{DtlsEngine, Fingerprint};
 use crate::ice::Ice;
 use crate::id::Ssrc;
-use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
 use crate::outbox::{Outbox, Path, Run};
 use crate::policer::Policer;
 use crate::srtp::{OpenContext, RTCP_OVERHEAD_MAX, SealContext, SrtpProfile};
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::up::{RembEstimator, SenderClock, TransportFeedback};
@@ -78,18 +78,18 @@ pub enum Phase {
 /// What a received SSRC is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SsrcUse {
-    /// Media of this up-track.
-    Media(UpKey),
-    /// Retransmissions of this up-track (RFC 4588).
-    Rtx(UpKey),
+    /// Media of this layer.
+    Media(LayerKey),
+    /// Retransmissions of this layer (RFC 4588).
+    Rtx(LayerKey),
 }
 
 impl SsrcUse {
-    /// The up-track that it feeds.
+    /// The layer that it feeds.
     #[must_use]
-    pub const fn up(self) -> UpKey {
+    pub const fn layer(self) -> LayerKey {
         match self {
-            Self::Media(up) | Self::Rtx(up) => up,
+            Self::Media(layer) | Self::Rtx(layer) => layer,
         }
     }
 }
@@ -139,12 +139,12 @@ impl Receiving {
 
     /// Forgets the SSRCs of a track that goes.
     pub fn forget(&mut self, up: UpKey) {
-        self.ssrcs.retain(|(_, used)| used.up() != up);
+        self.ssrcs.retain(|(_, used)| used.layer().up != up);
     }
 
-    /// Forgets the SSRC of a track's retransmissions: another source continues it.
-    pub fn forget_rtx(&mut self, up: UpKey) {
-        self.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(up));
+    /// Forgets the SSRC of a layer's retransmissions: another source continues it.
+    pub fn forget_rtx(&mut self, layer: LayerKey) {
+        self.ssrcs.retain(|(_, used)| *used != SsrcUse::Rtx(layer));
     }
 
     /// The number of the next FIR.
@@ -248,7 +248,7 @@ impl Transport {
         fill: impl FnOnce(&mut Compound<'_>),
     ) {
         let (Some(path), Phase::Connected(session)) = (self.ice.proven(), &mut self.phase) else { return };
-        let Ok(slot) = outbox.slot() else { return counters.drop(Drop::ControlOutboxFull) };
+        let Ok(slot) = outbox.slot() else { return counters.drop(DropReason::ControlOutboxFull) };
         let room = slot.len().saturating_sub(RTCP_OVERHEAD_MAX);
         let Some(buffer) = slot.get_mut(..room) else { return };
         let mut compound = Compound { buffer, len: 0 };

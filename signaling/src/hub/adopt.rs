@@ -178,7 +178,7 @@ impl Hub {
             return Some(id);
         }
         let id = MemberId(self.number());
-        let presence = if http { Presence::Http } else { Presence::Detached };
+        let presence = if http { Presence::Http } else { Presence::Adopted };
         self.add_member(room, id, Visitor { login: label.login, token: label.token }, presence);
         self.rooms.member_mut(room, id)?.playable = playable;
         if !http {

@@ -93,11 +93,14 @@ impl Hub {
         }
     }
 
-    /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way.
+    /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way if nothing comes of it.
     fn free_place(&mut self, now: Time, room_id: RoomId, login: &str) -> Result<(), Refusal> {
         let holder = self.rooms.get(room_id).and_then(|room| room.member(login));
         match holder.map(|holder| (holder.id, holder.presence)) {
-            Some((id, Presence::Detached)) => self.member_vanished(now, room_id, id),
+            Some((id, Presence::Adopted)) => self.member_vanished(now, room_id, id),
+            Some((id, Presence::Detached)) if !self.is_heard(room_id, id) => {
+                self.member_vanished(now, room_id, id);
+            }
             Some(_) => return Err(Refusal::LoginTaken),
             None => {}
         }

@@ -26,8 +26,8 @@ pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
 /// What becomes of a `join`.
 enum Admission {
     Refused(Refusal),
-    /// The login's holder must prove that it is alive.
-    Probe(ConnectionId),
+    /// The login's holder must prove that it is alive; one without a connection (`None`) by its media.
+    Probe(Option<ConnectionId>),
     /// The member is this client's own from before.
     Resume(RoomId, MemberId),
     Open,
@@ -52,7 +52,7 @@ impl Hub {
             (None, _) => Err(Refusal::SessionNotReady),
             (Some(_), Err(refusal)) => Err(refusal),
             (Some(_), Ok(RoomCommand::Join { room, record, terms })) => {
-                self.join(now, id, operation_id, Wish { room, record, terms });
+                self.join(now, (id, now), operation_id, Wish { room, record, terms });
                 return;
             }
             (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room),
@@ -61,7 +61,8 @@ impl Hub {
         self.answer_command(id, &operation_id, outcome);
     }
 
-    fn join(&mut self, now: Time, id: ConnectionId, operation_id: String, wish: Wish) {
+    /// `asked`: when this connection asked for it.
+    fn join(&mut self, now: Time, (id, asked): (ConnectionId, Time), operation_id: String, wish: Wish) {
         let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
         let max_rooms = self.config.signaling.max_rooms_per_connection;
         let admission = match session {
@@ -81,8 +82,10 @@ impl Hub {
         };
         let room = match admission {
             Admission::Refused(refusal) => Err(refusal),
+            Admission::Probe(None) if now >= asked + MEDIA_PROBE_LIMIT => Err(Refusal::LoginTaken),
             Admission::Probe(holder) => {
-                self.start_probe(now, id, WaitingJoin { operation_id, wish, holder, since: now });
+                let since = if holder.is_some() { now } else { asked };
+                self.start_probe(now, id, WaitingJoin { operation_id, wish, holder, since });
                 return;
             }
             Admission::Resume(room, member) => {
@@ -107,8 +110,13 @@ impl Hub {
             }
             Some((_, Presence::Http, _)) => return Admission::Refused(Refusal::LoginTaken),
             Some((member, _, token)) if *token == visitor.token => return Admission::Resume(room_id, member),
-            Some((_, Presence::Attached(holder), _)) => return Admission::Probe(holder),
-            Some((member, Presence::Detached, _)) => self.member_vanished(now, room_id, member),
+            Some((_, Presence::Attached(holder), _)) => return Admission::Probe(Some(holder)),
+            Some((member, Presence::Detached, _)) if self.is_heard(room_id, member) => {
+                return Admission::Probe(None);
+            }
+            Some((member, Presence::Detached | Presence::Adopted, _)) => {
+                self.member_vanished(now, room_id, member);
+            }
             None => {}
         }
         if self.is_full(room_id) { Admission::Refused(Refusal::RoomFull) } else { Admission::Open }
@@ -201,13 +209,15 @@ impl Hub {
     }
 
     fn start_probe(&mut self, now: Time, id: ConnectionId, waiting: WaitingJoin) {
-        let holder = waiting.holder;
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.waiting = Some(waiting);
-            self.probes.entry(holder).or_default().push(id);
-            self.timers.set(Timer::Probe(id), now + PROBE_LIMIT);
-            self.send(holder, &ServerMessage::Ping);
-        }
+        let (holder, since) = (waiting.holder, waiting.since);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.waiting = Some(waiting);
+        let Some(holder) = holder else {
+            return self.timers.set(Timer::Probe(id), since + MEDIA_PROBE_LIMIT);
+        };
+        self.probes.entry(holder).or_default().push(id);
+        self.timers.set(Timer::Probe(id), now + PROBE_LIMIT);
+        self.send(holder, &ServerMessage::Ping);
     }
 
     /// A connection said something: it is alive, and whoever wants its login is refused.
@@ -230,6 +240,7 @@ impl Hub {
     pub(super) fn probe_due(&mut self, now: Time, newcomer: ConnectionId) {
         let waiting = self.connections.get(&newcomer).and_then(|c| c.waiting.as_ref());
         let Some((holder, since)) = waiting.map(|waiting| (waiting.holder, waiting.since)) else { return };
+        let Some(holder) = holder else { return self.retry_join(now, newcomer) };
         let heard = self.connections.get(&holder).map_or(Time::ZERO, |connection| connection.heard);
         let is_sending = self.is_sending(holder);
         let patience = if is_sending { since + MEDIA_PROBE_LIMIT } else { Time::ZERO };
@@ -248,17 +259,25 @@ impl Hub {
     fn is_sending(&self, id: ConnectionId) -> bool {
         let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
         let rooms = session.into_iter().flat_map(|session| &session.rooms);
-        let members = rooms.filter_map(|room| self.rooms.member_of(*room, id));
-        let mut streams =
-            members.flat_map(|member| &member.publishes).filter_map(|key| self.streams.get(*key));
+        let mut members = rooms.filter_map(|room| self.rooms.member_of(*room, id));
+        members.any(|member| self.flows(member))
+    }
+
+    /// The same of one member, be it connected or not.
+    pub(super) fn is_heard(&self, room: RoomId, id: MemberId) -> bool {
+        self.rooms.member(room, id).is_some_and(|member| self.flows(member))
+    }
+
+    fn flows(&self, member: &Member) -> bool {
+        let mut streams = member.publishes.iter().filter_map(|key| self.streams.get(*key));
         streams.any(|stream| stream.publish().is_some_and(Publish::flows))
     }
 
     pub(super) fn retry_join(&mut self, now: Time, newcomer: ConnectionId) {
         self.timers.clear(Timer::Probe(newcomer));
         let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        if let Some(WaitingJoin { operation_id, wish, .. }) = waiting {
-            self.join(now, newcomer, operation_id, wish);
+        if let Some(WaitingJoin { operation_id, wish, since, .. }) = waiting {
+            self.join(now, (newcomer, since), operation_id, wish);
             self.run_backlog(now, newcomer);
         }
     }
@@ -267,8 +286,8 @@ impl Hub {
     pub(super) fn forget_probe(&mut self, newcomer: ConnectionId) {
         self.timers.clear(Timer::Probe(newcomer));
         let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        if let Some(waiting) = waiting {
-            self.forget_waiting(waiting.holder, newcomer);
+        if let Some(holder) = waiting.and_then(|waiting| waiting.holder) {
+            self.forget_waiting(holder, newcomer);
         }
     }
 

@@ -96,7 +96,8 @@ pub(super) struct Wish {
 pub(super) struct WaitingJoin {
     pub(super) operation_id: String,
     pub(super) wish: Wish,
-    pub(super) holder: ConnectionId,
+    /// `None`: its connection is lost, and its media is watched.
+    pub(super) holder: Option<ConnectionId>,
     /// When the holder was asked for it.
     pub(super) since: Time,
 }

@@ -240,6 +240,49 @@ fn who_is_heard_or_seen_keeps_the_login() {
     assert!(world.relay.transports.is_empty());
 }
 
+/// A phone between two networks has no socket for a while, but its call goes on.
+#[test]
+fn who_lost_the_socket_keeps_the_login_while_the_media_flows() {
+    let mut world = World::new();
+    let (a, token) = world.connect_with(json!({"login": "a", "resumable": true}));
+    world.join(a, "r");
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    // One waits for the login already, one comes later, and one comes by the other door.
+    let (second, third) = (world.connect("a"), world.connect("a"));
+    world.command(second, "join", json!({"name": "r"}));
+    world.close(a, false);
+    world.command(third, "join", json!({"name": "r"}));
+    let publish = || HttpRequest::Publish {
+        room: "r".to_owned(),
+        login: Some("a".to_owned()),
+        sdp: PUBLISH.to_owned(),
+        priority: None,
+    };
+    assert_eq!(world.http(publish()), Some(&HttpReply::Refused(Refusal::LoginTaken)));
+    assert!(world.listen(second).is_empty() && world.listen(third).is_empty());
+    world.wait(MEDIA_PROBE_LIMIT);
+    assert_eq!(
+        (world.names(second), world.names(third)),
+        (vec![LOGIN_IN_USE.into()], vec![LOGIN_IN_USE.into()])
+    );
+    assert_eq!(world.relay.transports.len(), 1);
+    // Its client comes back.
+    let (again, _) = world.connect_with(json!({"login": "a", "resumable": true, "resume": token}));
+    world.join(again, "r");
+    world.close(again, false);
+    // The next time it does not, and its media ends.
+    for id in [second, third] {
+        world.say(id, "pong", Value::Null);
+        world.command(id, "join", json!({"name": "r"}));
+    }
+    world.media_stops(transport);
+    world.wait(MEDIA_PROBE_LIMIT);
+    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
+    assert!(world.relay.transports.is_empty());
+    world.say(second, "pong", Value::Null);
+    assert_eq!(world.names(third), [LOGIN_IN_USE]);
+}
+
 /// One track that flows is enough, and what is missed while the relay is away is caught up with.
 #[test]
 fn what_the_relay_says_of_each_track_counts() {

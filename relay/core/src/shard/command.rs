@@ -6,7 +6,7 @@ use super::Shard;
 use super::faults::Input;
 use crate::ice::{Ice, LocalCredentials};
 use crate::id::Ssrc;
-use crate::keys::{TransportKey, UpKey};
+use crate::keys::{LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
 use crate::stats::Count;
 use crate::time::Time;
@@ -202,7 +202,8 @@ impl Shard {
         if self.transports[key].is_connected() {
             self.prepare_up(key, up_key);
         }
-        for (ssrc, used) in [(c.ssrc, SsrcUse::Media(up_key)), (c.rtx_ssrc, SsrcUse::Rtx(up_key))] {
+        let layer = LayerKey::first(up_key);
+        for (ssrc, used) in [(c.ssrc, SsrcUse::Media(layer)), (c.rtx_ssrc, SsrcUse::Rtx(layer))] {
             if ssrc != 0 {
                 self.transports[key].receiving.bind(Ssrc(ssrc), used);
             }
@@ -231,7 +232,7 @@ impl Shard {
         }
         let up_key = self.check_subscription(key, c.up_track_id, &params)?;
         let ssrcs = self.fresh_ssrcs(key);
-        let down = DownTrack::new(&c, key, up_key, params, ssrcs, &mut self.rng, now);
+        let down = DownTrack::new(&c, key, LayerKey::first(up_key), params, ssrcs, &mut self.rng, now);
         let added = down.added();
         let down_key = self.tracks.insert_down(down);
         self.transports[key].downs.push(down_key);
@@ -263,7 +264,7 @@ impl Shard {
         }
         let limits = &self.config.limits;
         if self.transports[key].downs.len() >= limits.down_tracks_per_transport
-            || up.subscribers.len() >= limits.subscribers_per_track
+            || up.subscribers().count() >= limits.subscribers_per_track
         {
             return Err(refuse(ErrorCode::LimitReached, "no more subscriptions on this transport or track"));
         }
@@ -297,7 +298,9 @@ impl Shard {
             .tracks
             .up_key(track_id)
             .ok_or_else(|| refuse(ErrorCode::UnknownTrack, "track_id is no up-track of this shard"))?;
-        self.want_keyframe(now, up_key);
+        for layer in 0..self.tracks.up(up_key).layers.len() as u8 {
+            self.want_keyframe(now, LayerKey { up: up_key, layer });
+        }
         Ok(DONE)
     }
 

@@ -26,10 +26,10 @@ use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::keys::{TransportKey, UpKey};
 use crate::rng::Rng;
-use crate::stats::{Count, Drop, Stage};
+use crate::stats::{Count, DropReason, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
-use crate::track::{Source, Tracks};
+use crate::track::{Life, Source, Tracks};
 use crate::transport::{Phase, TransportTimer};
 use relay_control::{Command, FailReason, TransportState};
 use relay_port::Message;
@@ -99,7 +99,7 @@ impl Shard {
         let input = std::mem::replace(&mut self.input, Input::None);
         let blamed = self.blame(input)?;
         let Self { waiting, tracks, .. } = self;
-        waiting.retain(|key| tracks.ups.get(*key).is_some_and(|up| !up.pending.is_empty()));
+        waiting.retain(|key| tracks.ups.contains(key.up) && !tracks.layer(*key).pending.is_empty());
         self.settle();
         if blamed == Blamed::Unproved {
             if self.suspicion.looked.is_some_and(|at| now.since(at) < LOOK_INTERVAL) {
@@ -159,8 +159,10 @@ impl Shard {
     /// Another shard says that a track's packets made it panic.
     pub(super) fn end_publisher(&mut self, track_id: u64) {
         let Some(up_key) = self.tracks.up_key(track_id) else { return };
-        if let Source::Peer(key) = self.tracks.up(up_key).source {
-            self.end_by_fault(key);
+        match self.tracks.up(up_key).source {
+            Source::Peer(_) | Source::Port { life: Life::Held, .. } => drop(self.blame_up(up_key)),
+            // Its home is elsewhere.
+            Source::Port { .. } => {}
         }
     }
 
@@ -178,10 +180,10 @@ impl Shard {
         let read = sum(&[Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp]);
         let waiting = self.handshakes.counted() as u64;
         let ledgers = [
-            (Count::RxDatagrams, read + waiting, Stage::Datagram, Drop::Panicked),
-            (Count::FanOut, sum(&[Count::TxRtp]), Stage::Egress, Drop::EgressPanicked),
-            (Count::PipeOffered, sum(&[Count::PipeSent]), Stage::PipeOut, Drop::PipeOutPanicked),
-            (Count::PipeReceived, sum(&[Count::PipeAccepted]), Stage::PipeIn, Drop::PipeInPanicked),
+            (Count::RxDatagrams, read + waiting, Stage::Datagram, DropReason::Panicked),
+            (Count::FanOut, sum(&[Count::TxRtp]), Stage::Egress, DropReason::EgressPanicked),
+            (Count::PipeOffered, sum(&[Count::PipeSent]), Stage::PipeOut, DropReason::PipeOutPanicked),
+            (Count::PipeReceived, sum(&[Count::PipeAccepted]), Stage::PipeIn, DropReason::PipeInPanicked),
         ];
         for (all, done, stage, reason) in ledgers {
             let known = done + self.counters.dropped_in(stage);

@@ -28,16 +28,20 @@ impl Shard {
         let sender = transport.rtcp_ssrc;
         let mut blocks = ArrayVec::<ReportBlock, BLOCKS_MAX>::new();
         let mut remb_ssrcs = ArrayVec::<_, BLOCKS_MAX>::new();
-        for &up_key in transport.ups.iter().take(BLOCKS_MAX) {
+        for &up_key in &transport.ups {
             let up = &mut self.tracks.ups[up_key];
-            let Some(ssrc) = up.ssrc else { continue };
-            if let Some(block) = up.stream.stats.report_block(now) {
-                blocks.push(block);
-                let (expected, lost) = up.stream.stats.last_interval();
-                transport.receiving.remb.on_interval(expected, lost);
-            }
-            if up.params.remb {
-                remb_ssrcs.push(ssrc);
+            let remb = up.params.remb;
+            for layer in &mut up.layers {
+                let Some(ssrc) = layer.ssrc else { continue };
+                if let Some(block) = layer.stream.stats.report_block(now)
+                    && blocks.try_push(block).is_ok()
+                {
+                    let (expected, lost) = layer.stream.stats.last_interval();
+                    transport.receiving.remb.on_interval(expected, lost);
+                }
+                if remb {
+                    let _ = remb_ssrcs.try_push(ssrc);
+                }
             }
         }
         let remb = transport.receiving.remb.poll(now).filter(|_| !remb_ssrcs.is_empty());
@@ -77,26 +81,28 @@ impl Shard {
     /// Asks the publisher for missing packets (RFC 4585 §6.2.1).
     pub(super) fn send_nacks<O: Outbox>(&mut self, now: Time, up_key: UpKey, outbox: &mut O) {
         let up = &mut self.tracks.ups[up_key];
-        let seqs = up.stream.nack.poll(now, PUBLISHER_RTT);
-        let given_up = up.stream.nack.take_given_up();
-        up.lost += given_up;
-        self.counters.add(Count::UpLost, given_up);
-        let (Some(media), false) = (up.ssrc, seqs.is_empty()) else { return };
-        let Source::Peer(key) = up.source else { return };
-        let transport = &mut self.transports[key];
-        let sender = transport.rtcp_ssrc;
-        self.counters.add(Count::NacksSent, seqs.len() as u64);
-        transport.send_rtcp(&mut self.counters, outbox, |compound| {
-            compound.push(|out| rtcp::write_rr(out, sender, &[]));
-            compound.push(|out| rtcp::write_nack(out, sender, media, &seqs));
-        });
+        for layer in &mut up.layers {
+            let seqs = layer.stream.nack.poll(now, PUBLISHER_RTT);
+            let given_up = layer.stream.nack.take_given_up();
+            up.lost += given_up;
+            self.counters.add(Count::UpLost, given_up);
+            let (Some(media), false) = (layer.ssrc, seqs.is_empty()) else { continue };
+            let Source::Peer(key) = up.source else { continue };
+            let transport = &mut self.transports[key];
+            let sender = transport.rtcp_ssrc;
+            self.counters.add(Count::NacksSent, seqs.len() as u64);
+            transport.send_rtcp(&mut self.counters, outbox, |compound| {
+                compound.push(|out| rtcp::write_rr(out, sender, &[]));
+                compound.push(|out| rtcp::write_nack(out, sender, media, &seqs));
+            });
+        }
     }
 
     /// Sender report with SDES of one down-track, on the publisher's clock as the relay knows it.
     pub(super) fn send_sender_report<O: Outbox>(&mut self, now: Time, down_key: DownKey, outbox: &mut O) {
         let Tracks { ups, downs, .. } = &mut self.tracks;
         let down = &mut downs[down_key];
-        let reference = ups[down.up].clock_reference(&self.transports);
+        let reference = ups[down.layer.up].clock_reference(down.layer.layer, &self.transports);
         let Some(report) = down.sender_report(now, reference, self.config.ntp) else { return };
         self.transports[down.transport].send_rtcp(&mut self.counters, outbox, |compound| {
             compound.push(|out| report.write(out));

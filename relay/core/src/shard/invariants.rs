@@ -6,12 +6,12 @@
 //! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Stage`](crate::stats::Stage).
 
 use super::Shard;
-use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
 use crate::port::kind_to;
 use crate::time::Time;
 use crate::timers::{Timer, TimerOwner, TimerTable};
 use crate::track::{Life, Source, UpTrack};
-use crate::transport::{Phase, SsrcUse, Transport};
+use crate::transport::{Phase, Transport};
 use relay_port::{Load, PortId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -82,9 +82,9 @@ impl Shard {
         }
         let ssrcs = &transport.receiving.ssrcs;
         ensure_distinct(ssrcs.iter().map(|(ssrc, _)| ssrc), || "an SSRC has two uses".into())?;
-        for (ssrc, SsrcUse::Media(up_key) | SsrcUse::Rtx(up_key)) in ssrcs {
-            ensure(transport.ups.contains(up_key), || {
-                format!("SSRC {} is of an up-track at {up_key:?} that is not its own", ssrc.0)
+        for (ssrc, used) in ssrcs {
+            ensure(transport.ups.contains(&used.layer().up), || {
+                format!("SSRC {} is of {used:?}, which is not its own", ssrc.0)
             })?;
         }
         let senders = transport.downs.iter().filter_map(|key| self.tracks.downs.get(*key));
@@ -166,12 +166,15 @@ impl Shard {
         ensure(up.ports.iter().all(|(port, _)| self.outlets.leads_to(*port)), || {
             "is sent to a port that is not connected".into()
         })?;
-        ensure_distinct(&up.subscribers, || "lists a subscriber twice".into())?;
-        for down_key in &up.subscribers {
-            let down = self.tracks.downs.get(*down_key);
-            ensure(down.is_some_and(|down| down.up == key && down.up_track_id == up.id), || {
-                format!("lists a subscriber at {down_key:?} that is not fed by it")
-            })?;
+        ensure_distinct(up.subscribers(), || "lists a subscriber twice".into())?;
+        for (index, layer) in (0..).zip(&up.layers) {
+            let fed = LayerKey { up: key, layer: index };
+            for down_key in &layer.subscribers {
+                let down = self.tracks.downs.get(*down_key);
+                ensure(down.is_some_and(|down| down.layer == fed && down.up_track_id == up.id), || {
+                    format!("lists a subscriber at {down_key:?} that is not fed by {fed:?}")
+                })?;
+            }
         }
         Ok(())
     }
@@ -199,7 +202,7 @@ impl Shard {
             format!("{} ids of {} down-tracks", self.tracks.down_id_count(), self.tracks.downs.len())
         })?;
         // Each list holds what is its own and nothing twice, so equal sums mean that nothing is missing.
-        let fed: usize = self.tracks.ups.iter().map(|(_, up)| up.subscribers.len()).sum();
+        let fed: usize = self.tracks.ups.iter().map(|(_, up)| up.subscribers().count()).sum();
         let sent: usize = self.transports.iter().map(|(_, transport)| transport.downs.len()).sum();
         ensure(fed == self.tracks.downs.len() && sent == fed, || {
             format!("{} down-tracks, {fed} fed, {sent} sent", self.tracks.downs.len())
@@ -214,7 +217,8 @@ impl Shard {
         let down = self.tracks.down(key);
         ensure(self.tracks.down_key(down.id) == Some(key), || "its id leads elsewhere".into())?;
         ensure(self.tracks.up_key(down.id).is_none(), || "an up-track has its id".into())?;
-        let (Some(up), Some(transport)) = (self.tracks.ups.get(down.up), self.transports.get(down.transport))
+        let (Some(up), Some(transport)) =
+            (self.tracks.ups.get(down.layer.up), self.transports.get(down.transport))
         else {
             return Err("its up-track or its transport is gone".into());
         };
@@ -225,12 +229,12 @@ impl Shard {
 
     /// What waits for the end of a batch is listed, so that it does not wait for ever.
     fn check_waiting(&self) -> Result<(), String> {
-        ensure(self.waiting.iter().all(|key| self.tracks.ups.contains(*key)), || {
+        ensure(self.waiting.iter().all(|key| self.tracks.ups.contains(key.up)), || {
             "an up-track that is gone waits to be forwarded".into()
         })?;
-        for (key, up) in self.tracks.ups.iter() {
-            ensure(up.pending.is_empty() || self.waiting.contains(&key), || {
-                format!("packets of up-track {} wait and nobody knows", up.id)
+        for (key, layer) in self.tracks.layers() {
+            ensure(layer.pending.is_empty() || self.waiting.contains(&key), || {
+                format!("packets of {key:?} wait and nobody knows")
             })?;
         }
         Ok(())
@@ -268,7 +272,7 @@ mod tests {
     use crate::outbox::NullOutbox;
     use crate::outbox::Path;
     use crate::time::NtpClock;
-    use crate::transport::TransportTimer;
+    use crate::transport::{SsrcUse, TransportTimer};
     use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
     use std::net::SocketAddr;
 
@@ -353,11 +357,14 @@ mod tests {
             ("a track without an owner", |s, k| s.transports[k.sender].ups.clear()),
             ("a track listed twice", |s, k| s.transports[k.sender].ups.push(k.up)),
             ("an SSRC of a foreign track", |s, k| {
-                s.transports[k.receiver].receiving.ssrcs.push((Ssrc(5), SsrcUse::Media(k.up)));
+                s.transports[k.receiver]
+                    .receiving
+                    .ssrcs
+                    .push((Ssrc(5), SsrcUse::Media(LayerKey::first(k.up))));
             }),
-            ("a subscriber that is not listed", |s, k| s.tracks.ups[k.up].subscribers.clear()),
+            ("a subscriber that is not listed", |s, k| s.tracks.ups[k.up].layers[0].subscribers.clear()),
             ("another room", |s, k| s.transports[k.receiver].identity.room_id = 2),
-            ("packets that wait unseen", |s, k| s.tracks.ups[k.up].pending.push(1)),
+            ("packets that wait unseen", |s, k| s.tracks.ups[k.up].layers[0].pending.push(1)),
             ("a timer that is not armed", |s, k| {
                 s.transports[k.sender].timers.set(TransportTimer::Report, Time::ZERO)
             }),

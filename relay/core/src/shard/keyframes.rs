@@ -7,19 +7,19 @@
 
 use super::Shard;
 use crate::id::Ssrc;
-use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
-use crate::track::{Source, UpTrack};
+use crate::track::{Source, Tracks, UpTrack};
 use crate::up::Accepted;
 use crate::wire::rtcp;
 use relay_control::MediaKind;
 
 /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
-pub(super) fn on_accepted(now: Time, up: &mut UpTrack, accepted: &Accepted) {
+pub(super) fn on_accepted(now: Time, up: &mut UpTrack, layer: u8, accepted: &Accepted) {
     if accepted.resync && up.params.kind == MediaKind::Video && up.is_wanted() {
-        up.stream.keyframes.request(now);
+        up.layers[usize::from(layer)].stream.keyframes.request(now);
     }
 }
 
@@ -30,20 +30,21 @@ impl Shard {
         now: Time,
         key: TransportKey,
         media: Ssrc,
-    ) -> Result<(), Drop> {
-        let down_key = self.down_by_ssrc(key, media).ok_or(Drop::RtcpForeignSsrc)?;
+    ) -> Result<(), DropReason> {
+        let down_key = self.down_by_ssrc(key, media).ok_or(DropReason::RtcpForeignSsrc)?;
         let down = self.tracks.down(down_key);
         if self.tracks.is_shed(down) {
-            return Err(Drop::KeyframeShed);
+            return Err(DropReason::KeyframeShed);
         }
-        self.want_keyframe(now, down.up);
+        self.want_keyframe(now, down.layer);
         Ok(())
     }
 
     /// Another source continues a track: its subscribers' video waits for that one's keyframe.
-    pub(super) fn await_keyframes(&mut self, up_key: UpKey) {
-        for &down_key in &self.tracks.ups[up_key].subscribers {
-            self.tracks.downs[down_key].stream.await_keyframe();
+    pub(super) fn await_keyframes(&mut self, layer: LayerKey) {
+        let Tracks { ups, downs, .. } = &mut self.tracks;
+        for &down_key in &ups[layer.up].layers[usize::from(layer.layer)].subscribers {
+            downs[down_key].stream.await_keyframe();
         }
     }
 
@@ -52,7 +53,7 @@ impl Shard {
         for index in 0..self.transports[key].downs.len() {
             let down = self.tracks.down(self.transports[key].downs[index]);
             if !self.tracks.is_shed(down) {
-                self.want_keyframe(now, down.up);
+                self.want_keyframe(now, down.layer);
             }
         }
     }
@@ -69,23 +70,23 @@ impl Shard {
             let down = self.tracks.down(*key);
             restored.contains(&down.rank) && down.stream.awaits_keyframe()
         };
-        let ups = self.tracks.ups.iter().filter(|(_, up)| up.subscribers.iter().any(waits));
-        let ups: Vec<UpKey> = ups.map(|(key, _)| key).collect();
-        for up_key in ups {
-            self.want_keyframe(now, up_key);
+        let layers = self.tracks.layers().filter(|(_, layer)| layer.subscribers.iter().any(waits));
+        let layers: Vec<LayerKey> = layers.map(|(key, _)| key).collect();
+        for layer in layers {
+            self.want_keyframe(now, layer);
         }
     }
 
     /// It is asked for when the timer fires, merged with other requests.
-    pub(super) fn want_keyframe(&mut self, now: Time, up_key: UpKey) {
-        let up = &mut self.tracks.ups[up_key];
+    pub(super) fn want_keyframe(&mut self, now: Time, key: LayerKey) {
+        let up = &mut self.tracks.ups[key.up];
         if up.params.kind != MediaKind::Video {
             return;
         }
-        if up.stream.keyframes.request(now) {
+        if up.layers[usize::from(key.layer)].stream.keyframes.request(now) {
             self.counters.add(Count::KeyframesMerged, 1);
         }
-        up.arm(up_key, &mut self.deadlines);
+        up.arm(key.up, &mut self.deadlines);
     }
 
     /// Asks the publisher: by PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The publisher
@@ -96,18 +97,20 @@ impl Shard {
             Source::Peer(key) => key,
             Source::Port { port, .. } => return self.ask_port_for_keyframe(now, up_key, port),
         };
-        let (Some(()), Some(media)) = (up.stream.keyframes.poll(now), up.ssrc) else { return };
         let transport = &mut self.transports[key];
         let sender = transport.rtcp_ssrc;
-        let fir_seq = transport.receiving.next_fir_seq();
-        self.counters.add(Count::KeyframesAsked, 1);
-        transport.send_rtcp(&mut self.counters, outbox, |compound| {
-            compound.push(|out| rtcp::write_rr(out, sender, &[]));
-            if up.params.pli {
-                compound.push(|out| rtcp::write_pli(out, sender, media));
-            } else if up.params.fir {
-                compound.push(|out| rtcp::write_fir(out, sender, media, fir_seq));
-            }
-        });
+        for layer in &mut up.layers {
+            let (Some(()), Some(media)) = (layer.stream.keyframes.poll(now), layer.ssrc) else { continue };
+            let fir_seq = transport.receiving.next_fir_seq();
+            self.counters.add(Count::KeyframesAsked, 1);
+            transport.send_rtcp(&mut self.counters, outbox, |compound| {
+                compound.push(|out| rtcp::write_rr(out, sender, &[]));
+                if up.params.pli {
+                    compound.push(|out| rtcp::write_pli(out, sender, media));
+                } else if up.params.fir {
+                    compound.push(|out| rtcp::write_fir(out, sender, media, fir_seq));
+                }
+            });
+        }
     }
 }

@@ -8,10 +8,10 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::keys::UpKey;
+use crate::keys::{LayerKey, UpKey};
 use crate::outbox::Outbox;
 use crate::port::{self, OpenPort};
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::track::{Life, Source, UpTimer, UpTrack};
 use crate::up::Accepted;
@@ -49,7 +49,7 @@ impl Outlets {
     /// Says something that will be said again, or that the next of its kind makes good.
     fn try_say(&mut self, port: PortId, message: Message, counters: &mut Counters) {
         if !self.to(port).is_some_and(|outlet| outlet.try_say(message)) {
-            counters.drop(Drop::PipeControlFull);
+            counters.drop(DropReason::PipeControlFull);
         }
     }
 
@@ -174,7 +174,7 @@ impl Shard {
             Message::Clock { track_id, clock } => {
                 if let Some(up_key) = self.came_by(track_id, from) {
                     let reference = port::reference_of(clock, self.room_clock);
-                    self.tracks.ups[up_key].stream.set_port_clock(reference);
+                    self.tracks.layer_mut(LayerKey::first(up_key)).stream.set_port_clock(reference);
                     self.tell_clock(up_key);
                 }
             }
@@ -186,7 +186,7 @@ impl Shard {
             }
             Message::Keyframe { track_id } => {
                 if let Some(up_key) = self.tracks.up_key(track_id) {
-                    self.want_keyframe(now, up_key);
+                    self.want_keyframe(now, LayerKey::first(up_key));
                 }
             }
             Message::Close { track_id, opening } => {
@@ -195,7 +195,10 @@ impl Shard {
                     close_ports(up, &mut self.outlets, |port| *port == (from, opening));
                 }
             }
-            Message::Fault { track_id } => self.end_publisher(track_id),
+            Message::Fault { track_id } => {
+                self.forward_pending(outbox);
+                self.end_publisher(track_id);
+            }
             Message::Reset { opening } => {
                 self.forward_pending(outbox);
                 self.on_reset(from, opening);
@@ -223,20 +226,21 @@ impl Shard {
         from: PortId,
         (packet, payload): (&Packet, &[u8]),
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let up_key = self.came_by(packet.track_id, from).ok_or(Drop::PipeStale)?;
-        if self.tracks.up(up_key).sources != packet.source {
-            self.forward(up_key, outbox);
-            let up = &mut self.tracks.ups[up_key];
-            up.sources = packet.source;
-            up.stream.forget_port_clock();
-            self.await_keyframes(up_key);
+    ) -> Result<(), DropReason> {
+        let up_key = self.came_by(packet.track_id, from).ok_or(DropReason::PipeStale)?;
+        let key = LayerKey::first(up_key);
+        if self.tracks.layer(key).sources != packet.source {
+            self.forward(key, outbox);
+            let layer = self.tracks.layer_mut(key);
+            layer.sources = packet.source;
+            layer.stream.forget_port_clock();
+            self.await_keyframes(key);
         }
-        let stream = &mut self.tracks.ups[up_key].stream;
+        let stream = &mut self.tracks.layer_mut(key).stream;
         let meta = port::meta_of(packet, self.room_clock);
-        let accepted = stream.on_port_packet(now, packet.seq, payload, meta).ok_or(Drop::PipeStale)?;
+        let accepted = stream.on_port_packet(now, packet.seq, payload, meta).ok_or(DropReason::PipeStale)?;
         self.counters.add(Count::PipeAccepted, 1);
-        self.pass_on(now, up_key, accepted, outbox);
+        self.pass_on(now, key, accepted, outbox);
         Ok(())
     }
 
@@ -263,7 +267,7 @@ impl Shard {
         let up = &mut self.tracks.ups[up_key];
         up.source = source;
         if track.connected {
-            up.stream.prepare();
+            up.prepare();
         }
         up.timers.set(UpTimer::Silence, until);
         self.tracks.ups[up_key].arm(up_key, &mut self.deadlines);
@@ -292,30 +296,31 @@ impl Shard {
         }
     }
 
-    /// Writes a packet that is in the history once for each port that the track is sent to.
-    pub(super) fn send_to_ports(&mut self, up_key: UpKey, accepted: &Accepted) {
-        let up = &self.tracks.ups[up_key];
-        if up.ports.is_empty() {
+    /// Writes a packet that is in the history once for each port that the track is sent to: of the first layer.
+    pub(super) fn send_to_ports(&mut self, key: LayerKey, accepted: &Accepted) {
+        let up = &self.tracks.ups[key.up];
+        if up.ports.is_empty() || key != LayerKey::first(key.up) {
             return;
         }
-        let Some(stored) = up.stream.packet(accepted.seq) else { return };
-        let packet = port::packet_of((up.id, accepted.seq, up.sources), &stored.meta, self.room_clock);
+        let layer = self.tracks.layer(key);
+        let Some(stored) = layer.stream.packet(accepted.seq) else { return };
+        let packet = port::packet_of((up.id, accepted.seq, layer.sources), &stored.meta, self.room_clock);
         for &(port, _) in &up.ports {
             self.counters.add(Count::PipeOffered, 1);
             if self.outlets.to(port).is_some_and(|outlet| outlet.try_send(packet, stored.payload)) {
                 self.counters.add(Count::PipeSent, 1);
             } else {
-                self.counters.drop(Drop::PipeFull);
+                self.counters.drop(DropReason::PipeFull);
             }
         }
     }
 
     /// Asks the publisher's side for a keyframe, if the merged requests say that it is time.
     pub(super) fn ask_port_for_keyframe(&mut self, now: Time, up_key: UpKey, port: PortId) {
-        let up = &mut self.tracks.ups[up_key];
-        if up.stream.keyframes.poll(now).is_some() {
+        let track_id = self.tracks.up(up_key).id;
+        if self.tracks.layer_mut(LayerKey::first(up_key)).stream.keyframes.poll(now).is_some() {
             self.counters.add(Count::PipeKeyframesAsked, 1);
-            self.outlets.try_say(port, Message::Keyframe { track_id: up.id }, &mut self.counters);
+            self.outlets.try_say(port, Message::Keyframe { track_id }, &mut self.counters);
         }
     }
 
@@ -325,9 +330,10 @@ impl Shard {
         if up.ports.is_empty() {
             return;
         }
+        let stream = &self.tracks.layer(LayerKey::first(up_key)).stream;
         let reference = match up.source {
-            Source::Peer(key) => up.stream.reported_reference(&self.transports[key].receiving.clock),
-            Source::Port { .. } => up.stream.port_clock(),
+            Source::Peer(key) => stream.reported_reference(&self.transports[key].receiving.clock),
+            Source::Port { .. } => stream.port_clock(),
         };
         let Some(reference) = reference else { return };
         let clock = port::clock_of(reference, self.room_clock);

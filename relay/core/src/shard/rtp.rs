@@ -7,10 +7,10 @@ use super::faults::Input;
 use super::{Shard, keyframes};
 use crate::fanout;
 use crate::id::Ssrc;
-use crate::keys::{TransportKey, UpKey};
+use crate::keys::{LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
 use crate::srtp::OpenError;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::TimerOwner;
 use crate::track::{Tracks, UpTimer};
@@ -52,7 +52,7 @@ impl<'a> Extensions<'a> {
     }
 }
 
-impl From<OpenError> for Drop {
+impl From<OpenError> for DropReason {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Truncated | OpenError::NoRoom => Self::RtpMalformed,
@@ -71,11 +71,11 @@ impl Shard {
         key: TransportKey,
         packet: &[u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let header = RtpHeader::parse(packet).map_err(|_| Drop::RtpMalformed)?;
+    ) -> Result<(), DropReason> {
+        let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
         let receiving = &mut self.transports[key].receiving;
         if !receiving.policer.admits(now) {
-            return Err(Drop::RtpPoliced);
+            return Err(DropReason::RtpPoliced);
         }
         let known = receiving.ssrc_use(header.ssrc);
         let used = match known {
@@ -91,19 +91,24 @@ impl Shard {
         }
         let (len, meta) = self.read_opened(now, key, used, (&header, packet), len)?;
         let accepted = self.number(now, key, used, &header, (len, meta), outbox)?;
-        self.note_accepted(now, used.up());
-        self.pass_on(now, used.up(), accepted, outbox);
+        self.note_accepted(now, used.layer().up);
+        self.pass_on(now, used.layer(), accepted, outbox);
         Ok(())
     }
 
     /// What a new SSRC is. One that fits nothing is opened all the same: wrong keys are the graver fault.
-    fn place_ssrc(&mut self, key: TransportKey, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+    fn place_ssrc(
+        &mut self,
+        key: TransportKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Result<SsrcUse, DropReason> {
         let transport = &mut self.transports[key];
         let placed = find_use(&transport.ups, &self.tracks, header, packet);
         let is_full = transport.receiving.ssrcs.is_full();
-        let session = transport.session().ok_or(Drop::NoKeys)?;
+        let session = transport.session().ok_or(DropReason::NoKeys)?;
         match placed {
-            Ok(_) if is_full => Err(Drop::RtpSsrcLimit),
+            Ok(_) if is_full => Err(DropReason::RtpSsrcLimit),
             Ok(used) => Ok(used),
             Err(reason) => {
                 session.open.open_rtp(header, packet, &mut self.scratch[..])?;
@@ -119,9 +124,10 @@ impl Shard {
         used: SsrcUse,
         header: &RtpHeader,
         packet: &[u8],
-    ) -> Result<usize, Drop> {
-        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
-        let slot = self.tracks.ups[used.up()].stream.reserve(packet.len().saturating_sub(header.len));
+    ) -> Result<usize, DropReason> {
+        let session = self.transports[key].session().ok_or(DropReason::NoKeys)?;
+        let slot =
+            self.tracks.layer_mut(used.layer()).stream.reserve(packet.len().saturating_sub(header.len));
         Ok(session.open.open_rtp(header, packet, slot)?.len)
     }
 
@@ -133,17 +139,18 @@ impl Shard {
         used: SsrcUse,
         (header, packet): (&RtpHeader, &[u8]),
         len: usize,
-    ) -> Result<(usize, PacketMeta), Drop> {
-        let up = self.tracks.up(used.up());
+    ) -> Result<(usize, PacketMeta), DropReason> {
+        let up = self.tracks.up(used.layer().up);
         let (pt, skip) = match used {
             SsrcUse::Media(_) => (Some(up.params.pt), 0),
             SsrcUse::Rtx(_) => (up.params.rtx_pt, OSN_BYTES),
         };
         if Some(header.pt) != pt {
-            return Err(Drop::RtpUnknownPt);
+            return Err(DropReason::RtpUnknownPt);
         }
-        let payload = up.stream.history.reserved().get(..len).ok_or(Drop::RtpBadPayload)?;
-        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
+        let history = &self.tracks.layer(used.layer()).stream.history;
+        let payload = history.reserved().get(..len).ok_or(DropReason::RtpBadPayload)?;
+        let len = strip_padding(header.padding, payload).ok_or(DropReason::RtpBadPayload)?;
         let extensions = Extensions::read(header, packet, &up.params.extensions);
         let meta = PacketMeta {
             timestamp: header.timestamp,
@@ -177,16 +184,16 @@ impl Shard {
         header: &RtpHeader,
         (len, meta): (usize, PacketMeta),
         outbox: &mut O,
-    ) -> Result<Accepted, Drop> {
+    ) -> Result<Accepted, DropReason> {
         match used {
-            SsrcUse::Media(up_key) => {
-                if self.tracks.up(up_key).ssrc != Some(header.ssrc) {
-                    self.follow_ssrc(now, key, up_key, header.ssrc, outbox)?;
+            SsrcUse::Media(layer) => {
+                if self.tracks.layer(layer).ssrc != Some(header.ssrc) {
+                    self.follow_ssrc(now, key, layer, header.ssrc, outbox)?;
                 }
-                self.tracks.ups[up_key].stream.on_rtp(now, header.seq, len, meta)
+                self.tracks.layer_mut(layer).stream.on_rtp(now, header.seq, len, meta)
             }
-            SsrcUse::Rtx(up_key) => {
-                let accepted = self.tracks.ups[up_key].stream.on_rtx(now, len, meta)?;
+            SsrcUse::Rtx(layer) => {
+                let accepted = self.tracks.layer_mut(layer).stream.on_rtx(now, len, meta)?;
                 self.counters.add(Count::RxRtxRecovered, 1);
                 Ok(accepted)
             }
@@ -201,17 +208,17 @@ impl Shard {
         &mut self,
         now: Time,
         key: TransportKey,
-        up_key: UpKey,
+        layer: LayerKey,
         ssrc: Ssrc,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        if self.tracks.up(up_key).is_late_source(now, ssrc) {
-            return Err(Drop::RtpOldSource);
+    ) -> Result<(), DropReason> {
+        if self.tracks.layer(layer).is_late_source(now, ssrc) {
+            return Err(DropReason::RtpOldSource);
         }
-        self.forward(up_key, outbox);
-        if self.tracks.ups[up_key].follow_ssrc(ssrc) {
-            self.await_keyframes(up_key);
-            self.transports[key].receiving.forget_rtx(up_key);
+        self.forward(layer, outbox);
+        if self.tracks.layer_mut(layer).follow_ssrc(ssrc) {
+            self.await_keyframes(layer);
+            self.transports[key].receiving.forget_rtx(layer);
         }
         Ok(())
     }
@@ -227,38 +234,39 @@ impl Shard {
         }
     }
 
-    /// A packet is in the history, whether it came from a peer or by a port: to ports, then to subscribers.
+    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to subscribers.
     pub(super) fn pass_on<O: Outbox>(
         &mut self,
         now: Time,
-        up_key: UpKey,
+        key: LayerKey,
         accepted: Accepted,
         outbox: &mut O,
     ) {
-        let up = &mut self.tracks.ups[up_key];
-        up.last_packet = now;
         self.counters.add(Count::UpResync, accepted.resync.into());
-        keyframes::on_accepted(now, up, &accepted);
-        up.arm(up_key, &mut self.deadlines);
-        self.send_to_ports(up_key, &accepted);
-        self.note_pending(up_key, accepted.seq, outbox);
+        let up = &mut self.tracks.ups[key.up];
+        up.layers[usize::from(key.layer)].last_packet = now;
+        keyframes::on_accepted(now, up, key.layer, &accepted);
+        up.arm(key.up, &mut self.deadlines);
+        self.send_to_ports(key, &accepted);
+        self.note_pending(key, accepted.seq, outbox);
     }
 
     /// The packet is forwarded with the others of the batch; at once if those are as many as go together.
-    fn note_pending<O: Outbox>(&mut self, up_key: UpKey, seq: u64, outbox: &mut O) {
-        let listed = !self.tracks.ups[up_key].pending.is_empty();
-        if self.tracks.ups[up_key].pending.is_full() {
-            self.forward(up_key, outbox);
+    fn note_pending<O: Outbox>(&mut self, key: LayerKey, seq: u64, outbox: &mut O) {
+        let pending = &self.tracks.layer(key).pending;
+        let listed = !pending.is_empty();
+        if pending.is_full() {
+            self.forward(key, outbox);
         }
-        self.tracks.ups[up_key].pending.push(seq);
+        self.tracks.layer_mut(key).pending.push(seq);
         if !listed {
-            self.waiting.push(up_key);
+            self.waiting.push(key);
         }
     }
 
-    pub(super) fn forward<O: Outbox>(&mut self, up_key: UpKey, outbox: &mut O) {
-        let before = std::mem::replace(&mut self.input, Input::Up(up_key));
-        fanout::forward(up_key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
+    pub(super) fn forward<O: Outbox>(&mut self, key: LayerKey, outbox: &mut O) {
+        let before = std::mem::replace(&mut self.input, Input::Up(key.up));
+        fanout::forward(key, &mut self.tracks, &self.transports, &mut self.counters, outbox);
         self.input = before;
     }
 
@@ -267,24 +275,29 @@ impl Shard {
     pub fn forward_pending<O: Outbox>(&mut self, outbox: &mut O) {
         // The list stays whole until all are served: after a panic the others go on.
         let mut served = 0;
-        while let Some(&up_key) = self.waiting.get(served) {
+        while let Some(&key) = self.waiting.get(served) {
             served += 1;
-            self.forward(up_key, outbox);
+            self.forward(key, outbox);
         }
         self.waiting.clear();
     }
 }
 
 /// RFC 9143 §9.2: by MID if the packet has one, else by the payload type if only one m-line uses it.
-fn find_use(ups: &[UpKey], tracks: &Tracks, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+fn find_use(
+    ups: &[UpKey],
+    tracks: &Tracks,
+    header: &RtpHeader,
+    packet: &[u8],
+) -> Result<SsrcUse, DropReason> {
     let mut by_pt = None;
     let mut known_pt = false;
     for &up_key in ups {
         let params = &tracks.up(up_key).params;
         let used = if header.pt == params.pt {
-            SsrcUse::Media(up_key)
+            SsrcUse::Media(LayerKey::first(up_key))
         } else if Some(header.pt) == params.rtx_pt {
-            SsrcUse::Rtx(up_key)
+            SsrcUse::Rtx(LayerKey::first(up_key))
         } else {
             continue;
         };
@@ -296,5 +309,5 @@ fn find_use(ups: &[UpKey], tracks: &Tracks, header: &RtpHeader, packet: &[u8]) -
         }
         known_pt = true;
     }
-    by_pt.ok_or(if known_pt { Drop::RtpUnknownSsrc } else { Drop::RtpUnknownPt })
+    by_pt.ok_or(if known_pt { DropReason::RtpUnknownSsrc } else { DropReason::RtpUnknownPt })
 }

@@ -5,7 +5,7 @@ use super::dtls::engine;
 use super::faults::Input;
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::{DownTimer, Source, UpTimer};
@@ -130,7 +130,7 @@ impl Shard {
 
     fn check_silence(&mut self, now: Time, key: UpKey) {
         let up = &mut self.tracks.ups[key];
-        let until = up.last_packet + self.config.limits.silence;
+        let until = up.last_packet() + self.config.limits.silence;
         if until > now {
             up.timers.set(UpTimer::Silence, until);
         } else {
@@ -158,7 +158,7 @@ impl Shard {
         let Some(transport) = self.transports.remove(key) else { return };
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
-            self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
+            self.counters.drop_many(DropReason::DtlsUnexpected, forgotten as u64);
         }
         self.demux.remove_ufrag(&transport.ice.local.ufrag);
         if let Some(previous) = &transport.ice.previous {
@@ -188,7 +188,10 @@ impl Shard {
     /// Removes an up-track with what it feeds, here and behind ports.
     pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
         // Taken whole: looked up one by one, the end of a large audience would be quadratic.
-        for down_key in std::mem::take(&mut self.tracks.ups[up_key].subscribers) {
+        let layers = &mut self.tracks.ups[up_key].layers;
+        let subscribers: Vec<Vec<DownKey>> =
+            layers.iter_mut().map(|l| std::mem::take(&mut l.subscribers)).collect();
+        for down_key in subscribers.into_iter().flatten() {
             self.remove_down(down_key);
         }
         let up = self.tracks.remove_up(up_key);

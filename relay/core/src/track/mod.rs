@@ -7,11 +7,13 @@
 //! Deliberately absent: what a stream does with its packets. That is [`crate::up`] and [`crate::down`], which know no tables.
 
 pub mod down;
+pub mod layer;
 pub mod params;
 pub mod tables;
 pub mod up;
 
 pub use down::{DownTimer, DownTrack};
+pub use layer::{BURST_MAX, Layer, Pending};
 pub use params::Params;
 pub use tables::{Downs, Tracks, Ups};
-pub use up::{BURST_MAX, Life, Pending, Source, UpTimer, UpTrack};
+pub use up::{Life, Source, UpTimer, UpTrack};

@@ -1,15 +1,15 @@
 //! All tracks of a shard, and which of them belong together.
 
-use super::{DownTrack, UpTrack};
-use crate::keys::{DownKey, OfDownTracks, OfUpTracks, UpKey};
+use super::{DownTrack, Layer, UpTrack};
+use crate::keys::{DownKey, LayerKey, OfDownTracks, OfUpTracks, UpKey};
 use crate::shed::Shedding;
 use crate::table::Table;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Received tracks. Boxed: there are few, each is large, and a table of them would hold room for as many again.
-pub type Ups = Table<Box<UpTrack>, OfUpTracks>;
+/// Received tracks.
+pub type Ups = Table<UpTrack, OfUpTracks>;
 /// Sent tracks.
 pub type Downs = Table<DownTrack, OfDownTracks>;
 
@@ -90,20 +90,57 @@ impl Tracks {
     /// Adds a received track.
     pub fn insert_up(&mut self, up: UpTrack) -> UpKey {
         let id = up.id;
-        let key = self.ups.insert(Box::new(up));
+        let key = self.ups.insert(up);
         self.up_ids.insert(id, key);
         key
     }
 
     /// Adds a sent track and lists it with what feeds it.
     pub fn insert_down(&mut self, mut down: DownTrack) -> DownKey {
-        let (id, up_key) = (down.id, down.up);
-        let up = &self.ups[up_key];
+        let (id, layer) = (down.id, down.layer);
+        let up = &self.ups[layer.up];
         down.rank = self.shedding.add(up.params.kind, up.priority);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
-        self.ups[up_key].subscribers.push(key);
+        self.layer_mut(layer).subscribers.push(key);
         key
+    }
+
+    /// A layer, which must be there.
+    #[inline]
+    #[must_use]
+    pub fn layer(&self, key: LayerKey) -> &Layer {
+        &self.ups[key.up].layers[usize::from(key.layer)]
+    }
+
+    /// A layer, which must be there.
+    #[inline]
+    pub fn layer_mut(&mut self, key: LayerKey) -> &mut Layer {
+        &mut self.ups[key.up].layers[usize::from(key.layer)]
+    }
+
+    /// All layers of received tracks.
+    pub fn layers(&self) -> impl Iterator<Item = (LayerKey, &Layer)> {
+        self.ups.iter().flat_map(|(up, track)| {
+            let layers = (0..).zip(&track.layers);
+            layers.map(move |(index, layer)| (LayerKey { up, layer: index }, layer))
+        })
+    }
+
+    /// Feeds a down-track by another layer of its up-track from now on: its video waits for a keyframe of that one. What waits
+    /// on the layer before is to be forwarded first.
+    pub fn select_layer(&mut self, key: DownKey, layer: u8) {
+        let before = self.downs[key].layer;
+        if layer == before.layer {
+            return;
+        }
+        debug_assert!(self.layer(before).pending.is_empty(), "forwarded first");
+        let selected = LayerKey { layer, ..before };
+        self.layer_mut(before).subscribers.retain(|subscriber| *subscriber != key);
+        self.layer_mut(selected).subscribers.push(key);
+        let down = &mut self.downs[key];
+        down.layer = selected;
+        down.stream.switch_source();
     }
 
     /// Removes a sent track.
@@ -111,8 +148,8 @@ impl Tracks {
         let down = self.downs.remove(key).expect("the caller has its key from us");
         self.down_ids.remove(&down.id);
         self.shedding.remove(down.rank);
-        if let Some(up) = self.ups.get_mut(down.up) {
-            up.subscribers.retain(|k| *k != key);
+        if self.ups.contains(down.layer.up) {
+            self.layer_mut(down.layer).subscribers.retain(|k| *k != key);
         }
         down
     }
@@ -131,16 +168,16 @@ impl Tracks {
     fn deal_ranks(&mut self) {
         self.shedding.clear();
         for (_, up) in self.ups.iter() {
-            for key in &up.subscribers {
-                self.downs[*key].rank = self.shedding.add(up.params.kind, up.priority);
+            for key in up.subscribers() {
+                self.downs[key].rank = self.shedding.add(up.params.kind, up.priority);
             }
         }
     }
 
     /// Removes a received track; the caller has removed what it feeds.
-    pub fn remove_up(&mut self, key: UpKey) -> Box<UpTrack> {
+    pub fn remove_up(&mut self, key: UpKey) -> UpTrack {
         let up = self.ups.remove(key).expect("the caller has its key from us");
-        debug_assert!(up.subscribers.is_empty(), "down-tracks go first");
+        debug_assert!(up.subscribers().next().is_none(), "down-tracks go first");
         self.up_ids.remove(&up.id);
         up
     }

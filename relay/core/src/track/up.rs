@@ -1,16 +1,13 @@
 //! A track that a peer sends: what it is, where it comes from and whom it feeds.
 
-use super::Params;
-use crate::id::Ssrc;
+use super::{Layer, Params};
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::transports::Transports;
-use crate::up::{ClockReference, UpStream, UpStreamConfig};
-use arrayvec::ArrayVec;
+use crate::up::ClockReference;
 use relay_control::{Priority, RtpParameters, UpTrackInfo};
 use relay_port::PortId;
-use std::time::Duration;
 
 timers! {
     /// The timers of an up-track.
@@ -23,19 +20,6 @@ timers! {
         Silence,
     }
 }
-
-/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by more.
-const SOURCE_GONE: Duration = Duration::from_millis(200);
-
-/// Accepted packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall,
-/// and a longer run gains nothing.
-pub const BURST_MAX: usize = 16;
-
-/// Extended sequence numbers of accepted packets that wait for the end of the batch.
-pub type Pending = ArrayVec<u64, BURST_MAX>;
-
-/// SSRCs remembered that have fed a track. Late packets are of the last one or two.
-pub const LEFT_MAX: usize = 4;
 
 /// Where an up-track comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,26 +71,14 @@ pub struct UpTrack {
     pub rtp: RtpParameters,
     /// How late its video is withheld.
     pub priority: Priority,
-    /// SSRC that feeds it now.
-    pub ssrc: Option<Ssrc>,
-    /// SSRCs that have fed it before, latest last.
-    pub left: ArrayVec<Ssrc, LEFT_MAX>,
-    /// Counts its SSRCs one after the other, in the publisher's shard.
-    pub sources: u32,
-    /// Down-tracks it feeds.
-    pub subscribers: Vec<DownKey>,
-    /// Accepted packets that wait for the end of the batch.
-    pub pending: Pending,
+    /// Its encodings: one today. Each has its own SSRC, numbers, history and keyframes.
+    pub layers: Vec<Layer>,
     /// Ports it is sent to, with the number of the opening.
     pub ports: Vec<(PortId, u64)>,
     /// When it wants to be looked at.
     pub timers: TimerTable<UpTimer>,
-    /// Numbers, losses, keyframes and the one plaintext copy.
-    pub stream: UpStream,
     /// Whether packets flow, as last told to the controller.
     pub active: bool,
-    /// When the last one came.
-    pub last_packet: Time,
     /// Packets given up.
     pub lost: u64,
 }
@@ -123,32 +95,43 @@ impl UpTrack {
         priority: Priority,
         now: Time,
     ) -> Self {
-        let stream = UpStream::new(&UpStreamConfig {
-            ssrc: Ssrc::default(),
-            rtx_ssrc: None,
-            kind: params.kind,
-            clock_rate_hz: params.clock_rate_hz,
-            nack: params.nack && params.rtx_pt.is_some(),
-        });
-        Self {
+        let mut up = Self {
             id,
             source,
             room_id,
             params,
             rtp,
             priority,
-            ssrc: None,
-            left: ArrayVec::new(),
-            sources: 0,
-            subscribers: Vec::new(),
-            pending: Pending::new(),
+            layers: Vec::with_capacity(1),
             ports: Vec::new(),
             timers: TimerTable::default(),
-            stream,
             active: false,
-            last_packet: now,
             lost: 0,
-        }
+        };
+        up.add_layer(now);
+        up
+    }
+
+    /// Adds a layer; its place.
+    pub fn add_layer(&mut self, now: Time) -> u8 {
+        self.layers.push(Layer::new(&self.params, now));
+        self.layers.len() as u8 - 1
+    }
+
+    /// Allocates what media needs: when its publisher has keys.
+    pub fn prepare(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.stream.prepare());
+    }
+
+    /// When the last packet came, of whichever layer.
+    #[must_use]
+    pub fn last_packet(&self) -> Time {
+        self.layers.iter().map(|layer| layer.last_packet).max().unwrap_or(Time::ZERO)
+    }
+
+    /// Down-tracks that it feeds, of all layers.
+    pub fn subscribers(&self) -> impl Iterator<Item = DownKey> {
+        self.layers.iter().flat_map(|layer| layer.subscribers.iter().copied())
     }
 
     /// Whether transport-wide feedback was negotiated for it.
@@ -157,45 +140,32 @@ impl UpTrack {
         self.rtp.transport_cc && self.params.extensions.transport_cc != 0
     }
 
-    /// Whether a packet of this SSRC is a late one, of a source that the publisher has left.
-    #[must_use]
-    pub fn is_late_source(&self, now: Time, ssrc: Ssrc) -> bool {
-        self.left.contains(&ssrc) && now.since(self.last_packet) < SOURCE_GONE
-    }
-
-    /// Another SSRC feeds the track from now on. False: it is the first.
-    pub fn follow_ssrc(&mut self, ssrc: Ssrc) -> bool {
-        self.stream.change_ssrc(ssrc, None);
-        let Some(left) = self.ssrc.replace(ssrc) else { return false };
-        self.left.retain(|known| *known != ssrc);
-        if self.left.is_full() {
-            self.left.remove(0);
-        }
-        self.left.push(left);
-        self.sources = self.sources.wrapping_add(1);
-        true
-    }
-
-    /// Sets its timers from what its parts want, and makes sure that they are looked at.
+    /// Sets its timers from what its layers want, and makes sure that they are looked at.
     pub fn arm(&mut self, key: UpKey, deadlines: &mut Deadlines<TimerOwner>) {
-        self.timers.set(UpTimer::Nack, self.stream.nack.poll_timeout().unwrap_or(Time::MAX));
-        self.timers.set(UpTimer::Keyframe, self.stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
+        let (mut nack, mut keyframe) = (Time::MAX, Time::MAX);
+        for Layer { stream, .. } in &self.layers {
+            nack = nack.min(stream.nack.poll_timeout().unwrap_or(Time::MAX));
+            keyframe = keyframe.min(stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
+        }
+        self.timers.set(UpTimer::Nack, nack);
+        self.timers.set(UpTimer::Keyframe, keyframe);
         deadlines.arm(TimerOwner::Up(key), &mut self.timers);
     }
 
-    /// Where its timestamps stand on relay time. As its publisher reported it, or the port.
+    /// Where a layer's timestamps stand on relay time. As its publisher reported it, or the pipe.
     #[must_use]
-    pub fn clock_reference(&self, transports: &Transports) -> Option<ClockReference> {
+    pub fn clock_reference(&self, layer: u8, transports: &Transports) -> Option<ClockReference> {
+        let stream = &self.layers.get(usize::from(layer))?.stream;
         match self.source {
-            Source::Peer(key) => self.stream.clock_reference(&transports[key].receiving.clock),
-            Source::Port { .. } => self.stream.port_clock_reference(),
+            Source::Peer(key) => stream.clock_reference(&transports[key].receiving.clock),
+            Source::Port { .. } => stream.port_clock_reference(),
         }
     }
 
     /// Whether anybody wants it, here or behind a port.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        !self.subscribers.is_empty() || !self.ports.is_empty()
+        self.subscribers().next().is_some() || !self.ports.is_empty()
     }
 
     /// For the inventory.
@@ -204,11 +174,11 @@ impl UpTrack {
         UpTrackInfo {
             track_id: self.id,
             rtp: self.rtp.clone(),
-            ssrc: self.ssrc.map_or(0, |s| s.0),
+            ssrc: self.layers.iter().find_map(|layer| layer.ssrc).map_or(0, |ssrc| ssrc.0),
             active: self.active,
-            packets: self.stream.packets(),
-            bytes: self.stream.octets(),
-            keyframes: self.stream.keyframes_seen(),
+            packets: self.layers.iter().map(|layer| layer.stream.packets()).sum(),
+            bytes: self.layers.iter().map(|layer| layer.stream.octets()).sum(),
+            keyframes: self.layers.iter().map(|layer| layer.stream.keyframes_seen()).sum(),
             lost: self.lost,
             priority: self.priority.into(),
         }
