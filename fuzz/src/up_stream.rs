@@ -1,7 +1,7 @@
 use crate::story::Story;
 use relay_control::MediaKind;
 use relay_core::id::{SeqNo, Ssrc};
-use relay_core::stats::Drop;
+use relay_core::stats::DropReason;
 use relay_core::time::Time;
 use relay_core::up::{
     Accepted, Arrival, ClockReference, NACK_LIST_MAX, PacketMeta, SenderClock, UpStream, UpStreamConfig,
@@ -142,7 +142,10 @@ impl Told {
                 self.next = seq.wrapping_add(1);
                 self.accepted(accepted, &payload);
             }
-            Err(reason) => assert!(matches!(reason, Drop::RtpDuplicate | Drop::RtpJump | Drop::RtpTooOld)),
+            Err(reason) => assert!(matches!(
+                reason,
+                DropReason::RtpDuplicate | DropReason::RtpJump | DropReason::RtpTooOld
+            )),
         }
     }
 
@@ -153,7 +156,7 @@ impl Told {
                 assert_eq!((accepted.arrival, accepted.resync), (Arrival::Rtx, false));
                 self.accepted(accepted, &payload[2..]);
             }
-            Err(reason) => assert_eq!(reason, Drop::RtxUseless),
+            Err(reason) => assert_eq!(reason, DropReason::RtxUseless),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use relay_core::track::BURST_MAX;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -122,14 +122,16 @@ fn who_cannot_be_served_is_counted_and_does_not_harm_the_group() {
     let late = world.join(1);
     world.run(Duration::from_secs(2));
     world.subscribe(late, publisher);
-    let before = [Drop::SubscriberNotReady, Drop::AwaitingKeyframe].map(|reason| world.dropped(reason));
+    let before =
+        [DropReason::SubscriberNotReady, DropReason::AwaitingKeyframe].map(|reason| world.dropped(reason));
     let outbox = batch(&mut world, publisher, 3);
     assert_eq!(outbox.runs, [3, 3]);
-    let after = [Drop::SubscriberNotReady, Drop::AwaitingKeyframe].map(|reason| world.dropped(reason));
+    let after =
+        [DropReason::SubscriberNotReady, DropReason::AwaitingKeyframe].map(|reason| world.dropped(reason));
     assert_eq!([after[0] - before[0], after[1] - before[1]], [3, 3]);
     let counters = world.shard.counters();
     let egress: u64 =
-        after.iter().sum::<u64>() + world.dropped(Drop::TooOld) + world.dropped(Drop::OutboxFull);
+        after.iter().sum::<u64>() + world.dropped(DropReason::TooOld) + world.dropped(DropReason::OutboxFull);
     assert_eq!(counters.get(Count::FanOut), counters.get(Count::TxRtp) + egress);
 }
 
@@ -142,7 +144,7 @@ fn a_packet_that_our_header_makes_too_long_is_counted() {
         let (mut world, publisher, _) = room(13, subscribers);
         world.peers[publisher as usize].without_mid = true;
         let path = Path { remote: world.peers[publisher as usize].address, local: None };
-        let before = world.dropped(Drop::OutboxFull);
+        let before = world.dropped(DropReason::OutboxFull);
         let mut outbox = VecOutbox::default();
         // The first becomes 1,508 octets long, the second 1,500.
         for len in [1_472, 1_464] {
@@ -154,7 +156,7 @@ fn a_packet_that_our_header_makes_too_long_is_counted() {
         world.shard.forward_pending(&mut outbox);
         let lens: Vec<usize> = outbox.sent.iter().map(|(_, packet)| packet.len()).collect();
         assert_eq!(lens, vec![1_500; subscribers as usize]);
-        assert_eq!(world.dropped(Drop::OutboxFull) - before, u64::from(subscribers));
+        assert_eq!(world.dropped(DropReason::OutboxFull) - before, u64::from(subscribers));
     }
 }
 

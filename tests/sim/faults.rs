@@ -3,7 +3,7 @@
 use relay_control::{CloseTransport, Command, EventBody, FailReason, TransportState};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::faults::{Panicking, no_more, panic_after, panic_every};
@@ -116,8 +116,13 @@ fn what_is_lost_by_a_panic_is_counted() {
         world.join(1);
         world.run(Duration::from_secs(1));
         world.assert_ledger();
-        [Drop::Panicked, Drop::EgressPanicked, Drop::PipeOutPanicked, Drop::PipeInPanicked]
-            .map(|reason| world.dropped(0, reason) + world.dropped(1, reason))
+        [
+            DropReason::Panicked,
+            DropReason::EgressPanicked,
+            DropReason::PipeOutPanicked,
+            DropReason::PipeInPanicked,
+        ]
+        .map(|reason| world.dropped(0, reason) + world.dropped(1, reason))
     };
     let lost: Vec<[u64; 4]> = (0..60).map(lost).collect();
     assert!(lost.iter().any(|lost| lost[0] == 1), "a datagram: {lost:?}");

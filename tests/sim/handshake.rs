@@ -5,7 +5,7 @@ use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsSummary};
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::{SealContext, SrtpProfile};
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::rtp::{HeaderFields, write_header};
 use relay_core::wire::stun::{IntegrityKey, write_binding_request};
@@ -137,7 +137,7 @@ fn assert_media_opens(shard: &mut Shard, summary: &DtlsSummary) {
         shard.handle_datagram(NOW, &CLIENT, &mut slot[..len], &mut outbox);
     }
     assert_eq!(shard.counters().get(Count::RxRtp), 10);
-    assert_eq!(shard.counters().dropped(Drop::RtpAuth), 0);
+    assert_eq!(shard.counters().dropped(DropReason::RtpAuth), 0);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn dtls_before_ice_and_a_strangers_certificate_get_no_keys() {
     let len = client.poll_datagram(&mut hello).expect("a ClientHello");
     shard.handle_datagram(NOW, &CLIENT, &mut hello[..len], &mut outbox);
     assert!(outbox.sent.is_empty(), "not an octet before ICE");
-    assert_eq!(shard.counters().dropped(Drop::TupleNotValidated), 1);
+    assert_eq!(shard.counters().dropped(DropReason::TupleNotValidated), 1);
 
     let mut client = clients.connect(NOW, Some(ours));
     shard.handle_datagram(NOW, &CLIENT, &mut check.clone(), &mut outbox);

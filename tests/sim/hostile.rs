@@ -1,7 +1,7 @@
 //! What strangers and hostile members can do: be counted.
 
 use relay_core::rng::Rng;
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tests::peer::FRAME_INTERVAL;
@@ -37,8 +37,8 @@ fn a_stranger_gets_nothing_but_counters() {
     }
     assert_eq!(world.shard.counters().get(Count::RxDatagrams), before + 2_560);
     assert!(!world.sent_to.contains_key(&stranger()), "not one octet back");
-    assert!(world.dropped(Drop::TupleNotValidated) > 500);
-    assert!(world.dropped(Drop::UnknownProtocol) > 500);
+    assert!(world.dropped(DropReason::TupleNotValidated) > 500);
+    assert!(world.dropped(DropReason::UnknownProtocol) > 500);
     world.run(Duration::from_secs(2));
     assert!(world.peers[1].received[&ssrc].packets.len() > 300, "the call goes on");
     world.assert_ledger();
@@ -99,7 +99,7 @@ fn an_unknown_ssrc_in_a_report_hides_nothing_behind_it() {
     for sender in [false, true] {
         let mut world = World::new(28);
         let ssrc = call(&mut world);
-        let foreign = world.dropped(Drop::RtcpForeignSsrc);
+        let foreign = world.dropped(DropReason::RtcpForeignSsrc);
         let has_mid = |world: &mut World| {
             world.run(Duration::from_millis(100));
             world.peers[1].received[&ssrc].last_header_bytes
@@ -115,7 +115,7 @@ fn an_unknown_ssrc_in_a_report_hides_nothing_behind_it() {
         });
         assert_eq!(has_mid(&mut world), 12, "the third block was read; in a sender report: {sender}");
         // Of the blocks two, and of a sender report the sender.
-        assert_eq!(world.dropped(Drop::RtcpForeignSsrc) - foreign, 2 + u64::from(sender));
+        assert_eq!(world.dropped(DropReason::RtcpForeignSsrc) - foreign, 2 + u64::from(sender));
     }
 }
 
@@ -134,7 +134,7 @@ fn an_unknown_ssrc_in_a_fir_hides_nothing_behind_it() {
         Some(28)
     });
     world.run(Duration::from_millis(100));
-    assert_eq!(world.dropped(Drop::RtcpForeignSsrc), 1);
+    assert_eq!(world.dropped(DropReason::RtcpForeignSsrc), 1);
     assert_eq!(world.shard.counters().get(Count::KeyframesAsked), asked + 1);
 }
 
@@ -164,7 +164,7 @@ fn a_replayed_packet_is_forwarded_once() {
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers.len(), all, "forwarded twice = 0");
-    assert!(world.dropped(Drop::RtpReplay) >= 100);
+    assert!(world.dropped(DropReason::RtpReplay) >= 100);
     world.assert_ledger();
 }
 
@@ -187,7 +187,7 @@ fn feedback_about_foreign_tracks_is_ignored() {
         me.send_rtcp(|out| rtcp::write_bye(out, media));
     }
     world.run(Duration::from_secs(3));
-    assert_eq!(world.dropped(Drop::RtcpForeignSsrc), 9);
+    assert_eq!(world.dropped(DropReason::RtcpForeignSsrc), 9);
     assert_eq!(world.shard.counters().get(Count::KeyframesAsked), asked);
     assert_eq!(world.shard.inventory().len(), 3, "a BYE ends nothing");
     world.assert_ledger();
@@ -208,7 +208,7 @@ fn repeated_nacks_are_throttled() {
     }
     let resent = world.shard.counters().get(Count::TxRtx) - before;
     assert!(resent * 200 <= 60_000, "budget of 50,000 octets a second: {resent} packets");
-    assert!(world.dropped(Drop::NackThrottled) > 10_000);
+    assert!(world.dropped(DropReason::NackThrottled) > 10_000);
     world.assert_ledger();
 }
 
@@ -216,7 +216,8 @@ fn repeated_nacks_are_throttled() {
 fn a_flood_by_a_member_is_policed_before_decryption() {
     let mut world = World::new(26);
     call(&mut world);
-    let (publisher, policed) = (world.peers[0].address, |world: &World| world.dropped(Drop::RtpPoliced));
+    let (publisher, policed) =
+        (world.peers[0].address, |world: &World| world.dropped(DropReason::RtpPoliced));
     for _ in 0..20_000 {
         // 100 µs apart: 17 Mbit/s of what would be 8.
         world.now += Duration::from_micros(100);

@@ -4,7 +4,7 @@ use crate::seeds;
 use relay_control::{Command, ReplyBody};
 use relay_core::id::Ssrc;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::peer::{FRAME_INTERVAL, Received};
@@ -88,7 +88,11 @@ fn a_wrap_of_sequence_numbers_survives_loss_at_the_wrap() {
             let last = numbers(received).last().copied().expect("some");
             let sent = world.peers[0].sending.as_ref().expect("it publishes").number;
             assert!(sent - last < 10, "start {start}, {lost_run} lost: up to date");
-            assert_eq!(world.dropped(relay_core::stats::Drop::RtpAuth), 0, "the roll-over counter was right");
+            assert_eq!(
+                world.dropped(relay_core::stats::DropReason::RtpAuth),
+                0,
+                "the roll-over counter was right"
+            );
             world.assert_ledger();
         }
     }
@@ -166,11 +170,11 @@ fn a_late_packet_of_the_old_ssrc_takes_nothing_back() {
         world.inject(address, new);
         world.inject(address, old);
     }
-    assert_eq!(world.dropped(Drop::RtpOldSource), 3);
+    assert_eq!(world.dropped(DropReason::RtpOldSource), 3);
     world.run(Duration::from_secs(1));
     let received = &world.peers[1].received[&ssrc];
     // One more was under way when the SSRC changed.
-    let late = world.dropped(Drop::RtpOldSource) as usize;
+    let late = world.dropped(DropReason::RtpOldSource) as usize;
     assert_eq!(
         (holes(received), late),
         (4, 4),
@@ -196,7 +200,7 @@ fn who_has_no_mid_is_sent_none() {
     world.run(Duration::from_secs(2));
     let received = &world.peers[subscriber as usize].received[&ssrc];
     assert!(received.packets.len() > 150, "{} packets", received.packets.len());
-    assert_eq!((received.last_header_bytes, world.dropped(Drop::OutboxFull)), (12, 0));
+    assert_eq!((received.last_header_bytes, world.dropped(DropReason::OutboxFull)), (12, 0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use relay_core::id::Ssrc;
 use relay_core::outbox::Path;
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tests::{Link, Peer, World};
@@ -233,7 +233,7 @@ fn an_overheard_check_is_good_for_one_address() {
         world.run(Duration::from_millis(50));
     }
     assert!(!world.sent_to.contains_key(&nobody()), "not one octet");
-    assert_eq!(world.dropped(Drop::StunReplayed), 200);
+    assert_eq!(world.dropped(DropReason::StunReplayed), 200);
     assert!(received(&world, ssrc) - before >= 490);
     world.assert_ledger();
 }

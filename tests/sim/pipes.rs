@@ -8,7 +8,7 @@ use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
 use relay_core::port::OpenPort;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop, Stage};
+use relay_core::stats::{Count, DropReason, Stage};
 use relay_core::wire::rtcp;
 use relay_port::{Entry, Load, Message, PortId};
 use std::collections::BTreeSet;
@@ -88,7 +88,7 @@ fn a_full_queue_is_a_counted_drop_and_holds_up_nobody_else() {
     let before = (packets(&world, near), packets(&world, far), world.count(0, Count::PipeSent));
     world.stalled = Some(1);
     world.run(Duration::from_secs(8));
-    let full = world.dropped(0, Drop::PipeFull);
+    let full = world.dropped(0, DropReason::PipeFull);
     let load = Load { videos: 1, ..Load::default() };
     assert_eq!(world.count(0, Count::PipeSent) - before.2, load.entries() as u64);
     assert!(full > 200, "{full}");
@@ -97,7 +97,7 @@ fn a_full_queue_is_a_counted_drop_and_holds_up_nobody_else() {
 
     world.stalled = None;
     world.run(Duration::from_secs(3));
-    assert_eq!(world.dropped(0, Drop::PipeFull), full, "it flows again");
+    assert_eq!(world.dropped(0, DropReason::PipeFull), full, "it flows again");
     assert_eq!(holes(received(&world, far)) as u64, full, "what was dropped, and nothing else");
     assert!(received(&world, far).packets.last().expect("some").1.number > 1_250, "up to date");
     world.assert_ledger();
@@ -263,7 +263,7 @@ fn the_end_of_a_track_ends_it_on_all_shards() {
         ("removed while the queue is full", |world| {
             world.stalled = Some(1);
             world.run(Duration::from_secs(7));
-            assert!(world.dropped(0, Drop::PipeFull) > 0);
+            assert!(world.dropped(0, DropReason::PipeFull) > 0);
             remove(world, World::up_track_id(0));
             world.stalled = None;
             world.run(Duration::from_secs(1));
@@ -305,7 +305,7 @@ fn a_pipe_that_nobody_uses_is_closed_and_opened_again() {
     sent = world.count(0, Count::PipeSent);
     world.run(Duration::from_secs(5));
     assert_eq!(world.count(0, Count::PipeSent), sent, "closed within twice five seconds");
-    assert_eq!(world.dropped(1, Drop::PipeStale), 0, "the queue was empty");
+    assert_eq!(world.dropped(1, DropReason::PipeStale), 0, "the queue was empty");
 
     let third = (2, world.subscribe(2, 0));
     world.run(Duration::from_secs(2));

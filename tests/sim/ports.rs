@@ -8,12 +8,12 @@ use relay_control::{
 use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop, Stage};
+use relay_core::stats::{Count, DropReason, Stage};
 use relay_core::wire::rtcp;
 use relay_port::{Clock, Entry, Frame, MediaTime, Message, Packet, PortId};
 use std::time::Duration;
 use tests::media::Payload;
-use tests::{Shards, World};
+use tests::{Shards, World, faults};
 
 /// A room has two transports on a shard before it uses the other one.
 const BUDGET: usize = 2;
@@ -273,7 +273,7 @@ fn a_process_that_goes_takes_its_tracks_with_it_and_comes_back() {
         assert_eq!(downs, subscribers.len(), "those of the peer's track");
         let gone = PortChanged { port: "player".into(), connected: false };
         assert_eq!(world.events.iter().filter(|e| **e == EventBody::Port(gone.clone())).count(), round + 1);
-        assert_eq!(world.dropped(0, Drop::PipeFull), 0);
+        assert_eq!(world.dropped(0, DropReason::PipeFull), 0);
         world.assert_ledger();
     }
 }
@@ -379,5 +379,28 @@ fn orders_that_cannot_be_obeyed_are_refused_and_change_nothing() {
     assert_eq!(world.inventory_page(0).ports[0].sources.len(), TRACKS_MAX);
     world.process_ends(number);
     assert_eq!(refused(&mut world, tap(track_id, "process")), ErrorCode::UnknownPort);
+    world.assert_ledger();
+}
+
+#[test]
+fn a_process_whose_packet_makes_a_shard_panic_is_ended_and_nobody_else() {
+    let mut world = Shards::new(9, 2, BUDGET);
+    world.panics = true;
+    let peers = [1, 1, 1].map(|room| world.join(room));
+    world.run(Duration::from_secs(2));
+    let mut player = Player { number: world.connect_process("player"), sent: 0 };
+    world.command(source(SOURCE, 1, "player"));
+    let subscriber = subscribe(&mut world, 2);
+    player.play(&mut world, 50);
+    faults::panic_after(0);
+    player.play(&mut world, 1);
+    assert!(!faults::no_more(), "it came to that");
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.port_counts.closed_fault.get(), 1);
+    assert!(world.inventory_page(0).ports.is_empty());
+    let gone = PortChanged { port: "player".into(), connected: false };
+    assert!(world.events.contains(&EventBody::Port(gone)));
+    assert!(packets(&world, subscriber) >= 49);
+    assert!(peers.into_iter().all(|peer| world.failed(peer).is_none()), "the peers stay");
     world.assert_ledger();
 }

@@ -1,7 +1,7 @@
 //! A transport's life: addresses move, consent expires, credentials change, commands repeat.
 
 use relay_control::{Command, ErrorCode, FailReason, ReplyBody, TransportState};
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tests::World;
@@ -77,7 +77,7 @@ fn ice_restart_keeps_media_flowing() {
     world.run(Duration::from_secs(60));
     let received = world.peers[1].received[&ssrc].packets.len() - before;
     assert!(received >= 5_990, "nothing is lost over a restart: {received}");
-    assert_eq!(world.dropped(Drop::StunBadIntegrity) + world.dropped(Drop::StunUnknownUfrag), 0);
+    assert_eq!(world.dropped(DropReason::StunBadIntegrity) + world.dropped(DropReason::StunUnknownUfrag), 0);
     world.assert_ledger();
 }
 
@@ -127,6 +127,6 @@ fn removing_an_up_track_removes_what_it_feeds() {
     assert_eq!(inventory.len(), 2, "the transports stay");
     assert!(inventory.iter().all(|t| t.up_tracks.is_empty() && t.down_tracks.is_empty()));
     world.run(Duration::from_secs(1));
-    assert!(world.dropped(Drop::RtpUnknownPt) > 50, "what still comes is counted");
+    assert!(world.dropped(DropReason::RtpUnknownPt) > 50, "what still comes is counted");
     world.assert_ledger();
 }

@@ -6,7 +6,7 @@ use relay_control::{
     RtpParameters,
 };
 use relay_core::shed::SHED_STEPS;
-use relay_core::stats::Drop;
+use relay_core::stats::DropReason;
 use std::time::Duration;
 use tests::{Shards, World};
 
@@ -50,7 +50,7 @@ fn a_shard_that_does_not_keep_up_sheds_video_and_takes_it_back() {
         let outbox = batch(&mut world, publisher, 2);
         assert_eq!(outbox.sent.len(), 2 * served, "{steps} steps are shed");
     }
-    assert_eq!(world.dropped(Drop::Overload), 2 * (2 + 8 + 16));
+    assert_eq!(world.dropped(DropReason::Overload), 2 * (2 + 8 + 16));
     let asked = world.peers[publisher as usize].sending.as_ref().map(|sending| sending.requests.len());
     world.shard.shed(world.now, 0);
     let outbox = batch(&mut world, publisher, 1);
@@ -75,7 +75,7 @@ fn who_gets_nothing_asks_for_no_keyframe() {
     subscribe(&mut world, publisher, 1);
     world.run(Duration::from_secs(2));
     assert_eq!(asked(&world, publisher), before, "for nobody");
-    assert_eq!(world.dropped(Drop::KeyframeShed), 4);
+    assert_eq!(world.dropped(DropReason::KeyframeShed), 4);
     world.shard.shed(world.now, 0);
     world.run(Duration::from_secs(1));
     assert!(asked(&world, publisher) > before, "once they are served again");
@@ -232,7 +232,7 @@ fn a_priority_crosses_with_its_track() {
         assert!(after[0] > before[0] + 90, "the high one is served");
         assert_eq!(after[1], before[1], "the low one is not");
     }
-    assert!(world.dropped(1, Drop::Overload) > 180);
+    assert!(world.dropped(1, DropReason::Overload) > 180);
     let now = world.now;
     world.stations[1].shard.shed(now, 0);
     world.run(Duration::from_secs(2));

@@ -4,7 +4,7 @@ use relay::pace::{Pace, Turn};
 use relay::usage::Usage;
 use relay_control::{CloseTransport, Command};
 use relay_core::handshakes::{HELLOS_MAX, PER_TRANSPORT_MAX, STEPS_PER_TURN};
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use relay_core::time::Time;
 use std::time::Duration;
 use tests::{World, dtls};
@@ -67,7 +67,7 @@ fn a_turn_spends_little_on_handshakes_and_media_goes_first() {
     }
     assert_eq!(left, 0);
     assert_eq!(count(&world, Count::TransportsConnected), 2 + joined.len() as u64);
-    assert_eq!(world.dropped(Drop::DtlsBusy), 0);
+    assert_eq!(world.dropped(DropReason::DtlsBusy), 0);
     world.assert_ledger();
 }
 
@@ -99,7 +99,7 @@ fn a_storm_of_joins_sheds_nobodys_video() {
         }
     }
     assert!(world.now.since(begun) >= Duration::from_millis(300), "as long as a storm lasts");
-    assert_eq!((pace.shed(), world.dropped(Drop::Overload)), (0, 0));
+    assert_eq!((pace.shed(), world.dropped(DropReason::Overload)), (0, 0));
     world.assert_ledger();
 }
 
@@ -112,7 +112,7 @@ fn what_finds_no_place_is_counted_and_comes_again() {
         (0..each).for_each(|_| say_hello(&mut world, index));
     }
     let refused = joined.len() * each - HELLOS_MAX;
-    assert_eq!(world.dropped(Drop::DtlsBusy), refused as u64);
+    assert_eq!(world.dropped(DropReason::DtlsBusy), refused as u64);
     world.run(Duration::from_secs(3));
     assert!(joined.iter().all(|&index| world.peers[index as usize].is_keyed()), "everybody came in");
     assert_eq!(count(&world, Count::TransportsConnected), joined.len() as u64);
@@ -125,7 +125,7 @@ fn nobody_takes_the_places_of_others() {
     let joined = crowd(&mut world, 2);
     (0..100).for_each(|_| say_hello(&mut world, joined[0]));
     say_hello(&mut world, joined[1]);
-    assert_eq!(world.dropped(Drop::DtlsBusy), 100 - u64::from(PER_TRANSPORT_MAX));
+    assert_eq!(world.dropped(DropReason::DtlsBusy), 100 - u64::from(PER_TRANSPORT_MAX));
     let turns = (usize::from(PER_TRANSPORT_MAX) + 1).div_ceil(STEPS_PER_TURN);
     (0..turns).for_each(|_| world.turn());
     assert_eq!(count(&world, Count::TransportsConnected), 2);
@@ -138,7 +138,7 @@ fn what_waits_for_a_transport_that_ends_is_counted_and_reaches_no_other() {
     let gone = crowd(&mut world, 1)[0];
     (0..3).for_each(|_| say_hello(&mut world, gone));
     world.command(Command::CloseTransport(CloseTransport { transport_id: World::transport_id(gone) }));
-    assert_eq!(world.dropped(Drop::DtlsUnexpected), 3);
+    assert_eq!(world.dropped(DropReason::DtlsUnexpected), 3);
     // It takes the place of the one that went.
     crowd(&mut world, 1);
     world.turn();

@@ -19,7 +19,7 @@ use relay_core::config::{Limits, ShardConfig};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop, Stage};
+use relay_core::stats::{Count, DropReason, Stage};
 use relay_core::time::Time;
 use relay_port::{Decoded, Frame, FrameReader, PORT_VERSION, encode};
 use std::collections::VecDeque;
@@ -383,7 +383,7 @@ impl Shards {
 
     /// Discards of one shard for one reason.
     #[must_use]
-    pub fn dropped(&self, shard: usize, reason: Drop) -> u64 {
+    pub fn dropped(&self, shard: usize, reason: DropReason) -> u64 {
         self.stations[shard].shard.counters().dropped(reason)
     }
 
@@ -415,7 +415,7 @@ impl Shards {
     /// Discards of a stage, over all shards.
     #[must_use]
     pub fn dropped_in(&self, stage: Stage) -> u64 {
-        let reasons = Drop::ALL.iter().filter(|d| d.stage() == stage);
+        let reasons = DropReason::ALL.iter().filter(|d| d.stage() == stage);
         reasons.map(|d| (0..self.stations.len()).map(|n| self.dropped(n, *d)).sum::<u64>()).sum()
     }
 }

@@ -11,7 +11,7 @@ use relay_core::dtls::{DtlsFactory, Fingerprint};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Counters, Drop, Stage};
+use relay_core::stats::{Count, Counters, DropReason, Stage};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::{Protocol, classify};
 use relay_core::{Limits, Shard, ShardConfig};
@@ -353,8 +353,9 @@ impl World {
 
     /// The same for any shard that has sent so many datagrams.
     pub fn assert_ledger_of(c: &Counters, datagrams: u64) {
-        let dropped =
-            |stage| -> u64 { Drop::ALL.iter().filter(|d| d.stage() == stage).map(|d| c.dropped(*d)).sum() };
+        let dropped = |stage| -> u64 {
+            DropReason::ALL.iter().filter(|d| d.stage() == stage).map(|d| c.dropped(*d)).sum()
+        };
         let consumed: u64 =
             [Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp].iter().map(|w| c.get(*w)).sum();
         assert_eq!(c.get(Count::RxDatagrams), consumed + dropped(Stage::Datagram), "received");
@@ -379,7 +380,7 @@ impl World {
 
     /// Discards for one reason.
     #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.shard.counters().dropped(reason)
     }
 

@@ -11,7 +11,7 @@ use relay_control::{Command, EventBody, ReplyBody, TransportState};
 use relay_core::Shard;
 use relay_core::outbox::Path;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Drop};
+use relay_core::stats::{Count, DropReason};
 use relay_core::time::Time;
 use relay_port::{Entry, PortId};
 use std::net::SocketAddr;
@@ -178,7 +178,7 @@ impl Run {
         self.check();
         for place in &self.places {
             World::assert_ledger_of(place.shard.counters(), place.sent);
-            assert_eq!(place.shard.counters().dropped(Drop::RtpNotStored), 0);
+            assert_eq!(place.shard.counters().dropped(DropReason::RtpNotStored), 0);
         }
         let sum = |what| self.places.iter().map(|place| place.shard.counters().get(what)).sum::<u64>();
         assert_eq!(sum(Count::PipeSent) + self.forged, sum(Count::PipeReceived), "between shards");

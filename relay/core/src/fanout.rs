@@ -7,14 +7,14 @@
 //! Invariants
 //! - A packet is read from the history and sealed straight into its place in the send memory; nothing is allocated.
 //! - Packets keep the order in which they were accepted.
-//! - Every packet offered to a subscriber is sent or counted under a [`Drop`] of stage Egress.
+//! - Every packet offered to a subscriber is sent or counted under a [`DropReason`] of stage Egress.
 
 use crate::down::{PREFIX_BYTES_MAX, PayloadPrefix};
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey};
 use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
 use crate::srtp::{RTP_OVERHEAD_MAX, SealContext, SealFour};
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::track::down::HEADER_BYTES_MAX;
 use crate::track::{BURST_MAX, DownTrack, Downs, Pending, Tracks};
 use crate::transports::Transports;
@@ -69,19 +69,24 @@ impl<'a> Lane<'a> {
     }
 
     /// Takes the subscriber's own numbers for a packet and writes the header behind what is there; its length.
-    fn begin(&self, down: &mut DownTrack, packet: &Packet<'_>, share: &mut [u8]) -> Result<Begun, Drop> {
+    fn begin(
+        &self,
+        down: &mut DownTrack,
+        packet: &Packet<'_>,
+        share: &mut [u8],
+    ) -> Result<Begun, DropReason> {
         let numbers = down.stream.forward(packet.seq, &packet.meta)?;
         let slot = self.slot(share);
         let header = down.write_media_header(slot, numbers, &packet.meta, packet.padding > 0);
-        let header = header.ok_or(Drop::OutboxFull)?;
+        let header = header.ok_or(DropReason::OutboxFull)?;
         Ok(Begun { header, at: (down.ssrc, numbers.index), prefix: down.stream.prefix() })
     }
 
     /// Seals one packet behind its header.
-    fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), Drop> {
+    fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), DropReason> {
         let slot = self.slot(share);
         let len = self.seal.seal_prefixed(slot, begun.header, begun.at, &begun.prefix, packet.payload);
-        self.wrote(len.ok_or(Drop::OutboxFull)?, begun, packet);
+        self.wrote(len.ok_or(DropReason::OutboxFull)?, begun, packet);
         Ok(())
     }
 
@@ -112,7 +117,7 @@ struct Totals<'a> {
 }
 
 /// Also when a panic ends the fan-out: what was committed until then leaves.
-impl std::ops::Drop for Totals<'_> {
+impl Drop for Totals<'_> {
     fn drop(&mut self) {
         self.counters.add(Count::TxRtp, self.packets);
         self.counters.add(Count::TxDatagrams, self.packets);
@@ -140,13 +145,13 @@ pub(crate) fn forward<O: Outbox>(
     for &down_key in &layer.subscribers {
         let down = &mut downs[down_key];
         if down.rank < cut {
-            totals.counters.drop_many(Drop::Overload, packets.len() as u64);
+            totals.counters.drop_many(DropReason::Overload, packets.len() as u64);
             down.stream.await_keyframe();
             continue;
         }
         match transports[down.transport].ready() {
             Some((path, seal)) => lanes.push(Lane::new(down_key, path, seal)),
-            None => totals.counters.drop_many(Drop::SubscriberNotReady, packets.len() as u64),
+            None => totals.counters.drop_many(DropReason::SubscriberNotReady, packets.len() as u64),
         }
         if lanes.is_full() {
             serve(&mut lanes, &packets, downs, &mut totals, outbox);
@@ -202,7 +207,7 @@ fn serve<O: Outbox>(
         return lanes.clear();
     }
     let Ok(memory) = outbox.lend(stride * lanes.len()) else {
-        totals.counters.drop_many(Drop::OutboxFull, (packets.len() * lanes.len()) as u64);
+        totals.counters.drop_many(DropReason::OutboxFull, (packets.len() * lanes.len()) as u64);
         return lanes.clear();
     };
     let shares: ArrayVec<&mut [u8], LANES> = memory.chunks_mut(stride).collect();

@@ -25,7 +25,7 @@ macro_rules! named {
 
 named! {
     /// Why a datagram, or a packet in one, was discarded.
-    Drop {
+    DropReason {
         /// Zero octets.
         Empty = "drop.empty",
         /// First octet of no known protocol (RFC 7983).
@@ -233,7 +233,7 @@ pub enum Stage {
     Own,
 }
 
-impl Drop {
+impl DropReason {
     /// Which ledger the discard belongs to.
     #[must_use]
     pub const fn stage(self) -> Stage {
@@ -258,24 +258,24 @@ impl Drop {
 /// All counters of a shard.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    drops: [u64; Drop::ALL.len()],
+    drops: [u64; DropReason::ALL.len()],
     counts: [u64; Count::ALL.len()],
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { drops: [0; Drop::ALL.len()], counts: [0; Count::ALL.len()] }
+        Self { drops: [0; DropReason::ALL.len()], counts: [0; Count::ALL.len()] }
     }
 }
 
 impl Counters {
     /// Counts one discard.
-    pub fn drop(&mut self, reason: Drop) {
+    pub fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
     }
 
     /// Counts `n` discards for one reason.
-    pub fn drop_many(&mut self, reason: Drop, n: u64) {
+    pub fn drop_many(&mut self, reason: DropReason, n: u64) {
         self.drops[reason as usize] += n;
     }
 
@@ -299,19 +299,23 @@ impl Counters {
 
     /// Number of discards for one reason.
     #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
     }
 
     /// Discards of a stage.
     #[must_use]
     pub fn dropped_in(&self, stage: Stage) -> u64 {
-        Drop::ALL.iter().filter(|reason| reason.stage() == stage).map(|reason| self.dropped(*reason)).sum()
+        DropReason::ALL
+            .iter()
+            .filter(|reason| reason.stage() == stage)
+            .map(|reason| self.dropped(*reason))
+            .sum()
     }
 
     /// Names and values, discards first.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let drops = Drop::ALL.iter().map(|d| (d.name(), self.dropped(*d)));
+        let drops = DropReason::ALL.iter().map(|d| (d.name(), self.dropped(*d)));
         drops.chain(Count::ALL.iter().map(|c| (c.name(), self.get(*c))))
     }
 }

@@ -10,7 +10,7 @@ use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
 use crate::outbox::{Outbox, Path, Run};
 use crate::policer::Policer;
 use crate::srtp::{OpenContext, RTCP_OVERHEAD_MAX, SealContext, SrtpProfile};
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::up::{RembEstimator, SenderClock, TransportFeedback};
@@ -248,7 +248,7 @@ impl Transport {
         fill: impl FnOnce(&mut Compound<'_>),
     ) {
         let (Some(path), Phase::Connected(session)) = (self.ice.proven(), &mut self.phase) else { return };
-        let Ok(slot) = outbox.slot() else { return counters.drop(Drop::ControlOutboxFull) };
+        let Ok(slot) = outbox.slot() else { return counters.drop(DropReason::ControlOutboxFull) };
         let room = slot.len().saturating_sub(RTCP_OVERHEAD_MAX);
         let Some(buffer) = slot.get_mut(..room) else { return };
         let mut compound = Compound { buffer, len: 0 };

@@ -11,7 +11,7 @@ use crate::{FOREVER, is_connected};
 use relay::pace::{Pace, Turn};
 use relay::usage::Usage;
 use relay_core::outbox::VecOutbox;
-use relay_core::stats::{Drop, Stage};
+use relay_core::stats::{DropReason, Stage};
 use relay_core::time::Time;
 use ringvox_client::dtls::ClientOptions;
 use std::cmp::Reverse;
@@ -84,7 +84,8 @@ pub(crate) fn run(crowd: u32) {
 }
 
 fn dtls_discarded(site: &Site) -> String {
-    let discards = Drop::ALL.iter().filter(|d| d.stage() == Stage::Datagram && d.name().contains("dtls"));
+    let discards =
+        DropReason::ALL.iter().filter(|d| d.stage() == Stage::Datagram && d.name().contains("dtls"));
     let discards = discards.map(|d| (d.name(), site.shard.counters().dropped(*d))).filter(|(_, n)| *n > 0);
     format!("{:?}", discards.collect::<Vec<_>>())
 }
@@ -242,7 +243,7 @@ impl Storm {
             at(0.99),
             at(1.0),
             std::mem::take(&mut self.longest).as_secs_f64() * 1e3,
-            self.site.shard.counters().dropped(Drop::Overload),
+            self.site.shard.counters().dropped(DropReason::Overload),
         );
     }
 }

@@ -3,7 +3,7 @@
 //! Audio always does. Video begins with a keyframe: what comes before it cannot be decoded, and would only make the
 //! receiver ask.
 
-use crate::stats::Drop;
+use crate::stats::DropReason;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Passage {
     /// Forward it: the first since the gate was shut, so numbering continues here.
     PassFirst,
     /// Count it.
-    Withhold(Drop),
+    Withhold(DropReason),
 }
 
 impl Gate {
@@ -49,7 +49,7 @@ impl Gate {
                 *self = Self::Open;
                 Passage::PassFirst
             }
-            Self::AwaitingKeyframe => Passage::Withhold(Drop::AwaitingKeyframe),
+            Self::AwaitingKeyframe => Passage::Withhold(DropReason::AwaitingKeyframe),
         }
     }
 
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn video_waits_for_a_keyframe_and_audio_for_nothing() {
-        const WAIT: Passage = Withhold(Drop::AwaitingKeyframe);
+        const WAIT: Passage = Withhold(DropReason::AwaitingKeyframe);
         // Packets (does a keyframe start in it, is the gate shut before it) and what becomes of them.
         let packets =
             [(false, false), (true, false), (false, false), (true, false), (false, true), (true, false)];

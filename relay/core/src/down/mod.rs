@@ -4,7 +4,7 @@
 //! - Every call is told the time; nothing here reads a clock, sends or logs, nor allocates after [`DownStream::prepare`].
 //! - No own index is given to two different packets, so no (key, SSRC, index) is used twice, provided that each
 //!   packet of the up-track is offered once (the history refuses the second).
-//! - What is withheld or refused names its [`crate::stats::Drop`].
+//! - What is withheld or refused names its [`crate::stats::DropReason`].
 //!
 //! Deliberately absent: header and cipher (`wire`, `srtp`), and the subscriber's address and keys (`transport`).
 

@@ -9,7 +9,7 @@ use super::reports::{SenderInfo, SenderReports};
 use super::rewrite::{Rewriter, Rewritten};
 use super::rtx::RtxResponder;
 use crate::id::SeqNo;
-use crate::stats::Drop;
+use crate::stats::DropReason;
 use crate::time::{NtpClock, Time};
 use crate::up::clock::ClockReference;
 use crate::up::history::{History, PacketMeta, Stored};
@@ -99,14 +99,14 @@ impl DownStream {
     /// # Errors
     /// Why this subscriber does not get it.
     #[inline]
-    pub fn forward(&mut self, seq: u64, meta: &PacketMeta) -> Result<Rewritten, Drop> {
+    pub fn forward(&mut self, seq: u64, meta: &PacketMeta) -> Result<Rewritten, DropReason> {
         // A keyframe older than what went out cannot be where numbering goes on.
         match self.gate.admit(meta.keyframe && self.rewriter.is_ahead(seq)) {
             Passage::Pass => {}
             Passage::PassFirst => self.rewriter.splice(),
             Passage::Withhold(reason) => return Err(reason),
         }
-        self.rewriter.rewrite(seq, meta.timestamp, meta.arrival).ok_or(Drop::TooOld)
+        self.rewriter.rewrite(seq, meta.timestamp, meta.arrival).ok_or(DropReason::TooOld)
     }
 
     /// What is in front of this subscriber's payloads.
@@ -132,13 +132,18 @@ impl DownStream {
     ///
     /// # Errors
     /// Why nothing is sent.
-    pub fn on_nack<'h>(&mut self, now: Time, seq: SeqNo, history: &'h History) -> Result<Resend<'h>, Drop> {
-        let rtx = self.rtx.as_mut().ok_or(Drop::NackMiss)?;
-        let (index, up) = self.rewriter.source_of(seq).ok_or(Drop::NackMiss)?;
-        let stored = history.get(up).ok_or(Drop::NackMiss)?;
+    pub fn on_nack<'h>(
+        &mut self,
+        now: Time,
+        seq: SeqNo,
+        history: &'h History,
+    ) -> Result<Resend<'h>, DropReason> {
+        let rtx = self.rtx.as_mut().ok_or(DropReason::NackMiss)?;
+        let (index, up) = self.rewriter.source_of(seq).ok_or(DropReason::NackMiss)?;
+        let stored = history.get(up).ok_or(DropReason::NackMiss)?;
         let rtx_index = rtx
             .admit(now, index, stored.payload.len(), self.octets, self.reports.rtt())
-            .ok_or(Drop::NackThrottled)?;
+            .ok_or(DropReason::NackThrottled)?;
         self.retransmissions += 1;
         let timestamp = self.rewriter.timestamp(stored.meta.timestamp);
         Ok(Resend { rtx_index, osn: SeqNo(index as u16), prefix: self.prefix, timestamp, stored })
@@ -247,7 +252,7 @@ mod tests {
     }
 
     /// Own index of a forwarded packet.
-    fn forward(down: &mut DownStream, seq: u64, keyframe: bool) -> Result<u64, Drop> {
+    fn forward(down: &mut DownStream, seq: u64, keyframe: bool) -> Result<u64, DropReason> {
         let rewritten = down.forward(seq, &meta(seq % 100, keyframe))?;
         down.sent(1, 1_000);
         Ok(rewritten.index)
@@ -257,9 +262,9 @@ mod tests {
     fn video_starts_at_a_keyframe_and_numbers_on_after_a_pause() {
         let mut down = stream(MediaKind::Video, true);
         for (seq, keyframe, expected) in [
-            (200, false, Err(Drop::AwaitingKeyframe)),
+            (200, false, Err(DropReason::AwaitingKeyframe)),
             (202, true, Ok(100)),
-            (201, false, Err(Drop::TooOld)),
+            (201, false, Err(DropReason::TooOld)),
             (204, false, Ok(102)),
             (203, false, Ok(101)),
         ] {
@@ -267,18 +272,20 @@ mod tests {
         }
         down.await_keyframe();
         for (seq, keyframe, expected) in [
-            (205, false, Err(Drop::AwaitingKeyframe)),
+            (205, false, Err(DropReason::AwaitingKeyframe)),
             // A keyframe older than what went out is no place to go on from.
-            (202, true, Err(Drop::AwaitingKeyframe)),
+            (202, true, Err(DropReason::AwaitingKeyframe)),
             (260, true, Ok(103)),
             (261, false, Ok(104)),
         ] {
             assert_eq!(forward(&mut down, seq, keyframe), expected, "packet {seq}");
         }
         down.switch_source();
-        for (seq, keyframe, expected) in
-            [(9, false, Err(Drop::AwaitingKeyframe)), (10, true, Ok(105)), (9, false, Err(Drop::TooOld))]
-        {
+        for (seq, keyframe, expected) in [
+            (9, false, Err(DropReason::AwaitingKeyframe)),
+            (10, true, Ok(105)),
+            (9, false, Err(DropReason::TooOld)),
+        ] {
             assert_eq!(forward(&mut down, seq, keyframe), expected, "packet {seq} of another source");
         }
         assert_eq!((down.packets(), down.octets()), (6, 6_000));
@@ -308,11 +315,11 @@ mod tests {
         // (ms, number, RTX index and payload octet)
         for (at, number, expected) in [
             (0, 105, Ok((9_000, 205))),
-            (1, 105, Err(Drop::NackThrottled)),
+            (1, 105, Err(DropReason::NackThrottled)),
             (1, 109, Ok((9_001, 209))),
-            (1, 110, Err(Drop::NackMiss)), // never sent
-            (1, 99, Err(Drop::NackMiss)),  // before the first
-            (1, 101, Err(Drop::NackMiss)), // no longer in the history
+            (1, 110, Err(DropReason::NackMiss)), // never sent
+            (1, 99, Err(DropReason::NackMiss)),  // before the first
+            (1, 101, Err(DropReason::NackMiss)), // no longer in the history
             (200, 105, Ok((9_002, 205))),
         ] {
             let got = down.on_nack(ms(at), SeqNo(number), &history).map(|r| {

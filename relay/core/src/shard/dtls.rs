@@ -7,7 +7,7 @@ use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
 use crate::keys::{TransportKey, UpKey};
 use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::transport::{Phase, Session, TransportTimer};
 use relay_control::{FailReason, TransportState};
@@ -22,7 +22,7 @@ impl Shard {
         (path, datagram): (&Path, &[u8]),
         counted: bool,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         self.input = Input::Record(key);
         let transport = &mut self.transports[key];
         if transport.is_connected() && transport.dtls_waiting == 0 {
@@ -33,10 +33,10 @@ impl Shard {
         let begun = matches!(transport.phase, Phase::Dtls(Some(_)));
         let waiting = Waiting { key, path: *path, counted, datagram: datagram.into() };
         let pushed = self.handshakes.push(begun, &mut transport.dtls_waiting, waiting);
-        pushed.map_err(|Full| Drop::DtlsBusy)
+        pushed.map_err(|Full| DropReason::DtlsBusy)
     }
 
-    fn count_dtls(&mut self, outcome: &Result<(), Drop>, counted: bool) {
+    fn count_dtls(&mut self, outcome: &Result<(), DropReason>, counted: bool) {
         if outcome.is_ok() && counted {
             self.counters.add(Count::RxDtls, 1);
         }
@@ -64,20 +64,20 @@ impl Shard {
         key: TransportKey,
         (path, datagram): (&Path, &[u8]),
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         // It may end the transport: what came before goes out first.
         self.forward_pending(outbox);
         let transport = &mut self.transports[key];
         let engine = match &mut transport.phase {
-            Phase::Ice => return Err(Drop::DtlsUnexpected),
+            Phase::Ice => return Err(DropReason::DtlsUnexpected),
             Phase::Dtls(engine) => {
                 engine.get_or_insert_with(|| self.dtls.accept(now, transport.identity.fingerprint))
             }
-            Phase::Connected(session) => session.engine.as_mut().ok_or(Drop::DtlsUnexpected)?,
+            Phase::Connected(session) => session.engine.as_mut().ok_or(DropReason::DtlsUnexpected)?,
         };
         let consumed = engine.handle_datagram(now, datagram);
         self.drive_dtls(now, key, Some(path), outbox);
-        if consumed { Ok(()) } else { Err(Drop::DtlsRefused) }
+        if consumed { Ok(()) } else { Err(DropReason::DtlsRefused) }
     }
 
     /// Sends what the engine has to say, arms its timer and follows its status. `path`: along which a datagram came, if one did.
@@ -143,11 +143,11 @@ impl Shard {
             let Some(datagram) = self.scratch.get(..len) else { break };
             // RFC 9000 §8.1: what the peer sends again adds to it, so this delays a handshake at most.
             if !transport.ice.pay(&path, len) {
-                self.counters.drop(Drop::PathCredit);
+                self.counters.drop(DropReason::PathCredit);
                 continue;
             }
             let Ok(slot) = outbox.slot() else {
-                self.counters.drop(Drop::ControlOutboxFull);
+                self.counters.drop(DropReason::ControlOutboxFull);
                 break;
             };
             let Some(slot) = slot.get_mut(..len) else { break };

@@ -26,7 +26,7 @@ use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::keys::{TransportKey, UpKey};
 use crate::rng::Rng;
-use crate::stats::{Count, Drop, Stage};
+use crate::stats::{Count, DropReason, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::track::{Life, Source, Tracks};
@@ -180,10 +180,10 @@ impl Shard {
         let read = sum(&[Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp]);
         let waiting = self.handshakes.counted() as u64;
         let ledgers = [
-            (Count::RxDatagrams, read + waiting, Stage::Datagram, Drop::Panicked),
-            (Count::FanOut, sum(&[Count::TxRtp]), Stage::Egress, Drop::EgressPanicked),
-            (Count::PipeOffered, sum(&[Count::PipeSent]), Stage::PipeOut, Drop::PipeOutPanicked),
-            (Count::PipeReceived, sum(&[Count::PipeAccepted]), Stage::PipeIn, Drop::PipeInPanicked),
+            (Count::RxDatagrams, read + waiting, Stage::Datagram, DropReason::Panicked),
+            (Count::FanOut, sum(&[Count::TxRtp]), Stage::Egress, DropReason::EgressPanicked),
+            (Count::PipeOffered, sum(&[Count::PipeSent]), Stage::PipeOut, DropReason::PipeOutPanicked),
+            (Count::PipeReceived, sum(&[Count::PipeAccepted]), Stage::PipeIn, DropReason::PipeInPanicked),
         ];
         for (all, done, stage, reason) in ledgers {
             let known = done + self.counters.dropped_in(stage);

@@ -9,7 +9,7 @@ use super::Shard;
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::track::{Source, Tracks, UpTrack};
 use crate::up::Accepted;
@@ -30,11 +30,11 @@ impl Shard {
         now: Time,
         key: TransportKey,
         media: Ssrc,
-    ) -> Result<(), Drop> {
-        let down_key = self.down_by_ssrc(key, media).ok_or(Drop::RtcpForeignSsrc)?;
+    ) -> Result<(), DropReason> {
+        let down_key = self.down_by_ssrc(key, media).ok_or(DropReason::RtcpForeignSsrc)?;
         let down = self.tracks.down(down_key);
         if self.tracks.is_shed(down) {
-            return Err(Drop::KeyframeShed);
+            return Err(DropReason::KeyframeShed);
         }
         self.want_keyframe(now, down.layer);
         Ok(())

@@ -4,10 +4,10 @@
 //!
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
-//!   [`Drop`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
+//!   [`DropReason`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
 //!   from there makes it one for media (`paths.rs`, [`crate::ice`]).
-//! - Every packet from a port ends in `pipe.accepted` or a [`Drop`] of stage
+//! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of stage
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
 //!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
 //! - On the forwarding path nothing is allocated.
@@ -36,7 +36,7 @@ use crate::handshakes::Handshakes;
 use crate::keys::LayerKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::{RoomClock, Time};
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::Tracks;
@@ -124,7 +124,7 @@ impl Shard {
     pub fn handle_truncated(&mut self, len: usize) {
         self.counters.add(Count::RxDatagrams, 1);
         self.counters.add(Count::RxBytes, len as u64);
-        self.counters.drop(Drop::Truncated);
+        self.counters.drop(DropReason::Truncated);
     }
 
     fn dispatch<O: Outbox>(
@@ -133,11 +133,11 @@ impl Shard {
         path: &Path,
         datagram: &mut [u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         if datagram.is_empty() {
-            return Err(Drop::Empty);
+            return Err(DropReason::Empty);
         }
-        let protocol = classify(datagram).ok_or(Drop::UnknownProtocol)?;
+        let protocol = classify(datagram).ok_or(DropReason::UnknownProtocol)?;
         if protocol == Protocol::Stun {
             return self.on_stun(now, path, datagram, outbox);
         }

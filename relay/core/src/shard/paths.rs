@@ -16,7 +16,7 @@ use super::faults::Input;
 use crate::ice::{CheckOutcome, TransactionId};
 use crate::keys::TransportKey;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path, Run};
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::wire::stun::{self, IntegrityKey, StunMessage};
 use crate::wire::{Protocol, is_protected_dtls};
@@ -76,8 +76,8 @@ impl Shard {
         protocol: Protocol,
         datagram: &mut [u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let owner = self.demux.owner(path).ok_or(Drop::TupleNotValidated)?;
+    ) -> Result<(), DropReason> {
+        let owner = self.demux.owner(path).ok_or(DropReason::TupleNotValidated)?;
         let claimants = self.demux.claimants(path);
         if protocol == Protocol::Dtls {
             return self.dispatch_dtls(now, path, owner, datagram, outbox);
@@ -89,7 +89,7 @@ impl Shard {
         }
         // Only the keys know: what the owner's do not open may be a claimant's. RTCP is opened in place.
         let mut copy = [0; DATAGRAM_BYTES_MAX];
-        let copy = copy.get_mut(..datagram.len()).ok_or(Drop::Truncated)?;
+        let copy = copy.get_mut(..datagram.len()).ok_or(DropReason::Truncated)?;
         copy.copy_from_slice(datagram);
         let refused = match self.on_media_datagram(now, owner, protocol, datagram, outbox) {
             Ok(()) => {
@@ -116,7 +116,7 @@ impl Shard {
         protocol: Protocol,
         datagram: &mut [u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         match protocol {
             Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
             _ => self.on_rtcp(now, key, datagram, outbox),
@@ -133,7 +133,7 @@ impl Shard {
         owner: TransportKey,
         datagram: &[u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let claimants = self.demux.claimants(path);
         let keyed = |shard: &Self, key: TransportKey| shard.transports[key].is_connected();
         // Whose handshake it may be: the owner's comes before that of anybody who only says that he is there.
@@ -157,7 +157,7 @@ impl Shard {
                 outcome.get_or_insert(taken);
             }
         }
-        outcome.unwrap_or(Err(Drop::DtlsUnexpected))
+        outcome.unwrap_or(Err(DropReason::DtlsUnexpected))
     }
 
     /// Asks the peer of `key` to show that it is at the other end of `path`: it alone gets the request, and it alone can sign
@@ -169,10 +169,10 @@ impl Shard {
         let transport = &mut self.transports[key];
         let username = [&transport.ice.remote_ufrag[..], b":", &transport.ice.local.ufrag].concat();
         let signed = IntegrityKey::new(transport.identity.remote_pwd.as_bytes());
-        let Ok(slot) = outbox.slot() else { return self.counters.drop(Drop::ControlOutboxFull) };
+        let Ok(slot) = outbox.slot() else { return self.counters.drop(DropReason::ControlOutboxFull) };
         let Some(len) = stun::write_path_challenge(slot, id, &username, PRIORITY, &signed) else { return };
         if !transport.ice.pay(path, len) {
-            return self.counters.drop(Drop::PathCredit);
+            return self.counters.drop(DropReason::PathCredit);
         }
         transport.ice.set_challenge(now, path, id);
         outbox.commit(path, Run::single(len));
@@ -217,11 +217,11 @@ impl Shard {
         now: Time,
         path: &Path,
         message: &StunMessage<'_>,
-    ) -> Result<(), Drop> {
-        let key = self.asked_by(&message.transaction_id(), path).ok_or(Drop::StunUnexpected)?;
+    ) -> Result<(), DropReason> {
+        let key = self.asked_by(&message.transaction_id(), path).ok_or(DropReason::StunUnexpected)?;
         let signed = IntegrityKey::new(self.transports[key].identity.remote_pwd.as_bytes());
         if !message.verify_integrity(&signed) || message.verify_fingerprint() == Some(false) {
-            return Err(Drop::StunBadIntegrity);
+            return Err(DropReason::StunBadIntegrity);
         }
         self.input = Input::Transport(key);
         self.counters.add(Count::RxStun, 1);

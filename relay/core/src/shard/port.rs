@@ -11,7 +11,7 @@ use super::faults::Input;
 use crate::keys::{LayerKey, UpKey};
 use crate::outbox::Outbox;
 use crate::port::{self, OpenPort};
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::track::{Life, Source, UpTimer, UpTrack};
 use crate::up::Accepted;
@@ -49,7 +49,7 @@ impl Outlets {
     /// Says something that will be said again, or that the next of its kind makes good.
     fn try_say(&mut self, port: PortId, message: Message, counters: &mut Counters) {
         if !self.to(port).is_some_and(|outlet| outlet.try_say(message)) {
-            counters.drop(Drop::PipeControlFull);
+            counters.drop(DropReason::PipeControlFull);
         }
     }
 
@@ -226,8 +226,8 @@ impl Shard {
         from: PortId,
         (packet, payload): (&Packet, &[u8]),
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let up_key = self.came_by(packet.track_id, from).ok_or(Drop::PipeStale)?;
+    ) -> Result<(), DropReason> {
+        let up_key = self.came_by(packet.track_id, from).ok_or(DropReason::PipeStale)?;
         let key = LayerKey::first(up_key);
         if self.tracks.layer(key).sources != packet.source {
             self.forward(key, outbox);
@@ -238,7 +238,7 @@ impl Shard {
         }
         let stream = &mut self.tracks.layer_mut(key).stream;
         let meta = port::meta_of(packet, self.room_clock);
-        let accepted = stream.on_port_packet(now, packet.seq, payload, meta).ok_or(Drop::PipeStale)?;
+        let accepted = stream.on_port_packet(now, packet.seq, payload, meta).ok_or(DropReason::PipeStale)?;
         self.counters.add(Count::PipeAccepted, 1);
         self.pass_on(now, key, accepted, outbox);
         Ok(())
@@ -310,7 +310,7 @@ impl Shard {
             if self.outlets.to(port).is_some_and(|outlet| outlet.try_send(packet, stored.payload)) {
                 self.counters.add(Count::PipeSent, 1);
             } else {
-                self.counters.drop(Drop::PipeFull);
+                self.counters.drop(DropReason::PipeFull);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::id::Ssrc;
 use crate::keys::{DownKey, TransportKey};
 use crate::outbox::Outbox;
 use crate::srtp::OpenError;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::track::Tracks;
 use crate::transport::SsrcUse;
@@ -19,16 +19,16 @@ impl Shard {
         key: TransportKey,
         datagram: &mut [u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
+    ) -> Result<(), DropReason> {
+        let session = self.transports[key].session().ok_or(DropReason::NoKeys)?;
         let len = session.open.open_rtcp(datagram).map_err(|error| match error {
-            OpenError::Auth => Drop::RtcpAuth,
-            OpenError::Replay => Drop::RtcpReplay,
-            OpenError::Truncated | OpenError::SsrcLimit | OpenError::NoRoom => Drop::RtcpMalformed,
+            OpenError::Auth => DropReason::RtcpAuth,
+            OpenError::Replay => DropReason::RtcpReplay,
+            OpenError::Truncated | OpenError::SsrcLimit | OpenError::NoRoom => DropReason::RtcpMalformed,
         })?;
         self.input = Input::Transport(key);
-        let plaintext = datagram.get(..len).ok_or(Drop::RtcpMalformed)?;
-        let compound = parse_compound(plaintext).map_err(|_| Drop::RtcpMalformed)?;
+        let plaintext = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
+        let compound = parse_compound(plaintext).map_err(|_| DropReason::RtcpMalformed)?;
         self.counters.add(Count::RxRtcp, 1);
         self.each(compound, |shard, packet| shard.on_rtcp_packet(now, key, &packet, outbox));
         Ok(())
@@ -38,7 +38,7 @@ impl Shard {
     fn each<T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
-        mut handle: impl FnMut(&mut Self, T) -> Result<(), Drop>,
+        mut handle: impl FnMut(&mut Self, T) -> Result<(), DropReason>,
     ) {
         for item in items {
             if let Err(reason) = handle(self, item) {
@@ -53,7 +53,7 @@ impl Shard {
         key: TransportKey,
         packet: &RtcpPacket<'_>,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         match packet {
             // RFC 3550 §6.4: who sends and receives reports in one message.
             RtcpPacket::Sr(sr) => {
@@ -79,13 +79,18 @@ impl Shard {
 
     fn on_report_blocks(&mut self, now: Time, key: TransportKey, blocks: ReportBlocks<'_>) {
         self.each(blocks, |shard, block| {
-            let down_key = shard.down_by_ssrc(key, block.ssrc).ok_or(Drop::RtcpForeignSsrc)?;
+            let down_key = shard.down_by_ssrc(key, block.ssrc).ok_or(DropReason::RtcpForeignSsrc)?;
             shard.tracks.downs[down_key].on_report_block(now, &block, shard.config.ntp);
             Ok(())
         });
     }
 
-    fn on_sender_report(&mut self, now: Time, key: TransportKey, sr: &SenderReport<'_>) -> Result<(), Drop> {
+    fn on_sender_report(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        sr: &SenderReport<'_>,
+    ) -> Result<(), DropReason> {
         let transport = &mut self.transports[key];
         match transport.receiving.ssrc_use(sr.sender_ssrc) {
             Some(SsrcUse::Media(layer)) => {
@@ -98,7 +103,7 @@ impl Shard {
                 Ok(())
             }
             Some(SsrcUse::Rtx(_)) => Ok(()),
-            None => Err(Drop::RtcpForeignSsrc),
+            None => Err(DropReason::RtcpForeignSsrc),
         }
     }
 
@@ -108,8 +113,8 @@ impl Shard {
         key: TransportKey,
         nack: &Nack<'_>,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let down_key = self.down_by_ssrc(key, nack.media_ssrc).ok_or(Drop::RtcpForeignSsrc)?;
+    ) -> Result<(), DropReason> {
+        let down_key = self.down_by_ssrc(key, nack.media_ssrc).ok_or(DropReason::RtcpForeignSsrc)?;
         self.each(nack.seqs(), |shard, seq| {
             shard.counters.add(Count::NacksReceived, 1);
             let Tracks { ups, downs, .. } = &mut shard.tracks;

@@ -10,7 +10,7 @@ use crate::id::Ssrc;
 use crate::keys::{LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
 use crate::srtp::OpenError;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::TimerOwner;
 use crate::track::{Tracks, UpTimer};
@@ -52,7 +52,7 @@ impl<'a> Extensions<'a> {
     }
 }
 
-impl From<OpenError> for Drop {
+impl From<OpenError> for DropReason {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Truncated | OpenError::NoRoom => Self::RtpMalformed,
@@ -71,11 +71,11 @@ impl Shard {
         key: TransportKey,
         packet: &[u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let header = RtpHeader::parse(packet).map_err(|_| Drop::RtpMalformed)?;
+    ) -> Result<(), DropReason> {
+        let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
         let receiving = &mut self.transports[key].receiving;
         if !receiving.policer.admits(now) {
-            return Err(Drop::RtpPoliced);
+            return Err(DropReason::RtpPoliced);
         }
         let known = receiving.ssrc_use(header.ssrc);
         let used = match known {
@@ -97,13 +97,18 @@ impl Shard {
     }
 
     /// What a new SSRC is. One that fits nothing is opened all the same: wrong keys are the graver fault.
-    fn place_ssrc(&mut self, key: TransportKey, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+    fn place_ssrc(
+        &mut self,
+        key: TransportKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Result<SsrcUse, DropReason> {
         let transport = &mut self.transports[key];
         let placed = find_use(&transport.ups, &self.tracks, header, packet);
         let is_full = transport.receiving.ssrcs.is_full();
-        let session = transport.session().ok_or(Drop::NoKeys)?;
+        let session = transport.session().ok_or(DropReason::NoKeys)?;
         match placed {
-            Ok(_) if is_full => Err(Drop::RtpSsrcLimit),
+            Ok(_) if is_full => Err(DropReason::RtpSsrcLimit),
             Ok(used) => Ok(used),
             Err(reason) => {
                 session.open.open_rtp(header, packet, &mut self.scratch[..])?;
@@ -119,8 +124,8 @@ impl Shard {
         used: SsrcUse,
         header: &RtpHeader,
         packet: &[u8],
-    ) -> Result<usize, Drop> {
-        let session = self.transports[key].session().ok_or(Drop::NoKeys)?;
+    ) -> Result<usize, DropReason> {
+        let session = self.transports[key].session().ok_or(DropReason::NoKeys)?;
         let slot =
             self.tracks.layer_mut(used.layer()).stream.reserve(packet.len().saturating_sub(header.len));
         Ok(session.open.open_rtp(header, packet, slot)?.len)
@@ -134,18 +139,18 @@ impl Shard {
         used: SsrcUse,
         (header, packet): (&RtpHeader, &[u8]),
         len: usize,
-    ) -> Result<(usize, PacketMeta), Drop> {
+    ) -> Result<(usize, PacketMeta), DropReason> {
         let up = self.tracks.up(used.layer().up);
         let (pt, skip) = match used {
             SsrcUse::Media(_) => (Some(up.params.pt), 0),
             SsrcUse::Rtx(_) => (up.params.rtx_pt, OSN_BYTES),
         };
         if Some(header.pt) != pt {
-            return Err(Drop::RtpUnknownPt);
+            return Err(DropReason::RtpUnknownPt);
         }
         let history = &self.tracks.layer(used.layer()).stream.history;
-        let payload = history.reserved().get(..len).ok_or(Drop::RtpBadPayload)?;
-        let len = strip_padding(header.padding, payload).ok_or(Drop::RtpBadPayload)?;
+        let payload = history.reserved().get(..len).ok_or(DropReason::RtpBadPayload)?;
+        let len = strip_padding(header.padding, payload).ok_or(DropReason::RtpBadPayload)?;
         let extensions = Extensions::read(header, packet, &up.params.extensions);
         let meta = PacketMeta {
             timestamp: header.timestamp,
@@ -179,7 +184,7 @@ impl Shard {
         header: &RtpHeader,
         (len, meta): (usize, PacketMeta),
         outbox: &mut O,
-    ) -> Result<Accepted, Drop> {
+    ) -> Result<Accepted, DropReason> {
         match used {
             SsrcUse::Media(layer) => {
                 if self.tracks.layer(layer).ssrc != Some(header.ssrc) {
@@ -206,9 +211,9 @@ impl Shard {
         layer: LayerKey,
         ssrc: Ssrc,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         if self.tracks.layer(layer).is_late_source(now, ssrc) {
-            return Err(Drop::RtpOldSource);
+            return Err(DropReason::RtpOldSource);
         }
         self.forward(layer, outbox);
         if self.tracks.layer_mut(layer).follow_ssrc(ssrc) {
@@ -279,7 +284,12 @@ impl Shard {
 }
 
 /// RFC 9143 §9.2: by MID if the packet has one, else by the payload type if only one m-line uses it.
-fn find_use(ups: &[UpKey], tracks: &Tracks, header: &RtpHeader, packet: &[u8]) -> Result<SsrcUse, Drop> {
+fn find_use(
+    ups: &[UpKey],
+    tracks: &Tracks,
+    header: &RtpHeader,
+    packet: &[u8],
+) -> Result<SsrcUse, DropReason> {
     let mut by_pt = None;
     let mut known_pt = false;
     for &up_key in ups {
@@ -299,5 +309,5 @@ fn find_use(ups: &[UpKey], tracks: &Tracks, header: &RtpHeader, packet: &[u8]) -
         }
         known_pt = true;
     }
-    by_pt.ok_or(if known_pt { Drop::RtpUnknownSsrc } else { Drop::RtpUnknownPt })
+    by_pt.ok_or(if known_pt { DropReason::RtpUnknownSsrc } else { DropReason::RtpUnknownPt })
 }

@@ -5,7 +5,7 @@ use super::faults::Input;
 use crate::ice::{CheckOutcome, IdUse};
 use crate::keys::TransportKey;
 use crate::outbox::{Outbox, Path, Run};
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::transport::Phase;
 use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
@@ -49,7 +49,7 @@ struct Check<'a> {
 
 /// A refused check: the counter, and the error code to answer with, if any.
 struct Refusal {
-    reason: Drop,
+    reason: DropReason,
     code: u16,
 }
 
@@ -60,15 +60,15 @@ impl Shard {
         path: &Path,
         datagram: &[u8],
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let message = StunMessage::parse(datagram).map_err(|_| Drop::StunMalformed)?;
+    ) -> Result<(), DropReason> {
+        let message = StunMessage::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
         match (message.method(), message.class()) {
             (BINDING, StunClass::Request) => {}
             (BINDING, StunClass::Success) => return self.on_challenge_answer(now, path, &message),
-            _ => return Err(Drop::StunUnexpected),
+            _ => return Err(DropReason::StunUnexpected),
         }
-        let username = message.username().ok_or(Drop::StunUnknownUfrag)?;
-        let key = self.demux.by_username(username).ok_or(Drop::StunUnknownUfrag)?;
+        let username = message.username().ok_or(DropReason::StunUnknownUfrag)?;
+        let key = self.demux.by_username(username).ok_or(DropReason::StunUnknownUfrag)?;
         let check = Check { now, key, path, message, len: datagram.len() };
         match self.check_credentials(&check, username) {
             Ok(current) => {
@@ -85,7 +85,7 @@ impl Shard {
     /// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
     fn check_credentials(&self, check: &Check<'_>, username: &[u8]) -> Result<bool, Refusal> {
         let (ice, message) = (&self.transports[check.key].ice, &check.message);
-        let bad = |code| Refusal { reason: Drop::StunBadIntegrity, code };
+        let bad = |code| Refusal { reason: DropReason::StunBadIntegrity, code };
         if !message.has_integrity() {
             return Err(bad(400));
         }
@@ -94,11 +94,11 @@ impl Shard {
             return Err(bad(401));
         }
         if message.unknown_required().next().is_some() {
-            return Err(Refusal { reason: Drop::StunUnknownAttribute, code: 420 });
+            return Err(Refusal { reason: DropReason::StunUnknownAttribute, code: 420 });
         }
         // RFC 8445 §7.3.1.1: both sides think they are controlled; a lite agent cannot become controlling.
         if message.ice_controlled().is_some() {
-            return Err(Refusal { reason: Drop::StunUnexpected, code: 487 });
+            return Err(Refusal { reason: DropReason::StunUnexpected, code: 487 });
         }
         Ok(credentials.ufrag == ice.local.ufrag)
     }
@@ -108,11 +108,11 @@ impl Shard {
         check: &Check<'_>,
         current: bool,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let (ice, id) = (&mut self.transports[check.key].ice, check.message.transaction_id());
         let used = ice.id_use(&id, check.path);
         if used == IdUse::Elsewhere {
-            return Err(Drop::StunReplayed);
+            return Err(DropReason::StunReplayed);
         }
         let signed = &ice.previous.as_ref().filter(|_| !current).unwrap_or(&ice.local).key;
         let mut answer = [0; ANSWER_BYTES_MAX];
@@ -130,7 +130,7 @@ impl Shard {
                 self.commit_stun(check, written.map(|()| octets), outbox);
             }
             (_, Ok(_)) => {}
-            (_, Err(_)) => self.counters.drop(Drop::ControlOutboxFull),
+            (_, Err(_)) => self.counters.drop(DropReason::ControlOutboxFull),
         }
         Ok(())
     }

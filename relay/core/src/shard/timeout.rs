@@ -5,7 +5,7 @@ use super::dtls::engine;
 use super::faults::Input;
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
-use crate::stats::{Count, Drop};
+use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::{DownTimer, Source, UpTimer};
@@ -158,7 +158,7 @@ impl Shard {
         let Some(transport) = self.transports.remove(key) else { return };
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
-            self.counters.drop_many(Drop::DtlsUnexpected, forgotten as u64);
+            self.counters.drop_many(DropReason::DtlsUnexpected, forgotten as u64);
         }
         self.demux.remove_ufrag(&transport.ice.local.ufrag);
         if let Some(previous) = &transport.ice.previous {

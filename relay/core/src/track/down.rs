@@ -11,7 +11,7 @@ use crate::id::{SeqNo, Ssrc};
 use crate::keys::{DownKey, LayerKey, TransportKey};
 use crate::outbox::{Outbox, Run};
 use crate::rng::Rng;
-use crate::stats::{Count, Counters, Drop};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::{NtpClock, Time};
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::transport::Transport;
@@ -164,11 +164,11 @@ impl DownTrack {
         transport: &Transport,
         counters: &mut Counters,
         outbox: &mut O,
-    ) -> Result<(), Drop> {
-        let rtx_pt = self.params.rtx_pt.ok_or(Drop::NackMiss)?;
-        let (path, seal) = transport.ready().ok_or(Drop::NackMiss)?;
+    ) -> Result<(), DropReason> {
+        let rtx_pt = self.params.rtx_pt.ok_or(DropReason::NackMiss)?;
+        let (path, seal) = transport.ready().ok_or(DropReason::NackMiss)?;
         let resend = self.stream.on_nack(now, seq, history)?;
-        let slot = outbox.slot().map_err(|_| Drop::ControlOutboxFull)?;
+        let slot = outbox.slot().map_err(|_| DropReason::ControlOutboxFull)?;
         let fields = HeaderFields {
             marker: resend.stored.meta.marker,
             padding: false,
@@ -184,7 +184,7 @@ impl DownTrack {
         let len = self
             .write_header(slot, &fields, &resend.stored.meta)
             .and_then(|header| seal.seal_prefixed(slot, header, at, &prefix, resend.stored.payload))
-            .ok_or(Drop::ControlOutboxFull)?;
+            .ok_or(DropReason::ControlOutboxFull)?;
         outbox.commit(path, Run::single(len));
         counters.sent(Count::TxRtx, len);
         Ok(())

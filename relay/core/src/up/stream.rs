@@ -9,7 +9,7 @@ use super::jitter::{ReceiverStats, SeqVerdict};
 use super::keyframe::KeyframeRequests;
 use super::loss::{LossVerdict, NackGenerator};
 use crate::id::{SeqNo, Ssrc};
-use crate::stats::Drop;
+use crate::stats::DropReason;
 use crate::time::Time;
 use relay_control::MediaKind;
 
@@ -158,24 +158,30 @@ impl UpStream {
     ///
     /// # Errors
     /// Why it must not be forwarded.
-    pub fn on_rtp(&mut self, now: Time, seq: SeqNo, len: usize, meta: PacketMeta) -> Result<Accepted, Drop> {
+    pub fn on_rtp(
+        &mut self,
+        now: Time,
+        seq: SeqNo,
+        len: usize,
+        meta: PacketMeta,
+    ) -> Result<Accepted, DropReason> {
         let number = seq;
         let (mut seq, mut arrival, mut restart) = match self.stats.received(seq, meta.timestamp, now) {
             SeqVerdict::Ahead(seq) => (seq, Arrival::Ahead, false),
             SeqVerdict::Late(seq) => (seq, Arrival::Late, false),
             SeqVerdict::Restart(seq) => (seq, Arrival::Ahead, true),
-            SeqVerdict::Suspect => return Err(Drop::RtpJump),
+            SeqVerdict::Suspect => return Err(DropReason::RtpJump),
         };
         if !self.history.accepts(seq) {
             if !self.refused_run_ends(number) {
                 let old = self.history.is_too_old(seq);
-                return Err(if old { Drop::RtpTooOld } else { Drop::RtpDuplicate });
+                return Err(if old { DropReason::RtpTooOld } else { DropReason::RtpDuplicate });
             }
             (seq, arrival, restart) = (self.stats.restart_at(number), Arrival::Ahead, true);
         }
         self.refused.1 = 0;
         if !self.history.commit(seq, len, meta) {
-            return Err(Drop::RtpNotStored);
+            return Err(DropReason::RtpNotStored);
         }
         if restart {
             self.nack.resync(seq);
@@ -191,16 +197,16 @@ impl UpStream {
     /// A retransmission, whose payload (with the OSN in front, RFC 4588 §4) is the first `len` reserved octets.
     ///
     /// # Errors
-    /// [`Drop::RtxUseless`] if it is padding, or its original is here, given up too long ago, or unknown.
-    pub fn on_rtx(&mut self, now: Time, len: usize, meta: PacketMeta) -> Result<Accepted, Drop> {
+    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, or unknown.
+    pub fn on_rtx(&mut self, now: Time, len: usize, meta: PacketMeta) -> Result<Accepted, DropReason> {
         const OSN_BYTES: usize = 2;
         let osn = self.history.reserved().get(..len).and_then(|bytes| bytes.first_chunk::<OSN_BYTES>());
         let seq = osn.and_then(|osn| self.stats.extend_original(SeqNo(u16::from_be_bytes(*osn))));
         // A retransmission of what never was: ahead of all that came first-hand.
         let seq = seq.filter(|seq| self.stats.highest().is_some_and(|highest| *seq <= highest));
-        let seq = seq.ok_or(Drop::RtxUseless)?;
+        let seq = seq.ok_or(DropReason::RtxUseless)?;
         if !self.history.commit_from(seq, OSN_BYTES, len - OSN_BYTES, meta) {
-            return Err(Drop::RtxUseless);
+            return Err(DropReason::RtxUseless);
         }
         let _ = self.nack.received(seq, now);
         self.count(now, len - OSN_BYTES, &meta, Arrival::Rtx);
@@ -356,12 +362,12 @@ mod tests {
         PacketMeta { timestamp: at as u32 * 90, keyframe, arrival: ms(at), ..PacketMeta::default() }
     }
 
-    fn rtp(up: &mut UpStream, at: u64, seq: u16, keyframe: bool) -> Result<Accepted, Drop> {
+    fn rtp(up: &mut UpStream, at: u64, seq: u16, keyframe: bool) -> Result<Accepted, DropReason> {
         up.reserve(100).fill(seq as u8);
         up.on_rtp(ms(at), SeqNo(seq), 100, meta(at, keyframe))
     }
 
-    fn rtx(up: &mut UpStream, at: u64, payload: &[u8]) -> Result<Accepted, Drop> {
+    fn rtx(up: &mut UpStream, at: u64, payload: &[u8]) -> Result<Accepted, DropReason> {
         up.reserve(payload.len()).copy_from_slice(payload);
         up.on_rtx(ms(at), payload.len(), meta(at, false))
     }
@@ -386,18 +392,18 @@ mod tests {
     #[test]
     fn refusals_name_their_reason() {
         let mut up = video();
-        assert_eq!(rtx(&mut up, 0, &[0, 1, 5]), Err(Drop::RtxUseless), "before any media");
+        assert_eq!(rtx(&mut up, 0, &[0, 1, 5]), Err(DropReason::RtxUseless), "before any media");
         for seq in 1..=1_100 {
             assert!(rtp(&mut up, 0, seq, false).is_ok());
         }
-        assert_eq!(rtp(&mut up, 0, 1_100, false), Err(Drop::RtpDuplicate));
-        assert_eq!(rtp(&mut up, 0, 77, false), Err(Drop::RtpDuplicate));
-        assert_eq!(rtp(&mut up, 0, 76, false), Err(Drop::RtpTooOld));
-        assert_eq!(rtp(&mut up, 0, 30_000, false), Err(Drop::RtpJump));
+        assert_eq!(rtp(&mut up, 0, 1_100, false), Err(DropReason::RtpDuplicate));
+        assert_eq!(rtp(&mut up, 0, 77, false), Err(DropReason::RtpDuplicate));
+        assert_eq!(rtp(&mut up, 0, 76, false), Err(DropReason::RtpTooOld));
+        assert_eq!(rtp(&mut up, 0, 30_000, false), Err(DropReason::RtpJump));
         for payload in [&[][..], &[0], &[4, 76, 1], &[4, 77, 1], &[0, 5, 1], &[0xff, 0xff, 1]] {
-            assert_eq!(rtx(&mut up, 0, payload), Err(Drop::RtxUseless), "{payload:?}");
+            assert_eq!(rtx(&mut up, 0, payload), Err(DropReason::RtxUseless), "{payload:?}");
         }
-        assert_eq!(up.on_rtx(ms(0), usize::MAX, meta(0, false)), Err(Drop::RtxUseless));
+        assert_eq!(up.on_rtx(ms(0), usize::MAX, meta(0, false)), Err(DropReason::RtxUseless));
     }
 
     #[test]
@@ -425,7 +431,7 @@ mod tests {
             for (i, result) in results.iter().enumerate() {
                 match result {
                     Err(reason) => {
-                        assert!(i < believed_at && *reason == Drop::RtpJump, "jump {jump}: {reason:?}")
+                        assert!(i < believed_at && *reason == DropReason::RtpJump, "jump {jump}: {reason:?}")
                     }
                     Ok(a) => {
                         assert_eq!(a.resync, resync && i == believed_at, "jump {jump}, packet {i}");
@@ -446,7 +452,7 @@ mod tests {
         }
         // The same packet again and again is no run, nor are strays.
         for seq in [150, 150, 150, 150, 150, 150, 150, 150, 150, 9, 5, 7, 3, 150, 20, 150, 50, 150] {
-            assert_eq!(rtp(&mut up, 0, seq, false), Err(Drop::RtpDuplicate));
+            assert_eq!(rtp(&mut up, 0, seq, false), Err(DropReason::RtpDuplicate));
         }
         let results: Vec<_> = (100..140).map(|seq| rtp(&mut up, 1, seq, false)).collect();
         let refused = results.iter().take_while(|r| r.is_err()).count();

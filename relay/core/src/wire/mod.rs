@@ -6,7 +6,7 @@
 //! - The work done for a packet is bounded by its length, not by a count that it claims.
 //!
 //! Deliberately absent: retries, error strings, logging. A bad packet is a count of the caller
-//! (`crate::stats::Drop`), and [`WireError`] only says what to call it.
+//! (`crate::stats::DropReason`), and [`WireError`] only says what to call it.
 
 #![cfg_attr(
     not(test),
