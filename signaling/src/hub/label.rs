@@ -58,6 +58,7 @@ pub(super) struct TermsLabel {
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct MemberLabel {
     pub(super) login: String,
+    /// A digest of the secret with which its client comes back; the secret itself only the client has.
     pub(super) token: String,
     /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of a label
     /// that would become too long: they make a call better, but it goes on without them.
