@@ -47,7 +47,7 @@ impl Doorbell {
 
     /// What is said from here on rings again.
     fn answer(&self) {
-        self.bell.hush();
+        self.bell.reset();
         self.rung.swap(false, Ordering::AcqRel);
     }
 }
