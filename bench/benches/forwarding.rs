@@ -3,8 +3,8 @@
 use bench::PAYLOADS;
 use bench::forwarding::FanOut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use relay_control::MediaKind;
 use relay_core::id::Ssrc;
+use relay_core::media::MediaKind;
 use relay_core::time::Time;
 use relay_core::up::{PacketMeta, UpStream, UpStreamConfig};
 use relay_port::{MediaTime, Message, Packet, PortSink};

@@ -1,4 +1,4 @@
-use relay_control::Codec;
+use relay_core::media::Codec;
 use relay_core::wire::codec::{h264, starts_keyframe, vp8};
 use relay_core::wire::rtp::{HeaderFields, RtpHeader, strip_padding, write_header};
 use relay_core::wire::rtp_ext::{audio_level, transport_seq};

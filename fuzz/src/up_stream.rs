@@ -1,6 +1,6 @@
 use crate::story::Story;
-use relay_control::MediaKind;
 use relay_core::id::{SeqNo, Ssrc};
+use relay_core::media::MediaKind;
 use relay_core::stats::DropReason;
 use relay_core::time::Time;
 use relay_core::up::{

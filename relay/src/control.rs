@@ -136,7 +136,7 @@ impl Control {
     fn turn(&mut self, worker_died: impl Fn() -> bool) -> io::Result<Exit> {
         loop {
             let ready = self.wait()?;
-            self.bell.hush();
+            self.bell.reset();
             if worker_died() {
                 return Ok(Exit::WorkerDied);
             }

@@ -100,7 +100,7 @@ impl Bell {
     }
 
     /// Makes it unreadable again; call before looking at what it rang for.
-    pub fn hush(&self) {
+    pub fn reset(&self) {
         let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
     }
 }

@@ -29,7 +29,7 @@ const SHED_AFTER: Duration = Duration::from_millis(50);
 const RESTORE_AFTER: Duration = Duration::from_millis(250);
 /// Each time that proves too much within so long, the pause doubles, up to a limit: whose video comes and goes sees less than
 /// whose video stays away.
-const REGRET: Duration = Duration::from_secs(1);
+const RELAPSE_WITHIN: Duration = Duration::from_secs(1);
 const RESTORE_AFTER_MAX: Duration = Duration::from_secs(2);
 /// A step costs at least this share of time; what was measured may be noise.
 const STEP_COST_MIN: f64 = 0.02;
@@ -137,7 +137,7 @@ impl Pace {
         if lasted(self.awake_since, SHED_AFTER) {
             self.shed = (self.shed + 1).min(SHED_STEPS);
             self.awake_since = Some(now);
-            if self.restored.take().is_some_and(|restored| now.since(restored.at) < REGRET) {
+            if self.restored.take().is_some_and(|restored| now.since(restored.at) < RELAPSE_WITHIN) {
                 self.pause = (self.pause * 2).min(RESTORE_AFTER_MAX);
             }
         } else if self.shed > 0 && lasted(self.spare_since, self.pause) {
@@ -145,7 +145,7 @@ impl Pace {
             self.restored = Some(Restored { at: now, shed: self.shed, share: self.share });
             self.shed = left;
             self.spare_since = Some(now);
-        } else if self.restored.is_some_and(|restored| now.since(restored.at) >= REGRET) {
+        } else if self.restored.is_some_and(|restored| now.since(restored.at) >= RELAPSE_WITHIN) {
             self.pause = RESTORE_AFTER;
         }
     }

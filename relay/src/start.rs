@@ -76,15 +76,15 @@ struct Workers {
     threads: Vec<JoinHandle<()>>,
     wakers: Vec<Waker>,
     stop: Arc<AtomicBool>,
-    death: Death,
+    failure: FirstFailure,
 }
 
 /// Why the first worker ended before its time.
-type Death = Arc<OnceLock<String>>;
+type FirstFailure = Arc<OnceLock<String>>;
 
-/// What every worker is born with.
+/// What every worker needs.
 #[derive(Clone)]
-struct Birth {
+struct WorkerSetup {
     clock: Clock,
     ntp: NtpClock,
     addresses: Vec<IpAddr>,
@@ -95,7 +95,7 @@ struct Birth {
     four_lanes: bool,
     bell: Bell,
     stop: Arc<AtomicBool>,
-    death: Death,
+    failure: FirstFailure,
 }
 
 impl Relay {
@@ -118,7 +118,7 @@ impl Relay {
         let clock = Clock::start();
         let bell = Bell::new().map_err(|why| StartError::Io("eventfd", why))?;
         let mut workers = Workers::none();
-        let birth = Birth {
+        let setup = WorkerSetup {
             clock,
             ntp: clock.ntp(),
             addresses,
@@ -129,16 +129,16 @@ impl Relay {
             four_lanes: config.four_key_cipher,
             bell: bell.clone(),
             stop: Arc::clone(&workers.stop),
-            death: Arc::clone(&workers.death),
+            failure: Arc::clone(&workers.failure),
         };
         let mut ends = Vec::new();
         for number in 0..shards {
             let core = cores.get(number as usize % cores.len().max(1)).copied();
             let sockets = bind(config, number, &own)?;
-            ends.push(workers.spawn(&birth, number, core, sockets, dtls.clone())?);
+            ends.push(workers.spawn(&setup, number, core, sockets, dtls.clone())?);
         }
         let identity = identity(&dtls, backend, config.max_receive_bitrate_bps)?;
-        tell(config, shards, &birth);
+        tell(config, shards, &setup);
         let mut router = Router::new(identity, ends, config.room_transports_per_shard);
         let (ports, end) =
             ports::spawn(ports, bell.clone(), clock).map_err(|why| StartError::Io("ports' thread", why))?;
@@ -146,13 +146,13 @@ impl Relay {
         Ok(Self { control: Control::new(listener, bell, signals, router, clock), ports, workers })
     }
 
-    /// Runs until a signal, a command or the death of a worker, and ends all threads.
+    /// Runs until a signal, a command or the failure of a worker, and ends all threads.
     ///
     /// # Errors
     /// When the control thread cannot wait any more.
     pub fn run(mut self) -> io::Result<Exit> {
-        let death = Arc::clone(&self.workers.death);
-        let exit = self.control.run(|| death.get().is_some());
+        let failure = Arc::clone(&self.workers.failure);
+        let exit = self.control.run(|| failure.get().is_some());
         // The socket file goes away with `control`, before a successor could find a relay that is ending.
         drop(self.control);
         drop(self.ports);
@@ -163,13 +163,13 @@ impl Relay {
 
 impl Workers {
     fn none() -> Self {
-        Self { threads: Vec::new(), wakers: Vec::new(), stop: Arc::default(), death: Arc::default() }
+        Self { threads: Vec::new(), wakers: Vec::new(), stop: Arc::default(), failure: Arc::default() }
     }
 
     /// Starts one worker. Its ring must be made by the thread that uses it, so the thread reports when it is ready.
     fn spawn(
         &mut self,
-        birth: &Birth,
+        setup: &WorkerSetup,
         number: u32,
         core: Option<usize>,
         sockets: Vec<UdpSocket>,
@@ -179,16 +179,16 @@ impl Workers {
         let port = sockets[0].local_addr().map_err(|why| StartError::Io("UDP port", why))?.port();
         let config = ShardConfig {
             shard: number,
-            candidates: birth.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
-            ntp: birth.ntp,
-            default_max_receive_bitrate_bps: birth.bitrate_bps,
-            four_lanes: birth.four_lanes,
+            candidates: setup.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+            ntp: setup.ntp,
+            default_max_receive_bitrate_bps: setup.bitrate_bps,
+            four_lanes: setup.four_lanes,
             limits: Limits::default(),
         };
         let (ready, report) = sync_channel(1);
-        let (birth, shard) = (birth.clone(), (config, dtls, seed));
+        let (setup, shard) = (setup.clone(), (config, dtls, seed));
         let name = format!("shard-{number}");
-        let body = move || live(&birth, core, sockets, shard, &ready);
+        let body = move || run_worker(&setup, core, sockets, shard, &ready);
         let thread = std::thread::Builder::new().name(name).spawn(body);
         self.threads.push(thread.map_err(|why| StartError::Io("shard thread", why))?);
         let report = report.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")));
@@ -212,9 +212,9 @@ impl Drop for Workers {
 /// What goes into a [`Shard`].
 type ShardParts = (ShardConfig, ServerFactory, [u8; 32]);
 
-/// A worker thread from birth to end.
-fn live(
-    birth: &Birth,
+/// A worker thread from start to end.
+fn run_worker(
+    setup: &WorkerSetup,
     core: Option<usize>,
     sockets: Vec<UdpSocket>,
     (config, dtls, seed): ShardParts,
@@ -224,42 +224,42 @@ fn live(
     if let Some(Err(why)) = core.map(relay_io::cpu::pin_current_thread) {
         tracing::warn!(shard = number, core, %why, "the shard is not pinned to its core");
     }
-    let io = match open_io(birth, number, sockets) {
+    let io = match open_io(setup, number, sockets) {
         Ok(io) => io,
         Err(why) => return drop(ready.send(Err(why))),
     };
     let (waker, wake) = (io.waker(), io.waker());
-    let (control_end, mail) = mailbox(birth.bell.clone(), Arc::new(move || wake.wake()));
+    let (control_end, mail) = mailbox(setup.bell.clone(), Arc::new(move || wake.wake()));
     let shard = Shard::new(config, Box::new(dtls), seed);
-    let stop = Arc::clone(&birth.stop);
+    let stop = Arc::clone(&setup.stop);
     let seeds = || random().expect("the kernel's random numbers");
     let station = Station::new(number, shard, mail, Box::new(seeds));
-    let pace = Pace::new(birth.clock.now(), birth.hold_max);
-    let mut worker = Worker { station, io, clock: birth.clock, pace, stop };
+    let pace = Pace::new(setup.clock.now(), setup.hold_max);
+    let mut worker = Worker { station, io, clock: setup.clock, pace, stop };
     if ready.send(Ok((control_end, waker))).is_err() {
         return;
     }
-    guard(number, &birth.death, &birth.bell, || worker.run());
+    guard(number, &setup.failure, &setup.bell, || worker.run());
 }
 
 /// Runs a worker; if it ends before its time, by an error or a panic, the control thread learns why.
-fn guard(number: u32, death: &Death, bell: &Bell, run: impl FnOnce() -> io::Result<()>) {
+fn guard(number: u32, failure: &FirstFailure, bell: &Bell, run: impl FnOnce() -> io::Result<()>) {
     let why = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return,
         Ok(Err(why)) => format!("shard {number} cannot wait for its socket: {why}"),
         Err(panic) => format!("shard {number} panicked: {}", panic_text(panic.as_ref())),
     };
     tracing::error!("{why}; the relay ends");
-    // Only the first death is kept; the log has all of them.
-    let _ = death.set(why);
+    // Only the first is kept; the log has all of them.
+    let _ = failure.set(why);
     bell.ring();
 }
 
 /// The probe's ring was small; a real one may not fit RLIMIT_MEMLOCK, and each shard locks some more.
-fn open_io(birth: &Birth, number: u32, sockets: Vec<UdpSocket>) -> io::Result<Io> {
+fn open_io(setup: &WorkerSetup, number: u32, sockets: Vec<UdpSocket>) -> io::Result<Io> {
     let options = IoOptions::default();
-    if birth.backend != Backend::Uring || !birth.may_fall_back {
-        return Io::new(birth.backend, sockets, &options);
+    if setup.backend != Backend::Uring || !setup.may_fall_back {
+        return Io::new(setup.backend, sockets, &options);
     }
     let spare = sockets.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?;
     Io::new(Backend::Uring, sockets, &options).or_else(|why| {
@@ -325,14 +325,14 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
     Ok(bytes)
 }
 
-fn tell(config: &Config, shards: u32, birth: &Birth) {
-    if birth.addresses.is_empty() {
+fn tell(config: &Config, shards: u32, setup: &WorkerSetup) {
+    if setup.addresses.is_empty() {
         tracing::warn!("no address to tell clients: set relay.public_ip, or bring an interface up");
     }
     tracing::info!(
         shards,
         ports = %format_args!("{}-{}", config.base_port, u32::from(config.base_port) + shards - 1),
-        addresses = ?birth.addresses,
+        addresses = ?setup.addresses,
         control = %config.control_socket.display(),
         "relay ready"
     );
@@ -346,9 +346,9 @@ mod tests {
     fn a_worker_that_ends_before_its_time_is_told_with_its_reason() {
         let bell = Bell::new().expect("a descriptor");
         let run = |worker: fn() -> io::Result<()>| {
-            let death = Death::default();
-            guard(3, &death, &bell, worker);
-            death.get().cloned()
+            let failure = FirstFailure::default();
+            guard(3, &failure, &bell, worker);
+            failure.get().cloned()
         };
         assert_eq!(run(|| Ok(())), None);
         let failed = run(|| Err(io::Error::other("no ring"))).expect("told");

@@ -151,7 +151,11 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
         sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER_BYTES)?;
         Ok(listener)
     })
-    .map_err(|why| io::Error::new(why.kind(), format!("cannot listen on port {port} of {ip}: {why}")))
+    .map_err(|why| {
+        let address = SocketAddr::new(ip, port);
+        let choose = "choose other ports with signaling.http_port and signaling.https_port";
+        io::Error::new(why.kind(), format!("cannot listen on {address}: {why}; {choose}"))
+    })
 }
 
 /// Serves until the task is dropped.

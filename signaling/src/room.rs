@@ -10,7 +10,6 @@ use crate::member::{Member, Presence};
 use crate::sdp::CodecPreferences;
 use crate::stream::Stream;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 
 /// What the member that creates a room may wish for it. Who comes later finds it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,11 +71,15 @@ impl Room {
 
     /// The content of `STATE` for a newcomer: one entry a stream that is on the air, one plain string for a member
     /// without any. Nobody stands there both ways: a string behind its objects would wipe its streams in the page.
-    pub fn state(&self, newcomer: MemberId, streams: &HashMap<StreamKey, Stream>) -> Vec<Value> {
+    pub fn state<'a>(
+        &self,
+        newcomer: MemberId,
+        stream: impl Fn(StreamKey) -> Option<&'a Stream>,
+    ) -> Vec<Value> {
         let mut entries = Vec::new();
         for member in self.members.iter().filter(|member| member.id != newcomer) {
             let before = entries.len();
-            let on_air = member.publishes.iter().filter_map(|key| streams.get(key)).filter(|s| s.is_on_air());
+            let on_air = member.publishes.iter().filter_map(|key| stream(*key)).filter(|s| s.is_on_air());
             entries.extend(on_air.map(|stream| json!({"login": member.login, "name": stream.name})));
             if entries.len() == before {
                 entries.push(Value::String(member.login.clone()));

@@ -2,7 +2,7 @@
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::fs;
@@ -23,7 +23,7 @@ pub enum TlsError {
     /// A file cannot be read or written.
     File(PathBuf, std::io::Error),
     /// A file holds no certificate or no key.
-    Pem(PathBuf, rustls::pki_types::pem::Error),
+    Pem(PathBuf, pem::Error),
     /// Certificate and key do not fit, or the key is of no known kind.
     Unusable(PathBuf, rustls::Error),
     /// The self-made certificate could not be made.
@@ -34,6 +34,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::Pem(path, pem::Error::Io(why)) => write!(f, "cannot read {}: {why}", path.display()),
             Self::Pem(path, why) => {
                 write!(f, "{} is not the PEM file that is expected: {why}", path.display())
             }
@@ -60,7 +61,7 @@ pub fn server_config(given: Option<(&Path, &Path)>, data_dir: &Path) -> Result<A
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| TlsError::Pem(certificate.clone(), why))?;
     if chain.is_empty() {
-        return Err(TlsError::Pem(certificate, rustls::pki_types::pem::Error::NoItemsFound));
+        return Err(TlsError::Pem(certificate, pem::Error::NoItemsFound));
     }
     let key = PrivateKeyDer::from_pem_file(&key).map_err(|why| TlsError::Pem(key.clone(), why))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

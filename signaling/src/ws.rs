@@ -75,15 +75,15 @@ async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: P
     let (sink, mut stream) = socket.split();
     let mut writer = tokio::spawn(write(sink, inbox, app.config.signaling.send_timeout));
     // Whichever ends first; a handle that has said so must not be asked again.
-    let (farewell, writer) = tokio::select! {
-        farewell = read(&app, id, &mut stream) => (farewell, Some(writer)),
-        _ = &mut writer => (Farewell::Lost, None),
+    let (ended, writer) = tokio::select! {
+        ended = read(&app, id, &mut stream) => (ended, Some(writer)),
+        _ = &mut writer => (ReadEnd::Lost, None),
     };
-    if let Farewell::Offence(code, reason) = farewell {
+    if let ReadEnd::Offence(code, reason) = ended {
         outbox.close(code, reason);
     }
     drop(outbox);
-    let clean = matches!(farewell, Farewell::Clean | Farewell::Offence(..));
+    let clean = matches!(ended, ReadEnd::Clean | ReadEnd::Offence(..));
     let _ = app.inputs.send(Input::Closed(id, clean)).await;
     match writer {
         Some(mut writer) => {
@@ -100,7 +100,7 @@ async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: P
 
 /// How reading ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Farewell {
+enum ReadEnd {
     /// The client sent a close frame.
     Clean,
     /// The connection broke.
@@ -109,19 +109,19 @@ enum Farewell {
     Offence(u16, &'static str),
 }
 
-async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) -> Farewell {
+async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) -> ReadEnd {
     let limits = &app.config.signaling;
     let mut messages = Bucket::new(limits.messages_per_second);
     let mut bytes = Bucket::new(limits.bytes_per_second);
     let mut visit = Visit::new(id);
     loop {
         let (input, length) = match stream.next().await {
-            None => return Farewell::Lost,
+            None => return ReadEnd::Lost,
             Some(Err(error)) => return offence(error),
             Some(Ok(Message::Close(_))) => {
                 // Reading on is what sends the answering close frame (RFC 6455 §5.5.1).
                 let _ = timeout(CLOSE_LIMIT, stream.next()).await;
-                return Farewell::Clean;
+                return ReadEnd::Clean;
             }
             Some(Ok(Message::Text(text))) => {
                 let message = match ClientMessage::parse(&text) {
@@ -141,23 +141,21 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
         if let Some(input) = input
             && app.inputs.send(input).await.is_err()
         {
-            return Farewell::Lost;
+            return ReadEnd::Lost;
         }
         messages.pay(1).await;
         bytes.pay(length).await;
     }
 }
 
-fn offence(error: axum::Error) -> Farewell {
-    let Ok(error) = error.into_inner().downcast::<WsError>() else { return Farewell::Lost };
+fn offence(error: axum::Error) -> ReadEnd {
+    let Ok(error) = error.into_inner().downcast::<WsError>() else { return ReadEnd::Lost };
     match *error {
-        WsError::Capacity(CapacityError::MessageTooLong { .. }) => {
-            Farewell::Offence(1009, "Message too long")
-        }
-        WsError::Utf8(_) => Farewell::Offence(1007, "Text is not UTF-8"),
-        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Farewell::Lost,
-        WsError::Protocol(_) => Farewell::Offence(1002, "Protocol error"),
-        _ => Farewell::Lost,
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => ReadEnd::Offence(1009, "Message too long"),
+        WsError::Utf8(_) => ReadEnd::Offence(1007, "Text is not UTF-8"),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => ReadEnd::Lost,
+        WsError::Protocol(_) => ReadEnd::Offence(1002, "Protocol error"),
+        _ => ReadEnd::Lost,
     }
 }
 

@@ -303,7 +303,8 @@ fn seal_four(
 mod tests {
     use super::*;
     use crate::ice::{Ice, LocalCredentials};
-    use crate::id::SeqNo;
+    use crate::id::{Mid, Pt, SeqNo};
+    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
     use crate::outbox::VecOutbox;
     use crate::rng::Rng;
     use crate::srtp::{OpenContext, SrtpProfile};
@@ -311,7 +312,6 @@ mod tests {
     use crate::track::{Life, Params, Source, UpTrack};
     use crate::transport::{Identity, Session, Transport};
     use crate::wire::rtp::RtpHeader;
-    use relay_control::{AddDownTrack, Priority, RtpParameters};
     use relay_port::PortId;
     use std::net::SocketAddr;
 
@@ -333,11 +333,26 @@ mod tests {
         prefix: Vec<u8>,
     }
 
-    fn rtp() -> RtpParameters {
-        let mut rtp = RtpParameters { clock_rate_hz: 48_000, payload_type: 111, ..RtpParameters::default() };
-        (rtp.rtx_payload_type, rtp.nack) = (Some(112), true);
-        rtp
-    }
+    const PARAMS: Params = Params {
+        kind: MediaKind::Audio,
+        codec: Codec::Opus,
+        clock_rate_hz: 48_000,
+        pt: Pt(111),
+        rtx_pt: Some(Pt(112)),
+        mid: Mid::new_const(),
+        extensions: ExtensionIds {
+            mid: 0,
+            transport_cc: 0,
+            abs_send_time: 0,
+            audio_level: 0,
+            video_orientation: 0,
+        },
+        nack: true,
+        pli: false,
+        fir: false,
+        remb: false,
+        transport_cc: false,
+    };
 
     fn session(profile: SrtpProfile, number: u8, four_lanes: bool) -> (Session, OpenContext) {
         let (key, salt) = (vec![number; profile.key_len()], vec![!number; profile.salt_len()]);
@@ -352,9 +367,8 @@ mod tests {
         fn new(profile: SrtpProfile, four_lanes: bool, prefixes: &[&str]) -> Self {
             let (mut tracks, mut transports) = (Tracks::default(), Transports::default());
             let mut rng = Rng::new([5; 32]);
-            let params = Params::check(&rtp()).expect("good");
             let source = Source::Port { port: PortId::shard(1), opening: 1, life: Life::Held };
-            let mut up = UpTrack::new(1, source, 1, params, rtp(), Priority::Medium, NOW);
+            let mut up = UpTrack::new(1, source, 1, PARAMS, Priority::Medium, NOW);
             up.prepare();
             let up = LayerKey::first(tracks.insert_up(up));
             let mut listeners = Vec::new();
@@ -374,10 +388,9 @@ mod tests {
                 let (session, open) = session(profile, number, four_lanes);
                 transports.connect(key, session);
                 let track_id = u64::from(number) + 10;
-                let command =
-                    AddDownTrack { track_id, up_track_id: 1, rtp: rtp(), ..AddDownTrack::default() };
                 let ssrcs = (Ssrc(100), Ssrc(200));
-                let mut down = DownTrack::new(&command, key, up, params, ssrcs, &mut rng, NOW);
+                let mut down =
+                    DownTrack::new((track_id, 1), "relay", (key, up), PARAMS, ssrcs, &mut rng, NOW);
                 down.stream.prepare();
                 down.stream.set_prefix(PayloadPrefix::new(prefix.as_bytes()).expect("short"));
                 let down = tracks.insert_down(down);

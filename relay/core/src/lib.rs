@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod control;
 pub mod demux;
 pub mod down;
 pub mod dtls;
@@ -14,6 +15,7 @@ pub mod handshakes;
 pub mod ice;
 pub mod id;
 pub mod keys;
+pub mod media;
 pub mod outbox;
 pub mod policer;
 pub mod port;

@@ -12,7 +12,7 @@
 //!
 //! Deliberately absent: when to shed, and how much. The process measures that; see [`Shard::shed`](crate::Shard::shed).
 
-use relay_control::{MediaKind, Priority};
+use crate::media::{MediaKind, Priority};
 use std::ops::Range;
 
 /// Video is shed in so many steps, each the same share of the shard's video subscriptions: better some see nothing for a

@@ -15,7 +15,6 @@ use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::up::{RembEstimator, SenderClock, TransportFeedback};
 use arrayvec::ArrayVec;
-use relay_control::TransportState;
 
 /// SSRCs of one peer that are known at a time. Where a track continues under another one, the one before it
 /// gives way.
@@ -91,18 +90,6 @@ impl SsrcUse {
     pub const fn layer(self) -> LayerKey {
         match self {
             Self::Media(layer) | Self::Rtx(layer) => layer,
-        }
-    }
-}
-
-impl Phase {
-    /// The same in the control language.
-    #[must_use]
-    pub const fn state(&self) -> TransportState {
-        match self {
-            Self::Ice => TransportState::New,
-            Self::Dtls(_) => TransportState::IceConnected,
-            Self::Connected(_) => TransportState::Connected,
         }
     }
 }

@@ -45,7 +45,11 @@ impl fmt::Display for Error {
             Self::Unreadable(path, why) => write!(f, "cannot read {}: {why}", path.display()),
             Self::Syntax(path, why) => write!(f, "{} is not valid TOML: {why}", path.display()),
             Self::UnknownTable(name, known) => {
-                write!(f, "unknown table [{name}]; known are [{}]", known.join("], ["))
+                let known = known.join("], [");
+                write!(
+                    f,
+                    "unknown table [{name}]; known are [{known}], and each key stands below one of them"
+                )
             }
             Self::UnknownKey { key, known } => write!(f, "unknown key {key}; known are {}", known.join(", ")),
             Self::BadValue { key, value, accepted } => write!(f, "{key} = {value}: give {accepted}"),

@@ -25,7 +25,7 @@ use std::time::Duration;
 /// What one read takes from a socket.
 const READ_BYTES: usize = 64 << 10;
 
-/// After `accept` failed the listener is left alone for this long, and after a panic everything is.
+/// After `accept` failed or a turn panicked the listener is left alone for this long.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// It turns at least this often: what found a shard's queue full is tried again.
@@ -47,7 +47,7 @@ impl Doorbell {
 
     /// What is said from here on rings again.
     fn answer(&self) {
-        self.bell.hush();
+        self.bell.reset();
         self.rung.swap(false, Ordering::AcqRel);
     }
 }
@@ -121,6 +121,7 @@ impl Turning {
                 "the ports' thread panicked: {}; all processes are disconnected",
                 panic_text(panic.as_ref())
             );
+            self.accept_paused = true;
             self.streams.clear();
             self.exchange.hang_up_all();
         }

@@ -5,13 +5,13 @@
 //! the secret of their earlier session.
 
 use super::label::{Label, MemberLabel, RoleLabel};
-use super::rooms::Visitor;
+use super::members::Visitor;
 use super::unproved::Asker;
 use super::{Hub, Purpose};
 use crate::id::{MemberId, RoomId, StreamKey};
 use crate::life::Life;
 use crate::member::{Member, Presence};
-use crate::room::{Room, Terms};
+use crate::room::Terms;
 use crate::sdp::SourceTrack;
 use crate::stream::{Owner, Publish, PublishedTrack, Role, Stream};
 use crate::timer::{Time, Timer};
@@ -24,7 +24,7 @@ impl Hub {
     pub(super) fn adopt(&mut self, now: Time, inventory: Inventory) {
         let mut found: Vec<(Label, TransportInfo)> = Vec::new();
         for info in inventory.transports {
-            if self.streams.contains_key(&StreamKey(info.transport_id)) {
+            if self.streams.contains(StreamKey(info.transport_id)) {
                 continue;
             }
             match Label::read(&info.label) {
@@ -64,18 +64,17 @@ impl Hub {
     fn adopt_stream(&mut self, now: Time, label: Label, info: TransportInfo) -> Option<()> {
         let key = StreamKey(info.transport_id);
         let room = RoomId(info.room_id);
-        let known = self.rooms_by_name.get(&label.room).copied();
+        let known = self.rooms.named(&label.room);
         let clashes = known.is_some_and(|known| known != room)
-            || (known.is_none() && self.rooms.contains_key(&room))
-            || self.streams_by_session.contains_key(&label.session);
+            || (known.is_none() && self.rooms.get(room).is_some())
+            || self.streams.of_session(&label.session).is_some();
         if clashes {
             return None;
         }
         let role = self.adopted_role(&label, &info)?;
         if known.is_none() {
             let terms = self.adopted_terms(label.terms.read());
-            self.rooms.insert(room, Room::new(label.room.clone(), terms));
-            self.rooms_by_name.insert(label.room.clone(), room);
+            self.rooms.insert(room, &label.room, terms);
         }
         let owner = match label.member {
             None => Owner::Viewer,
@@ -101,16 +100,6 @@ impl Hub {
             role,
             plan: None,
         };
-        if let Role::Publish(publish) = &stream.role {
-            for track in &publish.tracks {
-                self.streams_by_track.insert(track.id, key);
-            }
-        }
-        if let Role::Play { source } = stream.role
-            && let Some(publish) = self.streams.get_mut(&source).and_then(Stream::publish_mut)
-        {
-            publish.players.push(key);
-        }
         self.insert_stream(key, stream);
         if label.outdated {
             self.write_label(key);
@@ -122,7 +111,7 @@ impl Hub {
         match &label.role {
             RoleLabel::Play { source } => {
                 let source = StreamKey(*source);
-                self.streams.get(&source)?.publish()?;
+                self.streams.publish(source)?;
                 Some(Role::Play { source })
             }
             RoleLabel::Publish { audio_muted, video_muted, fmtp } => {
@@ -150,7 +139,7 @@ impl Hub {
             TransportState::Connected => Life::OnAir,
             state => {
                 // Who asked for it, the relay does not know.
-                self.unproved.insert(key, Asker::Unknown);
+                self.streams.note_unproved(key, Asker::Unknown);
                 Life::Connecting { checked: state == TransportState::IceConnected }
             }
         };
@@ -176,22 +165,22 @@ impl Hub {
     ) -> Option<MemberId> {
         let playable = label.playable();
         let newest = |member: &Member| {
-            member.streams().filter_map(|key| self.streams.get(key)).map(|stream| stream.number).max()
+            member.streams().filter_map(|key| self.streams.get(*key)).map(|stream| stream.number).max()
         };
-        let known = self.rooms.get(&room)?.member(&label.login);
+        let known = self.rooms.get(room)?.member(&label.login);
         if let Some((id, newest, token)) = known.map(|member| (member.id, newest(member), &member.token)) {
             if *token != label.token {
                 return None;
             }
             if newest.is_none_or(|newest| newest < number) {
-                self.rooms.get_mut(&room)?.member_mut(id)?.playable = playable;
+                self.rooms.member_mut(room, id)?.playable = playable;
             }
             return Some(id);
         }
         let id = MemberId(self.number());
         let presence = if http { Presence::Http } else { Presence::Adopted };
         self.add_member(room, id, Visitor { login: label.login, token: label.token }, presence);
-        self.rooms.get_mut(&room)?.member_mut(id)?.playable = playable;
+        self.rooms.member_mut(room, id)?.playable = playable;
         if !http {
             self.timers.set(Timer::Detached(room, id), now + self.config.rooms.adopt_grace);
         }

@@ -34,8 +34,8 @@ impl Hub {
     }
 
     fn newest_stream(&self, room: RoomId, member: MemberId) -> Option<StreamKey> {
-        let member = self.rooms.get(&room)?.member_by_id(member)?;
-        let number = |key: &&StreamKey| self.streams.get(key).map(|stream| stream.number);
+        let member = self.rooms.member(room, member)?;
+        let number = |key: &&StreamKey| self.streams.get(**key).map(|stream| stream.number);
         member.streams().max_by_key(number).copied()
     }
 
@@ -45,7 +45,7 @@ impl Hub {
         room: RoomId,
         owner: Owner,
     ) -> Result<Plan, Refusal> {
-        let room = self.rooms.get(&room).ok_or(Refusal::Restricted)?;
+        let room = self.rooms.get(room).ok_or(Refusal::Restricted)?;
         let media = &self.config.media;
         let ours = || CodecPreferences { audio: media.audio.clone(), video: media.video.clone() };
         let preferences = room.terms.codecs.clone().unwrap_or_else(ours);
@@ -61,7 +61,7 @@ impl Hub {
     pub(super) fn note_codecs(&mut self, offer: &Offer<'_>, room: RoomId, owner: Owner, to_publish: bool) {
         let Owner::Member(id) = owner else { return };
         let newest = self.newest_stream(room, id);
-        let Some(member) = self.rooms.get_mut(&room).and_then(|room| room.member_mut(id)) else { return };
+        let Some(member) = self.rooms.member_mut(room, id) else { return };
         let before = member.playable.clone();
         let known = if to_publish { &mut member.playable.by_publish } else { &mut member.playable.by_play };
         let offered = sdp::offered(offer, to_publish);

@@ -5,9 +5,9 @@
 //! is all that DELETE and PATCH need; only its digest is kept.
 
 use super::http::{HttpReply, HttpRequest, Patch};
-use super::rooms::Visitor;
+use super::members::Visitor;
+use super::offers::NewStream;
 use super::session::digest;
-use super::streams::NewStream;
 use super::{Hub, Output, Purpose};
 use crate::address::Subnet;
 use crate::auth::Admitted;
@@ -58,7 +58,7 @@ impl Hub {
         sdp: String,
     ) -> Result<(), Refusal> {
         let login = login.unwrap_or_else(|| format!("whip-{:08x}", self.random_id() & 0xffff_ffff));
-        if let Some(room) = self.rooms_by_name.get(room_name).copied() {
+        if let Some(room) = self.rooms.named(room_name) {
             self.free_place(now, room, &login)?;
         }
         let room = self.room_or_new(room_name, &Terms::default())?;
@@ -84,7 +84,7 @@ impl Hub {
             }
             Err(refusal) => {
                 // It was never announced, so nobody hears that it left.
-                if let Some(room) = self.rooms.get_mut(&room) {
+                if let Some(room) = self.rooms.get_mut(room) {
                     room.members.retain(|other| other.id != member);
                 }
                 self.end_room_if_empty(room);
@@ -95,7 +95,7 @@ impl Hub {
 
     /// Whether a newcomer with this login fits in. A member that is only kept for a while gives way if nothing comes of it.
     fn free_place(&mut self, now: Time, room_id: RoomId, login: &str) -> Result<(), Refusal> {
-        let holder = self.rooms.get(&room_id).and_then(|room| room.member(login));
+        let holder = self.rooms.get(room_id).and_then(|room| room.member(login));
         match holder.map(|holder| (holder.id, holder.presence)) {
             Some((id, Presence::Adopted)) => self.member_vanished(now, room_id, id),
             Some((id, Presence::Detached)) if !self.is_heard(room_id, id) => {
@@ -115,15 +115,17 @@ impl Hub {
         (name, by): (&str, NameOf),
         sdp: String,
     ) -> Result<(), Refusal> {
-        let room = *self.rooms_by_name.get(room).ok_or(Refusal::StreamNotFound)?;
+        let room = self.rooms.named(room).ok_or(Refusal::StreamNotFound)?;
         let source = match by {
-            NameOf::Stream => self.published(room, name)?,
+            NameOf::Stream => self.streams.published(room, name)?,
             NameOf::Login => self.of_login(room, name).unwrap_or(Err(Refusal::StreamNotFound))?,
             // Logins are the operator's to give, names of streams are their publishers' to choose: so while somebody has
             // this login, it is a stream of his or none, whatever others call theirs.
-            NameOf::Either => self.of_login(room, name).unwrap_or_else(|| self.published(room, name))?,
+            NameOf::Either => {
+                self.of_login(room, name).unwrap_or_else(|| self.streams.published(room, name))?
+            }
         };
-        let name = self.streams.get(&source).map(|stream| stream.name.clone()).unwrap_or_default();
+        let name = self.streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
         let new = NewStream {
             session: self.secret(),
             name,
@@ -143,20 +145,19 @@ impl Hub {
     /// What is played of the member with this login: the stream that is called like it, or else its first. `None`: nobody
     /// has it.
     fn of_login(&self, room: RoomId, login: &str) -> Option<Result<StreamKey, Refusal>> {
-        let member = self.rooms.get(&room).and_then(|room| room.member(login))?;
-        let on_air = |key: &&StreamKey| self.streams.get(key).is_some_and(|stream| stream.is_on_air());
-        let own = self.streams_by_name.get(&(room, login.to_owned()));
+        let member = self.rooms.get(room).and_then(|room| room.member(login))?;
+        let on_air = |key: &StreamKey| self.streams.is_on_air(*key);
+        let own = self.streams.named(room, login);
         let own = own.filter(|key| member.publishes.contains(key)).filter(on_air);
-        Some(own.or_else(|| member.publishes.iter().find(on_air)).copied().ok_or(Refusal::StreamNotReady))
+        let first = || member.publishes.iter().copied().find(on_air);
+        Some(own.or_else(first).ok_or(Refusal::StreamNotReady))
     }
 
     /// Streams of WebSocket clients have ids that their clients chose; those are no keys to this door.
     fn http_stream(&self, session: &str, published: bool) -> Result<StreamKey, Refusal> {
-        let key = self.streams_by_session.get(&digest(session)).copied();
-        let matches = |key: &StreamKey| {
-            self.streams.get(key).is_some_and(|stream| stream.over_http && stream.is_publish() == published)
-        };
-        key.filter(matches).ok_or(Refusal::NoSuchSession)
+        let found = self.streams.of_session(&digest(session));
+        let found = found.filter(|(_, stream)| stream.over_http && stream.is_publish() == published);
+        found.map(|(key, _)| key).ok_or(Refusal::NoSuchSession)
     }
 
     /// RFC 9725 §4.3: candidates (which ICE-lite does not need) or an ICE restart.
@@ -164,7 +165,7 @@ impl Hub {
         let key = self.http_stream(&patch.session, patch.published)?;
         let if_match = patch.if_match.as_deref().ok_or(Refusal::IfMatchRequired)?;
         let fragment = sdp::parse_ice_fragment(&patch.fragment)?;
-        let Some(stream) = self.streams.get(&key) else { return Err(Refusal::OtherIceSession) };
+        let Some(stream) = self.streams.get(key) else { return Err(Refusal::OtherIceSession) };
         if matches!(stream.life, Life::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
             return Err(Refusal::OtherIceSession);
         }
@@ -172,7 +173,7 @@ impl Hub {
         match (fragment.ufrag, fragment.pwd) {
             (Some(ufrag), Some(pwd)) if known != Some(ufrag) => {
                 let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
-                if let Some(plan) = self.streams.get_mut(&key).and_then(|stream| stream.plan.as_mut()) {
+                if let Some(plan) = self.streams.get_mut(key).and_then(|stream| stream.plan.as_mut()) {
                     plan.remote.ufrag.clone_from(&remote_ufrag);
                     plan.remote.pwd.clone_from(&remote_pwd);
                 }
@@ -188,8 +189,8 @@ impl Hub {
     }
 
     pub(super) fn ice_restarted(&mut self, key: StreamKey, ticket: Ticket, opened: TransportOpened) {
-        let side = self.relay_side(&opened, 0);
-        let reply = match (self.streams.get_mut(&key), side) {
+        let side = self.relays.side(&opened, 0);
+        let reply = match (self.streams.get_mut(key), side) {
             (Some(stream), Some(side)) => {
                 stream.local_ufrag.clone_from(&side.ufrag);
                 let fragment = match &stream.plan {

@@ -58,6 +58,7 @@ pub(super) struct TermsLabel {
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct MemberLabel {
     pub(super) login: String,
+    /// A digest of the secret with which its client comes back; the secret itself only the client has.
     pub(super) token: String,
     /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of a label
     /// that would become too long: they make a call better, but it goes on without them.
@@ -182,7 +183,7 @@ fn codec_named(name: &str) -> Option<Codec> {
 impl Hub {
     /// `None`: it would be too long.
     pub(super) fn label(&self, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
-        let room = self.rooms.get(&stream.room)?;
+        let room = self.rooms.get(stream.room)?;
         let member = match stream.owner {
             Owner::Viewer => None,
             Owner::Member(id) => Some(MemberLabel::new(room.member_by_id(id)?)),
@@ -217,7 +218,7 @@ impl Hub {
 
     /// After what it says has changed.
     pub(super) fn write_label(&mut self, key: StreamKey) {
-        let label = self.streams.get(&key).and_then(|stream| self.label(key, stream));
+        let label = self.streams.get(key).and_then(|stream| self.label(key, stream));
         if let Some(label) = label {
             let command = SetLabel { transport_id: key.0, label };
             self.ask_relay(Purpose::Nothing, Command::SetLabel(command));

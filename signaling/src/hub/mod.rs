@@ -14,11 +14,17 @@
 //!   with words that do not tell whether the thing exists.
 //! - A stream's transport is closed in the relay when the stream ends, whoever ended it.
 //!
+//! What is known stands in three tables with methods of their own: `Rooms`, `Streams` and `Relays`. The rest of the files
+//! is what joins them.
+//!
 //! | file | idea |
 //! |---|---|
 //! | `session.rs` | a connection: opening, keep-alive, order of messages, end |
-//! | `rooms.rs` | join, leave, chat, stale logins, resumed members |
-//! | `streams.rs` | publish and play, up to the relay being asked |
+//! | `members.rs` | join, leave, chat, stale logins, resumed members |
+//! | `rooms.rs` | all rooms |
+//! | `streams.rs` | all streams |
+//! | `relays.rs` | what is known of the relay, and what it was asked |
+//! | `offers.rs` | publish and play, up to the relay being asked |
 //! | `codecs.rs` | which codec a publisher is answered with |
 //! | `stops.rs` | the end of a stream, mute, and what others hear of both |
 //! | `unproved.rs` | how many streams may be waiting for keys |
@@ -32,7 +38,10 @@ mod codecs;
 mod door;
 mod http;
 mod label;
+mod members;
+mod offers;
 mod progress;
+mod relays;
 mod rooms;
 mod session;
 mod stops;
@@ -40,27 +49,26 @@ mod streams;
 mod unproved;
 
 pub use http::{HttpReply, HttpRequest, Patch};
-pub use rooms::{MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+pub use members::{MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+pub use progress::RELAY_LOST_LIMIT;
 pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
-pub use streams::RELAY_LOST_LIMIT;
 
 use crate::config::{AuthMode, Config};
 use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
 use crate::life::Happening;
-use crate::member::Member;
 use crate::message::{RoomEvent, ServerMessage};
 use crate::refusal::Refusal;
-use crate::room::{Room, Terms};
-use crate::stream::Stream;
-use crate::tally::Tally;
+use crate::room::Terms;
 use crate::timer::{Time, Timer, Timers};
-use relay_control::{Command, Welcome};
+use relay_control::Command;
+use relays::Relays;
+use rooms::Rooms;
 use serde_json::{Map, Value};
 use session::Connection;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use unproved::Unproved;
+use streams::Streams;
 
 /// What the hub wants done, in this order.
 #[derive(Debug)]
@@ -118,34 +126,12 @@ pub struct Hub {
     slow: HashSet<ConnectionId>,
     /// Whose silence is probed → who waits for it.
     probes: HashMap<ConnectionId, Vec<ConnectionId>>,
-    rooms: HashMap<RoomId, Room>,
-    rooms_by_name: HashMap<String, RoomId>,
-    streams: HashMap<StreamKey, Stream>,
-    streams_by_session: HashMap<String, StreamKey>,
-    /// Published streams; a name is unique within its room.
-    streams_by_name: HashMap<(RoomId, String), StreamKey>,
-    streams_by_track: HashMap<u64, StreamKey>,
-    unproved: Unproved,
-    /// Commands that the relay refused for a limit of its own.
-    relay_full: Tally,
-    relay: RelaySight,
-    requests: HashMap<u64, Purpose>,
+    rooms: Rooms,
+    streams: Streams,
+    relays: Relays,
     timers: Timers,
     outputs: VecDeque<Output>,
     last_number: u64,
-}
-
-/// What is known of the relay.
-#[derive(Debug)]
-enum RelaySight {
-    /// Not seen yet.
-    Never,
-    /// Connected.
-    Up(Welcome),
-    /// The connection broke a moment ago.
-    Lost(Welcome),
-    /// Gone for so long that new streams are refused at once.
-    Gone(u64),
 }
 
 /// What a request to the relay was for.
@@ -160,9 +146,6 @@ enum Purpose {
     Nothing,
 }
 
-/// First request id of the hub; the link uses those below for itself.
-const FIRST_REQUEST_ID: u64 = 1 << 32;
-
 impl Hub {
     /// No rooms, no connections.
     pub fn new(config: Arc<Config>, random: Random) -> Self {
@@ -172,19 +155,12 @@ impl Hub {
             connections: HashMap::new(),
             slow: HashSet::new(),
             probes: HashMap::new(),
-            rooms: HashMap::new(),
-            rooms_by_name: HashMap::new(),
-            streams: HashMap::new(),
-            streams_by_session: HashMap::new(),
-            streams_by_name: HashMap::new(),
-            streams_by_track: HashMap::new(),
-            unproved: Unproved::default(),
-            relay_full: Tally::default(),
-            relay: RelaySight::Never,
-            requests: HashMap::new(),
+            rooms: Rooms::default(),
+            streams: Streams::default(),
+            relays: Relays::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
-            last_number: FIRST_REQUEST_ID,
+            last_number: 0,
         }
     }
 
@@ -215,22 +191,20 @@ impl Hub {
 
     /// Whether the relay is there, for health checks.
     pub fn relay_is_up(&self) -> bool {
-        matches!(self.relay, RelaySight::Up(_))
+        self.relays.is_up()
     }
 
     /// Numbers for health checks and logs: connections, rooms, members, streams.
     pub fn census(&self) -> [usize; 4] {
-        let members = self.rooms.values().map(|room| room.members.len()).sum();
-        [self.connections.len(), self.rooms.len(), members, self.streams.len()]
+        [self.connections.len(), self.rooms.len(), self.rooms.members().count(), self.streams.len()]
     }
 
     /// Sizes of all tables, for tests that show that nothing is left behind.
     pub fn ledger(&self) -> [(&'static str, usize); 15] {
-        let members = |count: fn(&Member) -> usize| -> usize {
-            self.rooms.values().flat_map(|room| &room.members).map(count).sum()
-        };
         let connections =
             |count: fn(&Connection) -> usize| -> usize { self.connections.values().map(count).sum() };
+        let [rooms, members, streams_of_members, viewers] = self.rooms.ledger();
+        let [streams, tracks, unproved] = self.streams.ledger();
         [
             ("connections", self.connections.len()),
             ("sessions", connections(|c| usize::from(c.session.is_some()))),
@@ -238,14 +212,14 @@ impl Hub {
             ("backlog", connections(|c| c.backlog.len() + usize::from(c.waiting.is_some()))),
             ("unheard", connections(|c| c.unheard.len())),
             ("probes", self.probes.len()),
-            ("rooms", self.rooms.len() + self.rooms_by_name.len()),
-            ("members", members(|_| 1)),
-            ("streams of members", members(|m| m.publishes.len() + m.plays.len())),
-            ("viewers", self.rooms.values().map(|room| room.viewers.len()).sum()),
-            ("streams", self.streams.len() + self.streams_by_session.len() + self.streams_by_name.len()),
-            ("tracks", self.streams_by_track.len()),
-            ("unproved", self.unproved.len()),
-            ("requests", self.requests.len()),
+            rooms,
+            members,
+            streams_of_members,
+            viewers,
+            streams,
+            tracks,
+            unproved,
+            ("requests", self.relays.unanswered()),
             ("timers", self.timers.len()),
         ]
     }
@@ -298,7 +272,7 @@ impl Hub {
     /// Everybody in the room but one member hears of a room event; `event` makes it.
     fn tell_others(&mut self, room: RoomId, except: MemberId, event: RoomEvent<'_>) {
         let Some((name, to)) =
-            self.rooms.get(&room).map(|room| (room.name.clone(), room.connections_except(except)))
+            self.rooms.get(room).map(|room| (room.name.clone(), room.connections_except(except)))
         else {
             return;
         };
@@ -308,31 +282,26 @@ impl Hub {
     }
 
     fn ask_relay(&mut self, purpose: Purpose, command: Command) {
-        let request_id = self.number();
-        self.requests.insert(request_id, purpose);
-        self.outputs.push_back(Output::Relay { request_id, command });
+        let asked = self.relays.ask(purpose, command);
+        self.outputs.push_back(asked);
     }
 
     /// A room by name, made if it is not there yet.
     fn room_or_new(&mut self, name: &str, wished: &Terms) -> Result<RoomId, Refusal> {
-        if let Some(id) = self.rooms_by_name.get(name) {
-            return Ok(*id);
+        if let Some(id) = self.rooms.named(name) {
+            return Ok(id);
         }
         if self.rooms.len() >= self.config.rooms.max_rooms {
             return Err(Refusal::TooManyRooms);
         }
         let terms = Terms { codecs: self.room_codecs(wished.codecs.as_ref())?, ..wished.clone() };
         let id = RoomId(self.random_id());
-        self.rooms.insert(id, Room::new(name.to_owned(), terms));
-        self.rooms_by_name.insert(name.to_owned(), id);
+        self.rooms.insert(id, name, terms);
         Ok(id)
     }
 
     fn end_room_if_empty(&mut self, id: RoomId) {
-        if self.rooms.get(&id).is_some_and(|room| room.members.is_empty())
-            && let Some(room) = self.rooms.remove(&id)
-        {
-            self.rooms_by_name.remove(&room.name);
+        if self.rooms.remove_if_empty(id) {
             self.timers.clear(Timer::RoomIdle(id));
         }
     }

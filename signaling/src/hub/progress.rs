@@ -1,19 +1,25 @@
 //! The relay's replies and events, and what follows when a stream has moved on.
 
-use super::streams::{RELAY_LOST_LIMIT, play_cname};
-use super::{HttpReply, Hub, Output, Purpose, RelaySight};
+use super::offers::play_cname;
+use super::relays::Found;
+use super::streams::Moved;
+use super::{HttpReply, Hub, Output, Purpose};
 use crate::id::StreamKey;
-use crate::life::{Happening, Life, Negotiation, Next};
+use crate::life::{Happening, Negotiation, Next};
 use crate::message::{RoomEvent, ServerMessage, Status};
 use crate::refusal::{Refusal, StreamEnd};
-use crate::sdp::{PlaySide, RelaySide, TrackSsrcs};
-use crate::stream::{Owner, Role, Stream};
+use crate::sdp::{PlaySide, TrackSsrcs};
+use crate::stream::{Owner, Role};
 use crate::timer::{Time, Timer};
 use relay_control::{
-    Command, ErrorCode, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportOpened,
-    TransportState, TransportStateChanged, UpTrackActivity, Welcome,
+    Command, ErrorCode, EventBody, FailReason, Inventory, ReplyBody, TransportInfo, TransportState,
+    TransportStateChanged, UpTrackActivity, Welcome,
 };
 use std::collections::HashSet;
+use std::time::Duration;
+
+/// After this long without the relay its streams have failed.
+pub const RELAY_LOST_LIMIT: Duration = Duration::from_secs(5);
 
 /// Those of `ours` that are not `there`. Each is looked at once, as both may be tens of thousands.
 fn absent(ours: impl Iterator<Item = StreamKey>, there: impl Iterator<Item = StreamKey>) -> Vec<StreamKey> {
@@ -25,24 +31,18 @@ impl Hub {
     /// The connection to the relay stands: `inventory` is all that it has.
     pub fn handle_relay_up(&mut self, now: Time, welcome: Welcome, inventory: Inventory) {
         self.timers.clear(Timer::RelayLost);
-        let before = match &self.relay {
-            RelaySight::Never => None,
-            RelaySight::Up(welcome) | RelaySight::Lost(welcome) => Some(welcome.boot_id),
-            RelaySight::Gone(boot_id) => Some(*boot_id),
-        };
-        let restarted = before.is_some_and(|boot_id| boot_id != welcome.boot_id);
-        self.relay = RelaySight::Up(welcome);
-        if restarted {
+        let found = self.relays.up(welcome);
+        if found == Found::Another {
             self.fail_all(now);
         }
         self.reconcile(now, &inventory);
-        if before.is_none() || restarted {
+        if found != Found::Same {
             self.adopt(now, inventory);
         } else {
             tracing::debug!(transports = inventory.transports.len(), "control connection is back");
             // Known relay, unknown transports: their end is on its way there again, or was lost.
             for info in inventory.transports {
-                if !self.streams.contains_key(&StreamKey(info.transport_id)) {
+                if !self.streams.contains(StreamKey(info.transport_id)) {
                     self.close_transport(info.transport_id);
                 }
             }
@@ -51,14 +51,13 @@ impl Hub {
 
     /// The connection to the relay broke. Media may go on; new streams wait.
     pub fn handle_relay_down(&mut self, now: Time) {
-        let RelaySight::Up(welcome) = &self.relay else { return };
-        self.relay = RelaySight::Lost(welcome.clone());
-        self.timers.set(Timer::RelayLost, now + RELAY_LOST_LIMIT);
+        if self.relays.lost() {
+            self.timers.set(Timer::RelayLost, now + RELAY_LOST_LIMIT);
+        }
     }
 
     pub(super) fn relay_gone(&mut self, now: Time) {
-        if let RelaySight::Lost(welcome) = &self.relay {
-            self.relay = RelaySight::Gone(welcome.boot_id);
+        if self.relays.gone() {
             self.fail_all(now);
         }
     }
@@ -66,9 +65,9 @@ impl Hub {
     /// All streams are lost with the relay that carried them. Those still being negotiated end by their own timer or
     /// by the error that the link reports for their requests.
     fn fail_all(&mut self, now: Time) {
-        let mut keys: Vec<StreamKey> = self.streams.keys().copied().collect();
+        let mut keys = self.streams.keys();
         // Plays first: their owners hear that they failed, not that the publisher stopped.
-        keys.sort_by_key(|key| self.streams.get(key).is_some_and(Stream::is_publish));
+        keys.sort_by_key(|key| self.streams.publish(*key).is_some());
         for key in keys {
             self.end_stream(now, key, StreamEnd::RelayLost);
         }
@@ -78,13 +77,12 @@ impl Hub {
     fn reconcile(&mut self, now: Time, inventory: &Inventory) {
         for info in &inventory.transports {
             let key = StreamKey(info.transport_id);
-            if self.streams.contains_key(&key) {
+            if self.streams.contains(key) {
                 self.catch_up(now, key, info);
             }
         }
-        let settled = self.streams.iter().filter(|(_, stream)| !matches!(stream.life, Life::Negotiating(_)));
         let there = inventory.transports.iter().map(|info| StreamKey(info.transport_id));
-        for key in absent(settled.map(|(key, _)| *key), there) {
+        for key in absent(self.streams.settled(), there) {
             self.end_stream(now, key, StreamEnd::RelayLost);
         }
     }
@@ -100,13 +98,13 @@ impl Hub {
 
     /// The reply to a request of ours. `Err`: the connection to the relay ended before it came.
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
-        let Some(purpose) = self.requests.remove(&request_id) else { return };
+        let Some(purpose) = self.relays.answered(request_id) else { return };
         let mut end = StreamEnd::ServerError;
         if let Ok(ReplyBody::Error(error)) = &reply {
             if matches!(error.code(), ErrorCode::LimitReached | ErrorCode::Busy) {
                 end = StreamEnd::RelayFull;
                 // Clients can bring this about as often as they like.
-                if let Some(count) = self.relay_full.note(now) {
+                if let Some(count) = self.relays.note_full(now) {
                     tracing::warn!(count, ?purpose, "refused by a limit of the relay: {}", error.message);
                 }
             } else {
@@ -133,17 +131,12 @@ impl Hub {
 
     /// Moves a stream on, and does what follows.
     pub(super) fn happened(&mut self, now: Time, key: StreamKey, happening: Happening) {
-        let Some(mut stream) = self.streams.remove(&key) else { return };
-        let before = std::mem::discriminant(&stream.life);
-        let next;
-        (stream.life, next) = stream.life.after(happening);
-        if std::mem::discriminant(&stream.life) != before {
-            match stream.life.limit() {
-                Some(limit) => self.timers.set(Timer::Stream(key), now + limit),
-                None => self.timers.clear(Timer::Stream(key)),
-            }
+        let Some(Moved { next, limit }) = self.streams.happened(key, happening) else { return };
+        match limit {
+            Some(Some(limit)) => self.timers.set(Timer::Stream(key), now + limit),
+            Some(None) => self.timers.clear(Timer::Stream(key)),
+            None => {}
         }
-        self.streams.insert(key, stream);
         match next {
             Next::Wait => {}
             Next::AskForTracks(commands) => self.ask_for_tracks(key, commands),
@@ -173,10 +166,10 @@ impl Hub {
             }
             return;
         };
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         stream.local_ufrag.clone_from(&etag);
         let session = stream.session.clone();
-        let to = self.streams.get(&key).and_then(|stream| self.connection_of(stream));
+        let to = self.streams.get(key).and_then(|stream| self.rooms.connection_of(stream));
         if let Some(to) = to {
             self.send(to, &ServerMessage::RemoteSdp { session: &session, sdp: &sdp });
         }
@@ -188,8 +181,8 @@ impl Hub {
     /// The relay's ICE user fragment, and the answer with it.
     fn write_answer(&mut self, key: StreamKey, negotiation: &Negotiation) -> Option<(String, String)> {
         let session_id = self.random_id();
-        let stream = self.streams.get(&key)?;
-        let mut side = self.relay_side(negotiation.opened.as_ref()?, session_id)?;
+        let stream = self.streams.get(key)?;
+        let mut side = self.relays.side(negotiation.opened.as_ref()?, session_id)?;
         if let Role::Play { source } = stream.role {
             let ssrcs = negotiation.down_tracks.iter().map(|track| TrackSsrcs {
                 ssrc: track.ssrc,
@@ -204,23 +197,6 @@ impl Hub {
         Some((side.ufrag, sdp))
     }
 
-    /// `None`: the relay said something that cannot be put into an answer.
-    pub(super) fn relay_side(&self, opened: &TransportOpened, session_id: u64) -> Option<RelaySide> {
-        let (RelaySight::Up(welcome) | RelaySight::Lost(welcome)) = &self.relay else { return None };
-        let candidate = |address: &relay_control::CandidateAddress| {
-            Some((address.ip.parse().ok()?, u16::try_from(address.port).ok()?))
-        };
-        Some(RelaySide {
-            ufrag: opened.local_ufrag.clone(),
-            pwd: opened.local_pwd.clone(),
-            fingerprint_sha256: welcome.fingerprint_sha256.as_slice().try_into().ok()?,
-            candidates: opened.candidates.iter().filter_map(candidate).collect(),
-            session_id,
-            max_video_bitrate_bps: None,
-            play: None,
-        })
-    }
-
     /// Something happened in the relay.
     pub fn handle_event(&mut self, now: Time, event: &EventBody) {
         match event {
@@ -232,7 +208,7 @@ impl Hub {
 
     fn transport_state(&mut self, now: Time, change: &TransportStateChanged) {
         let key = StreamKey(change.transport_id);
-        let Some(stream) = self.streams.get(&key) else { return };
+        let Some(stream) = self.streams.get(key) else { return };
         let happening = match TransportState::try_from(change.state) {
             Ok(TransportState::IceConnected) => Happening::Checked,
             Ok(TransportState::Connected) => {
@@ -251,14 +227,14 @@ impl Hub {
         };
         // Not with the first check: whoever has the password can send it from any address.
         if matches!(happening, Happening::Connected(_)) {
-            self.unproved.remove(key);
+            self.streams.note_proved(key);
         }
         self.happened(now, key, happening);
     }
 
     fn up_track_activity(&mut self, now: Time, activity: UpTrackActivity) {
-        let Some(key) = self.streams_by_track.get(&activity.track_id).copied() else { return };
-        if let Some(publish) = self.streams.get_mut(&key).and_then(Stream::publish_mut) {
+        let Some(key) = self.streams.of_track(activity.track_id) else { return };
+        if let Some(publish) = self.streams.publish_mut(key) {
             publish.has_sent |= activity.active;
             let track = publish.tracks.iter_mut().find(|track| track.id == activity.track_id);
             track.into_iter().for_each(|track| track.flows = activity.active);
@@ -270,19 +246,20 @@ impl Hub {
 
     /// The owner hears `PUBLISHING` or `PLAYING`; then the others hear of a published stream.
     fn announce(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.remove(&key) else { return };
-        let status = if stream.is_publish() { Status::Publishing } else { Status::Playing };
-        self.tell_owner(&stream, status, None);
+        let Some(stream) = self.streams.get(key) else { return };
+        let (room, name, is_publish) = (stream.room, stream.name.clone(), stream.is_publish());
         let member = match stream.owner {
-            Owner::Member(id) if stream.is_publish() => {
-                self.rooms.get(&stream.room).and_then(|r| r.member_by_id(id))
-            }
+            Owner::Member(id) if is_publish => self.rooms.member(room, id),
             _ => None,
         };
-        if let Some((id, login)) = member.map(|member| (member.id, member.login.clone())) {
-            self.tell_others(stream.room, id, RoomEvent::Published(&login, &stream.name));
+        let member = member.map(|member| (member.id, member.login.clone()));
+        let status = if is_publish { Status::Publishing } else { Status::Playing };
+        if let Some((to, object)) = self.owner_status(stream, status, None) {
+            self.send_status(to, object);
         }
-        self.streams.insert(key, stream);
+        if let Some((id, login)) = member {
+            self.tell_others(room, id, RoomEvent::Published(&login, &name));
+        }
     }
 }
 

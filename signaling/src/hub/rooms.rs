@@ -1,357 +1,122 @@
-//! Who is in a room: join, leave, chat, stale logins, members that come back.
+//! All rooms, and who is in them.
 
-use super::session::{Session, WaitingJoin, Wish};
-use super::{CloseCode, Hub};
-use crate::id::{ConnectionId, MemberId, RoomId};
-use crate::member::{Member, Playable, Presence};
-use crate::message::{RoomCommand, RoomEvent, ServerMessage, Status};
-use crate::refusal::{Refusal, StreamEnd};
-use crate::stream::Publish;
-use crate::timer::{Time, Timer};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
-use std::time::Duration;
+use crate::id::{ConnectionId, MemberId, RoomId, StreamKey};
+use crate::member::Member;
+use crate::room::{Room, Terms};
+use crate::stream::{Owner, Stream};
+use std::collections::HashMap;
 
-/// How long the holder of a wanted login may take to answer a ping.
-pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Who said something within this time is not given up for one unanswered ping: longer than from one regular ping to the next,
-/// and [`PROBE_LIMIT`] for its answer.
-pub const SILENCE_LIMIT: Duration = Duration::from_secs(7);
-
-/// How long the media of a holder that says nothing is watched. The relay says after 5 s that nothing comes any more: what
-/// still flows then was sent since the newcomer came.
-pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
-
-/// What becomes of a `join`.
-enum Entrance {
-    Refused(Refusal),
-    /// The login's holder must prove that it is alive; one without a connection (`None`) by its media.
-    Probe(Option<ConnectionId>),
-    /// The member is this client's own from before.
-    Resume(RoomId, MemberId),
-    Open,
+#[derive(Default)]
+pub(super) struct Rooms {
+    all: HashMap<RoomId, Room>,
+    by_name: HashMap<String, RoomId>,
 }
 
-/// Who wants in.
-pub(super) struct Visitor {
-    pub(super) login: String,
-    pub(super) token: String,
-}
-
-impl Hub {
-    pub(super) fn room_command(
-        &mut self,
-        now: Time,
-        id: ConnectionId,
-        operation_id: String,
-        command: Result<RoomCommand, Refusal>,
-    ) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let outcome = match (&connection.session, command) {
-            (None, _) => Err(Refusal::SessionNotReady),
-            (Some(_), Err(refusal)) => Err(refusal),
-            (Some(_), Ok(RoomCommand::Join { room, record, terms })) => {
-                self.join(now, (id, now), operation_id, Wish { room, record, terms });
-                return;
-            }
-            (Some(_), Ok(RoomCommand::Leave { room })) => self.leave(now, id, &room),
-            (Some(_), Ok(RoomCommand::Message { room, to, text })) => self.chat(id, &room, &to, &text),
-        };
-        self.answer_command(id, &operation_id, outcome);
+impl Rooms {
+    pub(super) fn get(&self, id: RoomId) -> Option<&Room> {
+        self.all.get(&id)
     }
 
-    /// `asked`: when this connection asked for it.
-    fn join(&mut self, now: Time, (id, asked): (ConnectionId, Time), operation_id: String, wish: Wish) {
-        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
-        let max_rooms = self.config.signaling.max_rooms_per_connection;
-        let entrance = match session {
-            None => Entrance::Refused(Refusal::SessionNotReady),
-            Some(Session { login: None, .. }) => Entrance::Refused(Refusal::LoginRequired),
-            Some(session) if !session.grant.may_enter(&wish.room) => Entrance::Refused(Refusal::TokenRoom),
-            Some(session) if wish.record && !session.grant.record => {
-                Entrance::Refused(Refusal::TokenRecording)
-            }
-            Some(session) if session.rooms.len() >= max_rooms => {
-                Entrance::Refused(Refusal::TooManyRoomsOfConnection)
-            }
-            Some(Session { login: Some(login), token, .. }) => {
-                let visitor = Visitor { login: login.clone(), token: token.clone() };
-                self.entrance(now, id, &wish.room, &visitor)
-            }
-        };
-        let room = match entrance {
-            Entrance::Refused(refusal) => Err(refusal),
-            Entrance::Probe(None) if now >= asked + MEDIA_PROBE_LIMIT => Err(Refusal::LoginTaken),
-            Entrance::Probe(holder) => {
-                let since = if holder.is_some() { now } else { asked };
-                self.start_probe(now, id, WaitingJoin { operation_id, wish, holder, since });
-                return;
-            }
-            Entrance::Resume(room, member) => {
-                self.resume(now, id, &operation_id, room, member);
-                return;
-            }
-            Entrance::Open => self.room_or_new(&wish.room, &wish.terms),
-        };
-        match room {
-            Err(refusal) => self.answer_command(id, &operation_id, Err(refusal)),
-            Ok(room) => self.enter(id, &operation_id, room),
+    pub(super) fn get_mut(&mut self, id: RoomId) -> Option<&mut Room> {
+        self.all.get_mut(&id)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<RoomId> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn insert(&mut self, id: RoomId, name: &str, terms: Terms) {
+        self.all.insert(id, Room::new(name.to_owned(), terms));
+        self.by_name.insert(name.to_owned(), id);
+    }
+
+    /// True: it was empty, and is no more.
+    pub(super) fn remove_if_empty(&mut self, id: RoomId) -> bool {
+        if !self.is_empty(id) {
+            return false;
         }
+        let room = self.all.remove(&id);
+        room.is_some_and(|room| self.by_name.remove(&room.name).is_some())
     }
 
-    /// Who holds the login decides.
-    fn entrance(&mut self, now: Time, id: ConnectionId, name: &str, visitor: &Visitor) -> Entrance {
-        let Some(room_id) = self.rooms_by_name.get(name).copied() else { return Entrance::Open };
-        let Some(room) = self.rooms.get(&room_id) else { return Entrance::Open };
-        match room.member(&visitor.login).map(|holder| (holder.id, holder.presence, &holder.token)) {
-            Some((_, Presence::Attached(holder), _)) if holder == id => {
-                return Entrance::Refused(Refusal::LoginTaken);
-            }
-            Some((_, Presence::Http, _)) => return Entrance::Refused(Refusal::LoginTaken),
-            Some((member, _, token)) if *token == visitor.token => return Entrance::Resume(room_id, member),
-            Some((_, Presence::Attached(holder), _)) => return Entrance::Probe(Some(holder)),
-            Some((member, Presence::Detached, _)) if self.is_heard(room_id, member) => {
-                return Entrance::Probe(None);
-            }
-            Some((member, Presence::Detached | Presence::Adopted, _)) => {
-                self.member_vanished(now, room_id, member);
-            }
-            None => {}
-        }
-        if self.is_full(room_id) { Entrance::Refused(Refusal::RoomFull) } else { Entrance::Open }
+    /// It is there, and nobody is in it.
+    pub(super) fn is_empty(&self, id: RoomId) -> bool {
+        self.get(id).is_some_and(|room| room.members.is_empty())
     }
 
-    pub(super) fn is_full(&self, room: RoomId) -> bool {
-        let most = self.config.rooms.max_participants;
-        self.rooms.get(&room).is_some_and(|room| room.is_full(most))
+    pub(super) fn member(&self, room: RoomId, id: MemberId) -> Option<&Member> {
+        self.get(room)?.member_by_id(id)
     }
 
-    fn enter(&mut self, id: ConnectionId, operation_id: &str, room_id: RoomId) {
-        let member_id = MemberId(self.number());
-        let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) else { return };
-        session.rooms.push(room_id);
-        let visitor =
-            Visitor { login: session.login.clone().unwrap_or_default(), token: session.token.clone() };
-        let login = visitor.login.clone();
-        self.add_member(room_id, member_id, visitor, Presence::Attached(id));
-        self.tell_others(room_id, member_id, RoomEvent::Joined(&login));
-        self.answer_command(id, operation_id, Ok(()));
-        self.send_state(id, room_id, member_id, None);
+    pub(super) fn member_mut(&mut self, room: RoomId, id: MemberId) -> Option<&mut Member> {
+        self.get_mut(room)?.member_mut(id)
     }
 
-    pub(super) fn add_member(&mut self, room: RoomId, id: MemberId, visitor: Visitor, presence: Presence) {
-        self.timers.clear(Timer::RoomIdle(room));
-        if let Some(room) = self.rooms.get_mut(&room) {
-            let Visitor { login, token } = visitor;
-            room.members.push(Member {
-                id,
-                login,
-                token,
-                presence,
-                playable: Playable::default(),
-                publishes: Vec::new(),
-                plays: Vec::new(),
-            });
-        }
-    }
-
-    fn send_state(&mut self, to: ConnectionId, room: RoomId, member: MemberId, resumed: Option<Vec<Value>>) {
-        let Some(room) = self.rooms.get(&room) else { return };
-        let members = room.state(member, &self.streams);
-        let name = room.name.clone();
-        self.tell(&[to], &name, RoomEvent::State { members, resumed });
-    }
-
-    /// The client is back: its member goes on, its streams never stopped.
-    fn resume(
-        &mut self,
-        now: Time,
-        id: ConnectionId,
-        operation_id: &str,
-        room_id: RoomId,
-        member_id: MemberId,
-    ) {
-        let Some(member) = self.rooms.get_mut(&room_id).and_then(|room| room.member_mut(member_id)) else {
-            return;
-        };
-        let before = std::mem::replace(&mut member.presence, Presence::Attached(id));
-        self.timers.clear(Timer::Detached(room_id, member_id));
-        if let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) {
-            session.rooms.push(room_id);
-        }
-        if let Presence::Attached(old) = before {
-            if let Some(session) = self.connections.get_mut(&old).and_then(|c| c.session.as_mut()) {
-                session.rooms.retain(|room| *room != room_id);
-            }
-            // Its other rooms, if any, are taken over one by one as the client joins them.
-            self.drop_connection(now, old, CloseCode::Replaced, false);
-        }
-        self.answer_command(id, operation_id, Ok(()));
-        let resumed = self.own_streams(room_id, member_id);
-        self.send_state(id, room_id, member_id, Some(resumed));
-    }
-
-    fn own_streams(&self, room: RoomId, member: MemberId) -> Vec<Value> {
-        let member = self.rooms.get(&room).and_then(|room| room.member_by_id(member));
-        let keys = member.into_iter().flat_map(Member::streams);
-        let streams = keys.filter_map(|key| self.streams.get(key));
-        let entry = |stream: &crate::stream::Stream| {
-            let status = match (stream.is_on_air(), stream.is_publish()) {
-                (false, _) => Status::Pending,
-                (true, true) => Status::Publishing,
-                (true, false) => Status::Playing,
-            };
-            json!({"mediaSessionId": stream.session, "name": stream.name,
-                "published": stream.is_publish(), "status": status.name()})
-        };
-        streams.map(entry).collect()
-    }
-
-    fn start_probe(&mut self, now: Time, id: ConnectionId, waiting: WaitingJoin) {
-        let (holder, since) = (waiting.holder, waiting.since);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.waiting = Some(waiting);
-        let Some(holder) = holder else {
-            return self.timers.set(Timer::Probe(id), since + MEDIA_PROBE_LIMIT);
-        };
-        self.probes.entry(holder).or_default().push(id);
-        self.timers.set(Timer::Probe(id), now + PROBE_LIMIT);
-        self.send(holder, &ServerMessage::Ping);
-    }
-
-    /// A connection said something: it is alive, and whoever wants its login is refused.
-    pub(super) fn probe_answered(&mut self, now: Time, holder: ConnectionId) {
-        for newcomer in self.probes.remove(&holder).unwrap_or_default() {
-            self.refuse_waiting(now, newcomer);
-        }
-    }
-
-    fn refuse_waiting(&mut self, now: Time, newcomer: ConnectionId) {
-        self.timers.clear(Timer::Probe(newcomer));
-        let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        let Some(WaitingJoin { operation_id, .. }) = waiting else { return };
-        self.answer_command(newcomer, &operation_id, Err(Refusal::LoginTaken));
-        self.run_backlog(now, newcomer);
-    }
-
-    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still in its call;
-    /// one that is gone sends no media either. Given up, its login is free for all who waited.
-    pub(super) fn probe_due(&mut self, now: Time, newcomer: ConnectionId) {
-        let waiting = self.connections.get(&newcomer).and_then(|c| c.waiting.as_ref());
-        let Some((holder, since)) = waiting.map(|waiting| (waiting.holder, waiting.since)) else { return };
-        let Some(holder) = holder else { return self.retry_join(now, newcomer) };
-        let heard = self.connections.get(&holder).map_or(Time::ZERO, |connection| connection.heard);
-        let is_sending = self.is_sending(holder);
-        let patience = if is_sending { since + MEDIA_PROBE_LIMIT } else { Time::ZERO };
-        let until = patience.max(heard + SILENCE_LIMIT).max(since + PROBE_LIMIT);
-        if now < until {
-            self.timers.set(Timer::Probe(newcomer), until);
-        } else if is_sending {
-            self.forget_waiting(holder, newcomer);
-            self.refuse_waiting(now, newcomer);
-        } else {
-            self.drop_connection(now, holder, CloseCode::Replaced, true);
-        }
-    }
-
-    /// Whether media of this connection's members comes.
-    fn is_sending(&self, id: ConnectionId) -> bool {
-        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
-        let rooms = session.into_iter().flat_map(|session| &session.rooms);
-        let mut members = rooms.filter_map(|room| self.rooms.get(room)?.member_of(id));
-        members.any(|member| self.flows(member))
-    }
-
-    /// The same of one member, be it connected or not.
-    pub(super) fn is_heard(&self, room: RoomId, id: MemberId) -> bool {
-        let member = self.rooms.get(&room).and_then(|room| room.member_by_id(id));
-        member.is_some_and(|member| self.flows(member))
-    }
-
-    fn flows(&self, member: &Member) -> bool {
-        let mut streams = member.publishes.iter().filter_map(|key| self.streams.get(key));
-        streams.any(|stream| stream.publish().is_some_and(Publish::flows))
-    }
-
-    pub(super) fn retry_join(&mut self, now: Time, newcomer: ConnectionId) {
-        self.timers.clear(Timer::Probe(newcomer));
-        let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        if let Some(WaitingJoin { operation_id, wish, since, .. }) = waiting {
-            self.join(now, (newcomer, since), operation_id, wish);
-            self.run_backlog(now, newcomer);
-        }
-    }
-
-    /// A connection that waited for a probe is gone.
-    pub(super) fn forget_probe(&mut self, newcomer: ConnectionId) {
-        self.timers.clear(Timer::Probe(newcomer));
-        let waiting = self.connections.get_mut(&newcomer).and_then(|c| c.waiting.take());
-        if let Some(holder) = waiting.and_then(|waiting| waiting.holder) {
-            self.forget_waiting(holder, newcomer);
-        }
-    }
-
-    fn forget_waiting(&mut self, holder: ConnectionId, newcomer: ConnectionId) {
-        if let Some(others) = self.probes.get_mut(&holder) {
-            others.retain(|other| *other != newcomer);
-            if others.is_empty() {
-                self.probes.remove(&holder);
-            }
-        }
-    }
-
-    fn leave(&mut self, now: Time, id: ConnectionId, name: &str) -> Result<(), Refusal> {
-        let (room, member) = self.membership(id, name).ok_or(Refusal::NotInRoom)?;
-        if let Some(session) = self.connections.get_mut(&id).and_then(|c| c.session.as_mut()) {
-            session.rooms.retain(|other| *other != room);
-        }
-        self.remove_member(now, room, member, StreamEnd::StoppedByUser);
-        self.end_room_if_empty(room);
-        Ok(())
-    }
-
-    fn chat(&mut self, id: ConnectionId, name: &str, to: &str, text: &RawValue) -> Result<(), Refusal> {
-        let (room, member) = self.membership(id, name).ok_or(Refusal::NotInRoom)?;
-        let room = self.rooms.get(&room).ok_or(Refusal::NotInRoom)?;
-        let from = room.member_by_id(member).map(|member| member.login.clone()).unwrap_or_default();
-        let addressee =
-            room.member(to).filter(|addressee| addressee.id != member).ok_or(Refusal::NoSuchParticipant)?;
-        let connection = addressee.connection().ok_or(Refusal::ParticipantAway)?;
-        if self.slow.contains(&connection) {
-            return Err(Refusal::ParticipantSlow);
-        }
-        let name = room.name.clone();
-        self.tell(&[connection], &name, RoomEvent::Message { from: &from, text });
-        Ok(())
+    /// The member that this connection is.
+    pub(super) fn member_of(&self, room: RoomId, connection: ConnectionId) -> Option<&Member> {
+        self.get(room)?.member_of(connection)
     }
 
     /// The room of this name and who this connection is in it.
-    pub(super) fn membership(&self, id: ConnectionId, name: &str) -> Option<(RoomId, MemberId)> {
-        let room_id = *self.rooms_by_name.get(name)?;
-        let member = self.rooms.get(&room_id)?.member_of(id)?;
-        Some((room_id, member.id))
+    pub(super) fn membership(&self, connection: ConnectionId, name: &str) -> Option<(RoomId, MemberId)> {
+        let room = self.named(name)?;
+        Some((room, self.member_of(room, connection)?.id))
     }
 
-    /// A member is gone without `leave`: the room stays for a while even if it is empty.
-    pub(super) fn member_vanished(&mut self, now: Time, room: RoomId, member: MemberId) {
-        self.remove_member(now, room, member, StreamEnd::SessionEnded);
-        if self.rooms.get(&room).is_some_and(|room| room.members.is_empty()) {
-            self.timers.set(Timer::RoomIdle(room), now + self.config.rooms.room_idle_timeout);
+    /// `None`: a viewer's.
+    pub(super) fn owner(&self, stream: &Stream) -> Option<&Member> {
+        match stream.owner {
+            Owner::Member(id) => self.member(stream.room, id),
+            Owner::Viewer => None,
         }
     }
 
-    /// Ends all streams of a member, then the member: others hear of the streams first, then `LEFT`.
-    pub(super) fn remove_member(&mut self, now: Time, room_id: RoomId, id: MemberId, end: StreamEnd) {
-        let Some(member) = self.rooms.get_mut(&room_id).and_then(|room| room.member_mut(id)) else { return };
-        let streams: Vec<_> = member.streams().copied().collect();
-        for key in streams {
-            self.end_stream(now, key, end);
+    /// Where a stream's owner can be reached.
+    pub(super) fn connection_of(&self, stream: &Stream) -> Option<ConnectionId> {
+        self.owner(stream)?.connection()
+    }
+
+    pub(super) fn add_stream(&mut self, key: StreamKey, stream: &Stream) {
+        let Some(room) = self.get_mut(stream.room) else { return };
+        match stream.owner {
+            Owner::Viewer => room.viewers.push(key),
+            Owner::Member(id) => {
+                if let Some(member) = room.member_mut(id) {
+                    let list = if stream.is_publish() { &mut member.publishes } else { &mut member.plays };
+                    list.push(key);
+                }
+            }
         }
-        self.timers.clear(Timer::Detached(room_id, id));
-        let Some(room) = self.rooms.get_mut(&room_id) else { return };
-        let Some(at) = room.members.iter().position(|member| member.id == id) else { return };
-        let member = room.members.remove(at);
-        self.tell_others(room_id, id, RoomEvent::Left(&member.login));
+    }
+
+    pub(super) fn remove_stream(&mut self, key: StreamKey, stream: &Stream) {
+        let Some(room) = self.get_mut(stream.room) else { return };
+        match stream.owner {
+            Owner::Viewer => room.viewers.retain(|other| *other != key),
+            Owner::Member(id) => {
+                if let Some(member) = room.member_mut(id) {
+                    member.publishes.retain(|other| *other != key);
+                    member.plays.retain(|other| *other != key);
+                }
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.all.values().flat_map(|room| &room.members)
+    }
+
+    /// Sizes of the tables.
+    pub(super) fn ledger(&self) -> [(&'static str, usize); 4] {
+        [
+            ("rooms", self.all.len() + self.by_name.len()),
+            ("members", self.members().count()),
+            ("streams of members", self.members().map(|m| m.publishes.len() + m.plays.len()).sum()),
+            ("viewers", self.all.values().map(|room| room.viewers.len()).sum()),
+        ]
     }
 }

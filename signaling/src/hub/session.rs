@@ -152,8 +152,7 @@ impl Hub {
             self.note_session(id, &session.app_key, session.login.as_deref(), "DISCONNECTED", None);
             let keep = session.resumable && !clean && !self.config.rooms.resume_grace.is_zero();
             for room in session.rooms {
-                let member =
-                    self.rooms.get(&room).and_then(|room| room.member_of(id)).map(|member| member.id);
+                let member = self.rooms.member_of(room, id).map(|member| member.id);
                 let Some(member) = member else { continue };
                 if keep {
                     self.detach(now, room, member);
@@ -349,7 +348,7 @@ impl Hub {
 
     /// The connection is lost but its member stays for a while, and so do its streams.
     fn detach(&mut self, now: Time, room: RoomId, id: crate::id::MemberId) {
-        if let Some(member) = self.rooms.get_mut(&room).and_then(|room| room.member_mut(id)) {
+        if let Some(member) = self.rooms.member_mut(room, id) {
             member.presence = Presence::Detached;
             self.timers.set(Timer::Detached(room, id), now + self.config.rooms.resume_grace);
         }

@@ -9,42 +9,20 @@ use crate::refusal::{Reason, Refusal, StreamEnd};
 use crate::stream::{Owner, Role, Stream};
 use crate::timer::{Time, Timer};
 use relay_control::{CloseTransport, Command};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 impl Hub {
     /// Out of all tables.
     fn remove_stream(&mut self, key: StreamKey) -> Option<Stream> {
-        let stream = self.streams.remove(&key)?;
+        let stream = self.streams.remove(key)?;
         self.timers.clear(Timer::Stream(key));
-        self.unproved.remove(key);
-        self.streams_by_session.remove(&stream.session);
-        if let Some(connection) = self.connection_of(&stream).and_then(|to| self.connections.get_mut(&to)) {
+        if let Some(connection) =
+            self.rooms.connection_of(&stream).and_then(|to| self.connections.get_mut(&to))
+        {
             connection.unheard.remove(&key);
         }
-        if let Some(room) = self.rooms.get_mut(&stream.room) {
-            match stream.owner {
-                Owner::Viewer => room.viewers.retain(|other| *other != key),
-                Owner::Member(id) => {
-                    if let Some(member) = room.member_mut(id) {
-                        member.publishes.retain(|other| *other != key);
-                        member.plays.retain(|other| *other != key);
-                    }
-                }
-            }
-        }
-        match &stream.role {
-            Role::Publish(publish) => {
-                self.streams_by_name.remove(&(stream.room, stream.name.clone()));
-                for track in &publish.tracks {
-                    self.streams_by_track.remove(&track.id);
-                }
-            }
-            Role::Play { source } => {
-                if let Some(publish) = self.streams.get_mut(source).and_then(Stream::publish_mut) {
-                    publish.players.retain(|other| *other != key);
-                }
-            }
-        }
+        self.rooms.remove_stream(key, &stream);
         Some(stream)
     }
 
@@ -57,7 +35,10 @@ impl Hub {
         let Some(stream) = self.remove_stream(key) else { return };
         let Life::Ended { end, was_on_air, ticket } = stream.life else { return };
         self.ask_relay(Purpose::Nothing, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
-        self.tell_owner(&stream, Status::ended(end, stream.is_publish()), Some(end.reason()));
+        let status = Status::ended(end, stream.is_publish());
+        if let Some((to, status)) = self.owner_status(&stream, status, Some(end.reason())) {
+            self.send_status(to, status);
+        }
         if let Some(ticket) = ticket {
             let reply = HttpReply::Refused(Refusal::Ended(end));
             self.outputs.push_back(Output::Http { ticket, reply });
@@ -83,21 +64,20 @@ impl Hub {
     }
 
     fn login_of(&self, room: RoomId, member: MemberId) -> Option<String> {
-        self.rooms.get(&room)?.member_by_id(member).map(|member| member.login.clone())
+        self.rooms.member(room, member).map(|member| member.login.clone())
     }
 
-    /// Where a stream's owner can be reached.
-    pub(super) fn connection_of(&self, stream: &Stream) -> Option<ConnectionId> {
-        let Owner::Member(id) = stream.owner else { return None };
-        self.rooms.get(&stream.room)?.member_by_id(id)?.connection()
-    }
-
-    pub(super) fn tell_owner(&mut self, stream: &Stream, status: Status, reason: Option<Reason>) {
-        let Some(to) = self.connection_of(stream) else { return };
+    /// What a stream's owner is told, and where it can be reached.
+    pub(super) fn owner_status(
+        &self,
+        stream: &Stream,
+        status: Status,
+        reason: Option<Reason>,
+    ) -> Option<(ConnectionId, Value)> {
+        let to = self.rooms.connection_of(stream)?;
         let muted = match (&stream.role, status) {
             (Role::Play { source }, Status::Playing) => {
-                let publish = self.streams.get(source).and_then(Stream::publish);
-                publish.map(|publish| (publish.audio_muted, publish.video_muted))
+                self.streams.publish(*source).map(|publish| (publish.audio_muted, publish.video_muted))
             }
             _ => None,
         };
@@ -111,18 +91,17 @@ impl Hub {
             has_audio: stream.has_audio,
             muted,
         };
-        self.send_status(to, &status);
+        Some((to, status.to_json()))
     }
 
     /// To the client, and to the operator's hook.
-    pub(super) fn send_status(&mut self, to: ConnectionId, status: &StreamStatus<'_>) {
-        self.send(to, &ServerMessage::StreamStatus(status));
+    pub(super) fn send_status(&mut self, to: ConnectionId, mut status: Value) {
+        self.send(to, &ServerMessage::StreamStatus(&status));
         let session = self.connections.get(&to).and_then(|connection| connection.session.as_ref());
         let app_key = session.map(|session| session.app_key.clone()).unwrap_or_default();
         self.note(Some(to), "StreamStatusEvent", || {
-            let mut object = status.to_json();
-            object["appKey"] = app_key.into();
-            object
+            status["appKey"] = app_key.into();
+            status
         });
     }
 
@@ -137,7 +116,7 @@ impl Hub {
     ) {
         // A publication is not stopped by the word for a player, or the access hook would hear of another thing than is done.
         let own = self.own_stream(id, &stream.session);
-        let is_meant = |key: &StreamKey| self.streams.get(key).is_some_and(|s| s.is_publish() == published);
+        let is_meant = |key: &StreamKey| self.streams.get(*key).is_some_and(|s| s.is_publish() == published);
         if let Some(key) = own.filter(is_meant) {
             self.end_stream(now, key, StreamEnd::StoppedByUser);
             return;
@@ -152,15 +131,14 @@ impl Hub {
             has_audio: true,
             muted: None,
         };
-        self.send_status(id, &status);
+        self.send_status(id, status.to_json());
     }
 
     /// The stream with this `mediaSessionId`, if it is this connection's.
     fn own_stream(&self, id: ConnectionId, session: &str) -> Option<StreamKey> {
-        let key = *self.streams_by_session.get(session)?;
-        let stream = self.streams.get(&key)?;
+        let (key, stream) = self.streams.of_session(session)?;
         let Owner::Member(member) = stream.owner else { return None };
-        let member = self.rooms.get(&stream.room)?.member_by_id(member)?;
+        let member = self.rooms.member(stream.room, member)?;
         (member.presence == Presence::Attached(id)).then_some(key)
     }
 
@@ -172,7 +150,7 @@ impl Hub {
         payload: Option<&RawValue>,
     ) {
         let Some(key) = self.own_stream(id, session) else { return };
-        let Some(publish) = self.streams.get_mut(&key).and_then(Stream::publish_mut) else { return };
+        let Some(publish) = self.streams.publish_mut(key) else { return };
         let before = (publish.audio_muted, publish.video_muted);
         match event {
             StreamEventType::AudioMuted => publish.audio_muted = true,
@@ -183,8 +161,8 @@ impl Hub {
         }
         let changed = before != (publish.audio_muted, publish.video_muted);
         for player in publish.players.clone() {
-            let Some(stream) = self.streams.get(&player) else { continue };
-            let Some(to) = self.connection_of(stream) else { continue };
+            let Some(stream) = self.streams.get(player) else { continue };
+            let Some(to) = self.rooms.connection_of(stream) else { continue };
             if !self.slow.contains(&to) {
                 let text = ServerMessage::StreamEvent { session: &stream.session, event, payload }.to_text();
                 self.outputs.push_back(Output::Send { to, text });
@@ -204,11 +182,12 @@ impl Hub {
     pub(super) fn catch_up_on_notes(&mut self, to: ConnectionId) {
         let unheard = self.connections.get_mut(&to).map(|connection| std::mem::take(&mut connection.unheard));
         for player in unheard.unwrap_or_default() {
-            let Some(stream) = self.streams.get(&player).filter(|s| self.connection_of(s) == Some(to)) else {
+            let Some(stream) = self.streams.get(player).filter(|s| self.rooms.connection_of(s) == Some(to))
+            else {
                 continue;
             };
             let Role::Play { source } = stream.role else { continue };
-            let Some(publish) = self.streams.get(&source).and_then(Stream::publish) else { continue };
+            let Some(publish) = self.streams.publish(source) else { continue };
             let audio =
                 if publish.audio_muted { StreamEventType::AudioMuted } else { StreamEventType::AudioUnmuted };
             let video =
@@ -223,7 +202,7 @@ impl Hub {
     pub(super) fn stream_available(&mut self, id: ConnectionId, stream: &StreamRef) {
         let rooms = self.connections.get(&id).and_then(|c| c.session.as_ref()).map(|s| s.rooms.as_slice());
         let available =
-            rooms.unwrap_or_default().iter().any(|room| self.published(*room, &stream.name).is_ok());
+            rooms.unwrap_or_default().iter().any(|room| self.streams.published(*room, &stream.name).is_ok());
         self.send(id, &ServerMessage::Available { session: &stream.session, available });
     }
 }

@@ -1,372 +1,162 @@
-//! Publish and play: what is asked is checked, the offer planned, and the relay asked for a transport.
+//! All streams, by whatever they are asked for.
+//!
+//! Invariants
+//! - A stream is in every table that it belongs to, or in none.
+//! - Of a publication and what plays it, each knows the other.
 
-use super::session::digest;
-use super::unproved::{Asker, UnprovedLimits};
-use super::{Hub, Purpose, RelaySight};
-use crate::address::Subnet;
-use crate::config::Signaling;
-use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
-use crate::life::{ANSWER_LIMIT, Life, Negotiation};
-use crate::member::Member;
-use crate::message::{Status, StreamRequest, StreamStatus};
-use crate::names::Name;
+use super::unproved::{Asker, Unproved, UnprovedLimits};
+use crate::id::{RoomId, StreamKey};
+use crate::life::{Happening, Life, Next};
 use crate::refusal::Refusal;
-use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
-use crate::stream::{Owner, Publish, PublishedTrack, Role, Stream};
-use crate::timer::{Time, Timer};
-use relay_control::{
-    AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, Priority, RtpParameters,
-};
+use crate::stream::{Publish, Role, Stream};
+use crate::timer::Time;
+use std::collections::HashMap;
 use std::time::Duration;
 
-/// After this long without the relay its streams have failed.
-pub const RELAY_LOST_LIMIT: Duration = Duration::from_secs(5);
-
-/// A stream to be.
-pub(super) struct NewStream<'a> {
-    /// `mediaSessionId`, or the secret part of the session's URL.
-    pub(super) session: String,
-    pub(super) name: String,
-    pub(super) room: RoomId,
-    pub(super) owner: Owner,
-    /// Whose address it is counted for.
-    pub(super) from: Option<Subnet>,
-    pub(super) sdp: &'a str,
-    /// 0 = no wish.
-    pub(super) max_bitrate_bps: u64,
-    /// It shows a screen, as its client says besides the offer.
-    pub(super) screen: bool,
-    /// What the operator says of its video.
-    pub(super) priority: Option<Priority>,
-    /// Made over HTTP.
-    pub(super) ticket: Option<Ticket>,
+#[derive(Default)]
+pub(super) struct Streams {
+    all: HashMap<StreamKey, Stream>,
+    by_session: HashMap<String, StreamKey>,
+    /// Publications; a name is unique within its room.
+    by_name: HashMap<(RoomId, String), StreamKey>,
+    by_track: HashMap<u64, StreamKey>,
+    unproved: Unproved,
 }
 
-/// What came of its offer.
-struct Negotiated {
-    key: StreamKey,
-    role: Role,
-    plan: Plan,
-    /// To be said to the relay behind `OpenTransport`.
-    tracks: Vec<Command>,
-    max_bitrate_bps: u64,
+/// What comes of a happening.
+pub(super) struct Moved {
+    pub(super) next: Next,
+    /// It is elsewhere now, where it may stay for so long.
+    pub(super) limit: Option<Option<Duration>>,
 }
 
-impl Hub {
-    pub(super) fn publish_requested(
-        &mut self,
-        now: Time,
-        id: ConnectionId,
-        request: StreamRequest,
-        granted: Option<Priority>,
-    ) {
-        let begun = self.membership_for_stream(id, &request, true).and_then(|(room, member)| {
-            let new = NewStream {
-                session: request.session.clone(),
-                name: request.name.clone(),
-                room,
-                owner: Owner::Member(member),
-                from: self.address_of(id),
-                sdp: &request.sdp,
-                max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
-                screen: request.screen,
-                priority: granted.or(self.granted_priority(id)),
-                ticket: None,
-            };
-            self.begin_publish(now, new)
-        });
-        if let Err(refusal) = begun {
-            self.refuse_stream(id, &request, true, &refusal);
-        }
+impl Streams {
+    pub(super) fn get(&self, key: StreamKey) -> Option<&Stream> {
+        self.all.get(&key)
     }
 
-    pub(super) fn play_requested(&mut self, now: Time, id: ConnectionId, request: StreamRequest) {
-        let begun = self.membership_for_stream(id, &request, false).and_then(|(room, member)| {
-            let source = self.published(room, &request.name)?;
-            let new = NewStream {
-                session: request.session.clone(),
-                name: request.name.clone(),
-                room,
-                owner: Owner::Member(member),
-                from: self.address_of(id),
-                sdp: &request.sdp,
-                max_bitrate_bps: 0,
-                screen: false,
-                priority: None,
-                ticket: None,
-            };
-            self.begin_play(now, new, source)
-        });
-        if let Err(refusal) = begun {
-            self.refuse_stream(id, &request, false, &refusal);
-        }
+    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        self.all.get_mut(&key)
     }
 
-    /// Only members publish and play. A stream without a room would be anybody's, so that is refused too.
-    fn membership_for_stream(
-        &self,
-        id: ConnectionId,
-        request: &StreamRequest,
-        publish: bool,
-    ) -> Result<(RoomId, MemberId), Refusal> {
-        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
-        let session = session.ok_or(Refusal::SessionNotReady)?;
-        let allowed = if publish { session.grant.publish } else { session.grant.subscribe };
-        if !allowed {
-            return Err(Refusal::Restricted);
-        }
-        if request.record && !session.grant.record {
-            return Err(Refusal::TokenRecording);
-        }
-        let member = request.room.as_ref().and_then(|room| self.membership(id, room));
-        member.ok_or(Refusal::Restricted)
+    pub(super) fn publish(&self, key: StreamKey) -> Option<&Publish> {
+        self.get(key)?.publish()
     }
 
-    fn address_of(&self, id: ConnectionId) -> Option<Subnet> {
-        self.connections.get(&id)?.from
+    pub(super) fn publish_mut(&mut self, key: StreamKey) -> Option<&mut Publish> {
+        self.get_mut(key)?.publish_mut()
     }
 
-    fn granted_priority(&self, id: ConnectionId) -> Option<Priority> {
-        self.connections.get(&id)?.session.as_ref()?.grant.priority
+    pub(super) fn contains(&self, key: StreamKey) -> bool {
+        self.all.contains_key(&key)
     }
 
-    pub(super) fn refuse_stream(
-        &mut self,
-        id: ConnectionId,
-        request: &StreamRequest,
-        published: bool,
-        refusal: &Refusal,
-    ) {
-        let status = StreamStatus {
-            session: &request.session,
-            name: &request.name,
-            status: Status::Failed,
-            reason: Some(refusal.reason()),
-            published,
-            has_video: true,
-            has_audio: true,
-            muted: None,
-        };
-        self.send_status(id, &status);
+    /// With this `mediaSessionId`, or digest of a session's URL.
+    pub(super) fn of_session(&self, session: &str) -> Option<(StreamKey, &Stream)> {
+        let key = *self.by_session.get(session)?;
+        Some((key, self.get(key)?))
     }
 
-    /// A published stream that is on the air.
+    pub(super) fn of_track(&self, track: u64) -> Option<StreamKey> {
+        self.by_track.get(&track).copied()
+    }
+
+    /// The publication of this name, on the air or not.
+    pub(super) fn named(&self, room: RoomId, name: &str) -> Option<StreamKey> {
+        self.by_name.get(&(room, name.to_owned())).copied()
+    }
+
+    /// The publication of this name that is on the air.
     pub(super) fn published(&self, room: RoomId, name: &str) -> Result<StreamKey, Refusal> {
-        let key = self.streams_by_name.get(&(room, name.to_owned())).ok_or(Refusal::StreamNotFound)?;
-        match self.streams.get(key) {
-            Some(stream) if stream.is_on_air() => Ok(*key),
-            Some(_) => Err(Refusal::StreamNotReady),
-            None => Err(Refusal::StreamNotFound),
-        }
+        let key = self.named(room, name).ok_or(Refusal::StreamNotFound)?;
+        if self.is_on_air(key) { Ok(key) } else { Err(Refusal::StreamNotReady) }
     }
 
-    pub(super) fn begin_publish(&mut self, now: Time, new: NewStream<'_>) -> Result<StreamKey, Refusal> {
-        self.check_new(now, &new)?;
-        Name::Stream.check(&new.name).map_err(Refusal::BadName)?;
-        if self.streams_by_name.contains_key(&(new.room, new.name.clone())) {
-            return Err(Refusal::StreamNameTaken);
-        }
-        let offer = sdp::parse(new.sdp)?;
-        self.note_codecs(&offer, new.room, new.owner, true);
-        let plan = self.plan_publish(&offer, new.room, new.owner)?;
-        // What is read is missed more than a face.
-        let usual = if new.screen || offer.shows_slides() { Priority::High } else { Priority::Medium };
-        let priority = new.priority.unwrap_or(usual).into();
-        let max_bitrate_bps = self.publish_bitrate_bps(new.max_bitrate_bps);
-
-        let tracks: Vec<PublishedTrack> = plan
-            .tracks
-            .iter()
-            .map(|track| PublishedTrack { id: self.random_id(), source: track.source, flows: false })
-            .collect();
-        let key = StreamKey(self.random_id());
-        let add = |(track, planned): (&PublishedTrack, &PlannedTrack)| {
-            let PlannedTrack { rtp, ssrc, rtx_ssrc, .. } = planned.clone();
-            let (transport_id, track_id) = (key.0, track.id);
-            Command::AddUpTrack(AddUpTrack { transport_id, track_id, rtp, ssrc, rtx_ssrc, priority })
-        };
-        let commands = tracks.iter().zip(&plan.tracks).map(add).collect();
-        let ids: Vec<u64> = tracks.iter().map(|track| track.id).collect();
-        let role = Role::Publish(Publish { tracks, ..Publish::default() });
-        let negotiated = Negotiated { key, role, plan, tracks: commands, max_bitrate_bps };
-        self.open_stream(now, new, negotiated)?;
-        self.streams_by_track.extend(ids.into_iter().map(|id| (id, key)));
-        Ok(key)
+    pub(super) fn is_on_air(&self, key: StreamKey) -> bool {
+        self.get(key).is_some_and(Stream::is_on_air)
     }
 
-    pub(super) fn begin_play(
-        &mut self,
-        now: Time,
-        new: NewStream<'_>,
-        source: StreamKey,
-    ) -> Result<StreamKey, Refusal> {
-        self.check_new(now, &new)?;
-        let offer = sdp::parse(new.sdp)?;
-        self.note_codecs(&offer, new.room, new.owner, false);
-        let published = self.streams.get(&source).and_then(Stream::publish).ok_or(Refusal::StreamNotFound)?;
-        let tracks = published.tracks.clone();
-        let sources: Vec<SourceTrack> = tracks.iter().map(|track| track.source).collect();
-        let plan = sdp::answer_play(&offer, &sources)?;
-
-        let key = StreamKey(self.random_id());
-        let mut commands = Vec::new();
-        for planned in &plan.tracks {
-            commands.push(Command::AddDownTrack(AddDownTrack {
-                transport_id: key.0,
-                track_id: self.random_id(),
-                up_track_id: tracks.get(planned.source_index).map_or(0, |track| track.id),
-                rtp: planned.rtp.clone(),
-                cname: play_cname(source),
-            }));
-        }
-        let role = Role::Play { source };
-        let negotiated = Negotiated { key, role, plan, tracks: commands, max_bitrate_bps: 0 };
-        self.open_stream(now, new, negotiated)?;
-        if let Some(publish) = self.streams.get_mut(&source).and_then(Stream::publish_mut) {
-            publish.players.push(key);
-        }
-        Ok(key)
+    pub(super) fn keys(&self) -> Vec<StreamKey> {
+        self.all.keys().copied().collect()
     }
 
-    /// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that holds
-    /// without it, the operator's or the relay's, and never lifts it: where that is not known, the wish counts nothing.
-    fn publish_bitrate_bps(&self, wish_bps: u64) -> u64 {
-        let ours = self.config.media.max_publish_bitrate_bps;
-        let holds = match (ours, &self.relay) {
-            (0, RelaySight::Up(welcome) | RelaySight::Lost(welcome)) => welcome.max_receive_bitrate_bps,
-            _ => ours,
-        };
-        if (1..holds).contains(&wish_bps) { wish_bps } else { ours }
+    /// Those that the relay must have: it has said so.
+    pub(super) fn settled(&self) -> impl Iterator<Item = StreamKey> {
+        let settled = self.all.iter().filter(|(_, stream)| !matches!(stream.life, Life::Negotiating(_)));
+        settled.map(|(key, _)| *key)
     }
 
-    /// What can be said before the offer is looked at.
-    fn check_new(&mut self, now: Time, new: &NewStream<'_>) -> Result<(), Refusal> {
-        if matches!(self.relay, RelaySight::Gone(_)) {
-            return Err(Refusal::NoRelay);
-        }
-        if self.streams_by_session.contains_key(&new.session) {
-            return Err(Refusal::StreamIdTaken);
-        }
-        let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
-            self.config.signaling;
-        let asker = self.asker(new);
-        if !self.unproved.admits(now, asker, UnprovedLimits { all, per_address }) {
-            return Err(Refusal::TooManyUnproved);
-        }
-        Ok(())
-    }
-
-    /// WebSockets are counted where addresses cannot be: one of them is not to take all places.
-    fn asker(&self, new: &NewStream<'_>) -> Asker {
-        let member = match new.owner {
-            Owner::Viewer => None,
-            Owner::Member(id) => self.rooms.get(&new.room).and_then(|room| room.member_by_id(id)),
-        };
-        Asker::new(new.from, member.and_then(Member::connection))
-    }
-
-    /// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is there.
-    fn open_stream(&mut self, now: Time, new: NewStream<'_>, negotiated: Negotiated) -> Result<(), Refusal> {
-        let Negotiated { key, role, plan, tracks, max_bitrate_bps } = negotiated;
-        self.reserve_place(&new, &role)?;
-        let asker = self.asker(&new);
-        let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
-        let down_tracks = if matches!(role, Role::Play { .. }) { plan.tracks.len() } else { 0 };
-        let (session, secret) = match new.ticket {
-            Some(_) => (digest(&new.session), Some(new.session)),
-            None => (new.session, None),
-        };
-        let mut stream = Stream {
-            number: self.number(),
-            session,
-            name: new.name,
-            room: new.room,
-            owner: new.owner,
-            has_audio: Stream::has(&parameters, MediaKind::Audio),
-            has_video: Stream::has(&parameters, MediaKind::Video),
-            over_http: new.ticket.is_some(),
-            local_ufrag: String::new(),
-            life: Life::Negotiating(Box::new(Negotiation {
-                awaited: tracks.len(),
-                tracks,
-                opened: None,
-                down_tracks: vec![DownTrackAdded::default(); down_tracks],
-                ticket: new.ticket,
-                secret,
-            })),
-            role,
-            plan: None,
-        };
-        let label = self.label(key, &stream).ok_or(Refusal::NamesTooLong)?;
-        let command = OpenTransport {
-            transport_id: key.0,
-            room_id: stream.room.0,
-            remote_ufrag: plan.remote.ufrag.clone(),
-            remote_pwd: plan.remote.pwd.clone(),
-            remote_fingerprint_sha256: plan.remote.fingerprint_sha256.to_vec(),
-            label,
-            max_receive_bitrate_bps: max_bitrate_bps,
-        };
-        stream.plan = Some(plan);
-        self.insert_stream(key, stream);
-        self.unproved.insert(key, asker);
-        self.timers.set(Timer::Stream(key), now + ANSWER_LIMIT);
-        self.ask_relay(Purpose::Open(key), Command::OpenTransport(command));
-        Ok(())
-    }
-
-    /// Limits of a member, or of the room's viewers.
-    fn reserve_place(&self, new: &NewStream<'_>, role: &Role) -> Result<(), Refusal> {
-        let limits = &self.config.rooms;
-        let room = self.rooms.get(&new.room).ok_or(Refusal::Restricted)?;
-        let member = match new.owner {
-            Owner::Viewer => None,
-            Owner::Member(id) => room.member_by_id(id),
-        };
-        let (used, max) = match (member, role) {
-            (None, _) => (room.viewers.len(), limits.max_viewers),
-            (Some(member), Role::Publish(_)) => (member.publishes.len(), limits.max_publish_streams),
-            (Some(member), Role::Play { .. }) => (member.plays.len(), limits.max_play_streams),
-        };
-        let connection = member.and_then(Member::connection);
-        let of_connection = connection.map_or(0, |connection| self.streams_of(connection));
-        if of_connection >= self.config.signaling.max_streams_per_connection {
-            return Err(Refusal::TooManyStreamsOfConnection);
-        }
-        if used < max { Ok(()) } else { Err(Refusal::TooManyStreams) }
-    }
-
-    /// In all its rooms.
-    fn streams_of(&self, id: ConnectionId) -> usize {
-        let session = self.connections.get(&id).and_then(|connection| connection.session.as_ref());
-        let rooms = session.map(|session| session.rooms.as_slice()).unwrap_or_default();
-        let members = rooms.iter().filter_map(|room| self.rooms.get(room)?.member_of(id));
-        members.map(|member| member.publishes.len() + member.plays.len()).sum()
-    }
-
-    /// Into all tables. Also for streams found in a running relay.
-    pub(super) fn insert_stream(&mut self, key: StreamKey, stream: Stream) {
-        let is_publish = stream.is_publish();
-        if let Some(room) = self.rooms.get_mut(&stream.room) {
-            match stream.owner {
-                Owner::Viewer => room.viewers.push(key),
-                Owner::Member(id) => {
-                    if let Some(member) = room.member_mut(id) {
-                        let list = if is_publish { &mut member.publishes } else { &mut member.plays };
-                        list.push(key);
-                    }
+    pub(super) fn insert(&mut self, key: StreamKey, stream: Stream) {
+        match &stream.role {
+            Role::Publish(publish) => {
+                self.by_name.insert((stream.room, stream.name.clone()), key);
+                self.by_track.extend(publish.tracks.iter().map(|track| (track.id, key)));
+            }
+            Role::Play { source } => {
+                if let Some(publish) = self.publish_mut(*source) {
+                    publish.players.push(key);
                 }
             }
         }
-        if is_publish {
-            self.streams_by_name.insert((stream.room, stream.name.clone()), key);
-        }
-        self.streams_by_session.insert(stream.session.clone(), key);
-        self.streams.insert(key, stream);
+        self.by_session.insert(stream.session.clone(), key);
+        self.all.insert(key, stream);
     }
-}
 
-/// One CNAME and one media stream id for all tracks of a publisher: browsers play only tracks of one stream together.
-pub(super) fn play_cname(source: StreamKey) -> String {
-    format!("ringvox-{:016x}", source.0)
+    pub(super) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+        let stream = self.all.remove(&key)?;
+        self.unproved.remove(key);
+        self.by_session.remove(&stream.session);
+        match &stream.role {
+            Role::Publish(publish) => {
+                self.by_name.remove(&(stream.room, stream.name.clone()));
+                for track in &publish.tracks {
+                    self.by_track.remove(&track.id);
+                }
+            }
+            Role::Play { source } => {
+                if let Some(publish) = self.publish_mut(*source) {
+                    publish.players.retain(|other| *other != key);
+                }
+            }
+        }
+        Some(stream)
+    }
+
+    /// Moves a stream on.
+    pub(super) fn happened(&mut self, key: StreamKey, happening: Happening) -> Option<Moved> {
+        let mut stream = self.all.remove(&key)?;
+        let before = std::mem::discriminant(&stream.life);
+        let next;
+        (stream.life, next) = stream.life.after(happening);
+        let moved = std::mem::discriminant(&stream.life) != before;
+        let limit = moved.then(|| stream.life.limit());
+        self.all.insert(key, stream);
+        Some(Moved { next, limit })
+    }
+
+    /// Whether one more of this asker's may be begun before its client has proved an address.
+    pub(super) fn admits(&mut self, now: Time, asker: Asker, limits: UnprovedLimits) -> bool {
+        self.unproved.admits(now, asker, limits)
+    }
+
+    pub(super) fn note_unproved(&mut self, key: StreamKey, asker: Asker) {
+        self.unproved.insert(key, asker);
+    }
+
+    pub(super) fn note_proved(&mut self, key: StreamKey) {
+        self.unproved.remove(key);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Sizes of the tables.
+    pub(super) fn ledger(&self) -> [(&'static str, usize); 3] {
+        [
+            ("streams", self.all.len() + self.by_session.len() + self.by_name.len()),
+            ("tracks", self.by_track.len()),
+            ("unproved", self.unproved.len()),
+        ]
+    }
 }

@@ -50,8 +50,8 @@ pub enum ServerMessage<'a> {
         /// The answer.
         sdp: &'a str,
     },
-    /// Status of a stream.
-    StreamStatus(&'a StreamStatus<'a>),
+    /// See [`StreamStatus::to_json`].
+    StreamStatus(&'a Value),
     /// A note about a stream that one plays.
     StreamEvent {
         /// The player's own `mediaSessionId`.
@@ -193,7 +193,7 @@ impl ServerMessage<'_> {
             }
             Self::Room { room, event, operation_id } => room_event(room, event, operation_id),
             Self::RemoteSdp { session, sdp } => envelope("setRemoteSDP", [session, sdp]),
-            Self::StreamStatus(status) => envelope("notifyStreamStatusEvent", [status.to_json()]),
+            Self::StreamStatus(status) => envelope("notifyStreamStatusEvent", [status]),
             Self::StreamEvent { session, event, payload } => {
                 #[derive(Serialize)]
                 #[serde(rename_all = "camelCase")]

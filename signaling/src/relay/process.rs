@@ -73,7 +73,7 @@ impl RelayProcess {
         }
         self.start().map_err(|why| {
             self.wait_longer();
-            format!("cannot start {}: {why}", self.program.binary.display())
+            format!("cannot start {}: {why} (see signaling.relay_binary)", self.program.binary.display())
         })
     }
 

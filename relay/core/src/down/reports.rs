@@ -1,9 +1,9 @@
 //! Sender reports to a subscriber, and the round trip from its answers (RFC 3550 §6.4.1).
 
+use crate::media::MediaKind;
 use crate::time::{NtpClock, Time};
 use crate::up::clock::ClockReference;
 use crate::wire::rtcp::ReportBlock;
-use relay_control::MediaKind;
 use std::time::Duration;
 
 /// Time between reports on video.

@@ -9,12 +9,12 @@ use super::reports::{SenderInfo, SenderReports};
 use super::rewrite::{Rewriter, Rewritten};
 use super::rtx::RtxResponder;
 use crate::id::SeqNo;
+use crate::media::MediaKind;
 use crate::stats::DropReason;
 use crate::time::{NtpClock, Time};
 use crate::up::clock::ClockReference;
 use crate::up::history::{History, PacketMeta, Stored};
 use crate::wire::rtcp::ReportBlock;
-use relay_control::MediaKind;
 use std::time::Duration;
 
 /// What a stream is made from.

@@ -4,6 +4,7 @@
 
 use super::Shard;
 use super::faults::Input;
+use crate::control::{check_params, down_added, priority};
 use crate::ice::{Ice, LocalCredentials};
 use crate::id::Ssrc;
 use crate::keys::{LayerKey, TransportKey, UpKey};
@@ -13,7 +14,7 @@ use crate::time::Time;
 use crate::track::{DownTrack, Params, Source, UpTrack};
 use crate::transport::{Identity, Phase, SsrcUse, Transport};
 use relay_control as control;
-use relay_control::{Command, CommandError, ErrorCode, LABEL_BYTES_MAX, Priority, ReplyBody};
+use relay_control::{Command, CommandError, ErrorCode, LABEL_BYTES_MAX, ReplyBody};
 
 type Refused = CommandError;
 
@@ -33,7 +34,7 @@ impl Shard {
     /// Obeys one command. Commands of the process (`Hello`, `GetInventory`, …) never get here and are refused.
     pub fn handle_command<O: Outbox>(&mut self, now: Time, command: Command, outbox: &mut O) -> ReplyBody {
         self.forward_pending(outbox);
-        self.input = Input::of(&command);
+        self.input = subject(&command);
         let answer = match command {
             Command::OpenTransport(c) => self.open_transport(now, c),
             Command::RestartIce(c) => self.restart_ice(&c),
@@ -175,11 +176,14 @@ impl Shard {
 
     fn add_up_track(&mut self, now: Time, c: control::AddUpTrack) -> Result<ReplyBody, Refused> {
         let key = self.transport_key(c.transport_id)?;
-        let params = Params::check(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
-        let priority = check_priority(c.priority)?;
+        let params = check_params(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
+        let priority = priority(c.priority).ok_or_else(|| {
+            let names = "0 (medium), 1 (very low), 2 (low) or 3 (high)";
+            refuse(ErrorCode::BadRequest, format!("priority is {}, not {names}", c.priority))
+        })?;
         let added = ReplyBody::UpTrackAdded(control::UpTrackAdded { track_id: c.track_id });
         if let Some(up) = self.tracks.up_by_id(c.track_id) {
-            return if up.source == Source::Peer(key) && up.rtp == c.rtp && up.priority == priority {
+            return if up.source == Source::Peer(key) && up.params == params && up.priority == priority {
                 Ok(added)
             } else {
                 Err(refuse(ErrorCode::IdInUse, "track_id is in use with other parameters"))
@@ -196,7 +200,7 @@ impl Shard {
             ));
         }
         let room_id = self.transports[key].identity.room_id;
-        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, c.rtp, priority, now);
+        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, priority, now);
         let up_key = self.tracks.insert_up(up);
         self.transports[key].ups.push(up_key);
         if self.transports[key].is_connected() {
@@ -213,7 +217,7 @@ impl Shard {
 
     fn add_down_track(&mut self, now: Time, c: control::AddDownTrack) -> Result<ReplyBody, Refused> {
         let key = self.transport_key(c.transport_id)?;
-        let params = Params::check(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
+        let params = check_params(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
         if c.cname.len() > CNAME_BYTES_MAX || c.cname.is_empty() {
             return Err(refuse(
                 ErrorCode::BadRequest,
@@ -221,8 +225,8 @@ impl Shard {
             ));
         }
         if let Some(down) = self.tracks.down_by_id(c.track_id) {
-            return if down.transport == key && down.rtp == c.rtp && down.up_track_id == c.up_track_id {
-                Ok(down.added())
+            return if down.transport == key && down.params == params && down.up_track_id == c.up_track_id {
+                Ok(down_added(down))
             } else {
                 Err(refuse(ErrorCode::IdInUse, "track_id is in use with other parameters"))
             };
@@ -232,8 +236,9 @@ impl Shard {
         }
         let up_key = self.check_subscription(key, c.up_track_id, &params)?;
         let ssrcs = self.fresh_ssrcs(key);
-        let down = DownTrack::new(&c, key, LayerKey::first(up_key), params, ssrcs, &mut self.rng, now);
-        let added = down.added();
+        let (ids, layer) = ((c.track_id, c.up_track_id), LayerKey::first(up_key));
+        let down = DownTrack::new(ids, &c.cname, (key, layer), params, ssrcs, &mut self.rng, now);
+        let added = down_added(&down);
         let down_key = self.tracks.insert_down(down);
         self.transports[key].downs.push(down_key);
         if self.transports[key].is_connected() {
@@ -264,7 +269,7 @@ impl Shard {
         }
         let limits = &self.config.limits;
         if self.transports[key].downs.len() >= limits.down_tracks_per_transport
-            || up.subscribers().count() >= limits.subscribers_per_track
+            || up.subscriber_count() >= limits.subscribers_per_track
         {
             return Err(refuse(ErrorCode::LimitReached, "no more subscriptions on this transport or track"));
         }
@@ -344,9 +349,11 @@ fn check_label(label: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_priority(priority: i32) -> Result<Priority, Refused> {
-    Priority::try_from(priority).map_err(|_| {
-        let names = "0 (medium), 1 (very low), 2 (low) or 3 (high)";
-        refuse(ErrorCode::BadRequest, format!("priority is {priority}, not {names}"))
-    })
+/// Whom a command is about.
+fn subject(command: &Command) -> Input {
+    match command {
+        Command::RemoveTrack(c) => Input::Track(c.track_id),
+        Command::RequestKeyframe(c) => Input::Track(c.track_id),
+        other => other.transport_id().map_or(Input::None, Input::TransportId),
+    }
 }

@@ -5,12 +5,12 @@ use super::faults::Input;
 use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
 use crate::keys::{TransportKey, UpKey};
+use crate::media::{Event, FailReason, TransportEvent};
 use crate::outbox::{Outbox, Path, Run};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::transport::{Phase, Session, TransportTimer};
-use relay_control::{FailReason, TransportState};
 
 impl Shard {
     /// Handshakes wait until the turn's media is served. What comes after one costs no more than a media packet, so
@@ -181,7 +181,7 @@ impl Shard {
         transport.timers.set(TransportTimer::Report, now);
         let id = transport.identity.id;
         self.counters.add(Count::TransportsConnected, 1);
-        self.transport_event(id, TransportState::Connected, FailReason::None);
+        self.events.push_back(Event::Transport(id, TransportEvent::Connected));
         self.prepare_tracks(key);
         self.ask_keyframes_for(now, key);
     }

@@ -25,13 +25,14 @@ use super::Shard;
 use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::keys::{TransportKey, UpKey};
+use crate::media::{Event, FailReason, TransportEvent};
 use crate::rng::Rng;
 use crate::stats::{Count, DropReason, Stage};
 use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::track::{Life, Source, Tracks};
 use crate::transport::{Phase, TransportTimer};
-use relay_control::{Command, FailReason, TransportState};
+
 use relay_port::Message;
 use std::time::Duration;
 
@@ -56,17 +57,6 @@ pub(super) enum Input {
     Up(UpKey),
     /// What is about a track, by the controller's id.
     Track(u64),
-}
-
-impl Input {
-    /// Whom a command is about.
-    pub(super) fn of(command: &Command) -> Self {
-        match command {
-            Command::RemoveTrack(c) => Self::Track(c.track_id),
-            Command::RequestKeyframe(c) => Self::Track(c.track_id),
-            other => other.transport_id().map_or(Self::None, Self::TransportId),
-        }
-    }
 }
 
 /// When the tables were looked at after a panic over something unproved.
@@ -201,7 +191,7 @@ impl Shard {
         self.counters.add(Count::TransportsClosed, ended.len() as u64);
         self.counters.add(Count::PanicTransports, ended.len() as u64);
         for id in ended {
-            self.transport_event(id, TransportState::Failed, FailReason::RelayFault);
+            self.events.push_back(Event::Transport(id, TransportEvent::Failed(FailReason::RelayFault)));
         }
         self.rng = Rng::new(seed);
         self.tracks = Tracks::default();

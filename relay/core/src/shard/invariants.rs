@@ -7,7 +7,6 @@
 
 use super::Shard;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
-use crate::port::kind_to;
 use crate::time::Time;
 use crate::timers::{Timer, TimerOwner, TimerTable};
 use crate::track::{Life, Source, UpTrack};
@@ -184,7 +183,7 @@ impl Shard {
         let mut loads: HashMap<PortId, Load> = HashMap::new();
         for (_, up) in self.tracks.ups.iter() {
             for (port, _) in &up.ports {
-                *loads.entry(*port).or_default().of(kind_to(up.params.kind)) += 1;
+                *loads.entry(*port).or_default().of(up.params.kind) += 1;
             }
             if let Source::Port { port, .. } = up.source {
                 loads.entry(port).or_default().back += 1;

@@ -1,9 +1,10 @@
 //! What runs, in the control language: enough for a new controller to take over.
 
 use super::Shard;
+use crate::control::{down_info, up_info};
 use crate::keys::TransportKey;
 use crate::transport::{Phase, Transport};
-use relay_control::{CandidateAddress, TransportInfo, TransportOpened};
+use relay_control::{CandidateAddress, TransportInfo, TransportOpened, TransportState};
 
 impl Shard {
     /// Every transport with its tracks.
@@ -20,22 +21,23 @@ impl Shard {
     }
 
     fn transport_info(&self, key: TransportKey, transport: &Transport) -> TransportInfo {
-        let (version, group, profile) = match &transport.phase {
-            Phase::Connected(s) => (s.version, s.group, s.profile.name()),
-            _ => ("", "", ""),
+        let (state, version, group, profile) = match &transport.phase {
+            Phase::Ice => (TransportState::New, "", "", ""),
+            Phase::Dtls(_) => (TransportState::IceConnected, "", "", ""),
+            Phase::Connected(s) => (TransportState::Connected, s.version, s.group, s.profile.name()),
         };
         TransportInfo {
             transport_id: transport.identity.id,
             room_id: transport.identity.room_id,
             shard: self.config.shard,
-            state: transport.phase.state().into(),
+            state: state.into(),
             label: transport.identity.label.clone(),
             remote_address: transport.ice.selected().map(|p| p.remote.to_string()).unwrap_or_default(),
             dtls_version: version.into(),
             dtls_group: group.into(),
             srtp_profile: profile.into(),
-            up_tracks: transport.ups.iter().map(|k| self.tracks.up(*k).info()).collect(),
-            down_tracks: transport.downs.iter().map(|k| self.tracks.down(*k).info()).collect(),
+            up_tracks: transport.ups.iter().map(|k| up_info(self.tracks.up(*k))).collect(),
+            down_tracks: transport.downs.iter().map(|k| down_info(self.tracks.down(*k))).collect(),
             opened: Some(self.transport_opened(key)),
         }
     }

@@ -8,13 +8,13 @@
 use super::Shard;
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
+use crate::media::MediaKind;
 use crate::outbox::Outbox;
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::track::{Source, Tracks, UpTrack};
 use crate::up::Accepted;
 use crate::wire::rtcp;
-use relay_control::MediaKind;
 
 /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
 pub(super) fn on_accepted(now: Time, up: &mut UpTrack, layer: u8, accepted: &Accepted) {

@@ -30,10 +30,12 @@ mod stun;
 mod timeout;
 
 use crate::config::ShardConfig;
+use crate::control::event_body;
 use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
 use crate::keys::LayerKey;
+use crate::media::Event;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
 use crate::rng::Rng;
 use crate::stats::{Count, Counters, DropReason};
@@ -59,7 +61,7 @@ pub struct Shard {
     /// Layers with packets that wait for the end of the batch.
     waiting: Vec<LayerKey>,
     handshakes: Handshakes,
-    events: VecDeque<EventBody>,
+    events: VecDeque<Event>,
     counters: Counters,
     outlets: port::Outlets,
     /// Of all ports.
@@ -158,7 +160,7 @@ impl Shard {
 
     /// What happened since the last call, oldest first.
     pub fn poll_event(&mut self) -> Option<EventBody> {
-        self.events.pop_front()
+        self.events.pop_front().map(event_body)
     }
 
     /// All counters of this shard.

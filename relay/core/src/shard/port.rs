@@ -147,7 +147,7 @@ impl Shard {
             Some(port) => port.1 = opening,
             None => {
                 up.ports.push((order.to, opening));
-                let kind = port::kind_to(up.params.kind);
+                let kind = up.params.kind;
                 self.outlets.change_load(order.to, |load| *load.of(kind) += 1);
             }
         }
@@ -258,10 +258,10 @@ impl Shard {
                 return self.outlets.say(from, Message::Close { track_id, opening });
             }
             _ => {
-                let (params, rtp, priority) = port::params_of(track);
+                let params = port::params_of(track);
                 self.outlets.change_load(from, |load| load.back += 1);
                 let room_id = track.room_id;
-                self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, rtp, priority, now))
+                self.tracks.insert_up(UpTrack::new(track_id, source, room_id, params, track.priority, now))
             }
         };
         let up = &mut self.tracks.ups[up_key];
@@ -354,7 +354,7 @@ impl Shard {
     pub(super) fn end_at_ports(&mut self, up: &UpTrack) {
         for &(port, _) in &up.ports {
             self.outlets.say(port, Message::End { track_id: up.id });
-            self.outlets.leave(port, port::kind_to(up.params.kind));
+            self.outlets.leave(port, up.params.kind);
         }
         if let Source::Port { port, .. } = up.source {
             self.outlets.change_load(port, |load| load.back = load.back.saturating_sub(1));
@@ -369,7 +369,7 @@ impl Shard {
 
 /// Forgets the ports of a track behind which nobody listens any more.
 fn close_ports(up: &mut UpTrack, outlets: &mut Outlets, is_closed: impl Fn(&(PortId, u64)) -> bool) {
-    let kind = port::kind_to(up.params.kind);
+    let kind = up.params.kind;
     up.ports.retain(|port| {
         let closed = is_closed(port);
         if closed {

@@ -8,6 +8,7 @@ use super::{Shard, keyframes};
 use crate::fanout;
 use crate::id::Ssrc;
 use crate::keys::{LayerKey, TransportKey, UpKey};
+use crate::media::{Event, ExtensionIds};
 use crate::outbox::Outbox;
 use crate::srtp::OpenError;
 use crate::stats::{Count, DropReason};
@@ -19,7 +20,6 @@ use crate::up::{Accepted, PacketMeta};
 use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
 use crate::wire::rtp_ext;
-use relay_control::{EventBody, ExtensionIds, UpTrackActivity};
 
 /// Octets of the original sequence number in front of an RTX payload (RFC 4588 §4).
 const OSN_BYTES: usize = 2;
@@ -37,7 +37,6 @@ impl<'a> Extensions<'a> {
     fn read(header: &RtpHeader, packet: &'a [u8], ids: &ExtensionIds) -> Self {
         let mut found = Self::default();
         for (id, value) in header.elements(packet) {
-            let id = u32::from(id);
             if id == ids.mid {
                 found.mid = Some(value).filter(|mid| !mid.is_empty());
             } else if id == ids.transport_cc {
@@ -262,8 +261,7 @@ impl Shard {
         if !up.active {
             up.active = true;
             up.timers.set(UpTimer::Silence, now + self.config.limits.silence);
-            let event = UpTrackActivity { track_id: up.id, active: true };
-            self.events.push_back(EventBody::UpTrackActivity(event));
+            self.events.push_back(Event::Activity(up.id, true));
         }
     }
 

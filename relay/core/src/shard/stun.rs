@@ -4,13 +4,13 @@ use super::Shard;
 use super::faults::Input;
 use crate::ice::{CheckOutcome, IdUse};
 use crate::keys::TransportKey;
+use crate::media::{Event, TransportEvent};
 use crate::outbox::{Outbox, Path, Run};
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::transport::Phase;
 use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
 use arrayvec::ArrayVec;
-use relay_control::{EventBody, FailReason, TransportState, TransportStateChanged};
 
 /// STUN method Binding (RFC 8489 §18.2).
 const BINDING: u16 = 0x001;
@@ -211,15 +211,7 @@ impl Shard {
         transport.set_phase_limit(now + self.config.limits.dtls_timeout);
         let id = transport.identity.id;
         self.arm_transport(key);
-        self.transport_event(id, TransportState::IceConnected, FailReason::None);
-    }
-
-    pub(super) fn transport_event(&mut self, transport_id: u64, state: TransportState, reason: FailReason) {
-        self.events.push_back(EventBody::TransportState(TransportStateChanged {
-            transport_id,
-            state: state.into(),
-            reason: reason.into(),
-        }));
+        self.events.push_back(Event::Transport(id, TransportEvent::IceConnected));
     }
 
     pub(super) fn arm_transport(&mut self, key: TransportKey) {

@@ -4,13 +4,13 @@ use super::Shard;
 use super::dtls::engine;
 use super::faults::Input;
 use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::media::{Event, FailReason, TransportEvent};
 use crate::outbox::Outbox;
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::{DownTimer, Source, UpTimer};
 use crate::transport::{Phase, TransportTimer};
-use relay_control::{EventBody, FailReason, TransportState, UpTrackActivity};
 
 impl Shard {
     /// Does everything that is due, and some of the handshakes that wait.
@@ -135,8 +135,7 @@ impl Shard {
             up.timers.set(UpTimer::Silence, until);
         } else {
             up.active = false;
-            let event = UpTrackActivity { track_id: up.id, active: false };
-            self.events.push_back(EventBody::UpTrackActivity(event));
+            self.events.push_back(Event::Activity(up.id, false));
         }
     }
 
@@ -144,7 +143,7 @@ impl Shard {
     pub(super) fn fail_transport(&mut self, key: TransportKey, reason: FailReason) {
         let id = self.transports[key].identity.id;
         self.remove_transport(key);
-        self.transport_event(id, TransportState::Failed, reason);
+        self.events.push_back(Event::Transport(id, TransportEvent::Failed(reason)));
     }
 
     /// Forgets a transport: its addresses, its ufrags, its tracks.

@@ -20,7 +20,6 @@ use crate::up::{ClockReference, PacketMeta};
 use crate::wire::rtcp::{ReportBlock, write_sr};
 use crate::wire::rtp::{FIXED_HEADER_BYTES, HeaderFields, write_header};
 use arrayvec::{ArrayString, ArrayVec};
-use relay_control::{AddDownTrack, DownTrackAdded, DownTrackInfo, ReplyBody, RtpParameters};
 use std::time::Duration;
 
 /// How soon to look again whether a first sender report can be made.
@@ -66,8 +65,6 @@ pub struct DownTrack {
     pub up_track_id: u64,
     /// For SDES.
     pub cname: ArrayString<64>,
-    /// As negotiated, for the inventory and for repeated commands.
-    pub rtp: RtpParameters,
 }
 
 /// A sender report about to be written.
@@ -88,12 +85,12 @@ impl OwnReport {
 }
 
 impl DownTrack {
-    /// Nothing sent yet.
+    /// Nothing sent yet. The ids are the controller's, its own and that of the up-track.
     #[must_use]
     pub fn new(
-        command: &AddDownTrack,
-        transport: TransportKey,
-        layer: LayerKey,
+        (id, up_track_id): (u64, u64),
+        cname: &str,
+        (transport, layer): (TransportKey, LayerKey),
         params: Params,
         (ssrc, rtx_ssrc): (Ssrc, Ssrc),
         rng: &mut Rng,
@@ -119,10 +116,9 @@ impl DownTrack {
             params,
             mid_known: params.extensions.mid == 0 || params.mid.is_empty(),
             timers,
-            id: command.track_id,
-            up_track_id: command.up_track_id,
-            cname: ArrayString::from(&command.cname).unwrap_or_default(),
-            rtp: command.rtp.clone(),
+            id,
+            up_track_id,
+            cname: ArrayString::from(cname).unwrap_or_default(),
         }
     }
 
@@ -197,13 +193,13 @@ impl DownTrack {
         let (level, orientation) = ([meta.audio_level.unwrap_or(0)], [meta.video_orientation.unwrap_or(0)]);
         let mut elements = ArrayVec::<(u8, &[u8]), EXTENSIONS_MAX>::new();
         if !self.mid_known {
-            elements.push((ids.mid as u8, self.params.mid.as_bytes()));
+            elements.push((ids.mid, self.params.mid.as_bytes()));
         }
         if meta.audio_level.is_some() && ids.audio_level != 0 {
-            elements.push((ids.audio_level as u8, &level));
+            elements.push((ids.audio_level, &level));
         }
         if meta.video_orientation.is_some() && ids.video_orientation != 0 {
-            elements.push((ids.video_orientation as u8, &orientation));
+            elements.push((ids.video_orientation, &orientation));
         }
         write_header(slot, fields, &elements)
     }
@@ -231,31 +227,6 @@ impl DownTrack {
         if block.ssrc == self.ssrc {
             self.mid_known = true;
             self.stream.on_report_block(now, ntp, block);
-        }
-    }
-
-    /// Answer to the command that made it.
-    #[must_use]
-    pub fn added(&self) -> ReplyBody {
-        ReplyBody::DownTrackAdded(DownTrackAdded {
-            track_id: self.id,
-            ssrc: self.ssrc.0,
-            rtx_ssrc: self.params.rtx_pt.map_or(0, |_| self.rtx_ssrc.0),
-        })
-    }
-
-    /// For the inventory.
-    #[must_use]
-    pub fn info(&self) -> DownTrackInfo {
-        DownTrackInfo {
-            track_id: self.id,
-            up_track_id: self.up_track_id,
-            rtp: self.rtp.clone(),
-            ssrc: self.ssrc.0,
-            rtx_ssrc: self.params.rtx_pt.map_or(0, |_| self.rtx_ssrc.0),
-            packets: self.stream.packets(),
-            bytes: self.stream.octets(),
-            retransmissions: self.stream.retransmissions(),
         }
     }
 }

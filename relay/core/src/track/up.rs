@@ -2,11 +2,11 @@
 
 use super::{Layer, Params};
 use crate::keys::{DownKey, TransportKey, UpKey};
+use crate::media::Priority;
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::transports::Transports;
 use crate::up::ClockReference;
-use relay_control::{Priority, RtpParameters, UpTrackInfo};
 use relay_port::PortId;
 
 timers! {
@@ -67,8 +67,6 @@ pub struct UpTrack {
     pub room_id: u64,
     /// As negotiated, checked.
     pub params: Params,
-    /// As negotiated, for the inventory and for repeated commands.
-    pub rtp: RtpParameters,
     /// How late its video is withheld.
     pub priority: Priority,
     /// Its encodings: one today. Each has its own SSRC, numbers, history and keyframes.
@@ -86,21 +84,12 @@ pub struct UpTrack {
 impl UpTrack {
     /// Nothing received yet.
     #[must_use]
-    pub fn new(
-        id: u64,
-        source: Source,
-        room_id: u64,
-        params: Params,
-        rtp: RtpParameters,
-        priority: Priority,
-        now: Time,
-    ) -> Self {
+    pub fn new(id: u64, source: Source, room_id: u64, params: Params, priority: Priority, now: Time) -> Self {
         let mut up = Self {
             id,
             source,
             room_id,
             params,
-            rtp,
             priority,
             layers: Vec::with_capacity(1),
             ports: Vec::new(),
@@ -129,6 +118,12 @@ impl UpTrack {
         self.layers.iter().map(|layer| layer.last_packet).max().unwrap_or(Time::ZERO)
     }
 
+    /// How many down-tracks it feeds.
+    #[must_use]
+    pub fn subscriber_count(&self) -> usize {
+        self.layers.iter().map(|layer| layer.subscribers.len()).sum()
+    }
+
     /// Down-tracks that it feeds, of all layers.
     pub fn subscribers(&self) -> impl Iterator<Item = DownKey> {
         self.layers.iter().flat_map(|layer| layer.subscribers.iter().copied())
@@ -137,7 +132,7 @@ impl UpTrack {
     /// Whether transport-wide feedback was negotiated for it.
     #[must_use]
     pub fn wants_transport_cc(&self) -> bool {
-        self.rtp.transport_cc && self.params.extensions.transport_cc != 0
+        self.params.transport_cc && self.params.extensions.transport_cc != 0
     }
 
     /// Sets its timers from what its layers want, and makes sure that they are looked at.
@@ -166,21 +161,5 @@ impl UpTrack {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.subscribers().next().is_some() || !self.ports.is_empty()
-    }
-
-    /// For the inventory.
-    #[must_use]
-    pub fn info(&self) -> UpTrackInfo {
-        UpTrackInfo {
-            track_id: self.id,
-            rtp: self.rtp.clone(),
-            ssrc: self.layers.iter().find_map(|layer| layer.ssrc).map_or(0, |ssrc| ssrc.0),
-            active: self.active,
-            packets: self.layers.iter().map(|layer| layer.stream.packets()).sum(),
-            bytes: self.layers.iter().map(|layer| layer.stream.octets()).sum(),
-            keyframes: self.layers.iter().map(|layer| layer.stream.keyframes_seen()).sum(),
-            lost: self.lost,
-            priority: self.priority.into(),
-        }
     }
 }

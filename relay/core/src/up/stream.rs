@@ -9,9 +9,9 @@ use super::jitter::{ReceiverStats, SeqVerdict};
 use super::keyframe::KeyframeRequests;
 use super::loss::{LossVerdict, NackGenerator};
 use crate::id::{SeqNo, Ssrc};
+use crate::media::MediaKind;
 use crate::stats::DropReason;
 use crate::time::Time;
-use relay_control::MediaKind;
 
 /// Octets of history per video stream: about 1.6 s at 2.5 Mb/s.
 pub const VIDEO_HISTORY_BYTES: usize = 512 * 1024;

@@ -3,7 +3,7 @@
 pub mod h264;
 pub mod vp8;
 
-use relay_control::Codec;
+use crate::media::Codec;
 
 /// Whether a decoder that saw nothing before can start with this packet. Audio has no keyframes: `false`.
 #[must_use]
