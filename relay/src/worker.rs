@@ -77,15 +77,15 @@ impl Worker {
             let received = self.handle_datagrams(begun);
             // The other shards may begin while we forward.
             self.station.shard.ring_ports();
-            self.station.handle_ports(begun, &mut Lender(self.io.outbox()));
+            self.station.handle_ports(begun, &mut SendMemory(self.io.outbox()));
             let aside = kept_awake.then(|| self.clock.now());
             busy = self.handle_commands(begun);
             if self.station.shard.handshakes_wait() {
-                self.station.handle_handshakes(begun, &mut Lender(self.io.outbox()));
+                self.station.handle_handshakes(begun, &mut SendMemory(self.io.outbox()));
             }
             let aside = aside.map_or(Duration::ZERO, |since| self.clock.now().since(since));
             if self.station.shard.poll_timeout().is_some_and(|due| due <= begun) {
-                self.station.handle_deadlines(begun, &mut Lender(self.io.outbox()));
+                self.station.handle_deadlines(begun, &mut SendMemory(self.io.outbox()));
             }
             self.station.tell_events();
             self.io.flush();
@@ -100,7 +100,7 @@ impl Worker {
 
     /// Peers hear that it is over instead of finding out after 30 s. As many at a time as the outbox surely holds.
     fn say_goodbye(&mut self) {
-        while self.station.shard.close_some(GOODBYES_PER_FLUSH, &mut Lender(self.io.outbox())) {
+        while self.station.shard.close_some(GOODBYES_PER_FLUSH, &mut SendMemory(self.io.outbox())) {
             self.io.flush();
             // What was sent gives its memory back; without, the next ones are lost, and nobody is there to be told.
             let _ = self.io.wait(Some(Duration::ZERO));
@@ -128,14 +128,14 @@ impl Worker {
                 return station.shard.handle_truncated(datagram.len());
             }
             let path = Path { remote: received.route.remote, local: received.route.local };
-            station.handle_datagram(now, &path, datagram, &mut Lender(outbox));
+            station.handle_datagram(now, &path, datagram, &mut SendMemory(outbox));
         })
     }
 
     /// True: more commands wait.
     fn handle_commands(&mut self, now: Time) -> bool {
         for _ in 0..COMMANDS_PER_TURN_MAX {
-            match self.station.handle_order(now, &mut Lender(self.io.outbox())) {
+            match self.station.handle_order(now, &mut SendMemory(self.io.outbox())) {
                 Ordered::Nothing => return false,
                 Ordered::Done => {}
                 Ordered::DoneAtLength => return true,
@@ -151,9 +151,9 @@ impl Worker {
 }
 
 /// The back end's memory, as the core sees it.
-struct Lender<'a>(&'a mut relay_io::Outbox);
+struct SendMemory<'a>(&'a mut relay_io::Outbox);
 
-impl outbox::Outbox for Lender<'_> {
+impl outbox::Outbox for SendMemory<'_> {
     fn lend(&mut self, bytes: usize) -> Result<&mut [u8], OutboxFull> {
         self.0.lend(bytes).map_err(|relay_io::Full| OutboxFull)
     }
