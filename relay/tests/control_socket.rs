@@ -2,101 +2,20 @@
 
 mod common;
 
-use common::{Controller, eventually, free_base_port, open, process_counter};
+use common::running::Running;
+use common::{Controller, eventually, open, process_counter};
 use relay::Relay;
-use relay::config::{Config, IoChoice};
-use relay::control::{CONNECTIONS_MAX, Exit};
+use relay::config::Config;
+use relay::control::CONNECTIONS_MAX;
 use relay::ctl::{self, Question};
 use relay_control::{
     CloseTransport, Command, ErrorCode, EventBody, GetInventory, GetStats, Outgoing, ReplyBody, Request,
-    SetLabel, Shutdown, encode_frame,
+    SetLabel, encode_frame,
 };
 use std::io::{IoSlice, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Once};
-use std::thread::JoinHandle;
-
-/// A relay on two shards that ends with the test.
-struct Running {
-    socket: PathBuf,
-    relay: Option<JoinHandle<Exit>>,
-    _dir: tempfile::TempDir,
-}
-
-impl Running {
-    fn start() -> Self {
-        hear_panics();
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let socket = dir.path().join("c/relay.sock");
-        let relay = eventually("a relay that starts", || {
-            let config = Config {
-                io: IoChoice::Mmsg,
-                shards: Some(2),
-                base_port: free_base_port(2),
-                bind: "127.0.0.1".parse().expect("address"),
-                control_socket: socket.clone(),
-                ..Config::default()
-            };
-            // Another test may have taken the ports meanwhile.
-            Relay::start(&config, None).ok()
-        });
-        let control = std::thread::Builder::new().name("control".into());
-        let relay = control.spawn(move || relay.run().expect("waits")).expect("a thread");
-        Self { socket, relay: Some(relay), _dir: dir }
-    }
-
-    fn connect(&self) -> Controller {
-        Controller::connect(&self.socket)
-    }
-
-    /// Waits until the connections that were dropped are gone in the relay, too.
-    fn until_connections(&self, open: u64) {
-        eventually("connections are gone", || {
-            // While too many are open, a new one is refused.
-            let text = ctl::ask(&self.socket, Question::Stats).ok()?;
-            let stats: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-            // The one that asks counts.
-            (stats["process"]["control.connections_open"] == open + 1).then_some(())
-        });
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(relay) = self.relay.take() {
-            let mut controller = self.connect();
-            controller.welcome(u64::MAX);
-            assert!(matches!(controller.call(Command::Shutdown(Shutdown {})), ReplyBody::Done(_)));
-            let exit = relay.join().expect("no panic");
-            assert_eq!(exit, Exit::Command);
-            assert!(!self.socket.exists());
-        }
-        let panics = PANICS.lock().expect("nothing panics with it");
-        if !std::thread::panicking() {
-            assert!(panics.is_empty(), "{panics:#?}");
-        }
-    }
-}
-
-/// What the relay's threads panicked over. It catches that and goes on, so a test might not see it otherwise.
-static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn hear_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let told = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let thread = std::thread::current();
-            let name = thread.name().unwrap_or_default();
-            if name == "control" || name.starts_with("shard-") {
-                PANICS.lock().expect("nothing panics with it").push(panic.to_string());
-            }
-            told(panic);
-        }));
-    });
-}
+use std::path::Path;
 
 fn code(body: &ReplyBody) -> Option<ErrorCode> {
     match body {

@@ -3,82 +3,29 @@
 mod common;
 
 use common::client::Client;
-use common::{Controller, DEADLINE, eventually, free_base_port};
-use relay::Relay;
-use relay::config::{Config, IoChoice};
-use relay::control::Exit;
+use common::running::Running;
+use common::{Controller, eventually};
+use relay::config::Config;
 use relay::ctl::{self, CodecName, Question};
 use relay::ports::PROCESSES_MAX;
 use relay_control::{
     AddDownTrack, AddUpTrack, Codec, Command, EventBody, MediaKind, PortChanged, ReplyBody, RtpParameters,
-    Shutdown, port_socket,
+    port_socket,
 };
 use relay_core::id::Ssrc;
-use relay_port::{
-    ClientError, ClientReader, ClientWriter, Frame, MediaTime, Message, Packet, Refusal, connect,
-};
+use relay_port::{ClientError, ClientReader, Frame, MediaTime, Message, Packet, Refusal, connect};
 use serde_json::Value;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::thread::JoinHandle;
 
 const ROOM: u64 = 9;
 const TRACK: u64 = 11;
 const SOURCE: u64 = 12;
 
-/// A relay on two shards, whose rooms use both, that ends with the test.
-struct Running {
-    socket: PathBuf,
-    relay: Option<JoinHandle<Exit>>,
-    _dir: tempfile::TempDir,
-}
-
-impl Running {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let socket = dir.path().join("c/relay.sock");
-        let relay = eventually("a relay that starts", || {
-            let config = Config {
-                io: IoChoice::Mmsg,
-                shards: Some(2),
-                base_port: free_base_port(2),
-                room_transports_per_shard: 2,
-                bind: "127.0.0.1".parse().expect("address"),
-                control_socket: socket.clone(),
-                ..Config::default()
-            };
-            Relay::start(&config, None).ok()
-        });
-        let relay = std::thread::spawn(move || relay.run().expect("waits"));
-        Self { socket, relay: Some(relay), _dir: dir }
-    }
-
-    fn port(&self, name: &str) -> (ClientWriter, ClientReader) {
-        let (writer, reader) = connect(&port_socket(&self.socket), name).expect("a port");
-        reader.set_timeout(Some(DEADLINE)).expect("set");
-        (writer, reader)
-    }
-
-    fn ctl(&self, question: Question) -> Value {
-        let text = ctl::ask(&self.socket, question).expect("an answer");
-        serde_json::from_str(&text).expect("JSON")
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        self.ctl(Question::Stats)["process"][name].as_u64().expect("a counter")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut controller = Controller::connect(&self.socket);
-        controller.welcome(u64::MAX);
-        assert!(matches!(controller.call(Command::Shutdown(Shutdown {})), ReplyBody::Done(_)));
-        assert_eq!(self.relay.take().expect("once").join().expect("no panic"), Exit::Command);
-        assert!(!port_socket(&self.socket).exists(), "it takes its socket away");
-    }
+/// A relay whose rooms use both shards.
+fn start() -> Running {
+    Running::start_as(Config { room_transports_per_shard: 2, ..Config::default() })
 }
 
 fn video() -> RtpParameters {
@@ -120,7 +67,7 @@ fn until<T>(reader: &mut ClientReader, what: impl Fn(Frame, &[u8]) -> Option<T>)
 #[test]
 fn a_publication_is_tapped_and_a_stuck_process_costs_a_counter() {
     const PACKETS: u16 = 4_000;
-    let relay = Running::start();
+    let relay = start();
     let mut controller = Controller::connect(&relay.socket);
     controller.welcome(1);
     let mut clients: Vec<Client> = (1..=3).map(|id| Client::join(&mut controller, id, ROOM)).collect();
@@ -174,7 +121,7 @@ fn a_publication_is_tapped_and_a_stuck_process_costs_a_counter() {
 #[test]
 fn a_process_publishes_to_both_shards_and_its_end_is_told() {
     const PACKETS: u16 = 400;
-    let relay = Running::start();
+    let relay = start();
     let mut controller = Controller::connect(&relay.socket);
     controller.welcome(1);
     let mut clients: Vec<Client> = (1..=3).map(|id| Client::join(&mut controller, id, ROOM)).collect();
@@ -219,7 +166,7 @@ fn a_process_publishes_to_both_shards_and_its_end_is_told() {
 
 #[test]
 fn the_port_socket_is_private_and_refuses_with_reasons() {
-    let relay = Running::start();
+    let relay = start();
     let socket = port_socket(&relay.socket);
     let mode = std::fs::metadata(&socket).expect("exists").mode();
     assert_eq!(

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod client;
+pub mod running;
 
 use relay_control::{
     CONTROL_VERSION, Command, Event, FrameDecoder, FromRelay, GetStats, Hello, OpenTransport, Outgoing,
