@@ -14,11 +14,14 @@ use ringvox_client::dtls::ClientFactory;
 use ringvox_client::incoming::{Incoming, original, write_nack};
 use ringvox_client::mark::Filling;
 use ringvox_client::seen::Arrival;
-use ringvox_client::{Agreed, Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Pace, Received};
+use ringvox_client::{
+    Agreed, CheckIntervals, Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Received,
+};
 use std::time::Duration;
 
 /// Checks: often until the first answer, then as in Chromium.
-const PACE: Pace = Pace { early: Duration::from_millis(50), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(50), connected: Duration::from_millis(2_500) };
 /// Time between RTCP reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between looks for missing packets.
@@ -133,7 +136,7 @@ impl Client {
     /// Begins, with what the door said.
     pub(crate) fn admit(&mut self, now: Time, grant: &Grant, shared: &mut Shared) -> std::io::Result<()> {
         self.socket.connect(grant.remote)?;
-        self.transport = Some(Transport::new(&self.credentials, &grant.credentials, grant.remote, PACE));
+        self.transport = Some(Transport::new(&self.credentials, &grant.credentials, grant.remote, INTERVALS));
         self.fingerprint = grant.fingerprint;
         self.receiving = grant.downs.iter().map(Receiving::new).collect();
         for (sending, up) in self.sending.iter_mut().zip(&grant.ups) {

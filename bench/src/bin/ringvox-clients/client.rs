@@ -8,12 +8,13 @@ use relay_core::wire::rtcp::ReportBlock;
 use relay_core::wire::rtp::HeaderFields;
 use ringvox_client::dtls::ClientFactory;
 use ringvox_client::incoming::write_nack;
-use ringvox_client::{Client as Transport, Credentials, Keys, Pace, Received, SLOT_BYTES};
+use ringvox_client::{CheckIntervals, Client as Transport, Credentials, Keys, Received, SLOT_BYTES};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Between checks that were not answered, and between those that keep consent.
-const PACE: Pace = Pace { early: Duration::from_millis(500), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(500), connected: Duration::from_millis(2_500) };
 
 /// Where the relay is.
 pub(crate) const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 10_000);
@@ -28,7 +29,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(number: u32, opened: &TransportOpened, relay_fingerprint: [u8; 32]) -> Self {
         let relay = Credentials::new(&opened.local_ufrag, &opened.local_pwd);
-        let transport = Transport::new(&credentials(), &relay, RELAY, PACE);
+        let transport = Transport::new(&credentials(), &relay, RELAY, INTERVALS);
         Self { number, transport, fingerprint: relay_fingerprint }
     }
 

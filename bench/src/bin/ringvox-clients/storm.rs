@@ -3,12 +3,12 @@
 //! Time is simulated, costs are real: a turn of the worker's loop takes what has arrived, and lasts as long as the CPU needs
 //! for it here, plus [`SEND`] for each datagram it sends. What a turn sends leaves at its end. So a packet's forwarding time
 //! is what it waits for the turn before, and its own turn; no other process can spoil the figure, and neither can the
-//! clients, whose work takes no time. What is shed the worker's own [`Pace`] decides; a turn after which nothing is to do sleeps.
+//! clients, whose work takes no time. What is shed the worker's own [`OverloadControl`] decides; a turn after which nothing is to do sleeps.
 
 use crate::client::{Client, number};
 use crate::site::{SILENT, STREAM, Site};
 use crate::{FOREVER, is_connected};
-use relay::pace::{Pace, Turn};
+use relay::overload::{OverloadControl, Turn};
 use relay::usage::Usage;
 use relay_core::outbox::VecOutbox;
 use relay_core::stats::{DropReason, Stage};
@@ -50,7 +50,7 @@ struct Storm {
     delays: Vec<Duration>,
     longest: Duration,
     connected: u32,
-    pace: Pace,
+    overload: OverloadControl,
     /// Of the worker's thread, in simulated time.
     usage: Usage,
 }
@@ -115,7 +115,7 @@ impl Storm {
             delays: Vec::new(),
             longest: Duration::ZERO,
             connected: 0,
-            pace: Pace::new(begun, Duration::ZERO),
+            overload: OverloadControl::new(begun, Duration::ZERO),
             usage: Usage::default(),
         }
     }
@@ -140,14 +140,14 @@ impl Storm {
             let sent = self.site.spend(|shard, now, outbox| shard.handle_handshakes(now, outbox)).1;
             outbox.sent.extend(sent.sent);
         }
-        let aside = if kept_awake { self.site.spent - before } else { Duration::ZERO };
+        let deferred = if kept_awake { self.site.spent - before } else { Duration::ZERO };
         if self.site.shard.poll_timeout().is_some_and(|due| due <= begun) {
             let sent = self.site.spend(|shard, now, outbox| shard.handle_deadlines(now, outbox)).1;
             outbox.sent.extend(sent.sent);
         }
         self.connected += self.site.events().iter().filter(|event| is_connected(event)).count() as u32;
         let ended = begun + (self.site.spent - spent) + SEND * outbox.sent.len() as u32;
-        self.keep_pace(&Turn { begun, ended, received: batch.len(), kept_awake, aside });
+        self.control_overload(&Turn { begun, ended, received: batch.len(), kept_awake, deferred });
         self.end_turn(ended.since(begun), &batch, outbox);
     }
 
@@ -162,11 +162,11 @@ impl Storm {
         }
     }
 
-    fn keep_pace(&mut self, turn: &Turn) {
+    fn control_overload(&mut self, turn: &Turn) {
         self.usage.cpu += turn.ended.since(turn.begun);
-        if self.pace.turned(turn) {
-            self.pace.looked(turn.ended, self.usage);
-            self.site.shard.shed(turn.ended, self.pace.shed());
+        if self.overload.end_turn(turn) {
+            self.overload.measure(turn.ended, self.usage);
+            self.site.shard.shed(turn.ended, self.overload.shed());
         }
     }
 
