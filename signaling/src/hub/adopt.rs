@@ -70,22 +70,11 @@ fn adopt_stream(
     info: &TransportInfo,
 ) -> Option<()> {
     let key = StreamKey(info.transport_id);
-    let room = RoomId(info.room_id);
-    let known = rooms.named(&label.room);
-    let clashes = known.is_some_and(|known| known != room)
-        || rooms.get(room).is_some_and(|found| known.is_none() || found.relay != relay)
-        || streams.of_session(&label.session).is_some();
-    if clashes {
+    if streams.of_session(&label.session).is_some() {
         return None;
     }
     let role = adopted_role(streams, &label.role, info)?;
-    if known.is_none() {
-        // The settings may be others than those under which the room was made.
-        let wished = label.terms.read();
-        let max_participants = wished.max_participants;
-        let terms = wished.within(&cx.config.media).unwrap_or(Terms { codecs: None, max_participants });
-        rooms.insert(room, &label.room, relay, terms);
-    }
+    let room = adopted_room(cx, rooms, relay, RoomId(info.room_id), &label)?;
     let owner = match label.member {
         None => Owner::Viewer,
         Some(member) => {
@@ -122,6 +111,27 @@ fn adopt_stream(
         write_label(cx, rooms, streams, key);
     }
     Some(())
+}
+
+fn adopted_room(
+    cx: &Context,
+    rooms: &mut Rooms,
+    relay: RelayId,
+    id: RoomId,
+    label: &Label,
+) -> Option<RoomId> {
+    match (rooms.named(&label.room), rooms.get(id)) {
+        (Some(named), Some(room)) => (named == id && room.relay == relay).then_some(id),
+        (Some(_), None) | (None, Some(_)) => None,
+        (None, None) => {
+            // The settings may be others than those under which the room was made.
+            let wished = label.terms.read();
+            let max_participants = wished.max_participants;
+            let terms = wished.within(&cx.config.media).unwrap_or(Terms { codecs: None, max_participants });
+            rooms.insert(id, &label.room, relay, terms);
+            Some(id)
+        }
+    }
 }
 
 fn adopted_role(streams: &Streams, label: &RoleLabel, info: &TransportInfo) -> Option<Role> {
