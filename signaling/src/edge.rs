@@ -1,14 +1,14 @@
 //! What the edges have in common: the way to the hub, and whose request it is.
 
 use crate::address::Subnet;
-use crate::auth::{Gate, Verdict};
+use crate::auth::{AccessControl, Verdict};
 use crate::config::Config;
 use crate::hub::{HttpReply, HttpRequest};
 use crate::id::ConnectionId;
 use crate::listen::Peer;
 use crate::message::{ClientMessage, Malformed};
-use crate::outbox::Outbox;
 use crate::refusal::Refusal;
+use crate::send_queue::SendQueue;
 use axum::http::{HeaderMap, header};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Debug)]
 pub enum Input {
     /// A WebSocket was opened, by whose address its streams are counted.
-    Connected(ConnectionId, Outbox, Option<Subnet>),
+    Connected(ConnectionId, SendQueue, Option<Subnet>),
     /// A text message came, and what the operator's rules say to it.
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
     /// A WebSocket is gone; true if the client said goodbye.
@@ -46,7 +46,7 @@ pub struct App {
     /// Settings.
     pub config: Arc<Config>,
     /// Decides who may do what.
-    pub gate: Arc<Gate>,
+    pub access: Arc<AccessControl>,
     /// To the server.
     pub inputs: mpsc::Sender<Input>,
     /// Number of the next connection.
@@ -57,10 +57,10 @@ pub struct App {
 
 impl App {
     /// No connections yet.
-    pub fn new(config: Arc<Config>, gate: Arc<Gate>, inputs: mpsc::Sender<Input>) -> Self {
+    pub fn new(config: Arc<Config>, access: Arc<AccessControl>, inputs: mpsc::Sender<Input>) -> Self {
         Self {
             config,
-            gate,
+            access,
             inputs,
             next_connection: AtomicU64::new(1),
             open_connections: AtomicUsize::new(0),

@@ -8,8 +8,8 @@ use crate::address::Subnet;
 use crate::config::Signaling;
 use crate::deadline::{Deadlined, WriteLimits};
 use crate::descriptors::{Budget, HANDSHAKES_MAX};
+use crate::log_limit::LogLimit;
 use crate::places::{NoPlace, Place, Places};
-use crate::tally::Tally;
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
@@ -74,8 +74,8 @@ pub struct Doors {
     proxies: Vec<IpAddr>,
     write_limits: WriteLimits,
     started: Instant,
-    refused: Mutex<Tally>,
-    failed_accepts: Mutex<Tally>,
+    refused: Mutex<LogLimit>,
+    failed_accepts: Mutex<LogLimit>,
 }
 
 impl Doors {

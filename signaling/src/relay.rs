@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is gone.
-//! - Commands for one transport keep their order, and what the relay has no room for is asked again ([`asked`]).
+//! - Commands for one transport keep their order, and what the relay has no room for is asked again ([`requests`]).
 //! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands are
 //!   idempotent by their ids); a new process never hears what was meant for an old one.
 //! - The relay we start is not our child in any other sense than that we wait for it: it has a process group of its
@@ -14,21 +14,21 @@
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
-mod asked;
 mod backoff;
+mod connection;
 mod process;
-mod session;
+mod requests;
 
-pub use asked::{BUSY_LIMIT, UNANSWERED_MAX};
 pub use process::RelayProgram;
+pub use requests::{BUSY_LIMIT, UNANSWERED_MAX};
 
-use asked::Asked;
 use backoff::{Backoff, Trouble};
+use connection::{ControlConnection, Ended};
 use process::RelayProcess;
 use relay_control::{Command, EventBody, Inventory, ReplyBody, Untrusted, Welcome, check_directory, trusts};
+use requests::Requests;
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
-use session::{Ended, Session};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub async fn run(
         in_command: false,
         commands,
         events,
-        asked: Asked::default(),
+        requests: Requests::default(),
         boot_id: None,
         relay_pid: None,
         shutdown: None,
@@ -99,7 +99,7 @@ pub async fn run(
     };
     while let Some(stream) = link.connect().await {
         let since = Instant::now();
-        let (ended, was_up) = Session::new(&mut link, stream).run().await;
+        let (ended, was_up) = ControlConnection::new(&mut link, stream).run().await;
         match ended {
             Ended::Lost(why) => {
                 if was_up && link.events.send(LinkEvent::Down).await.is_err() {
@@ -118,7 +118,7 @@ pub async fn run(
                 let _ = tokio::time::timeout(SHUTDOWN_LIMIT, link.relay_gone()).await;
                 return;
             }
-            Ended::NobodyAsks => return,
+            Ended::HubGone => return,
         }
     }
 }
@@ -163,7 +163,7 @@ struct Link {
     commands: mpsc::Receiver<LinkCommand>,
     events: mpsc::Sender<LinkEvent>,
     /// Requests without a reply.
-    asked: Asked,
+    requests: Requests,
     /// The relay process that they are meant for.
     boot_id: Option<u64>,
     /// Who listens on the control socket, if it is a process that we can see.
@@ -224,12 +224,12 @@ impl Link {
     }
 
     /// Our greeting was refused: somebody with this epoch is, or was, in command.
-    fn outranked(&mut self, highest: u64) -> Ended {
+    fn refused_as_stale(&mut self, highest: u64) -> Ended {
         if self.in_command || highest < self.epoch || highest == u64::MAX {
             return Ended::Superseded;
         }
         self.epoch = highest + 1;
-        Ended::Lost(Trouble::Outranked(highest))
+        Ended::Lost(Trouble::StaleEpoch(highest))
     }
 
     /// The relay that we started and that does not listen yet, or never will.
@@ -251,21 +251,21 @@ impl Link {
     }
 
     async fn remember(&mut self, id: u64, command: Command) -> Option<()> {
-        for id in self.asked.ask(id, command) {
+        for id in self.requests.ask(id, command) {
             self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
         }
         Some(())
     }
 
     /// Called with each greeting: what was meant for another process will never be answered.
-    async fn meet(&mut self, boot_id: u64) -> Option<()> {
+    async fn greeted(&mut self, boot_id: u64) -> Option<()> {
         if self.boot_id.is_some_and(|known| known != boot_id) {
-            for id in self.asked.forget_all() {
+            for id in self.requests.forget_all() {
                 self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
             }
         }
         self.boot_id = Some(boot_id);
-        for id in self.asked.begin_again() {
+        for id in self.requests.begin_again() {
             tracing::error!(
                 id,
                 "two connections to the relay broke over this request, or beside it; given up"

@@ -10,7 +10,7 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
-use crate::auth::{Admitted, HttpVisit};
+use crate::auth::{Admitted, HttpAttempt};
 use crate::edge::{App, Health, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
@@ -44,12 +44,12 @@ pub fn router(app: Arc<App>) -> Router {
     let sessions = Router::new()
         .route("/whip/{room}", post(whip).merge(options(accept_post)))
         .route(
-            "/whip/{room}/{session}",
+            "/whip/{room}/{secret}",
             axum::routing::delete(end_whip).patch(patch_whip).options(accept_patch),
         )
         .route("/whep/{room}/{stream}", post(whep).merge(options(accept_post)))
         .route(
-            "/whep/{room}/{stream}/{session}",
+            "/whep/{room}/{stream}/{secret}",
             axum::routing::delete(end_whep).patch(patch_whep).options(accept_patch),
         )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -146,7 +146,7 @@ async fn whip(
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
     };
-    let visit = HttpVisit {
+    let visit = HttpAttempt {
         headers: &headers,
         publish: true,
         room: &room,
@@ -154,7 +154,7 @@ async fn whip(
         stream: None,
         sdp: &sdp,
     };
-    match app.gate.judge_http(visit).await {
+    match app.access.authorize_http(visit).await {
         Ok(Admitted { login, priority }) => {
             let request = HttpRequest::Publish { room, login, sdp, priority };
             created(app.ask(app.origin(peer, &headers), request).await, uri.path())
@@ -187,7 +187,7 @@ async fn whep(
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
     };
-    let visit = HttpVisit {
+    let visit = HttpAttempt {
         headers: &headers,
         publish: false,
         room: &room,
@@ -195,7 +195,7 @@ async fn whep(
         stream: Some((&name, by)),
         sdp: &sdp,
     };
-    match app.gate.judge_http(visit).await {
+    match app.access.authorize_http(visit).await {
         Ok(_) => {
             let from = app.origin(peer, &headers);
             created(app.ask(from, HttpRequest::Play { room, name, by, sdp }).await, uri.path())
@@ -216,36 +216,36 @@ fn only(query: Vec<(String, String)>, key: &str) -> Result<Option<String>, Twice
     }
 }
 
-async fn end_whip(State(app): State<Arc<App>>, Path((_, session)): Path<(String, String)>) -> Response {
-    plain(app.ask(None, HttpRequest::Delete { session, published: true }).await)
+async fn end_whip(State(app): State<Arc<App>>, Path((_, secret)): Path<(String, String)>) -> Response {
+    plain(app.ask(None, HttpRequest::Delete { secret, published: true }).await)
 }
 
 async fn end_whep(
     State(app): State<Arc<App>>,
-    Path((_, _, session)): Path<(String, String, String)>,
+    Path((_, _, secret)): Path<(String, String, String)>,
 ) -> Response {
-    plain(app.ask(None, HttpRequest::Delete { session, published: false }).await)
+    plain(app.ask(None, HttpRequest::Delete { secret, published: false }).await)
 }
 
 async fn patch_whip(
     State(app): State<Arc<App>>,
-    Path((_, session)): Path<(String, String)>,
+    Path((_, secret)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    patch(&app, session, true, &headers, &body).await
+    patch(&app, secret, true, &headers, &body).await
 }
 
 async fn patch_whep(
     State(app): State<Arc<App>>,
-    Path((_, _, session)): Path<(String, String, String)>,
+    Path((_, _, secret)): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    patch(&app, session, false, &headers, &body).await
+    patch(&app, secret, false, &headers, &body).await
 }
 
-async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
+async fn patch(app: &App, secret: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
     if !has_type(headers, FRAGMENT) {
         return refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -256,7 +256,7 @@ async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap,
         return refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8");
     };
     let if_match = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let patch = Patch { session, published, if_match, fragment };
+    let patch = Patch { secret, published, if_match, fragment };
     plain(app.ask(None, HttpRequest::Patch(patch)).await)
 }
 
@@ -281,9 +281,9 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 
 fn created(reply: HttpReply, path: &str) -> Response {
     match reply {
-        HttpReply::Created { session, etag, sdp } => {
+        HttpReply::Created { secret, etag, sdp } => {
             // The path as the client wrote it, so names in it need no second encoding.
-            let location = format!("{}/{session}", path.trim_end_matches('/'));
+            let location = format!("{}/{secret}", path.trim_end_matches('/'));
             let headers = [
                 (header::CONTENT_TYPE, SDP.to_owned()),
                 (header::LOCATION, location),

@@ -1,6 +1,6 @@
 //! The start-up order: settings, relay, sockets; and the way down.
 
-use crate::auth::Gate;
+use crate::auth::AccessControl;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
 use crate::edge::{App, Input};
@@ -45,7 +45,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let https = listen::bind(settings.bind, settings.https_port).await?;
     let tls = tls::server_config(settings.certificate(), &settings.data_dir)?;
 
-    let gate = Arc::new(Gate::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
+    let access = Arc::new(AccessControl::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
     if let Some(warning) = open_to_others(&config) {
         tracing::warn!("{warning}");
     }
@@ -57,7 +57,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let link =
         LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
     tokio::spawn(relay::run(link, link_commands, link_events));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate: Arc::clone(&gate) };
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access: Arc::clone(&access) };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
     match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
@@ -70,7 +70,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
         Err(_) => tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display()),
     }
 
-    let router = rest::router(Arc::new(App::new(Arc::clone(&config), gate, inputs.clone())));
+    let router = rest::router(Arc::new(App::new(Arc::clone(&config), access, inputs.clone())));
     let all = Arc::new(listen::Doors::new(router, &config.signaling, budget));
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);

@@ -21,7 +21,7 @@ pub(crate) struct Stream {
     pub(crate) number: u64,
     /// `mediaSessionId`, or a digest of the secret part of the WHIP or WHEP session's URL: this stands in labels, which
     /// people see.
-    pub(crate) session: String,
+    pub(crate) media_session_id: String,
     /// Stream name. For a play: that of the stream it plays.
     pub(crate) name: String,
     /// Where its transport is.

@@ -6,7 +6,7 @@
 //!      └──── 5 s ──► Ended          └──── 15 s ──► Ended              Closing ◄───DTLS closed────┘ ── 2 s ──► Ended
 //! ```
 
-use crate::id::Ticket;
+use crate::id::HttpRequestId;
 use crate::refusal::StreamEnd;
 use relay_control::{Command, DownTrackAdded, TransportOpened};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub enum StreamState {
         /// Others saw it.
         was_on_air: bool,
         /// The request over HTTP that has got no answer yet.
-        ticket: Option<Ticket>,
+        http_request: Option<HttpRequestId>,
     },
 }
 
@@ -63,7 +63,7 @@ pub struct Negotiation {
     /// For a play: SSRCs, in the order of the plan's tracks.
     pub down_tracks: Vec<DownTrackAdded>,
     /// Where the answer goes, if it came over HTTP.
-    pub ticket: Option<Ticket>,
+    pub http_request: Option<HttpRequestId>,
     /// Then the secret part of the session's URL, told once.
     pub secret: Option<String>,
 }
@@ -141,8 +141,9 @@ impl StreamState {
 
     fn end(self, end: StreamEnd) -> (Self, Action) {
         let was_on_air = self.is_on_air();
-        let ticket = if let Self::Negotiating(negotiation) = self { negotiation.ticket } else { None };
-        (Self::Ended { end, was_on_air, ticket }, Action::Remove)
+        let http_request =
+            if let Self::Negotiating(negotiation) = self { negotiation.http_request } else { None };
+        (Self::Ended { end, was_on_air, http_request }, Action::Remove)
     }
 
     /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
@@ -179,8 +180,8 @@ mod tests {
     use super::*;
 
     fn negotiating(awaited: usize) -> StreamState {
-        let ticket = Some(Ticket(1));
-        StreamState::Negotiating(Box::new(Negotiation { awaited, ticket, ..Negotiation::default() }))
+        let http_request = Some(HttpRequestId(1));
+        StreamState::Negotiating(Box::new(Negotiation { awaited, http_request, ..Negotiation::default() }))
     }
 
     #[test]
@@ -196,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_time_out_says_what_was_waited_for_and_an_end_is_the_last() {
-        for (state, end, ticket) in [
-            (negotiating(1), StreamEnd::ServerError, Some(Ticket(1))),
+        for (state, end, http_request) in [
+            (negotiating(1), StreamEnd::ServerError, Some(HttpRequestId(1))),
             (StreamState::Connecting { checked: false }, StreamEnd::IceTimeout, None),
             (StreamState::Connecting { checked: true }, StreamEnd::DtlsFailed, None),
             (StreamState::Closing { on_air: true }, StreamEnd::DtlsFailed, None),
@@ -205,9 +206,12 @@ mod tests {
             let was_on_air = state.is_on_air();
             assert!(state.limit().is_some());
             let (ended, action) = state.on(Trigger::TimeOut);
-            assert_eq!((&ended, action), (&StreamState::Ended { end, was_on_air, ticket }, Action::Remove));
+            assert_eq!(
+                (&ended, action),
+                (&StreamState::Ended { end, was_on_air, http_request }, Action::Remove)
+            );
             let (still, action) = ended.on(Trigger::End(StreamEnd::StoppedByUser));
-            assert_eq!((still, action), (StreamState::Ended { end, was_on_air, ticket }, Action::Wait));
+            assert_eq!((still, action), (StreamState::Ended { end, was_on_air, http_request }, Action::Wait));
         }
         assert_eq!(StreamState::AwaitingMedia.on(Trigger::TimeOut), (StreamState::OnAir, Action::Announce));
         assert_eq!(StreamState::OnAir.on(Trigger::TimeOut), (StreamState::OnAir, Action::Wait));

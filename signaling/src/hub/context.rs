@@ -4,7 +4,7 @@
 use super::http::HttpReply;
 use super::relays::Purpose;
 use crate::config::{AuthMode, Config};
-use crate::id::{ConnectionId, RelayId, Ticket};
+use crate::id::{ConnectionId, HttpRequestId, RelayId};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::refusal::Refusal;
 use crate::timer::{Time, Timers};
@@ -54,7 +54,7 @@ pub enum Output {
     /// The answer to an HTTP request.
     Http {
         /// Which request.
-        ticket: Ticket,
+        http_request: HttpRequestId,
         /// The answer.
         reply: HttpReply,
     },
@@ -178,8 +178,8 @@ impl Context {
         }
     }
 
-    pub(super) fn reply(&mut self, ticket: Ticket, reply: HttpReply) {
-        self.output(Output::Http { ticket, reply });
+    pub(super) fn reply(&mut self, http_request: HttpRequestId, reply: HttpReply) {
+        self.output(Output::Http { http_request, reply });
     }
 
     /// The reply comes back with the purpose.

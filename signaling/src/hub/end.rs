@@ -28,12 +28,12 @@ pub(super) fn end_stream(
 pub(super) fn remove_ended(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, key: StreamKey) {
     let Some(stream) = streams.remove(cx, key) else { return };
     rooms.remove_stream(key, &stream);
-    let StreamState::Ended { end, was_on_air, ticket } = stream.state else { return };
+    let StreamState::Ended { end, was_on_air, http_request } = stream.state else { return };
     cx.tell_relay(stream.relay, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
     let status = Status::ended(end, stream.is_publish());
     tell_owner(cx, rooms, streams, &stream, (status, Some(end.reason())));
-    if let Some(ticket) = ticket {
-        cx.reply(ticket, HttpReply::Refused(Refusal::Ended(end)));
+    if let Some(http_request) = http_request {
+        cx.reply(http_request, HttpReply::Refused(Refusal::Ended(end)));
     }
     let Role::Publish(publish) = &stream.role else { return };
     for player in publish.players.values() {

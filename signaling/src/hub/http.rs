@@ -32,7 +32,7 @@ pub enum HttpRequest {
     /// `DELETE` of a session.
     Delete {
         /// The secret.
-        session: String,
+        secret: String,
         /// WHIP or WHEP.
         published: bool,
     },
@@ -44,7 +44,7 @@ pub enum HttpRequest {
 #[derive(Debug)]
 pub struct Patch {
     /// The secret.
-    pub session: String,
+    pub secret: String,
     /// WHIP or WHEP.
     pub published: bool,
     /// Value of `If-Match`.
@@ -59,7 +59,7 @@ pub enum HttpReply {
     /// 201
     Created {
         /// Secret part of the session's URL.
-        session: String,
+        secret: String,
         /// Names the ICE session; without quotes.
         etag: String,
         /// The answer.

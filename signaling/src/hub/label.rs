@@ -29,7 +29,8 @@ pub(super) struct Label {
     /// Order in which streams were made: `STATE` lists a member's camera before its screen.
     pub(super) number: u64,
     pub(super) room: String,
-    pub(super) session: String,
+    #[serde(rename = "session")]
+    pub(super) media_session_id: String,
     pub(super) name: String,
     /// Absent: a WHEP player.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +90,7 @@ impl Label {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut label = serde_json::from_slice::<Self>(bytes).ok()?;
         if label.http && !label.digest {
-            label.session = digest(&label.session);
+            label.media_session_id = digest(&label.media_session_id);
             (label.digest, label.outdated) = (true, true);
         }
         (label.version == LABEL_VERSION).then_some(label)
@@ -197,7 +198,7 @@ pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Ve
         version: LABEL_VERSION,
         number: stream.number,
         room: room.name.clone(),
-        session: stream.session.clone(),
+        media_session_id: stream.media_session_id.clone(),
         name: stream.name.clone(),
         member: rooms.owner(stream).map(MemberLabel::new),
         http: stream.over_http,
@@ -230,7 +231,7 @@ mod tests {
             version: 1,
             number: 7,
             room: "r".to_owned(),
-            session: "s".to_owned(),
+            media_session_id: "s".to_owned(),
             name: "n".to_owned(),
             member,
             http: false,

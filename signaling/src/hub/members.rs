@@ -150,7 +150,7 @@ fn own_streams(streams: &Streams, member: &Member) -> Vec<Value> {
             (true, true) => Status::Publishing,
             (true, false) => Status::Playing,
         };
-        json!({"mediaSessionId": stream.session, "name": stream.name,
+        json!({"mediaSessionId": stream.media_session_id, "name": stream.name,
             "published": stream.is_publish(), "status": status.name()})
     })
     .collect()

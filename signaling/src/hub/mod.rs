@@ -65,7 +65,7 @@ pub use http::{HttpReply, HttpRequest, Patch};
 
 use crate::address::Subnet;
 use crate::config::Config;
-use crate::id::{ConnectionId, RelayId, Ticket};
+use crate::id::{ConnectionId, HttpRequestId, RelayId};
 use crate::stream_state::Trigger;
 use crate::timer::{Time, Timer};
 use connections::Connections;
@@ -160,15 +160,21 @@ impl Hub {
     }
 
     /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the same
-    /// ticket, now or later.
-    pub fn handle_http(&mut self, now: Time, ticket: Ticket, address: Option<Subnet>, request: HttpRequest) {
+    /// http_request, now or later.
+    pub fn handle_http(
+        &mut self,
+        now: Time,
+        http_request: HttpRequestId,
+        address: Option<Subnet>,
+        request: HttpRequest,
+    ) {
         self.cx.now = now;
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        let from = (ticket, address);
+        let from = (http_request, address);
         match whip_whep::handle_request(cx, rooms, streams, &self.relays, from, request) {
             Ok(None) => {}
-            Ok(Some(reply)) => cx.reply(ticket, reply),
-            Err(refusal) => cx.reply(ticket, HttpReply::Refused(refusal)),
+            Ok(Some(reply)) => cx.reply(http_request, reply),
+            Err(refusal) => cx.reply(http_request, HttpReply::Refused(refusal)),
         }
     }
 
@@ -194,9 +200,9 @@ impl Hub {
         let Some(purpose) = self.relays.answered(request_id) else { return };
         progress::log_refusal(now, &mut self.relays, purpose, &reply);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        if let Purpose::RestartIce(key, ticket) = purpose {
+        if let Purpose::RestartIce(key, http_request) = purpose {
             let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
-            cx.reply(ticket, reply);
+            cx.reply(http_request, reply);
         } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
             progress::advance(cx, rooms, streams, &self.relays, key, trigger);
         }

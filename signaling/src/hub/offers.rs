@@ -9,7 +9,7 @@ use super::rooms::Rooms;
 use super::secret::digest;
 use super::streams::Streams;
 use super::unproved::Requester;
-use crate::id::{ConnectionId, RelayId, RoomId, StreamKey, Ticket};
+use crate::id::{ConnectionId, HttpRequestId, RelayId, RoomId, StreamKey};
 use crate::message::StreamRequest;
 use crate::names::Name;
 use crate::refusal::Refusal;
@@ -23,7 +23,7 @@ use relay_control::{
 /// A stream to be.
 pub(super) struct NewStream<'a> {
     /// `mediaSessionId`, or the secret part of the session's URL.
-    pub(super) session: String,
+    pub(super) id: String,
     pub(super) name: String,
     pub(super) room: RoomId,
     pub(super) owner: Owner,
@@ -31,7 +31,7 @@ pub(super) struct NewStream<'a> {
     pub(super) requester: Requester,
     pub(super) sdp: &'a str,
     /// Where the answer goes, if it came over HTTP.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) http_request: Option<HttpRequestId>,
 }
 
 /// What is asked of a publisher's stream besides.
@@ -80,14 +80,14 @@ pub(super) fn members_stream<'a>(
         return Err(Refusal::TooManyStreamsOfConnection);
     }
     Ok(NewStream {
-        session: request.session.clone(),
+        id: request.media_session_id.clone(),
         name: request.name.clone(),
         room,
         owner: Owner::Member(member),
         // WebSockets are counted where addresses cannot be: one of them is not to take all places.
         requester: Requester::new(connections.address(id), Some(id)),
         sdp: &request.sdp,
-        ticket: None,
+        http_request: None,
     })
 }
 
@@ -178,7 +178,7 @@ fn check_new(
     if relays.is_gone(relay) {
         return Err(Refusal::NoRelay);
     }
-    if streams.of_session(&new.session).is_some() {
+    if streams.with_id(&new.id).is_some() {
         return Err(Refusal::StreamIdTaken);
     }
     if streams.admits_unproved(cx, new.requester) { Ok(relay) } else { Err(Refusal::TooManyUnproved) }
@@ -197,27 +197,27 @@ fn open_stream(
     check_place(cx, rooms, &new, &role)?;
     let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
     let down_tracks = if matches!(role, Role::Play(_)) { plan.tracks.len() } else { 0 };
-    let (session, secret) = match new.ticket {
-        Some(_) => (digest(&new.session), Some(new.session)),
-        None => (new.session, None),
+    let (media_session_id, secret) = match new.http_request {
+        Some(_) => (digest(&new.id), Some(new.id)),
+        None => (new.id, None),
     };
     let mut stream = Stream {
         number: cx.number(),
-        session,
+        media_session_id,
         name: new.name,
         relay,
         room: new.room,
         owner: new.owner,
         has_audio: Stream::has(&parameters, MediaKind::Audio),
         has_video: Stream::has(&parameters, MediaKind::Video),
-        over_http: new.ticket.is_some(),
+        over_http: new.http_request.is_some(),
         local_ufrag: String::new(),
         state: StreamState::Negotiating(Box::new(Negotiation {
             awaited: tracks.len(),
             tracks,
             opened: None,
             down_tracks: vec![DownTrackAdded::default(); down_tracks],
-            ticket: new.ticket,
+            http_request: new.http_request,
             secret,
         })),
         role,

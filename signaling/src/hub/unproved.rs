@@ -5,7 +5,7 @@
 use crate::address::{Shares, Subnet, decrease};
 use crate::config::Signaling;
 use crate::id::{ConnectionId, StreamKey};
-use crate::tally::Tally;
+use crate::log_limit::LogLimit;
 use crate::timer::Time;
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ pub(super) struct Unproved {
     streams: HashMap<StreamKey, Requester>,
     by_address: Shares,
     by_connection: HashMap<ConnectionId, usize>,
-    refused: Tally,
+    refused: LogLimit,
 }
 
 impl Unproved {

@@ -37,7 +37,7 @@ pub enum ClientMessage {
     /// A note to the players of an own stream.
     StreamEvent {
         /// The publisher's.
-        session: String,
+        media_session_id: String,
         /// Which note.
         event: StreamEventType,
         /// Any JSON object with [`StreamEventType::Data`].
@@ -108,7 +108,7 @@ pub enum RoomCommand {
 #[derive(Debug, Default)]
 pub struct StreamRequest {
     /// `mediaSessionId`: made by the client, key of every later message about the stream.
-    pub session: String,
+    pub media_session_id: String,
     /// Stream name.
     pub name: String,
     /// The offer.
@@ -127,7 +127,7 @@ pub struct StreamRequest {
 #[derive(Debug, Default)]
 pub struct StreamRef {
     /// `mediaSessionId`.
-    pub session: String,
+    pub media_session_id: String,
     /// Stream name.
     pub name: String,
 }
@@ -215,7 +215,7 @@ impl ClientMessage {
             return Err(Malformed::new(text, "data must be an array of one object".to_owned()));
         };
         let malformed = |why: String| Malformed::new(text, why);
-        let needs_session = |session: &str| match session.len() {
+        let needs_id = |media_session_id: &str| match media_session_id.len() {
             0 => Err(malformed("MediaSessionId is null".to_owned())),
             1..=ID_BYTES_MAX => Ok(()),
             _ => Err(malformed("mediaSessionId is too long".to_owned())),
@@ -229,9 +229,9 @@ impl ClientMessage {
                 None => return Err(malformed("sendData without operationId".to_owned())),
             },
             _ => {
-                let session = content.text("mediaSessionId").unwrap_or_default();
-                needs_session(&session)?;
-                stream_message(&name, session, &content)
+                let media_session_id = content.text("mediaSessionId").unwrap_or_default();
+                needs_id(&media_session_id)?;
+                stream_message(&name, media_session_id, &content)
             }
         })
     }
@@ -321,12 +321,12 @@ fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
     }
 }
 
-fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMessage {
+fn stream_message(name: &str, media_session_id: String, content: &Fields<'_>) -> ClientMessage {
     let stream_name = content.text("name").unwrap_or_default();
     match name {
         "publishStream" | "playStream" => {
             let request = StreamRequest {
-                session,
+                media_session_id,
                 name: stream_name,
                 sdp: content.text("sdp").unwrap_or_default(),
                 room: content.object("custom").text("name"),
@@ -337,9 +337,9 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
             };
             if name == "playStream" { ClientMessage::Play(request) } else { ClientMessage::Publish(request) }
         }
-        "unPublishStream" => ClientMessage::Unpublish(StreamRef { session, name: stream_name }),
-        "stopStream" => ClientMessage::Stop(StreamRef { session, name: stream_name }),
-        "availableStream" => ClientMessage::Available(StreamRef { session, name: stream_name }),
+        "unPublishStream" => ClientMessage::Unpublish(StreamRef { media_session_id, name: stream_name }),
+        "stopStream" => ClientMessage::Stop(StreamRef { media_session_id, name: stream_name }),
+        "availableStream" => ClientMessage::Available(StreamRef { media_session_id, name: stream_name }),
         _ => {
             let event = content.text("type").and_then(|name| StreamEventType::from_name(&name));
             let payload = content.raw("payload").filter(|raw| raw.get().len() <= json::RAW_BYTES_MAX);
@@ -348,7 +348,7 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
                     ClientMessage::Ignored
                 }
                 Some(event) => ClientMessage::StreamEvent {
-                    session,
+                    media_session_id,
                     event,
                     payload: payload.filter(|_| event == StreamEventType::Data).map(ToOwned::to_owned),
                 },

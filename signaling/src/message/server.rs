@@ -46,7 +46,7 @@ pub enum ServerMessage<'a> {
     /// The answer to an offer.
     RemoteSdp {
         /// `mediaSessionId`.
-        session: &'a str,
+        media_session_id: &'a str,
         /// The answer.
         sdp: &'a str,
     },
@@ -55,7 +55,7 @@ pub enum ServerMessage<'a> {
     /// A note about a stream that one plays.
     StreamEvent {
         /// The player's own `mediaSessionId`.
-        session: &'a str,
+        media_session_id: &'a str,
         /// Which note.
         event: StreamEventType,
         /// As the publisher gave it.
@@ -64,7 +64,7 @@ pub enum ServerMessage<'a> {
     /// Answer to `availableStream`.
     Available {
         /// Echo of `mediaSessionId`.
-        session: &'a str,
+        media_session_id: &'a str,
         /// Whether the stream is published.
         available: bool,
     },
@@ -103,7 +103,7 @@ pub enum RoomEvent<'a> {
 #[derive(Debug)]
 pub struct StreamStatus<'a> {
     /// `mediaSessionId`.
-    pub session: &'a str,
+    pub media_session_id: &'a str,
     /// Stream name.
     pub name: &'a str,
     /// Never missing: the vendor's client would store `undefined`.
@@ -192,9 +192,9 @@ impl ServerMessage<'_> {
                 )
             }
             Self::Room { room, event, operation_id } => room_event(room, event, operation_id),
-            Self::RemoteSdp { session, sdp } => envelope("setRemoteSDP", [session, sdp]),
+            Self::RemoteSdp { media_session_id, sdp } => envelope("setRemoteSDP", [media_session_id, sdp]),
             Self::StreamStatus(status) => envelope("notifyStreamStatusEvent", [status]),
-            Self::StreamEvent { session, event, payload } => {
+            Self::StreamEvent { media_session_id, event, payload } => {
                 #[derive(Serialize)]
                 #[serde(rename_all = "camelCase")]
                 struct Content<'a> {
@@ -204,13 +204,13 @@ impl ServerMessage<'_> {
                 }
                 envelope(
                     "notifyStreamEvent",
-                    [Content { media_session_id: session, r#type: event.name(), payload: *payload }],
+                    [Content { media_session_id, r#type: event.name(), payload: *payload }],
                 )
             }
             // The status is a string: the vendor's client takes a boolean `true` as "not available".
-            Self::Available { session, available } => envelope(
+            Self::Available { media_session_id, available } => envelope(
                 "availableStream",
-                [json!({"id": session, "status": available.to_string(),
+                [json!({"id": media_session_id, "status": available.to_string(),
                     "info": if *available { Value::Null } else { "Stream not found".into() }})],
             ),
         }
@@ -270,7 +270,7 @@ impl StreamStatus<'_> {
     /// The object of the message; also what the access hook is told.
     pub fn to_json(&self) -> Value {
         let mut content = json!({
-            "mediaSessionId": self.session, "name": self.name, "status": self.status.name(),
+            "mediaSessionId": self.media_session_id, "name": self.name, "status": self.status.name(),
             "published": self.published, "hasVideo": self.has_video, "hasAudio": self.has_audio,
             // Nothing is recorded yet, whatever the publish asked for.
             "record": false, "mediaProvider": "WebRTC",

@@ -22,11 +22,11 @@ pub(super) enum Trouble {
     /// The greeting was refused, with these words.
     Refused(String),
     /// Another controller was here before, whose epoch is above ours.
-    Outranked(u64),
+    StaleEpoch(u64),
     /// The inventory was refused, with these words.
     NoInventory(String),
     /// What came is no answer to what was asked.
-    Gibberish(String),
+    Malformed(String),
     /// Nothing came in time.
     Silent,
     /// The other side closed it.
@@ -39,14 +39,14 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => write!(f, "the relay refuses us: {why}"),
-            Self::Outranked(epoch) => {
+            Self::StaleEpoch(epoch) => {
                 write!(
                     f,
                     "a controller of epoch {epoch} was here before, so our clock is behind; going above it"
                 )
             }
             Self::NoInventory(why) => write!(f, "the relay does not say what it has: {why}"),
-            Self::Gibberish(why) => write!(
+            Self::Malformed(why) => write!(
                 f,
                 "what listens on the control socket does not speak as a relay does ({why}): is it one of this version?"
             ),

@@ -58,7 +58,7 @@ pub fn answer_publish_to(
     preferences: &CodecPreferences,
     playable: impl Fn(&SourceTrack) -> bool,
 ) -> Result<Plan, Refusal> {
-    let mut planner = Planner::new(offer, Role::Publish);
+    let mut planner = Planner::new(offer, AnswerTo::Publisher);
     for (index, media) in offer.media.iter().enumerate() {
         let Some(kind) = usable_kind(media) else {
             planner.reject(media);
@@ -82,7 +82,7 @@ pub fn answer_publish_to(
 /// # Errors
 /// Why there can be no answer.
 pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, Refusal> {
-    let mut planner = Planner::new(offer, Role::Play);
+    let mut planner = Planner::new(offer, AnswerTo::Player);
     for (index, media) in offer.media.iter().enumerate() {
         let Some(kind) = usable_kind(media) else {
             planner.reject(media);
@@ -103,9 +103,9 @@ pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, R
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Publish,
-    Play,
+enum AnswerTo {
+    Publisher,
+    Player,
 }
 
 /// `None`: the m-line is rejected, whatever it offers.
@@ -161,7 +161,7 @@ const OFFERED_MAX: usize = 32;
 /// Collects lines and tracks.
 struct Planner<'o, 'a> {
     offer: &'o Offer<'a>,
-    role: Role,
+    answer_to: AnswerTo,
     lines: Vec<AnswerLine>,
     tracks: Vec<PlannedTrack>,
     /// What the one-byte extension ids mean in this bundle.
@@ -169,8 +169,8 @@ struct Planner<'o, 'a> {
 }
 
 impl<'o, 'a> Planner<'o, 'a> {
-    fn new(offer: &'o Offer<'a>, role: Role) -> Self {
-        Self { offer, role, lines: Vec::new(), tracks: Vec::new(), extensions: [None; 15] }
+    fn new(offer: &'o Offer<'a>, answer_to: AnswerTo) -> Self {
+        Self { offer, answer_to, lines: Vec::new(), tracks: Vec::new(), extensions: [None; 15] }
     }
 
     /// Is there a track of this kind already?
@@ -199,9 +199,9 @@ impl<'o, 'a> Planner<'o, 'a> {
         let track = self.tracks.len();
         let accepted = self.accepted(media, format, source.codec, Some(track));
         let rtp = accepted.rtp.clone();
-        let (ssrc, rtx_ssrc) = match self.role {
-            Role::Publish => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
-            Role::Play => (0, 0),
+        let (ssrc, rtx_ssrc) = match self.answer_to {
+            AnswerTo::Publisher => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
+            AnswerTo::Player => (0, 0),
         };
         let source_index = source_index.unwrap_or(track);
         self.tracks.push(PlannedTrack { rtp, ssrc, rtx_ssrc, source, source_index, media_index });
@@ -225,10 +225,10 @@ impl<'o, 'a> Planner<'o, 'a> {
         codec: Codec,
         track: Option<usize>,
     ) -> Accepted {
-        let direction = match (track, self.role) {
+        let direction = match (track, self.answer_to) {
             (None, _) => Direction::Inactive,
-            (Some(_), Role::Publish) => Direction::RecvOnly,
-            (Some(_), Role::Play) => Direction::SendOnly,
+            (Some(_), AnswerTo::Publisher) => Direction::RecvOnly,
+            (Some(_), AnswerTo::Player) => Direction::SendOnly,
         };
         Accepted {
             direction,
@@ -241,7 +241,7 @@ impl<'o, 'a> Planner<'o, 'a> {
 
     fn rtp_parameters(&mut self, media: &Media<'a>, format: &Format<'a>, codec: Codec) -> RtpParameters {
         let (kind, _, clock_rate_hz, _) = description(codec);
-        let publish = self.role == Role::Publish;
+        let publish = self.answer_to == AnswerTo::Publisher;
         let extensions = self.extension_ids(media, kind);
         let feedback = format.feedback;
         RtpParameters {
@@ -262,7 +262,7 @@ impl<'o, 'a> Planner<'o, 'a> {
     }
 
     fn extension_ids(&mut self, media: &Media<'a>, kind: MediaKind) -> ExtensionIds {
-        let publish = self.role == Role::Publish;
+        let publish = self.answer_to == AnswerTo::Publisher;
         let mut id = |uri: &'static str, wanted: bool| -> u32 {
             let usable =
                 |direction: Direction| if publish { direction.sends() } else { direction.receives() };

@@ -19,7 +19,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) fn granted(world: &mut World, login: Option<&str>, grant: Grant) -> ConnectionId {
     let id = world.open();
     let hello = json!({"message": "connection", "data": [{"custom": {"login": login}}]});
-    world.say_judged(id, &hello.to_string(), Ok(Some(grant)));
+    world.say_authorized(id, &hello.to_string(), Ok(Some(grant)));
     id
 }
 
@@ -127,7 +127,7 @@ fn what_the_operators_rules_forbid_is_refused_in_the_messages_own_way() {
             "FAILED not now",
         ),
     ] {
-        world.say_judged(a, &text.to_string(), Err(Refusal::HookRefused("not now".to_owned())));
+        world.say_authorized(a, &text.to_string(), Err(Refusal::HookRefused("not now".to_owned())));
         assert_eq!(world.names(a), [expected]);
     }
     assert_eq!(world.hub.ledger(), before);

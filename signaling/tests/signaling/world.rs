@@ -9,7 +9,7 @@ use signaling::address::Subnet;
 use signaling::auth::Verdict;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
-use signaling::id::{ConnectionId, RelayId, Ticket};
+use signaling::id::{ConnectionId, HttpRequestId, RelayId};
 use signaling::message::ClientMessage;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -119,11 +119,11 @@ impl World {
     }
 
     pub(crate) fn say_text(&mut self, id: ConnectionId, text: &str) {
-        self.say_judged(id, text, Ok(None));
+        self.say_authorized(id, text, Ok(None));
     }
 
     /// What the operator's rules say to it as well.
-    pub(crate) fn say_judged(&mut self, id: ConnectionId, text: &str, verdict: Verdict) {
+    pub(crate) fn say_authorized(&mut self, id: ConnectionId, text: &str, verdict: Verdict) {
         let parsed = ClientMessage::parse(text).map(|message| (message, verdict));
         self.hub.handle_message(self.now, id, parsed);
         self.pump();
@@ -243,10 +243,10 @@ impl World {
     /// The reply, if it is there already.
     pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
         self.next += 1;
-        let ticket = self.next;
-        self.hub.handle_http(self.now, Ticket(ticket), self.from, request);
+        let http_request = self.next;
+        self.hub.handle_http(self.now, HttpRequestId(http_request), self.from, request);
         self.pump();
-        self.http.get(&ticket)
+        self.http.get(&http_request)
     }
 
     // ---- time ----
@@ -272,8 +272,8 @@ impl World {
                 }
                 Output::Close { to, code, .. } => self.closed.push((to, code)),
                 Output::Note { method, object, .. } => self.notes.push((method, Value::Object(object))),
-                Output::Http { ticket, reply } => {
-                    self.http.insert(ticket.0, reply);
+                Output::Http { http_request, reply } => {
+                    self.http.insert(http_request.0, reply);
                 }
                 Output::Relay { request_id, command, .. } => {
                     if !self.relay_mute {

@@ -6,8 +6,8 @@
 //! wanted any more and is answered here.
 //!
 //! Invariants
-//! - Each request is answered exactly once, by [`Asked::answered`], [`Asked::ask`], [`Asked::begin_again`] or
-//!   [`Asked::forget_all`].
+//! - Each request is answered exactly once, by [`Requests::answered`], [`Requests::ask`], [`Requests::begin_again`] or
+//!   [`Requests::forget_all`].
 //! - The end of a transport is taken however much is unanswered.
 //! - `Busy` is an answer only after [`BUSY_LIMIT`].
 
@@ -58,7 +58,7 @@ struct Request {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Requests {
     requests: BTreeMap<u64, Request>,
     /// By transport, in the order in which they were asked.
     lanes: HashMap<u64, VecDeque<u64>>,
@@ -66,7 +66,7 @@ pub(super) struct Asked {
     ready: VecDeque<u64>,
 }
 
-impl Asked {
+impl Requests {
     /// Takes a request. The requests that are answered by that: refused, all of them.
     pub(super) fn ask(&mut self, id: u64, command: Command) -> Vec<u64> {
         let lane = command.transport_id();
@@ -121,7 +121,7 @@ impl Asked {
         true
     }
 
-    /// When [`Asked::next_ready`] has something again, at the latest.
+    /// When [`Requests::next_ready`] has something again, at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.pauses.first().map(|(due, _)| *due)
     }
@@ -239,13 +239,13 @@ mod tests {
         ReplyBody::Done(Done {})
     }
 
-    fn ready(asked: &mut Asked, now: Instant) -> Vec<u64> {
+    fn ready(asked: &mut Requests, now: Instant) -> Vec<u64> {
         std::iter::from_fn(|| asked.next_ready(now)).map(|(id, _)| id).collect()
     }
 
     #[test]
     fn a_transport_keeps_its_order_and_others_do_not_wait_for_it() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, play(7, 70)), (3, open(8)), (4, label(7)), (5, play(7, 71))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_found_no_room_is_asked_again_and_nothing_gets_in_front_of_it() {
-        let (mut asked, mut now) = (Asked::default(), Instant::now());
+        let (mut asked, mut now) = (Requests::default(), Instant::now());
         let begun = now;
         for (id, command) in [(1, play(7, 70)), (2, label(7))] {
             assert!(asked.ask(id, command).is_empty());
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_transport_follows_what_is_under_way_and_replaces_what_is_not() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, play(7, 70)), (3, play(7, 71))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_new_connection_hears_everything_again_in_order() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, open(8)), (3, play(8, 80))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_was_on_its_way_when_two_connections_broke_is_not_sent_to_a_third() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, label(7)), (3, open(8))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_transport_is_taken_when_nothing_else_is() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         let max = UNANSWERED_MAX as u64;
         assert!((0..max).all(|id| asked.ask(id, open(id)).is_empty()));
         assert_eq!(asked.ask(max, label(7)), [max]);
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn too_many_are_refused() {
-        let mut asked = Asked::default();
+        let mut asked = Requests::default();
         let refused = (0..).find(|id| !asked.ask(*id, open(*id)).is_empty());
         assert_eq!(refused, Some(UNANSWERED_MAX as u64));
     }

@@ -9,12 +9,12 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// How often something happened since it was last said.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct LogLimit {
     unsaid: u64,
     said: Option<Time>,
 }
 
-impl Tally {
+impl LogLimit {
     /// It happened once more. `Some`: how often since the last word, and now is the time for the next one.
     pub fn note(&mut self, now: Time) -> Option<u64> {
         self.unsaid += 1;
@@ -32,9 +32,9 @@ mod tests {
 
     #[test]
     fn the_first_is_said_at_once_and_the_next_with_their_number() {
-        let mut tally = Tally::default();
+        let mut limit = LogLimit::default();
         let at = |secs| Time::from_secs(secs);
-        let said = [0, 1, 9, 10, 11, 25].map(|secs| tally.note(at(secs)));
+        let said = [0, 1, 9, 10, 11, 25].map(|secs| limit.note(at(secs)));
         assert_eq!(said, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 }

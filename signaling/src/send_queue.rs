@@ -10,7 +10,7 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 
 /// The way to one client.
 #[derive(Clone, Debug)]
-pub struct Outbox {
+pub struct SendQueue {
     sender: mpsc::UnboundedSender<Outgoing>,
     /// Bytes in the queue.
     queued: Arc<AtomicUsize>,
@@ -26,11 +26,11 @@ pub(crate) enum Outgoing {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Overflow;
 
-impl Outbox {
-    pub(crate) fn new() -> (Self, Inbox) {
+impl SendQueue {
+    pub(crate) fn new() -> (Self, SendQueueEnd) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        (Self { sender, queued: Arc::clone(&queued) }, Inbox { receiver, queued })
+        (Self { sender, queued: Arc::clone(&queued) }, SendQueueEnd { receiver, queued })
     }
 
     /// The way to nobody.
@@ -66,7 +66,7 @@ impl Outbox {
 }
 
 /// Its other end.
-pub(crate) struct Inbox {
+pub(crate) struct SendQueueEnd {
     pub(crate) receiver: mpsc::UnboundedReceiver<Outgoing>,
     pub(crate) queued: Arc<AtomicUsize>,
 }
@@ -77,11 +77,11 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_by_bytes() {
-        let (outbox, mut inbox) = Outbox::new();
-        assert_eq!(outbox.push("x".repeat(100), 300), Ok(()));
-        assert_eq!(outbox.push("x".repeat(100), 300), Err(Overflow));
-        assert_eq!(outbox.push("x".repeat(50), 300), Ok(()));
-        outbox.close(1008, "no");
+        let (send_queue, mut inbox) = SendQueue::new();
+        assert_eq!(send_queue.push("x".repeat(100), 300), Ok(()));
+        assert_eq!(send_queue.push("x".repeat(100), 300), Err(Overflow));
+        assert_eq!(send_queue.push("x".repeat(50), 300), Ok(()));
+        send_queue.close(1008, "no");
         let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
         assert!(matches!(
             queued.as_slice(),
