@@ -32,10 +32,8 @@ pub enum Input {
     Shutdown,
 }
 
-/// How things are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// The relay is connected.
     pub relay: bool,
     /// Connections, rooms, members, streams.
     pub census: [usize; 4],
@@ -43,20 +41,16 @@ pub struct Health {
 
 /// What all handlers share.
 pub struct App {
-    /// Settings.
     pub config: Arc<Config>,
     /// Decides who may do what.
     pub access: Arc<AccessControl>,
-    /// To the server.
     pub inputs: mpsc::Sender<Input>,
     /// Number of the next connection.
     pub next_connection: AtomicU64,
-    /// Open WebSockets.
     pub open_connections: AtomicUsize,
 }
 
 impl App {
-    /// No connections yet.
     pub fn new(config: Arc<Config>, access: Arc<AccessControl>, inputs: mpsc::Sender<Input>) -> Self {
         Self {
             config,
@@ -97,8 +91,8 @@ fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     last.rsplit(',').next()?.trim().parse().ok()
 }
 
-/// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a suffix
-/// or a wildcard. Several are none.
+/// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a
+/// suffix or a wildcard. Several are none.
 fn is_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     match (origins.next(), origins.next()) {

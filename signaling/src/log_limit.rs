@@ -1,5 +1,5 @@
-//! Counts what strangers can make happen as often as they like, and says so now and then: a log that they can fill
-//! would be a hole of its own.
+//! Counts what strangers can make happen as often as they like, and says so now and then: a log that they can
+//! fill would be a hole of its own.
 
 use crate::timer::Time;
 use std::time::Duration;
@@ -9,14 +9,14 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// How often something happened since it was last said.
 #[derive(Debug, Default)]
-pub struct LogLimit {
+pub(crate) struct LogLimit {
     unsaid: u64,
     said: Option<Time>,
 }
 
 impl LogLimit {
     /// It happened once more. `Some`: how often since the last word, and now is the time for the next one.
-    pub fn note(&mut self, now: Time) -> Option<u64> {
+    pub(crate) fn note(&mut self, now: Time) -> Option<u64> {
         self.unsaid += 1;
         if self.said.is_some_and(|said| now < said + PAUSE) {
             return None;

@@ -49,8 +49,8 @@ impl Playable {
 pub(crate) enum Presence {
     /// On a WebSocket.
     Attached(ConnectionId),
-    /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and has a secret to
-    /// come back with.
+    /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and
+    /// has a secret to come back with.
     Detached,
     /// The same of one that an earlier signaling knew: its client may have no secret.
     Adopted,

@@ -12,6 +12,7 @@ mod client;
 mod server;
 
 pub use crate::names::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
+pub use crate::room::Terms;
 pub use client::{ClientMessage, Hello, Login, Malformed, RoomCommand, StreamRef, StreamRequest, Written};
 pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
 
@@ -20,7 +21,6 @@ pub const ID_BYTES_MAX: usize = 128;
 
 /// The notes of `sendStreamEvent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum StreamEventType {
     AudioMuted,
     AudioUnmuted,

@@ -1,15 +1,20 @@
-//! The line to the relay: speaks `relay-control` over its Unix socket, and starts the relay when nobody listens.
+//! The line to the relay: speaks `relay-control` over its Unix socket, and starts the relay when nobody
+//! listens.
 //!
 //! Invariants
-//! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is gone.
-//! - Commands for one transport keep their order, and what the relay has no room for is asked again ([`requests`]).
-//! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands are
-//!   idempotent by their ids); a new process never hears what was meant for an old one.
-//! - The relay we start is not our child in any other sense than that we wait for it: it has a process group of its
-//!   own and lives on when we die.
-//! - Who was in command and is refused ends: of two signalings the one that was started last has the relay, and they do
-//!   not take it from each other. Only who never was in command goes above the epoch that it is refused for.
-//! - Nothing is said to who could be another user: the directory and the uid at the other end are looked at first.
+//! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is
+//!   gone.
+//! - Commands for one transport keep their order, and what the relay has no room for is asked again
+//!   ([`requests`]).
+//! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands
+//!   are idempotent by their ids); a new process never hears what was meant for an old one.
+//! - The relay we start is not our child in any other sense than that we wait for it: it has a process group
+//!   of its own and lives on when we die.
+//! - Who was in command and is refused ends: of two signalings the one that was started last has the relay,
+//!   and they do not take it from each other. Only who never was in command goes above the epoch that it is
+//!   refused for.
+//! - Nothing is said to who could be another user: the directory and the uid at the other end are looked at
+//!   first.
 //! - Nothing that goes wrong is tried again without a pause that grows ([`backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
@@ -45,7 +50,6 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Where the relay is and whether to start it.
 #[derive(Clone, Debug)]
 pub struct LinkSettings {
-    /// Its control socket.
     pub control_socket: PathBuf,
     /// What to start when nobody listens there; `None` = wait.
     pub program: Option<RelayProgram>,
@@ -60,11 +64,11 @@ pub enum LinkEvent {
     Down,
     /// The reply to a request; `Err`: that relay is gone.
     Reply(u64, Result<ReplyBody, ()>),
-    /// Something happened.
     Event(EventBody),
     /// A newer signaling has taken over: this one must end, and leave the relay alone.
     Superseded,
-    /// There is no relay that we can use: the one that we started ended, or another user could listen in its place.
+    /// There is no relay that we can use: the one that we started ended, or another user could listen in its
+    /// place.
     NotStarted(String),
 }
 
@@ -123,16 +127,16 @@ pub async fn run(
     }
 }
 
-/// Microseconds since the machine started: of two signalings on it the one that was started last has the higher one, and
-/// nobody can set this clock.
+/// Microseconds since the machine started: of two signalings on it the one that was started last has the
+/// higher one, and nobody can set this clock.
 fn epoch() -> u64 {
     let since = clock_gettime(ClockId::Boottime);
     let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1000);
     u64::try_from(micros).unwrap_or(0).max(1)
 }
 
-/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called `listen`, which
-/// it has whatever becomes of the directory meanwhile.
+/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called
+/// `listen`, which it has whatever becomes of the directory meanwhile.
 async fn reach(control_socket: &Path) -> Result<Option<UnixStream>, Untrusted> {
     match check_directory(control_socket) {
         Err(Untrusted::Io(_, why)) if why.kind() == ErrorKind::NotFound => return Ok(None),
@@ -207,7 +211,8 @@ impl Link {
         }
     }
 
-    /// Waits, and takes what comes meanwhile; an order to end the relay ends the pause, as it is for the next connection.
+    /// Waits, and takes what comes meanwhile; an order to end the relay ends the pause, as it is for the next
+    /// connection.
     async fn pause(&mut self, pause: Duration) -> Option<()> {
         let pause = tokio::time::sleep(pause);
         tokio::pin!(pause);

@@ -40,7 +40,7 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// The routes of both listeners.
-pub fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     let sessions = Router::new()
         .route("/whip/{room}", post(whip).merge(options(accept_post)))
         .route(
@@ -62,9 +62,9 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// RFC 9112 §3.2: 400 for a request without `Host` (HTTP/1.1), with several, or with one that is none. Whoever stands
-/// in front of us might have read another one than we do. In absolute form it is not looked at, but must be there
-/// (§3.2.2).
+/// RFC 9112 §3.2: 400 for a request without `Host` (HTTP/1.1), with several, or with one that is none.
+/// Whoever stands in front of us might have read another one than we do. In absolute form it is not looked
+/// at, but must be there (§3.2.2).
 async fn one_host(request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let good = match (hosts.next(), hosts.next()) {
@@ -80,7 +80,8 @@ async fn one_host(request: Request, next: Next) -> Response {
     response
 }
 
-/// `uri-host [ ":" port ]`, or nothing where the target has none (RFC 9110 §7.2). User information is no part of it.
+/// `uri-host [ ":" port ]`, or nothing where the target has none (RFC 9110 §7.2). User information is no part
+/// of it.
 fn is_host(host: &[u8]) -> bool {
     host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
 }
@@ -112,8 +113,8 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     let Health { relay, census: [connections, rooms, members, streams] } =
         health.unwrap_or(Health { relay: false, census: [0; 4] });
     let mut body = serde_json::json!({"status": if relay { "ok" } else { "degraded" }});
-    // How busy a server is is its operator's business. By address it cannot be told who asks: behind a proxy on this
-    // machine, everybody comes from here.
+    // How busy a server is is its operator's business. By address it cannot be told who asks: behind a proxy
+    // on this machine, everybody comes from here.
     if app.config.signaling.health_counts {
         for (name, count) in
             [("connections", connections), ("rooms", rooms), ("members", members), ("streams", streams)]
@@ -343,8 +344,8 @@ async fn accept_patch() -> Response {
     (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-patch"), FRAGMENT)]).into_response()
 }
 
-/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also the
-/// deadline of a request.
+/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also
+/// the deadline of a request.
 async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !app.origin_allowed(request.headers()) {
         return refuse(StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins");

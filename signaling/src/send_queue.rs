@@ -24,7 +24,7 @@ pub(crate) enum Outgoing {
 
 /// The queue is full.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Overflow;
+pub(crate) struct Overflow;
 
 impl SendQueue {
     pub(crate) fn new() -> (Self, SendQueueEnd) {
@@ -43,7 +43,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// [`Overflow`]: more than `limit` bytes would wait.
-    pub fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
+    pub(crate) fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
         let cost = text.len() + ENTRY_BYTES;
         if self.queued.fetch_add(cost, Ordering::Relaxed) + cost > limit {
             self.queued.fetch_sub(cost, Ordering::Relaxed);
@@ -54,13 +54,12 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Bytes that wait.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
     /// Closes the connection behind what is queued.
-    pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
+    pub(crate) fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
         let _ = self.sender.send(Outgoing::Close(code, reason.into()));
     }
 }

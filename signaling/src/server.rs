@@ -1,11 +1,12 @@
 //! The server: one task owns the hub, feeds it what the edges bring, and carries out what it wants.
 //!
-//! Inputs come through one bounded queue, so a busy hub slows the readers of sockets down and nothing else. Outputs
-//! never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read answers nothing
-//! and the streams concerned end by their timers.
+//! Inputs come through one bounded queue, so a busy hub slows the readers of sockets down and nothing else.
+//! Outputs never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read
+//! answers nothing and the streams concerned end by their timers.
 //!
-//! A panic over what one client said ends that client. Any other ends the server, and one such that comes again and again as
-//! well: whoever supervises the process starts it again, and it takes over what the relay runs.
+//! A panic over what one client said ends that client. Any other ends the server, and one such that comes
+//! again and again as well: whoever supervises the process starts it again, and it takes over what the relay
+//! runs.
 
 use crate::auth::AccessControl;
 use crate::config::Config;
@@ -32,7 +33,8 @@ const PANICS_MAX: u32 = 8;
 /// Events that wait for the hub.
 pub const EVENTS_MAX: usize = 4_096;
 
-/// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from being heard.
+/// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from
+/// being heard.
 const EVENTS_IN_A_ROW_MAX: u32 = 64;
 /// How often it is looked whether those that read slowly have caught up, while there are any.
 const RELIEVE_PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +55,6 @@ pub enum Ended {
 /// What the relay did first.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RelayStart {
-    /// It is connected.
     Up,
     /// It was started and ended at once.
     Failed(String),
@@ -334,7 +335,8 @@ impl Server {
         }
     }
 
-    /// Ends the relay. What it still says is passed over: the link would wait for room for that and not hear the order.
+    /// Ends the relay. What it still says is passed over: the link would wait for room for that and not hear
+    /// the order.
     async fn end_relay(&mut self) {
         let commands = self.commands.clone();
         let order = async move {

@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// How long the doors stay shut for the relay: members of a running one should be known before their clients come.
+/// How long the doors stay shut for the relay: members of a running one should be known before their clients
+/// come.
 const RELAY_START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running signaling.
@@ -32,7 +33,8 @@ pub struct Running {
 /// Why it did not start.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Starts everything. Sockets are bound first: a second signaling by mistake must fail before it takes the relay over.
+/// Starts everything. Sockets are bound first: a second signaling by mistake must fail before it takes the
+/// relay over.
 ///
 /// # Errors
 /// For people to read.
@@ -78,7 +80,8 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     Ok(Running { http: addresses.0, https: addresses.1, inputs, server, doors })
 }
 
-/// How many connections there may be, by the settings and by the limit of file descriptors, which is raised for it.
+/// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
+/// for it.
 fn budget(config: &Config) -> Budget {
     let wanted = config.signaling.max_connections;
     let limit = descriptors::raise();

@@ -11,19 +11,19 @@ use crate::refusal::StreamEnd;
 use relay_control::{Command, DownTrackAdded, TransportOpened};
 use std::time::Duration;
 
-/// From the offer to the relay's last reply. The relay answers in well under a millisecond; this is for the moment in
-/// which it is being restarted.
+/// From the offer to the relay's last reply. The relay answers in well under a millisecond; this is for the
+/// moment in which it is being restarted.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// From the answer to ICE and DTLS being up.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a publisher whose transport is up may keep the others waiting for its first RTP.
-pub const RTP_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const RTP_GRACE: Duration = Duration::from_secs(2);
 /// A client closes its peer connection right after it sent the stop: the stop may be the slower of the two.
-pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// How far a stream is.
 #[derive(Debug, PartialEq)]
-pub enum StreamState {
+pub(crate) enum StreamState {
     /// The relay was asked; the client waits for the answer.
     Negotiating(Box<Negotiation>),
     /// The client has the answer; ICE and DTLS are running.
@@ -40,11 +40,8 @@ pub enum StreamState {
         /// Others see it still.
         on_air: bool,
     },
-    /// It is over.
     Ended {
-        /// Why.
         end: StreamEnd,
-        /// Others saw it.
         was_on_air: bool,
         /// The request over HTTP that has got no answer yet.
         http_request: Option<HttpRequestId>,
@@ -53,24 +50,24 @@ pub enum StreamState {
 
 /// What is collected for the answer.
 #[derive(Debug, Default, PartialEq)]
-pub struct Negotiation {
+pub(crate) struct Negotiation {
     /// Tracks whose replies are still to come.
-    pub awaited: usize,
+    pub(crate) awaited: usize,
     /// The tracks to ask for once the transport is there.
-    pub tracks: Vec<Command>,
+    pub(crate) tracks: Vec<Command>,
     /// The relay's half of the transport.
-    pub opened: Option<TransportOpened>,
+    pub(crate) opened: Option<TransportOpened>,
     /// For a play: SSRCs, in the order of the plan's tracks.
-    pub down_tracks: Vec<DownTrackAdded>,
+    pub(crate) down_tracks: Vec<DownTrackAdded>,
     /// Where the answer goes, if it came over HTTP.
-    pub http_request: Option<HttpRequestId>,
+    pub(crate) http_request: Option<HttpRequestId>,
     /// Then the secret part of the session's URL, told once.
-    pub secret: Option<String>,
+    pub(crate) secret: Option<String>,
 }
 
 /// What happens to a stream.
 #[derive(Debug)]
-pub enum Trigger {
+pub(crate) enum Trigger {
     /// The relay has opened its transport.
     Opened(TransportOpened),
     /// The relay has added a track of a publisher.
@@ -93,8 +90,7 @@ pub enum Trigger {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Nothing.
+pub(crate) enum Action {
     Wait,
     /// The relay is asked for these.
     AskForTracks(Vec<Command>),
@@ -108,7 +104,7 @@ pub enum Action {
 
 impl StreamState {
     /// What comes of it.
-    pub fn on(self, trigger: Trigger) -> (Self, Action) {
+    pub(crate) fn on(self, trigger: Trigger) -> (Self, Action) {
         use Trigger as On;
         match (self, trigger) {
             (ended @ Self::Ended { .. }, _) => (ended, Action::Wait),
@@ -147,12 +143,12 @@ impl StreamState {
     }
 
     /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
-    pub fn is_on_air(&self) -> bool {
+    pub(crate) fn is_on_air(&self) -> bool {
         matches!(self, Self::OnAir | Self::Closing { on_air: true })
     }
 
     /// How long a stream may be where it is.
-    pub fn limit(&self) -> Option<Duration> {
+    pub(crate) fn limit(&self) -> Option<Duration> {
         match self {
             Self::Negotiating(_) => Some(ANSWER_LIMIT),
             Self::Connecting { .. } => Some(CONNECT_LIMIT),

@@ -1,8 +1,8 @@
 //! WebSockets of clients: text in, text out, limits on both.
 //!
-//! Reading is paced by a token bucket: a flood waits in the sender's own socket and costs the others nothing. Writing
-//! has a queue of bounded size and a deadline a message: a reader that does not read is cut off with 1008. The two
-//! directions are apart, so a client that is slow to read is still heard.
+//! Reading is paced by a token bucket: a flood waits in the sender's own socket and costs the others nothing.
+//! Writing has a queue of bounded size and a deadline a message: a reader that does not read is cut off with
+//! 1008. The two directions are apart, so a client that is slow to read is still heard.
 
 use crate::address::Subnet;
 use crate::auth::ClientAccess;
@@ -29,7 +29,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const BURST_SECONDS: u32 = 2;
 
 /// Answers an upgrade request, whatever its path: real deployments put a proxy in front.
-pub fn upgrade(
+pub(crate) fn upgrade(
     app: Arc<App>,
     headers: &HeaderMap,
     from: Option<Subnet>,
@@ -182,8 +182,8 @@ async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: Cow<
     let _ = timeout(CLOSE_LIMIT, sink.send(Message::Close(Some(frame)))).await;
 }
 
-/// Paces a reader: `rate` messages or bytes a second, [`BURST_SECONDS`] of them at once. What is more is read and then
-/// paid for by waiting.
+/// Paces a reader: `rate` messages or bytes a second, [`BURST_SECONDS`] of them at once. What is more is read
+/// and then paid for by waiting.
 struct Bucket {
     rate: f64,
     burst: f64,

@@ -1,8 +1,9 @@
 //! Who may do what: the edge that decides before the hub is told.
 //!
-//! The hub knows [`Grant`]s and refusals; how they come about is decided here: by nobody, by a token or by the
-//! operator's hook. The reader of a WebSocket passes every message through [`AccessControl::authorize`] and waits for the verdict,
-//! so what came behind waits in the client's own socket and the order stays what it was.
+//! The hub knows [`Grant`]s and refusals; how they come about is decided here: by nobody, by a token or by
+//! the operator's hook. The reader of a WebSocket passes every message through [`AccessControl::authorize`]
+//! and waits for the verdict, so what came behind waits in the client's own socket and the order stays what
+//! it was.
 //!
 //! Invariants
 //! - A message that needs a verdict reaches the hub with one, or is refused.
@@ -93,17 +94,13 @@ impl ClientAccess {
 /// What a WHIP or WHEP client wants.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpAttempt<'a> {
-    /// Its headers.
     pub headers: &'a HeaderMap,
-    /// Publish or play.
     pub publish: bool,
-    /// In which room.
     pub room: &'a str,
     /// The name it gives itself.
     pub login: Option<&'a str>,
     /// Which stream it plays: a name, and what that is the name of.
     pub stream: Option<(&'a str, NameOf)>,
-    /// Its offer.
     pub sdp: &'a str,
 }
 
@@ -116,7 +113,8 @@ pub struct Admitted {
     pub priority: Option<Priority>,
 }
 
-/// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why not.
+/// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why
+/// not.
 pub type Verdict = Result<Option<Grant>, Refusal>;
 
 impl AccessControl {
@@ -253,7 +251,8 @@ pub struct HookRequest {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// What the hook hears of a message, given its text. `None`: nothing. `let_in`: it allowed this client's `connection`.
+/// What the hook hears of a message, given its text. `None`: nothing. `let_in`: it allowed this client's
+/// `connection`.
 ///
 /// # Errors
 /// [`Unreadable`]: the hub must not see it. No message that was understood is.

@@ -1,8 +1,8 @@
 //! Rooms rebuilt from the labels on transports.
 //!
-//! A signaling that finds a running relay rebuilds rooms, members and streams from the labels ([`super::label`]) and
-//! closes nothing that it understands: media flows on. The members are *detached* until their clients come back with
-//! the secret of their earlier session.
+//! A signaling that finds a running relay rebuilds rooms, members and streams from the labels
+//! ([`super::label`]) and closes nothing that it understands: media flows on. The members are *detached*
+//! until their clients come back with the secret of their earlier session.
 
 use super::context::Context;
 use super::label::{Label, MemberLabel, RoleLabel, write_label};

@@ -9,29 +9,24 @@ use relay_control::Priority;
 pub enum HttpRequest {
     /// `POST /whip/{room}`
     Publish {
-        /// Room.
         room: String,
         /// The publisher's name in the room; made up if absent.
         login: Option<String>,
-        /// Offer.
         sdp: String,
         /// What the operator says of its video.
         priority: Option<Priority>,
     },
     /// `POST /whep/{room}/{name}?by=…`
     Play {
-        /// Room.
         room: String,
         /// Of what is played.
         name: String,
         /// What it is the name of.
         by: NameOf,
-        /// Offer.
         sdp: String,
     },
     /// `DELETE` of a session.
     Delete {
-        /// The secret.
         secret: String,
         /// WHIP or WHEP.
         published: bool,
@@ -43,7 +38,6 @@ pub enum HttpRequest {
 /// `PATCH` of a session.
 #[derive(Debug)]
 pub struct Patch {
-    /// The secret.
     pub secret: String,
     /// WHIP or WHEP.
     pub published: bool,
@@ -62,7 +56,6 @@ pub enum HttpReply {
         secret: String,
         /// Names the ICE session; without quotes.
         etag: String,
-        /// The answer.
         sdp: String,
     },
     /// 200: the session is gone.
@@ -76,6 +69,5 @@ pub enum HttpReply {
         /// `application/trickle-ice-sdpfrag`
         fragment: String,
     },
-    /// Not done.
     Refused(Refusal),
 }

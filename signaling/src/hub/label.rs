@@ -1,10 +1,11 @@
 //! Labels on transports: what a signaling that finds a running relay needs to know of each.
 //!
-//! A label is JSON of at most [`LABEL_BYTES_MAX`]. It may grow fields, which an older signaling does not read and
-//! which a newer one does without if they are not there; what would be misread otherwise gets a new version.
+//! A label is JSON of at most [`LABEL_BYTES_MAX`]. It may grow fields, which an older signaling does not read
+//! and which a newer one does without if they are not there; what would be misread otherwise gets a new
+//! version.
 //!
-//! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members without streams;
-//! they join again and nobody misses anything.
+//! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members
+//! without streams; they join again and nobody misses anything.
 
 use super::context::Context;
 use super::rooms::Rooms;
@@ -63,8 +64,8 @@ pub(super) struct MemberLabel {
     pub(super) login: String,
     /// A digest of the secret with which its client comes back; the secret itself only the client has.
     pub(super) token: String,
-    /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of a label
-    /// that would become too long: they make a call better, but it goes on without them.
+    /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of
+    /// a label that would become too long: they make a call better, but it goes on without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     plays: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -95,7 +95,8 @@ pub(super) fn enter(
     send_state(cx, rooms, streams, id, (room, member), None);
 }
 
-/// The client is back: its member goes on, its streams never stopped. Gives the connection that it had before.
+/// The client is back: its member goes on, its streams never stopped. Gives the connection that it had
+/// before.
 pub(super) fn resume(
     cx: &mut Context,
     connections: &mut Connections,

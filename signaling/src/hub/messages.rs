@@ -209,8 +209,8 @@ impl Hub {
         }
     }
 
-    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still in its call;
-    /// one that is gone sends no media either. Given up, its login is free for all who waited.
+    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still
+    /// in its call; one that is gone sends no media either. Given up, its login is free for all who waited.
     pub(super) fn probe_due(&mut self, newcomer: ConnectionId) {
         let Some((holder, since)) = self.connections.waits_for(newcomer) else { return };
         let Some(holder) = holder else { return self.retry_join(newcomer) };
@@ -286,10 +286,11 @@ impl Hub {
         tell_of_none(&mut self.cx, (id, app_key.unwrap_or_default()), stream, published, status);
     }
 
-    /// `unPublishStream` or `stopStream`. One for a stream that is gone already, or that never was, is no error: after
-    /// a `leave` the client stops what the leave has stopped.
+    /// `unPublishStream` or `stopStream`. One for a stream that is gone already, or that never was, is no
+    /// error: after a `leave` the client stops what the leave has stopped.
     fn stop_requested(&mut self, id: ConnectionId, stream: &StreamRef, published: bool) {
-        // A publication is not stopped by the word for a player, or the access hook would hear of another thing than is done.
+        // A publication is not stopped by the word for a player, or the access hook would hear of another
+        // thing than is done.
         let own = self.own_stream(id, &stream.media_session_id);
         let is_meant = |key: &StreamKey| self.streams.get(*key).is_some_and(|s| s.is_publish() == published);
         let end = StreamEnd::StoppedByUser;

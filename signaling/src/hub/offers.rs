@@ -55,7 +55,8 @@ struct Negotiated {
     max_bitrate_bps: u64,
 }
 
-/// What a member asks for on its WebSocket. Only members publish and play: a stream without a room would be anybody's.
+/// What a member asks for on its WebSocket. Only members publish and play: a stream without a room would be
+/// anybody's.
 pub(super) fn members_stream<'a>(
     cx: &Context,
     connections: &Connections,
@@ -158,8 +159,9 @@ pub(super) fn begin_play(
     open_stream(cx, rooms, streams, relay, new, negotiated)
 }
 
-/// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that holds
-/// without it, the operator's or the relay's, and never lifts it: where that is not known, the wish counts nothing.
+/// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that
+/// holds without it, the operator's or the relay's, and never lifts it: where that is not known, the wish
+/// counts nothing.
 fn publish_bitrate_bps(cx: &Context, relays: &Relays, relay: RelayId, wish_bps: u64) -> u64 {
     let ours = cx.config.media.max_publish_bitrate_bps;
     let holds = if ours == 0 { relays.max_receive_bitrate_bps(relay) } else { ours };
@@ -184,7 +186,8 @@ fn check_new(
     if streams.admits_unproved(cx, new.requester) { Ok(relay) } else { Err(Refusal::TooManyUnproved) }
 }
 
-/// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is there.
+/// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is
+/// there.
 fn open_stream(
     cx: &mut Context,
     rooms: &mut Rooms,
@@ -257,7 +260,8 @@ fn check_place(cx: &Context, rooms: &Rooms, new: &NewStream<'_>, role: &Role) ->
     if used < max { Ok(()) } else { Err(Refusal::TooManyStreams) }
 }
 
-/// One CNAME and one media stream id for all tracks of a publisher: browsers play only tracks of one stream together.
+/// One CNAME and one media stream id for all tracks of a publisher: browsers play only tracks of one stream
+/// together.
 pub(super) fn play_cname(source: StreamKey) -> String {
     format!("ringvox-{:016x}", source.0)
 }

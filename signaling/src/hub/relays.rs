@@ -35,9 +35,7 @@ pub(super) struct Relays {
 /// How the link to a relay is.
 #[derive(Debug)]
 enum Link {
-    /// Not seen yet.
     Never,
-    /// Connected.
     Up(Welcome),
     /// The connection broke a moment ago.
     Lost(Welcome),

@@ -10,8 +10,8 @@ use crate::message::{ServerMessage, StreamEventType};
 use crate::stream::{Muted, Stream};
 use serde_json::value::RawValue;
 
-/// The publisher of this stream says something to its players. Those that read slowly are told of a mute when they read
-/// again: only the outcome counts, so nobody can be cut off by how often another one mutes.
+/// The publisher of this stream says something to its players. Those that read slowly are told of a mute when
+/// they read again: only the outcome counts, so nobody can be cut off by how often another one mutes.
 pub(super) fn stream_event(
     cx: &mut Context,
     connections: &Connections,

@@ -1,8 +1,8 @@
 //! WHIP (RFC 9725) publishers and WHEP players.
 //!
-//! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no member: it is
-//! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
-//! is all that DELETE and PATCH need; only its digest is kept.
+//! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no
+//! member: it is seen by nobody and counts only towards the room's limit of viewers. The URL of a session
+//! holds a secret, which is all that DELETE and PATCH need; only its digest is kept.
 
 use super::context::Context;
 use super::end::end_stream;
@@ -107,16 +107,16 @@ fn source(
     match by {
         NameOf::Stream => streams.published(room, name),
         NameOf::Login => of_login(rooms, streams, room, name).unwrap_or(Err(Refusal::StreamNotFound)),
-        // Logins are the operator's to give, names of streams are their publishers' to choose: so while somebody has
-        // this login, it is a stream of his or none, whatever others call theirs.
+        // Logins are the operator's to give, names of streams are their publishers' to choose: so while
+        // somebody has this login, it is a stream of his or none, whatever others call theirs.
         NameOf::Either => {
             of_login(rooms, streams, room, name).unwrap_or_else(|| streams.published(room, name))
         }
     }
 }
 
-/// What is played of the member with this login: the stream that is called like it, or else its first. `None`: nobody
-/// has it.
+/// What is played of the member with this login: the stream that is called like it, or else its first.
+/// `None`: nobody has it.
 fn of_login(
     rooms: &Rooms,
     streams: &Streams,

@@ -13,9 +13,7 @@ use serde_json::value::RawValue;
 /// What a client says.
 #[derive(Debug)]
 pub enum ClientMessage {
-    /// Opens the session.
     Connection(Hello),
-    /// Wants a pong.
     Ping,
     /// A sign of life, nothing more.
     Pong,
@@ -23,22 +21,16 @@ pub enum ClientMessage {
     Data {
         /// Echoed in the answer.
         operation_id: String,
-        /// What is asked.
         command: Result<RoomCommand, Refusal>,
     },
-    /// Wants to publish.
     Publish(StreamRequest),
-    /// Wants to play.
     Play(StreamRequest),
-    /// Stops publishing.
     Unpublish(StreamRef),
-    /// Stops playing.
     Stop(StreamRef),
     /// A note to the players of an own stream.
     StreamEvent {
         /// The publisher's.
         media_session_id: String,
-        /// Which note.
         event: StreamEventType,
         /// Any JSON object with [`StreamEventType::Data`].
         payload: Option<Box<RawValue>>,
@@ -54,7 +46,6 @@ pub enum ClientMessage {
 pub struct Hello {
     /// Echoed.
     pub app_key: String,
-    /// The participant's name.
     pub login: Login,
     /// The member is kept for a while if the connection is lost.
     pub resumable: bool,
@@ -70,7 +61,6 @@ pub enum Login {
     /// Nothing: good enough for pages that use no rooms.
     #[default]
     Absent,
-    /// A name.
     Name(String),
     /// Nothing that may be one.
     Bad(NameRefusal),
@@ -79,23 +69,18 @@ pub enum Login {
 /// Room commands inside `sendData`.
 #[derive(Debug)]
 pub enum RoomCommand {
-    /// Enters a room.
     Join {
-        /// Which.
         room: String,
         /// The room is to be recorded, if this member creates it.
         record: bool,
         /// What holds in the room, if this member creates it.
         terms: Terms,
     },
-    /// Leaves it.
     Leave {
-        /// Which.
         room: String,
     },
     /// Chat to one member.
     Message {
-        /// In which room.
         room: String,
         /// The addressee's login.
         to: String,
@@ -109,9 +94,7 @@ pub enum RoomCommand {
 pub struct StreamRequest {
     /// `mediaSessionId`: made by the client, key of every later message about the stream.
     pub media_session_id: String,
-    /// Stream name.
     pub name: String,
-    /// The offer.
     pub sdp: String,
     /// Room (`custom.name`).
     pub room: Option<String>,
@@ -123,12 +106,9 @@ pub struct StreamRequest {
     pub screen: bool,
 }
 
-/// Names a stream.
 #[derive(Debug, Default)]
 pub struct StreamRef {
-    /// `mediaSessionId`.
     pub media_session_id: String,
-    /// Stream name.
     pub name: String,
 }
 
@@ -154,8 +134,8 @@ impl Malformed {
 
 /// A message as it is written: its name, and the object that it is about.
 ///
-/// Nobody else reads a client's text. Had the operator's hook a reader of its own, the two would sooner or later take
-/// some text differently, and a client could ask for one thing and get another.
+/// Nobody else reads a client's text. Had the operator's hook a reader of its own, the two would sooner or
+/// later take some text differently, and a client could ask for one thing and get another.
 #[derive(Debug)]
 pub struct Written<'a> {
     /// Which message it is.
@@ -201,7 +181,8 @@ impl ClientMessage {
     /// Reads one text message.
     ///
     /// # Errors
-    /// [`Malformed`]: not JSON, duplicate keys, too deep, not about one object, or a stream message without an id.
+    /// [`Malformed`]: not JSON, duplicate keys, too deep, not about one object, or a stream message without
+    /// an id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let Written { name, content } = Written::read(text)?;
         if !CONTENTFUL.contains(&name.as_str()) {
@@ -262,7 +243,8 @@ fn named(fields: &Fields<'_>, key: &str, name: Name) -> Result<String, NameRefus
 fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, Refusal> {
     let bad = |words: &'static str| Refusal::BadMessage(words.into());
     let options = payload.object("options");
-    // Looked up only. A room of an older signaling may be called what no new one is; its members can leave it.
+    // Looked up only. A room of an older signaling may be called what no new one is; its members can leave
+    // it.
     let bad_name = || Refusal::BadName(NameRefusal { name: Name::Room, fault: NameFault::Length });
     let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or_else(bad_name);
     match payload.text("command").as_deref() {

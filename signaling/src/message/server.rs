@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 pub enum ServerMessage<'a> {
     /// The session is ESTABLISHED.
     UserData {
-        /// Echo.
         app_key: &'a str,
         /// The session's own secret; also what `custom.resume` takes.
         auth_token: &'a str,
@@ -20,34 +19,26 @@ pub enum ServerMessage<'a> {
     Fail {
         /// Which part of the API.
         api_method: &'a str,
-        /// Why.
         reason: &'a Reason,
     },
-    /// Keep-alive.
     Ping,
     /// Answer to the client's ping.
     Pong,
     /// Answer to `sendData`; `None` = accepted.
     DataStatus {
-        /// Echo.
         operation_id: &'a str,
         /// Why it was refused.
         refusal: Option<Refusal>,
     },
-    /// A room event.
     Room {
-        /// In which.
         room: &'a str,
-        /// What.
         event: RoomEvent<'a>,
         /// Unique; nobody reads it.
         operation_id: String,
     },
     /// The answer to an offer.
     RemoteSdp {
-        /// `mediaSessionId`.
         media_session_id: &'a str,
-        /// The answer.
         sdp: &'a str,
     },
     /// See [`StreamStatus::to_json`].
@@ -56,7 +47,6 @@ pub enum ServerMessage<'a> {
     StreamEvent {
         /// The player's own `mediaSessionId`.
         media_session_id: &'a str,
-        /// Which note.
         event: StreamEventType,
         /// As the publisher gave it.
         payload: Option<&'a RawValue>,
@@ -70,7 +60,6 @@ pub enum ServerMessage<'a> {
     },
 }
 
-/// Room events.
 #[derive(Debug)]
 pub enum RoomEvent<'a> {
     /// Once per join, to the one who joined.
@@ -80,9 +69,7 @@ pub enum RoomEvent<'a> {
         /// Own streams that lived on, after a resume.
         resumed: Option<Vec<Value>>,
     },
-    /// Somebody came.
     Joined(&'a str),
-    /// Somebody went.
     Left(&'a str),
     /// Login and stream name.
     Published(&'a str, &'a str),
@@ -90,9 +77,7 @@ pub enum RoomEvent<'a> {
     Unpublished(&'a str, &'a str),
     /// Login and name of a stream that failed.
     Failed(&'a str, &'a str),
-    /// Chat.
     Message {
-        /// Login.
         from: &'a str,
         /// As it came.
         text: &'a RawValue,
@@ -102,9 +87,7 @@ pub enum RoomEvent<'a> {
 /// Content of `notifyStreamStatusEvent`.
 #[derive(Debug)]
 pub struct StreamStatus<'a> {
-    /// `mediaSessionId`.
     pub media_session_id: &'a str,
-    /// Stream name.
     pub name: &'a str,
     /// Never missing: the vendor's client would store `undefined`.
     pub status: Status,
@@ -122,7 +105,6 @@ pub struct StreamStatus<'a> {
 
 /// States of a stream that the server tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the protocol's own words")]
 pub enum Status {
     Pending,
     Publishing,

@@ -1,7 +1,8 @@
 //! Pauses between attempts that fail, and what is said of them.
 //!
-//! Whatever is wrong with the relay (another language, somebody else on its socket, an end without a word) is wrong again at
-//! the next attempt, which is made all the same: pauses grow, differ by chance, and each kind of trouble is logged once.
+//! Whatever is wrong with the relay (another language, somebody else on its socket, an end without a word) is
+//! wrong again at the next attempt, which is made all the same: pauses grow, differ by chance, and each kind
+//! of trouble is logged once.
 
 use std::fmt;
 use std::mem::{Discriminant, discriminant};
@@ -57,7 +58,6 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pause: Duration,
@@ -71,8 +71,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// A connection failed after it had `lived` that long. How long to wait before the next one: by chance between half and
-    /// all of a pause that doubles, so that two who fight do not keep step.
+    /// A connection failed after it had `lived` that long. How long to wait before the next one: by chance
+    /// between half and all of a pause that doubles, so that two who fight do not keep step.
     pub(super) fn failed(&mut self, why: &Trouble, lived: Duration, chance: u64) -> Duration {
         if lived >= HEALTHY {
             *self = Self::default();

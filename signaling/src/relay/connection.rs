@@ -41,8 +41,8 @@ pub(super) enum Ended {
 #[derive(Default)]
 struct Gathering {
     inventory: Inventory,
-    /// Events that came meanwhile. They are told behind the inventory: each is newer than what the pages show, or says the
-    /// same.
+    /// Events that came meanwhile. They are told behind the inventory: each is newer than what the pages
+    /// show, or says the same.
     early: Vec<EventBody>,
     /// Events were lost meanwhile, so the pages before may be wrong.
     incomplete: bool,
@@ -98,8 +98,8 @@ impl<'a> ControlConnection<'a> {
         (ended, self.is_up)
     }
 
-    /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be writing
-    /// to us at the same time.
+    /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be
+    /// writing to us at the same time.
     async fn pump(&mut self) -> Result<(), Ended> {
         let mut buffer = vec![0; 64 << 10];
         loop {

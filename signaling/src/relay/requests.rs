@@ -1,12 +1,13 @@
 //! What the relay was asked and has not answered, in the order that it must keep. Sans-IO.
 //!
-//! Commands for one transport are asked one after the other: the next when the one before is answered. So what the relay
-//! has no room for ([`ErrorCode::Busy`], when a large room fills) is asked again after a pause, and nothing that belongs
-//! behind it gets in front of it. Only the end of a transport waits for nothing that has not been asked yet: that is not
-//! wanted any more and is answered here.
+//! Commands for one transport are asked one after the other: the next when the one before is answered. So
+//! what the relay has no room for ([`ErrorCode::Busy`], when a large room fills) is asked again after a
+//! pause, and nothing that belongs behind it gets in front of it. Only the end of a transport waits for
+//! nothing that has not been asked yet: that is not wanted any more and is answered here.
 //!
 //! Invariants
-//! - Each request is answered exactly once, by [`Requests::answered`], [`Requests::ask`], [`Requests::begin_again`] or
+//! - Each request is answered exactly once, by [`Requests::answered`], [`Requests::ask`],
+//!   [`Requests::begin_again`] or
 //!   [`Requests::forget_all`].
 //! - The end of a transport is taken however much is unanswered.
 //! - `Busy` is an answer only after [`BUSY_LIMIT`].
@@ -22,10 +23,12 @@ pub const UNANSWERED_MAX: usize = 65_536;
 /// Ends of transports that may be unanswered beside them: more than a relay has transports.
 const UNANSWERED_CLOSES_MAX: usize = 2_000_000;
 
-/// Connections that may break while a request is on its way. It may be what breaks them, so it is not sent to a third.
+/// Connections that may break while a request is on its way. It may be what breaks them, so it is not sent to
+/// a third.
 const BREAKS_MAX: u32 = 2;
 
-/// A request is asked again for this long. Below the hub's limit for an answer, so that the reason reaches who waits.
+/// A request is asked again for this long. Below the hub's limit for an answer, so that the reason reaches
+/// who waits.
 pub const BUSY_LIMIT: Duration = Duration::from_secs(4);
 
 /// Pauses before a request is asked again.
@@ -56,7 +59,6 @@ struct Request {
     breaks: u32,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     requests: BTreeMap<u64, Request>,
@@ -144,8 +146,8 @@ impl Requests {
         None
     }
 
-    /// A new connection to the same relay: everything is said again, in order, but what may have broken the ones before.
-    /// That is answered here.
+    /// A new connection to the same relay: everything is said again, in order, but what may have broken the
+    /// ones before. That is answered here.
     pub(super) fn begin_again(&mut self) -> Vec<u64> {
         self.pauses.clear();
         self.ready.clear();
@@ -187,7 +189,8 @@ impl Requests {
         }
     }
 
-    /// Whose turn it is: the oldest of the lane, and behind it the end of the transport, for which the relay keeps order.
+    /// Whose turn it is: the oldest of the lane, and behind it the end of the transport, for which the relay
+    /// keeps order.
     fn advance(&mut self, transport: u64) {
         let Some(queue) = self.lanes.get(&transport) else { return };
         if queue.is_empty() {

@@ -1,6 +1,7 @@
 //! What of an offer is used: one codec a kind, the features both sides know, one transport.
 //!
-//! The result is a [`Plan`]: numbers for the relay now, the text of the answer once the relay has opened its side.
+//! The result is a [`Plan`]: numbers for the relay now, the text of the answer once the relay has opened its
+//! side.
 
 use super::codec::{best_format, codec_of, description, rtx_of};
 use super::error::Refusal;
@@ -18,9 +19,7 @@ pub(super) const URI_VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 /// Which codecs a publisher may use, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecPreferences {
-    /// Audio codecs.
     pub audio: Vec<Codec>,
-    /// Video codecs.
     pub video: Vec<Codec>,
 }
 
@@ -48,8 +47,8 @@ pub fn answer_publish(offer: &Offer<'_>, preferences: &CodecPreferences) -> Resu
     answer_publish_to(offer, preferences, |_| true)
 }
 
-/// The same for an audience: of the preferred codecs the first one that `playable` agrees with is chosen, or the first
-/// one if it agrees with none.
+/// The same for an audience: of the preferred codecs the first one that `playable` agrees with is chosen, or
+/// the first one if it agrees with none.
 ///
 /// # Errors
 /// Why there can be no answer.
@@ -77,7 +76,8 @@ pub fn answer_publish_to(
     planner.finish()
 }
 
-/// Plans the answer to a player: each m-line that receives gets the first source of its kind that has none yet.
+/// Plans the answer to a player: each m-line that receives gets the first source of its kind that has none
+/// yet.
 ///
 /// # Errors
 /// Why there can be no answer.
@@ -305,8 +305,8 @@ impl<'o, 'a> Planner<'o, 'a> {
         })
     }
 
-    /// Indices of the accepted m-lines in the order of the offer's group, without those that were rejected (their
-    /// author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
+    /// Indices of the accepted m-lines in the order of the offer's group, without those that were rejected
+    /// (their author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
     fn bundle_order(&self) -> Result<Vec<usize>, Refusal> {
         let is_accepted = |index: &usize| self.lines.get(*index).is_some_and(|line| line.accepted.is_some());
         let accepted: Vec<usize> = (0..self.lines.len()).filter(is_accepted).collect();
@@ -343,8 +343,9 @@ impl<'o, 'a> Planner<'o, 'a> {
     }
 }
 
-/// The format parameters of the answer. Opus: what both sides want in a room (RFC 7587 §6.1); `stereo` is left to
-/// the page, which may add it. H.264: the offer's own profile and level, which is always allowed (RFC 6184 §8.2.2).
+/// The format parameters of the answer. Opus: what both sides want in a room (RFC 7587 §6.1); `stereo` is
+/// left to the page, which may add it. H.264: the offer's own profile and level, which is always allowed (RFC
+/// 6184 §8.2.2).
 fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
     match codec {
         Codec::Opus => {
@@ -359,8 +360,8 @@ fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
     }
 }
 
-/// SSRCs of media and retransmissions that a publisher announces, 0 for none. With simulcast it is the first layer's:
-/// an answer without `a=simulcast` makes the publisher send one (RFC 8853 §5.3.2).
+/// SSRCs of media and retransmissions that a publisher announces, 0 for none. With simulcast it is the first
+/// layer's: an answer without `a=simulcast` makes the publisher send one (RFC 8853 §5.3.2).
 fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
     let group = |semantics: &str| media.groups.iter().find(|group| group.semantics == semantics);
     let ssrc = group("SIM")
@@ -372,8 +373,8 @@ fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
     (ssrc, fid.filter(|_| with_rtx).map_or(0, |group| group.second))
 }
 
-/// ICE and DTLS parameters: those of the tagged m-line, or of the first after it that has any (bundled m-lines need
-/// not repeat them, RFC 9143 §7.1.3).
+/// ICE and DTLS parameters: those of the tagged m-line, or of the first after it that has any (bundled
+/// m-lines need not repeat them, RFC 9143 §7.1.3).
 fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal> {
     let bundled = || order.iter().filter_map(|&index| offer.media.get(index));
     let head_muxes = bundled().next().is_some_and(|media| media.rtcp_mux);

@@ -56,7 +56,8 @@ impl FakeRelay {
         self.model.lock().expect("model").priorities()
     }
 
-    /// Waits until the relay has this many transports: commands to it are on their way when a client is answered.
+    /// Waits until the relay has this many transports: commands to it are on their way when a client is
+    /// answered.
     async fn has_transports(&self, number: usize) {
         let reached = async {
             while self.model.lock().expect("model").transports.len() != number {

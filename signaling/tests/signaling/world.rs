@@ -1,4 +1,5 @@
-//! The hub with a fake clock, a relay model behind it, and clients that say JSON and remember what they heard.
+//! The hub with a fake clock, a relay model behind it, and clients that say JSON and remember what they
+//! heard.
 
 use crate::relay_model::RelayModel;
 use relay_control::{
@@ -49,7 +50,8 @@ impl World {
     pub(crate) fn without_relay(change: impl FnOnce(&mut Config), relay: RelayModel) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        // Deterministic, and different for each world: two signalings on one relay must not choose the same ids.
+        // Deterministic, and different for each world: two signalings on one relay must not choose the same
+        // ids.
         let mut seed = relay.asked.len() as u64 * 0x1_0000_0001;
         let random = move || {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
