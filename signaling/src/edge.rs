@@ -22,13 +22,13 @@ pub enum Input {
     Connected(ConnectionId, SendQueue, Option<Subnet>),
     /// A text message came, and what the operator's rules say to it.
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
-    /// A WebSocket is gone; true if the client said goodbye.
+    /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.
     Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
-    /// Say goodbye to all, then end the relay if so configured.
+    /// Close all connections, then end the relay if so configured.
     Shutdown,
 }
 

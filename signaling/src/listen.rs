@@ -67,7 +67,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nC
 pub(crate) struct Peer(pub IpAddr);
 
 /// What both listeners share: the router and the places.
-pub(crate) struct Doors {
+pub(crate) struct Listeners {
     router: Router,
     connections: Arc<Places>,
     handshakes: Arc<Places>,
@@ -82,7 +82,7 @@ pub(crate) struct Doors {
     failed_accepts: Mutex<LogLimit>,
 }
 
-impl Doors {
+impl Listeners {
     /// All places free.
     pub(crate) fn new(router: Router, settings: &Signaling, budget: Budget) -> Self {
         let stalled = settings.send_timeout + STALL_MARGIN;
@@ -163,14 +163,14 @@ pub(crate) async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>, tls: Option<Arc<ServerConfig>>) {
+pub(crate) async fn serve(listener: TcpListener, listeners: Arc<Listeners>, tls: Option<Arc<ServerConfig>>) {
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(&doors, stream, peer.ip().to_canonical(), acceptor.as_ref()),
+            Ok((stream, peer)) => admit(&listeners, stream, peer.ip().to_canonical(), acceptor.as_ref()),
             Err(why) if is_about_one_connection(&why) => {}
             Err(why) => {
-                doors.note_failed_accept(&why);
+                listeners.note_failed_accept(&why);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -184,29 +184,36 @@ fn is_about_one_connection(why: &io::Error) -> bool {
 }
 
 /// Never waits: a connection gets a task and a place, or goes.
-fn admit(doors: &Arc<Doors>, stream: TcpStream, ip: IpAddr, acceptor: Option<&TlsAcceptor>) {
+fn admit(listeners: &Arc<Listeners>, stream: TcpStream, ip: IpAddr, acceptor: Option<&TlsAcceptor>) {
     // Small messages should not wait for each other.
     let _ = stream.set_nodelay(true);
-    let stream = Deadlined::new(stream, doors.write_limits);
-    let from = doors.counted(ip);
-    let doors = Arc::clone(doors);
+    let stream = Deadlined::new(stream, listeners.write_limits);
+    let from = listeners.counted(ip);
+    let listeners = Arc::clone(listeners);
     let Some(acceptor) = acceptor else {
-        return enter(doors, stream, ip, |stream| stream);
+        return enter(listeners, stream, ip, |stream| stream);
     };
-    match doors.handshakes.take(from) {
-        Err(why) => doors.note_refusal(why, ip),
+    match listeners.handshakes.take(from) {
+        Err(why) => listeners.note_refusal(why, ip),
         Ok(place) => {
-            let task = tokio::spawn(shake_hands(Arc::clone(&doors), stream, ip, acceptor.clone(), place));
-            doors.note_handshake(task.abort_handle());
+            let task =
+                tokio::spawn(tls_handshake(Arc::clone(&listeners), stream, ip, acceptor.clone(), place));
+            listeners.note_handshake(task.abort_handle());
         }
     }
 }
 
-async fn shake_hands(doors: Arc<Doors>, stream: Deadlined, ip: IpAddr, acceptor: TlsAcceptor, place: Place) {
+async fn tls_handshake(
+    listeners: Arc<Listeners>,
+    stream: Deadlined,
+    ip: IpAddr,
+    acceptor: TlsAcceptor,
+    place: Place,
+) {
     let shaken = timeout(TLS_LIMIT, acceptor.accept(stream)).await;
     drop(place);
     match shaken {
-        Ok(Ok(stream)) => enter(doors, stream, ip, |stream| stream.get_mut().0),
+        Ok(Ok(stream)) => enter(listeners, stream, ip, |stream| stream.get_mut().0),
         Ok(Err(why)) => tracing::debug!("TLS handshake: {why}"),
         Err(_) => tracing::debug!("TLS handshake took too long"),
     }
@@ -214,19 +221,19 @@ async fn shake_hands(doors: Arc<Doors>, stream: Deadlined, ip: IpAddr, acceptor:
 
 /// Ready for requests, if there is a place; `holder` is the part of the stream that keeps it.
 fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    doors: Arc<Doors>,
+    listeners: Arc<Listeners>,
     mut stream: S,
     ip: IpAddr,
     holder: impl FnOnce(&mut S) -> &mut Deadlined,
 ) {
-    match doors.connections.take(doors.counted(ip)) {
+    match listeners.connections.take(listeners.counted(ip)) {
         Ok(place) => {
             holder(&mut stream).hold(place);
-            tokio::spawn(serve_http(stream, doors.router.clone(), ip));
+            tokio::spawn(serve_http(stream, listeners.router.clone(), ip));
         }
         Err(why) => {
-            doors.note_refusal(why, ip);
-            if let Ok(place) = doors.refusals.take(None) {
+            listeners.note_refusal(why, ip);
+            if let Ok(place) = listeners.refusals.take(None) {
                 holder(&mut stream).hold(place);
                 tokio::spawn(refuse(stream));
             }

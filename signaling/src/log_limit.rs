@@ -1,13 +1,13 @@
-//! Counts what strangers can make happen as often as they like, and says so now and then: a log that they can
-//! fill would be a hole of its own.
+//! Log lines about what clients can cause as often as they like are written at a limited rate, with a count:
+//! nobody can fill the disk with them.
 
 use crate::timer::Time;
 use std::time::Duration;
 
-/// From one word about it to the next.
+/// From one line to the next.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How often something happened since it was last said.
+/// How often something happened since it was last logged.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     unsaid: u64,
@@ -15,7 +15,7 @@ pub(crate) struct LogLimit {
 }
 
 impl LogLimit {
-    /// It happened once more. `Some`: how often since the last word, and now is the time for the next one.
+    /// It happened once more. `Some`: how often since the last line, and now is the time for the next one.
     pub(crate) fn note(&mut self, now: Time) -> Option<u64> {
         self.unsaid += 1;
         if self.said.is_some_and(|said| now < said + PAUSE) {

@@ -31,7 +31,7 @@ pub(crate) struct Playable {
 }
 
 impl Playable {
-    /// Whether it would get this track. Who has said nothing about a kind is not in the way.
+    /// Whether it would get this track. Who has said nothing about a kind gets any track of it.
     pub(crate) fn allows(&self, track: &SourceTrack) -> bool {
         let of_kind = |known: &[SourceTrack]| -> Vec<SourceTrack> {
             known.iter().filter(|one| one.kind == track.kind).copied().collect()

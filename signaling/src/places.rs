@@ -1,4 +1,4 @@
-//! Places that clients take: so many in all, so many per address, none waited for.
+//! Connection limits: so many places in all, so many per address; nobody waits for one.
 
 use crate::address::{Shares, Subnet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

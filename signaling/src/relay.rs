@@ -1,4 +1,4 @@
-//! The line to the relay: speaks `relay-control` over its Unix socket, and starts the relay when nobody
+//! The link to the relay: speaks `relay-control` over its Unix socket, and starts the relay when nobody
 //! listens.
 //!
 //! Invariants
@@ -6,16 +6,15 @@
 //!   gone.
 //! - Commands for one transport keep their order, and what the relay has no room for is asked again
 //!   ([`requests`]).
-//! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands
-//!   are idempotent by their ids); a new process never hears what was meant for an old one.
-//! - The relay we start is not our child in any other sense than that we wait for it: it has a process group
-//!   of its own and lives on when we die.
-//! - Who was in command and is refused ends: of two signalings the one that was started last has the relay,
-//!   and they do not take it from each other. Only who never was in command goes above the epoch that it is
-//!   refused for.
-//! - Nothing is said to who could be another user: the directory and the uid at the other end are looked at
-//!   first.
-//! - Nothing that goes wrong is tried again without a pause that grows ([`backoff`]).
+//! - Requests that were unanswered when the connection broke are said again to the *same* relay process
+//!   (commands are idempotent by their ids); a new process never hears what was meant for an old one.
+//! - The relay that we start has a process group of its own and lives on when we end; we only wait for it.
+//! - A controller that was accepted once and is refused later ends: of two signalings the one that was
+//!   started last has the relay, and they do not take it from each other. Only one that was never accepted
+//!   goes above the epoch that it is refused for.
+//! - Nothing is sent to a process that could be another user's: the directory and the uid at the other end
+//!   are checked first.
+//! - What fails is tried again after a pause that grows ([`backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
@@ -27,7 +26,7 @@ mod requests;
 pub use process::RelayProgram;
 pub use requests::{BUSY_LIMIT, UNANSWERED_MAX};
 
-use backoff::{Backoff, Trouble};
+use backoff::{Backoff, LinkFailure};
 use connection::{ControlConnection, Ended};
 use process::RelayProcess;
 use relay_control::{Command, EventBody, Inventory, ReplyBody, Untrusted, Welcome, check_directory, trusts};
@@ -191,7 +190,7 @@ impl Link {
                 Err(why) if self.shutdown.is_none() => {
                     let why = why.to_string();
                     self.events.send(LinkEvent::NotStarted(why.clone())).await.ok()?;
-                    let pause = self.backoff.failed(&Trouble::Untrusted(why), Duration::ZERO, random());
+                    let pause = self.backoff.failed(&LinkFailure::Untrusted(why), Duration::ZERO, random());
                     self.pause(pause).await?;
                     continue;
                 }
@@ -234,7 +233,7 @@ impl Link {
             return Ended::Superseded;
         }
         self.epoch = highest + 1;
-        Ended::Lost(Trouble::StaleEpoch(highest))
+        Ended::Lost(LinkFailure::StaleEpoch(highest))
     }
 
     /// The relay that we started and that does not listen yet, or never will.

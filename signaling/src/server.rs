@@ -33,8 +33,8 @@ const PANICS_MAX: u32 = 8;
 /// Events that wait for the hub.
 pub const EVENTS_MAX: usize = 4_096;
 
-/// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from
-/// being heard.
+/// Relay events handled in a row while clients wait: a relay with much to report must not delay an order to
+/// shut down.
 const EVENTS_IN_A_ROW_MAX: u32 = 64;
 /// How often it is looked whether those that read slowly have caught up, while there are any.
 const RELIEVE_PAUSE: Duration = Duration::from_millis(20);
@@ -282,7 +282,8 @@ impl Server {
         }
     }
 
-    /// A session whose maker has gone away before it got the answer would be nobody's.
+    /// A WHIP or WHEP session whose client has gone before it got the answer is deleted: nobody else knows
+    /// its URL.
     fn reply(&mut self, waiting: oneshot::Sender<HttpReply>, reply: HttpReply) {
         if let Err(HttpReply::Created { secret, .. }) = waiting.send(reply) {
             let now = self.now();
@@ -392,7 +393,7 @@ mod tests {
     /// A server whose hub panics when it makes up something secret, so often.
     fn server(panics: &Arc<AtomicU32>) -> (Server, mpsc::Sender<Input>, mpsc::Sender<LinkEvent>) {
         let config = Arc::new(Config::default());
-        let access = Arc::new(AccessControl::new(&config.auth, "test".to_owned()).expect("a access"));
+        let access = Arc::new(AccessControl::new(&config.auth, "test".to_owned()).expect("open to all"));
         let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
         let (commands, _) = mpsc::channel(COMMANDS_MAX);
         let (link_events, events) = mpsc::channel(EVENTS_MAX);

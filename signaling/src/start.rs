@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// How long the doors stay shut for the relay: members of a running one should be known before their clients
-/// come.
+/// How long listening waits for the relay: members of a running one should be known before their clients
+/// come back.
 const RELAY_START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running signaling.
@@ -27,7 +27,7 @@ pub struct Running {
     pub https: SocketAddr,
     inputs: mpsc::Sender<Input>,
     server: JoinHandle<Ended>,
-    doors: Vec<JoinHandle<()>>,
+    listeners: Vec<JoinHandle<()>>,
 }
 
 /// Why it did not start.
@@ -73,11 +73,11 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     }
 
     let router = rest::router(Arc::new(App::new(Arc::clone(&config), access, inputs.clone())));
-    let all = Arc::new(listen::Doors::new(router, &config.signaling, budget));
+    let all = Arc::new(listen::Listeners::new(router, &config.signaling, budget));
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
-    let doors = vec![open(http, None), open(https, Some(tls))];
-    Ok(Running { http: addresses.0, https: addresses.1, inputs, server, doors })
+    let listeners = vec![open(http, None), open(https, Some(tls))];
+    Ok(Running { http: addresses.0, https: addresses.1, inputs, server, listeners })
 }
 
 /// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
@@ -131,9 +131,9 @@ fn beside_us() -> std::io::Result<PathBuf> {
 }
 
 impl Running {
-    /// Ends it: doors first, then sessions, then the relay if so configured.
+    /// Ends it: listeners first, then sessions, then the relay if so configured.
     pub async fn stop(self) {
-        self.doors.iter().for_each(JoinHandle::abort);
+        self.listeners.iter().for_each(JoinHandle::abort);
         let _ = self.inputs.send(Input::Shutdown).await;
         let _ = self.server.await;
     }
@@ -171,7 +171,7 @@ mod tests {
         let (inputs, _) = mpsc::channel(1);
         let server = tokio::spawn(async { panic!("a panic that the test wanted") });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Running { http: nowhere, https: nowhere, inputs, server, doors: Vec::new() };
+        let mut running = Running { http: nowhere, https: nowhere, inputs, server, listeners: Vec::new() };
         assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) enum StreamState {
     AwaitingMedia,
     /// Others see it.
     OnAir,
-    /// The client closed the DTLS association: the word why is on its way on the WebSocket.
+    /// The client closed the DTLS association; its message that says why may still come on the WebSocket.
     Closing {
         /// Others see it still.
         on_air: bool,

@@ -14,7 +14,7 @@ pub(crate) enum Timer {
     Hello(ConnectionId),
     /// The next ping.
     KeepAlive(ConnectionId),
-    /// This connection wants a login that another one has; then the other's silence is judged.
+    /// This connection wants a login that another one has: until then the other may show that it is alive.
     Probe(ConnectionId),
     /// The next thing that must happen to a stream; see [`crate::stream_state`].
     Stream(StreamKey),

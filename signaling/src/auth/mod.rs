@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Why there can be no access.
+/// Why access control cannot be set up.
 #[derive(Debug)]
 pub enum AuthError {
     /// The key file cannot be read.
@@ -63,7 +63,7 @@ impl fmt::Display for AuthError {
 
 impl std::error::Error for AuthError {}
 
-/// Decides.
+/// Decides what clients may do, by the configured policy.
 pub struct AccessControl {
     policy: Policy,
     /// Names this server in what the hook is told.
@@ -76,7 +76,7 @@ enum Policy {
     Hook(Arc<Hook>, Notes),
 }
 
-/// What the access remembers of a connection.
+/// What is known of a connection: whether the hook allowed it.
 #[derive(Debug)]
 pub struct ClientAccess {
     connection: ConnectionId,
@@ -85,13 +85,12 @@ pub struct ClientAccess {
 }
 
 impl ClientAccess {
-    /// Of a new one.
     pub fn new(connection: ConnectionId) -> Self {
         Self { connection, app_key: String::new(), allowed: false }
     }
 }
 
-/// What a WHIP or WHEP client wants.
+/// A WHIP or WHEP request to publish or play.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpAttempt<'a> {
     pub headers: &'a HeaderMap,
@@ -104,7 +103,7 @@ pub struct HttpAttempt<'a> {
     pub sdp: &'a str,
 }
 
-/// What a WHIP or WHEP client that is let in goes by.
+/// What an allowed WHIP or WHEP client is given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Admitted {
     /// Its name; made up if there is none.

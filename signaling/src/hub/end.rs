@@ -1,4 +1,4 @@
-//! The end of streams and of members: of what hangs on them, and what others hear of it.
+//! The end of streams and of members, of what depends on them, and what others are told.
 
 use super::context::Context;
 use super::http::HttpReply;
@@ -24,7 +24,7 @@ pub(super) fn end_stream(
     }
 }
 
-/// Ends everything that hangs on a stream: the owner hears first, then its players, then the room.
+/// Removes a stream and what depends on it: the owner is told first, then its players, then the room.
 pub(super) fn remove_ended(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, key: StreamKey) {
     let Some(stream) = streams.remove(cx, key) else { return };
     rooms.remove_stream(key, &stream);

@@ -164,7 +164,7 @@ impl Hub {
     }
 
     /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the
-    /// same http_request, now or later.
+    /// same id, now or later.
     pub fn handle_http(
         &mut self,
         now: Time,
@@ -227,7 +227,7 @@ impl Hub {
         }
     }
 
-    /// Says goodbye to every connection; nothing is closed in a relay.
+    /// Closes every connection; nothing is closed in a relay.
     pub fn handle_shutdown(&mut self) {
         let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1);
         for id in self.connections.drain() {

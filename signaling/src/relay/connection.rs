@@ -1,6 +1,6 @@
 //! One connection to the relay's control socket, from greeting to end.
 
-use super::backoff::Trouble;
+use super::backoff::LinkFailure;
 use super::{Link, LinkCommand, LinkEvent, SHUTDOWN_LIMIT};
 use relay_control::{
     CONTROL_VERSION, Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay,
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// The relay greets at once, or something else listens there.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
-/// Before a page for which the relay had no room is requests for again.
+/// Before a page for which the relay had no room is asked for again.
 const PAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Events that come while an inventory is being gathered wait for it.
@@ -31,7 +31,7 @@ const SHUTDOWN: u64 = 3;
 
 /// How the connection ended.
 pub(super) enum Ended {
-    Lost(Trouble),
+    Lost(LinkFailure),
     Superseded,
     Shutdown(oneshot::Sender<()>),
     HubGone,
@@ -90,7 +90,7 @@ impl<'a> ControlConnection<'a> {
         if let Some(done) = self.link.shutdown.take() {
             self.shut_down(done);
         }
-        let ended = self.pump().await.err().unwrap_or(Ended::Lost(Trouble::Closed));
+        let ended = self.pump().await.err().unwrap_or(Ended::Lost(LinkFailure::Closed));
         let ended = match (self.done, ended) {
             (Some(done), _) => Ended::Shutdown(done),
             (None, ended) => ended,
@@ -109,19 +109,19 @@ impl<'a> ControlConnection<'a> {
             let again = self.link.requests.poll_timeout().unwrap_or(forever);
             tokio::select! {
                 read = reader.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => return Err(Ended::Lost(Trouble::Closed)),
+                    Ok(0) | Err(_) => return Err(Ended::Lost(LinkFailure::Closed)),
                     Ok(n) => self.received(buffer.get(..n).unwrap_or_default()).await?,
                 },
                 written = writer.write(&self.out), if !self.out.is_empty() => match written {
                     Ok(n) => drop(self.out.drain(..n)),
-                    Err(_) => return Err(Ended::Lost(Trouble::Closed)),
+                    Err(_) => return Err(Ended::Lost(LinkFailure::Closed)),
                 },
                 command = self.link.commands.recv() => self.command_received(command).await?,
                 () = tokio::time::sleep_until(again), if self.welcome.is_some() => {}
                 () = tokio::time::sleep_until(self.page_again.unwrap_or(forever)) => self.ask_page_again(),
                 () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
                     if self.deadline.is_some() {
-                        return Err(Ended::Lost(Trouble::Silent));
+                        return Err(Ended::Lost(LinkFailure::Silent));
                     }
                 }
             }
@@ -176,7 +176,7 @@ impl<'a> ControlConnection<'a> {
                     self.event_received(event).await?
                 }
                 Ok(Some(FromRelay { outgoing: None })) => {}
-                Err(why) => return Err(Ended::Lost(Trouble::Malformed(why.to_string()))),
+                Err(why) => return Err(Ended::Lost(LinkFailure::Malformed(why.to_string()))),
             }
         }
     }
@@ -190,7 +190,7 @@ impl<'a> ControlConnection<'a> {
             (_, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => Err(Ended::Superseded),
             (HELLO, ReplyBody::Welcome(welcome)) => self.welcomed(welcome).await,
             (HELLO, ReplyBody::Error(CommandError { message, .. })) => {
-                Err(Ended::Lost(Trouble::Refused(message)))
+                Err(Ended::Lost(LinkFailure::Refused(message)))
             }
             (INVENTORY, ReplyBody::Inventory(page)) => self.page_received(page).await,
             // A full mailbox: until the deadline of the page.
@@ -199,10 +199,10 @@ impl<'a> ControlConnection<'a> {
                 Ok(())
             }
             (INVENTORY, ReplyBody::Error(CommandError { message, .. })) => {
-                Err(Ended::Lost(Trouble::NoInventory(message)))
+                Err(Ended::Lost(LinkFailure::NoInventory(message)))
             }
             (SHUTDOWN, _) => Ok(()),
-            (HELLO | INVENTORY, _) => Err(Ended::Lost(Trouble::Malformed("another answer".to_owned()))),
+            (HELLO | INVENTORY, _) => Err(Ended::Lost(LinkFailure::Malformed("another answer".to_owned()))),
             (id, body) => {
                 if self.link.requests.answered(id, &body, Instant::now()) {
                     self.tell(LinkEvent::Reply(id, Ok(body))).await?;
@@ -221,7 +221,7 @@ impl<'a> ControlConnection<'a> {
             self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
             return Ok(());
         }
-        // What was requests before the line broke comes first, so that the inventory shows it.
+        // What was asked before the connection broke comes first, so that the inventory shows it.
         self.send_requests();
         self.gather_inventory();
         Ok(())
@@ -254,7 +254,7 @@ impl<'a> ControlConnection<'a> {
         gathering.inventory.boot_id = page.boot_id;
         gathering.inventory.transports.extend(page.transports);
         if gathering.inventory.transports.len() > TRANSPORTS_MAX || (next != 0 && next <= before) {
-            return Err(Ended::Lost(Trouble::Malformed("an inventory without an end".to_owned())));
+            return Err(Ended::Lost(LinkFailure::Malformed("an inventory without an end".to_owned())));
         }
         if next != 0 {
             self.ask_page(next);
@@ -294,7 +294,7 @@ impl<'a> ControlConnection<'a> {
                 Ok(())
             }
             (Some(_), Some(_)) => {
-                Err(Ended::Lost(Trouble::NoInventory("too much happens meanwhile".to_owned())))
+                Err(Ended::Lost(LinkFailure::NoInventory("too much happens meanwhile".to_owned())))
             }
             (Some(body), None) => self.tell(LinkEvent::Event(body)).await,
         }

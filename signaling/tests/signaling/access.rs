@@ -1,4 +1,4 @@
-//! Who may do what: grants and refusals in the hub, tokens on both doors, limits of a connection.
+//! Who may do what: grants and refusals in the hub, tokens over WebSocket and HTTP, limits of a connection.
 
 use crate::edges::{Client, header, http, setup};
 use crate::world::{PLAY, PUBLISH, World};
@@ -162,7 +162,7 @@ fn a_connection_has_limits_over_all_its_rooms() {
     assert_eq!(world.names(b), ["SDP s4"]);
 }
 
-// ---- the doors ----
+// ---- over sockets ----
 
 pub(crate) fn with_token(dir: &Path, config: &mut Config) {
     let key = dir.join("token.key");

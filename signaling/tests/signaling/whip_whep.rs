@@ -121,8 +121,8 @@ fn a_whep_player_is_seen_by_nobody_and_has_a_limit() {
     assert!(world.listen(a).is_empty());
     let full = world.http(play("r-a-1"));
     assert!(refused_with(full, 503), "{full:?}");
-    let wrong_door = world.http(HttpRequest::Delete { secret: session.clone(), published: true });
-    assert!(refused_with(wrong_door, 404));
+    let wrong_kind = world.http(HttpRequest::Delete { secret: session.clone(), published: true });
+    assert!(refused_with(wrong_kind, 404));
     assert_eq!(
         world.http(HttpRequest::Delete { secret: session, published: false }),
         Some(&HttpReply::Deleted)

@@ -76,8 +76,7 @@ mod tests {
     fn the_settings_are_some_that_signaling_takes() {
         let spec = SignalingSpec { binary: PathBuf::new(), max_publish_bitrate_bps: 1_000_000_000 };
         let text = spec.config(Path::new("/tmp/x"), Path::new("/tmp/x/relay.sock"));
-        let mut config = Config::default();
-        config.apply_file(Path::new("ringvox.toml"), &text).expect("good settings");
+        let config = Config::from_text(Path::new("ringvox.toml"), &text).expect("good settings");
         assert_eq!(config.control_socket, Path::new("/tmp/x/relay.sock"));
         assert_eq!(config.media.max_publish_bitrate_bps, 1_000_000_000);
     }
