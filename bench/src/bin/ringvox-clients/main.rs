@@ -1,4 +1,5 @@
-//! What a client costs the relay: memory, CPU time of a join, and what a storm of joins does to running streams.
+//! What a client costs the relay's core: memory, what is left of it after many have come and gone, CPU time of a join. What a
+//! storm of joins does to running streams `ringvox-load run --storm` measures.
 //!
 //! One process, no sockets: the real `Shard` with the real DTLS engine on one side, real ICE checks, handshakes and SRTP on
 //! the other. Only the shard's calls are timed (CPU time of the thread), and memory is counted when the clients' own is freed.
@@ -8,12 +9,10 @@
 //! ringvox-clients memory          octets per transport: not proved, idle, subscribed; growth from 100 to 2,000
 //! ringvox-clients churn [JOINS]   live allocations after so many joins and leaves (100,000)
 //! ringvox-clients joins [JOINS]   joins per CPU-second, by DTLS version and group (2,000)
-//! ringvox-clients storm [JOINS]   forwarding latency while so many clients join at once (2,000)
 //! ```
 
 mod meter;
 mod relay;
-mod storm;
 
 use meter::Heap;
 use relay::{Client, Relay};
@@ -41,8 +40,7 @@ fn main() {
         "memory" => memory(),
         "churn" => churn(count.unwrap_or(100_000)),
         "joins" => joins(count.unwrap_or(2_000)),
-        "storm" => storm::run(count.unwrap_or(2_000)),
-        _ => eprintln!("ringvox-clients memory | churn [JOINS] | joins [JOINS] | storm [JOINS]"),
+        _ => eprintln!("ringvox-clients memory | churn [JOINS] | joins [JOINS]"),
     }
 }
 
@@ -116,14 +114,14 @@ fn serve(
         relay.now += Duration::from_millis(1);
         let keyframe = publisher.media(ssrc, *index, &[[0x10, 0].as_slice(), &[1; 1_000]].concat());
         *index += 1;
-        sent = relay.turn(&publisher.path(), &mut [keyframe]).sent;
+        sent = relay.turn(&publisher.path(), &mut [keyframe]);
     }
     for (client, ssrc) in &mut joined {
         let Some(ssrc) = *ssrc else { continue };
         let path = client.path();
         let (_, last) = sent.iter().find(|(to, _)| *to == path).expect("a subscriber is served");
         let report = client.report(ssrc, SeqNo(u16::from_be_bytes([last[2], last[3]])));
-        let answer = relay.turn(&path, &mut [report]).sent;
+        let answer = relay.turn(&path, &mut [report]);
         assert!(!answer.is_empty(), "a NACK is answered");
     }
     drop((joined, sent));

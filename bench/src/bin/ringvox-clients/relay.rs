@@ -18,8 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tests::World;
 
-/// Where it listens.
-pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 10_000);
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 10_000);
 /// Between checks that were not answered, and between those that keep consent.
 const PACE: Pace = Pace { early: Duration::from_millis(500), later: Duration::from_millis(2_500) };
 /// Octets of what signaling writes on a transport.
@@ -32,8 +31,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Where it sends from.
     pub(crate) fn path(&self) -> Path {
-        path(self.number)
+        let remote = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + self.number), 40_000));
+        Path { remote, local: None }
     }
 
     pub(crate) fn tick(&mut self, now: Time) {
@@ -58,19 +59,6 @@ impl Client {
         let block = ReportBlock { ssrc: media, ..ReportBlock::default() };
         let keys = self.transport.keys().expect("connected");
         keys.rtcp(|out| write_nack(out, sender, &[block], (media, &[seq])))
-    }
-}
-
-/// Where the client of this number sends from.
-pub(crate) fn path(number: u32) -> Path {
-    Path { remote: SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number), 40_000)), local: None }
-}
-
-/// Whose address this is.
-pub(crate) fn number(remote: SocketAddr) -> u32 {
-    match remote {
-        SocketAddr::V4(v4) => u32::from(*v4.ip()) - 0x0a00_0000,
-        SocketAddr::V6(_) => unreachable!("clients have IPv4 addresses"),
     }
 }
 
@@ -103,21 +91,17 @@ impl Relay {
         }
     }
 
-    /// Calls into the shard on the relay's account.
-    pub(crate) fn spend<T>(
-        &mut self,
-        outbox: &mut VecOutbox,
-        call: impl FnOnce(&mut Shard, Time, &mut VecOutbox) -> T,
-    ) -> T {
+    /// A call into the shard on the relay's account, and what the shard sends.
+    fn spend<T>(&mut self, call: impl FnOnce(&mut Shard, Time, &mut VecOutbox) -> T) -> (T, VecOutbox) {
+        let mut outbox = VecOutbox::default();
         let start = cpu();
-        let result = call(&mut self.shard, self.now, outbox);
+        let result = call(&mut self.shard, self.now, &mut outbox);
         self.spent += cpu() - start;
-        result
+        (result, outbox)
     }
 
     fn command(&mut self, command: Command) -> ReplyBody {
-        let mut outbox = VecOutbox::default();
-        let reply = self.spend(&mut outbox, |shard, now, outbox| shard.handle_command(now, command, outbox));
+        let (reply, _) = self.spend(|shard, now, outbox| shard.handle_command(now, command, outbox));
         assert!(!matches!(reply, ReplyBody::Error(_)), "refused: {reply:?}");
         reply
     }
@@ -164,10 +148,9 @@ impl Relay {
         self.command(Command::CloseTransport(CloseTransport { transport_id: World::transport_id(number) }));
     }
 
-    /// One turn of a worker's loop.
-    pub(crate) fn turn(&mut self, path: &Path, datagrams: &mut [Vec<u8>]) -> VecOutbox {
-        let mut outbox = VecOutbox::default();
-        self.spend(&mut outbox, |shard, now, outbox| {
+    /// One turn of a worker's loop; what it sends.
+    pub(crate) fn turn(&mut self, path: &Path, datagrams: &mut [Vec<u8>]) -> Vec<(Path, Vec<u8>)> {
+        let ((), outbox) = self.spend(|shard, now, outbox| {
             for datagram in datagrams {
                 shard.handle_datagram(now, path, datagram, outbox);
             }
@@ -176,25 +159,12 @@ impl Relay {
                 shard.handle_timeout(now, outbox);
             }
         });
-        outbox
+        outbox.sent
     }
 
     /// What the shard has to tell.
     pub(crate) fn events(&mut self) -> Vec<EventBody> {
         std::iter::from_fn(|| self.shard.poll_event()).collect()
-    }
-
-    /// Lets a client have what the relay sent it.
-    pub(crate) fn deliver(&self, now: Time, client: &mut Client, bytes: &mut [u8]) {
-        let (path, transport) = (client.path(), &mut client.transport);
-        let received = transport.handle_datagram(now, bytes).expect("the relay sends nothing wrong");
-        if let Received::Reachable { mapped } | Received::Consent { mapped } = received {
-            assert_eq!(mapped, path.remote, "the relay says where a check came from");
-        }
-        if let Received::Reachable { .. } = received {
-            // Not earlier: memory of its own is not what is measured.
-            transport.begin_handshake(Box::new(self.clients.connect(now, Some(self.fingerprint))));
-        }
     }
 
     /// Carries datagrams between a client and the relay until neither has more to say.
@@ -206,10 +176,22 @@ impl Relay {
             if datagrams.is_empty() && !due {
                 return;
             }
-            let sent = self.turn(&path, &mut datagrams).sent;
+            let sent = self.turn(&path, &mut datagrams);
             for (_, mut bytes) in sent.into_iter().filter(|(to, _)| *to == path) {
-                self.deliver(self.now, client, &mut bytes);
+                self.deliver(client, &mut bytes);
             }
+        }
+    }
+
+    fn deliver(&self, client: &mut Client, bytes: &mut [u8]) {
+        let (address, transport) = (client.path().remote, &mut client.transport);
+        let received = transport.handle_datagram(self.now, bytes).expect("the relay sends nothing wrong");
+        if let Received::Reachable { mapped } | Received::Consent { mapped } = received {
+            assert_eq!(mapped, address, "the relay says where a check came from");
+        }
+        if let Received::Reachable { .. } = received {
+            // Not earlier: memory of its own is not what is measured.
+            transport.begin_handshake(Box::new(self.clients.connect(self.now, Some(self.fingerprint))));
         }
     }
 
