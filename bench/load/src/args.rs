@@ -30,7 +30,7 @@ pub(crate) enum Action {
     /// All scenarios, as tables
     Capacity(CapacityArgs),
     /// What this machine could do at best: cipher and sends without a relay
-    Limit(LimitArgs),
+    Limit(Box<LimitArgs>),
 }
 
 /// What is sent.
@@ -207,45 +207,11 @@ pub(crate) struct CapacityArgs {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// Flags of the limit.
+/// Flags of the limit: those of a run that say to how many, what, where from and how long.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitArgs {
-    /// Destinations
-    #[arg(long, default_value_t = 200)]
-    pub(crate) subscribers: u32,
-    /// Packets of a tick
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=40))]
-    pub(crate) burst: u16,
-    /// Time between ticks, in microseconds
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) burst_interval_us: u64,
-    /// RTP packet without the tag of SRTP, in octets
-    #[arg(long, default_value_t = 1200, value_parser = clap::value_parser!(u16).range(20..=1400))]
-    pub(crate) packet_bytes: u16,
-    /// Length of each measurement, in seconds
-    #[arg(long, default_value_t = 0.5)]
-    pub(crate) seconds: f64,
-    /// Measurements of each stage
-    #[arg(long, default_value_t = 5)]
-    pub(crate) repeat: u32,
-    /// Address of the first destination; each further one has the next address
-    #[arg(long, default_value = "127.1.0.1")]
-    pub(crate) subscriber_ip: IpAddr,
-    /// Device that drops what is sent at its ingress
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) sink: Option<String>,
-    /// Back end: uring, mmsg or auto
-    #[arg(long, default_value = "auto")]
-    pub(crate) io: String,
-    /// Core to run on, as taskset takes it
-    #[arg(long)]
-    pub(crate) relay_cores: Option<String>,
-    /// Network namespace to send from
-    #[arg(long)]
-    pub(crate) relay_netns: Option<String>,
-    /// Write the figures as JSON as well
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Measure in this process
     #[arg(long, hide = true)]
     pub(crate) here: bool,

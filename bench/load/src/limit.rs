@@ -7,7 +7,7 @@
 //!
 //! Each runs back to back, and at the scenario's pace, asleep between the ticks: cold caches are part of the price.
 
-use crate::args::LimitArgs;
+use crate::args::{LimitArgs, RunArgs};
 use crate::clock::thread_cpu_ns;
 use crate::engine::nth_address;
 use crate::report::median;
@@ -35,14 +35,14 @@ const TAG_BYTES: usize = 16;
 const SSRC: Ssrc = Ssrc(0x52);
 
 /// Sets up the sink and the place, and measures there in a process of its own.
-pub(crate) fn run(args: &LimitArgs) -> Result<(), String> {
-    if args.here {
+pub(crate) fn run(LimitArgs { run: args, here }: &LimitArgs) -> Result<(), String> {
+    if *here {
         println!("{}", measure(args)?);
         return Ok(());
     }
     let sink = args.sink.as_ref().map(|device| Sink::install(device, args.subscriber_ip)).transpose()?;
     let own = std::env::current_exe().map_err(|why| why.to_string())?;
-    let mut command = placed(&own, args.relay_cores.as_deref(), args.relay_netns.as_deref());
+    let mut command = placed(&own, args.server.relay_cores.as_deref(), args.server.relay_netns.as_deref());
     command.args(std::env::args_os().skip(1)).arg("--here");
     let output =
         command.output().map_err(|why| format!("{}: {why}", command.get_program().to_string_lossy()))?;
@@ -83,15 +83,14 @@ impl Workload {
 }
 
 /// All workloads in turns, several times; medians in nanoseconds per packet.
-fn measure(args: &LimitArgs) -> Result<Value, String> {
+fn measure(args: &RunArgs) -> Result<Value, String> {
     let mut bench = Bench::new(args)?;
     let interval = Duration::from_micros(args.burst_interval_us);
-    let window = Duration::from_secs_f64(args.seconds);
     let mut figures = vec![(Vec::new(), Vec::new()); Workload::ALL.len()];
     for _ in 0..args.repeat {
         for (workload, (steady, paced)) in Workload::ALL.into_iter().zip(&mut figures) {
-            steady.push(bench.window(workload, window, Duration::ZERO)?);
-            paced.push(bench.window(workload, window, interval)?);
+            steady.push(bench.window(workload, args.window, Duration::ZERO)?);
+            paced.push(bench.window(workload, args.window, interval)?);
         }
     }
     let mut value = Map::new();
@@ -172,7 +171,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(args: &LimitArgs) -> Result<Self, String> {
+    fn new(args: &RunArgs) -> Result<Self, String> {
         let wrong = |why: std::io::Error| why.to_string();
         let count = args.subscribers.next_multiple_of(LANES as u32);
         let to =
@@ -186,16 +185,16 @@ impl Bench {
         let local = source_towards(remotes[0]).map_err(wrong)?;
         let options = socket::SocketOptions::new(SocketAddr::new(local, 0));
         let setting: Setting =
-            args.io.parse().map_err(|()| format!("--io {}: uring, mmsg or auto", args.io))?;
+            args.server.io.parse().map_err(|()| format!("--io {}: uring, mmsg or auto", args.server.io))?;
         let choice = choose(setting).map_err(|why| why.to_string())?;
         let sending = socket::bind(&options).map_err(wrong)?;
         let io = Io::new(choice.backend, vec![sending], &IoOptions::default()).map_err(wrong)?;
+        let burst = usize::from(args.burst.unwrap_or(1));
         let segment = usize::from(args.packet_bytes) + TAG_BYTES;
-        let run = Run { start: 0, segment, len: segment * usize::from(args.burst) };
+        let run = Run { start: 0, segment, len: segment * burst };
         let bare = Bare::new(socket::bind(&options).map_err(wrong)?, &remotes, run)?;
         let payload = vec![0x5a; usize::from(args.packet_bytes) - FIXED_HEADER_BYTES];
-        let sealer =
-            Sealer { seals: (0..count).map(context).collect(), payload, run, burst: args.burst.into() };
+        let sealer = Sealer { seals: (0..count).map(context).collect(), payload, run, burst };
         Ok(Self {
             io,
             routes: remotes.iter().map(|remote| Route { remote: *remote, local: Some(local) }).collect(),

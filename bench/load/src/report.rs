@@ -3,56 +3,9 @@
 use crate::run::Window;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use std::cell::Cell;
-use std::io::{IsTerminal, stderr};
 use std::path::Path;
 
 const NS_PER_MS: f64 = 1e6;
-/// Back to the line's begin, and nothing behind it.
-const WIPE: &str = "\r\x1b[K";
-
-/// What a person at a terminal sees: a line that stays for whatever is done, and one that changes while it is being done.
-/// All of it goes to standard error.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    quiet: bool,
-    /// Whether the changing line is there.
-    live: Cell<bool>,
-}
-
-impl Progress {
-    pub(crate) const fn new(quiet: bool) -> Self {
-        Self { quiet, live: Cell::new(false) }
-    }
-
-    /// Something is done.
-    pub(crate) fn say(&self, words: &str) {
-        self.wipe();
-        if !self.quiet {
-            eprintln!("{words}");
-        }
-    }
-
-    /// Something is being done; said only to a terminal.
-    pub(crate) fn live(&self, words: &str) {
-        if !self.quiet && stderr().is_terminal() {
-            eprint!("{WIPE}{words}");
-            self.live.set(true);
-        }
-    }
-
-    fn wipe(&self) {
-        if self.live.take() {
-            eprint!("{WIPE}");
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}
 
 /// Writes it for machines.
 pub(crate) fn write(path: &Path, value: &Value) -> Result<(), String> {

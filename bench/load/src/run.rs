@@ -6,7 +6,7 @@ use crate::channel::{Channel, ChannelThread, ServerCounters};
 use crate::client::{Client, Shared};
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::report::{self, Progress};
+use crate::report;
 use crate::scenario::Scenario;
 use crate::sending::Batch;
 use crate::server::{CpuTime, Server, increase};
@@ -29,8 +29,6 @@ const IN_FLIGHT_MAX: usize = 48;
 const MEMORY_FROM: usize = 100;
 /// How often memory is read while subscribers come and go.
 const CHURN_LOOKS: u32 = 20;
-/// How often a window says how far it is.
-const SAY_EVERY: Duration = Duration::from_millis(500);
 /// Frames that left later than this spoil the latencies of their window: its generator was not let run.
 const LATE_NS: u64 = 2_000_000;
 /// As many more windows are tried when one is spoiled.
@@ -151,7 +149,6 @@ pub(crate) struct Run<'a> {
     subscribers: Vec<u32>,
     /// Those who join only when a window lets them.
     latecomers: Vec<u32>,
-    progress: Progress,
     /// Resident memory of the server in octets: at the start, and with all publishers.
     early_memory: (u64, u64),
     /// The same when this many subscribers had joined.
@@ -187,7 +184,6 @@ impl<'a> Run<'a> {
             subscribers: scenario.ids(|member| !member.publishes && !member.is_late),
             latecomers: scenario.ids(|member| member.is_late),
             engine: Engine::new(scenario, args, demands.local, ChannelThread::start(channel), shared)?,
-            progress: Progress::new(args.quiet),
             early_memory: (server.measured.resident_bytes(), 0),
             memory_with: None,
             sink: None,
@@ -245,7 +241,7 @@ impl<'a> Run<'a> {
             places.push_back(first);
             if count.is_multiple_of(every) || count == 1 {
                 memory.push(json!({"joins": count, "bytes": self.server.measured.resident_bytes()}));
-                self.progress.live(&format!("{count} of {joins} have come"));
+                self.say(&format!("{count} of {joins} have come"));
             }
         }
         let joins = Joins { count: joins, seconds: self.seconds_since(begun), cpu: self.cpu()?.since(&cpu) };
@@ -287,7 +283,7 @@ impl<'a> Run<'a> {
         })?;
         self.memory_with = memory_with;
         let (count, seconds) = (who.len() as u32, self.seconds_since(begun));
-        self.progress.say(&format!("{count} {what} joined within {seconds:.2} s"));
+        self.say(&format!("{count} {what} joined within {seconds:.2} s"));
         Ok(Joins { count, seconds, cpu: self.cpu()?.since(&cpu) })
     }
 
@@ -310,7 +306,7 @@ impl<'a> Run<'a> {
             if !window.is_spoiled() {
                 break;
             }
-            self.progress.say(&format!("{what}: the generator was late, once more"));
+            self.say(&format!("{what}: the generator was late, once more"));
             window = self.window(what, self.args.window, &[])?.0;
         }
         Ok(window)
@@ -336,11 +332,7 @@ impl<'a> Run<'a> {
         let (sunk, cpu) = (self.sunk()?, self.cpu()?);
         let joined = if storming.is_empty() { None } else { Some(self.join(storming, "latecomers")?) };
         let end = begun + length;
-        while self.engine.now() < end {
-            let left = end.since(self.engine.now());
-            self.progress.live(&format!("{what}: {:.1} s left", left.as_secs_f64()));
-            self.engine.run_for(left.min(SAY_EVERY))?;
-        }
+        self.run_for(end.since(self.engine.now()))?;
         let cpu = self.cpu()?.since(&cpu);
         let sunk = self.sunk()?.zip(sunk).map(|(after, before)| after - before);
         let seconds = self.seconds_since(begun);
@@ -349,8 +341,15 @@ impl<'a> Run<'a> {
         let counts = tally.counts.since(&counts);
         let server = increase(self.engine.server_counters()?, &server);
         let window = Window { seconds, counts, latency, lateness, cpu, sunk, server };
-        self.progress.say(&format!("{what}: {}", report::line(&window)));
+        self.say(&format!("{what}: {}", report::line(&window)));
         Ok((window, joined))
+    }
+
+    /// What a person at a terminal wants to know.
+    fn say(&self, words: &str) {
+        if !self.args.quiet {
+            eprintln!("{words}");
+        }
     }
 
     fn sunk(&self) -> Result<Option<u64>, String> {

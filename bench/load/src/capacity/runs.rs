@@ -15,8 +15,8 @@ const RELAY_DEVICE: &str = "rv0";
 /// Flags of a run whose clients are at the other end.
 const CLIENT_FLAGS: &str =
     "--relay-netns rv-relay --publisher-ip 10.90.0.2 --subscriber-ip 10.91.0.1 --sink rv1";
-/// Flags of a limit.
-const LIMIT_FLAGS: &str = "--relay-netns rv-relay --subscriber-ip 10.91.0.1 --sink rv1";
+/// How long a limit is measured.
+const LIMIT_FLAGS: &str = "--seconds 0.5 --repeat 5";
 
 /// Where server and clients are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl<'a> Runs<'a> {
 
     /// What this machine could do at best with the packets of a scenario.
     pub(super) fn limit(&mut self, what: &str, segmentation: bool, flags: &str) -> Option<Value> {
-        self.measure(what, Place::Veth { segmentation }, "limit", &[flags])
+        self.measure(what, Place::Veth { segmentation }, "limit", &[LIMIT_FLAGS, flags])
     }
 
     fn length(&self) -> String {
@@ -104,15 +104,10 @@ impl<'a> Runs<'a> {
             Place::BothCores => format!("{},{}", self.args.relay_core, self.args.client_core),
             Place::Loopback | Place::Veth { .. } => self.args.relay_core.to_string(),
         };
-        let mut words = vec![action.to_owned(), "--relay-cores".to_owned(), cores];
-        if action != "limit" {
-            words.extend(["--relay-binary".to_owned(), self.args.relay_binary.display().to_string()]);
-        }
-        let place_flags = match place {
-            Place::Loopback => "",
-            _ if action == "limit" => LIMIT_FLAGS,
-            _ => CLIENT_FLAGS,
-        };
+        let binary = self.args.relay_binary.display().to_string();
+        let mut words = vec![action.to_owned(), "--relay-binary".to_owned(), binary];
+        words.extend(["--relay-cores".to_owned(), cores]);
+        let place_flags = if place == Place::Loopback { "" } else { CLIENT_FLAGS };
         let flags = [place_flags].into_iter().chain(flags.iter().copied());
         words.extend(flags.flat_map(str::split_whitespace).map(str::to_owned));
         words
