@@ -45,7 +45,7 @@ fn pipe(c: &mut Criterion) {
     const BATCH: u64 = 16;
     let mut group = c.benchmark_group("pipe");
     let (mut sender, mut receiver) = relay::pipe::pipe(Arc::new(|| {}));
-    sender.make_room(relay::pipe::PIPE_ENTRIES);
+    sender.set_capacity(relay::pipe::PIPE_ENTRIES);
     for (name, size) in PAYLOADS {
         group.throughput(Throughput::Elements(BATCH));
         let mut stream = UpStream::new(&UpStreamConfig {
@@ -68,7 +68,7 @@ fn pipe(c: &mut Criterion) {
                         sender.commit();
                     }
                 }
-                sender.ring();
+                sender.wake();
                 while receiver.handle(|entry| {
                     let (message, payload) = entry.take();
                     if let Message::Packet(packet) = message {

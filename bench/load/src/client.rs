@@ -14,11 +14,14 @@ use ringvox_client::dtls::ClientFactory;
 use ringvox_client::incoming::{Incoming, original, write_nack};
 use ringvox_client::mark::Filling;
 use ringvox_client::seen::Arrival;
-use ringvox_client::{Agreed, Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Pace, Received};
+use ringvox_client::{
+    Agreed, CheckIntervals, Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Received,
+};
 use std::time::Duration;
 
 /// Checks: often until the first answer, then as in Chromium.
-const PACE: Pace = Pace { early: Duration::from_millis(50), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(50), connected: Duration::from_millis(2_500) };
 /// Time between RTCP reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between looks for missing packets.
@@ -138,7 +141,8 @@ impl Client {
         shared: &mut Shared,
     ) -> std::io::Result<()> {
         self.socket.connect(answer.remote)?;
-        self.transport = Some(Transport::new(&self.credentials, &answer.credentials, answer.remote, PACE));
+        self.transport =
+            Some(Transport::new(&self.credentials, &answer.credentials, answer.remote, INTERVALS));
         self.fingerprint = answer.fingerprint;
         self.receiving = answer.downs.iter().map(Receiving::new).collect();
         for (sending, up) in self.sending.iter_mut().zip(&answer.ups) {

@@ -230,14 +230,15 @@ impl Bench {
             Workload::Bare => self.bare.send_all()?,
             Workload::Send | Workload::Limit => {
                 for (group, routes) in self.routes.chunks_exact(LANES).enumerate() {
-                    let memory = self.io.outbox().lend(share).map_err(|_| "no memory is free".to_owned())?;
+                    let memory =
+                        self.io.send_queue().lend(share).map_err(|_| "no memory is free".to_owned())?;
                     match workload {
                         Workload::Limit => self.sealer.seal(group, self.index, memory),
                         _ => memory[0] = 0x80,
                     }
                     for (lane, route) in routes.iter().enumerate() {
                         let start = lane * self.sealer.run.len;
-                        self.io.outbox().commit(route, Run { start, ..self.sealer.run });
+                        self.io.send_queue().commit(route, Run { start, ..self.sealer.run });
                     }
                 }
                 self.io.flush();

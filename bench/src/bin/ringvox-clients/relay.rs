@@ -13,14 +13,15 @@ use relay_core::{Limits, Shard, ShardConfig};
 use relay_dtls::ServerFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use ringvox_client::incoming::write_nack;
-use ringvox_client::{Client as Transport, Credentials, Pace, Received, SLOT_BYTES};
+use ringvox_client::{CheckIntervals, Client as Transport, Credentials, Received, SLOT_BYTES};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tests::World;
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 10_000);
 /// Between checks that were not answered, and between those that keep consent.
-const PACE: Pace = Pace { early: Duration::from_millis(500), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(500), connected: Duration::from_millis(2_500) };
 /// Octets of what signaling writes on a transport.
 const LABEL_BYTES: usize = 120;
 
@@ -119,7 +120,7 @@ impl Relay {
         }));
         let ReplyBody::TransportOpened(opened) = reply else { panic!("{reply:?}") };
         let relay = Credentials::new(&opened.local_ufrag, &opened.local_pwd);
-        Client { number, transport: Transport::new(&own, &relay, ADDRESS, PACE) }
+        Client { number, transport: Transport::new(&own, &relay, ADDRESS, INTERVALS) }
     }
 
     /// A client that publishes and has keys, and the SSRC of what it sends.

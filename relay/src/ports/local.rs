@@ -1,4 +1,5 @@
-//! What goes where between shards and local processes. Sans-IO: the sockets are the thread's (`run.rs`).
+//! The local ports of a relay: which packets and messages go from which shard to which process, and back. Sans-IO:
+//! `run.rs` has the thread and the sockets.
 //!
 //! Invariants
 //! - A process gets the packets of its taps and no others, and gives those of its sources and no others.
@@ -7,14 +8,14 @@
 //!   ([`Counts`]).
 //! - A process that does not read costs what it would have read: the queues from the shards are emptied all
 //!   the same.
-//! - What is said of a process that is gone, or of a track that ended, means nothing.
+//! - Messages about a process that is gone, or about a track that has ended, are ignored.
 
 use super::counts::Counts;
 use super::process::Process;
 use crate::mailbox::PipeEnds;
 use crate::pipe::{PipeReceiver, PipeSender};
 use relay_core::time::Time;
-use relay_port::{Decoded, Frame, Message, Outlet, Packet, PortId, Refusal, Track};
+use relay_port::{Decoded, Frame, Message, Packet, PortId, PortWriter, Refusal, Track};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ pub enum ToPorts {
 /// What the control thread is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromPorts {
-    /// A process said who it is.
+    /// A process has sent its name.
     Connected {
         /// Never used before.
         number: u32,
@@ -101,9 +102,9 @@ pub enum FromPorts {
 
 /// The queues between a process and one shard.
 #[derive(Debug)]
-struct Line {
+struct ShardQueues {
     shard: PortId,
-    to: Outlet<PipeSender>,
+    to: PortWriter<PipeSender>,
     from: PipeReceiver,
     openings: u64,
 }
@@ -128,23 +129,23 @@ struct Source {
 #[derive(Debug)]
 struct Port {
     process: Process,
-    lines: Vec<Line>,
+    shards: Vec<ShardQueues>,
     taps: BTreeMap<u64, Tap>,
     sources: BTreeMap<u64, Source>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Exchange {
+pub struct LocalPorts {
     ports: BTreeMap<u32, Port>,
     /// Of processes that are gone: emptied until the shard lets go of its end.
     closing: Vec<PipeReceiver>,
     counts: Arc<Counts>,
     last_number: u32,
-    said: VecDeque<FromPorts>,
+    events: VecDeque<FromPorts>,
 }
 
-impl Exchange {
+impl LocalPorts {
     /// Nobody is connected.
     #[must_use]
     pub fn new(counts: Arc<Counts>) -> Self {
@@ -155,8 +156,8 @@ impl Exchange {
     pub fn connect(&mut self, now: Time) -> u32 {
         self.last_number += 1;
         self.counts.connections.add(1);
-        let (lines, taps, sources) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let port = Port { process: Process::new(now), lines, taps, sources };
+        let (shards, taps, sources) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let port = Port { process: Process::new(now), shards, taps, sources };
         self.ports.insert(self.last_number, port);
         self.last_number
     }
@@ -173,9 +174,9 @@ impl Exchange {
         self.ports.is_empty()
     }
 
-    /// What is to be told to the control thread.
+    /// The next event for the control thread.
     pub fn poll(&mut self) -> Option<FromPorts> {
-        self.said.pop_front()
+        self.events.pop_front()
     }
 
     /// The octets side of a process.
@@ -186,7 +187,7 @@ impl Exchange {
     /// When somebody's time to say who he is ends.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.ports.values().filter_map(|port| port.process.nameless_until()).min()
+        self.ports.values().filter_map(|port| port.process.hello_deadline()).min()
     }
 
     /// Takes what a process sent.
@@ -195,27 +196,27 @@ impl Exchange {
         port.process.push(bytes);
         loop {
             let Some(port) = self.ports.get_mut(&number) else { return };
-            let Port { process, lines, taps, sources } = port;
+            let Port { process, shards, taps, sources } = port;
             let mut inbound =
-                Inbound { number, lines, taps, sources, counts: &self.counts, said: &mut self.said };
+                Inbound { number, shards, taps, sources, counts: &self.counts, events: &mut self.events };
             let before = process.name().is_some();
             let Some(hello) = process.next(|decoded| inbound.take(before, decoded)) else { break };
             if let Some(name) = hello {
-                self.greet(number, &name);
+                self.accept_hello(number, &name);
             }
         }
     }
 
     /// Somebody says who he is.
-    fn greet(&mut self, number: u32, name: &str) {
+    fn accept_hello(&mut self, number: u32, name: &str) {
         let taken = self.ports.values().any(|port| port.process.name() == Some(name));
         let Some(port) = self.ports.get_mut(&number) else { return };
         if taken {
             self.counts.refused_name.add(1);
             return port.process.refuse(Refusal::NameTaken);
         }
-        port.process.greet(name);
-        self.said.push_back(FromPorts::Connected { number, name: name.to_owned() });
+        port.process.accept_hello(name);
+        self.events.push_back(FromPorts::Connected { number, name: name.to_owned() });
     }
 
     /// Obeys the control thread. Orders about who is gone are answered, and change nothing.
@@ -224,7 +225,9 @@ impl Exchange {
             ToPorts::Connect { number, ends } => {
                 let PipeEnds { port: shard, to, from } = *ends;
                 match self.ports.get_mut(&number) {
-                    Some(port) => port.lines.push(Line { shard, to: Outlet::new(to), from, openings: 0 }),
+                    Some(port) => {
+                        port.shards.push(ShardQueues { shard, to: PortWriter::new(to), from, openings: 0 })
+                    }
                     None => self.closing.push(from),
                 }
             }
@@ -239,13 +242,13 @@ impl Exchange {
             ToPorts::Untap { number, track_id } => {
                 if let Some(port) = self.ports.get_mut(&number) {
                     port.untap(track_id);
-                    port.process.say(&Message::End { track_id });
+                    port.process.send(&Message::End { track_id });
                 }
             }
             ToPorts::Source { ticket, number, track_id, shard, track } => {
                 let port = self.ports.get_mut(&number);
                 let begins = port.is_some_and(|port| port.begin(track_id, shard, track));
-                self.said.push_back(FromPorts::Answer { ticket, begins });
+                self.events.push_back(FromPorts::Answer { ticket, begins });
             }
             ToPorts::Unsource { number, track_id } => {
                 if let Some(port) = self.ports.get_mut(&number) {
@@ -258,9 +261,9 @@ impl Exchange {
     /// Takes what the shards wrote up to now.
     pub fn handle_queues(&mut self) {
         for (number, port) in &mut self.ports {
-            for line in 0..port.lines.len() {
-                for _ in 0..port.lines[line].from.waiting() {
-                    port.take_entry(line, *number, &self.counts, &mut self.said);
+            for queues in 0..port.shards.len() {
+                for _ in 0..port.shards[queues].from.waiting() {
+                    port.take_entry(queues, *number, &self.counts, &mut self.events);
                 }
             }
         }
@@ -274,30 +277,30 @@ impl Exchange {
     }
 
     /// Nobody is connected any more.
-    pub fn hang_up_all(&mut self) {
-        self.ports.values_mut().for_each(|port| port.process.hang_up());
+    pub fn disconnect_all(&mut self) {
+        self.ports.values_mut().for_each(|port| port.process.disconnect());
     }
 
     /// Wakes the shards that were written to.
     pub fn ring(&mut self) {
-        let lines = self.ports.values_mut().flat_map(|port| &mut port.lines);
-        lines.for_each(|line| line.to.ring());
+        let shards = self.ports.values_mut().flat_map(|port| &mut port.shards);
+        shards.for_each(|queues| queues.to.flush());
     }
 
     /// Ends those who did not say who they are in time, and takes away those whose end has come; their
     /// numbers.
     pub fn reap(&mut self, now: Time) -> Vec<u32> {
-        let Self { ports, closing, counts, said, .. } = self;
+        let Self { ports, closing, counts, events, .. } = self;
         let mut gone = Vec::new();
         ports.retain(|number, port| {
             port.process.handle_timeout(now);
-            let Some(why) = port.process.ended() else { return true };
+            let Some(why) = port.process.close_reason() else { return true };
             counts.count_end(why);
             gone.push(*number);
             if port.process.name().is_some() {
-                said.push_back(FromPorts::Gone { number: *number });
+                events.push_back(FromPorts::Gone { number: *number });
             }
-            closing.extend(port.lines.drain(..).map(|line| line.from));
+            closing.extend(port.shards.drain(..).map(|queues| queues.from));
             false
         });
         gone
@@ -315,33 +318,33 @@ fn count_unread(message: Message, counts: &Counts) {
 impl Port {
     /// False: there are no queues to that shard.
     fn begin(&mut self, track_id: u64, shard: PortId, track: Track) -> bool {
-        let Some(line) = self.lines.iter_mut().find(|line| line.shard == shard) else { return false };
-        line.openings += 1;
-        let opening = line.openings;
-        line.to.change_load(|load| *load.of(track.kind) += 1);
-        line.to.say(Message::Begin { track_id, opening, track });
+        let Some(queues) = self.shards.iter_mut().find(|queues| queues.shard == shard) else { return false };
+        queues.openings += 1;
+        let opening = queues.openings;
+        queues.to.change_load(|load| *load.of(track.kind) += 1);
+        queues.to.send(Message::Begin { track_id, opening, track });
         self.sources.insert(track_id, Source { shard, opening, track });
-        self.process.say_frame(&Frame::Want { track_id, track });
+        self.process.send_frame(&Frame::Want { track_id, track });
         true
     }
 
     /// Tells the shard that nobody listens.
     fn untap(&mut self, track_id: u64) {
-        untap(&mut self.lines, &mut self.taps, track_id);
+        untap(&mut self.shards, &mut self.taps, track_id);
     }
 
     /// Tells both that a source ends.
     fn unsource(&mut self, track_id: u64) {
-        let Some(opening) = unsource(&mut self.lines, &mut self.sources, track_id) else { return };
-        self.process.say(&Message::Close { track_id, opening });
+        let Some(opening) = unsource(&mut self.shards, &mut self.sources, track_id) else { return };
+        self.process.send(&Message::Close { track_id, opening });
     }
 
     /// One entry that a shard wrote.
-    fn take_entry(&mut self, line: usize, number: u32, counts: &Counts, said: &mut VecDeque<FromPorts>) {
-        let Self { process, lines, taps, sources } = self;
-        let Line { shard, to, from, .. } = &mut lines[line];
+    fn take_entry(&mut self, queues: usize, number: u32, counts: &Counts, events: &mut VecDeque<FromPorts>) {
+        let Self { process, shards, taps, sources } = self;
+        let ShardQueues { shard, to, from, .. } = &mut shards[queues];
         let shard = *shard;
-        let mut ended = |track_id, source| said.push_back(FromPorts::Ended { number, track_id, source });
+        let mut ended = |track_id, source| events.push_back(FromPorts::Ended { number, track_id, source });
         from.handle(|entry| {
             let (message, payload) = entry.take();
             let tap = message.track_id().and_then(|id| taps.get_mut(&id)).filter(|tap| tap.shard == shard);
@@ -350,7 +353,7 @@ impl Port {
                     counts.out_received.add(1);
                     match tap {
                         None => counts.dropped_untapped.add(1),
-                        Some(_) if process.send(&packet, payload) => counts.out_written.add(1),
+                        Some(_) if process.send_packet(&packet, payload) => counts.out_written.add(1),
                         Some(_) => counts.dropped_slow.add(1),
                     }
                 }
@@ -359,33 +362,33 @@ impl Port {
                         if tap.opening.replace(opening).is_none() {
                             to.change_load(|load| load.back += 1);
                         }
-                        process.say(&message);
+                        process.send(&message);
                     }
                     // It was given up before it began.
-                    None => to.say(Message::Close { track_id, opening }),
+                    None => to.send(Message::Close { track_id, opening }),
                 },
-                Message::Clock { .. } if tap.is_some() => process.say_if_room(&message),
+                Message::Clock { .. } if tap.is_some() => process.send_if_room(&message),
                 Message::End { track_id } if tap.is_some() => {
                     forget_tap(to, taps.remove(&track_id));
-                    process.say(&message);
+                    process.send(&message);
                     ended(track_id, false);
                 }
                 Message::Keyframe { track_id } if sources.contains_key(&track_id) => {
-                    process.say_if_room(&message)
+                    process.send_if_room(&message)
                 }
                 // Nobody there takes it: its id is in use.
                 Message::Close { track_id, opening }
                     if sources.get(&track_id).is_some_and(|source| source.opening == opening) =>
                 {
                     forget_source(to, sources.remove(&track_id));
-                    process.say(&message);
+                    process.send(&message);
                     ended(track_id, true);
                 }
                 // Its packets made the shard panic.
                 Message::Fault { track_id } if sources.contains_key(&track_id) => process.end_for_fault(),
                 Message::Reset { opening } => {
                     for (message, source) in reset(taps, sources, to, (shard, opening)) {
-                        process.say(&message);
+                        process.send(&message);
                         message.track_id().into_iter().for_each(|track_id| ended(track_id, source));
                     }
                 }
@@ -400,7 +403,7 @@ impl Port {
 fn reset(
     taps: &mut BTreeMap<u64, Tap>,
     sources: &mut BTreeMap<u64, Source>,
-    to: &mut Outlet<PipeSender>,
+    to: &mut PortWriter<PipeSender>,
     (shard, seen): (PortId, u64),
 ) -> Vec<(Message, bool)> {
     let mut lost = Vec::new();
@@ -423,33 +426,34 @@ fn reset(
     lost
 }
 
-fn forget_tap(to: &mut Outlet<PipeSender>, tap: Option<Tap>) {
+fn forget_tap(to: &mut PortWriter<PipeSender>, tap: Option<Tap>) {
     if tap.is_some_and(|tap| tap.opening.is_some()) {
         to.change_load(|load| load.back = load.back.saturating_sub(1));
     }
 }
 
-fn forget_source(to: &mut Outlet<PipeSender>, source: Option<Source>) {
+fn forget_source(to: &mut PortWriter<PipeSender>, source: Option<Source>) {
     if let Some(source) = source {
         to.change_load(|load| *load.of(source.track.kind) = load.of(source.track.kind).saturating_sub(1));
     }
 }
 
-fn untap(lines: &mut [Line], taps: &mut BTreeMap<u64, Tap>, track_id: u64) -> bool {
+fn untap(shards: &mut [ShardQueues], taps: &mut BTreeMap<u64, Tap>, track_id: u64) -> bool {
     let Some(tap) = taps.remove(&track_id) else { return false };
-    if let (Some(line), Some(opening)) = (lines.iter_mut().find(|line| line.shard == tap.shard), tap.opening)
+    if let (Some(queues), Some(opening)) =
+        (shards.iter_mut().find(|queues| queues.shard == tap.shard), tap.opening)
     {
-        line.to.say(Message::Close { track_id, opening });
-        forget_tap(&mut line.to, Some(tap));
+        queues.to.send(Message::Close { track_id, opening });
+        forget_tap(&mut queues.to, Some(tap));
     }
     true
 }
 
-fn unsource(lines: &mut [Line], sources: &mut BTreeMap<u64, Source>, track_id: u64) -> Option<u64> {
+fn unsource(shards: &mut [ShardQueues], sources: &mut BTreeMap<u64, Source>, track_id: u64) -> Option<u64> {
     let source = sources.remove(&track_id)?;
-    if let Some(line) = lines.iter_mut().find(|line| line.shard == source.shard) {
-        line.to.say(Message::End { track_id });
-        forget_source(&mut line.to, Some(source));
+    if let Some(queues) = shards.iter_mut().find(|queues| queues.shard == source.shard) {
+        queues.to.send(Message::End { track_id });
+        forget_source(&mut queues.to, Some(source));
     }
     Some(source.opening)
 }
@@ -457,11 +461,11 @@ fn unsource(lines: &mut [Line], sources: &mut BTreeMap<u64, Source>, track_id: u
 /// What a process says meets this.
 struct Inbound<'a> {
     number: u32,
-    lines: &'a mut [Line],
+    shards: &'a mut [ShardQueues],
     taps: &'a mut BTreeMap<u64, Tap>,
     sources: &'a mut BTreeMap<u64, Source>,
     counts: &'a Counts,
-    said: &'a mut VecDeque<FromPorts>,
+    events: &'a mut VecDeque<FromPorts>,
 }
 
 impl Inbound<'_> {
@@ -492,8 +496,8 @@ impl Inbound<'_> {
         let Some(source) = self.sources.get(&packet.track_id) else {
             return self.counts.dropped_no_source.add(1);
         };
-        let line = self.lines.iter_mut().find(|line| line.shard == source.shard);
-        if line.is_some_and(|line| line.to.try_send(packet, payload)) {
+        let queues = self.shards.iter_mut().find(|queues| queues.shard == source.shard);
+        if queues.is_some_and(|queues| queues.to.try_send_packet(packet, payload)) {
             self.counts.in_sent.add(1);
         } else {
             self.counts.dropped_queue_full.add(1);
@@ -507,21 +511,21 @@ impl Inbound<'_> {
         let shard = message.track_id().and_then(|id| {
             self.sources.get(&id).map(|source| source.shard).or(self.taps.get(&id).map(|tap| tap.shard))
         });
-        let line = self.lines.iter_mut().find(|line| Some(line.shard) == shard);
+        let queues = self.shards.iter_mut().find(|queues| Some(queues.shard) == shard);
         match message {
             Message::Clock { track_id, .. } if self.sources.contains_key(track_id) => {
-                line.is_some_and(|line| line.to.try_say(message.clone()))
+                queues.is_some_and(|queues| queues.to.try_send(message.clone()))
             }
             Message::Keyframe { track_id } if self.taps.contains_key(track_id) => {
-                line.is_some_and(|line| line.to.try_say(message.clone()))
+                queues.is_some_and(|queues| queues.to.try_send(message.clone()))
             }
             Message::End { track_id } if self.sources.contains_key(track_id) => {
-                unsource(self.lines, self.sources, *track_id);
-                self.said.push_back(FromPorts::Ended { number, track_id: *track_id, source: true });
+                unsource(self.shards, self.sources, *track_id);
+                self.events.push_back(FromPorts::Ended { number, track_id: *track_id, source: true });
                 true
             }
-            Message::Close { track_id, .. } if untap(self.lines, self.taps, *track_id) => {
-                self.said.push_back(FromPorts::Ended { number, track_id: *track_id, source: false });
+            Message::Close { track_id, .. } if untap(self.shards, self.taps, *track_id) => {
+                self.events.push_back(FromPorts::Ended { number, track_id: *track_id, source: false });
                 true
             }
             _ => false,

@@ -51,19 +51,19 @@ pub struct Turn {
     /// Its wait was none, because handshakes or commands waited for their turn.
     pub kept_awake: bool,
     /// Time spent on those, if it was kept awake by them.
-    pub aside: Duration,
+    pub deferred: Duration,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pace {
+pub struct OverloadControl {
     hold_max: Duration,
     /// Begin of the window, what had been used until then, and the time worked in it.
     window: Time,
     usage: Usage,
     worked: Duration,
     /// In the window, too: time of what had to wait for its turn, and whether the thread would have slept but for that.
-    aside: Duration,
+    deferred: Duration,
     idle: bool,
     /// Share of time worked, 0 to 1.
     share: f64,
@@ -87,7 +87,7 @@ struct Restored {
     share: f64,
 }
 
-impl Pace {
+impl OverloadControl {
     /// Holds for at most `hold_max`.
     #[must_use]
     pub fn new(now: Time, hold_max: Duration) -> Self {
@@ -96,7 +96,7 @@ impl Pace {
             window: now,
             usage: Usage::default(),
             worked: Duration::ZERO,
-            aside: Duration::ZERO,
+            deferred: Duration::ZERO,
             idle: false,
             share: 0.0,
             awake_since: None,
@@ -107,20 +107,20 @@ impl Pace {
         }
     }
 
-    /// A turn ends. True: [`Self::looked`] is due.
+    /// A turn ends. True: [`Self::measure`] is due.
     #[must_use]
-    pub fn turned(&mut self, turn: &Turn) -> bool {
+    pub fn end_turn(&mut self, turn: &Turn) -> bool {
         self.worked += turn.ended.since(turn.begun);
-        self.aside += turn.aside;
+        self.deferred += turn.deferred;
         self.idle |= turn.kept_awake && turn.received < FULL_BATCH;
         turn.ended.since(self.window) >= WINDOW
     }
 
     /// What the thread has used so far.
-    pub fn looked(&mut self, now: Time, usage: Usage) {
+    pub fn measure(&mut self, now: Time, usage: Usage) {
         let passed = now.since(self.window);
         // Turns leave out what the kernel does in a wait, receiving; CPU time leaves out that others had the core.
-        let used = self.worked.max(usage.cpu.saturating_sub(self.usage.cpu)).saturating_sub(self.aside);
+        let used = self.worked.max(usage.cpu.saturating_sub(self.usage.cpu)).saturating_sub(self.deferred);
         let newest = (used.as_secs_f64() / passed.as_secs_f64()).min(1.0);
         self.share += (newest - self.share) * NEWEST;
         let awake = usage.sleeps == self.usage.sleeps && !self.idle;
@@ -128,7 +128,7 @@ impl Pace {
         let spare = !awake && self.share < SPARE_BELOW;
         self.spare_since = spare.then(|| self.spare_since.unwrap_or(self.window));
         (self.window, self.usage, self.worked) = (now, usage, Duration::ZERO);
-        (self.aside, self.idle) = (Duration::ZERO, false);
+        (self.deferred, self.idle) = (Duration::ZERO, false);
         self.adjust(now);
     }
 
@@ -189,7 +189,7 @@ mod tests {
 
     /// A thread on a clock of its own.
     struct Thread {
-        pace: Pace,
+        overload: OverloadControl,
         now: Time,
         usage: Usage,
     }
@@ -197,7 +197,7 @@ mod tests {
     impl Thread {
         fn new(hold_max: Duration) -> Self {
             let now = Time::from_nanos(1_000_000_000);
-            Self { pace: Pace::new(now, hold_max), now, usage: Usage::default() }
+            Self { overload: OverloadControl::new(now, hold_max), now, usage: Usage::default() }
         }
 
         /// Turns of `period` µs, of which `work` is worked, for `span`; what is left of them is slept if there is a wait.
@@ -219,26 +219,26 @@ mod tests {
                 self.usage.cpu += Duration::from_micros(work + receive);
                 self.usage.sleeps += u64::from(sleeps);
                 let turn =
-                    Turn { begun, ended: self.now, received: 1, kept_awake: false, aside: Duration::ZERO };
+                    Turn { begun, ended: self.now, received: 1, kept_awake: false, deferred: Duration::ZERO };
                 self.end(&turn);
             }
         }
 
-        /// Turns of `media` and `aside` µs without a wait, as handshakes wait; each takes `received` datagrams.
-        fn turns_of_a_storm(&mut self, (media, aside): (u64, u64), received: usize, span: Duration) {
+        /// Turns of `media` and `deferred` µs without a wait, as handshakes wait; each takes `received` datagrams.
+        fn turns_of_a_storm(&mut self, (media, deferred): (u64, u64), received: usize, span: Duration) {
             let end = self.now + span;
-            let aside = Duration::from_micros(aside);
+            let deferred = Duration::from_micros(deferred);
             while self.now < end {
                 let begun = self.now;
-                self.now = begun + Duration::from_micros(media) + aside;
+                self.now = begun + Duration::from_micros(media) + deferred;
                 self.usage.cpu += self.now.since(begun);
-                self.end(&Turn { begun, ended: self.now, received, kept_awake: true, aside });
+                self.end(&Turn { begun, ended: self.now, received, kept_awake: true, deferred });
             }
         }
 
         fn end(&mut self, turn: &Turn) {
-            if self.pace.turned(turn) {
-                self.pace.looked(self.now, self.usage);
+            if self.overload.end_turn(turn) {
+                self.overload.measure(self.now, self.usage);
             }
         }
     }
@@ -248,14 +248,14 @@ mod tests {
         let mut thread = Thread::new(HOLD_MAX);
         // A third of the time for media, the rest for those who join: seconds of it shed nothing.
         thread.turns_of_a_storm((300, 600), FULL_BATCH - 1, Duration::from_secs(3));
-        assert_eq!(thread.pace.shed(), 0);
-        assert_eq!(thread.pace.hold(), Duration::ZERO, "a third of the time is not much");
+        assert_eq!(thread.overload.shed(), 0);
+        assert_eq!(thread.overload.hold(), Duration::ZERO, "a third of the time is not much");
         // Media that keeps the thread busy by itself sheds, whoever joins meanwhile.
         thread.turns_of_a_storm((3_000, 600), FULL_BATCH, Duration::from_millis(120));
-        assert_eq!(thread.pace.shed(), 2);
+        assert_eq!(thread.overload.shed(), 2);
         // It was taken back while still more joined.
         thread.turns_of_a_storm((100, 600), 5, Duration::from_secs(1));
-        assert_eq!(thread.pace.shed(), 0);
+        assert_eq!(thread.overload.shed(), 0);
     }
 
     #[test]
@@ -270,13 +270,13 @@ mod tests {
         ] {
             let mut thread = Thread::new(HOLD_MAX);
             thread.turns_with_waits((period, work, receive), true, Duration::from_secs(1));
-            let held = thread.pace.hold().as_micros();
+            let held = thread.overload.hold().as_micros();
             assert!((least..=most).contains(&held), "{work} and {receive} of {period}: {held} µs");
-            assert_eq!(thread.pace.shed(), 0);
+            assert_eq!(thread.overload.shed(), 0);
         }
         let mut never = Thread::new(Duration::ZERO);
         never.turns((1000, 990), true, Duration::from_secs(1));
-        assert_eq!(never.pace.hold(), Duration::ZERO);
+        assert_eq!(never.overload.hold(), Duration::ZERO);
     }
 
     #[test]
@@ -284,19 +284,19 @@ mod tests {
         let mut thread = Thread::new(HOLD_MAX);
         // A short burst is what buffers are for.
         thread.turns((200, 200), false, Duration::from_millis(40));
-        assert_eq!(thread.pace.shed(), 0);
+        assert_eq!(thread.overload.shed(), 0);
         thread.turns((200, 200), false, Duration::from_millis(120));
-        assert_eq!(thread.pace.shed(), 3);
+        assert_eq!(thread.overload.shed(), 3);
         // Most of the time may go by in the kernel, while it receives.
         thread.turns_with_waits((200, 80, 120), false, Duration::from_secs(2));
-        assert_eq!(thread.pace.shed(), SHED_STEPS, "all video is the most");
+        assert_eq!(thread.overload.shed(), SHED_STEPS, "all video is the most");
         // Keeping up, but only just: stays as it is.
         thread.turns((200, 190), true, Duration::from_secs(2));
-        assert_eq!(thread.pace.shed(), SHED_STEPS);
+        assert_eq!(thread.overload.shed(), SHED_STEPS);
         thread.turns((1000, 90), true, Duration::from_millis(400));
-        assert_eq!(thread.pace.shed(), SHED_STEPS - 1, "one step, to see what video costs");
+        assert_eq!(thread.overload.shed(), SHED_STEPS - 1, "one step, to see what video costs");
         thread.turns((1000, 90), true, Duration::from_millis(250));
-        assert_eq!(thread.pace.shed(), 0, "and then all that will be borne");
+        assert_eq!(thread.overload.shed(), 0, "and then all that will be borne");
     }
 
     #[test]
@@ -304,10 +304,10 @@ mod tests {
         for (work, left) in [(700, 5), (390, 4), (190, 0)] {
             let mut thread = Thread::new(HOLD_MAX);
             thread.turns((200, 200), false, Duration::from_millis(310));
-            assert_eq!(thread.pace.shed(), 6);
+            assert_eq!(thread.overload.shed(), 6);
             // Until the share is known, and the pause is over.
             thread.turns((1000, work), true, Duration::from_millis(350));
-            assert_eq!(thread.pace.shed(), left, "{work} of 1000 with two of eight parts");
+            assert_eq!(thread.overload.shed(), left, "{work} of 1000 with two of eight parts");
         }
     }
 
@@ -315,14 +315,14 @@ mod tests {
     fn what_a_step_costs_is_seen_where_receiving_costs_most() {
         let mut thread = Thread::new(HOLD_MAX);
         thread.turns((200, 200), false, Duration::from_secs(1));
-        assert_eq!(thread.pace.shed(), SHED_STEPS);
+        assert_eq!(thread.overload.shed(), SHED_STEPS);
         // Half of the time goes into what nobody gets, and each step costs 3 % more.
         let cost = |shed: u8| (1000, 200 + 30 * u64::from(SHED_STEPS - shed), 300);
         let mut taken_back = Vec::new();
-        while thread.pace.shed() > 0 && taken_back.len() < 200 {
-            let shed = thread.pace.shed();
+        while thread.overload.shed() > 0 && taken_back.len() < 200 {
+            let shed = thread.overload.shed();
             thread.turns_with_waits(cost(shed), true, Duration::from_millis(10));
-            taken_back.push(shed - thread.pace.shed());
+            taken_back.push(shed - thread.overload.shed());
         }
         taken_back.retain(|steps| *steps > 0);
         assert_eq!(taken_back, [1, 7]);
@@ -332,16 +332,16 @@ mod tests {
     fn whoever_takes_back_too_much_waits_longer_before_the_next_time() {
         let mut thread = Thread::new(HOLD_MAX);
         thread.turns((200, 200), false, Duration::from_millis(110));
-        assert_eq!(thread.pace.shed(), 2);
+        assert_eq!(thread.overload.shed(), 2);
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            let (shed, begun) = (thread.pace.shed(), thread.now);
-            while thread.pace.shed() == shed {
+            let (shed, begun) = (thread.overload.shed(), thread.now);
+            while thread.overload.shed() == shed {
                 thread.turns((1000, 700), true, Duration::from_millis(10));
             }
             pauses.push(thread.now.since(begun).as_millis() / 100);
             // Too much already.
-            while thread.pace.shed() < shed {
+            while thread.overload.shed() < shed {
                 thread.turns((200, 200), false, Duration::from_millis(10));
             }
         }
@@ -350,9 +350,9 @@ mod tests {
         // Borne, it is as quick as ever.
         let calm = |thread: &mut Thread, span| thread.turns((1000, 100), true, Duration::from_millis(span));
         calm(&mut thread, 4_000);
-        assert_eq!(thread.pace.shed(), 0);
+        assert_eq!(thread.overload.shed(), 0);
         thread.turns((200, 200), false, Duration::from_millis(110));
         calm(&mut thread, 600);
-        assert_eq!(thread.pace.shed(), 0);
+        assert_eq!(thread.overload.shed(), 0);
     }
 }

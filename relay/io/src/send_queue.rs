@@ -8,7 +8,7 @@ use crate::addr::Route;
 use crate::arena::Arenas;
 use crate::datagram::Done;
 use crate::gso::{Gso, Run, SEGMENTS_MAX};
-use crate::message::{Flight, Messages};
+use crate::message::{Messages, PendingSend};
 use crate::mmsg::MmsgSender;
 use crate::socket::{SocketIndex, Sources};
 use crate::uring::Ring;
@@ -53,21 +53,21 @@ impl Sender {
 /// Where the caller writes datagrams. They leave at the next flush, which is also made when memory or messages run out.
 ///
 /// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither memory nor messages.
-pub struct Outbox {
+pub struct SendQueue {
     pub(crate) sender: Sender,
     arenas: Arenas,
     messages: Messages,
     gso: Gso,
     /// Runs the kernel refused as GSO sends, to be sent singly.
-    refused: VecDeque<Flight>,
+    refused: VecDeque<PendingSend>,
     /// What found no free message, or must be cut first.
-    waiting: VecDeque<Flight>,
+    waiting: VecDeque<PendingSend>,
     staged: Vec<u16>,
     done: Vec<Done>,
     pub(crate) counters: IoCounters,
 }
 
-impl Outbox {
+impl SendQueue {
     pub(crate) fn new(sender: Sender, arenas: Arenas, messages: u16, sources: Sources, gso: bool) -> Self {
         let capacity = usize::from(messages);
         Self {
@@ -109,22 +109,22 @@ impl Outbox {
         assert!(run.is_sound(), "{run:?}");
         let kept = self.arenas.keep(run.start, run.len).expect("the run lies in the region lent last");
         let mut rest = Run { start: kept.at, ..run };
-        let mut flight = Flight {
+        let mut send = PendingSend {
             route: *route,
             socket: self.messages.sources().choose(route),
             run: rest,
             count: run.count(),
             arena: kept.arena,
             singly: false,
-            blame: false,
+            refused_as_gso: false,
         };
         if rest.len == 0 {
-            self.queue(flight);
+            self.queue(send);
         }
         while let Some(part) = rest.split(SEGMENTS_MAX) {
-            (flight.run, flight.count) = (part, part.count());
+            (send.run, send.count) = (part, part.count());
             self.arenas.share(kept.arena);
-            self.queue(flight);
+            self.queue(send);
         }
         if run.len > 0 {
             self.arenas.release(kept.arena);
@@ -132,28 +132,25 @@ impl Outbox {
     }
 
     /// Into a message at once, if one is free and the kernel takes it as it is; else it waits its turn.
-    fn queue(&mut self, mut flight: Flight) {
-        if flight.count > 1 && !self.gso.takes(flight.route.remote.ip()) {
-            flight.singly = true;
-            self.gso.rested(flight.route.remote.ip());
+    fn queue(&mut self, mut send: PendingSend) {
+        if send.count > 1 && !self.gso.allows(send.route.remote.ip()) {
+            send.singly = true;
+            self.gso.sent_singly(send.route.remote.ip());
             self.counters.tx_gso_avoided += 1;
         }
         if self.messages.is_exhausted() || self.waiting.len() == WAITING_MAX {
             self.flush();
         }
         if self.waiting.len() == WAITING_MAX {
-            self.counters.tx_full += flight.count as u64;
-            return self.arenas.release(flight.arena);
+            self.counters.tx_full += send.count as u64;
+            return self.arenas.release(send.arena);
         }
-        self.counters.tx_committed += flight.count as u64;
-        if !flight.singly
-            && self.waiting.is_empty()
-            && self.refused.is_empty()
-            && !self.messages.is_exhausted()
+        self.counters.tx_committed += send.count as u64;
+        if !send.singly && self.waiting.is_empty() && self.refused.is_empty() && !self.messages.is_exhausted()
         {
-            self.staged.extend(self.messages.build(&self.arenas, &flight));
+            self.staged.extend(self.messages.build(&self.arenas, &send));
         } else {
-            self.waiting.push_back(flight);
+            self.waiting.push_back(send);
         }
     }
 
@@ -178,8 +175,8 @@ impl Outbox {
     /// Datagrams committed, and not yet given to the kernel.
     #[must_use]
     pub fn queued(&self) -> usize {
-        let staged = self.staged.iter().filter_map(|message| self.messages.flight(*message));
-        staged.chain(&self.waiting).chain(&self.refused).map(|flight| flight.count).sum()
+        let staged = self.staged.iter().filter_map(|message| self.messages.send(*message));
+        staged.chain(&self.waiting).chain(&self.refused).map(|send| send.count).sum()
     }
 
     /// The address that a socket is bound to, if it is only one.
@@ -190,58 +187,58 @@ impl Outbox {
     /// Whether the next run of datagrams to `to` leaves as one send.
     #[must_use]
     pub fn uses_gso(&self, to: IpAddr) -> bool {
-        self.gso.takes(to)
+        self.gso.allows(to)
     }
 
     /// Fills free messages with what waits.
     fn stage(&mut self) {
         while !self.messages.is_exhausted() {
-            let Some(flight) = self.next_flight() else { break };
-            self.staged.extend(self.messages.build(&self.arenas, &flight));
+            let Some(send) = self.next_send() else { break };
+            self.staged.extend(self.messages.build(&self.arenas, &send));
         }
     }
 
     /// The next that waits. Datagrams of refused runs first: they are the oldest.
-    fn next_flight(&mut self) -> Option<Flight> {
+    fn next_send(&mut self) -> Option<PendingSend> {
         let queue = if self.refused.is_empty() { &mut self.waiting } else { &mut self.refused };
-        let flight = queue.front_mut()?;
-        if flight.count == 1 || !flight.singly {
+        let send = queue.front_mut()?;
+        if send.count == 1 || !send.singly {
             return queue.pop_front();
         }
-        let run = flight.run.split(1)?;
-        flight.count -= 1;
-        self.arenas.share(flight.arena);
+        let run = send.run.split(1)?;
+        send.count -= 1;
+        self.arenas.share(send.arena);
         // Once a run: its first datagram stands for all.
-        Some(Flight { run, count: 1, blame: std::mem::take(&mut flight.blame), ..*flight })
+        Some(PendingSend { run, count: 1, refused_as_gso: std::mem::take(&mut send.refused_as_gso), ..*send })
     }
 
     /// Takes note of completed sends; their memory is free again.
     fn settle(&mut self) {
         for done in self.done.drain(..) {
-            let Some(flight) = self.messages.finish(done.message) else {
+            let Some(send) = self.messages.finish(done.message) else {
                 debug_assert!(false, "a send completed twice");
                 continue;
             };
-            let (datagrams, errno) = (flight.count as u64, -done.result);
-            if errno > 0 && datagrams > 1 && Gso::blames(errno) {
+            let (datagrams, errno) = (send.count as u64, -done.result);
+            if errno > 0 && datagrams > 1 && Gso::may_be_its_fault(errno) {
                 self.counters.tx_gso_refused += 1;
-                self.refused.push_back(Flight { singly: true, blame: true, ..flight });
+                self.refused.push_back(PendingSend { singly: true, refused_as_gso: true, ..send });
                 continue;
             }
-            self.arenas.release(flight.arena);
+            self.arenas.release(send.arena);
             if errno > 0 {
                 self.counters.lost(errno, datagrams);
                 continue;
             }
             self.counters.tx_sent += datagrams;
-            self.counters.tx_bytes += flight.run.len as u64;
+            self.counters.tx_bytes += send.run.len as u64;
             if datagrams > 1 {
-                self.gso.taken(flight.route.remote.ip());
+                self.gso.taken(send.route.remote.ip());
                 self.counters.tx_gso_runs += 1;
                 self.counters.tx_gso_segments += datagrams;
             }
-            if flight.blame {
-                self.gso.refused(flight.route.remote.ip());
+            if send.refused_as_gso {
+                self.gso.refused(send.route.remote.ip());
             }
         }
     }
@@ -294,23 +291,23 @@ mod tests {
                 let piece = &*header.msg_iov;
                 (name, std::slice::from_raw_parts(piece.iov_base.cast::<u8>(), piece.iov_len))
             };
-            let flight = messages.flight(message).unwrap();
-            let refuses = self.refusing.is_none_or(|refusing| refusing == flight.route.remote.ip());
-            let result = match flight.count {
+            let send = messages.send(message).unwrap();
+            let refuses = self.refusing.is_none_or(|refusing| refusing == send.route.remote.ip());
+            let result = match send.count {
                 1 => self.single_result,
                 _ if refuses => self.gso_result,
                 _ => 0,
             };
             if result == 0 {
                 let port = crate::addr::read_name(name).unwrap().port();
-                self.taken.extend(bytes.chunks(flight.run.segment).map(|bytes| (port, bytes.to_vec())));
+                self.taken.extend(bytes.chunks(send.run.segment).map(|bytes| (port, bytes.to_vec())));
             }
             result
         }
     }
 
-    fn outbox(arena_bytes: usize, messages: u16, fake: Fake) -> Outbox {
-        Outbox::new(
+    fn send_queue(arena_bytes: usize, messages: u16, fake: Fake) -> SendQueue {
+        SendQueue::new(
             Sender::Fake(fake),
             Arenas::new(arena_bytes).unwrap(),
             messages,
@@ -319,116 +316,121 @@ mod tests {
         )
     }
 
-    fn fake(outbox: &mut Outbox) -> &mut Fake {
-        match &mut outbox.sender {
+    fn fake(send_queue: &mut SendQueue) -> &mut Fake {
+        match &mut send_queue.sender {
             Sender::Fake(fake) => fake,
-            _ => unreachable!("made by `outbox`"),
+            _ => unreachable!("made by `send_queue`"),
         }
     }
 
-    fn send(outbox: &mut Outbox, port: u16, bytes: &[u8]) -> Result<(), Full> {
+    fn send(send_queue: &mut SendQueue, port: u16, bytes: &[u8]) -> Result<(), Full> {
         let route = Route { remote: ([127, 0, 0, 1], port).into(), local: None };
-        outbox.lend(bytes.len())?.copy_from_slice(bytes);
-        outbox.commit(&route, Run::single(bytes.len()));
+        send_queue.lend(bytes.len())?.copy_from_slice(bytes);
+        send_queue.commit(&route, Run::single(bytes.len()));
         Ok(())
     }
 
-    fn assert_ledger(outbox: &Outbox, in_flight: u64) {
-        let counters = outbox.counters;
-        let queued = outbox.queued() as u64;
+    fn assert_ledger(send_queue: &SendQueue, in_flight: u64) {
+        let counters = send_queue.counters;
+        let queued = send_queue.queued() as u64;
         assert_eq!(counters.tx_committed, counters.tx_sent + counters.tx_errors() + queued + in_flight);
     }
 
     #[test]
     fn memory_that_the_kernel_holds_is_refused_and_counted_until_it_lets_go() {
-        let mut outbox = outbox(64, 8, Fake { hold: 8, ..Fake::default() });
+        let mut send_queue = send_queue(64, 8, Fake { hold: 8, ..Fake::default() });
         for port in 1..=4 {
-            send(&mut outbox, port, b"held").unwrap();
+            send(&mut send_queue, port, b"held").unwrap();
         }
         for refused in 1..=5 {
-            assert_eq!(send(&mut outbox, 9, b"no room"), Err(Full));
-            assert_eq!(outbox.counters.tx_full, refused);
+            assert_eq!(send(&mut send_queue, 9, b"no room"), Err(Full));
+            assert_eq!(send_queue.counters.tx_full, refused);
         }
-        assert_ledger(&outbox, 4);
-        fake(&mut outbox).hold = 0;
-        send(&mut outbox, 9, b"room").unwrap();
-        outbox.flush();
-        assert_eq!(outbox.counters.tx_sent, 5);
-        assert_ledger(&outbox, 0);
-        assert_eq!(outbox.lend(65).err(), Some(Full), "more than an arena");
+        assert_ledger(&send_queue, 4);
+        fake(&mut send_queue).hold = 0;
+        send(&mut send_queue, 9, b"room").unwrap();
+        send_queue.flush();
+        assert_eq!(send_queue.counters.tx_sent, 5);
+        assert_ledger(&send_queue, 0);
+        assert_eq!(send_queue.lend(65).err(), Some(Full), "more than an arena");
     }
 
     #[test]
     fn what_finds_no_free_message_waits_its_turn() {
-        let mut outbox = outbox(4096, 2, Fake { hold: 2, ..Fake::default() });
+        let mut send_queue = send_queue(4096, 2, Fake { hold: 2, ..Fake::default() });
         for port in 1..=20 {
-            send(&mut outbox, port, &port.to_be_bytes()).unwrap();
+            send(&mut send_queue, port, &port.to_be_bytes()).unwrap();
         }
-        outbox.flush();
-        assert_eq!(outbox.queued(), 18);
-        assert_ledger(&outbox, 2);
-        fake(&mut outbox).hold = 0;
-        outbox.flush();
-        assert_eq!((outbox.queued(), outbox.counters.tx_sent), (0, 20));
-        let ports: Vec<u16> = fake(&mut outbox).taken.iter().map(|(port, _)| *port).collect();
+        send_queue.flush();
+        assert_eq!(send_queue.queued(), 18);
+        assert_ledger(&send_queue, 2);
+        fake(&mut send_queue).hold = 0;
+        send_queue.flush();
+        assert_eq!((send_queue.queued(), send_queue.counters.tx_sent), (0, 20));
+        let ports: Vec<u16> = fake(&mut send_queue).taken.iter().map(|(port, _)| *port).collect();
         assert_eq!(ports, (3..=20).collect::<Vec<_>>(), "those held at first were answered later");
     }
 
     #[test]
     fn the_queue_of_what_waits_has_an_end() {
-        let mut outbox = outbox(1 << 20, 1, Fake { hold: 1, ..Fake::default() });
+        let mut send_queue = send_queue(1 << 20, 1, Fake { hold: 1, ..Fake::default() });
         for n in 0..WAITING_MAX as u64 + 11 {
-            send(&mut outbox, 1, &n.to_be_bytes()).unwrap();
+            send(&mut send_queue, 1, &n.to_be_bytes()).unwrap();
         }
-        assert_eq!((outbox.queued(), outbox.counters.tx_full), (WAITING_MAX, 10));
-        assert_ledger(&outbox, 1);
-        fake(&mut outbox).hold = 0;
-        outbox.flush();
-        assert_ledger(&outbox, 0);
-        assert_eq!(outbox.counters.tx_sent, WAITING_MAX as u64 + 1);
+        assert_eq!((send_queue.queued(), send_queue.counters.tx_full), (WAITING_MAX, 10));
+        assert_ledger(&send_queue, 1);
+        fake(&mut send_queue).hold = 0;
+        send_queue.flush();
+        assert_ledger(&send_queue, 0);
+        assert_eq!(send_queue.counters.tx_sent, WAITING_MAX as u64 + 1);
     }
 
     #[test]
     fn runs_of_one_region_go_to_several_destinations() {
-        let mut outbox = outbox(4096, 8, Fake::default());
-        let region = outbox.lend(600).unwrap();
+        let mut send_queue = send_queue(4096, 8, Fake::default());
+        let region = send_queue.lend(600).unwrap();
         region.iter_mut().enumerate().for_each(|(at, octet)| *octet = (at / 100) as u8);
         for (port, start, segment, len) in [(1, 0, 100, 250), (2, 300, 100, 200), (3, 500, 50, 50)] {
             let route = Route { remote: ([127, 0, 0, 1], port).into(), local: None };
-            outbox.commit(&route, Run { start, segment, len });
+            send_queue.commit(&route, Run { start, segment, len });
         }
-        outbox.flush();
+        send_queue.flush();
         let taken: Vec<_> =
-            fake(&mut outbox).taken.iter().map(|(port, bytes)| (*port, bytes[0], bytes.len())).collect();
+            fake(&mut send_queue).taken.iter().map(|(port, bytes)| (*port, bytes[0], bytes.len())).collect();
         assert_eq!(taken, [(1, 0, 100), (1, 1, 100), (1, 2, 50), (2, 3, 100), (2, 4, 100), (3, 5, 50)]);
-        assert_eq!((outbox.counters.tx_gso_runs, outbox.counters.tx_gso_segments), (2, 5));
-        assert_ledger(&outbox, 0);
+        assert_eq!((send_queue.counters.tx_gso_runs, send_queue.counters.tx_gso_segments), (2, 5));
+        assert_ledger(&send_queue, 0);
     }
 
     #[test]
     fn a_region_outlives_a_flush_between_its_runs() {
-        let mut outbox = outbox(4096, 1, Fake::default());
-        outbox.lend(4096).unwrap().iter_mut().enumerate().for_each(|(at, octet)| *octet = (at / 64) as u8);
+        let mut send_queue = send_queue(4096, 1, Fake::default());
+        send_queue
+            .lend(4096)
+            .unwrap()
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, octet)| *octet = (at / 64) as u8);
         for run in 0..64 {
             let route = Route { remote: ([127, 0, 0, 1], 1).into(), local: None };
-            outbox.commit(&route, Run { start: run * 64, segment: 64, len: 64 });
+            send_queue.commit(&route, Run { start: run * 64, segment: 64, len: 64 });
         }
-        outbox.flush();
-        let taken: Vec<u8> = fake(&mut outbox).taken.iter().map(|(_, bytes)| bytes[0]).collect();
+        send_queue.flush();
+        let taken: Vec<u8> = fake(&mut send_queue).taken.iter().map(|(_, bytes)| bytes[0]).collect();
         assert_eq!(taken, (0..64).collect::<Vec<u8>>());
-        assert_ledger(&outbox, 0);
+        assert_ledger(&send_queue, 0);
     }
 
     /// What arrives, sorted by destination, when 3 packets go to each of 4.
-    fn fan_out(outbox: &mut Outbox) -> Vec<(u16, Vec<u8>)> {
+    fn fan_out(send_queue: &mut SendQueue) -> Vec<(u16, Vec<u8>)> {
         for port in 1..=4 {
-            let region = outbox.lend(300).unwrap();
+            let region = send_queue.lend(300).unwrap();
             region.iter_mut().enumerate().for_each(|(at, octet)| *octet = (at / 100) as u8);
             let route = Route { remote: ([127, 0, 0, 1], port).into(), local: None };
-            outbox.commit(&route, Run { start: 0, segment: 100, len: 300 });
+            send_queue.commit(&route, Run { start: 0, segment: 100, len: 300 });
         }
-        outbox.flush();
-        let mut taken = std::mem::take(&mut fake(outbox).taken);
+        send_queue.flush();
+        let mut taken = std::mem::take(&mut fake(send_queue).taken);
         taken.sort_by_key(|(port, _)| *port);
         taken
     }
@@ -438,46 +440,49 @@ mod tests {
         let expected: Vec<_> =
             (1..=4).flat_map(|port| (0..3).map(move |packet| (port, vec![packet; 100]))).collect();
         for errno in [libc::EIO, libc::EOPNOTSUPP, libc::EINVAL] {
-            let mut outbox = outbox(4096, 3, Fake { gso_result: -errno, ..Fake::default() });
-            assert_eq!(fan_out(&mut outbox), expected, "{errno}");
-            assert!(!outbox.uses_gso(LOCALHOST), "{errno}");
-            assert!(outbox.counters.tx_gso_refused > 0);
-            assert_eq!((outbox.counters.tx_sent, outbox.counters.tx_gso_runs), (12, 0));
-            assert_ledger(&outbox, 0);
+            let mut send_queue = send_queue(4096, 3, Fake { gso_result: -errno, ..Fake::default() });
+            assert_eq!(fan_out(&mut send_queue), expected, "{errno}");
+            assert!(!send_queue.uses_gso(LOCALHOST), "{errno}");
+            assert!(send_queue.counters.tx_gso_refused > 0);
+            assert_eq!((send_queue.counters.tx_sent, send_queue.counters.tx_gso_runs), (12, 0));
+            assert_ledger(&send_queue, 0);
             for _ in 0..200 {
-                assert_eq!(fan_out(&mut outbox), expected, "{errno}");
+                assert_eq!(fan_out(&mut send_queue), expected, "{errno}");
             }
-            let (refused, avoided) = (outbox.counters.tx_gso_refused, outbox.counters.tx_gso_avoided);
+            let (refused, avoided) = (send_queue.counters.tx_gso_refused, send_queue.counters.tx_gso_avoided);
             assert!(refused <= 4 * 7 && refused + avoided == 201 * 4, "{refused} of {avoided} tried again");
-            assert_ledger(&outbox, 0);
+            assert_ledger(&send_queue, 0);
         }
     }
 
     #[test]
     fn one_bad_path_costs_no_other_its_gso_and_comes_back_when_it_is_well() {
         let [bad, good] = [1, 2].map(|host| IpAddr::from([192, 0, 2, host]));
-        let mut outbox =
-            outbox(4096, 8, Fake { gso_result: -libc::EMSGSIZE, refusing: Some(bad), ..Fake::default() });
-        let send = |outbox: &mut Outbox, to: IpAddr| {
-            let before = outbox.counters.tx_gso_runs;
-            outbox.lend(300).unwrap();
-            outbox.commit(
+        let mut send_queue =
+            send_queue(4096, 8, Fake { gso_result: -libc::EMSGSIZE, refusing: Some(bad), ..Fake::default() });
+        let send = |send_queue: &mut SendQueue, to: IpAddr| {
+            let before = send_queue.counters.tx_gso_runs;
+            send_queue.lend(300).unwrap();
+            send_queue.commit(
                 &Route { remote: (to, 9).into(), local: None },
                 Run { start: 0, segment: 100, len: 300 },
             );
-            outbox.flush();
-            outbox.counters.tx_gso_runs - before
+            send_queue.flush();
+            send_queue.counters.tx_gso_runs - before
         };
         for _ in 0..100 {
-            assert_eq!((send(&mut outbox, bad), send(&mut outbox, good)), (0, 1));
+            assert_eq!((send(&mut send_queue, bad), send(&mut send_queue, good)), (0, 1));
         }
-        assert!(outbox.counters.tx_gso_refused < 10, "{}", outbox.counters.tx_gso_refused);
-        fake(&mut outbox).gso_result = 0;
-        let singly = (0..).take_while(|_| send(&mut outbox, bad) == 0).count();
+        assert!(send_queue.counters.tx_gso_refused < 10, "{}", send_queue.counters.tx_gso_refused);
+        fake(&mut send_queue).gso_result = 0;
+        let singly = (0..).take_while(|_| send(&mut send_queue, bad) == 0).count();
         assert!(singly < 200, "{singly} more went singly");
-        assert_eq!(send(&mut outbox, bad), 1);
-        assert_eq!((outbox.counters.tx_sent, outbox.counters.tx_errors()), (outbox.counters.tx_committed, 0));
-        assert_ledger(&outbox, 0);
+        assert_eq!(send(&mut send_queue, bad), 1);
+        assert_eq!(
+            (send_queue.counters.tx_sent, send_queue.counters.tx_errors()),
+            (send_queue.counters.tx_committed, 0)
+        );
+        assert_ledger(&send_queue, 0);
     }
 
     #[test]
@@ -486,13 +491,13 @@ mod tests {
             [libc::EINVAL, libc::EAGAIN, libc::ENETUNREACH, libc::EPERM, libc::EMSGSIZE, libc::ENOBUFS]
         {
             let fake = Fake { gso_result: -errno, single_result: -errno, ..Fake::default() };
-            let mut outbox = outbox(4096, 8, fake);
+            let mut send_queue = send_queue(4096, 8, fake);
             for _ in 0..20 {
-                assert!(fan_out(&mut outbox).is_empty());
+                assert!(fan_out(&mut send_queue).is_empty());
             }
-            assert!(outbox.uses_gso(LOCALHOST), "{errno}");
-            assert_eq!(outbox.counters.tx_errors(), 240, "{errno}");
-            assert_ledger(&outbox, 0);
+            assert!(send_queue.uses_gso(LOCALHOST), "{errno}");
+            assert_eq!(send_queue.counters.tx_errors(), 240, "{errno}");
+            assert_ledger(&send_queue, 0);
         }
     }
 }

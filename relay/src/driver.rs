@@ -1,6 +1,7 @@
-//! A worker but for its socket: a shard, its mailbox, and the queues from its ports.
+//! Drives one shard: its mailbox, the queues of its ports, and the recovery from its panics.
 //!
-//! Apart from [`crate::worker`], so that simulated runs of several shards are told of orders and pipes by the same code.
+//! The worker ([`crate::worker`]) adds the socket and the clock. They are apart so that simulations of several shards
+//! run the same code with a network and a clock of their own.
 //!
 //! Invariant: what another shard wrote before an order was given is read before that order is obeyed. So a subscriber
 //! always finds the track that was piped for it, and an inventory shows nothing that a command before it removed.
@@ -16,21 +17,21 @@ use relay_core::outbox::{Outbox, Path};
 use relay_core::time::Time;
 use relay_port::PortId;
 
-/// What came of asking for an order.
+/// What [`ShardDriver::handle_order`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordered {
-    /// There was none.
+pub enum OrderOutcome {
+    /// No order waited.
     Nothing,
     /// It was obeyed.
     Done,
-    /// It was obeyed, and took so long that media is to be served before the next one.
-    DoneAtLength,
-    /// Counters are wanted; to be answered by [`Station::tell_stats`] before the next order.
+    /// It was obeyed, and was so long that media is to be served before the next one.
+    DoneSlow,
+    /// Counters are wanted. The caller answers with [`ShardDriver::send_stats`] before it asks for the next order.
     Stats(u64),
 }
 
 /// See the module.
-pub struct Station {
+pub struct ShardDriver {
     number: u32,
     /// The media plane of this core.
     pub shard: Shard,
@@ -40,7 +41,7 @@ pub struct Station {
     faults: Faults,
 }
 
-impl Station {
+impl ShardDriver {
     /// Shard `number` with its mailbox, not connected to any other. `seeds` are for when it must begin anew.
     #[must_use]
     pub fn new(number: u32, shard: Shard, mail: WorkerEnd, seeds: Seeds) -> Self {
@@ -91,23 +92,23 @@ impl Station {
 
     /// Obeys one order of the control thread, if there is one and room for its reply. What happened before is told before:
     /// the end of a transport must not be taken for that of one which the order opens under the same id.
-    pub fn handle_order<O: Outbox>(&mut self, now: Time, outbox: &mut O) -> Ordered {
-        self.tell_events();
-        let Some(order) = self.mail.next_order() else { return Ordered::Nothing };
+    pub fn handle_order<O: Outbox>(&mut self, now: Time, outbox: &mut O) -> OrderOutcome {
+        self.send_events();
+        let Some(order) = self.mail.next_order() else { return OrderOutcome::Nothing };
         self.handle_ports(now, outbox);
         let (ticket, body) = match order {
             ToShard::Connect(ends) => {
                 self.connect(*ends);
-                return Ordered::Done;
+                return OrderOutcome::Done;
             }
             ToShard::Disconnect(port) => {
                 self.disconnect(now, port, outbox);
-                return Ordered::Done;
+                return OrderOutcome::Done;
             }
             ToShard::OpenPort { ticket, order } => {
                 (ticket, self.faults.catch(&mut self.shard, now, |shard| shard.open_port(order)))
             }
-            ToShard::Command { ticket, command: Command::GetStats(_) } => return Ordered::Stats(ticket),
+            ToShard::Command { ticket, command: Command::GetStats(_) } => return OrderOutcome::Stats(ticket),
             ToShard::Describe { ticket, transports } => {
                 let describe = |shard: &mut Shard| {
                     let transports = shard.describe(&transports);
@@ -115,7 +116,7 @@ impl Station {
                 };
                 let page = self.faults.catch(&mut self.shard, now, describe);
                 self.answer(ticket, page.unwrap_or_else(fault));
-                return Ordered::DoneAtLength;
+                return OrderOutcome::DoneSlow;
             }
             ToShard::Command { ticket, command } => {
                 let obey = |shard: &mut Shard| shard.handle_command(now, command, outbox);
@@ -123,11 +124,11 @@ impl Station {
             }
         };
         self.answer(ticket, body.unwrap_or_else(fault));
-        Ordered::Done
+        OrderOutcome::Done
     }
 
-    /// Answers [`Ordered::Stats`]: the shard's counters, then what its back end has counted.
-    pub fn tell_stats(&mut self, ticket: u64, io: impl Iterator<Item = Counter>) {
+    /// Answers [`OrderOutcome::Stats`]: the shard's counters, then what its back end has counted.
+    pub fn send_stats(&mut self, ticket: u64, io: impl Iterator<Item = Counter>) {
         let counters = self.shard.counters().iter();
         let counters = counters.map(|(name, value)| Counter { name: name.to_owned(), value });
         let shards = vec![ShardStats { shard: self.number, counters: counters.chain(io).collect() }];
@@ -135,22 +136,22 @@ impl Station {
     }
 
     /// Events stay in the shard while there is no room for them; draining the mailbox wakes us.
-    pub fn tell_events(&mut self) {
+    pub fn send_events(&mut self) {
         while self.mail.has_room() {
             let Some(event) = self.shard.poll_event() else { return };
             self.mail.answer(FromShard::Event(event));
         }
     }
 
-    /// Rings the control thread's bell if anything was said since the last time: once per batch.
-    pub fn ring_if_answered(&mut self) {
-        self.mail.ring_if_answered();
+    /// Notifies the control thread if there is an answer since the last call; called once per batch.
+    pub fn notify_if_answered(&mut self) {
+        self.mail.notify_if_answered();
     }
 
     /// What an order caused is told before the next order's answer.
     fn answer(&mut self, ticket: u64, body: ReplyBody) {
         self.mail.answer(FromShard::Reply { ticket, body });
-        self.tell_events();
+        self.send_events();
     }
 
     fn connect(&mut self, ends: PipeEnds) {

@@ -21,21 +21,21 @@ const CLIENT_MESSAGES: [u8; 4] = [1, 11, 15, 16];
 /// Messages a client sends without protection, at most, are numbered 0 to 3; some spare for a second ClientHello.
 const MESSAGE_SEQ_MAX: u16 = 7;
 
-/// What the peer may send now.
+/// Which records a server takes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The handshake goes on, part of it in clear.
-    Clear,
-    /// Keys are there: only protected records count.
-    Protected,
+pub(crate) enum Accept {
+    /// Those of a client in its handshake, part of which has no protection.
+    Handshake,
+    /// Keys are agreed: no record without protection counts.
+    ProtectedOnly,
 }
 
 /// Copies the records of `datagram` that may pass to `out`.
-pub(crate) fn admit(datagram: &[u8], stage: Stage, message_bytes_max: usize, out: &mut Vec<u8>) {
+pub(crate) fn admit(datagram: &[u8], accept: Accept, message_bytes_max: usize, out: &mut Vec<u8>) {
     for record in Records(datagram) {
         let passes = match record.kind {
             Kind::Protected | Kind::Unified => true,
-            Kind::Clear { .. } if stage == Stage::Protected => false,
+            Kind::Clear { .. } if accept == Accept::ProtectedOnly => false,
             Kind::Clear { content_type: HANDSHAKE, body } => is_client_flight(body, message_bytes_max),
             Kind::Clear { content_type, body } => content_type == CHANGE_CIPHER_SPEC && body == [1],
         };
@@ -194,9 +194,9 @@ mod tests {
         fragment
     }
 
-    fn admitted(datagram: &[u8], stage: Stage) -> Vec<u8> {
+    fn admitted(datagram: &[u8], accept: Accept) -> Vec<u8> {
         let mut out = Vec::new();
-        admit(datagram, stage, 1 << 14, &mut out);
+        admit(datagram, accept, 1 << 14, &mut out);
         out
     }
 
@@ -222,7 +222,7 @@ mod tests {
             ("protected", record(23, 1, b"sealed"), true),
         ] {
             let want = if passes { record.clone() } else { vec![] };
-            assert_eq!(admitted(&record, Stage::Clear), want, "{name}");
+            assert_eq!(admitted(&record, Accept::Handshake), want, "{name}");
         }
     }
 
@@ -232,26 +232,26 @@ mod tests {
         let sealed = record(22, 1, b"sealed");
         let unified = [0x2f, 1, 2, 0, 3, 9, 9, 9];
         let mixed = [&hello[..], &sealed, &unified].concat();
-        assert_eq!(admitted(&hello, Stage::Protected), []);
-        assert_eq!(admitted(&mixed, Stage::Protected), [&sealed[..], &unified].concat());
+        assert_eq!(admitted(&hello, Accept::ProtectedOnly), []);
+        assert_eq!(admitted(&mixed, Accept::ProtectedOnly), [&sealed[..], &unified].concat());
     }
 
     #[test]
     fn good_records_survive_their_company() {
         let hello = record(22, 0, &fragment(1, 20, 0, 0, 20, 20));
         let alert = record(21, 0, &[2, 40]);
-        assert_eq!(admitted(&[&alert[..], &hello, &alert, b"\x16\xfe"].concat(), Stage::Clear), hello);
+        assert_eq!(admitted(&[&alert[..], &hello, &alert, b"\x16\xfe"].concat(), Accept::Handshake), hello);
     }
 
     #[test]
     fn no_datagram_panics() {
         let hello = record(22, 0, &fragment(1, 20, 0, 0, 20, 20));
         for len in 0..hello.len() {
-            assert_eq!(admitted(&hello[..len], Stage::Clear), []);
+            assert_eq!(admitted(&hello[..len], Accept::Handshake), []);
         }
         for first in 0..=255 {
             for rest in 0..20 {
-                admitted(&[&[first][..], &vec![0xff; rest]].concat(), Stage::Clear);
+                admitted(&[&[first][..], &vec![0xff; rest]].concat(), Accept::Handshake);
             }
         }
     }

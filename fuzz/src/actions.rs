@@ -1,9 +1,9 @@
 //! Input that is a list of actions: numbers taken off the front, until there are none.
 
-/// What is left of a story.
-pub(crate) struct Story<'a>(pub(crate) &'a [u8]);
+/// The octets that are left.
+pub(crate) struct Actions<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Story<'a> {
+impl<'a> Actions<'a> {
     fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, tail) = self.0.split_first_chunk()?;
         self.0 = tail;

@@ -5,7 +5,7 @@ use relay_core::time::Time;
 use std::time::Duration;
 
 /// So many at once, and one more after each interval.
-pub(crate) struct Attempts {
+pub(crate) struct TokenBucket {
     left: u32,
     at_once: u32,
     interval: Duration,
@@ -13,7 +13,7 @@ pub(crate) struct Attempts {
     begun: u32,
 }
 
-impl Attempts {
+impl TokenBucket {
     pub(crate) const fn new(now: Time, at_once: u32, interval: Duration) -> Self {
         Self { left: at_once, at_once, interval, since: now, begun: 0 }
     }
@@ -42,12 +42,12 @@ impl Attempts {
 /// The hello that is begun next. It is drawn from all that came since the last one was: were it the first or the last of them,
 /// whoever sends at the right moments would keep everybody else out with as many hellos as there are attempts.
 #[derive(Default)]
-pub(crate) struct Draw {
+pub(crate) struct Reservoir {
     hello: Option<Message>,
     of: u32,
 }
 
-impl Draw {
+impl Reservoir {
     pub(crate) const fn is_empty(&self) -> bool {
         self.hello.is_none()
     }
@@ -57,13 +57,13 @@ impl Draw {
         self.hello.take()
     }
 
-    /// Takes a hello in; each of those that came is the next one with the same probability. `dice` is random.
-    pub(crate) fn put(&mut self, hello: Message, dice: u32) {
+    /// Takes a hello in; each of those that came is the next one with the same probability. `random` is uniformly distributed.
+    pub(crate) fn put(&mut self, hello: Message, random: u32) {
         if self.hello.as_ref() == Some(&hello) {
             return;
         }
         self.of = self.of.saturating_add(1);
-        if dice.is_multiple_of(self.of) {
+        if random.is_multiple_of(self.of) {
             self.hello = Some(hello);
         }
     }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn attempts_are_earned() {
         let start = Time::from_nanos(1_000_000_000);
-        let mut attempts = Attempts::new(start, 2, Duration::from_millis(10));
+        let mut attempts = TokenBucket::new(start, 2, Duration::from_millis(10));
         for (millis, may) in
             [(0, true), (0, true), (0, false), (9, false), (10, true), (10, false), (90, true)]
         {
@@ -88,11 +88,11 @@ mod tests {
     #[test]
     fn every_hello_of_a_draw_has_its_chance() {
         let hello = |n: u8| Message { kind: 1, seq: 0, body: vec![n] };
-        let mut draw = Draw::default();
-        // The numbers 0 to 6 · 5 · 4 · 3 - 1 as dice of six throws are each remainder equally often.
+        let mut draw = Reservoir::default();
+        // The numbers 0 to 6 · 5 · 4 · 3 - 1 as random numbers of six draws are each remainder equally often.
         let mut drawn = [0; 6];
-        for dice in 0..360u32 {
-            (0..6).for_each(|n| draw.put(hello(n), dice / [1, 1, 2, 6, 24, 60][usize::from(n)]));
+        for random in 0..360u32 {
+            (0..6).for_each(|n| draw.put(hello(n), random / [1, 1, 2, 6, 24, 60][usize::from(n)]));
             let next = draw.take().expect("one of them");
             drawn[usize::from(next.body[0])] += 1;
             assert!(draw.is_empty());
