@@ -36,7 +36,7 @@ fn relay_io(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 for remote in &addresses {
-                    let outbox = io.outbox();
+                    let outbox = io.send_queue();
                     let region = outbox.lend(SIZE).expect("room: all was flushed");
                     region[0] = 0x80;
                     outbox.commit(&Route { remote: *remote, local: None }, Run::single(SIZE));

@@ -1,6 +1,6 @@
 use relay::control::router::{Identity, Router};
-use relay::mailbox::{Bell, ControlEnd, mailbox};
-use relay::station::{Ordered, Station};
+use relay::driver::{OrderOutcome, ShardDriver};
+use relay::mailbox::{ControlEnd, Notifier, mailbox};
 use relay_control::{
     AddDownTrack, AddUpTrack, CONTROL_VERSION, CloseTransport, Codec, Command, GetInventory, Hello,
     Inventory, MediaKind, OpenTransport, Outgoing, RemoveTrack, ReplyBody, Request, RtpParameters, SetLabel,
@@ -22,7 +22,7 @@ const CONTROLLER: u64 = 1;
 
 /// The control language as the relay obeys it, with real shards, mailboxes and pipes: a controller that waits for no
 /// reply gets exactly one for each request, what it said last about a transport or track is what is so in the end, and the
-/// inventory is what the shards have. Each action takes two octets; workers turn only when the story says so.
+/// inventory is what the shards have. Each action takes two octets; workers turn only when an action says so.
 pub fn control_order(data: &[u8]) {
     let mut world = World::new();
     for action in data.chunks_exact(2).take(512) {
@@ -54,7 +54,7 @@ enum Last {
 
 struct World {
     router: Router,
-    stations: Vec<Station>,
+    drivers: Vec<ShardDriver>,
     now: Time,
     last_id: u64,
     replies: BTreeMap<u64, ReplyBody>,
@@ -66,9 +66,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let bell = Bell::new().expect("a descriptor");
-        let shard = |number: u32| -> (ControlEnd, Station) {
-            let (control, mail) = mailbox(bell.clone(), Arc::new(|| {}));
+        let notifier = Notifier::new().expect("a descriptor");
+        let shard = |number: u32| -> (ControlEnd, ShardDriver) {
+            let (control, mail) = mailbox(notifier.clone(), Arc::new(|| {}));
             let config = ShardConfig {
                 shard: number,
                 candidates: vec!["192.0.2.1:10000".parse().expect("an address")],
@@ -80,7 +80,7 @@ impl World {
             let seed = [u8::try_from(number).expect("few"); 32];
             (
                 control,
-                Station::new(
+                ShardDriver::new(
                     number,
                     Shard::new(config, Box::new(NoDtls), seed),
                     mail,
@@ -88,7 +88,7 @@ impl World {
                 ),
             )
         };
-        let (ends, stations) = (0..SHARDS).map(shard).unzip();
+        let (ends, drivers) = (0..SHARDS).map(shard).unzip();
         let identity = Identity {
             boot_id: 1,
             fingerprint_sha256: [0; 32],
@@ -98,7 +98,7 @@ impl World {
         let mut world = Self {
             // One transport of a room on a shard, then the next: pipes everywhere.
             router: Router::new(identity, ends, 1),
-            stations,
+            drivers,
             now: Time::from_nanos(1_000_000_000),
             last_id: 0,
             replies: BTreeMap::new(),
@@ -167,12 +167,12 @@ impl World {
 
     /// A worker's turn.
     fn turn(&mut self, number: usize) {
-        let (now, station, mut outbox) = (self.now, &mut self.stations[number], VecOutbox::default());
-        station.handle_ports(now, &mut outbox);
-        while !matches!(station.handle_order(now, &mut outbox), Ordered::Nothing) {}
-        station.shard.handle_timeout(now, &mut outbox);
-        station.tell_events();
-        station.shard.ring_ports();
+        let (now, driver, mut outbox) = (self.now, &mut self.drivers[number], VecOutbox::default());
+        driver.handle_ports(now, &mut outbox);
+        while !matches!(driver.handle_order(now, &mut outbox), OrderOutcome::Nothing) {}
+        driver.shard.handle_timeout(now, &mut outbox);
+        driver.send_events();
+        driver.shard.ring_ports();
     }
 
     fn listen(&mut self) {
@@ -223,9 +223,9 @@ impl World {
         assert!((1..=self.last_id).all(|id| self.replies.contains_key(&id)), "a request without its reply");
         let listed = self.inventory();
         let lives: Vec<u64> = self
-            .stations
+            .drivers
             .iter()
-            .flat_map(|station| station.shard.inventory().into_iter().map(|info| info.transport_id))
+            .flat_map(|driver| driver.shard.inventory().into_iter().map(|info| info.transport_id))
             .collect();
         assert_eq!(lives.len(), listed.len(), "{lives:?} live, {listed:?} are listed");
         assert!(lives.iter().all(|id| listed.contains_key(id)), "{lives:?} live, {listed:?} are listed");

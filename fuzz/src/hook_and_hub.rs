@@ -1,4 +1,4 @@
-use crate::story::Story;
+use crate::actions::Actions;
 use relay_control::{
     CandidateAddress, Command, Done, DownTrackAdded, EventBody, Inventory, ReplyBody, TransportOpened,
     TransportState, TransportStateChanged, UpTrackActivity, UpTrackAdded, Welcome,
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use signaling::auth::{Grant, Heard, heard};
 use signaling::config::{AuthMode, Config};
 use signaling::hub::{Hub, Output};
-use signaling::id::ConnectionId;
+use signaling::id::{ConnectionId, RelayId};
 use signaling::message::{ClientMessage, NAME_BYTES_MAX};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use std::time::Duration;
 /// A client says anything, and an operator's hook allows all of it: what the hub then does is what the hook heard, to
 /// the letter. A third member watches from within the rooms.
 ///
-/// Octets are a story: each message is one of those that matter, with members left out, doubled, spelt otherwise or of
+/// The input is a list of actions: each message is one of those that matter, with members left out, doubled, spelt otherwise or of
 /// another type as the octets say; or it is text as it stands.
 pub fn hook_and_hub(data: &[u8]) {
-    let mut writer = Writer(Story(data));
-    let mut stage = Stage::new();
+    let mut writer = Writer(Actions(data));
+    let mut fixture = Fixture::new();
     for _ in 0..MESSAGES_MAX {
         let Some(text) = writer.message() else { break };
-        stage.client_says(&text);
-        if stage.over {
+        fixture.client_says(&text);
+        if fixture.over {
             break;
         }
     }
 }
 
-/// Messages of a story; rooms and streams stay below every limit of a connection.
+/// Messages of one input; rooms and streams stay below every limit of a connection.
 const MESSAGES_MAX: usize = 24;
 
 const CLIENT: ConnectionId = ConnectionId(1);
@@ -41,7 +41,7 @@ const DEFAULT_BPS: u64 = 4_000_000;
 const PUBLISH: &str = include_str!("../../signaling/src/sdp/fixtures/chromium-publish.sdp");
 const PLAY: &str = include_str!("../../signaling/src/sdp/fixtures/chromium-play.sdp");
 
-struct Stage {
+struct Fixture {
     hub: Hub,
     let_in: bool,
     /// The client's, as the hook heard it.
@@ -51,7 +51,7 @@ struct Stage {
     over: bool,
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         let mut config = Config::default();
         config.auth.mode = AuthMode::Hook;
@@ -67,13 +67,14 @@ impl Stage {
             max_receive_bitrate_bps: DEFAULT_BPS,
             ..Welcome::default()
         };
-        hub.handle_relay_up(Duration::ZERO, welcome, Inventory::default());
+        hub.handle_relay_up(Duration::ZERO, RelayId::FIRST, welcome, Inventory::default());
         for id in [CLIENT, WITNESS] {
             hub.handle_connected(Duration::ZERO, id, None);
         }
-        let mut stage = Self { hub, let_in: false, login: Value::Null, transports: Vec::new(), over: false };
-        stage.witness_says("connection", json!({"custom": {"login": WITNESS_NAME}}));
-        stage
+        let mut fixture =
+            Self { hub, let_in: false, login: Value::Null, transports: Vec::new(), over: false };
+        fixture.witness_says("connection", json!({"custom": {"login": WITNESS_NAME}}));
+        fixture
     }
 
     fn client_says(&mut self, text: &str) {
@@ -225,7 +226,7 @@ impl Stage {
 
     /// A relay that does what it is told, and whose transports come up at once.
     fn relay_does(&mut self, output: Output) {
-        let Output::Relay { request_id, command } = output else { return };
+        let Output::Relay { request_id, command, .. } = output else { return };
         let (mut transport, mut track) = (None, None);
         let reply = match command {
             Command::OpenTransport(open) => ReplyBody::TransportOpened(TransportOpened {
@@ -250,11 +251,11 @@ impl Stage {
         if let Some(transport_id) = transport {
             let state = TransportState::Connected as i32;
             let up = EventBody::TransportState(TransportStateChanged { transport_id, state, reason: 0 });
-            self.hub.handle_event(now, &up);
+            self.hub.handle_event(now, RelayId::FIRST, &up);
         }
         if let Some(track_id) = track {
             let activity = UpTrackActivity { track_id, active: true };
-            self.hub.handle_event(now, &EventBody::UpTrackActivity(activity));
+            self.hub.handle_event(now, RelayId::FIRST, &EventBody::UpTrackActivity(activity));
         }
     }
 }
@@ -299,10 +300,10 @@ const ODD: [&str; 20] = [
 ];
 
 /// Writes what the client says.
-struct Writer<'a>(Story<'a>);
+struct Writer<'a>(Actions<'a>);
 
 impl Writer<'_> {
-    /// Nothing odd happens where the story is over.
+    /// Nothing odd happens where the actions end.
     fn octet(&mut self) -> usize {
         self.0.u8().map_or(255, usize::from)
     }

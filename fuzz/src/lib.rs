@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod actions;
 mod control_frame;
 mod control_order;
 mod gcm_seal;
@@ -17,7 +18,6 @@ mod rtp;
 mod sdp;
 mod shard;
 mod srtp_open;
-mod story;
 mod stun;
 mod up_stream;
 mod websocket_message;
@@ -58,6 +58,6 @@ pub const TARGETS: [(&str, Body); 14] = [
     ("port_frame", port_frame),
 ];
 
-/// Those of them whose input is a list of actions. A story takes milliseconds, so they are told made-up ones for a minute
+/// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs generated ones for a minute
 /// rather than each mutation of a corpus.
-pub const STORIES: [&str; 5] = ["control_order", "up_stream", "shard", "paths", "hook_and_hub"];
+pub const ACTION_TARGETS: [&str; 5] = ["control_order", "up_stream", "shard", "paths", "hook_and_hub"];

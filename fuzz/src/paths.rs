@@ -1,4 +1,4 @@
-use crate::story::Story;
+use crate::actions::Actions;
 use relay_control::EventBody;
 use relay_core::demux::Ufrag;
 use relay_core::id::Ssrc;
@@ -11,11 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tests::World;
 
-/// A publisher and its viewer; somebody with credentials of his own, in another room; and clients that come in the story.
+/// A publisher and its viewer; somebody with credentials of his own, in another room; and clients that join later.
 const PUBLISHER: usize = 0;
 const VIEWER: usize = 1;
 const ATTACKER: usize = 2;
-/// Clients of one story.
+/// Clients of one input.
 const PEERS_MAX: usize = 6;
 /// Ids that the relay remembers of a transport.
 const IDS_REMEMBERED: usize = 64;
@@ -23,22 +23,22 @@ const IDS_REMEMBERED: usize = 64;
 const SILENCE_BORNE: Duration = Duration::from_secs(25);
 /// What is under way, or waits for the end of a batch.
 const UNDER_WAY: usize = 12;
-/// Time of one story.
-const STORY_MAX: Duration = Duration::from_secs(60);
+/// Simulated time of one input.
+const ACTIONS_MAX: Duration = Duration::from_secs(60);
 
 /// A call beside somebody who forges source addresses and sends again what he overhears, while clients fall silent and NATs
 /// give them other ports: nobody who is not there gets media, or more than three times what came from his address; the
 /// call goes on; and a check is good for one address.
 pub fn paths(data: &[u8]) {
-    let mut told = Told::new();
-    let mut story = Story(data);
-    while told.act(&mut story).is_some() && told.world.now.since(told.begin) < STORY_MAX {
+    let mut told = Simulation::new();
+    let mut actions = Actions(data);
+    while told.act(&mut actions).is_some() && told.world.now.since(told.begin) < ACTIONS_MAX {
         told.check();
     }
     told.end();
 }
 
-struct Told {
+struct Simulation {
     world: World,
     begin: relay_core::time::Time,
     ssrc: Ssrc,
@@ -55,7 +55,7 @@ struct Told {
     first: Option<u32>,
 }
 
-impl Told {
+impl Simulation {
     fn new() -> Self {
         let mut world = World::careful(7);
         let begin = world.now;
@@ -64,7 +64,7 @@ impl Told {
         let ssrc = world.subscribe(viewer, publisher);
         for peer in &mut world.peers {
             peer.attacked = true;
-            peer.client.pace.later = Duration::from_secs(1);
+            peer.client.intervals.connected = Duration::from_secs(1);
         }
         world.run(Duration::from_millis(500));
         let homes = world.peers.iter().enumerate().map(|(index, peer)| (peer.address, index)).collect();
@@ -99,43 +99,43 @@ impl Told {
         Path { remote, local: (choice & 0x80 != 0).then_some(second) }
     }
 
-    fn act(&mut self, story: &mut Story<'_>) -> Option<()> {
-        match story.u8()? % 13 {
+    fn act(&mut self, actions: &mut Actions<'_>) -> Option<()> {
+        match actions.u8()? % 13 {
             // Time.
-            0..=3 => self.run(Duration::from_millis(story.u8()?.into())),
-            4 => self.run(Duration::from_millis(story.u16()?.into()) / 8),
+            0..=3 => self.run(Duration::from_millis(actions.u8()?.into())),
+            4 => self.run(Duration::from_millis(actions.u16()?.into()) / 8),
             // Somebody's good check from anywhere: the attacker's mostly.
             5 => {
-                let (who, from, nominates) = (ATTACKER, story.u8()?, story.u8()? & 1 == 0);
+                let (who, from, nominates) = (ATTACKER, actions.u8()?, actions.u8()? & 1 == 0);
                 self.forge_check(who, from, nominates);
             }
             6 => {
-                let (who, from) = (story.u8()?, story.u8()?);
+                let (who, from) = (actions.u8()?, actions.u8()?);
                 self.forge_check(usize::from(who >> 1) % self.world.peers.len(), from, who & 1 == 0);
             }
             // What was overheard, from anywhere.
             7 => {
-                let (back, from) = (usize::from(story.u8()?), self.path(story.u8()?));
+                let (back, from) = (usize::from(actions.u8()?), self.path(actions.u8()?));
                 let at = self.world.overheard.len().checked_sub(1 + back)?;
                 let (_, bytes) = self.world.overheard[at].clone();
                 self.inject(from, &bytes);
             }
             // Anything else that anybody can write.
             8 => {
-                let (from, kind, len) = (self.path(story.u8()?), story.u8()?, story.u8()?);
+                let (from, kind, len) = (self.path(actions.u8()?), actions.u8()?, actions.u8()?);
                 let bytes = match kind & 1 {
                     0 => tests::dtls::hello(&self.world.peers[ATTACKER].fingerprint),
-                    _ => [&[kind][..], story.octets(len.into())].concat(),
+                    _ => [&[kind][..], actions.octets(len.into())].concat(),
                 };
                 self.inject(from, &bytes);
             }
-            9 => self.silence(usize::from(story.u8()?)),
-            10 => self.rebind(usize::from(story.u8()?)),
+            9 => self.silence(usize::from(actions.u8()?)),
+            10 => self.rebind(usize::from(actions.u8()?)),
             11 => {
-                let (ufrag, from) = (story.u8()?, self.path(story.u8()?));
+                let (ufrag, from) = (actions.u8()?, self.path(actions.u8()?));
                 self.restart(ufrag, &from);
             }
-            _ => self.join(story.u8()?),
+            _ => self.join(actions.u8()?),
         }
         Some(())
     }

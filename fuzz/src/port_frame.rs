@@ -1,6 +1,6 @@
 use relay::mailbox::PipeEnds;
 use relay::pipe::{PipeReceiver, pipe};
-use relay::ports::{Counts, Exchange, ToPorts};
+use relay::ports::{Counts, LocalPorts, ToPorts};
 use relay_core::time::Time;
 use relay_port::{
     Codec, DecodeError, Decoded, FRAME_BYTES_MAX, Frame, FrameReader, Hello, MediaKind, Message,
@@ -41,7 +41,7 @@ const TAP: u64 = 9;
 /// nothing is said to a shard of tracks that are not the process's.
 fn exchange(data: &[u8]) {
     let counts = Arc::<Counts>::default();
-    let mut exchange = Exchange::new(Arc::clone(&counts));
+    let mut exchange = LocalPorts::new(Arc::clone(&counts));
     let number = exchange.connect(Time::ZERO);
     let hello = Frame::Hello(Hello { version: PORT_VERSION, name: "fuzz".into() });
     let mut greeting = Vec::new();

@@ -1,4 +1,4 @@
-use crate::story::Story;
+use crate::actions::Actions;
 use relay_core::id::{SeqNo, Ssrc};
 use relay_core::media::MediaKind;
 use relay_core::stats::DropReason;
@@ -15,12 +15,12 @@ const DATAGRAM_BYTES: u16 = 1_500;
 /// A publisher's numbers, timestamps, SSRCs, retransmissions and reports, or another shard's packets, of any kind and in
 /// any order: a number is forwarded once, what is accepted is in the history, and numbers go on above all before.
 pub fn up_stream(data: &[u8]) {
-    let mut story = Story(data);
-    let Some(first) = story.u8() else { return };
-    let mut told = Told::new(first);
+    let mut actions = Actions(data);
+    let Some(first) = actions.u8() else { return };
+    let mut told = Simulation::new(first);
     let piped = first & 4 != 0;
-    while let Some(action) = story.u8() {
-        let done = if piped { told.piped(action, &mut story) } else { told.peer(action, &mut story) };
+    while let Some(action) = actions.u8() {
+        let done = if piped { told.piped(action, &mut actions) } else { told.peer(action, &mut actions) };
         told.check();
         if done.is_none() {
             break;
@@ -29,7 +29,7 @@ pub fn up_stream(data: &[u8]) {
 }
 
 /// The stream, and what must be true of it.
-struct Told {
+struct Simulation {
     up: UpStream,
     clock: SenderClock,
     now: Time,
@@ -41,7 +41,7 @@ struct Told {
     octets: u64,
 }
 
-impl Told {
+impl Simulation {
     fn new(first: u8) -> Self {
         let kind = if first & 1 == 0 { MediaKind::Audio } else { MediaKind::Video };
         let config = UpStreamConfig {
@@ -65,37 +65,37 @@ impl Told {
         }
     }
 
-    fn peer(&mut self, action: u8, story: &mut Story<'_>) -> Option<()> {
+    fn peer(&mut self, action: u8, actions: &mut Actions<'_>) -> Option<()> {
         match action % 16 {
-            0 | 1 => self.run(self.next, u16::from(story.u8()?)),
-            2 => self.rtp(story.u16()?, 20),
-            3 => self.rtp(self.next.wrapping_add_signed(story.u8()?.cast_signed().into()), 20),
+            0 | 1 => self.run(self.next, u16::from(actions.u8()?)),
+            2 => self.rtp(actions.u16()?, 20),
+            3 => self.rtp(self.next.wrapping_add_signed(actions.u8()?.cast_signed().into()), 20),
             // So many of the last again, and some more: what a numbering that steps back looks like.
-            4 => self.run(self.next.wrapping_sub(u16::from(action >> 4) + 1), u16::from(story.u8()?)),
-            5 => self.run(story.u16()?, u16::from(story.u8()?)),
-            6 => self.rtp(self.next, usize::from(story.u16()? % DATAGRAM_BYTES)),
-            7 => self.rtx(&self.next.wrapping_sub(u16::from(story.u8()?)).to_be_bytes()),
-            8 => self.rtx(story.octets(usize::from(action >> 4))),
-            9 => self.change_ssrc(story.u32()?),
-            10 => self.timestamp = story.u32()?,
-            11 => self.wait(story.u16()?),
-            12 => self.up.on_sender_report(self.now, story.u64()?, story.u32()?, &mut self.clock),
+            4 => self.run(self.next.wrapping_sub(u16::from(action >> 4) + 1), u16::from(actions.u8()?)),
+            5 => self.run(actions.u16()?, u16::from(actions.u8()?)),
+            6 => self.rtp(self.next, usize::from(actions.u16()? % DATAGRAM_BYTES)),
+            7 => self.rtx(&self.next.wrapping_sub(u16::from(actions.u8()?)).to_be_bytes()),
+            8 => self.rtx(actions.octets(usize::from(action >> 4))),
+            9 => self.change_ssrc(actions.u32()?),
+            10 => self.timestamp = actions.u32()?,
+            11 => self.wait(actions.u16()?),
+            12 => self.up.on_sender_report(self.now, actions.u64()?, actions.u32()?, &mut self.clock),
             13 => self.report(),
             14 => drop(self.up.keyframes.request(self.now)),
             // What is reserved and not committed was never there.
-            _ => self.up.reserve(usize::from(story.u16()? % DATAGRAM_BYTES)).fill(0xee),
+            _ => self.up.reserve(usize::from(actions.u16()? % DATAGRAM_BYTES)).fill(0xee),
         }
         Some(())
     }
 
-    fn piped(&mut self, action: u8, story: &mut Story<'_>) -> Option<()> {
+    fn piped(&mut self, action: u8, actions: &mut Actions<'_>) -> Option<()> {
         let seq = match action % 8 {
-            0..3 => self.highest.unwrap_or(0).wrapping_add(u64::from(story.u8()?)),
-            3 => self.highest.unwrap_or(0).wrapping_sub(u64::from(story.u16()?)),
-            4 => story.u64()?,
+            0..3 => self.highest.unwrap_or(0).wrapping_add(u64::from(actions.u8()?)),
+            3 => self.highest.unwrap_or(0).wrapping_sub(u64::from(actions.u16()?)),
+            4 => actions.u64()?,
             5 => {
                 let reference =
-                    ClockReference { time: Time::from_nanos(story.u64()?), timestamp: story.u32()? };
+                    ClockReference { time: Time::from_nanos(actions.u64()?), timestamp: actions.u32()? };
                 self.up.set_port_clock(reference);
                 let _ = self.up.port_clock_reference();
                 return Some(());
@@ -105,7 +105,7 @@ impl Told {
                 return Some(());
             }
             _ => {
-                self.wait(story.u16()?);
+                self.wait(actions.u16()?);
                 return Some(());
             }
         };

@@ -6,15 +6,15 @@ use support::{Numbers, corpus, run};
 
 /// Mutated inputs for each file of a corpus: enough to try every octet of most, few enough for a debug build.
 const MUTATIONS: usize = 1500;
-/// The same of a story, of which `generators.rs` tells many more.
-const STORY_MUTATIONS: usize = 20;
+/// The same for an input that is a list of actions; `generators.rs` runs many more.
+const ACTIONS_MUTATIONS: usize = 20;
 
 fn survives(target: &str) {
     let (_, body) = *fuzz::TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
     let corpus = corpus(target);
     assert!(!corpus.is_empty());
     run(body, &[], target);
-    let mutations = if fuzz::STORIES.contains(&target) { STORY_MUTATIONS } else { MUTATIONS };
+    let mutations = if fuzz::ACTION_TARGETS.contains(&target) { ACTIONS_MUTATIONS } else { MUTATIONS };
     let mut numbers = Numbers(0x5eed);
     for (path, seed) in &corpus {
         run(body, seed, &path.display().to_string());

@@ -1,6 +1,6 @@
 //! The control thread: listens, reads requests, writes replies and events, and ends the process when told to.
 //!
-//! One thread and one `poll(2)` over the listener, the connections, the signals and the bell that workers ring. Nothing
+//! One thread and one `poll(2)` over the listener, the connections, the signals and the eventfd that workers notify. Nothing
 //! here can hold up a shard: mailboxes are bounded and never waited for.
 //!
 //! A panic over a controller's request is that request's answer.
@@ -16,7 +16,7 @@ pub mod router;
 use crate::clock::Clock;
 use crate::faults::{PerMinute, panic_text};
 use crate::listener::{Accepted, Listener};
-use crate::mailbox::Bell;
+use crate::mailbox::Notifier;
 use connection::{Connection, Ended};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -65,7 +65,7 @@ impl Exit {
 /// See the module.
 pub struct Control {
     listener: Listener,
-    bell: Bell,
+    notifier: Notifier,
     signals: Option<SignalFd>,
     router: Router,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -101,14 +101,14 @@ impl Control {
     #[must_use]
     pub fn new(
         listener: Listener,
-        bell: Bell,
+        notifier: Notifier,
         signals: Option<SignalFd>,
         router: Router,
         clock: Clock,
     ) -> Self {
         Self {
             listener,
-            bell,
+            notifier,
             signals,
             router,
             connections: BTreeMap::new(),
@@ -120,7 +120,7 @@ impl Control {
         }
     }
 
-    /// Runs until something ends it, a panic of its own too. `worker_died` is asked each time the bell rang.
+    /// Runs until something ends it, a panic of its own too. `worker_died` is asked each time the notifier rang.
     ///
     /// # Errors
     /// When waiting itself fails.
@@ -136,7 +136,7 @@ impl Control {
     fn turn(&mut self, worker_died: impl Fn() -> bool) -> io::Result<Exit> {
         loop {
             let ready = self.wait()?;
-            self.bell.reset();
+            self.notifier.clear();
             if worker_died() {
                 return Ok(Exit::WorkerDied);
             }
@@ -163,7 +163,7 @@ impl Control {
         let wake_at = timeouts.chain(self.accept_paused_until).min();
         let timeout = wake_at.map(|at| timespec(at.saturating_duration_since(now)));
 
-        let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN), PollFd::new(&self.listener, listens)];
+        let mut fds = vec![PollFd::new(&self.notifier, PollFlags::IN), PollFd::new(&self.listener, listens)];
         fds.extend(self.connections.values().map(|c| PollFd::new(c, interest(c))));
         fds.extend(self.signals.as_ref().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
@@ -322,7 +322,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    fn control(socket: &Path, bell: &Bell, shards: Vec<ControlEnd>) -> Control {
+    fn control(socket: &Path, notifier: &Notifier, shards: Vec<ControlEnd>) -> Control {
         let listener = Listener::bind(socket).expect("binds");
         let identity = router::Identity {
             boot_id: 1,
@@ -330,16 +330,16 @@ mod tests {
             io_backend: "mmsg",
             max_receive_bitrate_bps: 4_000_000,
         };
-        Control::new(listener, bell.clone(), None, Router::new(identity, shards, 1), Clock::start())
+        Control::new(listener, notifier.clone(), None, Router::new(identity, shards, 1), Clock::start())
     }
 
     #[test]
     fn the_death_of_a_worker_ends_it_and_takes_the_socket_away() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("relay.sock");
-        let bell = Bell::new().expect("a descriptor");
-        let mut control = control(&path, &bell, Vec::new());
-        bell.ring();
+        let notifier = Notifier::new().expect("a descriptor");
+        let mut control = control(&path, &notifier, Vec::new());
+        notifier.notify();
         assert_eq!(control.run(|| true).expect("waits"), Exit::WorkerDied);
         drop(control);
         assert!(!path.exists());
@@ -360,10 +360,10 @@ mod tests {
     fn a_panic_over_request_after_request_ends_it_with_the_status_that_starts_it_again() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("relay.sock");
-        let bell = Bell::new().expect("a descriptor");
+        let notifier = Notifier::new().expect("a descriptor");
         let wake = || panic!("a panic that the test wanted");
-        let (control_end, _worker) = mailbox(bell.clone(), Arc::new(wake));
-        let mut control = control(&path, &bell, vec![control_end]);
+        let (control_end, _worker) = mailbox(notifier.clone(), Arc::new(wake));
+        let mut control = control(&path, &notifier, vec![control_end]);
         let theirs: Vec<UnixStream> = (0..=PANICS_MAX)
             .map(|_| {
                 let mut peer = UnixStream::connect(&path).expect("it listens");
@@ -381,11 +381,11 @@ mod tests {
     #[test]
     fn a_panic_over_a_request_is_its_answer_and_ends_no_connection() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let bell = Bell::new().expect("a descriptor");
+        let notifier = Notifier::new().expect("a descriptor");
         // Commands of one controller find a shard whose waking panics.
         let wake = || panic!("a panic that the test wanted");
-        let (control_end, _worker) = mailbox(bell.clone(), Arc::new(wake));
-        let mut control = control(&dir.path().join("relay.sock"), &bell, vec![control_end]);
+        let (control_end, _worker) = mailbox(notifier.clone(), Arc::new(wake));
+        let mut control = control(&dir.path().join("relay.sock"), &notifier, vec![control_end]);
         let mut theirs = Vec::new();
         for id in [1, 2] {
             let (ours, peer) = UnixStream::pair().expect("a pair");
@@ -429,9 +429,9 @@ mod tests {
     fn requests_that_were_read_already_follow_the_replies_that_made_room_for_them() {
         const REQUESTS: u64 = 600;
         let dir = tempfile::tempdir().expect("temporary directory");
-        let bell = Bell::new().expect("a descriptor");
-        let (control_end, mut worker) = mailbox(bell.clone(), Arc::new(|| {}));
-        let mut control = control(&dir.path().join("relay.sock"), &bell, vec![control_end]);
+        let notifier = Notifier::new().expect("a descriptor");
+        let (control_end, mut worker) = mailbox(notifier.clone(), Arc::new(|| {}));
+        let mut control = control(&dir.path().join("relay.sock"), &notifier, vec![control_end]);
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         ours.set_nonblocking(true).expect("set");
         control.connections.insert(1, Connection::new(ours, Instant::now()));

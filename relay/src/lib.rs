@@ -13,8 +13,8 @@
 //! - [`listener`]: who may connect. [`control`]: frames (`connection`), which shard and which epoch
 //!   (`router`, `placement`).
 //! - [`mailbox`]: the bounded queues between the control thread and the workers.
-//! - [`worker`]: the media loop; [`station`] is all of it but the socket, [`pace`] how it keeps up. [`pipe`]: the queue from
-//!   one shard to another.
+//! - [`worker`]: the media loop. [`driver`]: all of it but the socket and the clock. [`overload`]: how long a busy worker
+//!   gathers datagrams, and when it sheds video. [`pipe`]: the queue from one shard to another.
 //! - [`ports`]: local processes that get up-tracks in clear or give them, on a thread of their own, behind
 //!   the same queues.
 //! - [`clock`]: the only clock. [`log`]: lines that nobody waits for. [`ctl`]: JSON for people.
@@ -58,15 +58,15 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod ctl;
+pub mod driver;
 pub mod faults;
 pub mod listener;
 pub mod log;
 pub mod mailbox;
-pub mod pace;
+pub mod overload;
 pub mod pipe;
 pub mod ports;
 mod start;
-pub mod station;
 pub mod usage;
 pub mod worker;
 

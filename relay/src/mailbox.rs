@@ -80,12 +80,12 @@ pub enum FromShard {
     Event(EventBody),
 }
 
-/// Wakes the control thread. Many workers ring the same one.
+/// An eventfd that wakes the thread which polls it. Many threads may notify the same one.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<OwnedFd>);
+pub struct Notifier(Arc<OwnedFd>);
 
-impl Bell {
-    /// A silent bell.
+impl Notifier {
+    /// One that nobody has notified.
     ///
     /// # Errors
     /// When the process has no descriptor left.
@@ -94,18 +94,18 @@ impl Bell {
     }
 
     /// Makes the descriptor readable.
-    pub fn ring(&self) {
-        // It can only fail by overflow, and then the bell is ringing already.
+    pub fn notify(&self) {
+        // It can only fail by overflow, and then the descriptor is readable already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Makes it unreadable again; call before looking at what it rang for.
-    pub fn reset(&self) {
+    /// Makes it unreadable again. To be called before looking for work, so that what comes meanwhile notifies again.
+    pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for Notifier {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -129,17 +129,17 @@ impl fmt::Debug for ControlEnd {
 pub struct WorkerEnd {
     orders: Consumer<ToShard>,
     answers: Producer<FromShard>,
-    bell: Bell,
+    notifier: Notifier,
     answered: bool,
 }
 
 /// Makes the two ends.
 #[must_use]
-pub fn mailbox(bell: Bell, wake: WakeWorker) -> (ControlEnd, WorkerEnd) {
+pub fn mailbox(notifier: Notifier, wake: WakeWorker) -> (ControlEnd, WorkerEnd) {
     let (order_in, order_out) = RingBuffer::new(COMMANDS_MAX);
     let (answer_in, answer_out) = RingBuffer::new(ANSWERS_MAX);
     let control = ControlEnd { orders: order_in, answers: answer_out, wake };
-    (control, WorkerEnd { orders: order_out, answers: answer_in, bell, answered: false })
+    (control, WorkerEnd { orders: order_out, answers: answer_in, notifier, answered: false })
 }
 
 impl ControlEnd {
@@ -206,10 +206,10 @@ impl WorkerEnd {
         self.answered = true;
     }
 
-    /// Rings the bell if anything was said since the last time: once per batch.
-    pub fn ring_if_answered(&mut self) {
+    /// Notifies the control thread if there is an answer since the last call; called once per batch.
+    pub fn notify_if_answered(&mut self) {
         if std::mem::take(&mut self.answered) {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 }
@@ -220,7 +220,7 @@ mod tests {
     use relay_control::{Done, GetStats};
 
     fn ends() -> (ControlEnd, WorkerEnd) {
-        mailbox(Bell::new().expect("a descriptor"), Arc::new(|| {}))
+        mailbox(Notifier::new().expect("a descriptor"), Arc::new(|| {}))
     }
 
     fn order(ticket: u64) -> ToShard {
@@ -267,7 +267,7 @@ mod tests {
         let wake = Arc::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let (mut control, mut worker) = mailbox(Bell::new().expect("a descriptor"), wake);
+        let (mut control, mut worker) = mailbox(Notifier::new().expect("a descriptor"), wake);
         while worker.has_room() {
             worker.answer(FromShard::Reply { ticket: 0, body: ReplyBody::Done(Done {}) });
         }

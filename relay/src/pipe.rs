@@ -4,7 +4,7 @@
 //! Entries are boxes. A full one goes over and an empty one comes back, so a push writes a packet's octets and no more, and no
 //! entry is ever in two hands.
 //!
-//! Boxes are made and given back by the producer when tracks begin and end ([`PortSink::make_room`]), at most
+//! Boxes are made and given back by the producer when tracks begin and end ([`PortSink::set_capacity`]), at most
 //! [`PIPE_ENTRIES`]; nothing is allocated for a packet. Between all pairs of 64 shards they would be 3.3 GB; a pair that pipes
 //! nothing keeps 34 KiB each way, all of those together 134 MiB, and one video makes it 0.45 MiB.
 //!
@@ -51,7 +51,7 @@ pub struct PipeReceiver {
     empty: Producer<Box<Entry>>,
 }
 
-/// Makes a queue without entries, see [`PortSink::make_room`]; `wake` wakes the consumer.
+/// Makes a queue without entries, see [`PortSink::set_capacity`]; `wake` wakes the consumer.
 #[must_use]
 pub fn pipe(wake: WakeWorker) -> (PipeSender, PipeReceiver) {
     let (filled_in, filled_out) = RingBuffer::new(PIPE_ENTRIES);
@@ -87,7 +87,7 @@ impl PipeSender {
 }
 
 impl PortSink for PipeSender {
-    fn make_room(&mut self, entries: usize) {
+    fn set_capacity(&mut self, entries: usize) {
         self.wanted = entries.min(PIPE_ENTRIES);
         let more = self.wanted.saturating_sub(self.made);
         self.spare.reserve_exact(more);
@@ -111,7 +111,7 @@ impl PortSink for PipeSender {
         self.committed = true;
     }
 
-    fn ring(&mut self) {
+    fn wake(&mut self) {
         self.give_back();
         if std::mem::take(&mut self.committed) {
             (self.wake)();
@@ -148,22 +148,12 @@ impl PipeReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_port::{Load, MediaTime, Message, Packet};
+    use relay_port::{Load, Message, Packet};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     fn packet(seq: u64) -> Packet {
-        Packet {
-            track_id: 7,
-            seq,
-            source: 0,
-            timestamp: 0,
-            arrival: MediaTime::default(),
-            marker: false,
-            keyframe: false,
-            audio_level: None,
-            video_orientation: None,
-        }
+        Packet { track_id: 7, seq, ..Packet::default() }
     }
 
     fn send(sender: &mut PipeSender, seq: u64) -> bool {
@@ -185,7 +175,7 @@ mod tests {
 
     fn full_size() -> (PipeSender, PipeReceiver) {
         let (mut sender, receiver) = pipe(Arc::new(|| {}));
-        sender.make_room(usize::MAX);
+        sender.set_capacity(usize::MAX);
         assert_eq!(sender.entries(), PIPE_ENTRIES);
         (sender, receiver)
     }
@@ -195,23 +185,23 @@ mod tests {
         let (mut sender, mut receiver) = pipe(Arc::new(|| {}));
         assert!(!send(&mut sender, 0) && sender.entries() == 0, "no room was made");
         let mut load = Load::default();
-        sender.make_room(load.entries());
+        sender.set_capacity(load.entries());
         assert_eq!(sender.entries(), 16);
         load = Load { videos: 1, audios: 1, back: 1 };
-        sender.make_room(load.entries());
+        sender.set_capacity(load.entries());
         assert_eq!(sender.entries(), 16 + 256 + 32 + 2);
         let sent = (0..).take_while(|seq| send(&mut sender, *seq)).count();
         assert_eq!(sent, load.entries(), "and each is of use");
         load.videos = 40;
-        sender.make_room(load.entries());
+        sender.set_capacity(load.entries());
         assert_eq!(sender.entries(), PIPE_ENTRIES);
 
         // The end, while the queue is full: what was said is read, and what comes back is given back.
-        sender.make_room(Load::default().entries());
+        sender.set_capacity(Load::default().entries());
         assert_eq!(sender.entries(), sent, "all that is under way");
         let read: Vec<u64> = std::iter::from_fn(|| receive(&mut receiver)).collect();
         assert_eq!(read, (0..sent as u64).collect::<Vec<_>>());
-        sender.ring();
+        sender.wake();
         assert_eq!(sender.entries(), 16);
         let sent = (0..).take_while(|seq| send(&mut sender, *seq)).count();
         assert_eq!(sent, 16, "it still works");
@@ -249,13 +239,13 @@ mod tests {
         let (mut sender, _receiver) = pipe(Arc::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         }));
-        sender.make_room(3);
-        sender.ring();
+        sender.set_capacity(3);
+        sender.wake();
         assert_eq!(woken.load(Ordering::Relaxed), 0, "nothing was said");
         assert!(send(&mut sender, 1) && send(&mut sender, 2));
         assert!(sender.slot().is_some(), "lent and not sent");
-        sender.ring();
-        sender.ring();
+        sender.wake();
+        sender.wake();
         assert_eq!(woken.load(Ordering::Relaxed), 1);
     }
 

@@ -5,12 +5,12 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, IoChoice};
 use crate::control::router::{Identity, Router};
 use crate::control::{Control, Exit};
+use crate::driver::ShardDriver;
 use crate::faults::panic_text;
 use crate::listener::{ListenError, Listener};
-use crate::mailbox::{Bell, ControlEnd, mailbox};
-use crate::pace::Pace;
+use crate::mailbox::{ControlEnd, Notifier, mailbox};
+use crate::overload::OverloadControl;
 use crate::ports;
-use crate::station::Station;
 use crate::worker::Worker;
 use nix::sys::signalfd::SignalFd;
 use relay_control::port_socket;
@@ -93,7 +93,7 @@ struct WorkerSetup {
     bitrate_bps: u64,
     hold_max: Duration,
     four_lanes: bool,
-    bell: Bell,
+    notifier: Notifier,
     stop: Arc<AtomicBool>,
     failure: FirstFailure,
 }
@@ -116,7 +116,7 @@ impl Relay {
             (addresses::advertised(&interfaces, config), addresses::bound(&interfaces, config));
         let dtls = ServerFactory::new().map_err(StartError::Dtls)?;
         let clock = Clock::start();
-        let bell = Bell::new().map_err(|why| StartError::Io("eventfd", why))?;
+        let notifier = Notifier::new().map_err(|why| StartError::Io("eventfd", why))?;
         let mut workers = Workers::none();
         let setup = WorkerSetup {
             clock,
@@ -127,7 +127,7 @@ impl Relay {
             bitrate_bps: config.max_receive_bitrate_bps,
             hold_max: Duration::from_micros(config.max_hold_us.into()),
             four_lanes: config.four_key_cipher,
-            bell: bell.clone(),
+            notifier: notifier.clone(),
             stop: Arc::clone(&workers.stop),
             failure: Arc::clone(&workers.failure),
         };
@@ -140,10 +140,10 @@ impl Relay {
         let identity = identity(&dtls, backend, config.max_receive_bitrate_bps)?;
         tell(config, shards, &setup);
         let mut router = Router::new(identity, ends, config.room_transports_per_shard);
-        let (ports, end) =
-            ports::spawn(ports, bell.clone(), clock).map_err(|why| StartError::Io("ports' thread", why))?;
+        let (ports, end) = ports::spawn(ports, notifier.clone(), clock)
+            .map_err(|why| StartError::Io("ports' thread", why))?;
         router.serve_ports(end);
-        Ok(Self { control: Control::new(listener, bell, signals, router, clock), ports, workers })
+        Ok(Self { control: Control::new(listener, notifier, signals, router, clock), ports, workers })
     }
 
     /// Runs until a signal, a command or the failure of a worker, and ends all threads.
@@ -229,21 +229,21 @@ fn run_worker(
         Err(why) => return drop(ready.send(Err(why))),
     };
     let (waker, wake) = (io.waker(), io.waker());
-    let (control_end, mail) = mailbox(setup.bell.clone(), Arc::new(move || wake.wake()));
+    let (control_end, mail) = mailbox(setup.notifier.clone(), Arc::new(move || wake.wake()));
     let shard = Shard::new(config, Box::new(dtls), seed);
     let stop = Arc::clone(&setup.stop);
     let seeds = || random().expect("the kernel's random numbers");
-    let station = Station::new(number, shard, mail, Box::new(seeds));
-    let pace = Pace::new(setup.clock.now(), setup.hold_max);
-    let mut worker = Worker { station, io, clock: setup.clock, pace, stop };
+    let driver = ShardDriver::new(number, shard, mail, Box::new(seeds));
+    let overload = OverloadControl::new(setup.clock.now(), setup.hold_max);
+    let mut worker = Worker { driver, io, clock: setup.clock, overload, stop };
     if ready.send(Ok((control_end, waker))).is_err() {
         return;
     }
-    guard(number, &setup.failure, &setup.bell, || worker.run());
+    guard(number, &setup.failure, &setup.notifier, || worker.run());
 }
 
 /// Runs a worker; if it ends before its time, by an error or a panic, the control thread learns why.
-fn guard(number: u32, failure: &FirstFailure, bell: &Bell, run: impl FnOnce() -> io::Result<()>) {
+fn guard(number: u32, failure: &FirstFailure, notifier: &Notifier, run: impl FnOnce() -> io::Result<()>) {
     let why = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return,
         Ok(Err(why)) => format!("shard {number} cannot wait for its socket: {why}"),
@@ -252,7 +252,7 @@ fn guard(number: u32, failure: &FirstFailure, bell: &Bell, run: impl FnOnce() ->
     tracing::error!("{why}; the relay ends");
     // Only the first is kept; the log has all of them.
     let _ = failure.set(why);
-    bell.ring();
+    notifier.notify();
 }
 
 /// The probe's ring was small; a real one may not fit RLIMIT_MEMLOCK, and each shard locks some more.
@@ -344,10 +344,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_ends_before_its_time_is_told_with_its_reason() {
-        let bell = Bell::new().expect("a descriptor");
+        let notifier = Notifier::new().expect("a descriptor");
         let run = |worker: fn() -> io::Result<()>| {
             let failure = FirstFailure::default();
-            guard(3, &failure, &bell, worker);
+            guard(3, &failure, &notifier, worker);
             failure.get().cloned()
         };
         assert_eq!(run(|| Ok(())), None);

@@ -7,9 +7,9 @@
 //! comes again and again, the process ends (see [`crate::Relay`]), and signaling starts a new relay.
 
 use crate::clock::Clock;
+use crate::driver::{OrderOutcome, ShardDriver};
 use crate::faults::{PerMinute, panic_text};
-use crate::pace::{Pace, Turn};
-use crate::station::{Ordered, Station};
+use crate::overload::{OverloadControl, Turn};
 use crate::usage::Usage;
 use relay_control::Counter;
 use relay_core::outbox::{self, OutboxFull, Path, Run};
@@ -28,7 +28,7 @@ const COMMANDS_PER_TURN_MAX: usize = 32;
 const PANICS_MAX: u32 = 3;
 
 /// Transports closed at a time when the process ends.
-const GOODBYES_PER_FLUSH: usize = 32;
+const CLOSES_PER_FLUSH: usize = 32;
 
 /// A worker turns at least this often, whatever happens.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -36,13 +36,13 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// See the module.
 pub struct Worker {
     /// The media plane of this core, with its mailbox and the queues of its ports.
-    pub station: Station,
+    pub driver: ShardDriver,
     /// Its socket.
     pub io: Io,
     /// The process's clock.
     pub clock: Clock,
     /// How it keeps up.
-    pub pace: Pace,
+    pub overload: OverloadControl,
     /// Set when the process ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -62,7 +62,7 @@ impl Worker {
             match catch_unwind(AssertUnwindSafe(|| self.turn_until_stopped())) {
                 Ok(result) => return result,
                 Err(panic) if panics.exceeds(self.clock.now(), PANICS_MAX) => resume_unwind(panic),
-                Err(panic) => self.station.begin_anew(panic_text(panic.as_ref())),
+                Err(panic) => self.driver.begin_anew(panic_text(panic.as_ref())),
             }
         }
     }
@@ -70,37 +70,37 @@ impl Worker {
     fn turn_until_stopped(&mut self) -> io::Result<()> {
         let (mut busy, mut ended) = (false, self.clock.now());
         while !self.stop.load(Ordering::Relaxed) {
-            let kept_awake = busy || self.station.shard.handshakes_wait();
+            let kept_awake = busy || self.driver.shard.handshakes_wait();
             let wait = if busy { Duration::ZERO } else { self.time_to_wait(ended) };
             self.io.wait(Some(wait))?;
             let begun = self.clock.now();
             let received = self.handle_datagrams(begun);
             // The other shards may begin while we forward.
-            self.station.shard.ring_ports();
-            self.station.handle_ports(begun, &mut SendMemory(self.io.outbox()));
-            let aside = kept_awake.then(|| self.clock.now());
+            self.driver.shard.ring_ports();
+            self.driver.handle_ports(begun, &mut SendMemory(self.io.send_queue()));
+            let deferred = kept_awake.then(|| self.clock.now());
             busy = self.handle_commands(begun);
-            if self.station.shard.handshakes_wait() {
-                self.station.handle_handshakes(begun, &mut SendMemory(self.io.outbox()));
+            if self.driver.shard.handshakes_wait() {
+                self.driver.handle_handshakes(begun, &mut SendMemory(self.io.send_queue()));
             }
-            let aside = aside.map_or(Duration::ZERO, |since| self.clock.now().since(since));
-            if self.station.shard.poll_timeout().is_some_and(|due| due <= begun) {
-                self.station.handle_deadlines(begun, &mut SendMemory(self.io.outbox()));
+            let deferred = deferred.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+            if self.driver.shard.poll_timeout().is_some_and(|due| due <= begun) {
+                self.driver.handle_deadlines(begun, &mut SendMemory(self.io.send_queue()));
             }
-            self.station.tell_events();
+            self.driver.send_events();
             self.io.flush();
-            self.station.shard.ring_ports();
-            self.station.ring_if_answered();
+            self.driver.shard.ring_ports();
+            self.driver.notify_if_answered();
             ended = self.clock.now();
-            self.keep_pace(&Turn { begun, ended, received, kept_awake, aside });
+            self.control_overload(&Turn { begun, ended, received, kept_awake, deferred });
         }
-        self.say_goodbye();
+        self.close_transports();
         Ok(())
     }
 
     /// Peers hear that it is over instead of finding out after 30 s. As many at a time as the outbox surely holds.
-    fn say_goodbye(&mut self) {
-        while self.station.shard.close_some(GOODBYES_PER_FLUSH, &mut SendMemory(self.io.outbox())) {
+    fn close_transports(&mut self) {
+        while self.driver.shard.close_some(CLOSES_PER_FLUSH, &mut SendMemory(self.io.send_queue())) {
             self.io.flush();
             // What was sent gives its memory back; without, the next ones are lost, and nobody is there to be told.
             let _ = self.io.wait(Some(Duration::ZERO));
@@ -108,41 +108,41 @@ impl Worker {
     }
 
     fn time_to_wait(&self, now: Time) -> Duration {
-        let due = self.station.shard.poll_timeout();
+        let due = self.driver.shard.poll_timeout();
         due.map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX))
     }
 
-    fn keep_pace(&mut self, turn: &Turn) {
-        if self.pace.turned(turn) {
-            self.pace.looked(turn.ended, Usage::of_this_thread());
-            self.io.set_hold(self.pace.hold());
-            self.station.shard.shed(turn.ended, self.pace.shed());
+    fn control_overload(&mut self, turn: &Turn) {
+        if self.overload.end_turn(turn) {
+            self.overload.measure(turn.ended, Usage::of_this_thread());
+            self.io.set_hold(self.overload.hold());
+            self.driver.shard.shed(turn.ended, self.overload.shed());
         }
     }
 
     /// How many there were.
     fn handle_datagrams(&mut self, now: Time) -> usize {
-        let station = &mut self.station;
+        let driver = &mut self.driver;
         self.io.receive(|received, datagram, outbox| {
             if received.truncated {
-                return station.shard.handle_truncated(datagram.len());
+                return driver.shard.handle_truncated(datagram.len());
             }
             let path = Path { remote: received.route.remote, local: received.route.local };
-            station.handle_datagram(now, &path, datagram, &mut SendMemory(outbox));
+            driver.handle_datagram(now, &path, datagram, &mut SendMemory(outbox));
         })
     }
 
     /// True: more commands wait.
     fn handle_commands(&mut self, now: Time) -> bool {
         for _ in 0..COMMANDS_PER_TURN_MAX {
-            match self.station.handle_order(now, &mut SendMemory(self.io.outbox())) {
-                Ordered::Nothing => return false,
-                Ordered::Done => {}
-                Ordered::DoneAtLength => return true,
-                Ordered::Stats(ticket) => {
+            match self.driver.handle_order(now, &mut SendMemory(self.io.send_queue())) {
+                OrderOutcome::Nothing => return false,
+                OrderOutcome::Done => {}
+                OrderOutcome::DoneSlow => return true,
+                OrderOutcome::Stats(ticket) => {
                     let io = self.io.counters();
                     let io = io.iter().map(|(name, value)| Counter { name: name.to_owned(), value });
-                    self.station.tell_stats(ticket, io);
+                    self.driver.send_stats(ticket, io);
                 }
             }
         }
@@ -151,7 +151,7 @@ impl Worker {
 }
 
 /// The back end's memory, as the core sees it.
-struct SendMemory<'a>(&'a mut relay_io::Outbox);
+struct SendMemory<'a>(&'a mut relay_io::SendQueue);
 
 impl outbox::Outbox for SendMemory<'_> {
     fn lend(&mut self, bytes: usize) -> Result<&mut [u8], OutboxFull> {

@@ -5,9 +5,9 @@ mod common;
 use common::client::check;
 use common::{eventually, open};
 use relay::clock::Clock;
-use relay::mailbox::{Bell, ControlEnd, FromShard, ToShard, mailbox};
-use relay::pace::Pace;
-use relay::station::Station;
+use relay::driver::ShardDriver;
+use relay::mailbox::{ControlEnd, FromShard, Notifier, ToShard, mailbox};
+use relay::overload::OverloadControl;
 use relay::worker::Worker;
 use relay_control::{Command, EventBody, GetStats, ReplyBody, TransportOpened, TransportState};
 use relay_core::config::{Limits, ShardConfig};
@@ -51,11 +51,11 @@ fn live(stop: Arc<AtomicBool>, report: &mpsc::Sender<(ControlEnd, SocketAddr)>) 
     };
     let shard = Shard::new(config, Box::new(Panics), [1; 32]);
     let waker = io.waker();
-    let (control, mail) = mailbox(Bell::new().expect("a descriptor"), Arc::new(move || waker.wake()));
-    let station = Station::new(0, shard, mail, Box::new(|| [2; 32]));
-    let pace = Pace::new(clock.now(), Duration::ZERO);
+    let (control, mail) = mailbox(Notifier::new().expect("a descriptor"), Arc::new(move || waker.wake()));
+    let driver = ShardDriver::new(0, shard, mail, Box::new(|| [2; 32]));
+    let overload = OverloadControl::new(clock.now(), Duration::ZERO);
     report.send((control, address)).expect("heard");
-    Worker { station, io, clock, pace, stop }.run().expect("ends when told to");
+    Worker { driver, io, clock, overload, stop }.run().expect("ends when told to");
 }
 
 struct Ends {

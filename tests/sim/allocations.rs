@@ -135,15 +135,15 @@ fn a_pipe_allocates_nothing_in_steady_state() {
         let (warm_up, measured) = packets.split_at_mut(300);
         let mut feed = |packets: &mut [(Time, Vec<u8>)]| {
             in_batches(packets, |now, batch| {
-                let [near, far] = &mut world.stations[..] else { panic!("two shards") };
+                let [near, far] = &mut world.drivers[..] else { panic!("two shards") };
                 for (_, bytes) in batch {
                     near.shard.handle_datagram(now, &path, bytes, &mut outbox);
                 }
                 near.shard.ring_ports();
-                for station in [near, far] {
-                    station.handle_ports(now, &mut outbox);
-                    station.shard.handle_timeout(now, &mut outbox);
-                    station.shard.ring_ports();
+                for driver in [near, far] {
+                    driver.handle_ports(now, &mut outbox);
+                    driver.shard.handle_timeout(now, &mut outbox);
+                    driver.shard.ring_ports();
                 }
             });
         };

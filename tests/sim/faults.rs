@@ -133,7 +133,7 @@ fn what_is_lost_by_a_panic_is_counted() {
 fn a_shard_that_is_given_up_begins_anew_and_the_other_goes_on() {
     let (mut world, plays) = calls(73);
     assert!((0..6).all(|peer| world.shard_of(peer) == usize::from(peer == 2 || peer == 3)));
-    world.stations[1].begin_anew("the test wants it");
+    world.drivers[1].begin_anew("the test wants it");
     world.run(Duration::from_secs(1));
     assert_eq!(faulted(&world), [2, 3].into(), "each is told of");
     assert_eq!(world.inventory().len(), 4);
@@ -191,7 +191,7 @@ fn forge(world: &mut Shards, victim: u32, mut bytes: Vec<u8>) -> bool {
     let path = Path { remote: world.peers[victim as usize].address, local: None };
     let mut outbox = Panicking(VecOutbox::default());
     panic_after(0);
-    world.stations[number].handle_datagram(now, &path, &mut bytes, &mut outbox);
+    world.drivers[number].handle_datagram(now, &path, &mut bytes, &mut outbox);
     assert!(outbox.0.sent.is_empty(), "nothing is answered");
     !no_more()
 }

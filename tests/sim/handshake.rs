@@ -209,5 +209,5 @@ fn a_transport_takes_a_place_of_the_unproved_until_it_has_keys() {
     }
     assert!(checked > 0, "a handshake takes its time");
     assert!(!refused(&mut world));
-    assert_eq!(world.stations[0].shard.check_invariants(), Ok(()));
+    assert_eq!(world.drivers[0].shard.check_invariants(), Ok(()));
 }

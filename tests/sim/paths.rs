@@ -119,7 +119,7 @@ fn a_challenge_is_answered_over_a_long_way() {
     let mut world = World::careful(52);
     let (ssrc, _) = call(&mut world);
     world.net.set_link(Link { delay: Duration::from_millis(100), ..Link::GOOD });
-    world.peers[1].client.pace.later = Duration::from_millis(48);
+    world.peers[1].client.intervals.connected = Duration::from_millis(48);
     // Nothing but the answer proves it.
     world.peers[1].report_interval = Duration::from_secs(3_600);
     world.run(Duration::from_secs(3));
@@ -244,7 +244,7 @@ fn a_check_that_was_overtaken_still_counts() {
     let mut world = World::careful(46);
     let (ssrc, _) = call(&mut world);
     let before = received(&world, ssrc);
-    world.peers[1].client.pace.later = Duration::from_secs(3_600);
+    world.peers[1].client.intervals.connected = Duration::from_secs(3_600);
     for _ in 0..50 {
         let check = world.peers[1].make_check(true);
         world.inject(nobody(), &check);

@@ -323,7 +323,7 @@ fn a_late_word_to_close_means_nothing_once_the_pipe_was_opened_again() {
         let mut entry = Entry::default();
         entry.write(Message::Close { track_id, opening });
         let now = world.now;
-        world.stations[0].shard.handle_entry(now, PortId::shard(1), &mut entry, &mut VecOutbox::default());
+        world.drivers[0].shard.handle_entry(now, PortId::shard(1), &mut entry, &mut VecOutbox::default());
     };
     world.command(World::subscription(2, 0));
     let before = packets(&world, far);
@@ -380,12 +380,12 @@ fn the_publishers_shard_itself_refuses_another_room() {
         (OpenPort { track_id, to: PortId::shard(1), room_id: Some(2) }, ErrorCode::Mismatch),
         (OpenPort { track_id: 5, to: PortId::shard(1), room_id: Some(1) }, ErrorCode::UnknownTrack),
     ] {
-        let reply = world.stations[0].shard.open_port(order);
+        let reply = world.drivers[0].shard.open_port(order);
         assert!(matches!(&reply, ReplyBody::Error(e) if e.code() == code), "{order:?}: {reply:?}");
     }
     // What comes by a pipe is not piped on.
     let reply =
-        world.stations[1].shard.open_port(OpenPort { track_id, to: PortId::shard(0), room_id: Some(1) });
+        world.drivers[1].shard.open_port(OpenPort { track_id, to: PortId::shard(0), room_id: Some(1) });
     assert!(matches!(&reply, ReplyBody::Error(e) if e.code() == ErrorCode::UnknownTrack), "{reply:?}");
 }
 

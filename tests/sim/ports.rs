@@ -293,7 +293,7 @@ fn a_source_that_ends_by_itself_is_told_and_a_shard_that_begins_anew_ends_all() 
     world.process_reads(player.number);
     world.panics = true;
     // The peer's track is on one shard, the source on the other, where the room has fewer transports.
-    world.stations.iter_mut().for_each(|station| station.begin_anew("the test says so"));
+    world.drivers.iter_mut().for_each(|driver| driver.begin_anew("the test says so"));
     world.run(Duration::from_secs(2));
     let frames = world.process_reads(player.number);
     assert_eq!(message_count(&frames, |m| matches!(m, Message::End { .. })), 1);
@@ -317,7 +317,7 @@ fn a_process_ends_whose_packets_made_another_shard_panic() {
     entries[0].write_packet(packet, &payload);
     entries[1].write(Message::Fault { track_id: SOURCE });
     let (now, mut outbox) = (world.now, VecOutbox::default());
-    let shard = &mut world.stations[1].shard;
+    let shard = &mut world.drivers[1].shard;
     for (from, entry) in [PortId::local(player.number), PortId::shard(0)].into_iter().zip(&mut entries) {
         shard.handle_entry(now, from, entry, &mut outbox);
     }

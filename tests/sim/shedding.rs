@@ -221,7 +221,7 @@ fn a_priority_crosses_with_its_track() {
     let ssrcs = subscribers.map(|peer| (peer, publishers.map(|publisher| world.subscribe(peer, publisher))));
     world.run(Duration::from_secs(3));
     let now = world.now;
-    world.stations[1].shard.shed(now, SHED_STEPS / 2);
+    world.drivers[1].shard.shed(now, SHED_STEPS / 2);
     let packets = |world: &Shards| {
         ssrcs.map(|(peer, ssrcs)| ssrcs.map(|ssrc| world.peers[peer as usize].received[&ssrc].packets.len()))
     };
@@ -234,7 +234,7 @@ fn a_priority_crosses_with_its_track() {
     }
     assert!(world.dropped(1, DropReason::Overload) > 180);
     let now = world.now;
-    world.stations[1].shard.shed(now, 0);
+    world.drivers[1].shard.shed(now, 0);
     world.run(Duration::from_secs(2));
     for (before, after) in before.iter().zip(packets(&world)) {
         assert!(after[1] > before[1] + 90, "it comes back, by a keyframe from the other shard");

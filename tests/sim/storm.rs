@@ -1,6 +1,6 @@
 //! Many join at once: the loop belongs to media, and nobody is forgotten.
 
-use relay::pace::{Pace, Turn};
+use relay::overload::{OverloadControl, Turn};
 use relay::usage::Usage;
 use relay_control::{CloseTransport, Command};
 use relay_core::handshakes::{HELLOS_MAX, PER_TRANSPORT_MAX, STEPS_PER_TURN};
@@ -85,21 +85,21 @@ fn a_storm_of_joins_sheds_nobodys_video() {
     let joined = crowd(&mut world, 2_000);
     joined.iter().for_each(|&index| say_hello(&mut world, index));
     let begun = world.now;
-    let (mut pace, mut usage) = (Pace::new(begun, Duration::ZERO), Usage::default());
+    let (mut overload, mut usage) = (OverloadControl::new(begun, Duration::ZERO), Usage::default());
     // As the worker's loop, but that time passes as if steps had their real costs. It never sleeps.
     while is_busy(&world) {
         let turn_begun = world.now;
-        let aside = STEP * turn(&mut world, publisher) as u32;
-        world.now += aside + PACKET;
-        usage.cpu += aside + PACKET;
-        let turn = Turn { begun: turn_begun, ended: world.now, received: 1, kept_awake: true, aside };
-        if pace.turned(&turn) {
-            pace.looked(world.now, usage);
-            world.shard.shed(world.now, pace.shed());
+        let deferred = STEP * turn(&mut world, publisher) as u32;
+        world.now += deferred + PACKET;
+        usage.cpu += deferred + PACKET;
+        let turn = Turn { begun: turn_begun, ended: world.now, received: 1, kept_awake: true, deferred };
+        if overload.end_turn(&turn) {
+            overload.measure(world.now, usage);
+            world.shard.shed(world.now, overload.shed());
         }
     }
     assert!(world.now.since(begun) >= Duration::from_millis(300), "as long as a storm lasts");
-    assert_eq!((pace.shed(), world.dropped(DropReason::Overload)), (0, 0));
+    assert_eq!((overload.shed(), world.dropped(DropReason::Overload)), (0, 0));
     world.assert_ledger();
 }
 

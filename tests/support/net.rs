@@ -43,7 +43,7 @@ impl Link {
 
 /// A datagram under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Flying {
+pub struct InFlight {
     at: Time,
     order: u64,
     /// Where it came from.
@@ -59,7 +59,7 @@ pub struct Flying {
 pub struct Net {
     link: Link,
     rng: Rng,
-    flying: BinaryHeap<Reverse<Flying>>,
+    in_flight: BinaryHeap<Reverse<InFlight>>,
     order: u64,
     /// Datagrams the network ate.
     pub lost: u64,
@@ -71,7 +71,7 @@ impl Net {
     pub fn new(link: Link, seed: u64) -> Self {
         let mut bytes = [0x4e; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        Self { link, rng: Rng::new(bytes), flying: BinaryHeap::new(), order: 0, lost: 0 }
+        Self { link, rng: Rng::new(bytes), in_flight: BinaryHeap::new(), order: 0, lost: 0 }
     }
 
     /// Changes the weather.
@@ -91,19 +91,19 @@ impl Net {
             let extra = if jitter_us == 0 { 0 } else { self.rng.next_u32() % jitter_us };
             let at = now + self.link.delay + Duration::from_micros(extra.into());
             self.order += 1;
-            self.flying.push(Reverse(Flying { at, order: self.order, from, to, bytes: bytes.to_vec() }));
+            self.in_flight.push(Reverse(InFlight { at, order: self.order, from, to, bytes: bytes.to_vec() }));
         }
     }
 
     /// When the next datagram arrives.
     #[must_use]
     pub fn next(&self) -> Option<Time> {
-        self.flying.peek().map(|Reverse(f)| f.at)
+        self.in_flight.peek().map(|Reverse(f)| f.at)
     }
 
     /// A datagram that has arrived.
-    pub fn deliver(&mut self, now: Time) -> Option<Flying> {
-        (self.next()? <= now).then(|| self.flying.pop().map(|Reverse(f)| f)).flatten()
+    pub fn deliver(&mut self, now: Time) -> Option<InFlight> {
+        (self.next()? <= now).then(|| self.in_flight.pop().map(|Reverse(f)| f)).flatten()
     }
 
     fn percent(&mut self, percent: u32) -> bool {

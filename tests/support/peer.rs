@@ -14,7 +14,7 @@ use relay_core::wire::stun::{StunClass, StunMessage};
 use relay_core::wire::{Protocol, classify};
 use ringvox_client::incoming::{original, write_nack};
 use ringvox_client::outgoing::Outgoing;
-use ringvox_client::{Client, Credentials, Fault, Keys, Pace, Received as Arrived, SLOT_BYTES};
+use ringvox_client::{CheckIntervals, Client, Credentials, Fault, Keys, Received as Arrived, SLOT_BYTES};
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,8 @@ pub const PT: Pt = Pt(96);
 /// See [`PT`].
 pub const RTX_PT: Pt = Pt(97);
 /// Time between checks: before the first answer, and Chromium's from then on.
-const PACE: Pace = Pace { early: Duration::from_millis(100), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(100), connected: Duration::from_millis(2_500) };
 /// Time between frames.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets kept for retransmission.
@@ -125,7 +126,7 @@ impl Peer {
             room,
             address: SocketAddr::from(([10, (index >> 16) as u8, (index >> 8) as u8, index as u8], 40_000)),
             fingerprint,
-            client: Client::new(&own, &credentials(opened), relay, PACE),
+            client: Client::new(&own, &credentials(opened), relay, INTERVALS),
             relay,
             profile,
             rtcp_ssrc: Ssrc(0x7000_0000 + index),

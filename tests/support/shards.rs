@@ -3,13 +3,13 @@
 
 use crate::dtls::Factory;
 use crate::faults::{self, Panicking};
-use crate::net::{Flying, Link, Net};
+use crate::net::{InFlight, Link, Net};
 use crate::peer::Peer;
 use crate::world::World;
 use relay::control::router::{ConnectionId, Identity, Router};
-use relay::mailbox::{Bell, ControlEnd, mailbox};
-use relay::ports::{self, Counts, Exchange, ThreadEnd};
-use relay::station::{Ordered, Station};
+use relay::driver::{OrderOutcome, ShardDriver};
+use relay::mailbox::{ControlEnd, Notifier, mailbox};
+use relay::ports::{self, Counts, LocalPorts, ThreadEnd};
 use relay_control::{
     CONTROL_VERSION, Command, Counter, EventBody, FailReason, GetInventory, Hello, Inventory, Outgoing,
     ReplyBody, Request, TransportInfo,
@@ -36,7 +36,7 @@ pub struct Shards {
     /// Now.
     pub now: Time,
     /// The real cores with their mailboxes and pipes.
-    pub stations: Vec<Station>,
+    pub drivers: Vec<ShardDriver>,
     /// The fake network.
     pub net: Net,
     /// The clients, by index.
@@ -50,7 +50,7 @@ pub struct Shards {
     /// On which shard alone.
     pub panics_on: Option<usize>,
     /// Processes at local ports.
-    pub ports: Exchange,
+    pub ports: LocalPorts,
     /// Of the ports' thread.
     pub port_counts: Arc<Counts>,
     ports_end: ThreadEnd,
@@ -59,7 +59,7 @@ pub struct Shards {
     /// Rung by whoever has something for the worker.
     woken: Vec<Arc<AtomicBool>>,
     /// Datagrams that a worker has not read yet.
-    inbox: Vec<VecDeque<Flying>>,
+    inbox: Vec<VecDeque<InFlight>>,
     sent: Vec<u64>,
     profile: SrtpProfile,
 }
@@ -85,14 +85,14 @@ impl Shards {
         profile: SrtpProfile,
         limits: &Limits,
     ) -> Self {
-        let bell = Bell::new().expect("a descriptor");
+        let notifier = Notifier::new().expect("a descriptor");
         let woken: Vec<Arc<AtomicBool>> = (0..shards).map(|_| Arc::default()).collect();
-        let (ends, stations): (Vec<ControlEnd>, Vec<Station>) = (0..shards)
+        let (ends, drivers): (Vec<ControlEnd>, Vec<ShardDriver>) = (0..shards)
             .zip(&woken)
             .map(|(number, woken)| {
                 let woken = Arc::clone(woken);
                 let wake = Arc::new(move || woken.store(true, Ordering::Relaxed));
-                let (control, worker) = mailbox(bell.clone(), wake);
+                let (control, worker) = mailbox(notifier.clone(), wake);
                 let mut bytes = [number as u8; 32];
                 bytes[..8].copy_from_slice(&seed.to_be_bytes());
                 let config = World::config(number, address(number as usize));
@@ -102,13 +102,13 @@ impl Shards {
                     bytes[8] += 1;
                     bytes
                 };
-                (control, Station::new(number, shard, worker, Box::new(seeds)))
+                (control, ShardDriver::new(number, shard, worker, Box::new(seeds)))
             })
             .unzip();
         let (ports_woken, port_counts) = (Arc::<AtomicBool>::default(), Arc::<Counts>::default());
         let woken_ports = Arc::clone(&ports_woken);
         let wake = Arc::new(move || woken_ports.store(true, Ordering::Relaxed));
-        let (ports, ports_end) = ports::link(bell, wake, Arc::clone(&port_counts));
+        let (ports, ports_end) = ports::link(notifier, wake, Arc::clone(&port_counts));
         let identity = Identity {
             boot_id: 7,
             fingerprint_sha256: [0xaa; 32],
@@ -117,16 +117,16 @@ impl Shards {
         };
         let mut world = Self {
             now: Time::from_nanos(1_000_000_000_000),
-            inbox: stations.iter().map(|_| VecDeque::new()).collect(),
-            sent: stations.iter().map(|_| 0).collect(),
-            stations,
+            inbox: drivers.iter().map(|_| VecDeque::new()).collect(),
+            sent: drivers.iter().map(|_| 0).collect(),
+            drivers,
             net: Net::new(Link::GOOD, seed),
             peers: Vec::new(),
             events: Vec::new(),
             stalled: None,
             panics: false,
             panics_on: None,
-            ports: Exchange::new(Arc::clone(&port_counts)),
+            ports: LocalPorts::new(Arc::clone(&port_counts)),
             port_counts,
             ports_end,
             ports_woken,
@@ -163,7 +163,7 @@ impl Shards {
         let mut reply = None;
         loop {
             let mut turned = false;
-            for number in 0..self.stations.len() {
+            for number in 0..self.drivers.len() {
                 if self.stalled != Some(number) && self.woken[number].swap(false, Ordering::Relaxed) {
                     self.turn(number);
                     turned = true;
@@ -196,7 +196,7 @@ impl Shards {
         self.ports.reap(self.now);
         self.ports.ring();
         let ports = &mut self.ports;
-        self.ports_end.say_all(|| ports.poll());
+        self.ports_end.send_all(|| ports.poll());
     }
 
     /// A process connects to its port and says its name; its number.
@@ -232,7 +232,7 @@ impl Shards {
 
     /// A process ends.
     pub fn process_ends(&mut self, number: u32) {
-        self.ports.process(number).expect("it is connected").hang_up();
+        self.ports.process(number).expect("it is connected").disconnect();
         self.ports_woken.store(true, Ordering::Relaxed);
         self.settle();
         // The shards have let go meanwhile.
@@ -242,27 +242,27 @@ impl Shards {
 
     /// One turn of a worker's loop.
     fn turn(&mut self, number: usize) {
-        let (now, station) = (self.now, &mut self.stations[number]);
+        let (now, driver) = (self.now, &mut self.drivers[number]);
         faults::here(self.panics_on.is_none_or(|shard| shard == number));
         let mut outbox = Panicking(VecOutbox::default());
-        for mut flying in self.inbox[number].drain(..) {
-            let path = Path { remote: flying.from, local: None };
-            station.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
+        for mut in_flight in self.inbox[number].drain(..) {
+            let path = Path { remote: in_flight.from, local: None };
+            driver.handle_datagram(now, &path, &mut in_flight.bytes, &mut outbox);
         }
-        station.shard.ring_ports();
+        driver.shard.ring_ports();
         // Orders first: whoever obeys one must look into the pipes by itself.
         loop {
-            match station.handle_order(now, &mut outbox) {
-                Ordered::Nothing => break,
-                Ordered::Done | Ordered::DoneAtLength => {}
-                Ordered::Stats(ticket) => station.tell_stats(ticket, std::iter::empty::<Counter>()),
+            match driver.handle_order(now, &mut outbox) {
+                OrderOutcome::Nothing => break,
+                OrderOutcome::Done | OrderOutcome::DoneSlow => {}
+                OrderOutcome::Stats(ticket) => driver.send_stats(ticket, std::iter::empty::<Counter>()),
             }
         }
-        station.handle_ports(now, &mut outbox);
-        station.handle_handshakes(now, &mut outbox);
-        station.handle_deadlines(now, &mut outbox);
-        station.tell_events();
-        station.shard.ring_ports();
+        driver.handle_ports(now, &mut outbox);
+        driver.handle_handshakes(now, &mut outbox);
+        driver.handle_deadlines(now, &mut outbox);
+        driver.send_events();
+        driver.shard.ring_ports();
         for (path, bytes) in outbox.0.sent {
             self.sent[number] += 1;
             self.net.send(now, address(number), path.remote, &bytes);
@@ -302,8 +302,8 @@ impl Shards {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let running = (0..self.stations.len()).filter(|n| self.stalled != Some(*n));
-            let timer = running.filter_map(|n| self.stations[n].shard.poll_timeout()).min();
+            let running = (0..self.drivers.len()).filter(|n| self.stalled != Some(*n));
+            let timer = running.filter_map(|n| self.drivers[n].shard.poll_timeout()).min();
             let peers = self.peers.iter().map(Peer::next).min().unwrap_or(Time::MAX);
             let net = self.net.next().unwrap_or(Time::MAX);
             let next = timer.unwrap_or(Time::MAX).min(peers).min(net).max(self.now);
@@ -324,19 +324,19 @@ impl Shards {
                 self.net.send(now, peer.address, peer.relay(), &bytes);
             }
         }
-        while let Some(mut flying) = self.net.deliver(now) {
-            if let Some(number) = (0..self.stations.len()).find(|n| address(*n) == flying.to) {
-                self.inbox[number].push_back(flying);
+        while let Some(mut in_flight) = self.net.deliver(now) {
+            if let Some(number) = (0..self.drivers.len()).find(|n| address(*n) == in_flight.to) {
+                self.inbox[number].push_back(in_flight);
                 self.woken[number].store(true, Ordering::Relaxed);
-            } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
-                peer.receive(now, &mut flying.bytes);
+            } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == in_flight.to && p.alive) {
+                peer.receive(now, &mut in_flight.bytes);
                 for bytes in peer.take_out() {
                     self.net.send(now, peer.address, peer.relay(), &bytes);
                 }
             }
         }
-        for (station, woken) in self.stations.iter().zip(&self.woken) {
-            if station.shard.poll_timeout().is_some_and(|due| due <= now) {
+        for (driver, woken) in self.drivers.iter().zip(&self.woken) {
+            if driver.shard.poll_timeout().is_some_and(|due| due <= now) {
                 woken.store(true, Ordering::Relaxed);
             }
         }
@@ -378,24 +378,24 @@ impl Shards {
     /// A counter of one shard.
     #[must_use]
     pub fn count(&self, shard: usize, what: Count) -> u64 {
-        self.stations[shard].shard.counters().get(what)
+        self.drivers[shard].shard.counters().get(what)
     }
 
     /// Discards of one shard for one reason.
     #[must_use]
     pub fn dropped(&self, shard: usize, reason: DropReason) -> u64 {
-        self.stations[shard].shard.counters().dropped(reason)
+        self.drivers[shard].shard.counters().dropped(reason)
     }
 
     /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted. And the
     /// tables of each agree.
     pub fn assert_ledger(&self) {
-        for (station, sent) in self.stations.iter().zip(&self.sent) {
-            assert!(self.panics || station.shard.counters().get(Count::Panics) == 0, "a panic was caught");
-            assert_eq!(station.shard.check_invariants(), Ok(()));
-            World::assert_ledger_of(station.shard.counters(), *sent);
+        for (driver, sent) in self.drivers.iter().zip(&self.sent) {
+            assert!(self.panics || driver.shard.counters().get(Count::Panics) == 0, "a panic was caught");
+            assert_eq!(driver.shard.check_invariants(), Ok(()));
+            World::assert_ledger_of(driver.shard.counters(), *sent);
         }
-        let sum = |what| (0..self.stations.len()).map(|n| self.count(n, what)).sum::<u64>();
+        let sum = |what| (0..self.drivers.len()).map(|n| self.count(n, what)).sum::<u64>();
         let ports = &self.port_counts;
         let (from_processes, to_processes) = (ports.in_sent.get(), ports.out_received.get());
         let (sent, received) = (sum(Count::PipeSent), sum(Count::PipeReceived));
@@ -409,14 +409,14 @@ impl Shards {
     /// Packets that crossed from any shard and were not counted as anything but accepted.
     #[must_use]
     pub fn crossed(&self) -> u64 {
-        (0..self.stations.len()).map(|n| self.count(n, Count::PipeAccepted)).sum()
+        (0..self.drivers.len()).map(|n| self.count(n, Count::PipeAccepted)).sum()
     }
 
     /// Discards of a stage, over all shards.
     #[must_use]
     pub fn dropped_in(&self, stage: Stage) -> u64 {
         let reasons = DropReason::ALL.iter().filter(|d| d.stage() == stage);
-        reasons.map(|d| (0..self.stations.len()).map(|n| self.dropped(n, *d)).sum::<u64>()).sum()
+        reasons.map(|d| (0..self.drivers.len()).map(|n| self.dropped(n, *d)).sum::<u64>()).sum()
     }
 }
 

@@ -270,18 +270,18 @@ impl World {
             }
         }
         let mut outbox = VecOutbox::default();
-        while let Some(mut flying) = self.net.deliver(now) {
-            if flying.to == self.relay {
-                let path = Path { remote: flying.from, local: None };
-                self.traffic.entry(path).or_default().received += flying.bytes.len() as u64;
+        while let Some(mut in_flight) = self.net.deliver(now) {
+            if in_flight.to == self.relay {
+                let path = Path { remote: in_flight.from, local: None };
+                self.traffic.entry(path).or_default().received += in_flight.bytes.len() as u64;
                 if self.overheard.len() == OVERHEARD_MAX {
                     self.overheard.pop_front();
                 }
-                self.overheard.push_back((path, flying.bytes.clone()));
+                self.overheard.push_back((path, in_flight.bytes.clone()));
                 self.overheard_ever += 1;
-                self.shard.handle_datagram(now, &path, &mut flying.bytes, &mut outbox);
-            } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == flying.to && p.alive) {
-                peer.receive(now, &mut flying.bytes);
+                self.shard.handle_datagram(now, &path, &mut in_flight.bytes, &mut outbox);
+            } else if let Some(peer) = self.peers.iter_mut().find(|p| p.address == in_flight.to && p.alive) {
+                peer.receive(now, &mut in_flight.bytes);
                 for bytes in peer.take_out() {
                     self.net.send(now, peer.address, peer.relay(), &bytes);
                 }

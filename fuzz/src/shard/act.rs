@@ -2,7 +2,7 @@
 
 use super::client::{Client, Packet};
 use super::{ROOMS, Run};
-use crate::story::Story;
+use crate::actions::Actions;
 use prost::Message as _;
 use relay_control::{
     AddDownTrack, AddUpTrack, CloseTransport, Codec, Command, ExtensionIds, MediaKind, OpenTransport,
@@ -72,15 +72,15 @@ fn parameters(slot: u8, down: bool) -> RtpParameters {
 }
 
 impl Run {
-    /// One action. `None` at the end of the story.
-    pub(super) fn act(&mut self, action: u8, story: &mut Story<'_>) -> Option<()> {
-        let with = story.u8()?;
+    /// One action. `None` when there are no more octets.
+    pub(super) fn act(&mut self, action: u8, actions: &mut Actions<'_>) -> Option<()> {
+        let with = actions.u8()?;
         let number = with % ROOMS.len() as u8;
         let place = Self::home(number);
         match action % 32 {
             0 => self.turn(),
             1 => {
-                self.now += Duration::from_millis(story.u16()?.into());
+                self.now += Duration::from_millis(actions.u16()?.into());
                 self.turn();
             }
             2 => {
@@ -88,12 +88,12 @@ impl Run {
                 self.turn();
             }
             3 => self.open(number),
-            4 => self.check_from(number, story.u8()?)?,
+            4 => self.check_from(number, actions.u8()?)?,
             5 => self.hello(number, with),
             6 => self.join(number),
-            7 => self.add_up(number, with / 8, story.u8()?),
-            8 | 9 => self.add_down(number, story.u8()?, with),
-            10 => self.remove(number, story.u8()?, story.u8()?),
+            7 => self.add_up(number, with / 8, actions.u8()?),
+            8 | 9 => self.add_down(number, actions.u8()?, with),
+            10 => self.remove(number, actions.u8()?, actions.u8()?),
             11 => drop(self.command(
                 place,
                 CloseTransport { transport_id: Client::transport_id(number) }.into_command(),
@@ -103,19 +103,19 @@ impl Run {
                 place,
                 RequestKeyframe { track_id: up_track_id(number, with / 8 % 4) }.into_command(),
             )),
-            14 => self.raw_command(place, story),
+            14 => self.raw_command(place, actions),
             15 => self.shed(with),
-            16 => self.open_port(number, story.u8()?),
-            17 => self.piped(place, story)?,
+            16 => self.open_port(number, actions.u8()?),
+            17 => self.piped(place, actions)?,
             18 => self.full = with & 1 == 1,
             19 => self.stalled = with & 1 == 1,
             20 => self.on(place, |shard, _, sending| shard.forward_pending(sending)),
-            21 => self.raw_datagram(number, story),
-            22 => self.damaged(number, with, story)?,
-            23 | 24 => self.rtcp(number, with, story)?,
-            25 => self.raw_rtcp(number, story),
-            26..=28 => self.media_run(number, with, story)?,
-            _ => self.media(number, with, story)?,
+            21 => self.raw_datagram(number, actions),
+            22 => self.damaged(number, with, actions)?,
+            23 | 24 => self.rtcp(number, with, actions)?,
+            25 => self.raw_rtcp(number, actions),
+            26..=28 => self.media_run(number, with, actions)?,
+            _ => self.media(number, with, actions)?,
         }
         Some(())
     }
@@ -237,9 +237,9 @@ impl Run {
     }
 
     /// Whatever can be said in the control language.
-    fn raw_command(&mut self, place: usize, story: &mut Story<'_>) {
-        let len = usize::from(story.u8().unwrap_or(0));
-        let Ok(Request { command: Some(command), .. }) = Request::decode(story.octets(len)) else { return };
+    fn raw_command(&mut self, place: usize, actions: &mut Actions<'_>) {
+        let len = usize::from(actions.u8().unwrap_or(0));
+        let Ok(Request { command: Some(command), .. }) = Request::decode(actions.octets(len)) else { return };
         self.command(place, command);
     }
 
@@ -258,8 +258,8 @@ impl Run {
     }
 
     /// Words from the other shard that it never said: about tracks that are piped, or were, or never will be.
-    fn piped(&mut self, place: usize, story: &mut Story<'_>) -> Option<()> {
-        let (kind, of) = (story.u8()?, story.u8()?);
+    fn piped(&mut self, place: usize, actions: &mut Actions<'_>) -> Option<()> {
+        let (kind, of) = (actions.u8()?, actions.u8()?);
         let owner = of / 8 % ROOMS.len() as u8;
         let track_id = up_track_id(owner, of % SLOTS);
         let mut entry = Entry::default();
@@ -267,8 +267,8 @@ impl Run {
             0 => {
                 let packet = PortPacket {
                     track_id,
-                    timestamp: story.u32()?,
-                    seq: story.u64()?,
+                    timestamp: actions.u32()?,
+                    seq: actions.u64()?,
                     source: u32::from(kind >> 6),
                     arrival: MediaTime::default(),
                     marker: false,
@@ -282,10 +282,10 @@ impl Run {
             }
             1 => entry.write(Message::End { track_id }),
             2 => entry.write(Message::Keyframe { track_id }),
-            3 => entry.write(Message::Close { track_id, opening: u64::from(story.u8()?) }),
+            3 => entry.write(Message::Close { track_id, opening: u64::from(actions.u8()?) }),
             _ => {
-                let time = MediaTime::from_nanos(story.u64()?.cast_signed());
-                let clock = Clock { time, timestamp: story.u32()? };
+                let time = MediaTime::from_nanos(actions.u64()?.cast_signed());
+                let clock = Clock { time, timestamp: actions.u32()? };
                 entry.write(Message::Clock { track_id, clock });
             }
         }
@@ -294,16 +294,16 @@ impl Run {
         Some(())
     }
 
-    fn raw_datagram(&mut self, number: u8, story: &mut Story<'_>) {
-        let len = usize::from(story.u8().unwrap_or(0));
-        let bytes = story.octets(len).to_vec();
+    fn raw_datagram(&mut self, number: u8, actions: &mut Actions<'_>) {
+        let len = usize::from(actions.u8().unwrap_or(0));
+        let bytes = actions.octets(len).to_vec();
         self.send(number, bytes);
         self.on(Self::home(number), |shard, _, _| shard.handle_truncated(len));
     }
 
     /// A check or a hello with one octet changed.
-    fn damaged(&mut self, number: u8, with: u8, story: &mut Story<'_>) -> Option<()> {
-        let (at, change) = (usize::from(story.u8()?), story.u8()?.max(1));
+    fn damaged(&mut self, number: u8, with: u8, actions: &mut Actions<'_>) -> Option<()> {
+        let (at, change) = (usize::from(actions.u8()?), actions.u8()?.max(1));
         let client = &mut self.clients[usize::from(number)];
         let check =
             if with & 0x80 == 0 { client.check(true) } else { Some(dtls::hello(&client.fingerprint)) };
@@ -353,18 +353,18 @@ impl Run {
         })
     }
 
-    fn media(&mut self, number: u8, with: u8, story: &mut Story<'_>) -> Option<()> {
-        let (slot, how, fill) = (with / 8 % SLOTS, story.u8()?, story.u8()?);
+    fn media(&mut self, number: u8, with: u8, actions: &mut Actions<'_>) -> Option<()> {
+        let (slot, how, fill) = (with / 8 % SLOTS, actions.u8()?, actions.u8()?);
         let nth = if how & 3 == 3 { fill % 4 } else { 0 };
         let is_rtx = how & 0x0c == 0x0c;
         let ssrc = ssrc(number, slot, nth) + u32::from(is_rtx);
         let ahead = match how >> 6 {
             0 | 1 => 0,
             2 => i32::from(fill.cast_signed()),
-            _ => i32::from(story.u16()?.cast_signed()),
+            _ => i32::from(actions.u16()?.cast_signed()),
         };
         let words = usize::from(how >> 4 & 3);
-        let extension = (words > 0).then(|| (PROFILES[usize::from(fill) % 4], story.octets(words * 4)));
+        let extension = (words > 0).then(|| (PROFILES[usize::from(fill) % 4], actions.octets(words * 4)));
         let parameters = parameters(slot, false);
         let pt = if is_rtx { parameters.rtx_payload_type } else { Some(parameters.payload_type) };
         let pt = pt.unwrap_or(fill.into()) as u8 & 0x7f;
@@ -387,8 +387,8 @@ impl Run {
     }
 
     /// Numbers one after the other, from anywhere: ahead, behind, or the same again in the next cycle.
-    fn media_run(&mut self, number: u8, with: u8, story: &mut Story<'_>) -> Option<()> {
-        let (slot, count, ahead) = (with / 8 % 2, story.u8()? % 40, story.u16()?);
+    fn media_run(&mut self, number: u8, with: u8, actions: &mut Actions<'_>) -> Option<()> {
+        let (slot, count, ahead) = (with / 8 % 2, actions.u8()? % 40, actions.u16()?);
         let ssrc = ssrc(number, slot, 0);
         let client = &self.clients[usize::from(number)];
         let ahead = match ahead >> 14 {
@@ -415,13 +415,13 @@ impl Run {
         Some(())
     }
 
-    fn rtcp(&mut self, number: u8, with: u8, story: &mut Story<'_>) -> Option<()> {
-        let sender = self.any_ssrc(number, story.u8()?);
-        let count = story.u8()? % 34;
+    fn rtcp(&mut self, number: u8, with: u8, actions: &mut Actions<'_>) -> Option<()> {
+        let sender = self.any_ssrc(number, actions.u8()?);
+        let count = actions.u8()? % 34;
         let ssrcs: Vec<Ssrc> =
-            story.octets(count.into()).iter().map(|choice| self.any_ssrc(number, *choice)).collect();
+            actions.octets(count.into()).iter().map(|choice| self.any_ssrc(number, *choice)).collect();
         let media = ssrcs.first().copied().unwrap_or_default();
-        let word = u64::from(story.u32()?);
+        let word = u64::from(actions.u32()?);
         let block = |ssrc: &Ssrc| ReportBlock {
             ssrc: *ssrc,
             lsr: word as u32,
@@ -446,9 +446,9 @@ impl Run {
     }
 
     /// Authentic octets of any kind that begin as RTCP does.
-    fn raw_rtcp(&mut self, number: u8, story: &mut Story<'_>) {
-        let len = usize::from(story.u8().unwrap_or(0));
-        let words = story.octets(len);
+    fn raw_rtcp(&mut self, number: u8, actions: &mut Actions<'_>) {
+        let len = usize::from(actions.u8().unwrap_or(0));
+        let words = actions.octets(len);
         let bytes = self.clients[usize::from(number)].rtcp(|out| {
             out.get_mut(..8)?.copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, number]);
             out.get_mut(8..8 + words.len())?.copy_from_slice(words);

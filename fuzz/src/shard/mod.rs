@@ -3,7 +3,7 @@ mod client;
 mod egress;
 mod pipes;
 
-use crate::story::Story;
+use crate::actions::Actions;
 use client::Client;
 use egress::{Sending, Watch};
 use pipes::{Queue, Sink};
@@ -27,11 +27,11 @@ const HOMES: [usize; 6] = [0, 0, 0, 0, 1, 1];
 /// video is shed and pipes and send memory are full at times. After each action the tables agree; all that leaves can be
 /// read, no index twice and nothing of another room; and at the end every packet stands in a counter.
 pub fn shard(data: &[u8]) {
-    let mut story = Story(data);
-    let Some(first) = story.u8() else { return };
+    let mut actions = Actions(data);
+    let Some(first) = actions.u8() else { return };
     let mut run = Run::new(SrtpProfile::ALL[usize::from(first) % 3], first & 0x80 != 0);
-    while let Some(action) = story.u8() {
-        let done = run.act(action, &mut story);
+    while let Some(action) = actions.u8() {
+        let done = run.act(action, &mut actions);
         run.check();
         if done.is_none() {
             break;
@@ -48,7 +48,7 @@ struct Place {
     sent: u64,
 }
 
-/// Everything of one story.
+/// Everything that one input runs.
 struct Run {
     now: Time,
     places: Vec<Place>,

@@ -36,7 +36,7 @@ impl PortSink for Sink {
         self.queue.borrow_mut().push_back(std::mem::take(&mut self.lent));
     }
 
-    fn make_room(&mut self, _: usize) {}
+    fn set_capacity(&mut self, _: usize) {}
 
-    fn ring(&mut self) {}
+    fn wake(&mut self) {}
 }

@@ -5,7 +5,7 @@
 //! in which true ones must lie. Here messages of different lengths are apart, fragments that contradict each other make versions
 //! of a message of which each may become complete, and records are numbered by us.
 
-use crate::gate::Fragment;
+use crate::records::Fragment;
 
 /// Octets held for messages that are not complete, what is kept about each included. A hello with a post-quantum share has
 /// 1,700.

@@ -1,9 +1,9 @@
 //! One DTLS association, either end.
 
 use crate::MESSAGE_BYTES_MAX;
-use crate::gate::{self, Stage};
 use crate::peer::{PeerCheck, Verdict};
 use crate::queue::DatagramQueue;
+use crate::records::{self, Accept};
 use crate::{DATAGRAM_BYTES_MAX, ffi};
 use boring::error::ErrorStack;
 use boring::ssl::{ErrorCode, Ssl, SslContext, SslRef, SslStream, SslVersion};
@@ -24,7 +24,7 @@ const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 
 /// Which end we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum Side {
     Client,
     Server,
 }
@@ -32,14 +32,14 @@ enum Role {
 /// One DTLS association. See [`DtlsEngine`] for what it does.
 pub struct Association {
     stream: SslStream<DatagramQueue>,
-    role: Role,
-    phase: Phase,
+    side: Side,
+    state: State,
     /// As told last; what BoringSSL's timers count from.
     now: Time,
     deadline: Option<Time>,
 }
 
-enum Phase {
+enum State {
     /// Octets that may still come.
     Handshaking {
         budget: usize,
@@ -58,7 +58,7 @@ enum Phase {
 impl Association {
     /// The server's end, which waits for a peer with this fingerprint.
     pub(crate) fn server(context: &SslContext, now: Time, peer: Fingerprint) -> Self {
-        Self::new(context, Role::Server, now, Some(peer))
+        Self::new(context, Side::Server, now, Some(peer))
     }
 
     /// The client's end: its first flight waits to be polled. The server is judged by `peer`, or not at all. `local` keys are
@@ -68,21 +68,21 @@ impl Association {
     /// If memory is out.
     #[must_use]
     pub fn client(context: &SslContext, now: Time, peer: Option<Fingerprint>) -> Self {
-        Self::new(context, Role::Client, now, peer)
+        Self::new(context, Side::Client, now, peer)
     }
 
-    fn new(context: &SslContext, role: Role, now: Time, peer: Option<Fingerprint>) -> Self {
+    fn new(context: &SslContext, side: Side, now: Time, peer: Option<Fingerprint>) -> Self {
         let mut ssl = Ssl::new(context).expect("an association fits into memory");
         PeerCheck::attach(&mut ssl, peer);
         ffi::shed_handshake_config(&mut ssl);
         ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");
         let mut queue = DatagramQueue::default();
-        if role == Role::Server {
+        if side == Side::Server {
             queue.note_flight();
         }
         let stream = SslStream::new(ssl, queue).expect("a BIO fits into memory");
-        let phase = Phase::Handshaking { budget: HANDSHAKE_BYTES_MAX };
-        let mut association = Self { stream, role, phase, now, deadline: None };
+        let state = State::Handshaking { budget: HANDSHAKE_BYTES_MAX };
+        let mut association = Self { stream, side, state, now, deadline: None };
         association.set_now(now);
         association.drive();
         association
@@ -125,10 +125,10 @@ impl Association {
 
     /// Lets BoringSSL read what is there and write what it wants.
     fn drive(&mut self) {
-        if matches!(self.phase, Phase::Handshaking { .. }) {
+        if matches!(self.state, State::Handshaking { .. }) {
             self.handshake();
         }
-        if matches!(self.phase, Phase::Connected { gave_up: false, .. }) {
+        if matches!(self.state, State::Connected { gave_up: false, .. }) {
             self.read();
             self.stream.get_mut().release_inbound();
         }
@@ -136,22 +136,22 @@ impl Association {
     }
 
     fn handshake(&mut self) {
-        let result = match self.role {
-            Role::Client => self.stream.connect(),
-            Role::Server => self.stream.accept(),
+        let result = match self.side {
+            Side::Client => self.stream.connect(),
+            Side::Server => self.stream.accept(),
         };
         match result {
             Ok(()) => {
-                self.phase = match summarize(self.stream.ssl(), self.role) {
-                    Some(summary) => Phase::Connected { summary: Some(Box::new(summary)), gave_up: false },
-                    None => Phase::Failed,
+                self.state = match summarize(self.stream.ssl(), self.side) {
+                    Some(summary) => State::Connected { summary: Some(Box::new(summary)), gave_up: false },
+                    None => State::Failed,
                 }
             }
             Err(error) if error.code() == ErrorCode::WANT_READ => {}
             Err(_) if PeerCheck::verdict(self.stream.ssl()) == Verdict::Mismatch => {
-                self.phase = Phase::Mismatch
+                self.state = State::Mismatch
             }
-            Err(_) => self.phase = Phase::Failed,
+            Err(_) => self.state = State::Failed,
         }
     }
 
@@ -163,7 +163,7 @@ impl Association {
                 Ok(_) => {}
                 Err(ErrorCode::WANT_READ) => return,
                 Err(ErrorCode::ZERO_RETURN) => {
-                    self.phase = Phase::Closed;
+                    self.state = State::Closed;
                     return;
                 }
                 Err(_) => return self.give_up(),
@@ -174,9 +174,9 @@ impl Association {
     /// BoringSSL goes no further. For a server with keys that is no end: media needs no more DTLS, and consent or
     /// signaling ends the session. A client is told: in DTLS 1.3 its refusal comes after it was done itself.
     fn give_up(&mut self) {
-        match (&mut self.phase, self.role) {
-            (Phase::Connected { gave_up, .. }, Role::Server) => *gave_up = true,
-            (phase, _) => *phase = Phase::Failed,
+        match (&mut self.state, self.side) {
+            (State::Connected { gave_up, .. }, Side::Server) => *gave_up = true,
+            (state, _) => *state = State::Failed,
         }
     }
 
@@ -186,7 +186,7 @@ impl Association {
     }
 
     fn set_deadline(&mut self) {
-        let waits = matches!(self.phase, Phase::Handshaking { .. } | Phase::Connected { gave_up: false, .. });
+        let waits = matches!(self.state, State::Handshaking { .. } | State::Connected { gave_up: false, .. });
         self.deadline =
             if waits { ffi::timeout(self.stream.ssl()).map(|left| self.now + left) } else { None };
     }
@@ -194,23 +194,23 @@ impl Association {
     /// Copies what may pass of a datagram to where BoringSSL reads. A server's handshake is fed by its listener.
     fn admit(&mut self, datagram: &[u8]) -> bool {
         let inbound = self.stream.get_mut().inbound();
-        match self.role {
-            Role::Client => inbound.extend_from_slice(datagram),
-            Role::Server => gate::admit(datagram, Stage::Protected, MESSAGE_BYTES_MAX, inbound),
+        match self.side {
+            Side::Client => inbound.extend_from_slice(datagram),
+            Side::Server => records::admit(datagram, Accept::ProtectedOnly, MESSAGE_BYTES_MAX, inbound),
         }
         let admitted = inbound.len();
-        match &mut self.phase {
+        match &mut self.state {
             _ if admitted == 0 => false,
-            Phase::Handshaking { budget } if admitted > *budget => {
+            State::Handshaking { budget } if admitted > *budget => {
                 inbound.clear();
                 false
             }
-            Phase::Handshaking { budget } => {
+            State::Handshaking { budget } => {
                 *budget -= admitted;
                 true
             }
-            Phase::Connected { gave_up, .. } => !*gave_up,
-            Phase::Closed | Phase::Mismatch | Phase::Failed => false,
+            State::Connected { gave_up, .. } => !*gave_up,
+            State::Closed | State::Mismatch | State::Failed => false,
         }
     }
 }
@@ -222,7 +222,7 @@ impl DtlsEngine for Association {
             return false;
         }
         self.drive();
-        !matches!(self.phase, Phase::Mismatch | Phase::Failed)
+        !matches!(self.state, State::Mismatch | State::Failed)
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
@@ -249,30 +249,30 @@ impl DtlsEngine for Association {
     }
 
     fn status(&self) -> DtlsStatus {
-        match self.phase {
-            Phase::Handshaking { .. } => DtlsStatus::Handshaking,
-            Phase::Connected { .. } => DtlsStatus::Connected,
-            Phase::Closed => DtlsStatus::Closed,
-            Phase::Mismatch => DtlsStatus::FingerprintMismatch,
-            Phase::Failed => DtlsStatus::Failed,
+        match self.state {
+            State::Handshaking { .. } => DtlsStatus::Handshaking,
+            State::Connected { .. } => DtlsStatus::Connected,
+            State::Closed => DtlsStatus::Closed,
+            State::Mismatch => DtlsStatus::FingerprintMismatch,
+            State::Failed => DtlsStatus::Failed,
         }
     }
 
     fn take_summary(&mut self) -> Option<DtlsSummary> {
-        match &mut self.phase {
-            Phase::Connected { summary, .. } => summary.take().map(|summary| *summary),
+        match &mut self.state {
+            State::Connected { summary, .. } => summary.take().map(|summary| *summary),
             _ => None,
         }
     }
 
     fn close(&mut self) {
         ffi::set_now(self.now);
-        if matches!(self.phase, Phase::Connected { .. }) {
+        if matches!(self.state, State::Connected { .. }) {
             // It can only fail if nothing may be sent any more, and then there is nothing to close.
             drop(self.stream.shutdown());
         }
-        if matches!(self.phase, Phase::Handshaking { .. } | Phase::Connected { .. }) {
-            self.phase = Phase::Closed;
+        if matches!(self.state, State::Handshaking { .. } | State::Connected { .. }) {
+            self.state = State::Closed;
         }
         self.deadline = None;
     }
@@ -281,14 +281,14 @@ impl DtlsEngine for Association {
 impl std::fmt::Debug for Association {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Association")
-            .field("role", &self.role)
+            .field("side", &self.side)
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
 }
 
 /// What a finished handshake agreed on; `None` if it lacks what we ask for, which the handshake should have refused.
-fn summarize(ssl: &SslRef, role: Role) -> Option<DtlsSummary> {
+fn summarize(ssl: &SslRef, side: Side) -> Option<DtlsSummary> {
     if PeerCheck::verdict(ssl) != Verdict::Match {
         return None;
     }
@@ -299,11 +299,11 @@ fn summarize(ssl: &SslRef, role: Role) -> Option<DtlsSummary> {
         SslVersion::DTLS1_2 => "DTLS 1.2",
         _ => return None,
     };
-    Some(DtlsSummary { keys: export(ssl, role, profile)?, version, group: group_name(ssl.curve()?) })
+    Some(DtlsSummary { keys: export(ssl, side, profile)?, version, group: group_name(ssl.curve()?) })
 }
 
 /// RFC 5764 §4.2: client key, server key, client salt, server salt.
-fn export(ssl: &SslRef, role: Role, profile: SrtpProfile) -> Option<KeyingMaterial> {
+fn export(ssl: &SslRef, side: Side, profile: SrtpProfile) -> Option<KeyingMaterial> {
     let (key_len, salt_len) = (profile.key_len(), profile.salt_len());
     let mut exported = Zeroizing::new(vec![0; 2 * (key_len + salt_len)]);
     ssl.export_keying_material(&mut exported, EXPORTER, None).ok()?;
@@ -312,9 +312,9 @@ fn export(ssl: &SslRef, role: Role, profile: SrtpProfile) -> Option<KeyingMateri
     let (client_salt, server_salt) = salts.split_at_checked(salt_len)?;
     let client = (client_key, client_salt);
     let server = (server_key, server_salt);
-    let (local, remote) = match role {
-        Role::Client => (client, server),
-        Role::Server => (server, client),
+    let (local, remote) = match side {
+        Side::Client => (client, server),
+        Side::Server => (server, client),
     };
     Some(KeyingMaterial {
         profile,

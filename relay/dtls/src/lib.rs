@@ -6,7 +6,7 @@
 //!   signature, and long before any key is exported. No chain, name or date counts.
 //! - The server chooses: SRTP profile, group and cipher suite follow our order, whatever the client's is.
 //! - What came without protection never ends a handshake (see `listener.rs`), and nothing unprotected reaches an
-//!   established association (RFC 9147 §4.5.2; see `gate.rs`).
+//!   established association (RFC 9147 §4.5.2; see `records.rs`).
 //!
 //! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine gives
 //! it datagrams of a 5-tuple that ICE validated) and a limit on the length of a handshake (the driver's).
@@ -14,16 +14,16 @@
 //! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a server makes
 //! clients of [`base_context`] and [`Association::client`].
 
+mod admission;
 mod assembly;
 mod association;
-mod attempts;
 mod certificate;
 mod ffi;
-mod gate;
 mod hello;
 mod listener;
 mod peer;
 mod queue;
+mod records;
 mod server;
 mod signature;
 

@@ -6,7 +6,7 @@
 //! - Each ClientHello that differs begins an [`Association`] of its own, [`CANDIDATES_MAX`] at a time. A protected record is shown
 //!   to all of them; the first that ends its handshake is the one, the others are forgotten.
 //! - A hello that nobody could answer costs nothing ([`crate::hello`]). Where more are good than may be begun, the next one is
-//!   drawn from all ([`crate::attempts`]).
+//!   drawn from all ([`crate::admission`]).
 //! - The hello that answers a HelloRetryRequest is one of several as well: each that differs has an attempt of its own.
 //! - While there are several attempts, an answer is sent again when its hello is, and not by a timer: a client that still waits for
 //!   its own would take another's for it.
@@ -22,11 +22,11 @@
 //! client's the probability of 32 in R to be drawn, where R come a second.
 
 use crate::MESSAGE_BYTES_MAX;
+use crate::admission::{Reservoir, TokenBucket};
 use crate::assembly::{Assembly, Message, clear_record};
 use crate::association::{Association, INBOUND_BYTES_MAX};
-use crate::attempts::{Attempts, Draw};
-use crate::gate::{self, Part, Stage};
 use crate::hello::is_for_us;
+use crate::records::{self, Accept, Part};
 use crate::signature;
 use boring::ssl::SslContext;
 use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
@@ -46,14 +46,14 @@ const ATTEMPTS_AT_ONCE: u32 = 8;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(31);
 /// The same for signatures by a certificate that is not the announced one, with keys of any kind, of which one costs up to 2 ms.
 /// They only tell a peer with another certificate that it is refused.
-const STRANGERS_AT_ONCE: u32 = 8;
-const STRANGERS_INTERVAL: Duration = Duration::from_secs(1);
+const UNANNOUNCED_AT_ONCE: u32 = 8;
+const UNANNOUNCED_INTERVAL: Duration = Duration::from_secs(1);
 /// Times that a flight is sent again because its hello was: BoringSSL gives up after 12, and its timers have some of them.
 const REPETITIONS_MAX: u8 = 4;
 
 /// A signed flight may be of any attempt, and is looked at for each.
 const _: () =
-    assert!(ATTEMPTS_AT_ONCE as usize >= CANDIDATES_MAX && STRANGERS_AT_ONCE as usize >= CANDIDATES_MAX);
+    assert!(ATTEMPTS_AT_ONCE as usize >= CANDIDATES_MAX && UNANNOUNCED_AT_ONCE as usize >= CANDIDATES_MAX);
 /// Who may be given up is, before the next one may.
 const _: () =
     assert!(REPLACEMENT_INTERVAL.as_millis() * CANDIDATES_MAX as u128 <= ATTEMPT_LIFE_MIN.as_millis());
@@ -71,11 +71,11 @@ pub struct Listener {
     context: SslContext,
     peer: Fingerprint,
     state: State,
-    attempts: Attempts,
+    attempts: TokenBucket,
     /// Signatures that are looked at.
-    verifications: Attempts,
+    verifications: TokenBucket,
     /// The same of certificates that are not announced.
-    strangers: Attempts,
+    unannounced: TokenBucket,
 }
 
 enum State {
@@ -91,9 +91,9 @@ struct Handshake {
     candidates: Vec<Candidate>,
     /// When one had to go for another.
     replaced: Option<Time>,
-    draw: Draw,
+    draw: Reservoir,
     /// A protected record came: the client is beyond its hello.
-    heard_protected: bool,
+    received_protected: bool,
     /// Last ones of the messages that a DTLS 1.2 client sends in clear.
     certificate: Option<Message>,
     key_exchange: Option<Message>,
@@ -156,7 +156,7 @@ impl Candidate {
 }
 
 /// A number that nobody can foresee.
-fn dice() -> u32 {
+fn random_u32() -> u32 {
     let mut octets = [0; 4];
     boring::rand::rand_bytes(&mut octets).expect("random numbers");
     u32::from_ne_bytes(octets)
@@ -168,23 +168,23 @@ fn random(hello: &Message) -> Option<&[u8]> {
 
 impl Listener {
     pub(crate) fn new(context: SslContext, now: Time, peer: Fingerprint) -> Self {
-        let attempts = || Attempts::new(now, ATTEMPTS_AT_ONCE, ATTEMPT_INTERVAL);
+        let attempts = || TokenBucket::new(now, ATTEMPTS_AT_ONCE, ATTEMPT_INTERVAL);
         Self {
             context,
             peer,
             state: State::Handshaking(Box::default()),
             attempts: attempts(),
             verifications: attempts(),
-            strangers: Attempts::new(now, STRANGERS_AT_ONCE, STRANGERS_INTERVAL),
+            unannounced: TokenBucket::new(now, UNANNOUNCED_AT_ONCE, UNANNOUNCED_INTERVAL),
         }
     }
 
     /// Shows each part of a datagram to whom it concerns; whether there was one.
     fn take(&mut self, now: Time, datagram: &[u8]) -> bool {
         let mut admitted = Vec::new();
-        gate::admit(datagram, Stage::Clear, MESSAGE_BYTES_MAX, &mut admitted);
+        records::admit(datagram, Accept::Handshake, MESSAGE_BYTES_MAX, &mut admitted);
         let (mut protected, mut taken) = (Vec::new(), false);
-        for part in gate::parts(&admitted) {
+        for part in records::parts(&admitted) {
             match part {
                 Part::Protected(octets) => protected.extend_from_slice(octets),
                 Part::Fragment(fragment) => {
@@ -202,7 +202,7 @@ impl Listener {
         if !protected.is_empty()
             && let State::Handshaking(handshake) = &mut self.state
         {
-            handshake.heard_protected = true;
+            handshake.received_protected = true;
             handshake.candidates.iter_mut().for_each(|c| c.association.feed(now, &protected));
             self.decide();
         }
@@ -223,9 +223,9 @@ impl Listener {
                     CERTIFICATE_VERIFY => handshake.verify = Some(message),
                     _ => return,
                 }
-                if handshake.is_flight_there() {
+                if handshake.has_whole_flight() {
                     let is_announced = handshake.has_announced(peer);
-                    let paid = if is_announced { &mut self.verifications } else { &mut self.strangers };
+                    let paid = if is_announced { &mut self.verifications } else { &mut self.unannounced };
                     handshake.show_signed_flight(now, paid);
                     self.decide();
                 }
@@ -255,7 +255,7 @@ impl Listener {
         if handshake.draw.is_empty() && handshake.has_room(now) && attempts.begin(now) {
             begin(handshake, hello);
         } else {
-            handshake.draw.put(hello, dice());
+            handshake.draw.put(hello, random_u32());
         }
     }
 
@@ -329,7 +329,7 @@ impl Handshake {
             self.replaced = Some(now);
         }
         self.candidates.push(candidate);
-        self.bury();
+        self.remove_failed();
     }
 
     /// Whether there is an attempt of a hello that came again. It is answered again if there are others; else a timer sees to it.
@@ -342,13 +342,13 @@ impl Handshake {
                 known.repeat(now);
             }
         }
-        self.bury();
+        self.remove_failed();
         is_known
     }
 
     /// Whether flights are sent again by timers.
     fn has_timers(&self) -> bool {
-        self.heard_protected || self.candidates.len() == 1
+        self.received_protected || self.candidates.len() == 1
     }
 
     /// The announced certificate is not replaced by another.
@@ -367,12 +367,12 @@ impl Handshake {
         self.candidates.iter().any(|c| c.association.flight().is_some())
     }
 
-    fn is_flight_there(&self) -> bool {
+    fn has_whole_flight(&self) -> bool {
         self.certificate.is_some() && self.key_exchange.is_some() && self.verify.is_some()
     }
 
     /// Shows the flight to the attempt whose messages it signs.
-    fn show_signed_flight(&mut self, now: Time, verifications: &mut Attempts) {
+    fn show_signed_flight(&mut self, now: Time, verifications: &mut TokenBucket) {
         let flight = (&self.certificate, &self.key_exchange, &self.verify);
         let (Some(certificate), Some(key_exchange), Some(verify)) = flight else { return };
         for candidate in &mut self.candidates {
@@ -394,7 +394,7 @@ impl Handshake {
 
     /// Forgets attempts that are over because of something in clear, and the alerts they would send: the true client would take
     /// one for the answer to its own hello.
-    fn bury(&mut self) {
+    fn remove_failed(&mut self) {
         self.candidates.retain(|c| !c.is_over());
     }
 }
@@ -439,7 +439,7 @@ impl DtlsEngine for Listener {
             State::Decided(association) => association.handle_timeout(now),
             State::Handshaking(handshake) if handshake.has_timers() => {
                 handshake.candidates.iter_mut().for_each(|c| c.association.handle_timeout(now));
-                handshake.bury();
+                handshake.remove_failed();
             }
             State::Handshaking(_) | State::Closed => {}
         }

@@ -3,7 +3,7 @@
 //! Boundaries survive both ways: a read takes at most one datagram, a write makes exactly one.
 
 use crate::assembly::Flight;
-use crate::gate::{self, Part};
+use crate::records::{self, Part};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
@@ -76,9 +76,9 @@ impl Read for DatagramQueue {
 
 impl Write for DatagramQueue {
     fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
-        self.sent_unified = self.sent_unified || gate::has_unified_record(datagram);
+        self.sent_unified = self.sent_unified || records::has_unified_record(datagram);
         if let Some(flight) = &mut self.flight {
-            for part in gate::parts(datagram) {
+            for part in records::parts(datagram) {
                 if let Part::Fragment(fragment) = part {
                     flight.note(&fragment);
                 }

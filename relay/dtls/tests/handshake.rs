@@ -1,4 +1,4 @@
-//! Two ends in a jar: who agrees on what, and who is refused.
+//! Two ends in a pair: who agrees on what, and who is refused.
 
 mod support;
 
@@ -7,7 +7,7 @@ use relay_core::srtp::SrtpProfile;
 use relay_dtls::{DATAGRAM_BYTES_MAX, ServerFactory};
 use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use std::collections::BTreeSet;
-use support::{Jar, drain};
+use support::{Pair, drain};
 
 /// Keys are equal crosswise and of the profile's length.
 fn assert_crosswise(server: &DtlsSummary, client: &DtlsSummary) {
@@ -33,14 +33,14 @@ fn both_versions_agree_on_the_servers_choice() {
             (vec![Sha1, Gcm256], Gcm256),
             (vec![Sha1], Sha1),
         ] {
-            let mut jar =
-                Jar::new(&ClientOptions { profiles: offered, versions, ..ClientOptions::default() });
-            jar.run();
-            let (server, client) = jar.summaries();
+            let mut pair =
+                Pair::new(&ClientOptions { profiles: offered, versions, ..ClientOptions::default() });
+            pair.run();
+            let (server, client) = pair.summaries();
             assert_eq!((server.version, client.version), (version, version));
             assert_eq!(server.keys.profile, want, "{version}");
             assert_crosswise(&server, &client);
-            assert!(jar.server.take_summary().is_none(), "keys are given once");
+            assert!(pair.server.take_summary().is_none(), "keys are given once");
         }
     }
 }
@@ -55,10 +55,10 @@ fn groups_follow_our_order() {
         (Versions::Only1_2, "P-256:X25519:X25519MLKEM768", "x25519"),
         (Versions::Only1_2, "P-256", "secp256r1"),
     ] {
-        let mut jar =
-            Jar::new(&ClientOptions { versions, groups: groups.to_owned(), ..ClientOptions::default() });
-        jar.run();
-        let (server, client) = jar.summaries();
+        let mut pair =
+            Pair::new(&ClientOptions { versions, groups: groups.to_owned(), ..ClientOptions::default() });
+        pair.run();
+        let (server, client) = pair.summaries();
         assert_eq!((server.group, client.group), (want, want), "{versions:?}, {groups}");
     }
 }
@@ -66,22 +66,22 @@ fn groups_follow_our_order() {
 /// A post-quantum ClientHello does not fit into one datagram, and no datagram of ours is longer than we say.
 #[test]
 fn a_hello_in_two_datagrams_is_put_together() {
-    let mut jar = Jar::new(&ClientOptions::default());
-    let hello = drain(&mut jar.client);
+    let mut pair = Pair::new(&ClientOptions::default());
+    let hello = drain(&mut pair.client);
     assert_eq!(hello.len(), 2);
     for datagram in hello.iter().rev() {
-        assert!(jar.server.handle_datagram(jar.now, datagram));
+        assert!(pair.server.handle_datagram(pair.now, datagram));
     }
-    let flight = drain(&mut *jar.server);
+    let flight = drain(&mut *pair.server);
     assert!(!flight.is_empty());
     for datagram in hello.iter().chain(&flight) {
         assert!(datagram.len() <= DATAGRAM_BYTES_MAX, "{} octets", datagram.len());
     }
     for datagram in flight {
-        jar.client.handle_datagram(jar.now, &datagram);
+        pair.client.handle_datagram(pair.now, &datagram);
     }
-    jar.run();
-    assert_eq!(jar.summaries().0.group, "X25519MLKEM768");
+    pair.run();
+    assert_eq!(pair.summaries().0.group, "X25519MLKEM768");
 }
 
 /// S13: no key leaves the engine if the certificate is not the announced one.
@@ -90,15 +90,15 @@ fn s13_another_certificate_is_refused_before_there_are_keys() {
     for versions in [Versions::Only1_2, Versions::Only1_3] {
         for flipped in [0, 17, 31] {
             let options = ClientOptions { versions, ..ClientOptions::default() };
-            let mut jar = Jar::with_announced(&options, |mut fingerprint| {
+            let mut pair = Pair::with_announced(&options, |mut fingerprint| {
                 fingerprint[flipped] ^= 1;
                 fingerprint
             });
-            jar.run();
-            assert!(matches!(jar.server.status(), DtlsStatus::FingerprintMismatch), "{versions:?}");
-            assert!(jar.server.take_summary().is_none());
-            assert!(jar.server.poll_timeout().is_none());
-            assert!(matches!(jar.client.status(), DtlsStatus::Failed), "{versions:?}: the client is told");
+            pair.run();
+            assert!(matches!(pair.server.status(), DtlsStatus::FingerprintMismatch), "{versions:?}");
+            assert!(pair.server.take_summary().is_none());
+            assert!(pair.server.poll_timeout().is_none());
+            assert!(matches!(pair.client.status(), DtlsStatus::Failed), "{versions:?}: the client is told");
         }
     }
 }
@@ -108,39 +108,39 @@ fn a_client_refuses_another_server() {
     let mut server = ServerFactory::new().unwrap();
     let client = ClientFactory::new(&ClientOptions::default()).unwrap();
     let engine = server.accept(support::START, client.fingerprint());
-    let mut jar =
-        Jar { client: client.connect(support::START, Some([7; 32])), server: engine, now: support::START };
-    jar.run();
-    assert!(matches!(jar.client.status(), DtlsStatus::FingerprintMismatch));
-    assert!(jar.server.take_summary().is_none());
+    let mut pair =
+        Pair { client: client.connect(support::START, Some([7; 32])), server: engine, now: support::START };
+    pair.run();
+    assert!(matches!(pair.client.status(), DtlsStatus::FingerprintMismatch));
+    assert!(pair.server.take_summary().is_none());
 }
 
 /// S14: no SRTP, no association.
 #[test]
 fn s14_without_use_srtp_there_is_no_handshake() {
     for versions in [Versions::Only1_2, Versions::Only1_3] {
-        let mut jar = Jar::new(&ClientOptions { profiles: vec![], versions, ..ClientOptions::default() });
-        jar.run();
+        let mut pair = Pair::new(&ClientOptions { profiles: vec![], versions, ..ClientOptions::default() });
+        pair.run();
         // A hello in clear may be forged, so the server waits for a better one.
-        assert!(matches!(jar.server.status(), DtlsStatus::Handshaking), "{versions:?}");
-        assert!(matches!(jar.client.status(), DtlsStatus::Handshaking), "{versions:?}: no octet comes back");
-        assert!(jar.server.take_summary().is_none());
-        assert!(jar.server.poll_timeout().is_none());
+        assert!(matches!(pair.server.status(), DtlsStatus::Handshaking), "{versions:?}");
+        assert!(matches!(pair.client.status(), DtlsStatus::Handshaking), "{versions:?}: no octet comes back");
+        assert!(pair.server.take_summary().is_none());
+        assert!(pair.server.poll_timeout().is_none());
     }
 }
 
 /// S14: DTLS 1.2 without the extended master secret (RFC 7627) is refused; the extension's type is made one that nobody knows.
 #[test]
 fn s14_without_extended_master_secret_there_is_no_handshake() {
-    let mut jar = Jar::new(&ClientOptions { versions: Versions::Only1_2, ..ClientOptions::default() });
-    for mut datagram in drain(&mut jar.client) {
+    let mut pair = Pair::new(&ClientOptions { versions: Versions::Only1_2, ..ClientOptions::default() });
+    for mut datagram in drain(&mut pair.client) {
         let extension = datagram.windows(4).position(|octets| octets == [0, 23, 0, 0]).unwrap();
         datagram[extension] = 0xfa;
-        jar.server.handle_datagram(jar.now, &datagram);
+        pair.server.handle_datagram(pair.now, &datagram);
     }
-    assert_eq!(drain(&mut *jar.server), Vec::<Vec<u8>>::new(), "no octet comes back");
-    assert!(matches!(jar.server.status(), DtlsStatus::Handshaking));
-    assert!(jar.server.poll_timeout().is_none());
+    assert_eq!(drain(&mut *pair.server), Vec::<Vec<u8>>::new(), "no octet comes back");
+    assert!(matches!(pair.server.status(), DtlsStatus::Handshaking));
+    assert!(pair.server.poll_timeout().is_none());
 }
 
 /// S15: every factory has a key of its own.
@@ -159,9 +159,9 @@ fn associations_of_one_factory_are_apart() {
     for _ in 0..20 {
         let engine = server.accept(support::START, client.fingerprint());
         let peer = client.connect(support::START, Some(server.fingerprint()));
-        let mut jar = Jar { client: peer, server: engine, now: support::START };
-        jar.run();
-        let (server, client) = jar.summaries();
+        let mut pair = Pair { client: peer, server: engine, now: support::START };
+        pair.run();
+        let (server, client) = pair.summaries();
         assert_crosswise(&server, &client);
         keys.insert(server.keys.local_key.clone());
     }
@@ -170,10 +170,10 @@ fn associations_of_one_factory_are_apart() {
 
 #[test]
 fn secrets_stay_out_of_debug() {
-    let mut jar = Jar::new(&ClientOptions::default());
-    jar.run();
-    assert_eq!(format!("{:?}", jar.client), "Association { role: Client, status: Connected, .. }");
-    let (server, _) = jar.summaries();
+    let mut pair = Pair::new(&ClientOptions::default());
+    pair.run();
+    assert_eq!(format!("{:?}", pair.client), "Association { side: Client, status: Connected, .. }");
+    let (server, _) = pair.summaries();
     let debug = format!("{server:?}");
     assert!(debug.contains("AeadAes128Gcm") && !debug.contains("key:"), "{debug}");
 }

@@ -6,7 +6,7 @@ use relay_core::dtls::{DtlsEngine, DtlsStatus};
 use relay_core::time::Time;
 use ringvox_client::dtls::{ClientOptions, Versions};
 use std::time::Duration;
-use support::{Dice, Direction, Jar, drain};
+use support::{Direction, Pair, Rng, drain};
 
 const VERSIONS: [Versions; 2] = [Versions::Only1_2, Versions::Only1_3];
 
@@ -18,15 +18,20 @@ fn options(versions: Versions) -> ClientOptions {
 }
 
 /// Carries and lets timers ring until both ends are connected.
-fn connect(jar: &mut Jar, mut network: impl FnMut(Direction, Vec<u8>) -> Vec<Vec<u8>>) {
-    let limit = jar.now + HANDSHAKE_LIMIT;
-    while !jar.is_connected() {
-        if jar.carry(&mut network) == 0 {
-            assert!(jar.ring(), "nothing to wait for");
-            assert!(jar.now <= limit, "client {:?}, server {:?}", jar.client.status(), jar.server.status());
+fn connect(pair: &mut Pair, mut network: impl FnMut(Direction, Vec<u8>) -> Vec<Vec<u8>>) {
+    let limit = pair.now + HANDSHAKE_LIMIT;
+    while !pair.is_connected() {
+        if pair.carry(&mut network) == 0 {
+            assert!(pair.ring(), "nothing to wait for");
+            assert!(
+                pair.now <= limit,
+                "client {:?}, server {:?}",
+                pair.client.status(),
+                pair.server.status()
+            );
         }
     }
-    let (server, client) = jar.summaries();
+    let (server, client) = pair.summaries();
     assert_eq!(server.keys.local_key, client.keys.remote_key);
 }
 
@@ -35,8 +40,8 @@ fn connect(jar: &mut Jar, mut network: impl FnMut(Direction, Vec<u8>) -> Vec<Vec
 fn lost_datagrams_are_sent_again() {
     for versions in VERSIONS {
         for (first, count) in (0..12).map(|at| (at, 1)).chain((1..6).map(|count| (0, count))) {
-            let (mut sent, mut jar) = (0, Jar::new(&options(versions)));
-            connect(&mut jar, |_, datagram| {
+            let (mut sent, mut pair) = (0, Pair::new(&options(versions)));
+            connect(&mut pair, |_, datagram| {
                 sent += 1;
                 if (first..first + count).contains(&(sent - 1)) { vec![] } else { vec![datagram] }
             });
@@ -47,20 +52,20 @@ fn lost_datagrams_are_sent_again() {
 /// The time is ours: nothing is sent again before its timer, and the timer doubles.
 #[test]
 fn a_silent_peer_is_asked_again_at_growing_intervals() {
-    let mut jar = Jar::new(&options(Versions::Only1_2));
-    let hello = drain(&mut jar.client);
-    hello.iter().for_each(|datagram| assert!(jar.server.handle_datagram(jar.now, datagram)));
-    let flight = drain(&mut *jar.server).len();
+    let mut pair = Pair::new(&options(Versions::Only1_2));
+    let hello = drain(&mut pair.client);
+    hello.iter().for_each(|datagram| assert!(pair.server.handle_datagram(pair.now, datagram)));
+    let flight = drain(&mut *pair.server).len();
     assert!(flight > 0);
     let mut waits = Vec::new();
     for _ in 0..5 {
-        let due = jar.server.poll_timeout().unwrap();
-        jar.server.handle_timeout(due - Duration::from_millis(20));
-        assert_eq!(drain(&mut *jar.server).len(), 0, "too early");
-        jar.server.handle_timeout(due);
-        assert_eq!(drain(&mut *jar.server).len(), flight);
-        waits.push(due.since(jar.now));
-        jar.now = due;
+        let due = pair.server.poll_timeout().unwrap();
+        pair.server.handle_timeout(due - Duration::from_millis(20));
+        assert_eq!(drain(&mut *pair.server).len(), 0, "too early");
+        pair.server.handle_timeout(due);
+        assert_eq!(drain(&mut *pair.server).len(), flight);
+        waits.push(due.since(pair.now));
+        pair.now = due;
     }
     assert!(waits.windows(2).all(|pair| pair[1] == 2 * pair[0]), "{waits:?}");
 }
@@ -69,12 +74,12 @@ fn a_silent_peer_is_asked_again_at_growing_intervals() {
 fn a_bad_network_is_endured() {
     for versions in VERSIONS {
         for seed in 0..60 {
-            let mut dice = Dice(seed);
-            let mut jar = Jar::new(&options(versions));
+            let mut random_u32 = Rng(seed);
+            let mut pair = Pair::new(&options(versions));
             let mut late: Vec<Vec<Vec<u8>>> = vec![vec![], vec![]];
-            connect(&mut jar, |direction, datagram| {
+            connect(&mut pair, |direction, datagram| {
                 let late = &mut late[direction as usize];
-                match dice.roll(10) {
+                match random_u32.roll(10) {
                     0 => vec![],
                     1..=2 => vec![datagram.clone(), datagram],
                     3..=4 => {
@@ -136,8 +141,8 @@ fn garbage() -> Vec<Vec<u8>> {
 #[test]
 fn garbage_does_not_end_a_handshake() {
     for versions in VERSIONS {
-        let mut jar = Jar::new(&options(versions));
-        connect(&mut jar, |direction, datagram| match direction {
+        let mut pair = Pair::new(&options(versions));
+        connect(&mut pair, |direction, datagram| match direction {
             Direction::Up => [garbage(), vec![datagram], garbage()].concat(),
             Direction::Down => vec![datagram],
         });
@@ -189,8 +194,8 @@ fn forgeries(datagram: &[u8]) -> Vec<(&'static str, Vec<Vec<u8>>)> {
 fn a_forgery_before_each_message_ends_no_handshake() {
     for versions in VERSIONS {
         for which in 0..14 {
-            let (mut jar, mut name) = (Jar::new(&options(versions)), "");
-            connect(&mut jar, |direction, datagram| {
+            let (mut pair, mut name) = (Pair::new(&options(versions)), "");
+            connect(&mut pair, |direction, datagram| {
                 let forged = forgeries(&datagram).into_iter().nth(which);
                 match (direction, forged) {
                     (Direction::Up, Some((which, mut forged))) => {
@@ -211,15 +216,15 @@ fn a_forgery_before_each_message_ends_no_handshake() {
 fn another_clients_messages_end_no_handshake() {
     for versions in VERSIONS {
         for other_versions in VERSIONS {
-            let mut jar = Jar::new(&options(versions));
-            let mut other = Jar::new(&options(other_versions));
+            let mut pair = Pair::new(&options(versions));
+            let mut other = Pair::new(&options(other_versions));
             for datagram in drain(&mut other.client) {
-                jar.server.handle_datagram(jar.now, &datagram);
+                pair.server.handle_datagram(pair.now, &datagram);
             }
             // The answers reach the true client before it has begun.
-            let answers = drain(&mut *jar.server);
+            let answers = drain(&mut *pair.server);
             // The rest of a flight that signs something else: of the other client's own handshake.
-            let mut stolen = Jar::new(&options(other_versions));
+            let mut stolen = Pair::new(&options(other_versions));
             let mut flights = Vec::new();
             connect(&mut stolen, |direction, datagram| {
                 if direction == Direction::Up {
@@ -228,7 +233,7 @@ fn another_clients_messages_end_no_handshake() {
                 vec![datagram]
             });
             assert!(!answers.is_empty());
-            connect(&mut jar, |direction, datagram| match direction {
+            connect(&mut pair, |direction, datagram| match direction {
                 Direction::Up => [flights[2..].to_vec(), vec![datagram]].concat(),
                 Direction::Down => vec![datagram],
             });
@@ -239,7 +244,7 @@ fn another_clients_messages_end_no_handshake() {
 /// Good hellos of other clients, all with another random.
 fn good_hello(versions: Versions) -> impl FnMut() -> Vec<u8> {
     let options = ClientOptions { groups: "X25519:P-256".to_owned(), ..options(versions) };
-    let body = drain(&mut Jar::new(&options).client)[0][25..].to_vec();
+    let body = drain(&mut Pair::new(&options).client)[0][25..].to_vec();
     let mut n = 0u32;
     move || {
         n += 1;
@@ -261,42 +266,42 @@ fn refused_hello(versions: Versions) -> impl FnMut() -> Vec<u8> {
 }
 
 /// How many attempts are begun in 5 s by 200 hellos a second.
-fn begun_by(jar: &mut Jar, mut hello: impl FnMut() -> Vec<u8>) -> u32 {
+fn begun_by(pair: &mut Pair, mut hello: impl FnMut() -> Vec<u8>) -> u32 {
     (0..1000).fold(0, |begun, _| {
-        jar.server.handle_datagram(jar.now, &hello());
+        pair.server.handle_datagram(pair.now, &hello());
         // What is answered is not for the client.
-        drain(&mut *jar.server);
-        jar.now += Duration::from_millis(5);
-        begun + jar.server.take_restarts()
+        drain(&mut *pair.server);
+        pair.now += Duration::from_millis(5);
+        begun + pair.server.take_restarts()
     })
 }
 
-/// Attempts are bounded, in number and in time, and who keeps them busy does not keep the client out.
+/// TokenBucket are bounded, in number and in time, and who keeps them busy does not keep the client out.
 #[test]
 fn attempts_are_bounded() {
-    let mut jar = Jar::new(&options(Versions::Both));
-    let begun = begun_by(&mut jar, refused_hello(Versions::Both));
+    let mut pair = Pair::new(&options(Versions::Both));
+    let begun = begun_by(&mut pair, refused_hello(Versions::Both));
     assert!((100..=200).contains(&begun), "{begun} in 5 s");
-    connect(&mut jar, |_, datagram| vec![datagram]);
+    connect(&mut pair, |_, datagram| vec![datagram]);
 
     // One that is answered keeps its place for half a second.
-    let begun = begun_by(&mut Jar::new(&options(Versions::Both)), good_hello(Versions::Both));
+    let begun = begun_by(&mut Pair::new(&options(Versions::Both)), good_hello(Versions::Both));
     assert!((70..=100).contains(&begun), "{begun} in 5 s");
 }
 
 /// Until both ends are connected or the limit is over, in steps of 5 ms: `forge` first sends what it likes, then what both ends
 /// have to say is delivered. Answers to what was forged do not reach the client.
-fn connects_in(jar: &mut Jar, mut forge: impl FnMut(&mut Jar, u32)) -> bool {
+fn connects_in(pair: &mut Pair, mut forge: impl FnMut(&mut Pair, u32)) -> bool {
     for tick in 0..HANDSHAKE_LIMIT.as_millis() as u32 / 5 {
-        forge(jar, tick);
-        while jar.carry(|_, datagram| vec![datagram]) > 0 {}
-        if jar.is_connected() {
+        forge(pair, tick);
+        while pair.carry(|_, datagram| vec![datagram]) > 0 {}
+        if pair.is_connected() {
             return true;
         }
-        jar.now += Duration::from_millis(5);
-        for engine in [&mut jar.client as &mut dyn DtlsEngine, &mut *jar.server] {
-            if engine.poll_timeout().is_some_and(|at| at <= jar.now) {
-                engine.handle_timeout(jar.now);
+        pair.now += Duration::from_millis(5);
+        for engine in [&mut pair.client as &mut dyn DtlsEngine, &mut *pair.server] {
+            if engine.poll_timeout().is_some_and(|at| at <= pair.now) {
+                engine.handle_timeout(pair.now);
             }
         }
     }
@@ -308,24 +313,24 @@ fn connects_in(jar: &mut Jar, mut forge: impl FnMut(&mut Jar, u32)) -> bool {
 fn hellos_of_which_nothing_can_come_keep_nobody_out() {
     for versions in VERSIONS {
         let hopeless = ClientOptions { profiles: vec![], ..options(versions) };
-        let hopeless = drain(&mut Jar::new(&hopeless).client).concat();
+        let hopeless = drain(&mut Pair::new(&hopeless).client).concat();
         for every in [1, 6] {
             for hello in [part(1, 60, 0, 0, &[0x5a; 60]), hopeless.clone()] {
-                let mut jar = Jar::new(&options(versions));
-                let forge = |jar: &mut Jar, tick: u32| {
+                let mut pair = Pair::new(&options(versions));
+                let forge = |pair: &mut Pair, tick: u32| {
                     let mut hello = hello.clone();
                     hello[27..31].copy_from_slice(&tick.to_be_bytes());
                     if tick.is_multiple_of(every) {
-                        jar.server.handle_datagram(jar.now, &hello);
+                        pair.server.handle_datagram(pair.now, &hello);
                     }
                 };
                 for tick in 0..200 {
-                    forge(&mut jar, 1_000_000 + tick);
-                    jar.now += Duration::from_millis(5);
+                    forge(&mut pair, 1_000_000 + tick);
+                    pair.now += Duration::from_millis(5);
                 }
-                assert_eq!(jar.server.take_restarts(), 0);
-                assert!(connects_in(&mut jar, forge), "{versions:?}, one in {every}");
-                assert!(jar.now.since(support::START) < Duration::from_millis(1_100), "at once");
+                assert_eq!(pair.server.take_restarts(), 0);
+                assert!(connects_in(&mut pair, forge), "{versions:?}, one in {every}");
+                assert!(pair.now.since(support::START) < Duration::from_millis(1_100), "at once");
             }
         }
     }
@@ -336,11 +341,11 @@ fn hellos_of_which_nothing_can_come_keep_nobody_out() {
 fn bursts_of_hellos_keep_nobody_out() {
     for versions in VERSIONS {
         for interval in [u32::MAX, 50, 100, 101] {
-            let mut jar = Jar::new(&options(versions));
+            let mut pair = Pair::new(&options(versions));
             let mut forged = refused_hello(versions);
-            let connected = connects_in(&mut jar, |jar, tick| {
+            let connected = connects_in(&mut pair, |pair, tick| {
                 for _ in 0..if tick.is_multiple_of(interval) { 20 } else { 0 } {
-                    jar.server.handle_datagram(jar.now, &forged());
+                    pair.server.handle_datagram(pair.now, &forged());
                 }
             });
             assert!(connected, "{versions:?}, every {interval} ticks");
@@ -354,18 +359,18 @@ fn bursts_of_hellos_keep_nobody_out() {
 fn a_steady_stream_of_hellos_leaves_the_client_its_share() {
     for versions in VERSIONS {
         let gets_in = |_: &u32| {
-            let (mut jar, mut forged) = (Jar::new(&options(versions)), refused_hello(versions));
-            let mut forge = |jar: &mut Jar, tick: u32| {
+            let (mut pair, mut forged) = (Pair::new(&options(versions)), refused_hello(versions));
+            let mut forge = |pair: &mut Pair, tick: u32| {
                 if tick.is_multiple_of(5) {
-                    jar.server.handle_datagram(jar.now, &forged());
+                    pair.server.handle_datagram(pair.now, &forged());
                 }
             };
             for tick in 0..400 {
-                forge(&mut jar, tick);
-                jar.now += Duration::from_millis(5);
+                forge(&mut pair, tick);
+                pair.now += Duration::from_millis(5);
             }
-            assert!(jar.server.take_restarts() > 40, "{versions:?}: attempts were spent");
-            connects_in(&mut jar, forge)
+            assert!(pair.server.take_restarts() > 40, "{versions:?}: attempts were spent");
+            connects_in(&mut pair, forge)
         };
         let connected = (0..16).filter(gets_in).count();
         assert!(connected >= 8, "{versions:?}: {connected} of 16");
@@ -376,23 +381,23 @@ fn a_steady_stream_of_hellos_leaves_the_client_its_share() {
 #[test]
 fn answers_to_forged_hellos_are_not_repeated_beside_the_clients() {
     for versions in VERSIONS {
-        let mut jar = Jar::new(&ClientOptions { groups: "X25519:P-256".to_owned(), ..options(versions) });
+        let mut pair = Pair::new(&ClientOptions { groups: "X25519:P-256".to_owned(), ..options(versions) });
         let mut forged = good_hello(versions);
-        jar.server.handle_datagram(jar.now, &forged());
-        drain(&mut *jar.server);
-        drain(&mut jar.client).iter().for_each(|datagram| {
-            jar.server.handle_datagram(jar.now, datagram);
+        pair.server.handle_datagram(pair.now, &forged());
+        drain(&mut *pair.server);
+        drain(&mut pair.client).iter().for_each(|datagram| {
+            pair.server.handle_datagram(pair.now, datagram);
         });
-        assert!(!drain(&mut *jar.server).is_empty(), "{versions:?}: lost on its way");
+        assert!(!drain(&mut *pair.server).is_empty(), "{versions:?}: lost on its way");
         for _ in 0..2_000 {
-            jar.now += Duration::from_millis(5);
-            if jar.server.poll_timeout().is_some_and(|at| at <= jar.now) {
-                jar.server.handle_timeout(jar.now);
+            pair.now += Duration::from_millis(5);
+            if pair.server.poll_timeout().is_some_and(|at| at <= pair.now) {
+                pair.server.handle_timeout(pair.now);
             }
-            assert_eq!(drain(&mut *jar.server), Vec::<Vec<u8>>::new(), "{versions:?}: nobody asked");
+            assert_eq!(drain(&mut *pair.server), Vec::<Vec<u8>>::new(), "{versions:?}: nobody asked");
         }
         // The client asks again, and is answered.
-        connect(&mut jar, |_, datagram| vec![datagram]);
+        connect(&mut pair, |_, datagram| vec![datagram]);
     }
 }
 
@@ -402,14 +407,14 @@ fn answers_to_forged_hellos_are_not_repeated_beside_the_clients() {
 fn a_forged_second_hello_ends_no_attempt() {
     for forgeries in 1..8u8 {
         let options = ClientOptions { groups: "P-256:X25519".to_owned(), ..options(Versions::Only1_3) };
-        let mut jar = Jar::new(&options);
-        for datagram in drain(&mut jar.client) {
-            jar.server.handle_datagram(jar.now, &datagram);
+        let mut pair = Pair::new(&options);
+        for datagram in drain(&mut pair.client) {
+            pair.server.handle_datagram(pair.now, &datagram);
         }
-        for datagram in drain(&mut *jar.server) {
-            jar.client.handle_datagram(jar.now, &datagram);
+        for datagram in drain(&mut *pair.server) {
+            pair.client.handle_datagram(pair.now, &datagram);
         }
-        let second = drain(&mut jar.client).concat();
+        let second = drain(&mut pair.client).concat();
         let Some((1, len, 1)) = first_message(&second) else { panic!("it was not asked again") };
         let junk = part(1, 64, 1, 0, &[&second[25..59], &[0x5a; 30][..]].concat());
         let later = part(1, len, 2, 0, &second[25..]);
@@ -417,25 +422,25 @@ fn a_forged_second_hello_ends_no_attempt() {
         *good.last_mut().unwrap() ^= 1;
         for (bit, forged) in [junk, later, good].iter().enumerate() {
             if forgeries & (1 << bit) != 0 {
-                jar.server.handle_datagram(jar.now, forged);
+                pair.server.handle_datagram(pair.now, forged);
             }
         }
-        drain(&mut *jar.server);
-        jar.server.handle_datagram(jar.now, &second);
-        connect(&mut jar, |_, datagram| vec![datagram]);
+        drain(&mut *pair.server);
+        pair.server.handle_datagram(pair.now, &second);
+        connect(&mut pair, |_, datagram| vec![datagram]);
     }
 }
 
 /// A certificate that is not the announced one is looked at a few times, whatever its key costs, and ends nothing by itself.
 #[test]
 fn signatures_of_strangers_take_nothing_from_the_clients() {
-    let mut jar = Jar::new(&options(Versions::Only1_2));
-    for datagram in drain(&mut jar.client) {
-        jar.server.handle_datagram(jar.now, &datagram);
+    let mut pair = Pair::new(&options(Versions::Only1_2));
+    for datagram in drain(&mut pair.client) {
+        pair.server.handle_datagram(pair.now, &datagram);
     }
-    let down = drain(&mut *jar.server);
+    let down = drain(&mut *pair.server);
     // Of another handshake: its own certificate, and a signature over something else.
-    let (mut other, mut flight) = (Jar::new(&options(Versions::Only1_2)), Vec::new());
+    let (mut other, mut flight) = (Pair::new(&options(Versions::Only1_2)), Vec::new());
     connect(&mut other, |direction, datagram| {
         if direction == Direction::Up {
             flight.push(datagram.clone());
@@ -444,20 +449,20 @@ fn signatures_of_strangers_take_nothing_from_the_clients() {
     });
     for _ in 0..100 {
         for datagram in &flight[1..] {
-            jar.server.handle_datagram(jar.now, datagram);
+            pair.server.handle_datagram(pair.now, datagram);
         }
     }
     for datagram in &down {
-        jar.client.handle_datagram(jar.now, datagram);
+        pair.client.handle_datagram(pair.now, datagram);
     }
-    while jar.carry(|_, datagram| vec![datagram]) > 0 {}
-    assert!(jar.is_connected(), "in the same moment: no timer had to ring");
+    while pair.carry(|_, datagram| vec![datagram]) > 0 {}
+    assert!(pair.is_connected(), "in the same moment: no timer had to ring");
 }
 
 /// S11: a lot of fragments that never become a message are refused in the end, and hold little memory meanwhile.
 #[test]
 fn s11_fragments_are_bounded() {
-    let mut jar = Jar::new(&options(Versions::Only1_2));
+    let mut pair = Pair::new(&options(Versions::Only1_2));
     let piece = |seq: u8, offset: u16| {
         let [o0, o1] = offset.to_be_bytes();
         let head = [11, 0, 0x40, 0, 0, seq, 0, o0, o1, 0, 0, 100];
@@ -466,31 +471,31 @@ fn s11_fragments_are_bounded() {
     let taken: usize = (0..7u8)
         .flat_map(|seq| (0..163).map(move |at| (seq, at * 100)))
         .map(|(seq, offset)| piece(seq, offset))
-        .filter(|datagram| jar.server.handle_datagram(jar.now, datagram))
+        .filter(|datagram| pair.server.handle_datagram(pair.now, datagram))
         .map(|datagram| datagram.len())
         .sum();
     assert!(taken <= 64 * 1024, "{taken} octets");
-    assert!(jar.server.take_summary().is_none());
+    assert!(pair.server.take_summary().is_none());
 }
 
 /// S02: an established association is not restarted, nor ended, by what anybody can send.
 #[test]
 fn s02_an_established_association_ignores_what_is_in_clear() {
     for versions in VERSIONS {
-        let mut jar = Jar::new(&options(versions));
-        let hello = drain(&mut jar.client);
-        hello.iter().for_each(|datagram| assert!(jar.server.handle_datagram(jar.now, datagram)));
-        connect(&mut jar, |_, datagram| vec![datagram]);
-        jar.run();
-        let other = drain(&mut Jar::new(&options(versions)).client);
+        let mut pair = Pair::new(&options(versions));
+        let hello = drain(&mut pair.client);
+        hello.iter().for_each(|datagram| assert!(pair.server.handle_datagram(pair.now, datagram)));
+        connect(&mut pair, |_, datagram| vec![datagram]);
+        pair.run();
+        let other = drain(&mut Pair::new(&options(versions)).client);
         for datagram in hello.iter().chain(&other).chain(&garbage()) {
-            jar.server.handle_datagram(jar.now, datagram);
-            assert!(matches!(jar.server.status(), DtlsStatus::Connected));
-            assert_eq!(drain(&mut *jar.server), Vec::<Vec<u8>>::new(), "nothing in clear gets an answer");
+            pair.server.handle_datagram(pair.now, datagram);
+            assert!(matches!(pair.server.status(), DtlsStatus::Connected));
+            assert_eq!(drain(&mut *pair.server), Vec::<Vec<u8>>::new(), "nothing in clear gets an answer");
         }
-        jar.client.close();
-        jar.run();
-        assert!(matches!(jar.server.status(), DtlsStatus::Closed), "it still listens to its peer");
+        pair.client.close();
+        pair.run();
+        assert!(matches!(pair.server.status(), DtlsStatus::Closed), "it still listens to its peer");
     }
 }
 
@@ -498,22 +503,22 @@ fn s02_an_established_association_ignores_what_is_in_clear() {
 #[test]
 fn a_lost_last_flight_is_sent_again() {
     for versions in VERSIONS {
-        let mut jar = Jar::new(&options(versions));
-        while !matches!(jar.server.status(), DtlsStatus::Connected) {
-            assert!(jar.carry(|_, datagram| vec![datagram]) > 0);
+        let mut pair = Pair::new(&options(versions));
+        while !matches!(pair.server.status(), DtlsStatus::Connected) {
+            assert!(pair.carry(|_, datagram| vec![datagram]) > 0);
         }
-        assert!(!drain(&mut *jar.server).is_empty() || versions == Versions::Only1_3, "{versions:?}: lost");
-        let limit = jar.now + HANDSHAKE_LIMIT;
-        while !jar.is_connected()
-            || jar.client.poll_timeout().is_some()
-            || jar.server.poll_timeout().is_some()
+        assert!(!drain(&mut *pair.server).is_empty() || versions == Versions::Only1_3, "{versions:?}: lost");
+        let limit = pair.now + HANDSHAKE_LIMIT;
+        while !pair.is_connected()
+            || pair.client.poll_timeout().is_some()
+            || pair.server.poll_timeout().is_some()
         {
-            if jar.carry(|_, datagram| vec![datagram]) == 0 {
-                assert!(jar.ring(), "{versions:?}: nothing to wait for");
-                assert!(jar.now <= limit, "{versions:?}");
+            if pair.carry(|_, datagram| vec![datagram]) == 0 {
+                assert!(pair.ring(), "{versions:?}: nothing to wait for");
+                assert!(pair.now <= limit, "{versions:?}");
             }
         }
-        jar.summaries();
+        pair.summaries();
     }
 }
 
@@ -521,19 +526,19 @@ fn a_lost_last_flight_is_sent_again() {
 fn both_ends_can_close() {
     for versions in VERSIONS {
         for server_closes in [true, false] {
-            let mut jar = Jar::new(&options(versions));
-            connect(&mut jar, |_, datagram| vec![datagram]);
-            jar.run();
+            let mut pair = Pair::new(&options(versions));
+            connect(&mut pair, |_, datagram| vec![datagram]);
+            pair.run();
             if server_closes {
-                jar.server.close()
+                pair.server.close()
             } else {
-                jar.client.close()
+                pair.client.close()
             }
-            jar.run();
-            assert!(matches!(jar.server.status(), DtlsStatus::Closed), "{versions:?}, {server_closes}");
-            assert!(matches!(jar.client.status(), DtlsStatus::Closed), "{versions:?}, {server_closes}");
-            assert_eq!((jar.server.poll_timeout(), jar.client.poll_timeout()), (None, None));
-            assert!(!jar.server.handle_datagram(jar.now, b"\x16\xfe\xfd"));
+            pair.run();
+            assert!(matches!(pair.server.status(), DtlsStatus::Closed), "{versions:?}, {server_closes}");
+            assert!(matches!(pair.client.status(), DtlsStatus::Closed), "{versions:?}, {server_closes}");
+            assert_eq!((pair.server.poll_timeout(), pair.client.poll_timeout()), (None, None));
+            assert!(!pair.server.handle_datagram(pair.now, b"\x16\xfe\xfd"));
         }
     }
 }
@@ -542,39 +547,39 @@ fn both_ends_can_close() {
 #[test]
 fn only_the_peer_can_close() {
     for versions in VERSIONS {
-        let (mut jar, mut other) = (Jar::new(&options(versions)), Jar::new(&options(versions)));
-        connect(&mut jar, |_, datagram| vec![datagram]);
+        let (mut pair, mut other) = (Pair::new(&options(versions)), Pair::new(&options(versions)));
+        connect(&mut pair, |_, datagram| vec![datagram]);
         connect(&mut other, |_, datagram| vec![datagram]);
-        jar.run();
+        pair.run();
         other.run();
         other.client.close();
         for datagram in drain(&mut other.client) {
-            jar.server.handle_datagram(jar.now, &datagram);
+            pair.server.handle_datagram(pair.now, &datagram);
         }
-        assert!(matches!(jar.server.status(), DtlsStatus::Connected));
-        jar.client.close();
-        for mut datagram in drain(&mut jar.client) {
+        assert!(matches!(pair.server.status(), DtlsStatus::Connected));
+        pair.client.close();
+        for mut datagram in drain(&mut pair.client) {
             *datagram.last_mut().unwrap() ^= 1;
-            jar.server.handle_datagram(jar.now, &datagram);
+            pair.server.handle_datagram(pair.now, &datagram);
         }
-        assert!(matches!(jar.server.status(), DtlsStatus::Connected));
+        assert!(matches!(pair.server.status(), DtlsStatus::Connected));
     }
 }
 
 /// A peer that never answers costs nothing after BoringSSL gave up, which is later than any driver waits.
 #[test]
 fn retransmission_ends() {
-    let mut jar = Jar::new(&options(Versions::Both));
-    drain(&mut jar.client);
+    let mut pair = Pair::new(&options(Versions::Both));
+    drain(&mut pair.client);
     let mut rings = 0;
-    while let Some(due) = jar.client.poll_timeout() {
-        jar.client.handle_timeout(due);
-        drain(&mut jar.client);
-        jar.now = due;
+    while let Some(due) = pair.client.poll_timeout() {
+        pair.client.handle_timeout(due);
+        drain(&mut pair.client);
+        pair.now = due;
         rings += 1;
         assert!(rings < 100);
     }
-    assert!(jar.now.since(support::START) > HANDSHAKE_LIMIT);
-    assert!(matches!(jar.client.status(), DtlsStatus::Failed));
-    assert_ne!(jar.now, Time::MAX);
+    assert!(pair.now.since(support::START) > HANDSHAKE_LIMIT);
+    assert!(matches!(pair.client.status(), DtlsStatus::Failed));
+    assert_ne!(pair.now, Time::MAX);
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use crate::region::Region;
 
-/// Arenas of an outbox. More than one is used only while the kernel holds on to sends.
+/// Arenas of a send queue. More than one is used only while the kernel holds on to sends.
 const ARENAS: usize = 4;
 /// Regions begin at cache lines.
 const ALIGN: usize = 64;

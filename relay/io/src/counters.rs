@@ -23,7 +23,7 @@ pub struct IoCounters {
     /// Of them because no receive buffer was free: datagrams waited in the socket buffer meanwhile
     /// (io_uring).
     pub rx_no_buffers: u64,
-    /// Datagrams committed to the outbox.
+    /// Datagrams committed to the send queue.
     pub tx_committed: u64,
     /// Datagrams the kernel took.
     pub tx_sent: u64,

@@ -11,9 +11,9 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// practice.
 const RUN_BYTES_MAX: usize = 60_000;
 /// Runs to a destination that go singly after the kernel refused one as GSO; each further refusal doubles them.
-const REST_FIRST: u32 = 16;
+const SINGLY_FIRST: u32 = 16;
 /// And no more than these: a path that is well again, or another one, should not pay for long.
-const REST_DOUBLINGS_MAX: u32 = 10;
+const SINGLY_DOUBLINGS_MAX: u32 = 10;
 /// Destinations that are remembered for it. Should there be more, all are asked anew.
 const REFUSING_MAX: usize = 4096;
 
@@ -74,7 +74,7 @@ struct Refusal {
     /// How often, without one taken in between.
     times: u32,
     /// Runs that still go singly.
-    rest: u32,
+    singly: u32,
 }
 
 impl Gso {
@@ -83,19 +83,20 @@ impl Gso {
     }
 
     /// Whether the next run to `to` may be a GSO send.
-    pub(crate) fn takes(&self, to: IpAddr) -> bool {
-        self.is_on && (self.refusing.is_empty() || self.refusing.get(&to).is_none_or(|known| known.rest == 0))
+    pub(crate) fn allows(&self, to: IpAddr) -> bool {
+        self.is_on
+            && (self.refusing.is_empty() || self.refusing.get(&to).is_none_or(|known| known.singly == 0))
     }
 
     /// Notes a run that went singly because of what is known of `to`.
-    pub(crate) fn rested(&mut self, to: IpAddr) {
+    pub(crate) fn sent_singly(&mut self, to: IpAddr) {
         if let Some(known) = self.refusing.get_mut(&to) {
-            known.rest = known.rest.saturating_sub(1);
+            known.singly = known.singly.saturating_sub(1);
         }
     }
 
     /// Whether `errno` of a GSO send may be the fault of GSO, so that single sends are worth trying.
-    pub(crate) fn blames(errno: i32) -> bool {
+    pub(crate) fn may_be_its_fault(errno: i32) -> bool {
         matches!(errno, libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE)
     }
 
@@ -107,8 +108,8 @@ impl Gso {
         }
         let known = self.refusing.entry(to).or_default();
         // Several runs of one flush count once.
-        if known.rest == 0 {
-            known.rest = REST_FIRST << known.times.min(REST_DOUBLINGS_MAX);
+        if known.singly == 0 {
+            known.singly = SINGLY_FIRST << known.times.min(SINGLY_DOUBLINGS_MAX);
             known.times += 1;
         }
     }
@@ -157,19 +158,19 @@ mod tests {
         let rests = |gso: &mut Gso| {
             gso.refused(bad);
             gso.refused(bad);
-            let singly = std::iter::from_fn(|| (!gso.takes(bad)).then(|| gso.rested(bad))).count();
-            assert!(gso.takes(good));
+            let singly = std::iter::from_fn(|| (!gso.allows(bad)).then(|| gso.sent_singly(bad))).count();
+            assert!(gso.allows(good));
             u32::try_from(singly).unwrap()
         };
         assert_eq!([rests(&mut gso), rests(&mut gso), rests(&mut gso)], [16, 32, 64]);
         let longest = (0..20).map(|_| rests(&mut gso)).max();
-        assert_eq!(longest, Some(REST_FIRST << REST_DOUBLINGS_MAX));
+        assert_eq!(longest, Some(SINGLY_FIRST << SINGLY_DOUBLINGS_MAX));
         gso.taken(bad);
         assert!(gso.refusing.is_empty());
-        assert_eq!(rests(&mut gso), REST_FIRST, "well again");
-        assert!(!Gso::new(false).takes(good));
-        assert!(!Gso::blames(libc::EAGAIN));
-        assert!(!Gso::blames(libc::ENETUNREACH));
+        assert_eq!(rests(&mut gso), SINGLY_FIRST, "well again");
+        assert!(!Gso::new(false).allows(good));
+        assert!(!Gso::may_be_its_fault(libc::EAGAIN));
+        assert!(!Gso::may_be_its_fault(libc::ENETUNREACH));
     }
 
     #[test]

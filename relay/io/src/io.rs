@@ -9,7 +9,7 @@ use crate::addr::{Route, read_local, read_name};
 use crate::arena::Arenas;
 use crate::datagram::Datagram;
 use crate::mmsg::{MmsgReceiver, MmsgSender};
-use crate::outbox::{Outbox, Sender};
+use crate::send_queue::{SendQueue, Sender};
 use crate::socket::{self, Sockets};
 use crate::uring::{Ring, RingSizes};
 use crate::waker::Sleeper;
@@ -85,17 +85,17 @@ pub struct Wake {
 }
 
 enum Receiver {
-    /// The ring is shared with the sends: it lives in the outbox.
+    /// The ring is shared with the sends: it lives in the send queue.
     Uring,
     Mmsg(MmsgReceiver),
 }
 
-/// UDP sockets of one port with their receive buffers and their outbox, on one back end.
+/// UDP sockets of one port with their receive buffers and their send queue, on one back end.
 ///
-/// It belongs to the thread that made it. Fields are dropped in order: the outbox first, whose ring lets go
+/// It belongs to the thread that made it. Fields are dropped in order: the send queue first, whose ring lets go
 /// of the sockets and of all buffers; the sockets last.
 pub struct Io {
-    outbox: Outbox,
+    send_queue: SendQueue,
     receiver: Receiver,
     sleeper: Sleeper,
     batch: usize,
@@ -135,7 +135,7 @@ impl Io {
         };
         let gso = options.gso && socket::has_gso(sockets.first());
         Ok(Self {
-            outbox: Outbox::new(sender, arenas, options.messages, sockets.sources(), gso),
+            send_queue: SendQueue::new(sender, arenas, options.messages, sockets.sources(), gso),
             receiver,
             sleeper,
             batch: options.batch,
@@ -152,11 +152,11 @@ impl Io {
     /// # Errors
     /// Only what makes waiting impossible; errors of single datagrams are counted.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Wake> {
-        self.outbox.flush();
+        self.send_queue.flush();
         let may_block = self.pending() == 0 && self.sleeper.may_sleep();
         let timeout = if may_block { timeout } else { Some(Duration::ZERO) };
-        let counters = &mut self.outbox.counters;
-        let result = match (&mut self.receiver, &mut self.outbox.sender) {
+        let counters = &mut self.send_queue.counters;
+        let result = match (&mut self.receiver, &mut self.send_queue.sender) {
             (Receiver::Mmsg(mmsg), _) if mmsg.pending() == 0 => {
                 mmsg.wait(timeout, self.hold, &self.sleeper, counters)
             }
@@ -171,17 +171,17 @@ impl Io {
     }
 
     /// Hands over what is ready, at most a batch; returns how many datagrams that were. Never blocks.
-    pub fn receive(&mut self, mut on_datagram: impl FnMut(&Received, &mut [u8], &mut Outbox)) -> usize {
+    pub fn receive(&mut self, mut on_datagram: impl FnMut(&Received, &mut [u8], &mut SendQueue)) -> usize {
         for handed in 0..self.batch {
             match &mut self.receiver {
                 Receiver::Uring => {
-                    if !receive_from_ring(&mut self.outbox, &mut on_datagram) {
+                    if !receive_from_ring(&mut self.send_queue, &mut on_datagram) {
                         return handed;
                     }
                 }
                 Receiver::Mmsg(mmsg) => {
                     let Some(datagram) = mmsg.take() else { return handed };
-                    deliver(&mut self.outbox, datagram, &mut on_datagram);
+                    deliver(&mut self.send_queue, datagram, &mut on_datagram);
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Io {
     }
 
     fn pending(&self) -> usize {
-        match (&self.receiver, &self.outbox.sender) {
+        match (&self.receiver, &self.send_queue.sender) {
             (Receiver::Mmsg(mmsg), _) => mmsg.pending(),
             (Receiver::Uring, Sender::Uring(ring)) => ring.pending(),
             (Receiver::Uring, _) => 0,
@@ -197,13 +197,13 @@ impl Io {
     }
 
     /// Where datagrams to send are written.
-    pub fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
+    pub fn send_queue(&mut self) -> &mut SendQueue {
+        &mut self.send_queue
     }
 
-    /// Sends all that the outbox holds.
+    /// Sends all that the send queue holds.
     pub fn flush(&mut self) {
-        self.outbox.flush();
+        self.send_queue.flush();
     }
 
     /// Lets another thread end a wait.
@@ -221,7 +221,7 @@ impl Io {
     /// What became of every datagram so far.
     #[must_use]
     pub fn counters(&self) -> IoCounters {
-        let mut counters = self.outbox.counters;
+        let mut counters = self.send_queue.counters;
         counters.rx_kernel_drops = self.sockets.drops();
         counters
     }
@@ -243,39 +243,39 @@ impl Io {
 
 /// Hands over one datagram of the ring; whether there was one.
 fn receive_from_ring(
-    outbox: &mut Outbox,
-    on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut Outbox),
+    send_queue: &mut SendQueue,
+    on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut SendQueue),
 ) -> bool {
-    let Sender::Uring(ring) = &mut outbox.sender else { return false };
+    let Sender::Uring(ring) = &mut send_queue.sender else { return false };
     let Some(filled) = ring.take() else { return false };
     // SAFETY: the buffer has just been taken; it is given back below, after the last use of what it holds,
     // and by nobody else: the ring's other methods touch only buffers that the kernel has or that wait in its
     // queue.
     let datagram = unsafe { ring.read(filled) };
     match datagram {
-        Some(datagram) => deliver(outbox, datagram, on_datagram),
-        None => outbox.counters.rx_unaddressed += 1,
+        Some(datagram) => deliver(send_queue, datagram, on_datagram),
+        None => send_queue.counters.rx_unaddressed += 1,
     }
-    if let Sender::Uring(ring) = &mut outbox.sender {
+    if let Sender::Uring(ring) = &mut send_queue.sender {
         ring.give_back(filled.buffer);
     }
     true
 }
 
 fn deliver(
-    outbox: &mut Outbox,
+    send_queue: &mut SendQueue,
     datagram: Datagram<'_>,
-    on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut Outbox),
+    on_datagram: &mut impl FnMut(&Received, &mut [u8], &mut SendQueue),
 ) {
     let Datagram { socket, name, control, truncated, bytes } = datagram;
     let Some(remote) = read_name(name) else {
-        outbox.counters.rx_unaddressed += 1;
+        send_queue.counters.rx_unaddressed += 1;
         return;
     };
-    outbox.counters.rx_datagrams += 1;
-    outbox.counters.rx_bytes += bytes.len() as u64;
-    outbox.counters.rx_truncated += u64::from(truncated);
-    let local = outbox.source(socket).or_else(|| read_local(control));
+    send_queue.counters.rx_datagrams += 1;
+    send_queue.counters.rx_bytes += bytes.len() as u64;
+    send_queue.counters.rx_truncated += u64::from(truncated);
+    let local = send_queue.source(socket).or_else(|| read_local(control));
     let received = Received { route: Route { remote, local }, truncated };
-    on_datagram(&received, bytes, outbox);
+    on_datagram(&received, bytes, send_queue);
 }

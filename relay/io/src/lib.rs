@@ -10,10 +10,10 @@
 //! let mut io = Io::new(choice.backend, vec![socket], &IoOptions::default())?;
 //! loop {
 //!     let wake = io.wait(Some(Duration::from_millis(10)))?; // reap; then read the clock once
-//!     io.receive(|received, bytes, outbox| {
-//!         if let Ok(region) = outbox.lend(bytes.len()) {
+//!     io.receive(|received, bytes, send_queue| {
+//!         if let Ok(region) = send_queue.lend(bytes.len()) {
 //!             region.copy_from_slice(bytes);
-//!             outbox.commit(&received.route, Run::single(bytes.len()));
+//!             send_queue.commit(&received.route, Run::single(bytes.len()));
 //!         }
 //!     });
 //!     if wake.woken { /* look into the mailbox */ }
@@ -49,9 +49,9 @@ mod gso;
 mod io;
 mod message;
 mod mmsg;
-mod outbox;
 mod probe;
 mod region;
+mod send_queue;
 pub mod socket;
 mod uring;
 mod waker;
@@ -60,8 +60,8 @@ pub use addr::Route;
 pub use counters::IoCounters;
 pub use gso::Run;
 pub use io::{Io, IoOptions, Received, Wake};
-pub use outbox::{Full, Outbox};
 pub use probe::{Backend, Choice, Setting, choose};
+pub use send_queue::{Full, SendQueue};
 pub use waker::Waker;
 
 /// Largest datagram sent or received, in octets; longer ones arrive cut and flagged. An Ethernet frame's

@@ -21,7 +21,7 @@ struct Block {
 
 /// Ours about one send: the memory it holds, and the error it may cure.
 #[derive(Clone, Copy)]
-pub(crate) struct Flight {
+pub(crate) struct PendingSend {
     pub(crate) route: Route,
     /// Sends it.
     pub(crate) socket: SocketIndex,
@@ -34,14 +34,14 @@ pub(crate) struct Flight {
     /// To be cut: its destination takes no GSO sends now.
     pub(crate) singly: bool,
     /// The kernel refused a GSO send of this datagram.
-    pub(crate) blame: bool,
+    pub(crate) refused_as_gso: bool,
 }
 
-/// A fixed number of blocks. A block is free, or holds a [`Flight`] and is the kernel's to read until it
+/// A fixed number of blocks. A block is free, or holds a [`PendingSend`] and is the kernel's to read until it
 /// completes.
 pub(crate) struct Messages {
     blocks: Box<[UnsafeCell<Block>]>,
-    flights: Box<[Option<Flight>]>,
+    sends: Box<[Option<PendingSend>]>,
     free: Vec<u16>,
     sources: Sources,
 }
@@ -53,7 +53,7 @@ impl Messages {
         let block = || UnsafeCell::new(unsafe { zeroed::<Block>() });
         Self {
             blocks: (0..count).map(|_| block()).collect(),
-            flights: vec![None; usize::from(count)].into(),
+            sends: vec![None; usize::from(count)].into(),
             free: (0..count).rev().collect(),
             sources,
         }
@@ -75,9 +75,9 @@ impl Messages {
     }
 
     /// Fills a free block; its index, or `None` when all are under way.
-    pub(crate) fn build(&mut self, arenas: &Arenas, flight: &Flight) -> Option<u16> {
+    pub(crate) fn build(&mut self, arenas: &Arenas, send: &PendingSend) -> Option<u16> {
         let index = self.free.pop()?;
-        let Flight { route, run, count, socket, .. } = *flight;
+        let PendingSend { route, run, count, socket, .. } = *send;
         let block = self.blocks[usize::from(index)].get();
         // SAFETY: the block is free: no reference to it is alive (none outlives this function) and the kernel
         // does not read it. `block` comes from an `UnsafeCell` in a box that is never reallocated.
@@ -96,7 +96,7 @@ impl Messages {
         block.header.msg_namelen = name_len as libc::socklen_t;
         block.header.msg_iovlen = 1;
         block.header.msg_controllen = block.control.len as _;
-        self.flights[usize::from(index)] = Some(*flight);
+        self.sends[usize::from(index)] = Some(*send);
         Some(index)
     }
 
@@ -126,14 +126,14 @@ impl Messages {
     }
 
     /// What a filled block carries.
-    pub(crate) fn flight(&self, index: u16) -> Option<&Flight> {
-        self.flights.get(usize::from(index))?.as_ref()
+    pub(crate) fn send(&self, index: u16) -> Option<&PendingSend> {
+        self.sends.get(usize::from(index))?.as_ref()
     }
 
     /// The send completed: frees the block and tells what it carried.
-    pub(crate) fn finish(&mut self, index: u16) -> Option<Flight> {
-        let flight = self.flights.get_mut(usize::from(index))?.take()?;
+    pub(crate) fn finish(&mut self, index: u16) -> Option<PendingSend> {
+        let send = self.sends.get_mut(usize::from(index))?.take()?;
         self.free.push(index);
-        Some(flight)
+        Some(send)
     }
 }

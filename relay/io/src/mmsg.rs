@@ -21,7 +21,7 @@ const BUFFER_STRIDE: usize = DATAGRAM_BYTES_MAX.next_multiple_of(64);
 
 /// Where one received datagram's address and control messages go.
 #[repr(C, align(8))]
-struct Envelope {
+struct ReceiveSlot {
     name: [u8; NAME_BYTES],
     control: [u8; RECEIVE_CONTROL_BYTES],
     piece: libc::iovec,
@@ -34,7 +34,7 @@ pub(crate) struct MmsgReceiver {
     /// The socket whose turn it is to be read first.
     turn: usize,
     buffers: Region,
-    envelopes: Box<[Envelope]>,
+    slots: Box<[ReceiveSlot]>,
     headers: Box<[libc::mmsghdr]>,
     /// Where each datagram of the batch came in.
     from: Box<[SocketIndex]>,
@@ -47,14 +47,14 @@ impl MmsgReceiver {
     pub(crate) fn new(sockets: &[RawFd], event: RawFd, batch: usize) -> io::Result<Self> {
         assert!(batch > 0);
         // SAFETY: made of integers, arrays of them and raw pointers, for which zero is valid.
-        let envelope = || unsafe { zeroed::<Envelope>() };
+        let slot = || unsafe { zeroed::<ReceiveSlot>() };
         // SAFETY: as above.
         let header = || unsafe { zeroed::<libc::mmsghdr>() };
         Ok(Self {
             entries: sockets.iter().copied().chain([event]).map(poll_entry).collect(),
             turn: 0,
             buffers: Region::new(batch * BUFFER_STRIDE)?,
-            envelopes: (0..batch).map(|_| envelope()).collect(),
+            slots: (0..batch).map(|_| slot()).collect(),
             headers: (0..batch).map(|_| header()).collect(),
             from: vec![SocketIndex::FIRST; batch].into(),
             count: 0,
@@ -115,15 +115,15 @@ impl MmsgReceiver {
     /// Reads into the headers that are left.
     fn receive_from(&mut self, fd: RawFd, socket: SocketIndex, counters: &mut IoCounters) {
         let filled = self.count;
-        let free = self.headers.iter_mut().zip(&mut self.envelopes).enumerate().skip(filled);
-        for (index, (header, envelope)) in free {
+        let free = self.headers.iter_mut().zip(&mut self.slots).enumerate().skip(filled);
+        for (index, (header, slot)) in free {
             let buffer = self.buffers.at(index * BUFFER_STRIDE, BUFFER_STRIDE);
-            envelope.piece = libc::iovec { iov_base: buffer.cast(), iov_len: DATAGRAM_BYTES_MAX };
-            header.msg_hdr.msg_name = (&raw mut envelope.name).cast();
+            slot.piece = libc::iovec { iov_base: buffer.cast(), iov_len: DATAGRAM_BYTES_MAX };
+            header.msg_hdr.msg_name = (&raw mut slot.name).cast();
             header.msg_hdr.msg_namelen = NAME_BYTES as libc::socklen_t;
-            header.msg_hdr.msg_iov = &raw mut envelope.piece;
+            header.msg_hdr.msg_iov = &raw mut slot.piece;
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = (&raw mut envelope.control).cast();
+            header.msg_hdr.msg_control = (&raw mut slot.control).cast();
             header.msg_hdr.msg_controllen = RECEIVE_CONTROL_BYTES as _;
         }
         counters.syscalls += 1;
@@ -152,13 +152,13 @@ impl MmsgReceiver {
         }
         let index = self.next;
         self.next += 1;
-        let (header, envelope) = (&self.headers[index], &self.envelopes[index]);
+        let (header, slot) = (&self.headers[index], &self.slots[index]);
         let len = (header.msg_len as usize).min(DATAGRAM_BYTES_MAX);
         let buffer = self.buffers.at(index * BUFFER_STRIDE, BUFFER_STRIDE);
         Some(Datagram {
             socket: self.from[index],
-            name: &envelope.name[..(header.msg_hdr.msg_namelen as usize).min(NAME_BYTES)],
-            control: &envelope.control[..header.msg_hdr.msg_controllen.min(RECEIVE_CONTROL_BYTES)],
+            name: &slot.name[..(header.msg_hdr.msg_namelen as usize).min(NAME_BYTES)],
+            control: &slot.control[..header.msg_hdr.msg_controllen.min(RECEIVE_CONTROL_BYTES)],
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             // SAFETY: `len` octets of the region, initialised, which no other reference covers while `self`
             // is borrowed; the kernel touches them only during `receive`.
@@ -207,7 +207,7 @@ impl MmsgSender {
         Self { sockets, headers: Vec::with_capacity(usize::from(messages)) }
     }
 
-    /// See [`crate::outbox::Sender`].
+    /// See [`crate::send_queue::Sender`].
     pub(crate) fn submit(
         &mut self,
         messages: &Messages,
@@ -255,5 +255,5 @@ impl MmsgSender {
 }
 
 fn socket_of(messages: &Messages, message: u16) -> SocketIndex {
-    messages.flight(message).map_or(SocketIndex::FIRST, |flight| flight.socket)
+    messages.send(message).map_or(SocketIndex::FIRST, |send| send.socket)
 }

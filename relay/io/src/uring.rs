@@ -1,5 +1,5 @@
 //! The io_uring back end: one ring, a multishot receive for each socket over one ring of provided buffers, one read of
-//! the waker's eventfd, and the sends of an outbox.
+//! the waker's eventfd, and the sends of a send queue.
 //!
 //! Completions are told apart by their user data alone. None is ever missed: the kernel keeps those that do
 //! not fit the completion queue (`IORING_FEAT_NODROP`) until an enter with `GETEVENTS` fetches them, which
@@ -270,7 +270,7 @@ impl Ring {
         self.memory.buffers.offer(buffer);
     }
 
-    /// Submits `staged` messages; appends to `done` what completed. See [`crate::outbox::Sender`].
+    /// Submits `staged` messages; appends to `done` what completed. See [`crate::send_queue::Sender`].
     pub(crate) fn submit(
         &mut self,
         messages: &Messages,
@@ -282,7 +282,7 @@ impl Ring {
             let entry = send_entry(messages, message).user_data(OP_SEND | u64::from(message));
             // SAFETY: the header and what it points to stay put and unwritten until the message is finished,
             // which its completion brings about (`Messages`, `Arenas`); both outlive the ring's operations (see
-            // `drop`, `Outbox`).
+            // `drop`, `SendQueue`).
             unsafe { self.push(&entry) };
             self.sending += 1;
         }
@@ -474,7 +474,7 @@ fn file(socket: SocketIndex) -> Fixed {
 /// The send of a filled message. A plain send spares the kernel the copy of a header with a control message.
 fn send_entry(messages: &Messages, message: u16) -> squeue::Entry {
     let header = messages.header(message);
-    let socket = messages.flight(message).map_or(SocketIndex::FIRST, |flight| flight.socket);
+    let socket = messages.send(message).map_or(SocketIndex::FIRST, |send| send.socket);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     if !messages.is_plain(message) {
         return opcode::SendMsg::new(file(socket), header).flags(flags as u32).build();

@@ -55,9 +55,9 @@ fn waiting_receiving_fanning_out_and_flushing_allocate_nothing() {
             }
             waker.wake();
             while handled % 4 != 0 || handled == 0 || io.wait(Some(Duration::ZERO)).unwrap().datagrams > 0 {
-                handled += io.receive(|_, bytes, outbox| {
+                handled += io.receive(|_, bytes, send_queue| {
                     for route in &routes {
-                        send(outbox, route, bytes);
+                        send(send_queue, route, bytes);
                     }
                 });
                 io.flush();

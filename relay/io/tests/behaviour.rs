@@ -63,9 +63,10 @@ fn runs_arrive_as_single_datagrams_with_their_bounds() {
                     bytes.extend(numbered(n + index, size));
                 }
                 bytes.extend((0..run.len()).flat_map(|index| numbered(n + index, 64)));
-                io.outbox().lend(bytes.len()).unwrap().copy_from_slice(&bytes);
-                io.outbox().commit(&to(addr(&near)), Run { start: 0, segment: run[0], len });
-                io.outbox().commit(&to(addr(&far)), Run { start: len, segment: 64, len: bytes.len() - len });
+                io.send_queue().lend(bytes.len()).unwrap().copy_from_slice(&bytes);
+                io.send_queue().commit(&to(addr(&near)), Run { start: 0, segment: run[0], len });
+                io.send_queue()
+                    .commit(&to(addr(&far)), Run { start: len, segment: 64, len: bytes.len() - len });
                 n += run.len();
             }
             io.flush();
@@ -87,7 +88,7 @@ fn runs_arrive_as_single_datagrams_with_their_bounds() {
 #[test]
 fn any_mix_of_sizes_and_destinations_arrives_in_order() {
     on_each_backend(|backend| {
-        // Small enough that the outbox flushes itself now and then.
+        // Small enough that the send queue flushes itself now and then.
         let mut io =
             open(backend, &IoOptions { arena_bytes: 24 * 1500, messages: 3, ..IoOptions::default() });
         let peers: Vec<UdpSocket> = (0..5).map(|_| peer()).collect();
@@ -99,7 +100,7 @@ fn any_mix_of_sizes_and_destinations_arrives_in_order() {
         };
         for n in 0..600 {
             let (peer, size) = (next(peers.len()), [200, 200, 200, 90, 1472, 0][next(6)]);
-            send(io.outbox(), &to(addr(&peers[peer])), &numbered(n, size));
+            send(io.send_queue(), &to(addr(&peers[peer])), &numbered(n, size));
             expected[peer].push(numbered(n, size));
             if n % 100 == 0 {
                 io.flush();
@@ -129,9 +130,9 @@ fn replies_leave_from_the_address_the_datagram_was_sent_to() {
                 for _ in 0..2 {
                     peer.send_to(b"where am I", at).unwrap();
                 }
-                turn(&mut io, 2, |received, bytes, outbox| {
+                turn(&mut io, 2, |received, bytes, send_queue| {
                     assert_eq!(received.route, Route { remote: addr(&peer), local: Some(local.into()) });
-                    echo(received, bytes, outbox);
+                    echo(received, bytes, send_queue);
                 });
                 for _ in 0..2 {
                     assert_eq!(recv_from(&peer), (b"where am I".to_vec(), at), "{backend:?}");
@@ -167,8 +168,8 @@ fn a_dead_destination_does_not_harm_the_others() {
         let dead = addr(&peer());
         let live = peer();
         for n in 0..50 {
-            send(io.outbox(), &to(dead), b"nobody listens");
-            send(io.outbox(), &to(addr(&live)), &numbered(n, 100));
+            send(io.send_queue(), &to(dead), b"nobody listens");
+            send(io.send_queue(), &to(addr(&live)), &numbered(n, 100));
             io.flush();
         }
         for n in 0..50 {
@@ -192,10 +193,10 @@ fn refused_sends_are_counted_by_kind_and_the_rest_goes_out() {
         let wrong_family = to("[::1]:9".parse().unwrap());
         for n in 0..3 {
             // Broadcast needs a permission the socket has not; then a run, refused whole and then one by one.
-            send(io.outbox(), &to("255.255.255.255:9".parse().unwrap()), &numbered(n, 1 + n));
-            send(io.outbox(), &foreign, b"not our address");
-            send(io.outbox(), &wrong_family, b"IPv6 on an IPv4 socket");
-            send(io.outbox(), &to(addr(&live)), &numbered(n, 8));
+            send(io.send_queue(), &to("255.255.255.255:9".parse().unwrap()), &numbered(n, 1 + n));
+            send(io.send_queue(), &foreign, b"not our address");
+            send(io.send_queue(), &wrong_family, b"IPv6 on an IPv4 socket");
+            send(io.send_queue(), &to(addr(&live)), &numbered(n, 8));
         }
         io.flush();
         for n in 0..3 {
@@ -206,7 +207,7 @@ fn refused_sends_are_counted_by_kind_and_the_rest_goes_out() {
         assert_eq!((counters.tx_sent, counters.tx_errors()), (3, 9), "{counters:?}");
         let kinds = [counters.tx_error_not_permitted, counters.tx_error_unreachable, counters.tx_error_other];
         assert_eq!(kinds, [3; 3], "{counters:?}");
-        assert!(io.outbox().uses_gso(addr(&live).ip()), "a bad route is no reason to do without GSO");
+        assert!(io.send_queue().uses_gso(addr(&live).ip()), "a bad route is no reason to do without GSO");
     });
 }
 
@@ -219,8 +220,8 @@ fn a_socket_that_refuses_gso_falls_back_to_single_sends() {
         let peer = peer();
         for round in 0..20 {
             let run: Vec<u8> = (0..10).flat_map(|n| numbered(round * 10 + n, 500)).collect();
-            io.outbox().lend(run.len()).unwrap().copy_from_slice(&run);
-            io.outbox().commit(&to(addr(&peer)), Run { start: 0, segment: 500, len: run.len() });
+            io.send_queue().lend(run.len()).unwrap().copy_from_slice(&run);
+            io.send_queue().commit(&to(addr(&peer)), Run { start: 0, segment: 500, len: run.len() });
             io.flush();
             for n in 0..10 {
                 assert_eq!(recv(&peer), numbered(round * 10 + n, 500), "{backend:?}");
@@ -229,7 +230,7 @@ fn a_socket_that_refuses_gso_falls_back_to_single_sends() {
         let counters = io.counters();
         assert_eq!((counters.tx_sent, counters.tx_errors(), counters.tx_gso_runs), (200, 0, 0));
         assert_eq!((counters.tx_gso_refused, counters.tx_gso_avoided), (2, 18), "tried again after a while");
-        assert!(!io.outbox().uses_gso(addr(&peer).ip()));
+        assert!(!io.send_queue().uses_gso(addr(&peer).ip()));
     });
 }
 
@@ -358,10 +359,10 @@ fn tiny_rings_survive_a_flood_and_the_ledger_closes() {
         let deadline = Instant::now() + DEADLINE;
         loop {
             io.wait(Some(Duration::from_millis(10))).unwrap();
-            io.receive(|_, bytes, outbox| {
+            io.receive(|_, bytes, send_queue| {
                 // Fan-out of three, so that sends and receives compete for the completion queue.
                 for _ in 0..3 {
-                    send(outbox, &to(sink_at), bytes);
+                    send(send_queue, &to(sink_at), bytes);
                 }
             });
             io.flush();
@@ -426,9 +427,9 @@ fn dropping_an_io_frees_its_port_whatever_is_under_way() {
         for round in 0..20 {
             let mut io = open_at(backend, &at, &IoOptions { recv_buffers: 16, ..IoOptions::default() });
             at = io.local_addr().unwrap().to_string();
-            let _ = io.outbox().lend(100).unwrap();
+            let _ = io.send_queue().lend(100).unwrap();
             for n in 0..round {
-                send(io.outbox(), &to(addr(&peer)), &numbered(n, 100));
+                send(io.send_queue(), &to(addr(&peer)), &numbered(n, 100));
             }
             if round % 2 == 0 {
                 io.flush();
@@ -504,11 +505,11 @@ fn each_address_has_a_socket_beside_the_first() {
             }
         }
         let mut routes = Vec::new();
-        turn(&mut io, 4, |received, bytes, outbox| {
+        turn(&mut io, 4, |received, bytes, send_queue| {
             routes.push(received.route);
             // Two in one run as well as single ones.
-            outbox.lend(bytes.len()).unwrap().copy_from_slice(bytes);
-            outbox.commit(&received.route, Run { start: 0, segment: 10, len: bytes.len() });
+            send_queue.lend(bytes.len()).unwrap().copy_from_slice(bytes);
+            send_queue.commit(&received.route, Run { start: 0, segment: 10, len: bytes.len() });
         });
         for (peer, ip) in asked {
             let route = Route { remote: addr(peer), local: Some(ip.into()) };

@@ -28,7 +28,7 @@ pub use client::{ClientError, ClientReader, ClientWriter, connect};
 pub use message::{
     Clock, Codec, MediaKind, MediaTime, Message, Packet, PortId, PortKind, Priority, Track, TrackId,
 };
-pub use queue::{Entry, Load, Outlet, PAYLOAD_BYTES_MAX, PortSink};
+pub use queue::{Entry, Load, PAYLOAD_BYTES_MAX, PortSink, PortWriter};
 pub use wire::{
     DecodeError, Decoded, FIELDS_BYTES_MAX, FRAME_BYTES_MAX, Frame, FrameReader, Hello, NAME_BYTES_MAX,
     PORT_VERSION, Refusal, decode, encode, is_name,

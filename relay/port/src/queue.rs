@@ -93,10 +93,10 @@ pub trait PortSink {
 
     /// Makes room for so many entries in all, or for as many as the queue may have; what is beyond is given
     /// back, as soon as it is free. Called when a track begins or ends, never for a packet.
-    fn make_room(&mut self, entries: usize);
+    fn set_capacity(&mut self, entries: usize);
 
     /// Called after a batch: wakes the other side if anything was committed since the last call.
-    fn ring(&mut self);
+    fn wake(&mut self);
 }
 
 impl<S: PortSink + ?Sized> PortSink for Box<S> {
@@ -108,29 +108,29 @@ impl<S: PortSink + ?Sized> PortSink for Box<S> {
         (**self).commit();
     }
 
-    fn make_room(&mut self, entries: usize) {
-        (**self).make_room(entries);
+    fn set_capacity(&mut self, entries: usize) {
+        (**self).set_capacity(entries);
     }
 
-    fn ring(&mut self) {
-        (**self).ring();
+    fn wake(&mut self) {
+        (**self).wake();
     }
 }
 
 /// A writing end with what must not be lost, and the room that its tracks need.
 #[derive(Debug)]
-pub struct Outlet<S> {
+pub struct PortWriter<S> {
     sink: S,
     /// What found the queue full, oldest first: at most a few messages per track.
     overdue: VecDeque<Message>,
     load: Load,
 }
 
-impl<S: PortSink> Outlet<S> {
+impl<S: PortSink> PortWriter<S> {
     /// To a queue that no track uses yet.
     pub fn new(mut sink: S) -> Self {
         let load = Load::default();
-        sink.make_room(load.entries());
+        sink.set_capacity(load.entries());
         Self { sink, overdue: VecDeque::new(), load }
     }
 
@@ -143,17 +143,17 @@ impl<S: PortSink> Outlet<S> {
     /// A track came or went.
     pub fn change_load(&mut self, change: impl FnOnce(&mut Load)) {
         change(&mut self.load);
-        self.sink.make_room(self.load.entries());
+        self.sink.set_capacity(self.load.entries());
     }
 
     /// All tracks went, and what was not said of them yet.
-    pub fn forget(&mut self) {
+    pub fn clear(&mut self) {
         self.overdue.clear();
         self.change_load(|load| *load = Load::default());
     }
 
     /// Copies a packet into the queue. False: it is full.
-    pub fn try_send(&mut self, packet: Packet, payload: &[u8]) -> bool {
+    pub fn try_send_packet(&mut self, packet: Packet, payload: &[u8]) -> bool {
         let Some(entry) = self.slot() else { return false };
         entry.write_packet(packet, payload);
         self.sink.commit();
@@ -161,7 +161,7 @@ impl<S: PortSink> Outlet<S> {
     }
 
     /// Says what will be said again, or what the next of its kind makes good. False: the queue is full.
-    pub fn try_say(&mut self, message: Message) -> bool {
+    pub fn try_send(&mut self, message: Message) -> bool {
         let Some(entry) = self.slot() else { return false };
         entry.write(message);
         self.sink.commit();
@@ -169,15 +169,15 @@ impl<S: PortSink> Outlet<S> {
     }
 
     /// Says what must not be lost. Nothing overtakes it.
-    pub fn say(&mut self, message: Message) {
+    pub fn send(&mut self, message: Message) {
         self.overdue.push_back(message);
         self.write_overdue();
     }
 
     /// Writes what is overdue, as far as there is room, and wakes the other side if anything was written.
-    pub fn ring(&mut self) {
+    pub fn flush(&mut self) {
         self.write_overdue();
-        self.sink.ring();
+        self.sink.wake();
     }
 
     /// The next free entry, once everything overdue is written.

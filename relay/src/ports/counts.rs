@@ -1,6 +1,6 @@
 //! Counters of local ports. One writer, the ports' thread; the control thread reads them.
 
-use super::process::End;
+use super::process::CloseReason;
 use relay_control::Counter;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,7 +53,7 @@ counts! {
     /// Ended because they sent what is no frame.
     closed_bad_frame = "port.closed.bad_frame",
     /// Ended because they did not say who they are.
-    closed_nameless = "port.closed.nameless",
+    closed_no_hello = "port.closed.nameless",
     /// Ended because they did not read.
     closed_slow = "port.closed.slow",
     /// Ended because what they sent made a shard panic.
@@ -86,13 +86,13 @@ counts! {
 
 impl Counts {
     /// A process is not served any more.
-    pub fn count_end(&self, why: End) {
+    pub fn count_end(&self, why: CloseReason) {
         match why {
-            End::Gone | End::Refused => {}
-            End::BadFrame(_) => self.closed_bad_frame.add(1),
-            End::Nameless => self.closed_nameless.add(1),
-            End::Slow => self.closed_slow.add(1),
-            End::Fault => self.closed_fault.add(1),
+            CloseReason::Gone | CloseReason::Refused => {}
+            CloseReason::BadFrame(_) => self.closed_bad_frame.add(1),
+            CloseReason::NoHello => self.closed_no_hello.add(1),
+            CloseReason::Slow => self.closed_slow.add(1),
+            CloseReason::Fault => self.closed_fault.add(1),
         }
     }
 }

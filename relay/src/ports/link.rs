@@ -4,8 +4,8 @@
 //! for its answer.
 
 use super::counts::Counts;
-use super::exchange::{FromPorts, ToPorts};
-use crate::mailbox::Bell;
+use super::local::{FromPorts, ToPorts};
+use crate::mailbox::Notifier;
 use crate::pipe::WakeWorker;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// of a queue.
 const ORDERS_MAX: usize = 1024;
 
-/// Answers that may wait; what finds no room waits with the exchange.
+/// Answers that may wait; what finds no room stays in [`super::LocalPorts`].
 const ANSWERS_MAX: usize = 1024;
 
 /// The control thread's end.
@@ -38,16 +38,16 @@ impl fmt::Debug for PortsEnd {
 pub struct ThreadEnd {
     orders: Consumer<ToPorts>,
     answers: Producer<FromPorts>,
-    bell: Bell,
+    notifier: Notifier,
 }
 
-/// Makes the two ends. `bell` wakes the control thread, `wake` the ports' thread.
+/// Makes the two ends. `notifier` wakes the control thread, `wake` the ports' thread.
 #[must_use]
-pub fn link(bell: Bell, wake: WakeWorker, counts: Arc<Counts>) -> (PortsEnd, ThreadEnd) {
+pub fn link(notifier: Notifier, wake: WakeWorker, counts: Arc<Counts>) -> (PortsEnd, ThreadEnd) {
     let (order_in, order_out) = RingBuffer::new(ORDERS_MAX);
     let (answer_in, answer_out) = RingBuffer::new(ANSWERS_MAX);
     let end = PortsEnd { orders: order_in, answers: answer_out, wake, counts };
-    (end, ThreadEnd { orders: order_out, answers: answer_in, bell })
+    (end, ThreadEnd { orders: order_out, answers: answer_in, notifier })
 }
 
 impl PortsEnd {
@@ -88,15 +88,15 @@ impl ThreadEnd {
         if self.answers.is_full() { None } else { self.orders.pop().ok() }
     }
 
-    /// Says what there is room for, and rings the bell if that was anything.
-    pub fn say_all(&mut self, mut next: impl FnMut() -> Option<FromPorts>) {
+    /// Says what there is room for, and notifies the control thread if that was anything.
+    pub fn send_all(&mut self, mut next: impl FnMut() -> Option<FromPorts>) {
         let mut said = false;
         while !self.answers.is_full() {
             let Some(answer) = next() else { break };
             said |= self.answers.push(answer).is_ok();
         }
         if said {
-            self.bell.ring();
+            self.notifier.notify();
         }
     }
 }

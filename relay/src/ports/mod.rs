@@ -1,18 +1,18 @@
 //! Local ports: processes of this machine that get up-tracks in clear, or give them, over a Unix socket.
 //!
-//! [`exchange`] is what goes where, [`process`] the octets of one process, `run.rs` the one thread that owns
+//! [`local`] is what goes where, [`process`] the octets of one process, `run.rs` the one thread that owns
 //! their sockets. It stands behind the same queues as another shard, so a process that is stuck costs a
 //! counter and never a shard's time.
 
 pub mod counts;
-pub mod exchange;
 mod link;
+pub mod local;
 pub mod process;
 mod run;
 
 pub use counts::Counts;
-pub use exchange::{Exchange, FromPorts, ToPorts};
 pub use link::{PortsEnd, ThreadEnd, link};
+pub use local::{FromPorts, LocalPorts, ToPorts};
 pub use run::{PortsThread, spawn};
 
 /// Processes that are connected at one time: a recorder, doors, and some that people start by hand.

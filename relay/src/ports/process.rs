@@ -9,26 +9,26 @@ use std::time::Duration;
 /// Packets are dropped while more than this waits to be read: a second of ten videos.
 pub const UNREAD_PACKETS_MAX: usize = 2 << 20;
 
-/// A process that lets more than this wait is ended: it does not even read what is said of its tracks.
+/// A process that lets more than this wait is ended: it does not even read the messages about its tracks.
 pub const UNREAD_BYTES_MAX: usize = UNREAD_PACKETS_MAX + (256 << 10);
 
 /// Time for a process to say who it is.
-pub const HELLO_TIME: Duration = Duration::from_secs(10);
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The relay's name.
 const OWN_NAME: &str = "relay";
 
 /// Why a process is not served any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum CloseReason {
     /// It went.
     Gone,
     /// It sent what is no frame.
     BadFrame(DecodeError),
     /// It was refused.
     Refused,
-    /// It never said who it is.
-    Nameless,
+    /// It did not send its name in time.
+    NoHello,
     /// It does not read.
     Slow,
     /// What it sent made a shard panic.
@@ -39,20 +39,20 @@ pub enum End {
 #[derive(Debug)]
 pub struct Process {
     name: Option<String>,
-    nameless_until: Time,
+    hello_deadline: Time,
     reader: FrameReader,
     out: Vec<u8>,
     written: usize,
-    ended: Option<End>,
+    ended: Option<CloseReason>,
 }
 
 impl Process {
-    /// One that has said nothing yet.
+    /// One that has sent nothing yet.
     #[must_use]
     pub fn new(now: Time) -> Self {
         Self {
             name: None,
-            nameless_until: now + HELLO_TIME,
+            hello_deadline: now + HELLO_TIMEOUT,
             reader: FrameReader::default(),
             out: Vec::new(),
             written: 0,
@@ -60,7 +60,7 @@ impl Process {
         }
     }
 
-    /// As it said.
+    /// `None` until it has sent one that was accepted.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -68,19 +68,19 @@ impl Process {
 
     /// Until when it has to say who it is.
     #[must_use]
-    pub fn nameless_until(&self) -> Option<Time> {
-        self.name.is_none().then_some(self.nameless_until)
+    pub fn hello_deadline(&self) -> Option<Time> {
+        self.name.is_none().then_some(self.hello_deadline)
     }
 
     /// Why it is over, once it is.
     #[must_use]
-    pub fn ended(&self) -> Option<End> {
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.ended
     }
 
     /// It is gone.
-    pub fn hang_up(&mut self) {
-        self.end(End::Gone);
+    pub fn disconnect(&mut self) {
+        self.end(CloseReason::Gone);
     }
 
     /// What is to be written to it.
@@ -116,7 +116,7 @@ impl Process {
                 Err(refusal) => refusal,
             },
             Err(why) => {
-                self.end(End::BadFrame(why));
+                self.end(CloseReason::BadFrame(why));
                 return None;
             }
         };
@@ -124,48 +124,48 @@ impl Process {
         None
     }
 
-    pub(super) fn greet(&mut self, name: &str) {
+    pub(super) fn accept_hello(&mut self, name: &str) {
         self.name = Some(name.to_owned());
         let hello = Hello { version: PORT_VERSION, name: OWN_NAME.to_owned() };
-        self.say_frame(&Frame::Hello(hello));
+        self.send_frame(&Frame::Hello(hello));
     }
 
     /// The last word: it is not waited for.
     pub(super) fn refuse(&mut self, why: Refusal) {
-        self.say_frame(&Frame::Refused(why));
-        self.end(End::Refused);
+        self.send_frame(&Frame::Refused(why));
+        self.end(CloseReason::Refused);
     }
 
     pub(super) fn end_for_fault(&mut self) {
-        self.end(End::Fault);
+        self.end(CloseReason::Fault);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
-        if self.nameless_until().is_some_and(|until| until <= now) {
-            self.end(End::Nameless);
+        if self.hello_deadline().is_some_and(|until| until <= now) {
+            self.end(CloseReason::NoHello);
         }
     }
 
     /// False: too much waits.
-    pub(super) fn send(&mut self, packet: &Packet, payload: &[u8]) -> bool {
+    pub(super) fn send_packet(&mut self, packet: &Packet, payload: &[u8]) -> bool {
         let has_room = self.has_room();
         has_room && encode(&Frame::Message(Message::Packet(*packet)), payload, &mut self.out)
     }
 
     /// Says what the next of its kind makes good.
-    pub(super) fn say_if_room(&mut self, message: &Message) {
+    pub(super) fn send_if_room(&mut self, message: &Message) {
         if self.has_room() {
-            self.say(message);
+            self.send(message);
         }
     }
 
-    pub(super) fn say(&mut self, message: &Message) {
-        self.say_frame(&Frame::Message(message.clone()));
+    pub(super) fn send(&mut self, message: &Message) {
+        self.send_frame(&Frame::Message(message.clone()));
     }
 
-    pub(super) fn say_frame(&mut self, frame: &Frame) {
+    pub(super) fn send_frame(&mut self, frame: &Frame) {
         if self.unread().len() > UNREAD_BYTES_MAX {
-            return self.end(End::Slow);
+            return self.end(CloseReason::Slow);
         }
         let written = encode(frame, &[], &mut self.out);
         debug_assert!(written, "no payload and a name of ours");
@@ -175,7 +175,7 @@ impl Process {
         self.unread().len() <= UNREAD_PACKETS_MAX && self.ended.is_none()
     }
 
-    fn end(&mut self, why: End) {
+    fn end(&mut self, why: CloseReason) {
         self.ended.get_or_insert(why);
     }
 }

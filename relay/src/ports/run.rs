@@ -1,16 +1,16 @@
 //! The thread that owns the sockets of local processes.
 //!
-//! One `poll(2)` over the listener, the processes and the bell that shards and the control thread ring. A
+//! One `poll(2)` over the listener, the processes and the eventfd that shards and the control thread notify. A
 //! panic ends the processes that are connected, and nothing else.
 
 use super::PROCESSES_MAX;
 use super::counts::Counts;
-use super::exchange::Exchange;
 use super::link::{PortsEnd, ThreadEnd, link};
+use super::local::LocalPorts;
 use crate::clock::Clock;
 use crate::faults::panic_text;
 use crate::listener::{Accepted, Listener};
-use crate::mailbox::Bell;
+use crate::mailbox::Notifier;
 use relay_port::{Frame, Refusal, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -31,24 +31,24 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// It turns at least this often: what found a shard's queue full is tried again.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Rings once for all that happens before the thread looks.
+/// Notifies the ports' thread once for all that happens before it looks.
 #[derive(Clone)]
-struct Doorbell {
-    bell: Bell,
-    rung: Arc<AtomicBool>,
+struct CoalescingNotifier {
+    notifier: Notifier,
+    pending: Arc<AtomicBool>,
 }
 
-impl Doorbell {
-    fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.bell.ring();
+impl CoalescingNotifier {
+    fn notify(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.notifier.notify();
         }
     }
 
-    /// What is said from here on rings again.
-    fn answer(&self) {
-        self.bell.reset();
-        self.rung.swap(false, Ordering::AcqRel);
+    /// What happens from here on notifies again.
+    fn clear(&self) {
+        self.notifier.clear();
+        self.pending.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -56,13 +56,13 @@ impl Doorbell {
 pub struct PortsThread {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    door: Doorbell,
+    wakeup: CoalescingNotifier,
 }
 
 impl Drop for PortsThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.door.ring();
+        self.wakeup.notify();
         if let Some(thread) = self.thread.take() {
             // It catches its own panics.
             let _ = thread.join();
@@ -74,45 +74,45 @@ impl Drop for PortsThread {
 ///
 /// # Errors
 /// When the kernel refuses a descriptor or a thread.
-pub fn spawn(listener: Listener, control: Bell, clock: Clock) -> io::Result<(PortsThread, PortsEnd)> {
-    let door = Doorbell { bell: Bell::new()?, rung: Arc::default() };
+pub fn spawn(listener: Listener, control: Notifier, clock: Clock) -> io::Result<(PortsThread, PortsEnd)> {
+    let wakeup = CoalescingNotifier { notifier: Notifier::new()?, pending: Arc::default() };
     let (stop, counts) = (Arc::<AtomicBool>::default(), Arc::<Counts>::default());
-    let ring = door.clone();
-    let (end, thread_end) = link(control, Arc::new(move || ring.ring()), Arc::clone(&counts));
-    let mut turning = Turning {
-        exchange: Exchange::new(Arc::clone(&counts)),
+    let wake = wakeup.clone();
+    let (end, thread_end) = link(control, Arc::new(move || wake.notify()), Arc::clone(&counts));
+    let mut ports = PortsLoop {
+        ports: LocalPorts::new(Arc::clone(&counts)),
         streams: BTreeMap::new(),
         counts,
         listener,
         accept_paused: false,
         end: thread_end,
-        door: door.clone(),
+        wakeup: wakeup.clone(),
         clock,
         scratch: vec![0; READ_BYTES],
     };
     let stopped = Arc::clone(&stop);
     let body = move || {
         while !stopped.load(Ordering::Relaxed) {
-            turning.turn_caught();
+            ports.turn_caught();
         }
     };
     let thread = std::thread::Builder::new().name("ports".into()).spawn(body)?;
-    Ok((PortsThread { thread: Some(thread), stop, door }, end))
+    Ok((PortsThread { thread: Some(thread), stop, wakeup }, end))
 }
 
-struct Turning {
-    exchange: Exchange,
+struct PortsLoop {
+    ports: LocalPorts,
     streams: BTreeMap<u32, UnixStream>,
     counts: Arc<Counts>,
     listener: Listener,
     accept_paused: bool,
     end: ThreadEnd,
-    door: Doorbell,
+    wakeup: CoalescingNotifier,
     clock: Clock,
     scratch: Vec<u8>,
 }
 
-impl Turning {
+impl PortsLoop {
     fn turn_caught(&mut self) {
         // What it leaves behind is hung up.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turn())) {
@@ -123,42 +123,43 @@ impl Turning {
             );
             self.accept_paused = true;
             self.streams.clear();
-            self.exchange.hang_up_all();
+            self.ports.disconnect_all();
         }
     }
 
     fn turn(&mut self) {
         let ready = self.wait();
-        self.door.answer();
+        self.wakeup.clear();
         self.accept_paused = false;
         if ready.listener {
             self.accept();
         }
         while let Some(order) = self.end.next_order() {
-            self.exchange.handle_order(order);
+            self.ports.handle_order(order);
         }
         for number in ready.processes {
             self.read(number);
         }
-        self.exchange.handle_queues();
+        self.ports.handle_queues();
         let numbers: Vec<u32> = self.streams.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.write(number));
-        for number in self.exchange.reap(self.clock.now()) {
+        for number in self.ports.reap(self.clock.now()) {
             self.streams.remove(&number);
         }
-        self.exchange.ring();
-        let exchange = &mut self.exchange;
-        self.end.say_all(|| exchange.poll());
+        self.ports.ring();
+        let ports = &mut self.ports;
+        self.end.send_all(|| ports.poll());
     }
 
     fn wait(&mut self) -> Ready {
         let now = self.clock.now();
-        let due = self.exchange.poll_timeout().map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX));
+        let due = self.ports.poll_timeout().map_or(WAIT_MAX, |due| due.since(now).min(WAIT_MAX));
         let due = if self.accept_paused { due.min(PAUSE) } else { due };
         let listens = if self.accept_paused { PollFlags::empty() } else { PollFlags::IN };
-        let mut fds = vec![PollFd::new(&self.door.bell, PollFlags::IN), PollFd::new(&self.listener, listens)];
+        let mut fds =
+            vec![PollFd::new(&self.wakeup.notifier, PollFlags::IN), PollFd::new(&self.listener, listens)];
         for (number, stream) in &self.streams {
-            let unread = self.exchange.process(*number).is_some_and(|process| !process.unread().is_empty());
+            let unread = self.ports.process(*number).is_some_and(|process| !process.unread().is_empty());
             let flags = if unread { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             fds.push(PollFd::new(stream, flags));
         }
@@ -184,7 +185,7 @@ impl Turning {
                     refuse(stream);
                 }
                 Ok(Accepted::Peer(stream)) => {
-                    let number = self.exchange.connect(self.clock.now());
+                    let number = self.ports.connect(self.clock.now());
                     self.streams.insert(number, stream);
                 }
                 Ok(Accepted::Refused { uid }) => {
@@ -204,15 +205,15 @@ impl Turning {
     fn read(&mut self, number: u32) {
         let Some(stream) = self.streams.get_mut(&number) else { return };
         match stream.read(&mut self.scratch) {
-            Ok(0) => self.hang_up(number),
-            Ok(len) => self.exchange.handle_bytes(number, &self.scratch[..len]),
+            Ok(0) => self.disconnect(number),
+            Ok(len) => self.ports.handle_bytes(number, &self.scratch[..len]),
             Err(why) if is_passing(why.kind()) => {}
-            Err(_) => self.hang_up(number),
+            Err(_) => self.disconnect(number),
         }
     }
 
     fn write(&mut self, number: u32) {
-        let (Some(stream), Some(process)) = (self.streams.get_mut(&number), self.exchange.process(number))
+        let (Some(stream), Some(process)) = (self.streams.get_mut(&number), self.ports.process(number))
         else {
             return;
         };
@@ -221,14 +222,14 @@ impl Turning {
                 Ok(len) => process.wrote(len),
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => return process.hang_up(),
+                Err(_) => return process.disconnect(),
             }
         }
     }
 
-    fn hang_up(&mut self, number: u32) {
-        if let Some(process) = self.exchange.process(number) {
-            process.hang_up();
+    fn disconnect(&mut self, number: u32) {
+        if let Some(process) = self.ports.process(number) {
+            process.disconnect();
         }
     }
 }

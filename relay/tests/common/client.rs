@@ -8,7 +8,7 @@ use relay_core::wire::rtp::HeaderFields;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use ringvox_client::ice::{Agent, StunOutcome};
 use ringvox_client::{
-    Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Pace, Received, SLOT_BYTES,
+    CheckIntervals, Client as Transport, Credentials, DATAGRAM_BYTES_MAX, Fault, Received, SLOT_BYTES,
 };
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Time after which the transport is asked whether a check or a flight is due again.
 const POLL: Duration = Duration::from_millis(50);
-const PACE: Pace = Pace { early: Duration::from_millis(500), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(500), connected: Duration::from_millis(2_500) };
 
 /// As a peer of these tests names itself, and as the relay does.
 fn credentials(opened: &TransportOpened) -> (Credentials, Credentials) {
@@ -67,7 +68,7 @@ impl Client {
         socket.connect(relay).expect("connects");
         socket.set_read_timeout(Some(POLL)).expect("set");
         let (own, server) = credentials(&opened);
-        let transport = Transport::new(&own, &server, relay, PACE);
+        let transport = Transport::new(&own, &server, relay, INTERVALS);
         let mut client = Self { port, socket, transport, factory, begun: Instant::now() };
         while !client.transport.is_connected() {
             client.turn();

@@ -70,11 +70,11 @@ pub enum Received<'a> {
 
 /// Time between checks.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct CheckIntervals {
     /// Until the first answer.
-    pub early: Duration,
+    pub connecting: Duration,
     /// From then on.
-    pub later: Duration,
+    pub connected: Duration,
 }
 
 /// DTLS version, group and SRTP profile.
@@ -106,7 +106,7 @@ enum State {
 /// See the module.
 pub struct Client {
     /// Time between checks.
-    pub pace: Pace,
+    pub intervals: CheckIntervals,
     /// Nominates with each check. Off: checks as a client behind a NAT does once it has nominated.
     pub nominates: bool,
     agent: Agent,
@@ -119,9 +119,21 @@ pub struct Client {
 impl Client {
     /// Towards a server at `remote`. The first check is due at once.
     #[must_use]
-    pub fn new(own: &Credentials, server: &Credentials, remote: SocketAddr, pace: Pace) -> Self {
+    pub fn new(
+        own: &Credentials,
+        server: &Credentials,
+        remote: SocketAddr,
+        intervals: CheckIntervals,
+    ) -> Self {
         let agent = Agent::new(own, server, remote);
-        Self { pace, nominates: true, agent, next_check: Time::ZERO, state: State::Checking, out: Vec::new() }
+        Self {
+            intervals,
+            nominates: true,
+            agent,
+            next_check: Time::ZERO,
+            state: State::Checking,
+            out: Vec::new(),
+        }
     }
 
     /// Goes on under new names and secrets; a check is due at once, and the keys stay.
@@ -192,7 +204,11 @@ impl Client {
         }
         if now >= self.next_check {
             self.out.push(self.agent.check(self.nominates));
-            let wait = if matches!(self.state, State::Checking) { self.pace.early } else { self.pace.later };
+            let wait = if matches!(self.state, State::Checking) {
+                self.intervals.connecting
+            } else {
+                self.intervals.connected
+            };
             self.next_check = now + wait;
         }
         if self.dtls().and_then(|dtls| dtls.poll_timeout()).is_some_and(|due| due <= now) {

@@ -16,6 +16,6 @@ pub mod mark;
 pub mod outgoing;
 pub mod seen;
 
-pub use client::{Agreed, Client, DATAGRAM_BYTES_MAX, Fault, Pace, Received};
+pub use client::{Agreed, CheckIntervals, Client, DATAGRAM_BYTES_MAX, Fault, Received};
 pub use ice::Credentials;
 pub use keys::{Keys, SLOT_BYTES};

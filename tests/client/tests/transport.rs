@@ -9,11 +9,12 @@ use relay_core::wire::rtp::HeaderFields;
 use relay_core::wire::stun::{IntegrityKey, StunMessage, write_binding_success};
 use relay_dtls::ServerFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
-use ringvox_client::{Client, Credentials, Fault, Keys, Pace, Received, SLOT_BYTES};
+use ringvox_client::{CheckIntervals, Client, Credentials, Fault, Keys, Received, SLOT_BYTES};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const PACE: Pace = Pace { early: Duration::from_millis(50), later: Duration::from_millis(2_500) };
+const INTERVALS: CheckIntervals =
+    CheckIntervals { connecting: Duration::from_millis(50), connected: Duration::from_millis(2_500) };
 const START: Time = Time::from_nanos(1_000_000_000_000);
 
 fn address(port: u16) -> SocketAddr {
@@ -25,7 +26,7 @@ fn server_credentials() -> Credentials {
 }
 
 fn client() -> Client {
-    Client::new(&Credentials::from_octets([1; 20]), &server_credentials(), address(1), PACE)
+    Client::new(&Credentials::from_octets([1; 20]), &server_credentials(), address(1), INTERVALS)
 }
 
 /// The answer to the only check that waits.
@@ -79,17 +80,17 @@ fn checks_come_often_until_one_is_answered() {
     let mut client = client();
     assert!(client.poll_timeout() <= START);
     client.handle_timeout(START);
-    assert_eq!((client.take_datagrams().len(), client.poll_timeout()), (1, START + PACE.early));
-    client.handle_timeout(START + PACE.early / 2);
+    assert_eq!((client.take_datagrams().len(), client.poll_timeout()), (1, START + INTERVALS.connecting));
+    client.handle_timeout(START + INTERVALS.connecting / 2);
     assert!(client.take_datagrams().is_empty(), "nothing is due");
-    client.handle_timeout(START + PACE.early);
+    client.handle_timeout(START + INTERVALS.connecting);
     let mut reply = answer(&mut client);
     let reached = client.handle_datagram(START, &mut reply);
     assert!(matches!(reached, Ok(Received::Reachable { .. })), "{reached:?}");
     let again = client.handle_datagram(START, &mut reply);
     assert!(matches!(again, Ok(Received::Consent { .. })), "{again:?}");
     client.handle_timeout(client.poll_timeout());
-    assert_eq!(client.poll_timeout(), START + 2 * PACE.early + PACE.later);
+    assert_eq!(client.poll_timeout(), START + 2 * INTERVALS.connecting + INTERVALS.connected);
 }
 
 #[test]

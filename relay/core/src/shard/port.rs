@@ -16,12 +16,12 @@ use crate::time::Time;
 use crate::track::{Life, Source, UpTimer, UpTrack};
 use crate::up::Accepted;
 use relay_control::{CommandError, Done, ErrorCode, ReplyBody};
-use relay_port::{Entry, Load, MediaKind, Message, Outlet, Packet, PortId, PortSink, Track};
+use relay_port::{Entry, Load, MediaKind, Message, Packet, PortId, PortSink, PortWriter, Track};
 
 /// One port that the shard is connected to.
 struct Way {
     to: PortId,
-    outlet: Outlet<Box<dyn PortSink>>,
+    outlet: PortWriter<Box<dyn PortSink>>,
     /// The last opening that we were told of from there.
     seen: u64,
 }
@@ -38,7 +38,7 @@ impl Outlets {
         self.list.iter_mut().find(|way| way.to == port)
     }
 
-    fn to(&mut self, port: PortId) -> Option<&mut Outlet<Box<dyn PortSink>>> {
+    fn to(&mut self, port: PortId) -> Option<&mut PortWriter<Box<dyn PortSink>>> {
         self.way(port).map(|way| &mut way.outlet)
     }
 
@@ -48,7 +48,7 @@ impl Outlets {
 
     /// Says something that will be said again, or that the next of its kind makes good.
     fn try_say(&mut self, port: PortId, message: Message, counters: &mut Counters) {
-        if !self.to(port).is_some_and(|outlet| outlet.try_say(message)) {
+        if !self.to(port).is_some_and(|outlet| outlet.try_send(message)) {
             counters.drop(DropReason::PipeControlFull);
         }
     }
@@ -71,14 +71,14 @@ impl Outlets {
     /// Instead of all that is overdue: this shard begins anew.
     pub(super) fn say_reset(&mut self) {
         for way in &mut self.list {
-            way.outlet.forget();
-            way.outlet.say(Message::Reset { opening: way.seen });
+            way.outlet.clear();
+            way.outlet.send(Message::Reset { opening: way.seen });
         }
     }
 
     pub(super) fn say(&mut self, port: PortId, message: Message) {
         if let Some(outlet) = self.to(port) {
-            outlet.say(message);
+            outlet.send(message);
         }
     }
 
@@ -86,7 +86,7 @@ impl Outlets {
     /// tried again in the next turn: while packets flow at once, else within the second in which every worker
     /// turns.
     fn ring(&mut self) {
-        self.list.iter_mut().for_each(|way| way.outlet.ring());
+        self.list.iter_mut().for_each(|way| way.outlet.flush());
     }
 }
 
@@ -94,7 +94,7 @@ impl Shard {
     /// From now on this shard may write to port `to`. Replaces nothing: a port is connected once.
     pub fn connect_port(&mut self, to: PortId, sink: Box<dyn PortSink>) {
         debug_assert!(self.outlets.to(to).is_none(), "connected once");
-        self.outlets.list.push(Way { to, outlet: Outlet::new(sink), seen: 0 });
+        self.outlets.list.push(Way { to, outlet: PortWriter::new(sink), seen: 0 });
     }
 
     /// What is behind a port is gone: so are the tracks that came by it, and nothing is sent there any more.
@@ -139,7 +139,7 @@ impl Shard {
         }
         let opening = self.outlets.openings + 1;
         let begin = begin(up, opening, connected);
-        if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_say(begin)) {
+        if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_send(begin)) {
             return Err((ErrorCode::Busy, "the queue to the port is full; retry"));
         }
         self.outlets.openings = opening;
@@ -307,7 +307,7 @@ impl Shard {
         let packet = port::packet_of((up.id, accepted.seq, layer.sources), &stored.meta, self.room_clock);
         for &(port, _) in &up.ports {
             self.counters.add(Count::PipeOffered, 1);
-            if self.outlets.to(port).is_some_and(|outlet| outlet.try_send(packet, stored.payload)) {
+            if self.outlets.to(port).is_some_and(|outlet| outlet.try_send_packet(packet, stored.payload)) {
                 self.counters.add(Count::PipeSent, 1);
             } else {
                 self.counters.drop(DropReason::PipeFull);

@@ -10,13 +10,13 @@ use ringvox_client::dtls::{ClientFactory, ClientOptions, DtlsClient};
 pub(crate) const START: Time = Time::from_nanos(1_000_000_000_000);
 
 /// Both ends, and the time.
-pub(crate) struct Jar {
+pub(crate) struct Pair {
     pub(crate) client: DtlsClient,
     pub(crate) server: Box<dyn DtlsEngine>,
     pub(crate) now: Time,
 }
 
-impl Jar {
+impl Pair {
     pub(crate) fn new(options: &ClientOptions) -> Self {
         Self::with_announced(options, |fingerprint| fingerprint)
     }
@@ -96,9 +96,9 @@ pub(crate) fn drain(engine: &mut dyn DtlsEngine) -> Vec<Vec<u8>> {
 }
 
 /// Numbers that look random and are the same every time.
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Rng(pub(crate) u64);
 
-impl Dice {
+impl Rng {
     /// Below `sides`.
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

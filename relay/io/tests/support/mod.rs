@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use relay_io::{Backend, Io, IoOptions, Outbox, Received, Route, Run, Setting, choose, socket};
+use relay_io::{Backend, Io, IoOptions, Received, Route, Run, SendQueue, Setting, choose, socket};
 
 /// How long anything may take. Reached only by a failure.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -71,17 +71,17 @@ pub fn is_quiet(peer: &UdpSocket) -> bool {
     quiet
 }
 
-pub fn send(outbox: &mut Outbox, route: &Route, bytes: &[u8]) {
-    outbox.lend(bytes.len()).unwrap().copy_from_slice(bytes);
-    outbox.commit(route, Run::single(bytes.len()));
+pub fn send(send_queue: &mut SendQueue, route: &Route, bytes: &[u8]) {
+    send_queue.lend(bytes.len()).unwrap().copy_from_slice(bytes);
+    send_queue.commit(route, Run::single(bytes.len()));
 }
 
-pub fn echo(received: &Received, bytes: &mut [u8], outbox: &mut Outbox) {
-    send(outbox, &received.route, bytes);
+pub fn echo(received: &Received, bytes: &mut [u8], send_queue: &mut SendQueue) {
+    send(send_queue, &received.route, bytes);
 }
 
 /// Waits, receives and flushes until `handled` datagrams were handed over.
-pub fn turn(io: &mut Io, handled: usize, mut on_datagram: impl FnMut(&Received, &mut [u8], &mut Outbox)) {
+pub fn turn(io: &mut Io, handled: usize, mut on_datagram: impl FnMut(&Received, &mut [u8], &mut SendQueue)) {
     let deadline = Instant::now() + DEADLINE;
     let mut count = 0;
     while count < handled {
@@ -96,6 +96,6 @@ pub fn turn(io: &mut Io, handled: usize, mut on_datagram: impl FnMut(&Received, 
 /// Every datagram committed stands in a counter.
 pub fn assert_ledger(io: &mut Io) {
     let counters = io.counters();
-    let queued = io.outbox().queued() as u64;
+    let queued = io.send_queue().queued() as u64;
     assert_eq!(counters.tx_committed, counters.tx_sent + counters.tx_errors() + queued, "{counters:?}");
 }

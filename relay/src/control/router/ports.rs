@@ -58,7 +58,7 @@ impl Router {
     /// The shard begins to send a track to a process, or refuses.
     pub(super) fn tap_answered(&mut self, (number, track_id, is_new): (u32, u64, bool), body: &ReplyBody) {
         let refused = matches!(body, ReplyBody::Error(_));
-        // Without room the exchange keeps a tap that nothing is sent for.
+        // Without room `LocalPorts` keeps a tap that nothing is sent for.
         if refused && is_new && self.ports.remove_tap(number, track_id) && self.ports.has_room(1) {
             self.tell_ports(ToPorts::Untap { number, track_id });
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::placement::PAGE_ITEMS_MAX;
-use crate::mailbox::{Bell, COMMANDS_MAX, WorkerEnd, mailbox};
+use crate::mailbox::{COMMANDS_MAX, Notifier, WorkerEnd, mailbox};
 use relay_control::{
     AddUpTrack, CloseTransport, Counter, GetInventory, GetStats, OpenTransport, RequestKeyframe, Shutdown,
     Stats, TransportOpened, TransportStateChanged, UpTrackAdded,
@@ -23,8 +23,8 @@ impl Bench {
     }
 
     fn with_budget(shards: usize, budget: usize) -> Self {
-        let bell = Bell::new().expect("a descriptor");
-        let (control, worker) = (0..shards).map(|_| mailbox(bell.clone(), Arc::new(|| {}))).unzip();
+        let notifier = Notifier::new().expect("a descriptor");
+        let (control, worker) = (0..shards).map(|_| mailbox(notifier.clone(), Arc::new(|| {}))).unzip();
         let identity = Identity {
             boot_id: 7,
             fingerprint_sha256: [9; 32],
