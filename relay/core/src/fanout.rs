@@ -321,6 +321,7 @@ fn seal_four(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::down::PayloadPrefix;
     use crate::ice::{Ice, LocalCredentials};
     use crate::id::{Mid, Pt, SeqNo};
     use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
