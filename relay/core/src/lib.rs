@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod config;
-mod control;
 pub mod demux;
 pub mod down;
 pub mod dtls;
@@ -34,4 +34,4 @@ pub mod up;
 pub mod wire;
 
 pub use config::{Limits, ShardConfig};
-pub use shard::{Blamed, Shard};
+pub use shard::{Blamed, Shard, TransportView};

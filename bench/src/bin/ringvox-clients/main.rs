@@ -18,8 +18,8 @@ mod storm;
 
 use client::Client;
 use meter::Heap;
-use relay_control::{EventBody, TransportState};
 use relay_core::id::{SeqNo, Ssrc};
+use relay_core::media::{Event, TransportEvent};
 use relay_core::stats::Count;
 use ringvox_client::dtls::{ClientOptions, Versions};
 use site::{STREAM, Site};
@@ -190,6 +190,6 @@ fn joins(count: u32) {
 }
 
 /// Whether an event tells that a transport has keys.
-fn is_connected(event: &EventBody) -> bool {
-    matches!(event, EventBody::TransportState(s) if s.state() == TransportState::Connected)
+const fn is_connected(event: &Event) -> bool {
+    matches!(event, Event::Transport(_, TransportEvent::Connected))
 }

@@ -3,10 +3,11 @@
 use crate::client::{Client, RELAY, credentials};
 use crate::meter::cpu;
 use relay_control::{
-    AddDownTrack, AddUpTrack, CloseTransport, Command, EventBody, OpenTransport, ReplyBody, RtpParameters,
+    AddDownTrack, AddUpTrack, CloseTransport, Command, OpenTransport, ReplyBody, RtpParameters,
 };
 use relay_core::dtls::DtlsFactory;
 use relay_core::id::Ssrc;
+use relay_core::media::Event;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::time::{NtpClock, Time};
 use relay_core::{Limits, Shard, ShardConfig};
@@ -72,7 +73,7 @@ impl Site {
     }
 
     fn command(&mut self, command: Command) -> ReplyBody {
-        self.spend(|shard, now, outbox| shard.handle_command(now, command, outbox)).0
+        self.spend(|shard, now, outbox| relay::convert::obey(shard, now, command, outbox)).0
     }
 
     /// A client that the relay expects.
@@ -137,7 +138,7 @@ impl Site {
     }
 
     /// What the shard has to tell.
-    pub(crate) fn events(&mut self) -> Vec<EventBody> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.shard.poll_event()).collect()
     }
 

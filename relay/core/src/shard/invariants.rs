@@ -87,7 +87,7 @@ impl Shard {
             })?;
         }
         let senders = transport.downs.iter().filter_map(|key| self.tracks.downs.get(*key));
-        let own = senders.flat_map(|down| [Some(down.ssrc), down.params.rtx_pt.map(|_| down.rtx_ssrc)]);
+        let own = senders.flat_map(|down| [Some(down.ssrc), down.offered_rtx_ssrc()]);
         ensure_distinct(own.flatten().chain([transport.rtcp_ssrc]), || {
             "an SSRC of ours has two uses towards it".into()
         })
@@ -265,14 +265,16 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{AddDownTrack, AddUpTrack, Command, OpenTransport, RemoteCredentials};
     use crate::config::{Limits, ShardConfig};
     use crate::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
-    use crate::id::Ssrc;
+    use crate::id::{Cname, Mid, Pt, Ssrc};
+    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
     use crate::outbox::NullOutbox;
     use crate::outbox::Path;
     use crate::time::NtpClock;
+    use crate::track::Params;
     use crate::transport::{SsrcUse, TransportTimer};
-    use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
     use std::net::SocketAddr;
 
     type Damage = fn(&mut Shard, Keys);
@@ -308,31 +310,40 @@ mod tests {
             limits: Limits::default(),
         };
         let mut shard = Shard::new(config, Box::new(NoDtls), [1; 32]);
-        let rtp = RtpParameters {
-            kind: 1,
-            codec: 3,
+        let params = Params {
+            kind: MediaKind::Video,
+            codec: Codec::Vp8,
             clock_rate_hz: 90_000,
-            payload_type: 96,
-            ..RtpParameters::default()
+            pt: Pt(96),
+            rtx_pt: None,
+            mid: Mid::default(),
+            extensions: ExtensionIds::default(),
+            nack: false,
+            pli: false,
+            fir: false,
+            remb: false,
+            transport_cc: false,
         };
         let open = |transport_id| {
             Command::OpenTransport(OpenTransport {
                 transport_id,
                 room_id: 1,
-                remote_ufrag: "peer".into(),
-                remote_pwd: "a password of the peer's own".into(),
-                remote_fingerprint_sha256: vec![0; 32],
-                ..OpenTransport::default()
+                remote: RemoteCredentials {
+                    ufrag: "peer".into(),
+                    pwd: "a password of the peer's own".into(),
+                },
+                fingerprint: [0; 32],
+                label: Vec::new(),
+                max_receive_bitrate_bps: None,
             })
         };
-        let up =
-            AddUpTrack { transport_id: 1, track_id: 11, rtp: rtp.clone(), ssrc: 7, ..AddUpTrack::default() };
-        let down =
-            AddDownTrack { transport_id: 2, track_id: 21, up_track_id: 11, rtp, cname: "relay".into() };
-        let commands = [open(1), open(2), Command::AddUpTrack(up), Command::AddDownTrack(down)];
-        for command in commands {
+        let (ssrc, rtx_ssrc, priority) = (Some(Ssrc(7)), None, Priority::Medium);
+        let up = AddUpTrack { transport_id: 1, track_id: 11, params, ssrc, rtx_ssrc, priority };
+        let cname = Cname::from("relay").expect("short");
+        let down = AddDownTrack { transport_id: 2, track_id: 21, up_track_id: 11, params, cname };
+        for command in [open(1), open(2), Command::AddUpTrack(up), Command::AddDownTrack(down)] {
             let reply = shard.handle_command(Time::ZERO, command, &mut NullOutbox::default());
-            assert!(!matches!(reply, ReplyBody::Error(_)), "{reply:?}");
+            assert!(reply.is_ok(), "{reply:?}");
         }
         shard
     }

@@ -30,7 +30,6 @@ mod stun;
 mod timeout;
 
 use crate::config::ShardConfig;
-use crate::control::event_body;
 use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
@@ -46,7 +45,7 @@ use crate::transports::Transports;
 use crate::wire::{Protocol, classify};
 pub use faults::Blamed;
 use faults::Input;
-use relay_control::EventBody;
+pub use inventory::TransportView;
 use std::collections::VecDeque;
 
 /// Everything that happens on one core.
@@ -159,8 +158,8 @@ impl Shard {
     }
 
     /// What happened since the last call, oldest first.
-    pub fn poll_event(&mut self) -> Option<EventBody> {
-        self.events.pop_front().map(event_body)
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// All counters of this shard.

@@ -8,6 +8,7 @@
 
 use super::Shard;
 use super::faults::Input;
+use crate::command::{RefusalCode, Refused};
 use crate::keys::{LayerKey, UpKey};
 use crate::outbox::Outbox;
 use crate::port::{self, OpenPort};
@@ -15,7 +16,6 @@ use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::track::{Life, Source, UpTimer, UpTrack};
 use crate::up::Accepted;
-use relay_control::{CommandError, Done, ErrorCode, ReplyBody};
 use relay_port::{Entry, Load, MediaKind, Message, Packet, PortId, PortSink, PortWriter, Track};
 
 /// One port that the shard is connected to.
@@ -111,36 +111,35 @@ impl Shard {
 
     /// Begins to send an up-track to a port, or keeps on doing so. When it is done, whoever is behind the
     /// port reads of the track before anything that is told to him later on another way.
-    pub fn open_port(&mut self, order: OpenPort) -> ReplyBody {
+    ///
+    /// # Errors
+    /// Why it does not; then nothing has changed.
+    pub fn open_port(&mut self, order: OpenPort) -> Result<(), Refused> {
         self.input = Input::Track(order.track_id);
         let opened = self.try_open_port(order);
         self.input = Input::None;
-        match opened {
-            Ok(()) => ReplyBody::Done(Done {}),
-            Err((code, message)) => {
-                let message = message.to_owned();
-                ReplyBody::Error(CommandError { code: code.into(), message, highest_epoch: 0 })
-            }
-        }
+        opened
     }
 
-    fn try_open_port(&mut self, order: OpenPort) -> Result<(), (ErrorCode, &'static str)> {
+    fn try_open_port(&mut self, order: OpenPort) -> Result<(), Refused> {
         let connected = |up_key| match self.tracks.up(up_key).source {
             Source::Peer(key) => Some((up_key, self.transports[key].is_connected())),
             Source::Port { life: Life::Held, .. } => Some((up_key, true)),
             // Its home is elsewhere.
             Source::Port { .. } => None,
         };
-        let (up_key, connected) = (self.tracks.up_key(order.track_id).and_then(connected))
-            .ok_or((ErrorCode::UnknownTrack, "up_track_id is no up-track of this shard"))?;
+        let (up_key, connected) =
+            (self.tracks.up_key(order.track_id).and_then(connected)).ok_or_else(|| {
+                Refused::new(RefusalCode::UnknownTrack, "up_track_id is no up-track of this shard")
+            })?;
         let up = &mut self.tracks.ups[up_key];
         if order.room_id.is_some_and(|room_id| room_id != up.room_id) {
-            return Err((ErrorCode::Mismatch, "the up-track belongs to another room"));
+            return Err(Refused::new(RefusalCode::Mismatch, "the up-track belongs to another room"));
         }
         let opening = self.outlets.openings + 1;
         let begin = begin(up, opening, connected);
         if !self.outlets.to(order.to).is_some_and(|outlet| outlet.try_send(begin)) {
-            return Err((ErrorCode::Busy, "the queue to the port is full; retry"));
+            return Err(Refused::new(RefusalCode::Busy, "the queue to the port is full; retry"));
         }
         self.outlets.openings = opening;
         match up.ports.iter_mut().find(|(port, _)| *port == order.to) {
