@@ -19,6 +19,7 @@ pub mod media;
 pub mod outbox;
 pub mod policer;
 pub mod port;
+mod ports;
 pub mod rng;
 pub mod shard;
 pub mod shed;

@@ -2,20 +2,23 @@
 //!
 //! Invariant: a refused command changes nothing; a repeated one gives the same answer as the first.
 
-use super::Shard;
 use super::faults::Input;
+use super::rtp::bind_ssrc;
+use super::{Shard, keyframes};
 use crate::command::{
     AddDownTrack, AddUpTrack, Command, LABEL_BYTES_MAX, OpenTransport, RefusalCode, Refused,
     RemoteCredentials, Reply,
 };
-use crate::ice::{Ice, LocalCredentials};
+use crate::config::Limits;
+use crate::ice::Ice;
 use crate::id::Ssrc;
 use crate::keys::{LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
+use crate::rng::Rng;
 use crate::stats::Count;
 use crate::time::Time;
-use crate::track::{DownTrack, Params, Source, UpTrack};
-use crate::transport::{Identity, Phase, SsrcUse, Transport};
+use crate::track::{DownTrack, Params, Source, Tracks, UpTrack};
+use crate::transport::{Identity, SsrcUse, Transport};
 use std::borrow::Cow;
 
 /// Bounds of ICE credentials in characters (RFC 8839 §5.4).
@@ -76,12 +79,12 @@ impl Shard {
             fingerprint: c.fingerprint,
             remote_pwd: c.remote.pwd,
         };
-        let local = self.fresh_credentials();
+        let local = self.transports.fresh_credentials(&mut self.rng);
         let (ice, rtcp_ssrc) = (Ice::new(local, &c.remote.ufrag, now), Ssrc(self.rng.next_u32() | 1));
-        let transport = Transport::new(identity, ice, bitrate, rtcp_ssrc, now);
-        let key = self.insert_transport(transport);
-        self.transports[key].set_phase_limit(now + self.config.limits.ice_timeout);
-        self.arm_transport(key);
+        let mut transport = Transport::new(identity, ice, bitrate, rtcp_ssrc, now);
+        transport.set_phase_limit(now + self.config.limits.ice_timeout);
+        let key = self.transports.insert(transport);
+        self.transports.arm(key, &mut self.deadlines);
         self.counters.add(Count::TransportsOpened, 1);
         Ok(self.opened(key))
     }
@@ -100,24 +103,6 @@ impl Shard {
         Err(Refused::new(RefusalCode::LimitReached, reached))
     }
 
-    fn insert_transport(&mut self, transport: Transport) -> TransportKey {
-        let ufrag = transport.ice.local.ufrag;
-        let key = self.transports.insert(transport);
-        let announced = self.demux.add_ufrag(ufrag, key);
-        debug_assert!(announced, "fresh credentials are unique");
-        key
-    }
-
-    /// Credentials whose ufrag nobody else has on this shard.
-    fn fresh_credentials(&mut self) -> LocalCredentials {
-        loop {
-            let local = LocalCredentials::random(&mut self.rng);
-            if self.demux.by_username(&[&local.ufrag[..], b":"].concat()).is_none() {
-                return local;
-            }
-        }
-    }
-
     fn opened(&self, key: TransportKey) -> Reply {
         Reply::TransportOpened(self.view(key).opened())
     }
@@ -131,28 +116,19 @@ impl Shard {
         if repeated {
             return Ok(self.opened(key));
         }
-        let local = self.fresh_credentials();
-        let announced = self.demux.add_ufrag(local.ufrag, key);
-        debug_assert!(announced, "fresh credentials are unique");
-        let transport = &mut self.transports[key];
-        transport.identity.remote_pwd = remote.pwd;
-        let has_come = !matches!(transport.phase, Phase::Ice);
-        if let Some(older) = transport.ice.restart(local, &remote.ufrag) {
-            self.demux.remove_ufrag(&older.ufrag);
-        }
-        if has_come {
-            transport.ice.local.key.prepare();
-        }
+        let local = self.transports.fresh_credentials(&mut self.rng);
+        self.transports.restart_ice(key, local, remote);
         Ok(self.opened(key))
     }
 
     fn close_transport<O: Outbox>(&mut self, id: u64, outbox: &mut O) -> Reply {
         if let Some(key) = self.transports.key(id) {
-            if let Some(session) = self.transports[key].session() {
-                if let Some(engine) = &mut session.engine {
+            let transport = &mut self.transports[key];
+            if transport.is_connected() {
+                if let Some(engine) = transport.engine() {
                     engine.close();
                 }
-                self.send_dtls(key, outbox);
+                transport.send_dtls(&mut self.scratch[..], &mut self.counters, outbox);
             }
             self.remove_transport(key);
         }
@@ -184,23 +160,24 @@ impl Shard {
             return Err(Refused::new(RefusalCode::IdInUse, "track_id is in use by a down-track"));
         }
         let limit = self.config.limits.up_tracks_per_transport;
-        if self.transports[key].ups.len() >= limit {
+        let transport = &mut self.transports[key];
+        if transport.ups.len() >= limit {
             return Err(Refused::new(
                 RefusalCode::LimitReached,
                 format!("a transport may send {limit} tracks at most"),
             ));
         }
-        let room_id = self.transports[key].identity.room_id;
-        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, c.params, c.priority, now);
-        let up_key = self.tracks.insert_up(up);
-        self.transports[key].ups.push(up_key);
-        if self.transports[key].is_connected() {
-            self.prepare_up(key, up_key);
+        let room_id = transport.identity.room_id;
+        let mut up = UpTrack::new(c.track_id, Source::Peer(key), room_id, c.params, c.priority, now);
+        if transport.is_connected() {
+            up.prepare_with(transport);
         }
+        let up_key = self.tracks.insert_up(up);
+        transport.ups.push(up_key);
         let layer = LayerKey::first(up_key);
         for (ssrc, used) in [(c.ssrc, SsrcUse::Media(layer)), (c.rtx_ssrc, SsrcUse::Rtx(layer))] {
             if let Some(ssrc) = ssrc {
-                self.bind_ssrc(now, key, ssrc, used);
+                bind_ssrc(now, &mut transport.receiving, &self.tracks, ssrc, used);
             }
         }
         Ok(added)
@@ -222,61 +199,21 @@ impl Shard {
         if self.tracks.is_used(c.track_id) {
             return Err(Refused::new(RefusalCode::IdInUse, "track_id is in use by an up-track"));
         }
-        let up_key = self.check_subscription(key, c.up_track_id, &c.params)?;
-        let ssrcs = self.fresh_ssrcs(key);
+        let Self { config, transports, tracks, deadlines, counters, rng, .. } = self;
+        let transport = &mut transports[key];
+        let up_key = check_subscription(transport, tracks, &config.limits, c.up_track_id, &c.params)?;
+        let ssrcs = fresh_ssrcs(transport, tracks, rng);
         let (ids, layer) = ((c.track_id, c.up_track_id), LayerKey::first(up_key));
-        let down = DownTrack::new(ids, &c.cname, (key, layer), c.params, ssrcs, &mut self.rng, now);
+        let down = DownTrack::new(ids, &c.cname, (key, layer), c.params, ssrcs, rng, now);
         let added = down_added(&down);
-        let down_key = self.tracks.insert_down(down);
-        self.transports[key].downs.push(down_key);
-        if self.transports[key].is_connected() {
-            self.tracks.downs[down_key].stream.prepare();
-            self.ask_keyframes_for(now, key);
+        let down_key = tracks.insert_down(down);
+        transport.downs.push(down_key);
+        if transport.is_connected() {
+            tracks.downs[down_key].stream.prepare();
+            keyframes::want_all(now, transport, tracks, deadlines, counters);
         }
-        self.tracks.downs[down_key].arm(down_key, &mut self.deadlines);
+        tracks.downs[down_key].arm(down_key, deadlines);
         Ok(added)
-    }
-
-    /// The up-track to subscribe to, if that is allowed.
-    fn check_subscription(
-        &self,
-        key: TransportKey,
-        up_track_id: u64,
-        params: &Params,
-    ) -> Result<UpKey, Refused> {
-        let up_key = self.tracks.up_key(up_track_id).ok_or_else(|| {
-            Refused::new(RefusalCode::UnknownTrack, "up_track_id is no up-track of this shard")
-        })?;
-        let up = self.tracks.up(up_key);
-        if up.room_id != self.transports[key].identity.room_id {
-            return Err(Refused::new(RefusalCode::Mismatch, "the up-track belongs to another room"));
-        }
-        if (up.params.kind, up.params.codec) != (params.kind, params.codec) {
-            return Err(Refused::new(RefusalCode::Mismatch, "the up-track has another kind or codec"));
-        }
-        let limits = &self.config.limits;
-        if self.transports[key].downs.len() >= limits.down_tracks_per_transport
-            || up.subscriber_count() >= limits.subscribers_per_track
-        {
-            return Err(Refused::new(
-                RefusalCode::LimitReached,
-                "no more subscriptions on this transport or track",
-            ));
-        }
-        Ok(up_key)
-    }
-
-    /// SSRCs that are not zero and not in use towards this peer: media and RTX.
-    fn fresh_ssrcs(&mut self, key: TransportKey) -> (Ssrc, Ssrc) {
-        let mut fresh = |not: Option<Ssrc>| loop {
-            let ssrc = Ssrc(self.rng.next_u32());
-            let taken = self.transports[key].downs.iter().any(|d| self.tracks.down(*d).uses_ssrc(ssrc));
-            if ssrc.0 != 0 && !taken && Some(ssrc) != not && ssrc != self.transports[key].rtcp_ssrc {
-                return ssrc;
-            }
-        };
-        let media = fresh(None);
-        (media, fresh(Some(media)))
     }
 
     fn remove_track(&mut self, track_id: u64) -> Reply {
@@ -292,8 +229,9 @@ impl Shard {
         let up_key = self.tracks.up_key(track_id).ok_or_else(|| {
             Refused::new(RefusalCode::UnknownTrack, "track_id is no up-track of this shard")
         })?;
-        for layer in 0..self.tracks.up(up_key).layers.len() as u8 {
-            self.want_keyframe(now, LayerKey { up: up_key, layer });
+        let Self { tracks, deadlines, counters, .. } = self;
+        for layer in 0..tracks.up(up_key).layers.len() as u8 {
+            keyframes::want(now, LayerKey { up: up_key, layer }, tracks, deadlines, counters);
         }
         Ok(Reply::Done)
     }
@@ -310,6 +248,45 @@ impl Shard {
             Refused::new(RefusalCode::UnknownTransport, "no transport with this id on this shard")
         })
     }
+}
+
+/// The up-track to subscribe to, if that is allowed.
+fn check_subscription(
+    transport: &Transport,
+    tracks: &Tracks,
+    limits: &Limits,
+    up_track_id: u64,
+    params: &Params,
+) -> Result<UpKey, Refused> {
+    let up_key = (tracks.up_key(up_track_id))
+        .ok_or_else(|| Refused::new(RefusalCode::UnknownTrack, "up_track_id is no up-track of this shard"))?;
+    let up = tracks.up(up_key);
+    if up.room_id != transport.identity.room_id {
+        return Err(Refused::new(RefusalCode::Mismatch, "the up-track belongs to another room"));
+    }
+    if (up.params.kind, up.params.codec) != (params.kind, params.codec) {
+        return Err(Refused::new(RefusalCode::Mismatch, "the up-track has another kind or codec"));
+    }
+    if transport.downs.len() >= limits.down_tracks_per_transport
+        || up.subscriber_count() >= limits.subscribers_per_track
+    {
+        let message = "no more subscriptions on this transport or track";
+        return Err(Refused::new(RefusalCode::LimitReached, message));
+    }
+    Ok(up_key)
+}
+
+/// SSRCs that are not zero and not in use towards this peer: media and RTX.
+fn fresh_ssrcs(transport: &Transport, tracks: &Tracks, rng: &mut Rng) -> (Ssrc, Ssrc) {
+    let mut fresh = |not: Option<Ssrc>| loop {
+        let ssrc = Ssrc(rng.next_u32());
+        let taken = tracks.down_by_ssrc(&transport.downs, ssrc).is_some();
+        if ssrc.0 != 0 && !taken && Some(ssrc) != not && ssrc != transport.rtcp_ssrc {
+            return ssrc;
+        }
+    };
+    let media = fresh(None);
+    (media, fresh(Some(media)))
 }
 
 fn check_credentials(remote: &RemoteCredentials) -> Result<(), Refused> {

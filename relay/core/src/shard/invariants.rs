@@ -36,7 +36,6 @@ impl Shard {
     /// The first thing that does not hold, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.check_transports()?;
-        self.check_demux()?;
         self.check_handshakes()?;
         self.check_ups()?;
         self.check_loads()?;
@@ -93,29 +92,6 @@ impl Shard {
         })
     }
 
-    fn check_demux(&self) -> Result<(), String> {
-        for (path, key) in self.demux.paths() {
-            let transport = self.transports.get(key);
-            ensure(transport.is_some_and(|t| t.ice.paths().any(|known| known == path)), || {
-                format!("{path:?} leads to a transport at {key:?} that does not know it")
-            })?;
-        }
-        let mut announced = 0;
-        for (key, transport) in self.transports.iter() {
-            for credentials in
-                [Some(&transport.ice.local), transport.ice.previous.as_ref()].into_iter().flatten()
-            {
-                announced += 1;
-                ensure(self.demux.by_ufrag(&credentials.ufrag) == Some(key), || {
-                    format!("a ufrag of transport {} leads elsewhere", transport.identity.id)
-                })?;
-            }
-        }
-        ensure(self.demux.ufrag_count() == announced, || {
-            format!("{} ufrags, {announced} announced", self.demux.ufrag_count())
-        })
-    }
-
     fn check_handshakes(&self) -> Result<(), String> {
         let mut held = HashMap::<TransportKey, u8>::new();
         for key in self.handshakes.keys() {
@@ -162,7 +138,7 @@ impl Shard {
             }
         }
         ensure_distinct(up.ports.iter().map(|(port, _)| port), || "is sent to a port twice".into())?;
-        ensure(up.ports.iter().all(|(port, _)| self.outlets.leads_to(*port)), || {
+        ensure(up.ports.iter().all(|(port, _)| self.ports.is_connected(*port)), || {
             "is sent to a port that is not connected".into()
         })?;
         ensure_distinct(up.subscribers(), || "lists a subscriber twice".into())?;
@@ -189,7 +165,7 @@ impl Shard {
                 loads.entry(port).or_default().back += 1;
             }
         }
-        for (port, load) in self.outlets.loads() {
+        for (port, load) in self.ports.loads() {
             let needed = loads.get(&port).copied().unwrap_or_default();
             ensure(load == needed, || format!("the queue to {port:?} is for {load:?}, not {needed:?}"))?;
         }
@@ -353,16 +329,22 @@ mod tests {
         assert_eq!(shard().check_invariants(), Ok(()));
         let damages: [(&str, Damage); 14] = [
             ("an id without a transport", |s, k| {
-                assert!(s.transports.ids_mut().insert(9, k.sender).is_none())
+                assert!(s.transports.indices_mut().0.insert(9, k.sender).is_none())
             }),
-            ("a transport without an id", |s, _| assert!(s.transports.ids_mut().remove(&1).is_some())),
+            ("a transport without an id", |s, _| assert!(s.transports.indices_mut().0.remove(&1).is_some())),
             ("a transport that is gone", |s, k| drop(s.transports.remove(k.receiver))),
             ("an address of nobody", |s, k| {
                 let remote = SocketAddr::from(([1, 1, 1, 1], 1));
-                assert_eq!(s.demux.bind(Path { remote, local: None }, k.sender), None);
+                let (_, demux) = s.transports.indices_mut();
+                assert_eq!(demux.bind(Path { remote, local: None }, k.sender), None);
             }),
-            ("a ufrag of nobody", |s, k| assert!(s.demux.add_ufrag(*b"12345678", k.sender))),
-            ("a forgotten ufrag", |s, k| s.demux.remove_ufrag(&s.transports[k.sender].ice.local.ufrag)),
+            ("a ufrag of nobody", |s, k| {
+                assert!(s.transports.indices_mut().1.add_ufrag(*b"12345678", k.sender))
+            }),
+            ("a forgotten ufrag", |s, k| {
+                let ufrag = s.transports[k.sender].ice.local.ufrag;
+                s.transports.indices_mut().1.remove_ufrag(&ufrag);
+            }),
             ("a lost place in the queue", |s, k| s.transports[k.sender].dtls_waiting = 1),
             ("a track without an owner", |s, k| s.transports[k.sender].ups.clear()),
             ("a track listed twice", |s, k| s.transports[k.sender].ups.push(k.up)),
