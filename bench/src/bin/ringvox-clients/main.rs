@@ -128,7 +128,7 @@ fn serve(
     // Until what the engines kept for a repeated last flight is not needed any more.
     relay.now += Duration::from_secs(20);
     relay.turn(&publisher.path(), &mut []);
-    relay.events();
+    relay.drop_events();
 }
 
 /// Joins and leaves in all the ways there are, and what is left of them.
@@ -156,7 +156,7 @@ fn churn(count: u32) {
         relay.now += Duration::from_millis(20);
         publisher.tick(relay.now);
         relay.talk(&mut publisher);
-        relay.events();
+        relay.drop_events();
         if number % 10_000 == 0 || number == count {
             let heap = Heap::now();
             let since = before.get_or_insert(heap);

@@ -2,7 +2,7 @@
 //! whatever it must not send.
 
 use crate::meter::cpu;
-use relay_control::{CloseTransport, Command, EventBody, OpenTransport, ReplyBody};
+use relay_control::{CloseTransport, Command, OpenTransport, ReplyBody};
 use relay_core::dtls::DtlsFactory;
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::outbox::{Path, VecOutbox};
@@ -102,7 +102,7 @@ impl Relay {
     }
 
     fn command(&mut self, command: Command) -> ReplyBody {
-        let (reply, _) = self.spend(|shard, now, outbox| shard.handle_command(now, command, outbox));
+        let (reply, _) = self.spend(|shard, now, outbox| ::relay::convert::obey(shard, now, command, outbox));
         assert!(!matches!(reply, ReplyBody::Error(_)), "refused: {reply:?}");
         reply
     }
@@ -163,9 +163,9 @@ impl Relay {
         outbox.sent
     }
 
-    /// What the shard has to tell.
-    pub(crate) fn events(&mut self) -> Vec<EventBody> {
-        std::iter::from_fn(|| self.shard.poll_event()).collect()
+    /// Nobody wants to be told what the shard has to tell.
+    pub(crate) fn drop_events(&mut self) {
+        while self.shard.poll_event().is_some() {}
     }
 
     /// Carries datagrams between a client and the relay until neither has more to say.
@@ -201,6 +201,6 @@ impl Relay {
         client.tick(self.now);
         self.talk(client);
         assert!(client.transport.is_connected(), "client {} has no keys", client.number);
-        self.events();
+        self.drop_events();
     }
 }
