@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod config;
-mod control;
 pub mod demux;
 pub mod down;
 pub mod dtls;
@@ -19,6 +19,7 @@ pub mod media;
 pub mod outbox;
 pub mod policer;
 pub mod port;
+mod ports;
 pub mod rng;
 pub mod shard;
 pub mod shed;
@@ -34,4 +35,4 @@ pub mod up;
 pub mod wire;
 
 pub use config::{Limits, ShardConfig};
-pub use shard::{Blamed, Shard};
+pub use shard::{Blamed, Shard, TransportView};
