@@ -180,7 +180,7 @@ fn arrows_point_one_way() {
     }
 }
 
-/// A promise without a test is a hope.
+/// Each promise of SECURITY.md names a test that exists.
 #[test]
 fn what_security_promises_is_tested() {
     let promises = fs::read_to_string(root().join("SECURITY.md")).expect("readable");
