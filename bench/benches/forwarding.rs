@@ -7,7 +7,7 @@ use relay_core::id::Ssrc;
 use relay_core::media::MediaKind;
 use relay_core::time::Time;
 use relay_core::up::{PacketMeta, UpStream, UpStreamConfig};
-use relay_port::{MediaTime, Message, Packet, PortSink};
+use relay_port::{Message, Packet, PortSink};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ fn pipe(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch of 16", name), |b| {
             b.iter(|| {
                 for _ in 0..BATCH {
-                    let packet = packet(next);
+                    let packet = Packet { track_id: 1, seq: next, ..Packet::default() };
                     next += 1;
                     if let Some(entry) = sender.slot() {
                         entry.write_packet(packet, black_box(&payload));
@@ -80,20 +80,6 @@ fn pipe(c: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-fn packet(seq: u64) -> Packet {
-    Packet {
-        track_id: 1,
-        seq,
-        source: 0,
-        timestamp: 0,
-        arrival: MediaTime::default(),
-        marker: false,
-        keyframe: false,
-        audio_level: None,
-        video_orientation: None,
-    }
 }
 
 criterion_group!(benches, pipe, fan_out);

@@ -10,6 +10,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use relay_core::id::SeqNo;
 use relay_core::srtp::{SrtpProfile, WINDOW_PACKETS};
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::AwsLcRsProvider;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -44,63 +46,40 @@ fn ours(group: &mut Group<'_>, profile: SrtpProfile, name: &str, len: usize) {
     });
 }
 
-fn webrtc(group: &mut Group<'_>, profile: SrtpProfile, name: &str, len: usize) {
-    use webrtc_srtp::context::Context;
-    use webrtc_srtp::protection_profile::ProtectionProfile;
-    let theirs = match profile {
-        SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
-        SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
-        SrtpProfile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+/// Measures webrtc-srtp or rtc-srtp, whose interfaces are the same but for what tells the latter its cipher library.
+macro_rules! theirs {
+    ($function:ident, $name:literal, $crate_name:ident $(, $crypto:expr)?) => {
+        fn $function(group: &mut Group<'_>, profile: SrtpProfile, name: &str, len: usize) {
+            use $crate_name::{context::Context, option, protection_profile::ProtectionProfile};
+            let theirs = match profile {
+                SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+                SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+                SrtpProfile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+            };
+            let (key, salt) = master(profile);
+            let context = || {
+                let window = option::srtp_replay_protection(WINDOW);
+                let context = Context::new(&key, &salt, theirs, Some(window), None $(, $crypto)?);
+                context.expect("keys of the right length")
+            };
+            let plain = plain(len);
+            let mut sealing = context();
+            assert_eq!(sealing.encrypt_rtp(&plain).expect("sealed"), packets(profile, len, 0, 1)[0]);
+            group.bench_function(BenchmarkId::new(concat!("protect, by ", $name), name), |b| {
+                b.iter(|| sealing.encrypt_rtp(black_box(&plain)));
+            });
+            group.bench_function(BenchmarkId::new(concat!("unprotect, by ", $name), name), |b| {
+                b.iter_custom(|rounds| {
+                    let mut opening = context();
+                    time_open(profile, len, rounds, |packet| opening.decrypt_rtp(packet).is_ok())
+                });
+            });
+        }
     };
-    let (key, salt) = master(profile);
-    let context = || {
-        let window = webrtc_srtp::option::srtp_replay_protection(WINDOW);
-        Context::new(&key, &salt, theirs, Some(window), None).expect("keys of the right length")
-    };
-    let plain = plain(len);
-    let mut sealing = context();
-    assert_eq!(sealing.encrypt_rtp(&plain).expect("sealed"), packets(profile, len, 0, 1)[0]);
-    group.bench_function(BenchmarkId::new("protect, by webrtc-srtp", name), |b| {
-        b.iter(|| sealing.encrypt_rtp(black_box(&plain)));
-    });
-    group.bench_function(BenchmarkId::new("unprotect, by webrtc-srtp", name), |b| {
-        b.iter_custom(|rounds| {
-            let mut opening = context();
-            time_open(profile, len, rounds, |packet| opening.decrypt_rtp(packet).is_ok())
-        });
-    });
 }
 
-fn rtc(group: &mut Group<'_>, profile: SrtpProfile, name: &str, len: usize) {
-    use rtc_crypto::RTCCryptoProvider;
-    use rtc_crypto::providers::AwsLcRsProvider;
-    use rtc_srtp::context::Context;
-    use rtc_srtp::protection_profile::ProtectionProfile;
-    let theirs = match profile {
-        SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
-        SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
-        SrtpProfile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-    };
-    let (key, salt) = master(profile);
-    let provider = AwsLcRsProvider::new();
-    let context = || {
-        let window = rtc_srtp::option::srtp_replay_protection(WINDOW);
-        let context = Context::new(&key, &salt, theirs, Some(window), None, provider.crypto());
-        context.expect("keys of the right length")
-    };
-    let plain = plain(len);
-    let mut sealing = context();
-    assert_eq!(sealing.encrypt_rtp(&plain).expect("sealed"), packets(profile, len, 0, 1)[0]);
-    group.bench_function(BenchmarkId::new("protect, by rtc-srtp", name), |b| {
-        b.iter(|| sealing.encrypt_rtp(black_box(&plain)));
-    });
-    group.bench_function(BenchmarkId::new("unprotect, by rtc-srtp", name), |b| {
-        b.iter_custom(|rounds| {
-            let mut opening = context();
-            time_open(profile, len, rounds, |packet| opening.decrypt_rtp(packet).is_ok())
-        });
-    });
-}
+theirs!(webrtc, "webrtc-srtp", webrtc_srtp);
+theirs!(rtc, "rtc-srtp", rtc_srtp, AwsLcRsProvider::new().crypto());
 
 /// A packet in clear. The same again and again: the senders do not mind.
 fn plain(len: usize) -> Vec<u8> {

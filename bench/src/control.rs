@@ -7,14 +7,12 @@ use relay_control::{
 use tests::World;
 
 /// A command as signaling sends one for every track that somebody plays.
-#[must_use]
 pub fn request() -> Request {
     let command: Command = World::subscription(7, 3);
     Request { request_id: 12_345, command: Some(command) }
 }
 
 /// What a relay with `transports` of them answers when signaling comes back.
-#[must_use]
 pub fn inventory(transports: u64) -> FromRelay {
     let one = |transport_id| TransportInfo {
         transport_id,
@@ -39,7 +37,6 @@ pub fn encode<M: prost::Message>(message: &M, out: &mut Vec<u8>) -> usize {
 }
 
 /// Reads one frame.
-#[must_use]
 pub fn decode<M: prost::Message + Default>(frame: &[u8]) -> Option<M> {
     let mut decoder = FrameDecoder::default();
     decoder.push(frame);

@@ -33,42 +33,33 @@ const DELTAS: [Option<i16>; 64] = {
 };
 
 /// A sender's report, and who it is.
-#[must_use]
 pub fn sr_sdes(out: &mut [u8]) -> Option<usize> {
     let len = write_sr(out, SENDER, 1 << 40, 90_000, 1_000, 1_200_000, &[])?;
     Some(len + write_sdes_cname(out.get_mut(len..)?, SENDER, "a name as browsers make them")?)
 }
 
 /// A receiver's report.
-#[must_use]
 pub fn rr(out: &mut [u8]) -> Option<usize> {
     let block = ReportBlock { ssrc: MEDIA, highest_seq: 70_000, jitter: 90, ..ReportBlock::default() };
     write_rr(out, SENDER, &[block])
 }
 
 /// What a receiver misses.
-#[must_use]
 pub fn nack(out: &mut [u8]) -> Option<usize> {
     write_nack(out, SENDER, MEDIA, &[SeqNo(10), SeqNo(12), SeqNo(40)])
 }
 
 /// A receiver wants a keyframe.
-#[must_use]
 pub fn pli(out: &mut [u8]) -> Option<usize> {
     write_pli(out, SENDER, MEDIA)
 }
 
 /// When packets arrived.
-#[must_use]
 pub fn transport_cc(out: &mut [u8]) -> Option<usize> {
     write_transport_cc(out, SENDER, MEDIA, 1_000, 1, 5, &DELTAS)
 }
 
 /// A compound, made once.
-///
-/// # Panics
-/// If it does not fit.
-#[must_use]
 pub fn compound(write: Write) -> Vec<u8> {
     let mut out = vec![0; 256];
     let len = write(&mut out).expect("256 octets are enough");
@@ -77,7 +68,6 @@ pub fn compound(write: Write) -> Vec<u8> {
 }
 
 /// Reads a compound; a sum over what it tells, 0 if it is none.
-#[must_use]
 pub fn parse(compound: &[u8]) -> u64 {
     parse_compound(compound).map_or(0, |packets| packets.map(|packet| sum(&packet)).sum())
 }

@@ -9,16 +9,11 @@ use relay_core::wire::rtp::{HeaderFields, RtpHeader, write_header};
 const MID: u8 = 4;
 
 /// Writes a header with a MID, as the first packets of a stream have.
-#[must_use]
 pub fn write(out: &mut [u8], seq: u16) -> Option<usize> {
     write_header(out, &fields(SeqNo(seq), 90_000), &[(MID, b"0")])
 }
 
 /// Such a header and a payload of `len` octets, in clear.
-///
-/// # Panics
-/// If the header does not fit.
-#[must_use]
 pub fn packet(len: usize) -> Vec<u8> {
     let mut header = [0; 64];
     let header_len = write(&mut header, 1).expect("64 octets are enough");
@@ -26,13 +21,11 @@ pub fn packet(len: usize) -> Vec<u8> {
 }
 
 /// Reads a header and looks for an extension.
-#[must_use]
 pub fn parse(packet: &[u8]) -> bool {
     RtpHeader::parse(packet).is_ok_and(|header| header.elements(packet).find(MID).is_some())
 }
 
 /// Writes the twelve octets that most packets begin with.
-#[must_use]
 pub fn write_bare(out: &mut [u8], seq: SeqNo, timestamp: u32) -> Option<usize> {
     write_header(out, &fields(seq, timestamp), &[])
 }

@@ -6,7 +6,6 @@ use signaling::sdp::{self, CodecPreferences, RelaySide, answer_publish};
 pub const OFFER: &str = include_str!("../../fuzz/corpus/sdp/chromium-publish-offer-camera-and-microphone");
 
 /// What the relay told its side to be.
-#[must_use]
 pub fn relay_side() -> RelaySide {
     RelaySide {
         ufrag: "relayufrag".into(),
@@ -20,7 +19,6 @@ pub fn relay_side() -> RelaySide {
 }
 
 /// Reads an offer, decides, and writes the answer.
-#[must_use]
 pub fn answer(offer: &str, relay: &RelaySide) -> Option<String> {
     let offer = sdp::parse(offer).ok()?;
     Some(answer_publish(&offer, &CodecPreferences::default()).ok()?.write(relay))

@@ -9,7 +9,6 @@ use relay_core::wire::rtp::RtpHeader;
 const SLOT: usize = 1_500;
 
 /// Master key and salt of a profile.
-#[must_use]
 pub fn master(profile: SrtpProfile) -> (Vec<u8>, Vec<u8>) {
     (vec![1; profile.key_len()], vec![2; profile.salt_len()])
 }
@@ -24,7 +23,6 @@ pub struct Sealing {
 
 impl Sealing {
     /// With a payload of `len` octets.
-    #[must_use]
     pub fn new(profile: SrtpProfile, len: usize) -> Self {
         let (key, salt) = master(profile);
         Self {
@@ -43,7 +41,6 @@ impl Sealing {
     }
 
     /// The packet made last.
-    #[must_use]
     pub fn packet(&self, len: usize) -> &[u8] {
         &self.slot[..len]
     }
@@ -59,7 +56,6 @@ pub struct SealingFour {
 
 impl SealingFour {
     /// With a payload of `len` octets; `None` where the processor cannot.
-    #[must_use]
     pub fn new(len: usize) -> Option<Self> {
         let profile = SrtpProfile::AeadAes128Gcm;
         let (key, salt) = master(profile);
@@ -93,16 +89,12 @@ pub struct Opening {
 
 impl Opening {
     /// That has seen nothing.
-    #[must_use]
     pub fn new(profile: SrtpProfile) -> Self {
         let (key, salt) = master(profile);
         Self { context: OpenContext::new(profile, &key, &salt), out: vec![0; SLOT] }
     }
 
     /// Unprotects a packet; its payload's length.
-    ///
-    /// # Errors
-    /// As [`OpenContext::open_rtp`].
     pub fn open(&mut self, packet: &[u8]) -> Result<usize, OpenError> {
         let header = RtpHeader::parse(packet).map_err(|_| OpenError::Truncated)?;
         Ok(self.context.open_rtp(&header, packet, &mut self.out)?.len)
@@ -110,14 +102,12 @@ impl Opening {
 }
 
 /// `count` protected packets with payloads of `len` octets, numbered from `first`.
-#[must_use]
 pub fn packets(profile: SrtpProfile, len: usize, first: u64, count: u64) -> Vec<Vec<u8>> {
     let mut sealing = Sealing { index: first, ..Sealing::new(profile, len) };
     (0..count).filter_map(|_| sealing.seal().map(|len| sealing.packet(len).to_vec())).collect()
 }
 
 /// A packet, and a receiver that has had it.
-#[must_use]
 pub fn replayed(profile: SrtpProfile) -> (Opening, Vec<u8>) {
     let packet = packets(profile, 1_188, 0, 1).remove(0);
     let mut opening = Opening::new(profile);
@@ -153,7 +143,6 @@ impl Replaying {
     }
 
     /// Refuses the last packet once more.
-    #[must_use]
     pub fn repeated(&self) -> bool {
         !self.window.is_fresh(self.next - 1)
     }

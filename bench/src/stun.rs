@@ -9,16 +9,11 @@ pub const PASSWORD: &str = "a password of 24 letters";
 pub const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 50_000);
 
 /// The same password, prepared once, as a transport keeps it.
-#[must_use]
 pub fn integrity_key() -> IntegrityKey {
     IntegrityKey::new(PASSWORD.as_bytes())
 }
 
 /// An ICE check as a browser sends it.
-///
-/// # Panics
-/// If it does not fit.
-#[must_use]
 pub fn request(key: &IntegrityKey) -> Vec<u8> {
     let mut out = vec![0; 256];
     let len = write_binding_request(&mut out, [7; 12], b"abcdefgh:remote", 1, 2, true, key);
@@ -27,19 +22,16 @@ pub fn request(key: &IntegrityKey) -> Vec<u8> {
 }
 
 /// Reads a check.
-#[must_use]
 pub fn parse(request: &[u8]) -> bool {
     StunMessage::parse(request).is_ok_and(|message| message.use_candidate())
 }
 
 /// Reads a check, verifies integrity and fingerprint.
-#[must_use]
 pub fn validate(request: &[u8], key: &IntegrityKey) -> bool {
     valid(request, key).is_some()
 }
 
 /// Reads, verifies and answers a check; the answer's length.
-#[must_use]
 pub fn answer(request: &[u8], key: &IntegrityKey, out: &mut [u8]) -> Option<usize> {
     write_binding_success(out, valid(request, key)?.transaction_id(), PEER, key)
 }

@@ -227,7 +227,9 @@ impl World {
         let lives: Vec<u64> = self
             .drivers
             .iter()
-            .flat_map(|driver| driver.shard.inventory().into_iter().map(|info| info.transport_id))
+            .flat_map(|driver| {
+                relay::convert::inventory(&driver.shard).into_iter().map(|info| info.transport_id)
+            })
             .collect();
         assert_eq!(lives.len(), listed.len(), "{lives:?} live, {listed:?} are listed");
         assert!(lives.iter().all(|id| listed.contains_key(id)), "{lives:?} live, {listed:?} are listed");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use signaling::auth::{Grant, Heard, heard};
 use signaling::config::{AuthMode, Config};
 use signaling::hub::{Hub, Output};
-use signaling::id::ConnectionId;
+use signaling::id::{ConnectionId, RelayId};
 use signaling::message::{ClientMessage, NAME_BYTES_MAX};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Fixture {
             max_receive_bitrate_bps: DEFAULT_BPS,
             ..Welcome::default()
         };
-        hub.handle_relay_up(Duration::ZERO, welcome, Inventory::default());
+        hub.handle_relay_up(Duration::ZERO, RelayId::FIRST, welcome, Inventory::default());
         for id in [CLIENT, WITNESS] {
             hub.handle_connected(Duration::ZERO, id, None);
         }
@@ -226,7 +226,7 @@ impl Fixture {
 
     /// A relay that does what it is told, and whose transports come up at once.
     fn relay_does(&mut self, output: Output) {
-        let Output::Relay { request_id, command } = output else { return };
+        let Output::Relay { request_id, command, .. } = output else { return };
         let (mut transport, mut track) = (None, None);
         let reply = match command {
             Command::OpenTransport(open) => ReplyBody::TransportOpened(TransportOpened {
@@ -251,11 +251,11 @@ impl Fixture {
         if let Some(transport_id) = transport {
             let state = TransportState::Connected as i32;
             let up = EventBody::TransportState(TransportStateChanged { transport_id, state, reason: 0 });
-            self.hub.handle_event(now, &up);
+            self.hub.handle_event(now, RelayId::FIRST, &up);
         }
         if let Some(track_id) = track {
             let activity = UpTrackActivity { track_id, active: true };
-            self.hub.handle_event(now, &EventBody::UpTrackActivity(activity));
+            self.hub.handle_event(now, RelayId::FIRST, &EventBody::UpTrackActivity(activity));
         }
     }
 }

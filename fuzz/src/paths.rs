@@ -170,7 +170,7 @@ impl Simulation {
     /// The attacker begins its ICE anew, with a ufrag of any length, and checks as it may meanwhile.
     fn restart(&mut self, ufrag: u8, from: &Path) {
         let id = World::transport_id(ATTACKER as u32);
-        if !self.world.shard.inventory().iter().any(|transport| transport.transport_id == id) {
+        if !self.world.inventory().iter().any(|transport| transport.transport_id == id) {
             return;
         }
         let short = self.world.peers[ATTACKER].make_short_check();

@@ -9,6 +9,7 @@
 //!
 //! Each call into the shard that handles something is caught if it panics, see [`crate::faults`].
 
+use crate::convert;
 use crate::faults::{Faults, Seeds};
 use crate::mailbox::{FromShard, PipeEnds, ToShard, WorkerEnd};
 use crate::pipe::PipeReceiver;
@@ -108,12 +109,12 @@ impl ShardDriver {
                 return OrderOutcome::Done;
             }
             ToShard::OpenPort { ticket, order } => {
-                (ticket, self.faults.catch(&mut self.shard, now, |shard| shard.open_port(order)))
+                (ticket, self.faults.catch(&mut self.shard, now, |shard| convert::open_port(shard, order)))
             }
             ToShard::Command { ticket, command: Command::GetStats(_) } => return OrderOutcome::Stats(ticket),
             ToShard::Describe { ticket, transports } => {
                 let describe = |shard: &mut Shard| {
-                    let transports = shard.describe(&transports);
+                    let transports = convert::describe(shard, &transports);
                     ReplyBody::Inventory(Inventory { transports, ..Inventory::default() })
                 };
                 let page = self.faults.catch(&mut self.shard, now, describe);
@@ -121,7 +122,7 @@ impl ShardDriver {
                 return OrderOutcome::DoneSlow;
             }
             ToShard::Command { ticket, command } => {
-                let obey = |shard: &mut Shard| shard.handle_command(now, command, outbox);
+                let obey = |shard: &mut Shard| convert::obey(shard, now, command, outbox);
                 (ticket, self.faults.catch(&mut self.shard, now, obey))
             }
         };
@@ -141,7 +142,7 @@ impl ShardDriver {
     pub fn send_events(&mut self) {
         while self.mail.has_room() {
             let Some(event) = self.shard.poll_event() else { return };
-            self.mail.answer(FromShard::Event(event));
+            self.mail.answer(FromShard::Event(convert::event_body(event)));
         }
     }
 

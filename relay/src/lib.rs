@@ -13,6 +13,7 @@
 //!   send to.
 //! - [`listener`]: who may connect. [`control`]: frames (`connection`), which shard and which epoch
 //!   (`router`, `placement`).
+//! - [`convert`]: the protocol's types and the core's, each made of the other.
 //! - [`mailbox`]: the bounded queues between the control thread and the workers.
 //! - [`worker`]: the media loop. [`driver`]: all of it but the socket and the clock. [`overload`]: how long a
 //!   busy worker gathers datagrams, and when it sheds video. [`pipe`]: the queue from one shard to another.
@@ -31,8 +32,8 @@
 //! # One command's walk
 //!
 //! The control thread cuts a frame out of a connection; the router checks the epoch, finds the shard and puts
-//! the command into its mailbox, which wakes the worker. Between two batches the worker calls
-//! `Shard::handle_command`; the reply goes back with the command's ticket.
+//! the command into its mailbox, which wakes the worker. Between two batches the worker makes it one of the
+//! core's ([`convert`]) and calls `Shard::handle_command`; the reply goes back with the command's ticket.
 //!
 //! # A packet's way to another shard
 //!
@@ -62,6 +63,7 @@ pub mod addresses;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod convert;
 pub mod ctl;
 pub mod driver;
 pub mod faults;

@@ -148,22 +148,12 @@ impl PipeReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_port::{Load, MediaTime, Message, Packet};
+    use relay_port::{Load, Message, Packet};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     fn packet(seq: u64) -> Packet {
-        Packet {
-            track_id: 7,
-            seq,
-            source: 0,
-            timestamp: 0,
-            arrival: MediaTime::default(),
-            marker: false,
-            keyframe: false,
-            audio_level: None,
-            video_orientation: None,
-        }
+        Packet { track_id: 7, seq, ..Packet::default() }
     }
 
     fn send(sender: &mut PipeSender, seq: u64) -> bool {

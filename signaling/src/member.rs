@@ -5,35 +5,34 @@ use crate::sdp::SourceTrack;
 
 /// Somebody in a room.
 #[derive(Debug)]
-pub struct Member {
-    /// Its number.
-    pub id: MemberId,
+pub(crate) struct Member {
+    pub(crate) id: MemberId,
     /// Its name in the room. Any Unicode.
-    pub login: String,
-    /// What a client must show to take this place over again.
-    pub token: String,
-    /// Where it is.
-    pub presence: Presence,
+    pub(crate) login: String,
+    /// Digest of the secret with which its client takes this place over again.
+    pub(crate) token: String,
+    /// Of its client's session, for the operator's hook.
+    pub(crate) app_key: String,
+    pub(crate) presence: Presence,
     /// What its client can play, as far as its offers told.
-    pub playable: Playable,
-    /// Streams it publishes, in order.
-    pub publishes: Vec<StreamKey>,
-    /// Streams it plays.
-    pub plays: Vec<StreamKey>,
+    pub(crate) playable: Playable,
+    /// In the order in which they were published.
+    pub(crate) publishes: Vec<StreamKey>,
+    pub(crate) plays: Vec<StreamKey>,
 }
 
 /// What a client can play.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Playable {
+pub(crate) struct Playable {
     /// From its latest offer to play; empty for a kind that it did not ask for.
-    pub by_play: Vec<SourceTrack>,
+    pub(crate) by_play: Vec<SourceTrack>,
     /// From its latest offer to publish: what it sends it most likely plays as well.
-    pub by_publish: Vec<SourceTrack>,
+    pub(crate) by_publish: Vec<SourceTrack>,
 }
 
 impl Playable {
     /// Whether it would get this track. Who has said nothing about a kind is not in the way.
-    pub fn allows(&self, track: &SourceTrack) -> bool {
+    pub(crate) fn allows(&self, track: &SourceTrack) -> bool {
         let of_kind = |known: &[SourceTrack]| -> Vec<SourceTrack> {
             known.iter().filter(|one| one.kind == track.kind).copied().collect()
         };
@@ -47,7 +46,7 @@ impl Playable {
 
 /// Where a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// On a WebSocket.
     Attached(ConnectionId),
     /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and has a secret to
@@ -61,12 +60,16 @@ pub enum Presence {
 
 impl Member {
     /// What it publishes and plays.
-    pub fn streams(&self) -> impl Iterator<Item = &StreamKey> {
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamKey> {
         self.publishes.iter().chain(&self.plays)
     }
 
+    pub(crate) fn streams_mut(&mut self, publish: bool) -> &mut Vec<StreamKey> {
+        if publish { &mut self.publishes } else { &mut self.plays }
+    }
+
     /// Where to reach it.
-    pub fn connection(&self) -> Option<ConnectionId> {
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
         match self.presence {
             Presence::Attached(connection) => Some(connection),
             Presence::Detached | Presence::Adopted | Presence::Http => None,

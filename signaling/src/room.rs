@@ -5,11 +5,15 @@
 //! - A login is in a room at most once.
 //! - Members are told about in the order in which they came, streams in the order in which they were published.
 
-use crate::id::{ConnectionId, MemberId, StreamKey};
-use crate::member::{Member, Presence};
+use crate::config::Media;
+use crate::id::{ConnectionId, MemberId, RelayId, StreamKey};
+use crate::member::Member;
+use crate::refusal::Refusal;
 use crate::sdp::CodecPreferences;
-use crate::stream::Stream;
+use crate::stream::{Owner, Stream};
+use relay_control::Codec;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What the member that creates a room may wish for it. Who comes later finds it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,64 +24,116 @@ pub struct Terms {
     pub max_participants: Option<usize>,
 }
 
+impl Terms {
+    /// The same, as far as this server has it.
+    pub(crate) fn within(self, media: &Media) -> Result<Self, Refusal> {
+        let Some(wished) = &self.codecs else { return Ok(self) };
+        let chosen = |wished: &[Codec], ours: &[Codec]| -> Result<Vec<Codec>, Refusal> {
+            if wished.is_empty() {
+                return Ok(ours.to_vec());
+            }
+            let both: Vec<Codec> = wished.iter().filter(|codec| ours.contains(codec)).copied().collect();
+            if both.is_empty() { Err(Refusal::CodecsNotAllowed) } else { Ok(both) }
+        };
+        let audio = chosen(&wished.audio, &media.audio)?;
+        let video = chosen(&wished.video, &media.video)?;
+        Ok(Self { codecs: Some(CodecPreferences { audio, video }), ..self })
+    }
+}
+
 /// One room.
 #[derive(Debug)]
-pub struct Room {
+pub(crate) struct Room {
     /// As the client spelt it. Never parsed.
-    pub name: String,
-    /// In the order of coming.
-    pub members: Vec<Member>,
+    pub(crate) name: String,
+    /// Where its media is.
+    pub(crate) relay: RelayId,
     /// As its creator wished.
-    pub terms: Terms,
-    /// WHEP players, who are not members.
-    pub viewers: Vec<StreamKey>,
+    pub(crate) terms: Terms,
+    /// In the order of coming, which is that of their numbers.
+    members: BTreeMap<MemberId, Member>,
+    by_login: HashMap<String, MemberId>,
+    /// Streams of WHEP players, who are not members.
+    viewers: HashSet<StreamKey>,
 }
 
 impl Room {
-    /// An empty one.
-    pub fn new(name: String, terms: Terms) -> Self {
-        Self { name, members: Vec::new(), terms, viewers: Vec::new() }
+    pub(crate) fn new(name: String, relay: RelayId, terms: Terms) -> Self {
+        let (members, by_login, viewers) = (BTreeMap::new(), HashMap::new(), HashSet::new());
+        Self { name, relay, terms, members, by_login, viewers }
     }
 
     /// Whether nobody else fits in; `most` is the server's limit.
-    pub fn is_full(&self, most: usize) -> bool {
+    pub(crate) fn is_full(&self, most: usize) -> bool {
         self.members.len() >= self.terms.max_participants.map_or(most, |wished| wished.min(most))
     }
 
-    /// By login.
-    pub fn member(&self, login: &str) -> Option<&Member> {
-        self.members.iter().find(|member| member.login == login)
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
     }
 
-    /// By number.
-    pub fn member_by_id(&self, id: MemberId) -> Option<&Member> {
-        self.members.iter().find(|member| member.id == id)
+    pub(crate) fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
     }
 
-    /// By number, to be changed.
-    pub fn member_mut(&mut self, id: MemberId) -> Option<&mut Member> {
-        self.members.iter_mut().find(|member| member.id == id)
+    pub(crate) fn member_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.members.get_mut(&id)
     }
 
-    /// The member that this connection is.
-    pub fn member_of(&self, connection: ConnectionId) -> Option<&Member> {
-        self.members.iter().find(|member| member.presence == Presence::Attached(connection))
+    pub(crate) fn member_named(&self, login: &str) -> Option<&Member> {
+        self.member(*self.by_login.get(login)?)
+    }
+
+    pub(crate) fn insert_member(&mut self, member: Member) {
+        self.by_login.insert(member.login.clone(), member.id);
+        self.members.insert(member.id, member);
+    }
+
+    pub(crate) fn remove_member(&mut self, id: MemberId) -> Option<Member> {
+        let member = self.members.remove(&id)?;
+        self.by_login.remove(&member.login);
+        Some(member)
+    }
+
+    /// Notes whose stream it is.
+    pub(crate) fn add_stream(&mut self, key: StreamKey, stream: &Stream) {
+        match stream.owner {
+            Owner::Viewer => drop(self.viewers.insert(key)),
+            Owner::Member(id) => {
+                let member = self.members.get_mut(&id);
+                member.into_iter().for_each(|member| member.streams_mut(stream.is_publish()).push(key));
+            }
+        }
+    }
+
+    pub(crate) fn remove_stream(&mut self, key: StreamKey, stream: &Stream) {
+        match stream.owner {
+            Owner::Viewer => drop(self.viewers.remove(&key)),
+            Owner::Member(id) => {
+                let streams = self.members.get_mut(&id).map(|m| m.streams_mut(stream.is_publish()));
+                streams.into_iter().for_each(|streams| streams.retain(|other| *other != key));
+            }
+        }
+    }
+
+    pub(crate) fn viewers(&self) -> usize {
+        self.viewers.len()
     }
 
     /// Where to reach everybody but one.
-    pub fn connections_except(&self, id: MemberId) -> Vec<ConnectionId> {
-        self.members.iter().filter(|member| member.id != id).filter_map(Member::connection).collect()
+    pub(crate) fn connections_except(&self, id: MemberId) -> Vec<ConnectionId> {
+        self.members().filter(|member| member.id != id).filter_map(Member::connection).collect()
     }
 
     /// The content of `STATE` for a newcomer: one entry a stream that is on the air, one plain string for a member
     /// without any. Nobody stands there both ways: a string behind its objects would wipe its streams in the page.
-    pub fn state<'a>(
+    pub(crate) fn state<'a>(
         &self,
         newcomer: MemberId,
         stream: impl Fn(StreamKey) -> Option<&'a Stream>,
     ) -> Vec<Value> {
         let mut entries = Vec::new();
-        for member in self.members.iter().filter(|member| member.id != newcomer) {
+        for member in self.members().filter(|member| member.id != newcomer) {
             let before = entries.len();
             let on_air = member.publishes.iter().filter_map(|key| stream(*key)).filter(|s| s.is_on_air());
             entries.extend(on_air.map(|stream| json!({"login": member.login, "name": stream.name})));

@@ -11,8 +11,7 @@ use crate::auth::Gate;
 use crate::config::Config;
 use crate::edge::{Health, Input};
 use crate::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
-use crate::id::ConnectionId;
-use crate::id::Ticket;
+use crate::id::{ConnectionId, RelayId, Ticket};
 use crate::outbox::Outbox;
 use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
@@ -188,7 +187,7 @@ impl Server {
                 }
             }
             Input::Health(reply) => {
-                let _ = reply.send(Health { relay: self.hub.relay_is_up(), census: self.hub.census() });
+                let _ = reply.send(Health { relay: self.hub.relays_are_up(), census: self.hub.census() });
             }
             Input::Shutdown => {}
         }
@@ -227,15 +226,15 @@ impl Server {
         match event {
             LinkEvent::Up(welcome, inventory) => {
                 tracing::info!(shards = welcome.shards, io = welcome.io_backend, "connected to the relay");
-                self.hub.handle_relay_up(now, welcome, inventory);
+                self.hub.handle_relay_up(now, RelayId::FIRST, welcome, inventory);
                 self.relay_started(RelayStart::Up);
             }
             LinkEvent::Down => {
                 tracing::warn!("the connection to the relay broke");
-                self.hub.handle_relay_down(now);
+                self.hub.handle_relay_down(now, RelayId::FIRST);
             }
             LinkEvent::Reply(id, reply) => self.hub.handle_reply(now, id, reply),
-            LinkEvent::Event(event) => self.hub.handle_event(now, &event),
+            LinkEvent::Event(event) => self.hub.handle_event(now, RelayId::FIRST, &event),
             LinkEvent::NotStarted(why) => self.relay_started(RelayStart::Failed(why)),
             LinkEvent::Superseded => {
                 tracing::error!(
@@ -266,7 +265,8 @@ impl Server {
                     }
                 }
                 Output::Note { about, method, object } => self.gate.note(about, method, object),
-                Output::Relay { request_id, command } => {
+                // The link is to the only relay that there is.
+                Output::Relay { relay: _, request_id, command } => {
                     if self.commands.try_send(LinkCommand::Ask(request_id, command)).is_err() {
                         let now = self.now();
                         self.hub.handle_reply(now, request_id, Err(()));

@@ -1,14 +1,14 @@
 //! A stream: one `RTCPeerConnection` of the client and one transport of the relay. It never changes its role.
 
-use crate::id::{MemberId, RoomId, StreamKey};
-use crate::life::Life;
+use crate::id::{MemberId, RelayId, RoomId, StreamKey};
 use crate::sdp::{Plan, SourceTrack};
+use crate::stream_state::StreamState;
 use relay_control::RtpParameters;
+use std::collections::BTreeMap;
 
 /// Who a stream belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// A member of the room.
+pub(crate) enum Owner {
     Member(MemberId),
     /// A WHEP player.
     Viewer,
@@ -16,108 +16,114 @@ pub enum Owner {
 
 /// One published or played stream.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// Order in which streams were made.
-    pub number: u64,
-    /// `mediaSessionId`, or a digest of the secret part of the WHIP or WHEP session's URL: this stands in labels, which people
-    /// see.
-    pub session: String,
+    pub(crate) number: u64,
+    /// `mediaSessionId`, or a digest of the secret part of the WHIP or WHEP session's URL: this stands in labels, which
+    /// people see.
+    pub(crate) session: String,
     /// Stream name. For a play: that of the stream it plays.
-    pub name: String,
-    /// Its room.
-    pub room: RoomId,
-    /// Whose it is.
-    pub owner: Owner,
-    /// Publish or play.
-    pub role: Role,
-    /// How far it is.
-    pub life: Life,
+    pub(crate) name: String,
+    /// Where its transport is.
+    pub(crate) relay: RelayId,
+    pub(crate) room: RoomId,
+    pub(crate) owner: Owner,
+    pub(crate) role: Role,
+    pub(crate) state: StreamState,
     /// As negotiated.
-    pub has_audio: bool,
+    pub(crate) has_audio: bool,
     /// As negotiated.
-    pub has_video: bool,
-    /// Made over HTTP.
-    pub over_http: bool,
+    pub(crate) has_video: bool,
+    /// Made by WHIP or WHEP.
+    pub(crate) over_http: bool,
     /// The relay's ICE user fragment: names the ICE session, so it serves as entity tag. Empty before the answer.
-    pub local_ufrag: String,
+    pub(crate) local_ufrag: String,
     /// What was planned; gone for streams found in a running relay.
-    pub plan: Option<Plan>,
+    pub(crate) plan: Option<Plan>,
 }
 
-/// Publish or play.
 #[derive(Debug)]
-pub enum Role {
+pub(crate) enum Role {
     /// Client to server.
     Publish(Publish),
     /// Server to client.
-    Play {
-        /// The published stream.
-        source: StreamKey,
-    },
+    Play(Play),
 }
 
 /// What a publisher has besides.
 #[derive(Debug, Default)]
-pub struct Publish {
+pub(crate) struct Publish {
     /// Its tracks in the relay.
-    pub tracks: Vec<PublishedTrack>,
-    /// Who plays it.
-    pub players: Vec<StreamKey>,
-    /// The publisher muted its microphone.
-    pub audio_muted: bool,
-    /// The publisher muted its camera.
-    pub video_muted: bool,
+    pub(crate) tracks: Vec<PublishedTrack>,
+    /// Who plays it, by the number of the player's stream.
+    pub(crate) players: BTreeMap<u64, StreamKey>,
+    pub(crate) muted: Muted,
     /// RTP of any track has come.
-    pub has_sent: bool,
+    pub(crate) has_sent: bool,
+}
+
+/// What a player has besides.
+#[derive(Debug)]
+pub(crate) struct Play {
+    /// The published stream.
+    pub(crate) source: StreamKey,
+    /// Mute notes were withheld from it, as its client read too slowly.
+    pub(crate) missed_notes: bool,
+}
+
+/// Which of its devices a publisher has muted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Muted {
+    pub(crate) audio: bool,
+    pub(crate) video: bool,
 }
 
 impl Publish {
-    /// Whether anything of it comes.
-    pub fn flows(&self) -> bool {
+    /// Whether packets of any track come.
+    pub(crate) fn is_flowing(&self) -> bool {
         self.tracks.iter().any(|track| track.flows)
     }
 }
 
 /// One track of a publisher.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PublishedTrack {
+pub(crate) struct PublishedTrack {
     /// Up-track id in the relay.
-    pub id: u64,
+    pub(crate) id: u64,
     /// What a player's offer is compared with.
-    pub source: SourceTrack,
+    pub(crate) source: SourceTrack,
     /// Its packets flow, as the relay says: some came within the last 5 s.
-    pub flows: bool,
+    pub(crate) flows: bool,
 }
 
 impl Stream {
     /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
-    pub fn is_on_air(&self) -> bool {
-        self.life.is_on_air()
+    pub(crate) fn is_on_air(&self) -> bool {
+        self.state.is_on_air()
     }
 
     /// The publisher's part.
-    pub fn publish(&self) -> Option<&Publish> {
+    pub(crate) fn publish(&self) -> Option<&Publish> {
         match &self.role {
             Role::Publish(publish) => Some(publish),
-            Role::Play { .. } => None,
+            Role::Play(_) => None,
         }
     }
 
     /// The publisher's part, to be changed.
-    pub fn publish_mut(&mut self) -> Option<&mut Publish> {
+    pub(crate) fn publish_mut(&mut self) -> Option<&mut Publish> {
         match &mut self.role {
             Role::Publish(publish) => Some(publish),
-            Role::Play { .. } => None,
+            Role::Play(_) => None,
         }
     }
 
-    /// Whether it publishes.
-    pub fn is_publish(&self) -> bool {
+    pub(crate) fn is_publish(&self) -> bool {
         self.publish().is_some()
     }
 
-    /// The tracks of a plan, as parameters.
-    pub fn has(parameters: &[&RtpParameters], kind: relay_control::MediaKind) -> bool {
+    /// Whether there is a track of this kind.
+    pub(crate) fn has(parameters: &[&RtpParameters], kind: relay_control::MediaKind) -> bool {
         parameters.iter().any(|rtp| rtp.kind == kind as i32)
     }
 }

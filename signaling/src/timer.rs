@@ -1,6 +1,6 @@
 //! Named timers: each stands in the table at most once, and one can ask which of them is due.
 
-use crate::id::{ConnectionId, MemberId, RoomId, StreamKey};
+use crate::id::{ConnectionId, MemberId, RelayId, RoomId, StreamKey};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ pub enum Timer {
     KeepAlive(ConnectionId),
     /// This connection wants a login that another one has; then the other's silence is judged.
     Probe(ConnectionId),
-    /// The next thing that must happen to a stream; see [`crate::life`].
+    /// The next thing that must happen to a stream; see [`crate::stream_state`].
     Stream(StreamKey),
     /// A detached member's time runs out.
     Detached(RoomId, MemberId),
     /// An empty room's time runs out.
     RoomIdle(RoomId),
-    /// The relay is gone for too long.
-    RelayLost,
+    /// A relay is gone for too long.
+    RelayLost(RelayId),
 }
 
 /// The table.
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_timer_stands_once_and_fires_once() {
         let mut timers = Timers::default();
-        let (a, b) = (Timer::RelayLost, Timer::RoomIdle(RoomId(1)));
+        let (a, b) = (Timer::RelayLost(RelayId::FIRST), Timer::RoomIdle(RoomId(1)));
         timers.set(a, Time::from_secs(5));
         timers.set(b, Time::from_secs(3));
         timers.set(a, Time::from_secs(1));

@@ -103,6 +103,20 @@ test("a refused session fails with the server's reason and does not come back", 
     assert.equal(sockets.length, 1);
 });
 
+test("a refused session has the server's code, or one of ours from a server that says none", () => {
+    for (const [said, code] of [["token-expired", "token-expired"], [undefined, "refused"]]) {
+        install();
+        session = RoomApi.connect({ urlServer: "ws://test/", username: "a" });
+        const [socket] = sockets;
+        socket.open();
+        socket.say("fail", { apiMethod: "ConnectionStatusEvent", status: "FAILED", info: "Go", code: said });
+        socket.drop(4401, "Go");
+        const error = session.error();
+        assert.ok(error instanceof RoomApi.SessionError);
+        assert.deepEqual([error.code, error.message, session.status()], [code, "Go", SESSION_STATUS.FAILED]);
+    }
+});
+
 test("a server that cannot be reached fails the session at once", () => {
     session = RoomApi.connect({ urlServer: "ws://test/", username: "a" });
     sockets[0].drop();

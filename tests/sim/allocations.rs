@@ -2,6 +2,7 @@
 //! and so on both sides of a pipe, with its real queue. Those who leave leave nothing behind, and who has not
 //! come yet takes little.
 
+use relay::convert;
 use relay_control::{
     AddDownTrack, AddUpTrack, CloseTransport, Codec, Command, ErrorCode, MediaKind, OpenTransport,
     RemoveTrack, ReplyBody, RtpParameters,
@@ -175,7 +176,7 @@ fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
         label: vec![1; 100],
         max_receive_bitrate_bps: 0,
     });
-    let ReplyBody::TransportOpened(opened) = shard.handle_command(now, open, &mut outbox) else {
+    let ReplyBody::TransportOpened(opened) = convert::obey(shard, now, open, &mut outbox) else {
         panic!("refused");
     };
     let (peer, rtp) = (u32::try_from(number).expect("few"), tests::world::video_parameters());
@@ -187,13 +188,13 @@ fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
         rtx_ssrc: 8,
         ..AddUpTrack::default()
     };
-    shard.handle_command(now, Command::AddUpTrack(up), &mut outbox);
+    convert::obey(shard, now, Command::AddUpTrack(up), &mut outbox);
     let mut down = World::subscription(peer, peer);
     if let Command::AddDownTrack(down) = &mut down {
         down.transport_id = number;
         down.track_id += 1_000_000_000;
     }
-    shard.handle_command(now, down, &mut outbox);
+    convert::obey(shard, now, down, &mut outbox);
 
     let path = Path { remote: SocketAddr::from(([10, 0, 0, 1], 1_000 + number as u16)), local: None };
     if !number.is_multiple_of(4) {
@@ -209,7 +210,7 @@ fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
     }
     if number.is_multiple_of(2) {
         let close = CloseTransport { transport_id: number };
-        shard.handle_command(now, Command::CloseTransport(close), &mut outbox);
+        convert::obey(shard, now, Command::CloseTransport(close), &mut outbox);
     }
     while shard.poll_event().is_some() {}
 }
@@ -275,14 +276,14 @@ fn unproved(plays: impl Fn(u64) -> Option<u64>) {
     let before = LIVE_BYTES.get();
     for number in 1..=many {
         for command in [opening(number)].into_iter().chain(tracks_of(number, plays(number))) {
-            let reply = shard.handle_command(now, command, &mut outbox);
+            let reply = convert::obey(&mut shard, now, command, &mut outbox);
             assert!(!matches!(reply, ReplyBody::Error(_)), "{reply:?}");
         }
         let each = (LIVE_BYTES.get() - before) / number as i64;
         assert!(number < 64 || each <= UNPROVED_BYTES_MAX, "{each} octets for each of {number}");
     }
     // More are refused, by name, and counted; until those before have gone.
-    let ReplyBody::Error(refused) = shard.handle_command(now, opening(many + 1), &mut outbox) else {
+    let ReplyBody::Error(refused) = convert::obey(&mut shard, now, opening(many + 1), &mut outbox) else {
         panic!("taken");
     };
     assert_eq!(refused.code(), ErrorCode::LimitReached);
@@ -291,7 +292,7 @@ fn unproved(plays: impl Fn(u64) -> Option<u64>) {
     shard.handle_timeout(now + Duration::from_secs(16), &mut outbox);
     while shard.poll_event().is_some() {}
     assert_eq!((shard.transport_count(), shard.check_invariants()), (0, Ok(())));
-    let reply = shard.handle_command(now, opening(many + 1), &mut outbox);
+    let reply = convert::obey(&mut shard, now, opening(many + 1), &mut outbox);
     assert!(matches!(reply, ReplyBody::TransportOpened(_)), "{reply:?}");
 }
 

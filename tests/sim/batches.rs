@@ -171,7 +171,12 @@ fn a_command_does_not_overtake_what_waits() {
     world.shard.handle_datagram(world.now, &path, &mut packet, &mut outbox);
     assert!(outbox.sent.is_empty(), "it waits for the end of the batch");
     let remove = relay_control::RemoveTrack { track_id: World::up_track_id(publisher) };
-    world.shard.handle_command(world.now, relay_control::Command::RemoveTrack(remove), &mut outbox);
+    relay::convert::obey(
+        &mut world.shard,
+        world.now,
+        relay_control::Command::RemoveTrack(remove),
+        &mut outbox,
+    );
     assert_eq!(outbox.runs, [1, 1, 1]);
     world.shard.forward_pending(&mut outbox);
     assert_eq!(outbox.runs.len(), 3, "and goes once");

@@ -1,5 +1,6 @@
 //! The shard with its real DTLS engine: a client's first datagrams up to media that opens.
 
+use relay::convert;
 use relay_control::{AddUpTrack, Command, ErrorCode, EventBody, OpenTransport, ReplyBody, TransportState};
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsSummary};
 use relay_core::id::{Pt, SeqNo, Ssrc};
@@ -46,7 +47,7 @@ fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
         max_receive_bitrate_bps: 0,
     });
     let mut outbox = VecOutbox::default();
-    let ReplyBody::TransportOpened(opened) = shard.handle_command(NOW, open, &mut outbox) else {
+    let ReplyBody::TransportOpened(opened) = convert::obey(&mut shard, NOW, open, &mut outbox) else {
         panic!("refused");
     };
     let up = AddUpTrack {
@@ -56,7 +57,7 @@ fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
         ssrc: 7,
         ..AddUpTrack::default()
     };
-    shard.handle_command(NOW, Command::AddUpTrack(up), &mut outbox);
+    convert::obey(&mut shard, NOW, Command::AddUpTrack(up), &mut outbox);
     let username = format!("{}:peer", opened.local_ufrag);
     let key = IntegrityKey::new(opened.local_pwd.as_bytes());
     let mut check = vec![0; 300];
@@ -104,7 +105,7 @@ fn a_client_shakes_hands_and_its_media_opens() {
             assert_eq!(outbox.sent.len(), 1, "the check is answered");
             talk(&mut shard, &mut client, copies);
             let summary = client.take_summary().expect("the handshake ends");
-            let inventory = shard.inventory();
+            let inventory = convert::inventory(&shard);
             assert_eq!(inventory[0].dtls_version, version);
             assert_eq!(
                 inventory[0].srtp_profile,
@@ -156,7 +157,7 @@ fn dtls_before_ice_and_a_strangers_certificate_get_no_keys() {
     let mut client = clients.connect(NOW, Some(ours));
     shard.handle_datagram(NOW, &CLIENT, &mut check.clone(), &mut outbox);
     talk(&mut shard, &mut client, 1);
-    assert!(shard.inventory().is_empty(), "another certificate than announced ends the transport");
+    assert!(convert::inventory(&shard).is_empty(), "another certificate than announced ends the transport");
     assert_eq!(shard.counters().get(Count::FingerprintMismatches), 1);
     assert_eq!(shard.counters().get(Count::TransportsConnected), 0);
 }

@@ -189,7 +189,7 @@ fn feedback_about_foreign_tracks_is_ignored() {
     world.run(Duration::from_secs(3));
     assert_eq!(world.dropped(DropReason::RtcpForeignSsrc), 9);
     assert_eq!(world.shard.counters().get(Count::KeyframesAsked), asked);
-    assert_eq!(world.shard.inventory().len(), 3, "a BYE ends nothing");
+    assert_eq!(world.inventory().len(), 3, "a BYE ends nothing");
     world.assert_ledger();
 }
 
@@ -233,6 +233,6 @@ fn a_flood_by_a_member_is_policed_before_decryption() {
     let before = policed(&world);
     world.run(Duration::from_secs(2));
     assert_eq!(policed(&world), before, "an honest rate is not touched");
-    assert_eq!(world.shard.inventory().len(), 2);
+    assert_eq!(world.inventory().len(), 2);
     world.assert_ledger();
 }

@@ -59,7 +59,7 @@ fn a_large_relay_is_taken_over_while_transports_come_and_go() {
     }
     let mut believed = believed(pages, &world.events);
     believed.retain(|id, _| !closed.contains(id));
-    let truth = world.drivers.iter().flat_map(|driver| driver.shard.inventory());
+    let truth = world.drivers.iter().flat_map(|driver| relay::convert::inventory(&driver.shard));
     let truth: BTreeMap<u64, u64> = truth.map(|info| (info.transport_id, info.room_id)).collect();
     let unknown: Vec<&u64> = truth.keys().filter(|id| !believed.contains_key(id)).collect();
     let own = |id: &&&u64| (TRANSPORTS..TRANSPORTS + round).any(|index| World::transport_id(index) == ***id);
@@ -72,11 +72,11 @@ fn a_large_relay_is_taken_over_while_transports_come_and_go() {
     // How long the media thread is held: by the longest page, and by all of a shard at once. Each is timed
     // twenty times and the best counts, as others use the machine as well.
     let shard = &world.drivers[0].shard;
-    let ids: Vec<u64> = shard.inventory().iter().map(|info| info.transport_id).collect();
+    let ids: Vec<u64> = relay::convert::inventory(shard).iter().map(|info| info.transport_id).collect();
     let time = |ids: &[u64]| {
         let times = (0..20).map(|_| {
             let begun = Instant::now();
-            assert_eq!(shard.describe(ids).len(), ids.len());
+            assert_eq!(relay::convert::describe(shard, ids).len(), ids.len());
             begun.elapsed()
         });
         times.min()

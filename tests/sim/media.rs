@@ -295,7 +295,7 @@ fn packets_never_leave_their_room_while_slots_are_reused() {
             world.peers[peer as usize].alive = false;
         }
     }
-    assert!(world.shard.inventory().is_empty());
+    assert!(world.inventory().is_empty());
     assert_eq!(world.shard.transport_count(), 0);
     world.assert_ledger();
 }

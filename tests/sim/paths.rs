@@ -53,7 +53,7 @@ fn a_members_check_from_anothers_address_costs_that_one_nothing() {
             assert!(flowed >= 990, "victim {victim}: {flowed} of 1,000 packets");
             assert!(world.shard.counters().get(Count::PathClaims) > 100);
             assert_eq!(world.shard.counters().get(Count::PathTakeovers), 0);
-            assert_eq!(world.shard.inventory().len(), 3);
+            assert_eq!(world.inventory().len(), 3);
             world.assert_ledger();
         }
     }
@@ -152,7 +152,7 @@ fn a_new_transport_at_the_same_address_takes_it_over_with_its_proof() {
         assert!(flowed >= 70, "answers {answers}: {flowed} packets in the first second");
         assert_eq!(world.shard.counters().get(Count::PathTakeovers), 1);
         world.run(Duration::from_secs(40));
-        assert_eq!(world.shard.inventory().len(), 3, "the old one ends, the new one does not");
+        assert_eq!(world.inventory().len(), 3, "the old one ends, the new one does not");
         world.assert_ledger();
     }
 }
@@ -271,7 +271,7 @@ fn a_repeated_check_is_no_consent() {
         world.inject(world.peers[1].address, &check);
         world.run(Duration::from_secs(1));
     }
-    assert_eq!(world.shard.inventory().len(), 2, "the viewer's consent expired");
+    assert_eq!(world.inventory().len(), 2, "the viewer's consent expired");
     world.assert_ledger();
 }
 

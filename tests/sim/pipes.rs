@@ -4,6 +4,7 @@ use crate::seeds;
 use relay_control::{
     CloseTransport, Command, ErrorCode, EventBody, RemoveTrack, ReplyBody, TransportInfo, TransportState,
 };
+use relay_core::command::RefusalCode;
 use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
 use relay_core::port::OpenPort;
@@ -377,16 +378,16 @@ fn the_publishers_shard_itself_refuses_another_room() {
     room(&mut world, 2);
     let track_id = World::up_track_id(0);
     for (order, code) in [
-        (OpenPort { track_id, to: PortId::shard(1), room_id: Some(2) }, ErrorCode::Mismatch),
-        (OpenPort { track_id: 5, to: PortId::shard(1), room_id: Some(1) }, ErrorCode::UnknownTrack),
+        (OpenPort { track_id, to: PortId::shard(1), room_id: Some(2) }, RefusalCode::Mismatch),
+        (OpenPort { track_id: 5, to: PortId::shard(1), room_id: Some(1) }, RefusalCode::UnknownTrack),
     ] {
         let reply = world.drivers[0].shard.open_port(order);
-        assert!(matches!(&reply, ReplyBody::Error(e) if e.code() == code), "{order:?}: {reply:?}");
+        assert_eq!(reply.map_err(|refused| refused.code), Err(code), "{order:?}");
     }
     // What comes by a pipe is not piped on.
     let reply =
         world.drivers[1].shard.open_port(OpenPort { track_id, to: PortId::shard(0), room_id: Some(1) });
-    assert!(matches!(&reply, ReplyBody::Error(e) if e.code() == ErrorCode::UnknownTrack), "{reply:?}");
+    assert_eq!(reply.map_err(|refused| refused.code), Err(RefusalCode::UnknownTrack));
 }
 
 #[test]

@@ -41,12 +41,12 @@ fn consent_expires_30_s_after_the_last_check_and_leaves_nothing() {
     world.peers[1].alive = false;
     let silent_since = world.now;
     world.run(Duration::from_secs(25));
-    assert_eq!(world.shard.inventory().len(), 2, "25 s of silence are within consent");
+    assert_eq!(world.inventory().len(), 2, "25 s of silence are within consent");
     world.run(Duration::from_secs(10));
     let at = world.failed(1, FailReason::ConsentExpired).expect("it ended");
     let silence = at.since(silent_since);
     assert!((27..=31).contains(&silence.as_secs()), "{silence:?}");
-    let left = world.shard.inventory();
+    let left = world.inventory();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].state(), TransportState::Connected, "the publisher stays");
     world.assert_ledger();
@@ -62,7 +62,7 @@ fn nobody_answers_so_ice_and_dtls_time_out() {
     assert!(world.failed(silent, FailReason::IceTimeout).is_some());
     assert!(world.failed(no_dtls, FailReason::DtlsFingerprint).is_some(), "a stranger's certificate");
     assert_eq!(world.shard.counters().get(Count::FingerprintMismatches), 1);
-    assert!(world.shard.inventory().is_empty());
+    assert!(world.inventory().is_empty());
     world.assert_ledger();
 }
 
@@ -89,7 +89,7 @@ fn commands_are_idempotent_and_refusals_change_nothing() {
     let subscription = World::subscription(b, a);
     let first = world.command(subscription.clone());
     assert_eq!(world.command(subscription), first, "the same answer");
-    let inventory = world.shard.inventory();
+    let inventory = world.inventory();
 
     let refused = |world: &mut World, command: Command| match world.try_command(command) {
         ReplyBody::Error(error) => error.code(),
@@ -113,7 +113,7 @@ fn commands_are_idempotent_and_refusals_change_nothing() {
             "PT {pt}, MID {mid}"
         );
     }
-    assert_eq!(world.shard.inventory(), inventory, "nothing changed");
+    assert_eq!(world.inventory(), inventory, "nothing changed");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn removing_an_up_track_removes_what_it_feeds() {
     let remove = Command::RemoveTrack(relay_control::RemoveTrack { track_id: World::up_track_id(0) });
     world.command(remove.clone());
     world.command(remove);
-    let inventory = world.shard.inventory();
+    let inventory = world.inventory();
     assert_eq!(inventory.len(), 2, "the transports stay");
     assert!(inventory.iter().all(|t| t.up_tracks.is_empty() && t.down_tracks.is_empty()));
     world.run(Duration::from_secs(1));

@@ -181,7 +181,7 @@ fn who_comes_and_goes_while_the_shard_sheds_moves_the_cut() {
 fn a_priority_is_checked_kept_and_told() {
     let mut world = World::new(17);
     let publisher = publish(&mut world, Priority::High);
-    let told = |world: &World| world.shard.inventory()[0].up_tracks[0].priority();
+    let told = |world: &World| world.inventory()[0].up_tracks[0].priority();
     assert_eq!(told(&world), Priority::High);
     let (again, _) = publication(publisher, Priority::High);
     assert!(matches!(world.command(again), ReplyBody::UpTrackAdded(_)));
@@ -201,7 +201,7 @@ fn a_priority_is_checked_kept_and_told() {
         let expected = format!("priority is {priority}, not 0 (medium), 1 (very low), 2 (low) or 3 (high)");
         assert_eq!(message, expected);
     }
-    assert_eq!((told(&world), world.shard.inventory()[0].up_tracks.len()), (Priority::High, 1));
+    assert_eq!((told(&world), world.inventory()[0].up_tracks.len()), (Priority::High, 1));
 }
 
 /// Each shard sheds for itself, also what is published on another one.

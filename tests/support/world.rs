@@ -3,9 +3,10 @@
 use crate::dtls::{CarefulFactory, Factory};
 use crate::net::{Link, Net};
 use crate::peer::{PT, Peer, RTX_PT};
+use relay::convert;
 use relay_control::{
     AddDownTrack, AddUpTrack, Codec, Command, EventBody, ExtensionIds, FailReason, MediaKind, OpenTransport,
-    ReplyBody, RestartIce, RtpParameters, TransportState,
+    ReplyBody, RestartIce, RtpParameters, TransportInfo, TransportState,
 };
 use relay_core::dtls::{DtlsFactory, Fingerprint};
 use relay_core::id::Ssrc;
@@ -141,9 +142,15 @@ impl World {
 
     pub fn try_command(&mut self, command: Command) -> ReplyBody {
         let mut outbox = VecOutbox::default();
-        let reply = self.shard.handle_command(self.now, command, &mut outbox);
+        let reply = convert::obey(&mut self.shard, self.now, command, &mut outbox);
         self.carry(outbox);
         reply
+    }
+
+    /// What runs, as a controller reads it.
+    #[must_use]
+    pub fn inventory(&self) -> Vec<TransportInfo> {
+        convert::inventory(&self.shard)
     }
 
     /// The controller's id of a peer's transport.
@@ -327,7 +334,7 @@ impl World {
             self.net.send(self.now, self.relay, path.remote, &bytes);
         }
         while let Some(event) = self.shard.poll_event() {
-            self.events.push((self.now, event));
+            self.events.push((self.now, convert::event_body(event)));
         }
     }
 

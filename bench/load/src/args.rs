@@ -1,17 +1,14 @@
 //! The command line, turned into plain values.
 
 use crate::capacity;
-use crate::engine::Addresses;
-use crate::peer::{DoorKind, Peer};
-use crate::scenario::{AudioShape, BurstShape, Plan, Shape, VideoShape};
+use crate::scenario::Kind;
+use crate::source::{Frames, Shape};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use relay_core::wire::rtp::FIXED_HEADER_BYTES;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Octets of an RTP header without extensions: what a packet has besides its payload and tag.
-const RTP_HEADER_BYTES: usize = 12;
 
 /// Load generator: real ICE, DTLS and SRTP clients, every packet marked and checked.
 #[derive(Parser, Debug)]
@@ -33,7 +30,7 @@ pub(crate) enum Action {
     /// All scenarios, as tables
     Capacity(CapacityArgs),
     /// What this machine could do at best: cipher and sends without a relay
-    Limit(LimitArgs),
+    Limit(Box<LimitArgs>),
 }
 
 /// What is sent.
@@ -42,6 +39,22 @@ pub(crate) enum Media {
     Video,
     Audio,
     Both,
+}
+
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    Ringvox,
+    Janus,
+}
+
+/// A signaling channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ChannelKind {
+    /// The relay's control socket
+    Control,
+    /// Signaling's WHIP and WHEP
+    Whip,
 }
 
 /// Flags of a run.
@@ -72,14 +85,14 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) fps: u32,
     /// Instead of encoder-like frames: this many equal packets at equal intervals
-    #[arg(long)]
-    pub(crate) burst: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=40))]
+    pub(crate) burst: Option<u16>,
     /// Time between bursts, in microseconds
     #[arg(long, default_value_t = 1000)]
     pub(crate) burst_interval_us: u64,
     /// RTP packet without the tag of SRTP, in octets: of bursts, and the largest of a video frame
-    #[arg(long, default_value_t = 1200)]
-    pub(crate) packet_bytes: usize,
+    #[arg(long, default_value_t = 1200, value_parser = clap::value_parser!(u16).range(60..=1400))]
+    pub(crate) packet_bytes: u16,
     /// Length of a measured window, in seconds
     #[arg(long = "seconds", default_value = "5", value_parser = seconds)]
     pub(crate) window: Duration,
@@ -89,7 +102,7 @@ pub(crate) struct RunArgs {
     /// Time between the last join and the first window, in seconds
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub(crate) settle: Duration,
-    /// Once all have joined, publishers send so many times as often
+    /// Once all have joined, publishers send so many times as often; a sweep begins there
     #[arg(long, default_value_t = 1.0, value_parser = load)]
     pub(crate) load: f64,
     /// Joins per second; 0: as fast as they succeed
@@ -134,10 +147,7 @@ pub(crate) struct RunArgs {
 pub(crate) struct SweepArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Load to begin with: how many times as often as in the scenario publishers send
-    #[arg(long, default_value_t = 1.0, value_parser = load)]
-    pub(crate) from: f64,
-    /// Load to end the search with
+    /// Load to end the search with; it begins with --load
     #[arg(long, default_value_t = 1000.0, value_parser = load)]
     pub(crate) to: f64,
     /// Draw latency, CPU time and what was shed as SVG
@@ -197,42 +207,11 @@ pub(crate) struct CapacityArgs {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// Flags of the limit.
+/// Flags of the limit: those of a run that say to how many, what, where from and how long.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LimitArgs {
-    /// Destinations
-    #[arg(long, default_value_t = 200)]
-    pub(crate) subscribers: u32,
-    /// Packets of a tick
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=40))]
-    pub(crate) burst: u16,
-    /// Time between ticks, in microseconds
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) burst_interval_us: u64,
-    /// RTP packet without the tag of SRTP, in octets
-    #[arg(long, default_value_t = 1200, value_parser = clap::value_parser!(u16).range(20..=1400))]
-    pub(crate) packet_bytes: u16,
-    /// Length of each measurement, in seconds
-    #[arg(long, default_value_t = 0.5)]
-    pub(crate) seconds: f64,
-    /// Measurements of each stage
-    #[arg(long, default_value_t = 5)]
-    pub(crate) repeat: u32,
-    /// Address of the first destination; each further one has the next address
-    #[arg(long, default_value = "127.1.0.1")]
-    pub(crate) subscriber_ip: IpAddr,
-    /// Device that drops what is sent at its ingress
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) sink: Option<String>,
-    /// Back end: uring, mmsg or auto
-    #[arg(long, default_value = "auto")]
-    pub(crate) io: String,
-    /// Core to run on, as taskset takes it
-    #[arg(long)]
-    pub(crate) relay_cores: Option<String>,
-    /// Network namespace to send from
-    #[arg(long)]
-    pub(crate) relay_netns: Option<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Measure in this process
     #[arg(long, hide = true)]
     pub(crate) here: bool,
@@ -244,9 +223,9 @@ pub(crate) struct ServerArgs {
     /// Servers, one after the other, their figures side by side
     #[arg(long, value_enum, value_delimiter = ',', default_value = "ringvox")]
     pub(crate) peer: Vec<Peer>,
-    /// How clients get into Ringvox
+    /// The signaling channel by which clients get into Ringvox
     #[arg(long, value_enum, default_value = "control")]
-    pub(crate) door: DoorKind,
+    pub(crate) channel: ChannelKind,
     /// Start this relay
     #[arg(long, value_name = "PATH")]
     pub(crate) relay_binary: Option<PathBuf>,
@@ -274,10 +253,10 @@ pub(crate) struct ServerArgs {
     /// Process that is measured, if it is not started here
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
-    /// With --door whip: start this signaling [default: ringvox-signaling beside the relay]
+    /// With --channel whip: start this signaling [default: ringvox-signaling beside the relay]
     #[arg(long, value_name = "PATH")]
     pub(crate) signaling_binary: Option<PathBuf>,
-    /// With --door whip: a server that runs already, such as http://127.0.0.1:8080; needs --server-pid
+    /// With --channel whip: a server that runs already, such as http://127.0.0.1:8080; needs --server-pid
     #[arg(long, conflicts_with = "relay_binary")]
     pub(crate) url: Option<String>,
     /// Its signaling, whose CPU time is to be reported as well
@@ -292,36 +271,25 @@ pub(crate) struct ServerArgs {
 }
 
 impl RunArgs {
-    /// Rooms, and what is sent in them.
-    pub(crate) fn plan(&self) -> Plan {
-        let payload_bytes = self.packet_bytes - RTP_HEADER_BYTES;
-        let burst = self.burst.map(|packets| {
+    /// How streams of this kind look; `None`: nobody sends any.
+    pub(crate) fn shape(&self, kind: Kind) -> Option<Shape> {
+        let is_sent = match kind {
+            Kind::Audio => self.media != Media::Video,
+            Kind::Video => self.media != Media::Audio,
+        };
+        let payload_bytes = usize::from(self.packet_bytes) - FIXED_HEADER_BYTES;
+        let shape = if let Some(packets) = self.burst {
             let interval = Duration::from_micros(self.burst_interval_us);
-            Shape::Burst(BurstShape { packets, payload_bytes, interval })
-        });
-        let video = Shape::Video(VideoShape {
-            bitrate_bps: self.video_bps,
-            interval: Duration::from_secs(1) / self.fps,
-            payload_bytes_max: payload_bytes,
-        });
-        let audio =
-            Shape::Audio(AudioShape { interval: Duration::from_millis(20), bytes_min: 80, bytes_max: 120 });
-        Plan {
-            rooms: self.rooms,
-            publishers: self.publishers,
-            subscribers: self.subscribers,
-            mesh: self.mesh,
-            idle: self.idle,
-            one_publisher_each: false,
-            video: (self.media != Media::Audio).then_some(burst.unwrap_or(video)),
-            audio: (self.media != Media::Video).then_some(burst.unwrap_or(audio)),
-        }
-    }
-
-    /// Where clients send from.
-    pub(crate) const fn addresses(&self) -> Addresses {
-        let (publishers, subscribers) = (self.publisher_ip, self.subscriber_ip);
-        Addresses { publishers, subscribers, spread: true, heard_in: self.heard_in }
+            Shape { interval, frames: Frames::Burst { packets: packets.into(), payload_bytes } }
+        } else if kind == Kind::Audio {
+            let frames = Frames::Audio { bytes_min: 80, bytes_max: 120 };
+            Shape { interval: Duration::from_millis(20), frames }
+        } else {
+            let bytes_mean = self.video_bps / u64::from(self.fps) / 8;
+            let frames = Frames::Video { bytes_mean, payload_bytes_max: payload_bytes };
+            Shape { interval: Duration::from_secs(1) / self.fps, frames }
+        };
+        is_sent.then_some(shape)
     }
 }
 

@@ -1,9 +1,9 @@
 //! One client of the run: a [`ringvox_client::Client`] on a socket of its own, what it sends and receives, and when.
 
+use crate::channel::{Down, JoinAnswer};
 use crate::clock::Clock;
-use crate::door::{Down, Grant};
-use crate::scenario::{Kind, Member, Role, Stream};
-use crate::sending::{Batch, Batched, Sending, read_mark};
+use crate::scenario::{Kind, Member, Stream};
+use crate::sending::{Batch, Packets, Sending, read_mark};
 use crate::socket::Socket;
 use crate::tally::{Counts, Tally};
 use relay_core::id::{SeqNo, Ssrc};
@@ -26,6 +26,8 @@ const INTERVALS: CheckIntervals =
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between looks for missing packets.
 const NACK_INTERVAL: Duration = Duration::from_millis(50);
+/// Frames that are later than this are left out.
+const STALL: Duration = Duration::from_millis(500);
 /// Shortest time to the next wake-up of a transport.
 const TRANSPORT_PAUSE: Duration = Duration::from_millis(1);
 
@@ -75,10 +77,9 @@ pub(crate) struct Client {
     /// Of no other client of this run; modulo their number its place among them.
     pub(crate) id: u32,
     room: u32,
-    pub(crate) role: Role,
     pub(crate) credentials: Credentials,
     pub(crate) socket: Socket,
-    /// `None` until the door has answered.
+    /// `None` until the server has answered.
     transport: Option<Transport>,
     /// When the transport will be woken.
     alarm: Time,
@@ -94,14 +95,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(id: u32, member: &Member, streams: &[Stream], socket: Socket) -> Self {
-        let own = |role| if member.role == role { &member.streams[..] } else { &[] };
-        let sending = own(Role::Publisher).iter().map(|id| Sending::new(streams[*id as usize])).collect();
+        let sent = if member.publishes { &member.streams[..] } else { &[] };
+        let sending = sent.iter().map(|id| Sending::new(streams[*id as usize])).collect();
         let mut octets = [0; 20];
         getrandom::fill(&mut octets).expect("the system has randomness");
         Self {
             id,
             room: member.room,
-            role: member.role,
             credentials: Credentials::from_octets(octets),
             socket,
             transport: None,
@@ -133,13 +133,19 @@ impl Client {
         self.transport.as_ref().and_then(Transport::agreed)
     }
 
-    /// Begins, with what the door said.
-    pub(crate) fn admit(&mut self, now: Time, grant: &Grant, shared: &mut Shared) -> std::io::Result<()> {
-        self.socket.connect(grant.remote)?;
-        self.transport = Some(Transport::new(&self.credentials, &grant.credentials, grant.remote, INTERVALS));
-        self.fingerprint = grant.fingerprint;
-        self.receiving = grant.downs.iter().map(Receiving::new).collect();
-        for (sending, up) in self.sending.iter_mut().zip(&grant.ups) {
+    /// Begins, with what the server answered.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        answer: &JoinAnswer,
+        shared: &mut Shared,
+    ) -> std::io::Result<()> {
+        self.socket.connect(answer.remote)?;
+        self.transport =
+            Some(Transport::new(&self.credentials, &answer.credentials, answer.remote, INTERVALS));
+        self.fingerprint = answer.fingerprint;
+        self.receiving = answer.downs.iter().map(Receiving::new).collect();
+        for (sending, up) in self.sending.iter_mut().zip(&answer.ups) {
             sending.up = *up;
         }
         self.wake_transport(now, shared);
@@ -204,46 +210,51 @@ impl Client {
             }
             Ok(Received::Connected) => {
                 self.settle(now, shared);
-                self.begin(now, shared);
+                self.begin_media(now, shared);
             }
             Err(fault) => count(fault, &mut shared.tally.counts),
         }
     }
 
     /// Has keys: from now on it sends, and reports on what it receives.
-    fn begin(&mut self, now: Time, shared: &mut Shared) {
+    fn begin_media(&mut self, now: Time, shared: &mut Shared) {
         self.receiving.iter().for_each(|receiving| shared.receivers[receiving.stream as usize] += 1);
         // Spread over the interval, so that a thousand clients do not report at once.
         let spread = |interval: Duration| interval * (self.id * 37 % 100) / 100;
         shared.alarms.push((now + spread(REPORT_INTERVAL), self.id, Task::Report));
-        if self.role == Role::Subscriber {
+        if !self.receiving.is_empty() {
             shared.alarms.push((now + spread(NACK_INTERVAL), self.id, Task::Nack));
         }
         for (at, sending) in self.sending.iter().enumerate() {
-            let interval = crate::source::interval(&sending.stream.shape);
+            let interval = sending.stream.shape.interval;
             shared.alarms.push((now + spread(interval), self.id, Task::Frame(at as u8)));
         }
     }
 
     fn frame(&mut self, now: Time, at: usize, due: Time, shared: &mut Shared) -> Option<Time> {
-        let keys = self.transport.as_mut()?.keys()?;
-        let sending = &mut self.sending[at];
-        let interval = crate::source::interval(&sending.stream.shape);
         shared.tally.lateness.saturating_record(now.since(due).as_nanos() as u64);
-        shared.batch.clear();
-        let mut batched = Batched {
-            keys,
-            batch: &mut shared.batch,
-            filling: &shared.filling,
-            seq: &mut self.transport_seq,
-        };
-        sending.frame(now, &mut batched);
-        self.socket.send_all(&shared.batch.bytes, &shared.batch.lens);
-        let count = shared.batch.lens.len() as u64;
+        let count = self.send_packets(at, shared, |sending, packets| sending.frame(now, packets));
+        let stream = &self.sending[at].stream;
         shared.tally.counts.sent += count;
-        shared.tally.counts.offered += count * shared.receivers[sending.stream.id as usize];
+        shared.tally.counts.offered += count * shared.receivers[stream.id as usize];
         // A late frame does not move the next one, but a long stall is not made up for.
-        Some(if now.since(due) > Duration::from_millis(500) { now + interval } else { due + interval })
+        let has_stalled = now.since(due) > STALL;
+        Some(if has_stalled { now } else { due } + stream.shape.interval)
+    }
+
+    /// Sends back to back what one of its streams writes; how many packets that were.
+    fn send_packets(
+        &mut self,
+        at: usize,
+        shared: &mut Shared,
+        write: impl FnOnce(&mut Sending, &mut Packets<'_>),
+    ) -> u64 {
+        let Some(keys) = self.transport.as_mut().and_then(Transport::keys) else { return 0 };
+        shared.batch.clear();
+        let (batch, filling) = (&mut shared.batch, &shared.filling);
+        write(&mut self.sending[at], &mut Packets { keys, batch, filling, seq: &mut self.transport_seq });
+        self.socket.send_all(&shared.batch.bytes, &shared.batch.lens);
+        shared.batch.lens.len() as u64
     }
 
     fn receive_rtp(&mut self, at: Time, header: &RtpHeader, packet: &[u8], shared: &mut Shared) {
@@ -317,28 +328,23 @@ impl Client {
         }
     }
 
+    /// Which of its streams has this SSRC.
+    fn sends(&self, ssrc: Ssrc) -> Option<usize> {
+        self.sending.iter().position(|sending| sending.stream.ssrc() == ssrc.0)
+    }
+
     fn refresh(&mut self, ssrc: Ssrc, shared: &mut Shared) {
-        if let Some(sending) = self.sending.iter_mut().find(|sending| sending.stream.ssrc() == ssrc.0) {
-            sending.keyframe_wanted = true;
+        if let Some(at) = self.sends(ssrc) {
+            self.sending[at].keyframe_wanted = true;
             shared.tally.counts.keyframes_asked += 1;
         }
     }
 
     fn retransmit(&mut self, ssrc: Ssrc, seqs: impl Iterator<Item = SeqNo>, shared: &mut Shared) {
-        let Some(keys) = self.transport.as_mut().and_then(Transport::keys) else { return };
-        let Some(sending) = self.sending.iter_mut().find(|sending| sending.stream.ssrc() == ssrc.0) else {
-            return;
-        };
-        shared.batch.clear();
-        let mut batched = Batched {
-            keys,
-            batch: &mut shared.batch,
-            filling: &shared.filling,
-            seq: &mut self.transport_seq,
-        };
-        seqs.for_each(|seq| sending.retransmit(seq, &mut batched));
-        self.socket.send_all(&shared.batch.bytes, &shared.batch.lens);
-        shared.tally.counts.retransmitted += shared.batch.lens.len() as u64;
+        let Some(at) = self.sends(ssrc) else { return };
+        shared.tally.counts.retransmitted += self.send_packets(at, shared, |sending, packets| {
+            seqs.for_each(|seq| sending.retransmit(seq, packets))
+        });
     }
 
     fn report(&mut self, now: Time, shared: &mut Shared) {

@@ -3,9 +3,10 @@
 //! It never sleeps on a socket: a sleeping reader would have to be woken by whoever sends, and that is the very server
 //! whose CPU time is measured. It looks every [`NAP`] instead; arrivals carry the kernel's stamp.
 
+use crate::args::RunArgs;
+use crate::channel::{ChannelThread, JoinRequest, ServerCounters, Told};
 use crate::client::{Client, Shared, Task};
-use crate::door::{DoorThread, ServerCounters, Told, Wish};
-use crate::scenario::{Cast, Role};
+use crate::scenario::{Member, Scenario};
 use crate::sink::BEHIND_SINK;
 use crate::socket::Socket;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -23,37 +24,14 @@ const TURN: usize = 64;
 /// Sockets reported by one look.
 const READY_MAX: usize = 512;
 
-/// Where clients send from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Addresses {
-    pub(crate) publishers: IpAddr,
-    /// The first subscriber's.
-    pub(crate) subscribers: IpAddr,
-    /// Each further one has the next address.
-    pub(crate) spread: bool,
-    /// One subscriber in so many is out of a sink's reach; 0: none.
-    pub(crate) heard_in: u32,
-}
-
-impl Addresses {
-    /// The address of the `n`-th subscriber.
-    fn subscriber(&self, n: u32) -> IpAddr {
-        match n {
-            _ if !self.spread => self.subscribers,
-            n if self.heard_in > 0 && n % self.heard_in == self.heard_in / 2 => {
-                nth_address(self.subscribers, BEHIND_SINK + n)
-            }
-            n => nth_address(self.subscribers, n),
-        }
-    }
-}
-
 /// See the module.
 pub(crate) struct Engine {
     pub(crate) clients: Vec<Client>,
     pub(crate) shared: Shared,
-    cast: Cast,
-    door: DoorThread,
+    scenario: Scenario,
+    channel: ChannelThread,
+    /// Asked for in this turn.
+    requests: Vec<JoinRequest>,
     sockets: Sockets,
     alarms: BinaryHeap<Reverse<(Time, u32, Task)>>,
     ready: Vec<EpollEvent>,
@@ -63,33 +41,30 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// `local`: the address that all clients have, if they have only one.
     pub(crate) fn new(
-        cast: Cast,
-        addresses: Addresses,
-        door: DoorThread,
+        scenario: Scenario,
+        args: &RunArgs,
+        local: Option<IpAddr>,
+        channel: ChannelThread,
         shared: Shared,
-        stamped: bool,
     ) -> Result<Self, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|why| why.to_string())?;
-        let sockets = Sockets { epoll, stamped };
-        let mut clients = Vec::with_capacity(cast.members.len());
+        let sockets = Sockets { epoll, stamped: !args.no_stamps };
+        let mut clients = Vec::with_capacity(scenario.members.len());
         let mut subscribers = 0;
-        for (index, member) in cast.members.iter().enumerate() {
-            let ip = match member.role {
-                Role::Publisher => addresses.publishers,
-                Role::Subscriber => {
-                    subscribers += 1;
-                    addresses.subscriber(subscribers - 1)
-                }
-            };
-            let socket = sockets.bind(ip, member.role, index)?;
-            clients.push(Client::new(index as u32, member, &cast.streams, socket));
+        for (id, member) in (0..).zip(&scenario.members) {
+            let ip = local.unwrap_or_else(|| address(args, member, subscribers));
+            subscribers += u32::from(!member.publishes);
+            let socket = sockets.bind(ip, member, id as usize)?;
+            clients.push(Client::new(id, member, &scenario.streams, socket));
         }
         Ok(Self {
             clients,
             shared,
-            cast,
-            door,
+            scenario,
+            channel,
+            requests: Vec::new(),
             sockets,
             alarms: BinaryHeap::new(),
             ready: vec![EpollEvent::empty(); READY_MAX],
@@ -101,6 +76,13 @@ impl Engine {
 
     pub(crate) fn now(&self) -> Time {
         self.shared.clock.now()
+    }
+
+    /// From now on publishers send the scenario's frames `load` times as often.
+    pub(crate) fn set_load(&mut self, load: f64) {
+        for sending in self.clients.iter_mut().flat_map(|client| &mut client.sending) {
+            sending.stream.shape = self.scenario.streams[sending.stream.id as usize].shape.at_load(load);
+        }
     }
 
     /// The client with this id, unless another one has its place by now.
@@ -119,20 +101,21 @@ impl Engine {
         let old = &mut self.clients[place];
         old.close(now, &mut self.shared);
         let ip = old.socket.local().map_err(|why| why.to_string())?.ip();
-        let socket = self.sockets.bind(ip, self.cast.members[place].role, place)?;
-        self.clients[place] = Client::new(fresh, &self.cast.members[place], &self.cast.streams, socket);
+        let member = &self.scenario.members[place];
+        let socket = self.sockets.bind(ip, member, place)?;
+        self.clients[place] = Client::new(fresh, member, &self.scenario.streams, socket);
         Ok(fresh)
     }
 
-    /// Asks for a client's way in.
+    /// Lets a client join, together with others of this turn.
     pub(crate) fn ask(&mut self, id: u32) -> Result<(), String> {
         let place = self.place(id);
-        let (client, member) = (&self.clients[place], &self.cast.members[place]);
-        self.door.join(Wish {
+        let (client, member) = (&self.clients[place], &self.scenario.members[place]);
+        self.requests.push(JoinRequest {
             client: id,
-            role: member.role,
+            publishes: member.publishes,
             room: member.room,
-            streams: member.streams.iter().map(|id| self.cast.streams[*id as usize]).collect(),
+            streams: member.streams.iter().map(|id| self.scenario.streams[*id as usize]).collect(),
             credentials: client.credentials.clone(),
             fingerprint: self.shared.dtls.fingerprint(),
             local: client.socket.local().map_err(|why| why.to_string())?,
@@ -143,7 +126,7 @@ impl Engine {
     /// The server's counters; media goes on meanwhile.
     pub(crate) fn server_counters(&mut self) -> Result<ServerCounters, String> {
         self.counters = None;
-        self.door.ask_counters();
+        self.channel.ask_counters();
         loop {
             self.turn()?;
             if let Some(counters) = self.counters.take() {
@@ -184,6 +167,9 @@ impl Engine {
     /// One round.
     fn turn(&mut self) -> Result<(), String> {
         let now = self.now();
+        if !self.requests.is_empty() {
+            self.channel.join(std::mem::take(&mut self.requests));
+        }
         self.ring(now);
         let taken = self.reap();
         self.hear(now);
@@ -239,25 +225,25 @@ impl Engine {
     }
 
     fn hear(&mut self, now: Time) {
-        while let Some(told) = self.door.poll() {
+        while let Some(told) = self.channel.poll() {
             match told {
                 Told::Counters(counters) => self.counters = Some(counters),
                 Told::Joined(client, Err(why)) => {
                     self.failure = Some(format!("client {client} was refused: {why}"));
                 }
-                Told::Joined(client, Ok(grant)) => {
+                Told::Joined(client, Ok(answer)) => {
                     let Some(newcomer) = occupant(&mut self.clients, client) else { continue };
-                    if let Err(why) = newcomer.admit(now, &grant, &mut self.shared) {
-                        self.failure = Some(format!("client {client} to {}: {why}", grant.remote));
+                    if let Err(why) = newcomer.begin(now, &answer, &mut self.shared) {
+                        self.failure = Some(format!("client {client} to {}: {why}", answer.remote));
                     }
                 }
             }
         }
     }
 
-    /// Lets everybody say goodbye: at the door first, while the server still knows whom that is about.
+    /// Lets everybody say goodbye: by the channel first, while the server still knows whom that is about.
     pub(crate) fn close(&mut self) -> Result<(), String> {
-        let left = self.door.leave();
+        let left = self.channel.leave();
         let now = self.now();
         self.clients.iter_mut().for_each(|client| client.close(now, &mut self.shared));
         left
@@ -278,13 +264,22 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn bind(&self, ip: IpAddr, role: Role, place: usize) -> Result<Socket, String> {
-        let socket = Socket::bind(SocketAddr::new(ip, 0), self.stamped && role == Role::Subscriber)
+    fn bind(&self, ip: IpAddr, member: &Member, place: usize) -> Result<Socket, String> {
+        let socket = Socket::bind(SocketAddr::new(ip, 0), self.stamped && !member.publishes)
             .map_err(|why| format!("a socket on {ip}: {why}"))?;
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, place as u64);
         self.epoll.add(&socket, readable).map_err(|why| format!("epoll: {why}"))?;
         Ok(socket)
     }
+}
+
+/// Where a publisher, or the `n`-th subscriber, sends from. One subscriber in `heard_in` is out of a sink's reach.
+fn address(args: &RunArgs, member: &Member, n: u32) -> IpAddr {
+    if member.publishes {
+        return args.publisher_ip;
+    }
+    let is_heard = args.heard_in > 0 && n % args.heard_in == args.heard_in / 2;
+    nth_address(args.subscriber_ip, if is_heard { BEHIND_SINK + n } else { n })
 }
 
 pub(crate) fn nth_address(first: IpAddr, n: u32) -> IpAddr {

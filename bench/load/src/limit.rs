@@ -2,17 +2,17 @@
 //!
 //! A loop of nothing but the cipher and the send, on one core, to as many destinations as the scenario has subscribers; the
 //! relay's figure can only come near. It is measured where the relay would run, in the same session, because machines
-//! differ by a factor of three in what a send costs. The stages stand beside one another: the cipher alone, the bare system
+//! differ by a factor of three in what a send costs. The workloads stand beside one another: the cipher alone, the bare system
 //! call, the relay's own back end, and back end with cipher, which is the limit.
 //!
-//! Each stage runs back to back, and at the scenario's pace, asleep between the ticks: cold caches are part of the price.
+//! Each runs back to back, and at the scenario's pace, asleep between the ticks: cold caches are part of the price.
 
-use crate::args::LimitArgs;
+use crate::args::{LimitArgs, RunArgs};
 use crate::clock::thread_cpu_ns;
 use crate::engine::nth_address;
 use crate::report::median;
+use crate::server::placed;
 use crate::sink::Sink;
-use crate::target::placed;
 use arrayvec::ArrayVec;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use relay_core::fanout::LANES;
@@ -21,6 +21,7 @@ use relay_core::srtp::{SealContext, SealFour, SrtpProfile};
 use relay_core::wire::rtp::{FIXED_HEADER_BYTES, HeaderFields, write_header};
 use relay_io::{Io, IoOptions, Route, Run, Setting, choose, socket};
 use serde_json::{Map, Value, json};
+use std::fs;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -34,14 +35,14 @@ const TAG_BYTES: usize = 16;
 const SSRC: Ssrc = Ssrc(0x52);
 
 /// Sets up the sink and the place, and measures there in a process of its own.
-pub(crate) fn run(args: &LimitArgs) -> Result<(), String> {
-    if args.here {
+pub(crate) fn run(LimitArgs { run: args, here }: &LimitArgs) -> Result<(), String> {
+    if *here {
         println!("{}", measure(args)?);
         return Ok(());
     }
     let sink = args.sink.as_ref().map(|device| Sink::install(device, args.subscriber_ip)).transpose()?;
     let own = std::env::current_exe().map_err(|why| why.to_string())?;
-    let mut command = placed(&own, args.relay_cores.as_deref(), args.relay_netns.as_deref());
+    let mut command = placed(&own, args.server.relay_cores.as_deref(), args.server.relay_netns.as_deref());
     command.args(std::env::args_os().skip(1)).arg("--here");
     let output =
         command.output().map_err(|why| format!("{}: {why}", command.get_program().to_string_lossy()))?;
@@ -49,13 +50,15 @@ pub(crate) fn run(args: &LimitArgs) -> Result<(), String> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    Ok(())
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    let Some(path) = &args.json else { return Ok(()) };
+    fs::write(path, &*text).map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// What a tick does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Workload {
     /// Header and cipher.
     Seal,
     /// `sendmmsg` on what lies there.
@@ -66,7 +69,7 @@ enum Stage {
     Limit,
 }
 
-impl Stage {
+impl Workload {
     const ALL: [Self; 4] = [Self::Seal, Self::Bare, Self::Send, Self::Limit];
 
     const fn name(self) -> &'static str {
@@ -79,28 +82,21 @@ impl Stage {
     }
 }
 
-/// All stages in turns, several times; medians in nanoseconds per packet.
-fn measure(args: &LimitArgs) -> Result<Value, String> {
+/// All workloads in turns, several times; medians in nanoseconds per packet.
+fn measure(args: &RunArgs) -> Result<Value, String> {
     let mut bench = Bench::new(args)?;
     let interval = Duration::from_micros(args.burst_interval_us);
-    let window = Duration::from_secs_f64(args.seconds);
-    let mut figures = vec![(Vec::new(), Vec::new()); Stage::ALL.len()];
+    let mut figures = vec![(Vec::new(), Vec::new()); Workload::ALL.len()];
     for _ in 0..args.repeat {
-        for (stage, (steady, paced)) in Stage::ALL.into_iter().zip(&mut figures) {
-            steady.push(bench.window(stage, window, Duration::ZERO)?);
-            paced.push(bench.window(stage, window, interval)?);
+        for (workload, (steady, paced)) in Workload::ALL.into_iter().zip(&mut figures) {
+            steady.push(bench.window(workload, args.window, Duration::ZERO)?);
+            paced.push(bench.window(workload, args.window, interval)?);
         }
     }
-    let typical = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        median(values).round()
-    };
     let mut value = Map::new();
-    for (stage, (steady, paced)) in Stage::ALL.into_iter().zip(&mut figures) {
-        value.insert(
-            stage.name().to_owned(),
-            json!({ "steady_ns": typical(steady), "paced_ns": typical(paced) }),
-        );
+    for (workload, (steady, paced)) in Workload::ALL.into_iter().zip(figures) {
+        let figure = json!({"steady_ns": median(steady).round(), "paced_ns": median(paced).round()});
+        value.insert(workload.name().to_owned(), figure);
     }
     value.insert("back_end".to_owned(), bench.io.backend().name().into());
     value.insert("four_key_cipher".to_owned(), four(&bench.sealer.seals[..LANES]).is_some().into());
@@ -175,7 +171,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(args: &LimitArgs) -> Result<Self, String> {
+    fn new(args: &RunArgs) -> Result<Self, String> {
         let wrong = |why: std::io::Error| why.to_string();
         let count = args.subscribers.next_multiple_of(LANES as u32);
         let to =
@@ -189,16 +185,16 @@ impl Bench {
         let local = source_towards(remotes[0]).map_err(wrong)?;
         let options = socket::SocketOptions::new(SocketAddr::new(local, 0));
         let setting: Setting =
-            args.io.parse().map_err(|()| format!("--io {}: uring, mmsg or auto", args.io))?;
+            args.server.io.parse().map_err(|()| format!("--io {}: uring, mmsg or auto", args.server.io))?;
         let choice = choose(setting).map_err(|why| why.to_string())?;
         let sending = socket::bind(&options).map_err(wrong)?;
         let io = Io::new(choice.backend, vec![sending], &IoOptions::default()).map_err(wrong)?;
+        let burst = usize::from(args.burst.unwrap_or(1));
         let segment = usize::from(args.packet_bytes) + TAG_BYTES;
-        let run = Run { start: 0, segment, len: segment * usize::from(args.burst) };
+        let run = Run { start: 0, segment, len: segment * burst };
         let bare = Bare::new(socket::bind(&options).map_err(wrong)?, &remotes, run)?;
         let payload = vec![0x5a; usize::from(args.packet_bytes) - FIXED_HEADER_BYTES];
-        let sealer =
-            Sealer { seals: (0..count).map(context).collect(), payload, run, burst: args.burst.into() };
+        let sealer = Sealer { seals: (0..count).map(context).collect(), payload, run, burst };
         Ok(Self {
             io,
             routes: remotes.iter().map(|remote| Route { remote: *remote, local: Some(local) }).collect(),
@@ -211,12 +207,12 @@ impl Bench {
     }
 
     /// CPU time for each packet of a window, ticks `interval` apart.
-    fn window(&mut self, stage: Stage, window: Duration, interval: Duration) -> Result<f64, String> {
-        self.tick(stage)?;
+    fn window(&mut self, workload: Workload, window: Duration, interval: Duration) -> Result<f64, String> {
+        self.tick(workload)?;
         let (begun, cpu) = (Instant::now(), thread_cpu_ns());
         let mut ticks = 0_u32;
         while begun.elapsed() < window {
-            self.tick(stage)?;
+            self.tick(workload)?;
             ticks += 1;
             std::thread::sleep((interval * ticks).saturating_sub(begun.elapsed()));
         }
@@ -224,20 +220,20 @@ impl Bench {
         Ok((thread_cpu_ns() - cpu) as f64 / packets)
     }
 
-    fn tick(&mut self, stage: Stage) -> Result<(), String> {
+    fn tick(&mut self, workload: Workload) -> Result<(), String> {
         let share = self.sealer.run.len * LANES;
-        match stage {
-            Stage::Seal => {
+        match workload {
+            Workload::Seal => {
                 let groups = self.memory.chunks_exact_mut(share).enumerate();
                 groups.for_each(|(group, memory)| self.sealer.seal(group, self.index, memory));
             }
-            Stage::Bare => self.bare.send_all()?,
-            Stage::Send | Stage::Limit => {
+            Workload::Bare => self.bare.send_all()?,
+            Workload::Send | Workload::Limit => {
                 for (group, routes) in self.routes.chunks_exact(LANES).enumerate() {
                     let memory =
                         self.io.send_queue().lend(share).map_err(|_| "no memory is free".to_owned())?;
-                    match stage {
-                        Stage::Limit => self.sealer.seal(group, self.index, memory),
+                    match workload {
+                        Workload::Limit => self.sealer.seal(group, self.index, memory),
                         _ => memory[0] = 0x80,
                     }
                     for (lane, route) in routes.iter().enumerate() {

@@ -8,44 +8,32 @@
 
 mod args;
 mod capacity;
+mod channel;
 mod client;
 mod clock;
-mod dice;
-mod door;
 mod engine;
 mod limit;
-mod peer;
 mod plot;
-mod progress;
 mod report;
 mod run;
 mod scenario;
 mod sending;
-mod session;
+mod server;
 mod sink;
 mod socket;
 mod source;
 mod sweep;
 mod tally;
-mod target;
 
-use args::{Action, ChurnArgs, Cli, RunArgs, SweepArgs};
+use args::{Action, Cli, RunArgs};
+use channel::Channel;
 use clap::Parser;
-use door::Door;
-use peer::Peer;
 use serde_json::{Value, json};
+use server::Server;
 use std::process::ExitCode;
-use target::Target;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Action::Run(args) => run(&args),
-        Action::Sweep(args) => sweep(&args),
-        Action::Churn(args) => churn(&args),
-        Action::Capacity(args) => capacity::run(&args),
-        Action::Limit(args) => limit::run(&args),
-    };
-    match done {
+    match act(&Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("ringvox-load: {why}");
@@ -54,52 +42,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &RunArgs) -> Result<(), String> {
-    let values = each_peer(args, |target, door| {
-        let outcome = run::run(args, target, door)?;
-        Ok(report::json(&outcome))
-    })?;
-    if let [one] = &values[..] {
-        println!("{}", one["summary"]);
-    } else {
-        println!("{}", peer::side_by_side(&values));
+fn act(action: &Action) -> Result<(), String> {
+    match action {
+        Action::Run(args) => {
+            let values = each_peer(args, |server, channel| run::run(args, server, channel))?;
+            match &values[..] {
+                [one] => println!("{}", one["summary"]),
+                several => println!("{}", report::side_by_side(several)),
+            }
+        }
+        Action::Sweep(args) => {
+            for value in each_peer(&args.run, |server, channel| sweep::run(args, server, channel))? {
+                println!("{}", json!({"most": value["most"]["forwarded_per_second"], "half": value["half"]}));
+            }
+        }
+        Action::Churn(args) => {
+            let churn = |server: &Server, channel| run::churn(&args.run, args.joins, server, channel);
+            each_peer(&args.run, churn)?.iter().for_each(|value| println!("{value}"));
+        }
+        Action::Capacity(args) => capacity::run(args)?,
+        Action::Limit(args) => limit::run(args)?,
     }
-    Ok(())
-}
-
-fn sweep(args: &SweepArgs) -> Result<(), String> {
-    let values = each_peer(&args.run, |target, door| sweep::run(args, target, door))?;
-    for value in values {
-        println!("{}", json!({"most": value["most"]["forwarded_per_second"], "half": value["half"]}));
-    }
-    Ok(())
-}
-
-fn churn(args: &ChurnArgs) -> Result<(), String> {
-    let values = each_peer(&args.run, |target, door| {
-        let churn = run::churn(&args.run, args.joins, target, door)?;
-        Ok(report::churn_json(&churn))
-    })?;
-    values.iter().for_each(|value| println!("{value}"));
     Ok(())
 }
 
 /// Lets `measure` have each server that is asked for, writes what comes of it where that is wanted, and gives it back.
 fn each_peer(
     args: &RunArgs,
-    mut measure: impl FnMut(&Target, Box<dyn Door>) -> Result<Value, String>,
+    measure: impl Fn(&Server, Box<dyn Channel>) -> Result<Value, String>,
 ) -> Result<Vec<Value>, String> {
-    let mut one = |peer: &Peer| {
-        let opened = peer::open(*peer, &args.server)?;
-        let mut value = measure(&opened.target, opened.door)?;
+    let mut values = Vec::new();
+    for peer in &args.server.peer {
+        let opened = server::open(*peer, &args.server)?;
+        let mut value = measure(&opened.server, opened.channel)?;
         for (name, fact) in opened.facts {
             value[name] = fact;
         }
-        Ok(value)
-    };
-    let values = args.server.peer.iter().map(&mut one).collect::<Result<Vec<_>, String>>()?;
-    let all = if let [one] = &values[..] { one.clone() } else { json!({"runs": values}) };
+        values.push(value);
+    }
     if let Some(path) = &args.json {
+        let all = if let [one] = &values[..] { one.clone() } else { json!({"runs": values}) };
         report::write(path, &all)?;
     }
     Ok(values)

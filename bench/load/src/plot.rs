@@ -1,6 +1,6 @@
 //! A sweep as a picture: latency, CPU time per packet and what became of the packets, over what was offered.
 
-use crate::sweep::{Phase, Point, Sweep};
+use crate::sweep::{Point, Purpose, Sweep};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use std::error::Error;
@@ -37,7 +37,7 @@ fn try_draw(path: &Path, sweep: &Sweep) -> Result<(), Box<dyn Error>> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut points: Vec<&Point> =
-        sweep.points.iter().filter(|point| point.phase != Phase::Recovery).collect();
+        sweep.points.iter().filter(|point| point.purpose != Purpose::Recovery).collect();
     points.sort_by(|a, b| a.offered_per_second().total_cmp(&b.offered_per_second()));
     let chart = Chart { points: &points, most: sweep.most.offered_per_second() / 1e3 };
     let panels = root.split_evenly((PANELS, 1));

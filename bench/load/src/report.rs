@@ -1,10 +1,8 @@
 //! What a run brought, for people and for machines.
 
-use crate::run::Outcome;
-use crate::session::{Churn, Joins, Window};
-use crate::tally::Counts;
+use crate::run::Window;
 use hdrhistogram::Histogram;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::Path;
 
 const NS_PER_MS: f64 = 1e6;
@@ -17,16 +15,15 @@ pub(crate) fn write(path: &Path, value: &Value) -> Result<(), String> {
 
 /// One window on one line.
 pub(crate) fn line(window: &Window) -> String {
-    let counts = &window.counts;
     let ms = |share| window.latency.value_at_quantile(share) as f64 / NS_PER_MS;
     format!(
         "{:.0} packets/s forwarded, {:.3} us CPU each, server {:.0} %, generator {:.0} %, lost {}, undelivered {}, \
          latency p50 {:.3} p99 {:.3} p99.9 {:.3} ms{}",
         window.per_second(window.forwarded()),
         window.cpu_ns_per_packet() / 1000.0,
-        share(window.cpu_ns, window.seconds),
-        share(window.own_cpu_ns, window.seconds),
-        counts.lost,
+        100.0 * window.cores(),
+        window.per_second(window.cpu.own) / 1e7,
+        window.counts.lost,
         undelivered(window),
         ms(0.5),
         ms(0.99),
@@ -48,80 +45,30 @@ fn faults(window: &Window) -> String {
     wrong.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!(", {name} {count}")).collect()
 }
 
-fn share(cpu_ns: u64, seconds: f64) -> f64 {
-    cpu_ns as f64 / seconds / 1e7
-}
-
 /// Packets that were sent for a subscriber and did not reach it; around a window's ends a few are under way.
 fn undelivered(window: &Window) -> i64 {
     window.counts.offered.cast_signed() - window.forwarded().cast_signed()
 }
 
-/// All of it.
-pub(crate) fn json(outcome: &Outcome) -> Value {
-    let agreed = outcome.agreed;
-    json!({
-        "dtls_version": agreed.map(|agreed| agreed.version),
-        "dtls_group": agreed.map(|agreed| agreed.group),
-        "srtp_profile": agreed.map(|agreed| agreed.profile.name()),
-        "publishers": outcome.publishers,
-        "subscribers": outcome.subscribers,
-        "joins": joins_json(&outcome.joins),
-        "storm": outcome.storm.as_ref().map(joins_json),
-        "memory": {
-            "at_start_bytes": outcome.memory.at_start,
-            "with_publishers_bytes": outcome.memory.with_publishers,
-            "at_end_bytes": outcome.memory.at_end,
-            "per_subscriber_bytes": outcome.memory.per_subscriber,
-        },
-        "windows": outcome.windows.iter().map(window_json).collect::<Vec<_>>(),
-        "summary": summary_json(&outcome.windows),
-    })
-}
-
-fn joins_json(joins: &Joins) -> Value {
-    json!({
-        "count": joins.count,
-        "seconds": joins.seconds,
-        "per_second": f64::from(joins.count) / joins.seconds,
-        "cpu_ns": joins.cpu_ns,
-        "beside_cpu_ns": joins.beside_cpu_ns,
-        "per_cpu_second": f64::from(joins.count) * 1e9 / joins.cpu_ns.max(1) as f64,
-    })
-}
-
-/// Of coming and going.
-pub(crate) fn churn_json(churn: &Churn) -> Value {
-    let memory = |(joins, bytes): &(u32, u64)| json!({"joins": joins, "bytes": bytes});
-    json!({
-        "joins": joins_json(&churn.joins),
-        "resident_memory": churn.memory.iter().map(memory).collect::<Vec<_>>(),
-        "generator_cpu_ns": churn.own_cpu_ns,
-        "counts": counts_json(&churn.counts),
-    })
-}
-
-fn counts_json(counts: &Counts) -> Map<String, Value> {
-    counts.named().map(|(name, count)| (name.to_owned(), count.into())).collect()
-}
-
-pub(crate) fn window_json(window: &Window) -> Value {
+/// All of a window.
+pub(crate) fn window(window: &Window) -> Value {
     json!({
         "seconds": window.seconds,
-        "counts": counts_json(&window.counts),
+        "counts": window.counts.json(),
         "forwarded": window.forwarded(),
         "sunk": window.sunk,
         "undelivered": undelivered(window),
         "spoiled": window.is_spoiled(),
-        "cpu_ns": window.cpu_ns,
+        "cpu_ns": window.cpu.server,
         "cpu_ns_per_packet": window.cpu_ns_per_packet(),
-        "threads_cpu_ns": window.threads_cpu_ns,
-        "beside_cpu_ns": window.beside_cpu_ns,
-        "softirq_thread_ns": window.softirq_ns,
-        "generator_cpu_ns": window.own_cpu_ns,
+        "threads_cpu_ns": window.cpu.threads,
+        "beside_cpu_ns": window.cpu.beside,
+        "softirq_thread_ns": window.cpu.softirq,
+        "generator_cpu_ns": window.cpu.own,
         "latency_ns": quantiles(&window.latency),
         "lateness_of_frames_ns": quantiles(&window.lateness),
         "server": window.server,
+        "summary": summary(std::slice::from_ref(window)),
     })
 }
 
@@ -136,17 +83,15 @@ fn quantiles(histogram: &Histogram<u64>) -> Value {
 }
 
 /// Medians and smallest values of the windows.
-pub(crate) fn summary_json(windows: &[Window]) -> Value {
-    let cpu = sorted(windows, Window::cpu_ns_per_packet);
-    let rate = sorted(windows, |window| window.per_second(window.forwarded()));
-    let latency =
-        |quantile: f64| median(&sorted(windows, |window| window.latency.value_at_quantile(quantile) as f64));
+pub(crate) fn summary(windows: &[Window]) -> Value {
+    let typical = |pick: &dyn Fn(&Window) -> f64| median(windows.iter().map(pick).collect());
+    let latency = |share: f64| typical(&|window| window.latency.value_at_quantile(share) as f64);
     let sum = |pick: fn(&Window) -> u64| windows.iter().map(pick).sum::<u64>();
     json!({
-        "cpu_ns_per_packet_median": median(&cpu),
-        "cpu_ns_per_packet_min": cpu.first(),
-        "packets_per_second_median": median(&rate),
-        "server_cores_median": median(&sorted(windows, Window::cores)),
+        "cpu_ns_per_packet_median": typical(&Window::cpu_ns_per_packet),
+        "cpu_ns_per_packet_min": windows.iter().map(Window::cpu_ns_per_packet).reduce(f64::min),
+        "packets_per_second_median": typical(&|window| window.per_second(window.forwarded())),
+        "server_cores_median": typical(&Window::cores),
         "latency_p50_ns": latency(0.5),
         "latency_p99_ns": latency(0.99),
         "latency_p999_ns": latency(0.999),
@@ -160,12 +105,61 @@ pub(crate) fn summary_json(windows: &[Window]) -> Value {
     })
 }
 
-fn sorted(windows: &[Window], pick: impl Fn(&Window) -> f64) -> Vec<f64> {
-    let mut values: Vec<f64> = windows.iter().map(pick).collect();
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-pub(crate) fn median(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+/// Several servers' figures beside each other, one row for each figure.
+pub(crate) fn side_by_side(values: &[Value]) -> String {
+    let rows: [(&str, &[&str], f64); 7] = [
+        ("us of CPU per packet, median", &["cpu_ns_per_packet_median"], 1e3),
+        ("us of CPU per packet, least", &["cpu_ns_per_packet_min"], 1e3),
+        ("packets per second", &["packets_per_second_median"], 1.0),
+        ("latency p50, ms", &["latency_p50_ns"], 1e6),
+        ("latency p99, ms", &["latency_p99_ns"], 1e6),
+        ("lost", &["lost"], 1.0),
+        ("duplicates, foreign and corrupt", &["duplicates", "foreign", "corrupt"], 1.0),
+    ];
+    let row = |title: &str, cell: &dyn Fn(&Value) -> String| {
+        let cells: String = values.iter().map(|value| format!("{:>20}", cell(value))).collect();
+        format!("{title:32}{cells}")
+    };
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let name = |value: &Value| {
+        let detail = value["server_version"].as_str().or(value["channel"].as_str()).unwrap_or_default();
+        format!("{} {detail}", text(&value["peer"]))
+    };
+    let mut lines = vec![row("", &name)];
+    for (title, keys, unit) in rows {
+        let digits = if unit > 1.0 { 3 } else { 0 };
+        lines.push(row(title, &|value| {
+            let numbers = keys.iter().filter_map(|key| value["summary"][key].as_f64());
+            format!("{:.digits$}", numbers.sum::<f64>() / unit)
+        }));
+    }
+    lines.push(row("SRTP profile", &|value| text(&value["srtp_profile"])));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_stand_side_by_side() {
+        let value = |peer: &str, version: Value, ns: f64| {
+            json!({"peer": peer, "channel": "control", "server_version": version, "srtp_profile": "GCM",
+                "summary": {"cpu_ns_per_packet_median": ns, "lost": 3, "duplicates": 1, "corrupt": 1}})
+        };
+        let table =
+            side_by_side(&[value("ringvox", Value::Null, 3612.0), value("janus", json!("1.1.2"), 18_000.0)]);
+        let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["ringvox", "control", "janus", "1.1.2"]);
+        assert_eq!(rows[1][6..], ["3.612", "18.000"]);
+        assert_eq!(rows[6], ["lost", "3", "3"]);
+        assert_eq!(rows[7][4..], ["2", "2"]);
+        assert_eq!(rows[8], ["SRTP", "profile", "GCM", "GCM"]);
+        assert!(table.lines().all(|line| line.len() == 72), "{table}");
+    }
 }

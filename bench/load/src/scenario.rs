@@ -1,6 +1,7 @@
 //! What a run does, as plain values: who is in which room, what they send and whom they receive.
 
-use std::time::Duration;
+use crate::args::RunArgs;
+use crate::source::Shape;
 
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +11,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        }
+    }
+
     pub(crate) const fn clock_rate_hz(self) -> u32 {
         match self {
             Self::Audio => 48_000,
@@ -29,53 +37,6 @@ impl Kind {
         match self {
             Self::Audio => None,
             Self::Video => Some(97),
-        }
-    }
-}
-
-/// Frames of an encoder with a steady rate.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VideoShape {
-    pub(crate) bitrate_bps: u64,
-    pub(crate) interval: Duration,
-    pub(crate) payload_bytes_max: usize,
-}
-
-/// Packets of a speech encoder.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AudioShape {
-    pub(crate) interval: Duration,
-    pub(crate) bytes_min: usize,
-    pub(crate) bytes_max: usize,
-}
-
-/// The same number of equal packets at equal intervals.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BurstShape {
-    pub(crate) packets: usize,
-    pub(crate) payload_bytes: usize,
-    pub(crate) interval: Duration,
-}
-
-/// How a stream's frames look.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Shape {
-    Video(VideoShape),
-    Audio(AudioShape),
-    Burst(BurstShape),
-}
-
-impl Shape {
-    /// The same frames, `load` times as often.
-    pub(crate) fn at_load(self, load: f64) -> Self {
-        match self {
-            Self::Video(video) => Self::Video(VideoShape {
-                bitrate_bps: (video.bitrate_bps as f64 * load) as u64,
-                interval: video.interval.div_f64(load),
-                ..video
-            }),
-            Self::Audio(audio) => Self::Audio(AudioShape { interval: audio.interval.div_f64(load), ..audio }),
-            Self::Burst(burst) => Self::Burst(BurstShape { interval: burst.interval.div_f64(load), ..burst }),
         }
     }
 }
@@ -104,88 +65,69 @@ impl Stream {
     }
 }
 
-/// What a client does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Publisher,
-    Subscriber,
-}
-
 /// One client: a transport that sends or receives `streams`.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) room: u32,
-    pub(crate) role: Role,
+    /// It sends the streams; otherwise it receives them.
+    pub(crate) publishes: bool,
+    /// It is one of the storm: it joins during the first window.
+    pub(crate) is_late: bool,
     /// Stream ids.
     pub(crate) streams: Vec<u32>,
 }
 
 /// All clients and streams.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cast {
+pub(crate) struct Scenario {
     pub(crate) members: Vec<Member>,
     pub(crate) streams: Vec<Stream>,
 }
 
-/// Sizes of the rooms.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) rooms: u32,
-    /// Publishers of a room.
-    pub(crate) publishers: u32,
-    /// Subscribers of a room.
-    pub(crate) subscribers: u32,
-    /// Subscriber n is publisher n's other transport: it does not receive what it sends.
-    pub(crate) mesh: bool,
-    /// Subscribers only connect.
-    pub(crate) idle: bool,
-    /// A subscriber has one transport for each publisher, because the server wants it so.
-    pub(crate) one_publisher_each: bool,
-    pub(crate) video: Option<Shape>,
-    pub(crate) audio: Option<Shape>,
-}
-
-impl Plan {
-    /// Publishers first, then subscribers round the rooms, so that all rooms grow alike.
-    pub(crate) fn cast(&self) -> Cast {
-        let mut cast = Cast::default();
-        for room in 0..self.rooms {
-            for _ in 0..self.publishers {
-                cast.add_publisher(room, self);
+impl Scenario {
+    /// Publishers first, then subscribers round the rooms, so that all rooms grow alike. `one_publisher_each`: a subscriber has
+    /// one transport for each publisher, because the server wants it so.
+    pub(crate) fn new(args: &RunArgs, one_publisher_each: bool) -> Self {
+        let mut scenario = Self::default();
+        for room in 0..args.rooms {
+            for _ in 0..args.publishers {
+                scenario.add_publisher(room, args);
             }
         }
-        for number in 0..self.subscribers {
-            for room in 0..self.rooms {
-                let own = self.mesh.then_some(room * self.publishers + number);
-                cast.add_subscriber(room, own, self);
+        for number in 0..args.subscribers + args.storm {
+            for room in 0..args.rooms {
+                scenario.add_subscriber(room, number, args, one_publisher_each);
             }
         }
-        cast
+        scenario
     }
-}
 
-impl Cast {
-    fn add_publisher(&mut self, room: u32, plan: &Plan) {
+    /// The ids of those members that `wanted` wants.
+    pub(crate) fn ids(&self, wanted: impl Fn(&Member) -> bool) -> Vec<u32> {
+        (0..).zip(&self.members).filter(|(_, member)| wanted(member)).map(|(id, _)| id).collect()
+    }
+
+    fn add_publisher(&mut self, room: u32, args: &RunArgs) {
         let publisher = self.members.len() as u32;
-        let kinds = [(Kind::Audio, plan.audio), (Kind::Video, plan.video)];
         let first = self.streams.len() as u32;
-        for (kind, shape) in kinds {
-            if let Some(shape) = shape {
+        for kind in [Kind::Audio, Kind::Video] {
+            if let Some(shape) = args.shape(kind) {
                 self.streams.push(Stream { id: self.streams.len() as u32, room, kind, shape, publisher });
             }
         }
         let streams = (first..self.streams.len() as u32).collect();
-        self.members.push(Member { room, role: Role::Publisher, streams });
+        self.members.push(Member { room, publishes: true, is_late: false, streams });
     }
 
-    fn add_subscriber(&mut self, room: u32, own: Option<u32>, plan: &Plan) {
-        let mine = |stream: &&Stream| stream.room == room && Some(stream.publisher) != own;
-        let wanted: Vec<Stream> = self.streams.iter().filter(mine).copied().collect();
+    fn add_subscriber(&mut self, room: u32, number: u32, args: &RunArgs, one_publisher_each: bool) {
+        let is_late = number >= args.subscribers;
+        let is_idle = args.idle || is_late && args.storm_idle;
+        let own = args.mesh.then_some(room * args.publishers + number);
+        let is_wanted = |stream: &&Stream| stream.room == room && Some(stream.publisher) != own && !is_idle;
+        let wanted: Vec<Stream> = self.streams.iter().filter(is_wanted).copied().collect();
         let ids = |streams: &[Stream]| streams.iter().map(|stream| stream.id).collect();
-        let mut add = |streams| self.members.push(Member { room, role: Role::Subscriber, streams });
-        if plan.idle {
-            add(Vec::new());
-        } else if plan.one_publisher_each {
+        let mut add = |streams| self.members.push(Member { room, publishes: false, is_late, streams });
+        if one_publisher_each && !is_idle {
             wanted.chunk_by(|one, next| one.publisher == next.publisher).for_each(|part| add(ids(part)));
         } else {
             add(ids(&wanted));
@@ -196,56 +138,39 @@ impl Cast {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Action, Cli};
+    use clap::Parser;
+
+    fn scenario(flags: &str, one_publisher_each: bool) -> Scenario {
+        let words = ["ringvox-load", "run"].into_iter().chain(flags.split(' '));
+        let Action::Run(args) = Cli::parse_from(words).command else { panic!("another command") };
+        Scenario::new(&args, one_publisher_each)
+    }
 
     #[test]
     fn a_mesh_leaves_out_ones_own() {
-        let audio = AudioShape { interval: Duration::from_millis(20), bytes_min: 80, bytes_max: 120 };
-        let plan = Plan {
-            rooms: 2,
-            publishers: 3,
-            subscribers: 3,
-            mesh: true,
-            idle: false,
-            one_publisher_each: false,
-            video: None,
-            audio: Some(Shape::Audio(audio)),
-        };
-        let cast = plan.cast();
-        assert_eq!((cast.members.len(), cast.streams.len()), (12, 6));
-        let subscribers: Vec<_> = cast.members[6..].iter().map(|m| (m.room, m.streams.clone())).collect();
+        let flags = "--rooms 2 --publishers 3 --subscribers 3 --mesh --media audio";
+        let scenario = scenario(flags, false);
+        assert_eq!((scenario.members.len(), scenario.streams.len()), (12, 6));
+        let subscribers = scenario.members[6..].iter().map(|m| (m.room, m.streams.clone()));
+        let subscribers: Vec<_> = subscribers.collect();
         assert_eq!(subscribers[0], (0, vec![1, 2]));
         assert_eq!(subscribers[1], (1, vec![4, 5]));
         assert_eq!(subscribers[5], (1, vec![3, 4]));
     }
 
     #[test]
-    fn more_load_is_the_same_frames_more_often() {
-        let video = VideoShape {
-            bitrate_bps: 1_500_000,
-            interval: Duration::from_millis(30),
-            payload_bytes_max: 1188,
-        };
-        let Shape::Video(doubled) = Shape::Video(video).at_load(2.0) else { panic!("another shape") };
-        assert_eq!((doubled.bitrate_bps, doubled.interval), (3_000_000, Duration::from_millis(15)));
-        assert_eq!(doubled.payload_bytes_max, 1188);
+    fn one_publisher_for_each_transport() {
+        let scenario = scenario("--publishers 3 --subscribers 2 --mesh --media both", true);
+        let subscribers: Vec<_> = scenario.members[3..].iter().map(|m| m.streams.clone()).collect();
+        assert_eq!(subscribers, [[2, 3], [4, 5], [0, 1], [4, 5]]);
     }
 
     #[test]
-    fn one_publisher_for_each_transport() {
-        let audio =
-            Shape::Audio(AudioShape { interval: Duration::from_millis(20), bytes_min: 80, bytes_max: 120 });
-        let plan = Plan {
-            rooms: 1,
-            publishers: 3,
-            subscribers: 2,
-            mesh: true,
-            idle: false,
-            one_publisher_each: true,
-            video: Some(audio),
-            audio: Some(audio),
-        };
-        let cast = plan.cast();
-        let subscribers: Vec<_> = cast.members[3..].iter().map(|m| m.streams.clone()).collect();
-        assert_eq!(subscribers, [[2, 3], [4, 5], [0, 1], [4, 5]]);
+    fn a_storm_comes_late_and_may_receive_nothing() {
+        let scenario = scenario("--subscribers 1 --storm 2 --storm-idle", false);
+        let members: Vec<_> = scenario.members.iter().map(|m| (m.is_late, m.streams.len())).collect();
+        assert_eq!(members, [(false, 1), (false, 1), (true, 0), (true, 0)]);
+        assert_eq!(scenario.ids(|member| member.is_late), [2, 3]);
     }
 }

@@ -1,9 +1,8 @@
 //! A stream as its publisher sends it: frames, numbers, and what it remembers for retransmission.
 
-use crate::dice::Dice;
-use crate::door::Up;
+use crate::channel::Up;
 use crate::scenario::{Kind, Stream};
-use crate::source::{self, DESCRIPTOR_BYTES, Piece};
+use crate::source::{DESCRIPTOR_BYTES, Dice, Piece};
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::time::Time;
 use relay_core::wire::rtp::HeaderFields;
@@ -89,9 +88,9 @@ impl Sending {
     }
 
     /// Writes the next frame.
-    pub(crate) fn frame(&mut self, now: Time, out: &mut Batched<'_>) {
+    pub(crate) fn frame(&mut self, now: Time, out: &mut Packets<'_>) {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
-        for piece in source::frame(&self.stream.shape, keyframe, &mut self.dice) {
+        for piece in self.stream.shape.frame(keyframe, &mut self.dice) {
             let number = self.numbers.next() - FIRST_INDEX;
             let mark =
                 Mark { room: self.stream.room, stream: self.stream.id, number, sent_ns: now.as_nanos() };
@@ -104,12 +103,12 @@ impl Sending {
                 keys.rtp(slot, &fields, extensions, index, payload)
             });
         }
-        self.timestamp = self.timestamp.wrapping_add(source::ticks(self.stream.kind, &self.stream.shape));
+        self.timestamp = self.timestamp.wrapping_add(self.stream.shape.ticks(self.stream.kind));
         self.picture = self.picture.wrapping_add(1);
     }
 
     /// Writes a retransmission (RFC 4588); nothing if it is forgotten or the kind has none.
-    pub(crate) fn retransmit(&mut self, seq: SeqNo, out: &mut Batched<'_>) {
+    pub(crate) fn retransmit(&mut self, seq: SeqNo, out: &mut Packets<'_>) {
         let Some(pt) = self.up.rtx_payload_type else { return };
         let Some((index, past)) = self.numbers.recall(seq).map(|(index, past)| (index, *past)) else {
             return;
@@ -125,7 +124,7 @@ impl Sending {
     fn write(
         &self,
         past: &Past,
-        out: &mut Batched<'_>,
+        out: &mut Packets<'_>,
         seal: impl FnOnce(&Keys, &mut [u8], &[(u8, &[u8])], &[u8]) -> Option<usize>,
     ) {
         let number = out.seq.to_be_bytes();
@@ -168,7 +167,7 @@ impl Sending {
 }
 
 /// Where packets go, what they are sealed and filled with, and how they are numbered on the transport.
-pub(crate) struct Batched<'a> {
+pub(crate) struct Packets<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) batch: &'a mut Batch,
     pub(crate) filling: &'a Filling,

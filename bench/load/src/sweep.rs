@@ -1,15 +1,15 @@
 //! One server under rising load: where it stops keeping up, what it is like at half of that, what it does beyond, and how soon it
 //! is well again.
 //!
-//! All of it is one session, so that nothing but the rate differs. Load is a factor on how often publishers send; frames stay
+//! All of it is one run, so that nothing but the rate differs. Load is a factor on how often publishers send; frames stay
 //! as they are.
 
-use crate::args::{RunArgs, SweepArgs};
-use crate::door::Door;
+use crate::args::SweepArgs;
+use crate::channel::Channel;
 use crate::plot;
 use crate::report;
-use crate::session::{Session, Window};
-use crate::target::Target;
+use crate::run::{Run, Window};
+use crate::server::Server;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -33,14 +33,14 @@ const NOT_KEPT_UP: [&str; 3] = ["drop.overload", "io.rx_kernel_drops", "drop.out
 
 /// What a point was measured for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum Purpose {
     Climb,
     Half,
     Overload,
     Recovery,
 }
 
-impl Phase {
+impl Purpose {
     const fn name(self) -> &'static str {
         match self {
             Self::Climb => "climb",
@@ -54,9 +54,9 @@ impl Phase {
 /// One load and what came of it.
 #[derive(Clone)]
 pub(crate) struct Point {
-    pub(crate) phase: Phase,
+    pub(crate) purpose: Purpose,
     /// Factor on the scenario's rate.
-    pub(crate) load: f64,
+    load: f64,
     pub(crate) window: Window,
 }
 
@@ -82,14 +82,14 @@ impl Point {
 
     fn json(&self) -> Value {
         json!({
-            "phase": self.phase.name(),
+            "purpose": self.purpose.name(),
             "load": self.load,
             "offered_per_second": self.offered_per_second(),
             "forwarded_per_second": self.forwarded_per_second(),
             "shed_per_second": self.shed_per_second(),
             "kept_up": self.kept_up(),
             "server_cores": self.window.cores(),
-            "window": report::window_json(&self.window),
+            "window": report::window(&self.window),
         })
     }
 }
@@ -104,76 +104,80 @@ pub(crate) struct Sweep {
 }
 
 /// Runs it, and draws it if that is wanted.
-pub(crate) fn run(args: &SweepArgs, target: &Target, door: Box<dyn Door>) -> Result<Value, String> {
-    let spec = RunArgs { load: args.from, ..args.run.clone() };
-    let sweep = measure(args, &spec, target, door)?;
+pub(crate) fn run(args: &SweepArgs, server: &Server, channel: Box<dyn Channel>) -> Result<Value, String> {
+    let mut run = Run::new(&args.run, server, channel)?;
+    run.fill()?;
+    let sweep = measure(args, &mut run)?;
+    run.close()?;
     if let Some(path) = &args.plot {
         plot::draw(path, &sweep)?;
     }
-    let half: Vec<Window> = sweep
-        .points
-        .iter()
-        .filter(|point| point.phase == Phase::Half)
-        .map(|point| point.window.clone())
-        .collect();
+    let half = sweep.points.iter().filter(|point| point.purpose == Purpose::Half);
+    let half: Vec<Window> = half.map(|point| point.window.clone()).collect();
     Ok(json!({
         "most": sweep.most.json(),
         "saturated": sweep.saturated,
-        "half": report::summary_json(&half),
+        "half": report::summary(&half),
         "points": sweep.points.iter().map(Point::json).collect::<Vec<_>>(),
     }))
 }
 
-fn measure(args: &SweepArgs, spec: &RunArgs, target: &Target, door: Box<dyn Door>) -> Result<Sweep, String> {
-    let mut session = Session::new(spec, target, door)?;
-    session.fill()?;
+fn measure(args: &SweepArgs, run: &mut Run<'_>) -> Result<Sweep, String> {
     let mut points = Vec::new();
     let (mut borne, mut not_borne): (Option<Point>, Option<f64>) = (None, None);
-    let mut load = args.from;
+    let mut load = args.run.load;
     while not_borne.is_none() && load <= args.to {
-        let point = at_load(&mut session, spec, Phase::Climb, load)?;
+        let point = at_load(args, run, Purpose::Climb, load)?;
         points.push(point.clone());
         if point.kept_up() {
-            borne = Some(point)
+            borne = Some(point);
         } else {
-            not_borne = Some(load)
+            not_borne = Some(load);
         }
         load *= CLIMB;
     }
-    let mut most = borne.ok_or("the lowest load is too much already; begin lower, with --from")?;
+    let mut most = borne.ok_or("the lowest load is too much already; begin lower, with --load")?;
     for _ in 0..NARROW {
         let Some(too_much) = not_borne else { break };
-        session.set_load(most.load / 2.0);
-        session.run_for(RECOVER)?;
-        let point = at_load(&mut session, spec, Phase::Climb, (most.load * too_much).sqrt())?;
+        rest(run, &most)?;
+        let point = at_load(args, run, Purpose::Climb, (most.load * too_much).sqrt())?;
         points.push(point.clone());
-        if point.kept_up() { most = point } else { not_borne = Some(point.load) }
+        if point.kept_up() {
+            most = point;
+        } else {
+            not_borne = Some(point.load);
+        }
     }
-    session.set_load(most.load / 2.0);
-    session.run_for(RECOVER)?;
-    for _ in 0..spec.repeat {
-        points.push(at_load(&mut session, spec, Phase::Half, most.load / 2.0)?);
+    rest(run, &most)?;
+    for _ in 0..args.run.repeat {
+        points.push(at_load(args, run, Purpose::Half, most.load / 2.0)?);
     }
     for factor in OVERLOADS {
-        points.push(at_load(&mut session, spec, Phase::Overload, most.load * factor)?);
+        points.push(at_load(args, run, Purpose::Overload, most.load * factor)?);
     }
-    session.set_load(most.load / 2.0);
+    run.set_load(most.load / 2.0);
     for number in 1..=RECOVERY_WINDOWS {
-        let (window, _) = session.window(&format!("recovery {number}"), RECOVERY_WINDOW, &[])?;
-        points.push(Point { phase: Phase::Recovery, load: most.load / 2.0, window });
+        let (window, _) = run.window(&format!("recovery {number}"), RECOVERY_WINDOW, &[])?;
+        points.push(Point { purpose: Purpose::Recovery, load: most.load / 2.0, window });
     }
-    session.close()?;
     Ok(Sweep { points, most, saturated: not_borne.is_some() })
 }
 
-fn at_load(session: &mut Session<'_>, spec: &RunArgs, phase: Phase, load: f64) -> Result<Point, String> {
-    session.set_load(load);
-    session.run_for(SETTLE)?;
-    let what = format!("{} at {load:.2}", phase.name());
-    let window = match phase {
+/// Lets the server recover from what was too much for it.
+fn rest(run: &mut Run<'_>, most: &Point) -> Result<(), String> {
+    run.set_load(most.load / 2.0);
+    run.run_for(RECOVER)
+}
+
+fn at_load(args: &SweepArgs, run: &mut Run<'_>, purpose: Purpose, load: f64) -> Result<Point, String> {
+    run.set_load(load);
+    run.run_for(SETTLE)?;
+    let what = format!("{} at {load:.2}", purpose.name());
+    let window = if purpose == Purpose::Half {
         // Latencies are what it is for.
-        Phase::Half => session.unspoiled_window(&what)?,
-        Phase::Climb | Phase::Overload | Phase::Recovery => session.window(&what, spec.window, &[])?.0,
+        run.unspoiled_window(&what)?
+    } else {
+        run.window(&what, args.run.window, &[])?.0
     };
-    Ok(Point { phase, load, window })
+    Ok(Point { purpose, load, window })
 }

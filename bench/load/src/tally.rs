@@ -1,6 +1,7 @@
 //! What the clients counted, all together. A window's figures are the difference of two copies.
 
 use hdrhistogram::Histogram;
+use serde_json::{Value, json};
 
 /// Running counts, each with its name.
 macro_rules! counts {
@@ -12,8 +13,8 @@ macro_rules! counts {
         }
 
         impl Counts {
-            pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)+].into_iter()
+            pub(crate) fn json(&self) -> Value {
+                json!({$(stringify!($name): self.$name),+})
             }
 
             /// What came on top of `before`.

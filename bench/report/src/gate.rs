@@ -6,7 +6,7 @@
 //!   is judged until somebody has looked and accepted.
 
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -34,13 +34,10 @@ pub(crate) fn gate(path: &Path) -> Result<(), String> {
         ));
     }
     println!("{:<40} {:>12} {:>12} {:>8}", "instructions", "baseline", "now", "change");
-    let mut refused = Vec::new();
-    for (name, verdict) in judge(&before, &now) {
-        println!("{name:<40} {verdict}");
-        if verdict.fails() {
-            refused.push(name);
-        }
-    }
+    let changes = changes(&before, &now);
+    changes.iter().for_each(|change| println!("{change}"));
+    let refused = changes.into_iter().filter(|change| change.fault().is_some());
+    let refused: Vec<String> = refused.map(|change| change.name).collect();
     if refused.is_empty() {
         return Ok(());
     }
@@ -61,59 +58,49 @@ pub(crate) fn accept(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What is thought of a body.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Verdict {
-    /// Within the tolerance, or cheaper.
-    Passes {
-        before: u64,
-        now: u64,
-    },
-    Grown {
-        before: u64,
-        now: u64,
-    },
-    New {
-        now: u64,
-    },
-    Gone {
-        before: u64,
-    },
+/// A body before and now.
+#[derive(Debug, Clone, PartialEq)]
+struct Change {
+    name: String,
+    before: Option<u64>,
+    now: Option<u64>,
 }
 
-impl Verdict {
-    const fn fails(self) -> bool {
-        !matches!(self, Self::Passes { .. })
+impl Change {
+    /// What is wrong with it, if anything is.
+    fn fault(&self) -> Option<&'static str> {
+        match (self.before, self.now) {
+            (Some(before), Some(now)) => {
+                (self.percent(before, now) > TOLERANCE_PERCENT).then_some("TOO MANY")
+            }
+            (None, _) => Some("NEW"),
+            (_, None) => Some("GONE"),
+        }
+    }
+
+    fn percent(&self, before: u64, now: u64) -> f64 {
+        (now as f64 / before as f64 - 1.0) * 100.0
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let change = |before: u64, now: u64| (now as f64 / before as f64 - 1.0) * 100.0;
-        match *self {
-            Self::Passes { before, now } => {
-                write!(f, "{before:>12} {now:>12} {:>+7.1}%", change(before, now))
-            }
-            Self::Grown { before, now } => {
-                write!(f, "{before:>12} {now:>12} {:>+7.1}%  TOO MANY", change(before, now))
-            }
-            Self::New { now } => write!(f, "{:>12} {now:>12} {:>8}  NEW", "-", ""),
-            Self::Gone { before } => write!(f, "{before:>12} {:>12} {:>8}  GONE", "-", ""),
-        }
+        let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        let percent = self.before.zip(self.now).map(|(before, now)| self.percent(before, now));
+        let percent = percent.map_or_else(String::new, |percent| format!("{percent:+.1}%"));
+        let (before, now, fault) = (count(self.before), count(self.now), self.fault().unwrap_or_default());
+        write!(f, "{:<40} {before:>12} {now:>12} {percent:>8}  {fault}", self.name)
     }
 }
 
-fn judge(before: &Counts, now: &Counts) -> Vec<(String, Verdict)> {
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let verdict = |name: &String| match (before.get(name), now.get(name)) {
-        (Some(&before), Some(&now)) => {
-            let limit = before as f64 * (1.0 + TOLERANCE_PERCENT / 100.0);
-            if now as f64 > limit { Verdict::Grown { before, now } } else { Verdict::Passes { before, now } }
-        }
-        (Some(&before), None) => Verdict::Gone { before },
-        (None, now) => Verdict::New { now: now.copied().unwrap_or_default() },
+fn changes(before: &Counts, now: &Counts) -> Vec<Change> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let change = |name: &String| Change {
+        name: name.clone(),
+        before: before.get(name).copied(),
+        now: now.get(name).copied(),
     };
-    names.into_iter().map(|name| (name.clone(), verdict(name))).collect()
+    names.into_iter().map(change).collect()
 }
 
 fn from_json(instructions: &Map<String, Value>) -> Counts {
@@ -163,9 +150,9 @@ mod tests {
         ] {
             let counts =
                 |count: Option<u64>| count.map(|count| ("wire/parse".into(), count)).into_iter().collect();
-            let verdicts = judge(&counts(before), &counts(now));
-            assert_eq!(verdicts.len(), 1);
-            assert_eq!(verdicts[0].1.fails(), fails, "{before:?} before, {now:?} now");
+            let changes = changes(&counts(before), &counts(now));
+            assert_eq!(changes.len(), 1);
+            assert_eq!(changes[0].fault().is_some(), fails, "{before:?} before, {now:?} now");
         }
     }
 

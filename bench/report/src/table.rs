@@ -4,7 +4,6 @@
 //! what bodies of one name get, each number has a column.
 
 use serde_json::Value;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -110,46 +109,34 @@ fn timed(when: SystemTime, body: &Value, estimates: &Value) -> Option<Timed> {
     })
 }
 
-/// A group: a line for each kind of body.
-struct Table<'a> {
-    group: &'a str,
-    bodies: Vec<&'a Timed>,
+/// A table for each group, in the order in which they ran: a line for each kind of body.
+fn tables(timed: &[Timed]) -> Vec<String> {
+    let groups = distinct(timed.iter().map(|body| &*body.group));
+    let of = |group| timed.iter().filter(|body| body.group == group).collect();
+    groups.into_iter().map(|group| table(group, of(group))).collect()
 }
 
-/// In the order in which they ran.
-fn tables(timed: &[Timed]) -> Vec<Table<'_>> {
-    distinct(timed.iter().map(|body| body.group.as_str()))
-        .into_iter()
-        .map(|group| Table { group, bodies: timed.iter().filter(|body| body.group == group).collect() })
-        .collect()
-}
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = distinct(self.bodies.iter().map(|body| body.column.as_str()));
-        writeln!(f, "| {} | {} |", self.group, columns.join(" | "))?;
-        writeln!(f, "|---|{}", "--:|".repeat(columns.len()))?;
-        for what in distinct(self.bodies.iter().map(|body| body.what.as_str())) {
-            write!(f, "| {what} |")?;
-            for column in &columns {
-                match self.bodies.iter().find(|body| body.what == what && body.column == *column) {
-                    Some(body) => write!(f, " {} |", figure(body.ns))?,
-                    None => write!(f, " |")?,
-                }
-            }
-            writeln!(f)?;
-        }
-        Ok(())
+fn table(group: &str, bodies: Vec<&Timed>) -> String {
+    let columns = distinct(bodies.iter().map(|body| &*body.column));
+    let mut out = format!("| {group} | {} |\n|---|{}\n", columns.join(" | "), "--:|".repeat(columns.len()));
+    for what in distinct(bodies.iter().map(|body| &*body.what)) {
+        let cell = |column: &&str| {
+            let body = bodies.iter().find(|body| body.what == what && body.column == *column);
+            body.map_or_else(|| " |".to_owned(), |body| format!(" {} |", figure(body.ns)))
+        };
+        out += &format!("| {what} |{}\n", columns.iter().map(cell).collect::<String>());
     }
+    out
 }
 
+/// Each once, in order.
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
-    names.for_each(|name| {
+    for name in names {
         if !seen.contains(&name) {
             seen.push(name);
         }
-    });
+    }
     seen
 }
 
@@ -159,10 +146,8 @@ fn figure(ns: f64) -> String {
         ..10.0 => format!("{ns:.2}"),
         10.0..100.0 => format!("{ns:.1}"),
         100.0..10_000.0 => format!("{ns:.0}"),
-        _ => {
-            let thousands = (ns / 1_000.0).round() as u64;
-            if thousands < 100 { format!("{:.1} k", ns / 1_000.0) } else { format!("{thousands} k") }
-        }
+        10_000.0..99_500.0 => format!("{:.1} k", ns / 1_000.0),
+        _ => format!("{:.0} k", ns / 1_000.0),
     }
 }
 
@@ -209,13 +194,12 @@ mod tests {
             body("fan-out", "8 at a time", Some("10"), 80, 8_000.0),
             body("fan-out", "8 at a time", Some("50"), 400, 20_000.0),
         ];
-        let all: Vec<String> = tables(&bodies).iter().map(Table::to_string).collect();
         let expected = [
             "| SRTP | Ringvox | a |\n|---|--:|--:|\n| protect, 120 B | 84.0 | 400 |\n| open, 120 B | 12.3 k | |\n",
             "| STUN | Ringvox |\n|---|--:|\n| parse, validate | 9.00 |\n",
             "| fan-out | 10 | 50 |\n|---|--:|--:|\n| 8 at a time | 100 | 50.0 |\n",
         ];
-        assert_eq!(all, expected);
+        assert_eq!(tables(&bodies), expected);
     }
 
     #[test]

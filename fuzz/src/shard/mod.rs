@@ -7,8 +7,9 @@ use crate::actions::Actions;
 use client::Client;
 use egress::{Sending, Watch};
 use pipes::{Queue, Sink};
-use relay_control::{Command, EventBody, ReplyBody, TransportState};
+use relay_control::{Command, ReplyBody};
 use relay_core::Shard;
+use relay_core::media::{Event, TransportEvent};
 use relay_core::outbox::Path;
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, DropReason};
@@ -110,10 +111,8 @@ impl Run {
             self.watch.receive(&self.clients, path.remote, &mut bytes);
         }
         while let Some(event) = shard.poll_event() {
-            if let EventBody::TransportState(state) = event
-                && state.state() == TransportState::Failed
-            {
-                let gone = |client: &&mut Client| Client::transport_id(client.number) == state.transport_id;
+            if let Event::Transport(id, TransportEvent::Failed(_)) = event {
+                let gone = |client: &&mut Client| Client::transport_id(client.number) == id;
                 self.clients.iter_mut().find(gone).into_iter().for_each(|client| client.is_in = false);
             }
         }
@@ -125,7 +124,7 @@ impl Run {
     }
 
     fn command(&mut self, place: usize, command: Command) -> ReplyBody {
-        self.on(place, |shard, now, sending| shard.handle_command(now, command, sending))
+        self.on(place, |shard, now, sending| relay::convert::obey(shard, now, command, sending))
     }
 
     /// A datagram from where a client is.

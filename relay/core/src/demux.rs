@@ -19,7 +19,7 @@ pub type Ufrag = [u8; UFRAG_LEN];
 
 /// Transports that may claim one path beside its owner. A path has more than one transport when a client's
 /// old one is not closed yet, or when somebody forges; the oldest claim goes, which keeps nobody from proving
-/// himself (`shard/paths.rs`).
+/// himself ([`crate::transports`]).
 pub const CLAIMANTS_MAX: usize = 3;
 
 /// Those who claim one path, oldest first.

@@ -13,6 +13,9 @@ pub struct Pt(pub u8);
 /// Media identification (RFC 9143), at most 16 octets here.
 pub type Mid = ArrayString<16>;
 
+/// Canonical name of a source (RFC 3550 §6.5.1), at most 64 octets here.
+pub type Cname = ArrayString<64>;
+
 /// RTP sequence number as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct SeqNo(pub u16);

@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod command;
 pub mod config;
-mod control;
 pub mod demux;
 pub mod down;
 pub mod dtls;
@@ -20,6 +20,7 @@ pub mod media;
 pub mod outbox;
 pub mod policer;
 pub mod port;
+mod ports;
 pub mod rng;
 pub mod shard;
 pub mod shed;
@@ -35,4 +36,4 @@ pub mod up;
 pub mod wire;
 
 pub use config::{Limits, ShardConfig};
-pub use shard::{Blamed, Shard};
+pub use shard::{Blamed, Shard, TransportView};

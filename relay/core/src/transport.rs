@@ -15,6 +15,7 @@ use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
 use crate::up::{RembEstimator, SenderClock, TransportFeedback};
 use arrayvec::ArrayVec;
+use std::time::Duration;
 
 /// SSRCs of one peer that are known at a time. Where a track continues under another one, the one before it
 /// gives way.
@@ -202,6 +203,45 @@ impl Transport {
         matches!(self.phase, Phase::Connected(_))
     }
 
+    /// The engine of its handshake or of its association, if there is one.
+    #[must_use]
+    pub fn engine(&mut self) -> Option<&mut Box<dyn DtlsEngine>> {
+        match &mut self.phase {
+            Phase::Ice => None,
+            Phase::Dtls(engine) => engine.as_mut(),
+            Phase::Connected(session) => session.engine.as_mut(),
+        }
+    }
+
+    /// Until when its peer's consent lasts, `None` if it has expired: `consent` after its last check (RFC 7675 §5.1).
+    #[must_use]
+    pub fn consent_left(&self, now: Time, consent: Duration) -> Option<Time> {
+        let until = self.ice.last_check() + consent;
+        (until > now).then_some(until)
+    }
+
+    /// Sends what its engine has to say, by way of `scratch`: what is not paid for takes no send memory.
+    pub fn send_dtls<O: Outbox>(&mut self, scratch: &mut [u8], counters: &mut Counters, outbox: &mut O) {
+        let Some(path) = self.ice.selected().copied() else { return };
+        // Bounded: a flight is a handful of datagrams, and the engine makes no new one while it is polled.
+        while let Some(len) = self.engine().and_then(|engine| engine.poll_datagram(scratch)) {
+            let Some(datagram) = scratch.get(..len) else { break };
+            // RFC 9000 §8.1: what the peer sends again adds to it, so this delays a handshake at most.
+            if !self.ice.pay(&path, len) {
+                counters.drop(DropReason::PathCredit);
+                continue;
+            }
+            let Ok(slot) = outbox.slot() else {
+                counters.drop(DropReason::ControlOutboxFull);
+                break;
+            };
+            let Some(slot) = slot.get_mut(..len) else { break };
+            slot.copy_from_slice(datagram);
+            outbox.commit(&path, Run::single(len));
+            counters.sent(Count::TxDtls, len);
+        }
+    }
+
     /// Keys and engine, once connected.
     #[must_use]
     pub fn session(&mut self) -> Option<&mut Session> {
@@ -242,6 +282,12 @@ impl Transport {
             outbox.commit(path, Run::single(total));
             counters.sent(Count::TxRtcp, total);
         }
+    }
+
+    /// Forgets an up-track of its peer that goes.
+    pub fn forget_up(&mut self, up: UpKey) {
+        self.ups.retain(|key| *key != up);
+        self.receiving.forget(up);
     }
 
     /// Arms the phase's limit.

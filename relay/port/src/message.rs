@@ -130,7 +130,7 @@ pub struct Track {
 }
 
 /// A packet without its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// The up-track.
     pub track_id: TrackId,

@@ -4,188 +4,199 @@
 //! closes nothing that it understands: media flows on. The members are *detached* until their clients come back with
 //! the secret of their earlier session.
 
-use super::label::{Label, MemberLabel, RoleLabel};
-use super::members::Visitor;
-use super::unproved::Asker;
-use super::{Hub, Purpose};
-use crate::id::{MemberId, RoomId, StreamKey};
-use crate::life::Life;
+use super::context::Context;
+use super::label::{Label, MemberLabel, RoleLabel, write_label};
+use super::rooms::{Newcomer, Rooms};
+use super::streams::Streams;
+use super::unproved::Requester;
+use crate::id::{MemberId, RelayId, RoomId, StreamKey};
 use crate::member::{Member, Presence};
 use crate::room::Terms;
 use crate::sdp::SourceTrack;
-use crate::stream::{Owner, Publish, PublishedTrack, Role, Stream};
-use crate::timer::{Time, Timer};
+use crate::stream::{Muted, Owner, Play, Publish, PublishedTrack, Role, Stream};
+use crate::stream_state::StreamState;
+use crate::timer::Timer;
 use relay_control::{
-    CloseTransport, Command, Inventory, MediaKind, RtpParameters, TransportInfo, TransportState,
+    CloseTransport, Command, Inventory, MediaKind, RtpParameters, TransportInfo, TransportState, UpTrackInfo,
 };
+use std::collections::BTreeMap;
 
-impl Hub {
-    /// Takes over what a relay that we have not seen before is running. What cannot be understood is closed.
-    pub(super) fn adopt(&mut self, now: Time, inventory: Inventory) {
-        let mut found: Vec<(Label, TransportInfo)> = Vec::new();
-        for info in inventory.transports {
-            if self.streams.contains(StreamKey(info.transport_id)) {
-                continue;
-            }
-            match Label::read(&info.label) {
-                Some(label) if is_alive(&info) => found.push((label, info)),
-                _ => self.close_transport(info.transport_id),
-            }
+/// Takes over what a relay that we have not seen before is running. What cannot be understood is closed.
+pub(super) fn adopt(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &mut Streams,
+    relay: RelayId,
+    inventory: Inventory,
+) {
+    let close = |cx: &mut Context, transport_id| {
+        cx.tell_relay(relay, Command::CloseTransport(CloseTransport { transport_id }));
+    };
+    let mut found: Vec<(Label, TransportInfo)> = Vec::new();
+    for info in inventory.transports {
+        if streams.contains(StreamKey(info.transport_id)) {
+            continue;
         }
-        // Publishers first: a play needs its source.
-        found.sort_by_key(|(label, _)| (matches!(label.role, RoleLabel::Play { .. }), label.number));
-        let total = found.len();
-        let mut adopted = 0;
-        for (label, info) in found {
-            self.last_number = self.last_number.max(label.number);
-            let transport_id = info.transport_id;
-            if self.adopt_stream(now, label, info).is_some() {
-                adopted += 1;
-            } else {
-                self.close_transport(transport_id);
-            }
-        }
-        if total > 0 {
-            tracing::info!(
-                adopted,
-                total,
-                rooms = self.rooms.len(),
-                "took over the transports of a running relay"
-            );
+        match Label::read(&info.label) {
+            Some(label) if is_alive(&info) => found.push((label, info)),
+            _ => close(cx, info.transport_id),
         }
     }
-
-    pub(super) fn close_transport(&mut self, transport_id: u64) {
-        let command = Command::CloseTransport(CloseTransport { transport_id });
-        self.ask_relay(Purpose::Nothing, command);
+    // Publishers first: a play needs its source.
+    found.sort_by_key(|(label, _)| (matches!(label.role, RoleLabel::Play { .. }), label.number));
+    let total = found.len();
+    let mut adopted = 0;
+    for (label, info) in found {
+        cx.skip_numbers(label.number);
+        let transport_id = info.transport_id;
+        if adopt_stream(cx, rooms, streams, relay, label, &info).is_some() {
+            adopted += 1;
+        } else {
+            close(cx, transport_id);
+        }
     }
+    if total > 0 {
+        tracing::info!(adopted, total, rooms = rooms.len(), "took over the transports of a running relay");
+    }
+}
 
-    /// `None`: it contradicts what is here already.
-    fn adopt_stream(&mut self, now: Time, label: Label, info: TransportInfo) -> Option<()> {
-        let key = StreamKey(info.transport_id);
-        let room = RoomId(info.room_id);
-        let known = self.rooms.named(&label.room);
-        let clashes = known.is_some_and(|known| known != room)
-            || (known.is_none() && self.rooms.get(room).is_some())
-            || self.streams.of_session(&label.session).is_some();
-        if clashes {
+/// `None`: it contradicts what is here already.
+fn adopt_stream(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &mut Streams,
+    relay: RelayId,
+    label: Label,
+    info: &TransportInfo,
+) -> Option<()> {
+    let key = StreamKey(info.transport_id);
+    if streams.of_session(&label.session).is_some() {
+        return None;
+    }
+    let role = adopted_role(streams, &label.role, info)?;
+    let room = adopted_room(cx, rooms, relay, RoomId(info.room_id), &label)?;
+    let owner = match label.member {
+        None => Owner::Viewer,
+        Some(member) => {
+            Owner::Member(adopted_member(cx, rooms, streams, room, member, (label.number, label.http))?)
+        }
+    };
+    let parameters: Vec<&RtpParameters> = match &role {
+        Role::Publish(_) => info.up_tracks.iter().map(|track| &track.rtp).collect(),
+        Role::Play(_) => info.down_tracks.iter().map(|track| &track.rtp).collect(),
+    };
+    let state = adopted_state(&role, info);
+    if matches!(state, StreamState::Connecting { .. }) {
+        // Who asked for it, the relay does not know.
+        streams.note_unproved(key, Requester::Unknown);
+    }
+    let stream = Stream {
+        number: label.number,
+        session: label.session,
+        name: label.name,
+        relay,
+        room,
+        owner,
+        has_audio: Stream::has(&parameters, MediaKind::Audio),
+        has_video: Stream::has(&parameters, MediaKind::Video),
+        over_http: label.http,
+        local_ufrag: info.opened.as_ref().map(|opened| opened.local_ufrag.clone()).unwrap_or_default(),
+        state,
+        role,
+        plan: None,
+    };
+    rooms.add_stream(key, &stream);
+    streams.insert(cx, key, stream);
+    if label.outdated {
+        write_label(cx, rooms, streams, key);
+    }
+    Some(())
+}
+
+fn adopted_room(
+    cx: &Context,
+    rooms: &mut Rooms,
+    relay: RelayId,
+    id: RoomId,
+    label: &Label,
+) -> Option<RoomId> {
+    match (rooms.named(&label.room), rooms.get(id)) {
+        (Some(named), Some(room)) => (named == id && room.relay == relay).then_some(id),
+        (Some(_), None) | (None, Some(_)) => None,
+        (None, None) => {
+            // The settings may be others than those under which the room was made.
+            let wished = label.terms.read();
+            let max_participants = wished.max_participants;
+            let terms = wished.within(&cx.config.media).unwrap_or(Terms { codecs: None, max_participants });
+            rooms.insert(id, &label.room, relay, terms);
+            Some(id)
+        }
+    }
+}
+
+fn adopted_role(streams: &Streams, label: &RoleLabel, info: &TransportInfo) -> Option<Role> {
+    match label {
+        RoleLabel::Play { source } => {
+            let source = StreamKey(*source);
+            streams.publish(source)?;
+            Some(Role::Play(Play { source, missed_notes: false }))
+        }
+        RoleLabel::Publish { audio_muted, video_muted, fmtp } => {
+            let track = |track: &UpTrackInfo| {
+                let fmtp = fmtp.get(&track.track_id).map_or("", String::as_str);
+                let source = SourceTrack::new(track.rtp.codec(), fmtp)?;
+                Some(PublishedTrack { id: track.track_id, source, flows: track.active })
+            };
+            Some(Role::Publish(Publish {
+                tracks: info.up_tracks.iter().map(track).collect::<Option<Vec<_>>>()?,
+                players: BTreeMap::new(),
+                muted: Muted { audio: *audio_muted, video: *video_muted },
+                has_sent: info.up_tracks.iter().any(|track| track.active),
+            }))
+        }
+    }
+}
+
+fn adopted_state(role: &Role, info: &TransportInfo) -> StreamState {
+    let silent = matches!(role, Role::Publish(publish) if !publish.has_sent);
+    match info.state() {
+        TransportState::Connected if silent => StreamState::AwaitingMedia,
+        TransportState::Connected => StreamState::OnAir,
+        state => StreamState::Connecting { checked: state == TransportState::IceConnected },
+    }
+}
+
+/// Whose stream it is. What is known of what it plays stands in all its labels; the newest one knows best.
+fn adopted_member(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &Streams,
+    room: RoomId,
+    label: MemberLabel,
+    (number, http): (u64, bool),
+) -> Option<MemberId> {
+    let playable = label.playable();
+    let newest = |member: &Member| {
+        member.streams().filter_map(|key| streams.get(*key)).map(|stream| stream.number).max()
+    };
+    if let Some(member) = rooms.get(room)?.member_named(&label.login) {
+        if member.token != label.token {
             return None;
         }
-        let role = self.adopted_role(&label, &info)?;
-        if known.is_none() {
-            let terms = self.adopted_terms(label.terms.read());
-            self.rooms.insert(room, &label.room, terms);
+        let id = member.id;
+        if newest(member).is_none_or(|newest| newest < number) {
+            rooms.member_mut(room, id)?.playable = playable;
         }
-        let owner = match label.member {
-            None => Owner::Viewer,
-            Some(member) => {
-                Owner::Member(self.adopted_member(now, room, member, (label.number, label.http))?)
-            }
-        };
-        let parameters: Vec<&RtpParameters> = match &role {
-            Role::Publish(_) => info.up_tracks.iter().map(|track| &track.rtp).collect(),
-            Role::Play { .. } => info.down_tracks.iter().map(|track| &track.rtp).collect(),
-        };
-        let stream = Stream {
-            number: label.number,
-            session: label.session,
-            name: label.name,
-            room,
-            owner,
-            has_audio: Stream::has(&parameters, MediaKind::Audio),
-            has_video: Stream::has(&parameters, MediaKind::Video),
-            over_http: label.http,
-            local_ufrag: info.opened.as_ref().map(|opened| opened.local_ufrag.clone()).unwrap_or_default(),
-            life: self.adopted_life(now, key, &role, &info),
-            role,
-            plan: None,
-        };
-        self.insert_stream(key, stream);
-        if label.outdated {
-            self.write_label(key);
-        }
-        Some(())
+        return Some(id);
     }
-
-    fn adopted_role(&self, label: &Label, info: &TransportInfo) -> Option<Role> {
-        match &label.role {
-            RoleLabel::Play { source } => {
-                let source = StreamKey(*source);
-                self.streams.publish(source)?;
-                Some(Role::Play { source })
-            }
-            RoleLabel::Publish { audio_muted, video_muted, fmtp } => {
-                let track = |track: &relay_control::UpTrackInfo| {
-                    let fmtp = fmtp.get(&track.track_id).map_or("", String::as_str);
-                    let source = SourceTrack::new(track.rtp.codec(), fmtp)?;
-                    Some(PublishedTrack { id: track.track_id, source, flows: track.active })
-                };
-                let tracks = info.up_tracks.iter().map(track).collect::<Option<Vec<_>>>()?;
-                Some(Role::Publish(Publish {
-                    tracks,
-                    players: Vec::new(),
-                    audio_muted: *audio_muted,
-                    video_muted: *video_muted,
-                    has_sent: info.up_tracks.iter().any(|track| track.active),
-                }))
-            }
-        }
+    let presence = if http { Presence::Http } else { Presence::Adopted };
+    let MemberLabel { login, token, .. } = label;
+    let id = rooms.add_member(cx, room, Newcomer { login, token, app_key: String::new(), presence });
+    rooms.member_mut(room, id)?.playable = playable;
+    if !http {
+        cx.timers.set(Timer::Detached(room, id), cx.now + cx.config.rooms.adopt_grace);
     }
-
-    fn adopted_life(&mut self, now: Time, key: StreamKey, role: &Role, info: &TransportInfo) -> Life {
-        let silent = matches!(role, Role::Publish(publish) if !publish.has_sent);
-        let life = match info.state() {
-            TransportState::Connected if silent => Life::AwaitingMedia,
-            TransportState::Connected => Life::OnAir,
-            state => {
-                // Who asked for it, the relay does not know.
-                self.streams.note_unproved(key, Asker::Unknown);
-                Life::Connecting { checked: state == TransportState::IceConnected }
-            }
-        };
-        if let Some(limit) = life.limit() {
-            self.timers.set(Timer::Stream(key), now + limit);
-        }
-        life
-    }
-
-    /// The settings may be others than those under which the room was made.
-    fn adopted_terms(&self, terms: Terms) -> Terms {
-        let codecs = self.room_codecs(terms.codecs.as_ref()).unwrap_or_default();
-        Terms { codecs, ..terms }
-    }
-
-    /// Whose stream it is. What is known of what it plays stands in all its labels; the newest one knows best.
-    fn adopted_member(
-        &mut self,
-        now: Time,
-        room: RoomId,
-        label: MemberLabel,
-        (number, http): (u64, bool),
-    ) -> Option<MemberId> {
-        let playable = label.playable();
-        let newest = |member: &Member| {
-            member.streams().filter_map(|key| self.streams.get(*key)).map(|stream| stream.number).max()
-        };
-        let known = self.rooms.get(room)?.member(&label.login);
-        if let Some((id, newest, token)) = known.map(|member| (member.id, newest(member), &member.token)) {
-            if *token != label.token {
-                return None;
-            }
-            if newest.is_none_or(|newest| newest < number) {
-                self.rooms.member_mut(room, id)?.playable = playable;
-            }
-            return Some(id);
-        }
-        let id = MemberId(self.number());
-        let presence = if http { Presence::Http } else { Presence::Adopted };
-        self.add_member(room, id, Visitor { login: label.login, token: label.token }, presence);
-        self.rooms.member_mut(room, id)?.playable = playable;
-        if !http {
-            self.timers.set(Timer::Detached(room, id), now + self.config.rooms.adopt_grace);
-        }
-        Some(id)
-    }
+    Some(id)
 }
 
 fn is_alive(info: &TransportInfo) -> bool {

@@ -6,14 +6,16 @@
 //! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members without streams;
 //! they join again and nobody misses anything.
 
-use super::session::digest;
-use super::{Hub, Purpose};
+use super::context::Context;
+use super::rooms::Rooms;
+use super::secret::digest;
+use super::streams::Streams;
 use crate::config::{AUDIO_CODECS, VIDEO_CODECS, codec_name};
 use crate::id::StreamKey;
 use crate::member::{Member, Playable};
 use crate::room::Terms;
 use crate::sdp::{CodecPreferences, SourceTrack};
-use crate::stream::{Owner, Role, Stream};
+use crate::stream::{Play, Role, Stream};
 use relay_control::{Codec, Command, LABEL_BYTES_MAX, SetLabel};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -180,49 +182,42 @@ fn codec_named(name: &str) -> Option<Codec> {
     VIDEO_CODECS.into_iter().chain(AUDIO_CODECS).find(|codec| codec_name(*codec) == name)
 }
 
-impl Hub {
-    /// `None`: it would be too long.
-    pub(super) fn label(&self, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
-        let room = self.rooms.get(stream.room)?;
-        let member = match stream.owner {
-            Owner::Viewer => None,
-            Owner::Member(id) => Some(MemberLabel::new(room.member_by_id(id)?)),
-        };
-        let role = match &stream.role {
-            Role::Play { source } => RoleLabel::Play { source: source.0 },
-            Role::Publish(publish) => RoleLabel::Publish {
-                audio_muted: publish.audio_muted,
-                video_muted: publish.video_muted,
-                fmtp: publish.tracks.iter().map(|track| (track.id, track.source.fmtp())).collect(),
-            },
-        };
-        let mut label = Label {
-            version: LABEL_VERSION,
-            number: stream.number,
-            room: room.name.clone(),
-            session: stream.session.clone(),
-            name: stream.name.clone(),
-            member,
-            http: stream.over_http,
-            digest: stream.over_http,
-            outdated: false,
-            terms: TermsLabel::new(&room.terms),
-            role,
-        };
-        let text = label.write();
-        if text.is_none() {
-            tracing::warn!(transport = key.0, "label is too long");
-        }
-        text
+/// `None`: it would be too long.
+pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
+    let room = rooms.get(stream.room)?;
+    let role = match &stream.role {
+        Role::Play(Play { source, .. }) => RoleLabel::Play { source: source.0 },
+        Role::Publish(publish) => RoleLabel::Publish {
+            audio_muted: publish.muted.audio,
+            video_muted: publish.muted.video,
+            fmtp: publish.tracks.iter().map(|track| (track.id, track.source.fmtp())).collect(),
+        },
+    };
+    let mut label = Label {
+        version: LABEL_VERSION,
+        number: stream.number,
+        room: room.name.clone(),
+        session: stream.session.clone(),
+        name: stream.name.clone(),
+        member: rooms.owner(stream).map(MemberLabel::new),
+        http: stream.over_http,
+        digest: stream.over_http,
+        outdated: false,
+        terms: TermsLabel::new(&room.terms),
+        role,
+    };
+    let text = label.write();
+    if text.is_none() {
+        tracing::warn!(transport = key.0, "label is too long");
     }
+    text
+}
 
-    /// After what it says has changed.
-    pub(super) fn write_label(&mut self, key: StreamKey) {
-        let label = self.streams.get(key).and_then(|stream| self.label(key, stream));
-        if let Some(label) = label {
-            let command = SetLabel { transport_id: key.0, label };
-            self.ask_relay(Purpose::Nothing, Command::SetLabel(command));
-        }
+/// After what it says has changed.
+pub(super) fn write_label(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) {
+    let Some(stream) = streams.get(key) else { return };
+    if let Some(label) = label(rooms, key, stream) {
+        cx.tell_relay(stream.relay, Command::SetLabel(SetLabel { transport_id: key.0, label }));
     }
 }
 

@@ -14,184 +14,220 @@
 //!   with words that do not tell whether the thing exists.
 //! - A stream's transport is closed in the relay when the stream ends, whoever ended it.
 //!
-//! What is known stands in three tables with methods of their own: `Rooms`, `Streams` and `Relays`. The rest of the files
-//! is what joins them.
+//! What is known stands in four tables with methods of their own: [`Connections`], [`Rooms`], [`Streams`] and [`Relays`].
+//! The hub decides which of them an input is for. What joins tables is a function that takes those it needs, beside the
+//! [`Context`] that all have: settings, time, random numbers, timers and the queue of outputs.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `session.rs` | a connection: opening, keep-alive, order of messages, end |
+//! | `messages.rs` | a client's message in its turn, and the end of a connection |
+//! | `context.rs`, `secret.rs` | what every step needs |
+//! | `connections.rs` | all connections: sessions, keep-alive, backlog, who waits for whose login |
+//! | `rooms.rs` | all rooms and members |
+//! | `streams.rs`, `unproved.rs` | all streams, and how many of them may be waiting for keys |
+//! | `relays.rs` | the links to relays, and what they were asked |
+//! | `sessions.rs` | `connection`: a session is opened or refused |
 //! | `members.rs` | join, leave, chat, stale logins, resumed members |
-//! | `rooms.rs` | all rooms |
-//! | `streams.rs` | all streams |
-//! | `relays.rs` | what is known of the relay, and what it was asked |
 //! | `offers.rs` | publish and play, up to the relay being asked |
 //! | `codecs.rs` | which codec a publisher is answered with |
-//! | `stops.rs` | the end of a stream, mute, and what others hear of both |
-//! | `unproved.rs` | how many streams may be waiting for keys |
-//! | `progress.rs` | the relay's replies and events, and what follows from [`crate::life`] |
+//! | `progress.rs` | the relay's replies and events, and what follows from [`crate::stream_state`] |
+//! | `end.rs` | the end of streams and members |
+//! | `status.rs`, `stream_events.rs` | what owners and players of a stream are told |
 //! | `label.rs` | labels on transports |
-//! | `adopt.rs` | rooms rebuilt from them |
-//! | `door.rs`, `http.rs` | WHIP and WHEP |
+//! | `reconcile.rs`, `adopt.rs` | streams and a relay's inventory; rooms rebuilt from labels |
+//! | `whip_whep.rs`, `http.rs` | WHIP and WHEP |
 
 mod adopt;
 mod codecs;
-mod door;
+mod connections;
+mod context;
+mod end;
 mod http;
 mod label;
 mod members;
+mod messages;
 mod offers;
 mod progress;
+mod reconcile;
 mod relays;
 mod rooms;
-mod session;
-mod stops;
+mod secret;
+mod sessions;
+mod status;
+mod stream_events;
 mod streams;
 mod unproved;
+mod whip_whep;
 
+pub use connections::{BACKLOG_MAX, HELLO_LIMIT, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+pub use context::{CloseCode, Output, Random};
 pub use http::{HttpReply, HttpRequest, Patch};
-pub use members::{MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
-pub use progress::RELAY_LOST_LIMIT;
-pub use session::{BACKLOG_MAX, CloseCode, HELLO_LIMIT};
 
-use crate::config::{AuthMode, Config};
-use crate::id::{ConnectionId, MemberId, RoomId, StreamKey, Ticket};
-use crate::life::Happening;
-use crate::message::{RoomEvent, ServerMessage};
-use crate::refusal::Refusal;
-use crate::room::Terms;
-use crate::timer::{Time, Timer, Timers};
-use relay_control::Command;
-use relays::Relays;
+use crate::address::Subnet;
+use crate::config::Config;
+use crate::id::{ConnectionId, RelayId, Ticket};
+use crate::stream_state::Trigger;
+use crate::timer::{Time, Timer};
+use connections::Connections;
+use context::{Context, Queued};
+use relay_control::{EventBody, Inventory, ReplyBody, Welcome};
+use relays::{Purpose, Relays};
 use rooms::Rooms;
-use serde_json::{Map, Value};
-use session::Connection;
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use streams::Streams;
 
-/// What the hub wants done, in this order.
-#[derive(Debug)]
-pub enum Output {
-    /// Text for a client.
-    Send {
-        /// To whom.
-        to: ConnectionId,
-        /// One message.
-        text: String,
-    },
-    /// Ends a connection, after what was sent before.
-    Close {
-        /// Which; the hub has forgotten it already.
-        to: ConnectionId,
-        /// Why; names the WebSocket close code.
-        code: CloseCode,
-        /// In words.
-        reason: Cow<'static, str>,
-    },
-    /// For the operator's access hook, if there is one; nothing waits for it.
-    Note {
-        /// Whose doing it was.
-        about: Option<ConnectionId>,
-        /// Last part of the hook's address.
-        method: &'static str,
-        /// What happened.
-        object: Map<String, Value>,
-    },
-    /// A command for the relay.
-    Relay {
-        /// Comes back in the reply.
-        request_id: u64,
-        /// What is asked.
-        command: Command,
-    },
-    /// The answer to an HTTP request.
-    Http {
-        /// Which.
-        ticket: Ticket,
-        /// The answer.
-        reply: HttpReply,
-    },
-}
+/// After this long without a relay its streams have failed.
+pub const RELAY_LOST_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where random numbers come from.
-pub type Random = Box<dyn FnMut() -> u64 + Send>;
-
-/// All connections, rooms and streams.
+/// All connections, rooms and streams, and who gets which message and event.
 pub struct Hub {
-    config: Arc<Config>,
-    random: Random,
-    connections: HashMap<ConnectionId, Connection>,
-    /// Connections that read too slowly for more than what they must hear.
-    slow: HashSet<ConnectionId>,
-    /// Whose silence is probed → who waits for it.
-    probes: HashMap<ConnectionId, Vec<ConnectionId>>,
+    cx: Context,
+    connections: Connections,
     rooms: Rooms,
     streams: Streams,
     relays: Relays,
-    timers: Timers,
-    outputs: VecDeque<Output>,
-    last_number: u64,
-}
-
-/// What a request to the relay was for.
-#[derive(Clone, Copy, Debug)]
-enum Purpose {
-    Open(StreamKey),
-    UpTrack(StreamKey),
-    /// Index in the plan.
-    DownTrack(StreamKey, usize),
-    RestartIce(StreamKey, Ticket),
-    /// Nobody waits for the reply.
-    Nothing,
 }
 
 impl Hub {
-    /// No rooms, no connections.
+    /// No rooms, no connections; one relay, which is not there yet.
     pub fn new(config: Arc<Config>, random: Random) -> Self {
         Self {
-            config,
-            random,
-            connections: HashMap::new(),
-            slow: HashSet::new(),
-            probes: HashMap::new(),
+            cx: Context::new(config, random),
+            connections: Connections::default(),
             rooms: Rooms::default(),
             streams: Streams::default(),
-            relays: Relays::default(),
-            timers: Timers::default(),
-            outputs: VecDeque::new(),
-            last_number: 0,
+            relays: Relays::new([RelayId::FIRST]),
         }
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        Some(match self.cx.pop_output()? {
+            Queued::Output(output) => output,
+            Queued::Request(relay, purpose, command) => {
+                Output::Relay { relay, request_id: self.relays.number_request(purpose), command }
+            }
+        })
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        self.cx.timers.next()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        self.cx.now = now;
+        while let Some(timer) = self.cx.timers.pop_due(now) {
+            let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
             match timer {
-                Timer::Hello(connection) => self.drop_connection(now, connection, CloseCode::NoHello, true),
-                Timer::KeepAlive(connection) => self.keep_alive(now, connection),
-                Timer::Probe(newcomer) => self.probe_due(now, newcomer),
-                Timer::Stream(key) => self.happened(now, key, Happening::TimeOut),
-                Timer::Detached(room, member) => self.member_vanished(now, room, member),
-                Timer::RoomIdle(room) => self.end_room_if_empty(room),
-                Timer::RelayLost => self.relay_gone(now),
+                Timer::Hello(connection) => self.close(connection, CloseCode::NoHello, true),
+                Timer::KeepAlive(connection) => {
+                    if !self.connections.keep_alive(cx, connection) {
+                        self.close(connection, CloseCode::GoingAway, false);
+                    }
+                }
+                Timer::Probe(newcomer) => self.probe_due(newcomer),
+                Timer::Stream(key) => {
+                    progress::advance(cx, rooms, streams, &self.relays, key, Trigger::TimeOut);
+                }
+                Timer::Detached(room, member) => end::member_vanished(cx, rooms, streams, room, member),
+                Timer::RoomIdle(room) => rooms.remove_if_empty(cx, room),
+                Timer::RelayLost(relay) => {
+                    if self.relays.gone(relay) {
+                        reconcile::fail_all(cx, rooms, streams, relay);
+                    }
+                }
             }
         }
     }
 
-    /// Whether the relay is there, for health checks.
-    pub fn relay_is_up(&self) -> bool {
-        self.relays.is_up()
+    /// A WebSocket was opened. Ids are the caller's, never used twice; by `address` its streams are counted.
+    pub fn handle_connected(&mut self, now: Time, id: ConnectionId, address: Option<Subnet>) {
+        self.cx.now = now;
+        self.connections.open(&mut self.cx, id, address);
+    }
+
+    /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or left
+    /// out, so that nobody can get it cut off by talking to it.
+    pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
+        self.connections.set_slow(id, slow);
+        if !slow {
+            let (connections, rooms) = (&self.connections, &self.rooms);
+            stream_events::catch_up_on_notes(&mut self.cx, connections, rooms, &mut self.streams, id);
+        }
+    }
+
+    /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the same
+    /// ticket, now or later.
+    pub fn handle_http(&mut self, now: Time, ticket: Ticket, address: Option<Subnet>, request: HttpRequest) {
+        self.cx.now = now;
+        let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
+        let from = (ticket, address);
+        match whip_whep::handle_request(cx, rooms, streams, &self.relays, from, request) {
+            Ok(None) => {}
+            Ok(Some(reply)) => cx.reply(ticket, reply),
+            Err(refusal) => cx.reply(ticket, HttpReply::Refused(refusal)),
+        }
+    }
+
+    /// The connection to a relay stands: `inventory` is all that it has.
+    pub fn handle_relay_up(&mut self, now: Time, relay: RelayId, welcome: Welcome, inventory: Inventory) {
+        self.cx.now = now;
+        self.cx.timers.clear(Timer::RelayLost(relay));
+        let found = self.relays.up(relay, welcome);
+        let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
+        reconcile::relay_found(cx, rooms, streams, &self.relays, (relay, found), inventory);
+    }
+
+    /// The connection to a relay broke. Media may go on; new streams wait.
+    pub fn handle_relay_down(&mut self, now: Time, relay: RelayId) {
+        if self.relays.lost(relay) {
+            self.cx.timers.set(Timer::RelayLost(relay), now + RELAY_LOST_LIMIT);
+        }
+    }
+
+    /// The reply to a request of ours. `Err`: the connection to the relay ended before it came.
+    pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
+        self.cx.now = now;
+        let Some(purpose) = self.relays.answered(request_id) else { return };
+        progress::log_refusal(now, &mut self.relays, purpose, &reply);
+        let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
+        if let Purpose::RestartIce(key, ticket) = purpose {
+            let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
+            cx.reply(ticket, reply);
+        } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
+            progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+        }
+    }
+
+    /// Something happened in a relay.
+    pub fn handle_event(&mut self, now: Time, relay: RelayId, event: &EventBody) {
+        self.cx.now = now;
+        let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
+        match event {
+            EventBody::TransportState(change) => {
+                progress::transport_state(cx, rooms, streams, &self.relays, relay, change);
+            }
+            EventBody::UpTrackActivity(activity) => {
+                progress::up_track_activity(cx, rooms, streams, &self.relays, relay, *activity);
+            }
+            EventBody::Superseded(_) | EventBody::Port(_) | EventBody::PortTrackEnded(_) => {}
+        }
+    }
+
+    /// Says goodbye to every connection; nothing is closed in a relay.
+    pub fn handle_shutdown(&mut self) {
+        let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1);
+        for id in self.connections.drain() {
+            self.cx.close(id, code, reason.into());
+        }
+    }
+
+    /// Whether all relays are there, for health checks.
+    pub fn relays_are_up(&self) -> bool {
+        self.relays.all_are_up()
     }
 
     /// Numbers for health checks and logs: connections, rooms, members, streams.
@@ -200,109 +236,11 @@ impl Hub {
     }
 
     /// Sizes of all tables, for tests that show that nothing is left behind.
-    pub fn ledger(&self) -> [(&'static str, usize); 15] {
-        let connections =
-            |count: fn(&Connection) -> usize| -> usize { self.connections.values().map(count).sum() };
-        let [rooms, members, streams_of_members, viewers] = self.rooms.ledger();
-        let [streams, tracks, unproved] = self.streams.ledger();
-        [
-            ("connections", self.connections.len()),
-            ("sessions", connections(|c| usize::from(c.session.is_some()))),
-            ("rooms of sessions", connections(|c| c.session.as_ref().map_or(0, |s| s.rooms.len()))),
-            ("backlog", connections(|c| c.backlog.len() + usize::from(c.waiting.is_some()))),
-            ("unheard", connections(|c| c.unheard.len())),
-            ("probes", self.probes.len()),
-            rooms,
-            members,
-            streams_of_members,
-            viewers,
-            streams,
-            tracks,
-            unproved,
-            ("requests", self.relays.unanswered()),
-            ("timers", self.timers.len()),
-        ]
-    }
-
-    /// Says goodbye to every connection; nothing is closed in the relay.
-    pub fn handle_shutdown(&mut self) {
-        for (to, _) in self.connections.drain() {
-            let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1.into());
-            self.outputs.push_back(Output::Close { to, code, reason });
-        }
-    }
-
-    fn number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    /// A random id that is not 0 and fits a signed 64-bit integer: some readers of JSON have no more.
-    fn random_id(&mut self) -> u64 {
-        ((self.random)() >> 1).max(1)
-    }
-
-    /// 192 random bits as text.
-    fn secret(&mut self) -> String {
-        let [a, b, c] = [(self.random)(), (self.random)(), (self.random)()];
-        format!("{a:016x}{b:016x}{c:016x}")
-    }
-
-    fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
-        self.outputs.push_back(Output::Send { to, text: message.to_text() });
-    }
-
-    /// Tells the operator's hook, if there is one; only then is `object` made.
-    fn note(&mut self, about: Option<ConnectionId>, method: &'static str, object: impl FnOnce() -> Value) {
-        if self.config.auth.mode == AuthMode::Hook
-            && let Value::Object(object) = object()
-        {
-            self.outputs.push_back(Output::Note { about, method, object });
-        }
-    }
-
-    /// The same event to several members; written once, as all get the same text.
-    fn tell(&mut self, to: &[ConnectionId], room: &str, event: RoomEvent<'_>) {
-        let operation_id = format!("event-{}", self.number());
-        let text = ServerMessage::Room { room, event, operation_id }.to_text();
-        let sends = to.iter().map(|to| Output::Send { to: *to, text: text.clone() });
-        self.outputs.extend(sends);
-    }
-
-    /// Everybody in the room but one member hears of a room event; `event` makes it.
-    fn tell_others(&mut self, room: RoomId, except: MemberId, event: RoomEvent<'_>) {
-        let Some((name, to)) =
-            self.rooms.get(room).map(|room| (room.name.clone(), room.connections_except(except)))
-        else {
-            return;
-        };
-        if !to.is_empty() {
-            self.tell(&to, &name, event);
-        }
-    }
-
-    fn ask_relay(&mut self, purpose: Purpose, command: Command) {
-        let asked = self.relays.ask(purpose, command);
-        self.outputs.push_back(asked);
-    }
-
-    /// A room by name, made if it is not there yet.
-    fn room_or_new(&mut self, name: &str, wished: &Terms) -> Result<RoomId, Refusal> {
-        if let Some(id) = self.rooms.named(name) {
-            return Ok(id);
-        }
-        if self.rooms.len() >= self.config.rooms.max_rooms {
-            return Err(Refusal::TooManyRooms);
-        }
-        let terms = Terms { codecs: self.room_codecs(wished.codecs.as_ref())?, ..wished.clone() };
-        let id = RoomId(self.random_id());
-        self.rooms.insert(id, name, terms);
-        Ok(id)
-    }
-
-    fn end_room_if_empty(&mut self, id: RoomId) {
-        if self.rooms.remove_if_empty(id) {
-            self.timers.clear(Timer::RoomIdle(id));
-        }
+    pub fn ledger(&self) -> Vec<(&'static str, usize)> {
+        let mut ledger = self.connections.ledger().to_vec();
+        ledger.extend(self.rooms.ledger());
+        ledger.extend(self.streams.ledger());
+        ledger.extend([("requests", self.relays.unanswered()), ("timers", self.cx.timers.len())]);
+        ledger
     }
 }

@@ -4,14 +4,15 @@
 //! - A stream is in every table that it belongs to, or in none.
 //! - Of a publication and what plays it, each knows the other.
 
-use super::unproved::{Asker, Unproved, UnprovedLimits};
-use crate::id::{RoomId, StreamKey};
-use crate::life::{Happening, Life, Next};
+use super::context::Context;
+use super::unproved::{Requester, Unproved};
+use crate::id::{RelayId, RoomId, StreamKey};
+use crate::message::StreamEventType;
 use crate::refusal::Refusal;
-use crate::stream::{Publish, Role, Stream};
-use crate::timer::Time;
+use crate::stream::{Muted, Play, Publish, Role, Stream};
+use crate::stream_state::{Action, Trigger};
+use crate::timer::Timer;
 use std::collections::HashMap;
-use std::time::Duration;
 
 #[derive(Default)]
 pub(super) struct Streams {
@@ -23,28 +24,13 @@ pub(super) struct Streams {
     unproved: Unproved,
 }
 
-/// What comes of a happening.
-pub(super) struct Moved {
-    pub(super) next: Next,
-    /// It is elsewhere now, where it may stay for so long.
-    pub(super) limit: Option<Option<Duration>>,
-}
-
 impl Streams {
     pub(super) fn get(&self, key: StreamKey) -> Option<&Stream> {
         self.all.get(&key)
     }
 
-    pub(super) fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
-        self.all.get_mut(&key)
-    }
-
     pub(super) fn publish(&self, key: StreamKey) -> Option<&Publish> {
         self.get(key)?.publish()
-    }
-
-    pub(super) fn publish_mut(&mut self, key: StreamKey) -> Option<&mut Publish> {
-        self.get_mut(key)?.publish_mut()
     }
 
     pub(super) fn contains(&self, key: StreamKey) -> bool {
@@ -76,34 +62,37 @@ impl Streams {
         self.get(key).is_some_and(Stream::is_on_air)
     }
 
-    pub(super) fn keys(&self) -> Vec<StreamKey> {
-        self.all.keys().copied().collect()
+    pub(super) fn is_on(&self, key: StreamKey, relay: RelayId) -> bool {
+        self.get(key).is_some_and(|stream| stream.relay == relay)
     }
 
-    /// Those that the relay must have: it has said so.
-    pub(super) fn settled(&self) -> impl Iterator<Item = StreamKey> {
-        let settled = self.all.iter().filter(|(_, stream)| !matches!(stream.life, Life::Negotiating(_)));
-        settled.map(|(key, _)| *key)
+    /// Those whose transports are on this relay.
+    pub(super) fn on_relay(&self, relay: RelayId) -> impl Iterator<Item = (StreamKey, &Stream)> {
+        self.all.iter().filter(move |(_, stream)| stream.relay == relay).map(|(key, stream)| (*key, stream))
     }
 
-    pub(super) fn insert(&mut self, key: StreamKey, stream: Stream) {
+    pub(super) fn insert(&mut self, cx: &mut Context, key: StreamKey, stream: Stream) {
         match &stream.role {
             Role::Publish(publish) => {
                 self.by_name.insert((stream.room, stream.name.clone()), key);
                 self.by_track.extend(publish.tracks.iter().map(|track| (track.id, key)));
             }
-            Role::Play { source } => {
+            Role::Play(Play { source, .. }) => {
                 if let Some(publish) = self.publish_mut(*source) {
-                    publish.players.push(key);
+                    publish.players.insert(stream.number, key);
                 }
             }
+        }
+        if let Some(limit) = stream.state.limit() {
+            cx.timers.set(Timer::Stream(key), cx.now + limit);
         }
         self.by_session.insert(stream.session.clone(), key);
         self.all.insert(key, stream);
     }
 
-    pub(super) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+    pub(super) fn remove(&mut self, cx: &mut Context, key: StreamKey) -> Option<Stream> {
         let stream = self.all.remove(&key)?;
+        cx.timers.clear(Timer::Stream(key));
         self.unproved.remove(key);
         self.by_session.remove(&stream.session);
         match &stream.role {
@@ -113,34 +102,93 @@ impl Streams {
                     self.by_track.remove(&track.id);
                 }
             }
-            Role::Play { source } => {
+            Role::Play(Play { source, .. }) => {
                 if let Some(publish) = self.publish_mut(*source) {
-                    publish.players.retain(|other| *other != key);
+                    publish.players.remove(&stream.number);
                 }
             }
         }
         Some(stream)
     }
 
-    /// Moves a stream on.
-    pub(super) fn happened(&mut self, key: StreamKey, happening: Happening) -> Option<Moved> {
+    /// Takes a stream to the state that follows, with the timer of that. What is to be done is the caller's.
+    pub(super) fn advance(&mut self, cx: &mut Context, key: StreamKey, trigger: Trigger) -> Option<Action> {
         let mut stream = self.all.remove(&key)?;
-        let before = std::mem::discriminant(&stream.life);
-        let next;
-        (stream.life, next) = stream.life.after(happening);
-        let moved = std::mem::discriminant(&stream.life) != before;
-        let limit = moved.then(|| stream.life.limit());
+        let before = std::mem::discriminant(&stream.state);
+        let action;
+        (stream.state, action) = stream.state.on(trigger);
+        if std::mem::discriminant(&stream.state) != before {
+            match stream.state.limit() {
+                Some(limit) => cx.timers.set(Timer::Stream(key), cx.now + limit),
+                None => cx.timers.clear(Timer::Stream(key)),
+            }
+        }
         self.all.insert(key, stream);
-        Some(Moved { next, limit })
+        Some(action)
     }
 
-    /// Whether one more of this asker's may be begun before its client has proved an address.
-    pub(super) fn admits(&mut self, now: Time, asker: Asker, limits: UnprovedLimits) -> bool {
-        self.unproved.admits(now, asker, limits)
+    /// Its answer was written with this user fragment of the relay, or ICE restarted with it.
+    pub(super) fn set_local_ufrag(&mut self, key: StreamKey, ufrag: &str) {
+        if let Some(stream) = self.all.get_mut(&key) {
+            ufrag.clone_into(&mut stream.local_ufrag);
+        }
     }
 
-    pub(super) fn note_unproved(&mut self, key: StreamKey, asker: Asker) {
-        self.unproved.insert(key, asker);
+    /// Its client restarts ICE.
+    pub(super) fn set_remote_ice(&mut self, key: StreamKey, ufrag: &str, pwd: &str) {
+        if let Some(plan) = self.all.get_mut(&key).and_then(|stream| stream.plan.as_mut()) {
+            ufrag.clone_into(&mut plan.remote.ufrag);
+            pwd.clone_into(&mut plan.remote.pwd);
+        }
+    }
+
+    /// Packets of a publisher's track come, or come no longer.
+    pub(super) fn set_flowing(&mut self, key: StreamKey, track_id: u64, flows: bool) {
+        let Some(publish) = self.publish_mut(key) else { return };
+        publish.has_sent |= flows;
+        let track = publish.tracks.iter_mut().find(|track| track.id == track_id);
+        track.into_iter().for_each(|track| track.flows = flows);
+    }
+
+    /// What a publisher says of its devices. True: that was not known.
+    pub(super) fn set_muted(&mut self, key: StreamKey, event: StreamEventType) -> bool {
+        let Some(Publish { muted, .. }) = self.publish_mut(key) else { return false };
+        let before = *muted;
+        match event {
+            StreamEventType::AudioMuted => muted.audio = true,
+            StreamEventType::AudioUnmuted => muted.audio = false,
+            StreamEventType::VideoMuted => muted.video = true,
+            StreamEventType::VideoUnmuted => muted.video = false,
+            StreamEventType::Data => {}
+        }
+        *muted != before
+    }
+
+    /// A player is not told of a mute now.
+    pub(super) fn withhold_notes(&mut self, player: StreamKey) {
+        if let Some(Role::Play(play)) = self.all.get_mut(&player).map(|stream| &mut stream.role) {
+            play.missed_notes = true;
+        }
+    }
+
+    /// How the publisher's devices are, if the player was not told of a change.
+    pub(super) fn take_missed_notes(&mut self, player: StreamKey) -> Option<Muted> {
+        let Role::Play(play) = &mut self.all.get_mut(&player)?.role else { return None };
+        let source = std::mem::take(&mut play.missed_notes).then_some(play.source)?;
+        Some(self.publish(source)?.muted)
+    }
+
+    fn publish_mut(&mut self, key: StreamKey) -> Option<&mut Publish> {
+        self.all.get_mut(&key)?.publish_mut()
+    }
+
+    /// Whether one more of this requester's may be begun before its client has proved an address.
+    pub(super) fn admits_unproved(&mut self, cx: &Context, requester: Requester) -> bool {
+        self.unproved.admits(cx.now, requester, &cx.config.signaling)
+    }
+
+    pub(super) fn note_unproved(&mut self, key: StreamKey, requester: Requester) {
+        self.unproved.insert(key, requester);
     }
 
     pub(super) fn note_proved(&mut self, key: StreamKey) {
@@ -152,11 +200,13 @@ impl Streams {
     }
 
     /// Sizes of the tables.
-    pub(super) fn ledger(&self) -> [(&'static str, usize); 3] {
+    pub(super) fn ledger(&self) -> [(&'static str, usize); 4] {
+        let missed = |stream: &&Stream| matches!(&stream.role, Role::Play(play) if play.missed_notes);
         [
             ("streams", self.all.len() + self.by_session.len() + self.by_name.len()),
             ("tracks", self.by_track.len()),
             ("unproved", self.unproved.len()),
+            ("missed notes", self.all.values().filter(missed).count()),
         ]
     }
 }

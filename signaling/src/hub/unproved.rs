@@ -3,8 +3,8 @@
 //! for each address they are asked from, or each connection where that is not known.
 
 use crate::address::{Shares, Subnet, decrease};
-use crate::id::ConnectionId;
-use crate::id::StreamKey;
+use crate::config::Signaling;
+use crate::id::{ConnectionId, StreamKey};
 use crate::tally::Tally;
 use crate::timer::Time;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ const UNPROVED_PER_CONNECTION: usize = 64;
 
 /// Whose a stream is counted to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Asker {
+pub(super) enum Requester {
     Address(Subnet),
     /// Behind a proxy that does not say who asks.
     Connection(ConnectionId),
@@ -22,68 +22,62 @@ pub(super) enum Asker {
     Unknown,
 }
 
-impl Asker {
+impl Requester {
     pub(super) fn new(address: Option<Subnet>, connection: Option<ConnectionId>) -> Self {
         let connection = connection.map_or(Self::Unknown, Self::Connection);
         address.map_or(connection, Self::Address)
     }
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Unproved {
-    streams: HashMap<StreamKey, Asker>,
+    streams: HashMap<StreamKey, Requester>,
     by_address: Shares,
     by_connection: HashMap<ConnectionId, usize>,
     refused: Tally,
 }
 
-/// How many there may be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct UnprovedLimits {
-    pub(super) all: usize,
-    pub(super) per_address: usize,
-}
-
 impl Unproved {
-    /// Whether one more of this asker's may be begun.
-    pub(super) fn admits(&mut self, now: Time, from: Asker, limits: UnprovedLimits) -> bool {
+    /// Whether one more of this requester's may be begun.
+    pub(super) fn admits(&mut self, now: Time, from: Requester, limits: &Signaling) -> bool {
+        let Signaling { max_unproved_streams: all, max_unproved_streams_per_address: per_address, .. } =
+            *limits;
         let of_connection = |id| self.by_connection.get(&id).copied().unwrap_or(0);
-        let (of_asker, fits) = match from {
-            Asker::Address(address) => {
-                (self.by_address.of(address), self.by_address.admits(address, limits.per_address, limits.all))
+        let (of_requester, fits) = match from {
+            Requester::Address(address) => {
+                (self.by_address.of(address), self.by_address.admits(address, per_address, all))
             }
-            Asker::Connection(id) => {
-                (of_connection(id), of_connection(id) < UNPROVED_PER_CONNECTION.min(limits.per_address))
+            Requester::Connection(id) => {
+                (of_connection(id), of_connection(id) < UNPROVED_PER_CONNECTION.min(per_address))
             }
-            Asker::Unknown => (0, true),
+            Requester::Unknown => (0, true),
         };
-        let admitted = fits && self.streams.len() < limits.all;
+        let admitted = fits && self.streams.len() < all;
         if !admitted && let Some(count) = self.refused.note(now) {
             let (all, last) = (self.streams.len(), from);
-            tracing::warn!(count, all, of_asker, ?last, "streams refused: too many without keys");
+            tracing::warn!(count, all, of_requester, ?last, "streams refused: too many without keys");
         }
         admitted
     }
 
     /// It is begun.
-    pub(super) fn insert(&mut self, key: StreamKey, from: Asker) {
+    pub(super) fn insert(&mut self, key: StreamKey, from: Requester) {
         if self.streams.insert(key, from).is_some() {
             return;
         }
         match from {
-            Asker::Address(address) => self.by_address.add(address),
-            Asker::Connection(id) => *self.by_connection.entry(id).or_default() += 1,
-            Asker::Unknown => {}
+            Requester::Address(address) => self.by_address.add(address),
+            Requester::Connection(id) => *self.by_connection.entry(id).or_default() += 1,
+            Requester::Unknown => {}
         }
     }
 
     /// It has proved its client's address, or it is gone.
     pub(super) fn remove(&mut self, key: StreamKey) {
         match self.streams.remove(&key) {
-            Some(Asker::Address(address)) => self.by_address.remove(address),
-            Some(Asker::Connection(id)) => decrease(&mut self.by_connection, &id),
-            Some(Asker::Unknown) | None => {}
+            Some(Requester::Address(address)) => self.by_address.remove(address),
+            Some(Requester::Connection(id)) => decrease(&mut self.by_connection, &id),
+            Some(Requester::Unknown) | None => {}
         }
     }
 

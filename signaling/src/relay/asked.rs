@@ -32,7 +32,7 @@ pub const BUSY_LIMIT: Duration = Duration::from_secs(4);
 const BUSY_PAUSE_MIN: Duration = Duration::from_millis(4);
 const BUSY_PAUSE_MAX: Duration = Duration::from_millis(250);
 
-const _: () = assert!(BUSY_LIMIT.as_secs() < crate::life::ANSWER_LIMIT.as_secs());
+const _: () = assert!(BUSY_LIMIT.as_secs() < crate::stream_state::ANSWER_LIMIT.as_secs());
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

@@ -5,7 +5,7 @@ use crate::world::World;
 use relay_control::{Command, FailReason, Inventory, TransportInfo, TransportState};
 use serde_json::{Value, json};
 use signaling::hub::CloseCode;
-use signaling::id::ConnectionId;
+use signaling::id::{ConnectionId, RelayId};
 use std::time::Duration;
 
 /// Two members who publish and play each other, with the tokens of their sessions.
@@ -282,7 +282,7 @@ fn while_detached_streams_may_end() {
 fn a_restarted_relay_fails_all_streams_and_serves_new_ones() {
     let (mut world, _) = call();
     let (a, b) = (ConnectionId(1), ConnectionId(2));
-    world.hub.handle_relay_down(world.now);
+    world.hub.handle_relay_down(world.now, RelayId::FIRST);
     world.relay = RelayModel::new(2);
     world.relay_up();
     for (id, own, play, other) in [(a, "s-a", "p-a", "b/r-b-1"), (b, "s-b", "p-b", "a/r-a-1")] {
@@ -304,7 +304,7 @@ fn a_restarted_relay_fails_all_streams_and_serves_new_ones() {
 fn a_broken_control_connection_to_a_living_relay_harms_nothing() {
     let (mut world, _) = call();
     let (a, b) = (ConnectionId(1), ConnectionId(2));
-    world.hub.handle_relay_down(world.now);
+    world.hub.handle_relay_down(world.now, RelayId::FIRST);
     world.wait(Duration::from_secs(4));
     world.relay_up();
     world.wait(Duration::from_secs(4));
@@ -316,7 +316,7 @@ fn a_broken_control_connection_to_a_living_relay_harms_nothing() {
 #[test]
 fn a_transport_that_nobody_knows_any_more_is_closed_when_the_line_is_back() {
     let (mut world, _) = call();
-    world.hub.handle_relay_down(world.now);
+    world.hub.handle_relay_down(world.now, RelayId::FIRST);
     let forgotten = TransportInfo { transport_id: 77, ..TransportInfo::default() };
     world.relay.transports.insert(77, forgotten);
     world.relay_up();
@@ -330,7 +330,7 @@ fn events_that_were_missed_are_caught_up() {
     let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
     world.publish(a, "r", "s1", "r-a-1");
     world.published(b, "r", "s2", "r-b-1");
-    world.hub.handle_relay_down(world.now);
+    world.hub.handle_relay_down(world.now, RelayId::FIRST);
     let (up, gone) = (world.transport_of("s1"), world.transport_of("s2"));
     world.relay.set_state(up, TransportState::Connected);
     world.relay.transports.get_mut(&up).expect("there").up_tracks[0].active = true;
@@ -344,7 +344,7 @@ fn events_that_were_missed_are_caught_up() {
 fn a_relay_that_stays_away_fails_the_streams() {
     let (mut world, _) = call();
     let a = ConnectionId(1);
-    world.hub.handle_relay_down(world.now);
+    world.hub.handle_relay_down(world.now, RelayId::FIRST);
     world.wait(Duration::from_secs(5));
     assert_eq!(world.names(a).len(), 3);
     world.publish(a, "r", "s9", "r-a-9");

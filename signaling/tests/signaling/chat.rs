@@ -105,7 +105,7 @@ fn what_was_withheld_is_not_told_of_streams_that_are_gone() {
     world.say(a, "unPublishStream", json!({"mediaSessionId": "s1", "name": "n1"}));
     world.say(b, "stopStream", json!({"mediaSessionId": "p3", "name": "n2"}));
     world.forget();
-    assert!(world.hub.ledger().contains(&("unheard", 1)), "nothing is kept for streams that are gone");
+    assert!(world.hub.ledger().contains(&("missed notes", 1)), "nothing is kept for streams that are gone");
     world.hub.handle_pressure(b, false);
     world.pump();
     assert_eq!(world.names(b), ["audioUnmuted p2", "videoMuted p2"]);

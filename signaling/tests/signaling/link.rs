@@ -5,8 +5,8 @@ use relay_control::{
     FromRelay, GetInventory, Hello, Inventory, Outgoing, Reply, ReplyBody, Request, SetLabel, TransportInfo,
     TransportState, TransportStateChanged, Welcome, encode_frame,
 };
-use signaling::life::ANSWER_LIMIT;
 use signaling::relay::{BUSY_LIMIT, LinkCommand, LinkEvent, LinkSettings, run};
+use signaling::stream_state::ANSWER_LIMIT;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;

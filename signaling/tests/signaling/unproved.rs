@@ -5,9 +5,9 @@ use crate::world::{PLAY, PUBLISH_AUDIO, World};
 use relay_control::{ErrorCode, FailReason, TransportState};
 use signaling::address::Subnet;
 use signaling::hub::{HttpReply, HttpRequest};
-use signaling::life::{ANSWER_LIMIT, CONNECT_LIMIT};
 use signaling::names::NameOf;
 use signaling::refusal::{Refusal, StreamEnd};
+use signaling::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 use std::net::IpAddr;
 
 fn from(last: u8) -> Option<Subnet> {

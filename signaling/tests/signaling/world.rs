@@ -9,8 +9,7 @@ use signaling::address::Subnet;
 use signaling::auth::Verdict;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
-use signaling::id::ConnectionId;
-use signaling::id::Ticket;
+use signaling::id::{ConnectionId, RelayId, Ticket};
 use signaling::message::ClientMessage;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -75,13 +74,13 @@ impl World {
     }
 
     pub(crate) fn relay_up_with(&mut self, inventory: Inventory) {
-        self.hub.handle_relay_up(self.now, self.relay.welcome(), inventory);
+        self.hub.handle_relay_up(self.now, RelayId::FIRST, self.relay.welcome(), inventory);
         self.pump();
     }
 
     /// The connection to the relay breaks and is made again.
     pub(crate) fn relay_down_and_up(&mut self) {
-        self.hub.handle_relay_down(self.now);
+        self.hub.handle_relay_down(self.now, RelayId::FIRST);
         self.relay_up();
     }
 
@@ -207,7 +206,7 @@ impl World {
         self.relay.set_state(transport, state);
         let change =
             TransportStateChanged { transport_id: transport, state: state as i32, reason: reason as i32 };
-        self.hub.handle_event(self.now, &EventBody::TransportState(change));
+        self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::TransportState(change));
         self.pump();
     }
 
@@ -223,7 +222,7 @@ impl World {
         info.up_tracks.iter_mut().for_each(|track| track.active = true);
         for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
             let activity = UpTrackActivity { track_id, active: true };
-            self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
+            self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackActivity(activity));
         }
         self.pump();
     }
@@ -234,7 +233,7 @@ impl World {
         info.up_tracks.iter_mut().for_each(|track| track.active = false);
         for track_id in info.up_tracks.iter().map(|track| track.track_id).collect::<Vec<_>>() {
             let activity = UpTrackActivity { track_id, active: false };
-            self.hub.handle_event(self.now, &EventBody::UpTrackActivity(activity));
+            self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackActivity(activity));
         }
         self.pump();
     }
@@ -276,7 +275,7 @@ impl World {
                 Output::Http { ticket, reply } => {
                     self.http.insert(ticket.0, reply);
                 }
-                Output::Relay { request_id, command } => {
+                Output::Relay { request_id, command, .. } => {
                     if !self.relay_mute {
                         let reply: ReplyBody = self.relay.handle(command);
                         self.hub.handle_reply(self.now, request_id, Ok(reply));

@@ -16,10 +16,13 @@ const LONGEST_PAUSE_MS = 4_000;
  * @property {(user: any) => void} established the server accepted us
  * @property {(name: string, data: any[]) => void} message anything else the server says
  * @property {() => void} lost the socket is gone, we are trying to come back
- * @property {(code: EndCode, info: string) => void} ended no further attempt will be made
+ * @property {(end: ConnectionEnd) => void} ended no further attempt will be made
  */
 
-/** @typedef {"" | "refused" | "unreachable" | "connection-lost"} EndCode why it ended; empty: we wanted it */
+/**
+ * Why it ended. Without a code we wanted it; `failed`: there was no session, or the server refused it.
+ * @typedef {{code: string, info: string, failed: boolean}} ConnectionEnd
+ */
 
 export class Connection {
     #url;
@@ -31,7 +34,8 @@ export class Connection {
     #established = false;
     #everEstablished = false;
     #ended = false;
-    #refusal = "";
+    /** @type {{code: string, info: string} | null} */
+    #refusal = null;
     #attempt = 0;
     #lostAt = 0;
     #heardAt = 0;
@@ -75,7 +79,7 @@ export class Connection {
 
     /** Ends the connection for good. */
     close() {
-        this.#end("", "");
+        this.#end("", "", false);
     }
 
     /** @param {string} message @param {unknown} content */
@@ -113,7 +117,8 @@ export class Connection {
             this.#attempt = 0;
             this.#on.established(data[0] ?? {});
         } else if (message === "fail" && data[0]?.apiMethod === "ConnectionStatusEvent") {
-            this.#refusal = String(data[0].info ?? "Refused");
+            const { code = "refused", info = "Refused" } = data[0];
+            this.#refusal = { code: String(code), info: String(info) };
         } else {
             this.#on.message(message, data);
         }
@@ -128,9 +133,10 @@ export class Connection {
         }
         // 4xxx: the server means us, not the network. Coming back would only be refused again.
         if (this.#refusal || (code >= 4000 && code < 5000)) {
-            this.#end("refused", this.#refusal || reason || "Refused");
+            const { code, info } = this.#refusal ?? { code: "refused", info: reason || "Refused" };
+            this.#end(code, info, true);
         } else if (!this.#everEstablished) {
-            this.#end("unreachable", reason || "Cannot connect");
+            this.#end("unreachable", reason || "Cannot connect", true);
         } else {
             this.#comeBack(wasEstablished);
         }
@@ -144,7 +150,7 @@ export class Connection {
             this.#on.lost();
         }
         if (now - this.#lostAt >= this.#giveUpMs) {
-            this.#end("connection-lost", "Connection lost");
+            this.#end("connection-lost", "Connection lost", false);
             return;
         }
         const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#attempt);
@@ -178,8 +184,8 @@ export class Connection {
         this.#established = false;
     }
 
-    /** @param {EndCode} code @param {string} info */
-    #end(code, info) {
+    /** @param {string} code @param {string} info @param {boolean} failed */
+    #end(code, info, failed) {
         if (this.#ended) {
             return;
         }
@@ -189,7 +195,7 @@ export class Connection {
         clearTimeout(this.#retry);
         globalThis.removeEventListener?.("online", this.#online);
         socket?.close(1000);
-        this.#on.ended(code, info);
+        this.#on.ended({ code, info, failed });
     }
 }
 

@@ -18,8 +18,8 @@ export class RingvoxError extends Error {
 
 /**
  * The session could not begin, or ended, or was away when it was needed. Codes: `unreachable` (no such
- * server, or no network), `refused` (the server does not want us; `message` is its reason), `session-ended`,
- * `connection-lost`.
+ * server, or no network), the server's own if it refuses us, or `refused` (`message` is its reason),
+ * `session-ended`, `connection-lost`.
  */
 export class SessionError extends RingvoxError {}
 

@@ -66,7 +66,7 @@ export class Session extends Emitter {
             established: (user) => this.#established(user),
             message: (name, data) => this.#dispatch(name, data),
             lost: () => this.#lost(),
-            ended: (code, info) => this.#ended(code, info),
+            ended: (end) => this.#ended(end),
         });
     }
 
@@ -215,15 +215,15 @@ export class Session extends Emitter {
         this.#setStatus(STATUS.RECONNECTING);
     }
 
-    /** @param {import("./connection.js").EndCode} code @param {string} info */
-    #ended(code, info) {
+    /** @param {import("./connection.js").ConnectionEnd} end */
+    #ended({ code, info, failed }) {
         this.#info = info;
         this.#error = code ? new SessionError(code, info) : null;
         this.#waiting.forEach(({ reject }) => reject(new SessionError("session-ended", info || "The session ended")));
         this.#waiting.clear();
         [...this.#streams.values()].forEach((stream) => stream._end("FAILED", "Stopped by session disconnect"));
         this.#rooms.clear();
-        this.#setStatus(code === "refused" || code === "unreachable" ? STATUS.FAILED : STATUS.DISCONNECTED);
+        this.#setStatus(failed ? STATUS.FAILED : STATUS.DISCONNECTED);
     }
 
     /** @param {string} name @param {any[]} data */

@@ -3,8 +3,6 @@
 //! Each is a run of this very program in a process of its own, with the relay on one core and the clients on another: what a
 //! row shows, its command can show again. A run that fails leaves a gap and is named at the end; the others go on.
 
-mod machine;
-mod network;
 mod record;
 mod runs;
 mod table;
@@ -76,7 +74,7 @@ pub(crate) fn run(args: &CapacityArgs) -> Result<(), String> {
     let tables: Vec<Table> =
         TABLES.iter().filter(|(name, _)| wanted(name)).map(|(_, measure)| measure(&mut runs)).collect();
     // Before anything is written: that would make the commit a changed one.
-    let machine = machine::words();
+    let machine = record::machine();
     let text = record::chapter(&machine, &tables, &runs.failures);
     println!("{text}");
     if let Some(path) = &args.results {
@@ -88,7 +86,7 @@ pub(crate) fn run(args: &CapacityArgs) -> Result<(), String> {
     }
     match runs.failures.len() {
         0 => Ok(()),
-        count => Err(format!("{count} of {} runs failed", runs.count)),
+        count => Err(format!("{count} of {} runs failed", runs.all.len())),
     }
 }
 
@@ -97,16 +95,7 @@ fn delivered(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Delivered over loopback",
         "µs of the server's CPU time for each packet that reached a subscriber, and latency p50 / p99 in ms",
-        &[
-            "scenario",
-            "io_uring",
-            "recvmmsg",
-            "Janus",
-            "packets/s",
-            "io_uring, ms",
-            "Janus, ms",
-            "KB/subscriber",
-        ],
+        "scenario | io_uring | recvmmsg | Janus | packets/s | io_uring, ms | Janus, ms | KB/subscriber",
     );
     for (name, flags) in CALLS {
         let mut one = |back_end| runs.run(name, Place::Loopback, &[flags, back_end]).map(|v| Figures::of(&v));
@@ -132,7 +121,7 @@ fn unheard(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Through a veth pair, discarded at its far end",
         "µs of the relay's CPU time per packet",
-        &["scenario", "io_uring", "recvmmsg", "io_uring, device without segmentation"],
+        "scenario | io_uring | recvmmsg | io_uring, device without segmentation",
     );
     table.rows = CALLS.iter().map(|(name, _)| vec![(*name).to_owned()]).collect();
     for (back_end, segmentation) in [(URING, true), (MMSG, true), (URING, false)] {
@@ -149,7 +138,7 @@ fn beside_the_limit(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Beside the limit",
         "1 → 200, through the veth pair, µs per packet; the limit is cipher and sends without a relay around them, at the same pace",
-        &["packets", "device segments", "relay", "limit", "share of the limit", "million/CPU-s", "recvmmsg"],
+        "packets | device segments | relay | limit | share of the limit | million/CPU-s | recvmmsg",
     );
     for segmentation in [true, false] {
         for (name, flags) in PACKETS {
@@ -179,7 +168,7 @@ fn joins(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Joins",
         "full ICE, DTLS and SRTP; a storm of 1,000 transports beside 1 → 50 video, which Janus gives to the thousand as well",
-        &["server", "joins/CPU-s", "of a storm", "seconds", "latency of the 50, p50 / p99 ms"],
+        "server | joins/CPU-s | of a storm | seconds | latency of the 50, p50 / p99 ms",
     );
     for (name, back_end) in [("relay, io_uring", URING), ("relay, recvmmsg", MMSG), ("Janus", JANUS)] {
         // Janus has nothing for a subscriber of no stream.
@@ -191,7 +180,7 @@ fn joins(runs: &mut Runs<'_>) -> Table {
         let rate = |joins: &Value| {
             joins["per_cpu_second"].as_f64().map_or("–".into(), |rate| format!("{rate:.0}"))
         };
-        let first = storm.as_ref().map(|storm| Figures::of_window(&storm["windows"][0]));
+        let first = storm.as_ref().map(|storm| Figures::of(&storm["windows"][0]));
         table.rows.push(vec![
             name.to_owned(),
             table::cell(idle.as_ref(), |idle| rate(&idle["joins"])),
@@ -210,7 +199,7 @@ fn churn(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "Coming and going",
         "subscribers of 1 → 200 audio leave and others come, over sockets of their own; resident memory of the relay",
-        &["back end", "joins", "joins/CPU-s", "after a tenth, KB", "at the end, KB"],
+        "back end | joins | joins/CPU-s | after a tenth, KB | at the end, KB",
     );
     for (name, back_end) in [("io_uring", URING), ("recvmmsg", MMSG)] {
         let Some(value) = runs.churn("coming and going", &["--subscribers 200 --media audio", back_end])
@@ -238,27 +227,20 @@ fn loads(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "The most that one core bears, half of it, and twice",
         "through the veth pair, io_uring; a part of the subscribers is out of the sink's reach and tells latencies",
-        &[
-            "scenario",
-            "most, packets/s",
-            "µs there",
-            "cores it had there",
-            "latency at half, p50 / p99 / p99.9 ms",
-            "at twice the load: forwarded, shed",
-            "audio lost",
-        ],
+        "scenario | most, packets/s | µs there | cores it had there | latency at half, p50 / p99 / p99.9 ms \
+         | at twice the load: forwarded, shed | audio lost",
     );
     for (name, flags, picture) in SWEEPS {
         let Some(value) = runs.sweep(name, &[flags, URING], picture) else { continue };
         let (most, half) = (&value["most"], Figures::of_summary(&value["half"]));
         let points = value["points"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let twice = points.iter().rfind(|point| point["phase"] == "overload").unwrap_or(&Value::Null);
+        let twice = points.iter().rfind(|point| point["purpose"] == "overload").unwrap_or(&Value::Null);
         let lost_audio: f64 =
             points.iter().map(|point| number(&point["window"]["counts"]["lost_audio"])).sum();
         table.rows.push(vec![
             name.to_owned(),
             table::thousands(number(&most["forwarded_per_second"])),
-            Figures::of_window(&most["window"]).us(),
+            Figures::of(&most["window"]).us(),
             format!("{:.2}", number(&most["server_cores"])),
             half.latency_with_tail(),
             format!(
@@ -277,14 +259,8 @@ fn shards(runs: &mut Runs<'_>) -> Table {
     let mut table = Table::new(
         "One room on two shards",
         "1 → 400 video, ten times the usual rate, through the veth pair; the clients share a core with a shard",
-        &[
-            "shards",
-            "packets/s",
-            "µs per packet",
-            "CPU time of each shard, ms/s",
-            "crossings per received packet",
-            "discarded between shards",
-        ],
+        "shards | packets/s | µs per packet | CPU time of each shard, ms/s \
+         | crossings per received packet | discarded between shards",
     );
     for count in ["1", "2"] {
         let flags = "--subscribers 400 --load 10 --heard-in 40 --check 4 --shards";

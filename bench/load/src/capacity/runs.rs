@@ -1,12 +1,22 @@
-//! One figure after the other, each by a process of its own.
+//! One figure after the other, each by a process of its own: on loopback, or in the network that `bench/net.sh` makes, of two
+//! namespaces and a veth pair with addresses on both ends.
 
-use super::network::{self, CLIENT_FLAGS, CLIENTS_NETNS, LIMIT_FLAGS};
 use crate::args::CapacityArgs;
-use crate::target::placed;
+use crate::server::placed;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const RELAY_NETNS: &str = "rv-relay";
+const CLIENTS_NETNS: &str = "rv-load";
+/// The relay's end of the pair.
+const RELAY_DEVICE: &str = "rv0";
+/// Flags of a run whose clients are at the other end.
+const CLIENT_FLAGS: &str =
+    "--relay-netns rv-relay --publisher-ip 10.90.0.2 --subscriber-ip 10.91.0.1 --sink rv1";
+/// How long a limit is measured.
+const LIMIT_FLAGS: &str = "--seconds 0.5 --repeat 5";
 
 /// Where server and clients are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,134 +29,7 @@ pub(super) enum Place {
     BothCores,
 }
 
-/// See the module.
-pub(super) struct Runs<'a> {
-    args: &'a CapacityArgs,
-    own: PathBuf,
-    /// How many there were.
-    pub(super) count: u32,
-    /// What was run, and what came of it.
-    pub(super) all: Vec<Value>,
-    /// What failed, and why.
-    pub(super) failures: Vec<String>,
-}
-
-impl<'a> Runs<'a> {
-    pub(super) fn new(args: &'a CapacityArgs) -> Result<Self, String> {
-        network::check()?;
-        let own = std::env::current_exe().map_err(|why| why.to_string())?;
-        Ok(Self { args, own, count: 0, all: Vec::new(), failures: Vec::new() })
-    }
-
-    /// One scenario.
-    pub(super) fn run(&mut self, what: &str, place: Place, flags: &[&str]) -> Option<Value> {
-        let mut words = vec!["run".to_owned()];
-        words.extend(self.server(place));
-        words.extend(self.length());
-        words.extend(split(flags));
-        self.measure(what, place, words)
-    }
-
-    /// Subscribers come and go.
-    pub(super) fn churn(&mut self, what: &str, flags: &[&str]) -> Option<Value> {
-        let mut words = vec!["churn".to_owned()];
-        words.extend(self.server(Place::Loopback));
-        words.extend(split(flags));
-        self.measure(what, Place::Loopback, words)
-    }
-
-    /// One scenario under rising load; `picture` is a file name.
-    pub(super) fn sweep(&mut self, what: &str, flags: &[&str], picture: &str) -> Option<Value> {
-        let place = Place::Veth { segmentation: true };
-        let mut words = vec!["sweep".to_owned()];
-        words.extend(self.server(place));
-        words.extend(self.length());
-        words.extend(split(flags));
-        if let Some(folder) = &self.args.plots {
-            words.extend(["--plot".to_owned(), folder.join(picture).display().to_string()]);
-        }
-        self.measure(what, place, words)
-    }
-
-    /// What this machine could do at best with the packets of a scenario.
-    pub(super) fn limit(&mut self, what: &str, segmentation: bool, flags: &str) -> Option<Value> {
-        let mut words =
-            vec!["limit".to_owned(), "--relay-cores".to_owned(), self.args.relay_core.to_string()];
-        words.extend(split(&[LIMIT_FLAGS, flags]));
-        self.measure(what, Place::Veth { segmentation }, words)
-    }
-
-    fn server(&self, place: Place) -> Vec<String> {
-        let cores = match place {
-            Place::BothCores => format!("{},{}", self.args.relay_core, self.args.client_core),
-            Place::Loopback | Place::Veth { .. } => self.args.relay_core.to_string(),
-        };
-        let mut words: Vec<String> =
-            vec!["--relay-binary".into(), self.args.relay_binary.display().to_string()];
-        words.extend(["--relay-cores".to_owned(), cores]);
-        if place != Place::Loopback {
-            words.extend(split(&[CLIENT_FLAGS]));
-        }
-        words
-    }
-
-    fn length(&self) -> Vec<String> {
-        let (seconds, repeat) = (self.args.seconds.to_string(), self.args.repeat.to_string());
-        ["--seconds".to_owned(), seconds, "--repeat".to_owned(), repeat].into()
-    }
-
-    fn measure(&mut self, what: &str, place: Place, words: Vec<String>) -> Option<Value> {
-        self.count += 1;
-        let command = words.join(" ");
-        eprintln!("\n{what}, {}: ringvox-load {command}", place.name());
-        let came = place.prepare().and_then(|()| self.child(place, &words));
-        let value = match &came {
-            Ok(value) => json!({"what": what, "place": place.name(), "command": command, "came": value}),
-            Err(why) => json!({"what": what, "place": place.name(), "command": command, "failed": why}),
-        };
-        self.all.push(value);
-        came.map_err(|why| {
-            eprintln!("failed: {why}");
-            self.failures.push(format!("{what}, {}: `ringvox-load {command}`: {why}", place.name()));
-        })
-        .ok()
-    }
-
-    /// Its progress is ours; what it found out is in a file, or of a limit on its standard output.
-    fn child(&self, place: Place, words: &[String]) -> Result<Value, String> {
-        let netns = (place != Place::Loopback).then_some(CLIENTS_NETNS);
-        let mut command = placed(&self.own, Some(&self.args.client_core.to_string()), netns);
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let file = std::env::temp_dir().join(format!("ringvox-load-{}.json", std::process::id()));
-        let is_limit = words[0] == "limit";
-        if !is_limit {
-            command.arg("--json").arg(&file);
-        }
-        let output = command.spawn().and_then(std::process::Child::wait_with_output);
-        let output = output.map_err(|why| format!("{}: {why}", self.own.display()))?;
-        if !output.status.success() {
-            return Err(format!("ended with {}", output.status));
-        }
-        let text = if is_limit {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        } else {
-            let text = fs::read_to_string(&file).map_err(|why| format!("{}: {why}", file.display()))?;
-            let _ = fs::remove_file(&file);
-            text
-        };
-        serde_json::from_str(&text).map_err(|why| why.to_string())
-    }
-}
-
 impl Place {
-    fn prepare(self) -> Result<(), String> {
-        match self {
-            Self::Loopback => Ok(()),
-            Self::Veth { segmentation } => network::set_segmentation(segmentation),
-            Self::BothCores => network::set_segmentation(true),
-        }
-    }
-
     const fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -155,8 +38,123 @@ impl Place {
             Self::BothCores => "veth, both cores",
         }
     }
+
+    fn prepare(self) -> Result<(), String> {
+        match self {
+            Self::Loopback => Ok(()),
+            Self::Veth { segmentation } => set_segmentation(segmentation),
+            Self::BothCores => set_segmentation(true),
+        }
+    }
 }
 
-fn split(flags: &[&str]) -> Vec<String> {
-    flags.iter().flat_map(|flags| flags.split_whitespace()).map(str::to_owned).collect()
+/// See the module.
+pub(super) struct Runs<'a> {
+    args: &'a CapacityArgs,
+    own: PathBuf,
+    /// What was run, and what came of it.
+    pub(super) all: Vec<Value>,
+    /// What failed, and why.
+    pub(super) failures: Vec<String>,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn new(args: &'a CapacityArgs) -> Result<Self, String> {
+        if ![RELAY_NETNS, CLIENTS_NETNS].iter().all(|name| Path::new("/run/netns").join(name).exists()) {
+            return Err("the network namespaces are missing: run this by `bench/net.sh with`, as `make capacity` does"
+                .to_owned());
+        }
+        let own = std::env::current_exe().map_err(|why| why.to_string())?;
+        Ok(Self { args, own, all: Vec::new(), failures: Vec::new() })
+    }
+
+    /// One scenario.
+    pub(super) fn run(&mut self, what: &str, place: Place, flags: &[&str]) -> Option<Value> {
+        let length = self.length();
+        let flags = [&[&*length], flags].concat();
+        self.measure(what, place, "run", &flags)
+    }
+
+    /// Subscribers come and go.
+    pub(super) fn churn(&mut self, what: &str, flags: &[&str]) -> Option<Value> {
+        self.measure(what, Place::Loopback, "churn", flags)
+    }
+
+    /// One scenario under rising load; `picture` is a file name.
+    pub(super) fn sweep(&mut self, what: &str, flags: &[&str], picture: &str) -> Option<Value> {
+        let plot =
+            self.args.plots.as_ref().map(|folder| format!("--plot {}", folder.join(picture).display()));
+        let length = self.length();
+        let flags = [&[&*length, plot.as_deref().unwrap_or("")], flags].concat();
+        self.measure(what, Place::Veth { segmentation: true }, "sweep", &flags)
+    }
+
+    /// What this machine could do at best with the packets of a scenario.
+    pub(super) fn limit(&mut self, what: &str, segmentation: bool, flags: &str) -> Option<Value> {
+        self.measure(what, Place::Veth { segmentation }, "limit", &[LIMIT_FLAGS, flags])
+    }
+
+    fn length(&self) -> String {
+        format!("--seconds {} --repeat {}", self.args.seconds, self.args.repeat)
+    }
+
+    /// The words of a command: how the server is started, then the flags.
+    fn words(&self, place: Place, action: &str, flags: &[&str]) -> Vec<String> {
+        let cores = match place {
+            Place::BothCores => format!("{},{}", self.args.relay_core, self.args.client_core),
+            Place::Loopback | Place::Veth { .. } => self.args.relay_core.to_string(),
+        };
+        let binary = self.args.relay_binary.display().to_string();
+        let mut words = vec![action.to_owned(), "--relay-binary".to_owned(), binary];
+        words.extend(["--relay-cores".to_owned(), cores]);
+        let place_flags = if place == Place::Loopback { "" } else { CLIENT_FLAGS };
+        let flags = [place_flags].into_iter().chain(flags.iter().copied());
+        words.extend(flags.flat_map(str::split_whitespace).map(str::to_owned));
+        words
+    }
+
+    fn measure(&mut self, what: &str, place: Place, action: &str, flags: &[&str]) -> Option<Value> {
+        let words = self.words(place, action, flags);
+        let (command, place_name) = (words.join(" "), place.name());
+        eprintln!("\n{what}, {place_name}: ringvox-load {command}");
+        let outcome = place.prepare().and_then(|()| self.child(place, &words));
+        self.all.push(json!({
+            "what": what,
+            "place": place_name,
+            "command": command,
+            "came": outcome.as_ref().ok(),
+            "failed": outcome.as_ref().err(),
+        }));
+        outcome
+            .map_err(|why| {
+                eprintln!("failed: {why}");
+                self.failures.push(format!("{what}, {place_name}: `ringvox-load {command}`: {why}"));
+            })
+            .ok()
+    }
+
+    /// Its progress is ours; what it found out is in a file.
+    fn child(&self, place: Place, words: &[String]) -> Result<Value, String> {
+        let netns = (place != Place::Loopback).then_some(CLIENTS_NETNS);
+        let file = tempfile::NamedTempFile::new().map_err(|why| why.to_string())?;
+        let mut command = placed(&self.own, Some(&self.args.client_core.to_string()), netns);
+        command.args(words).arg("--json").arg(file.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let status = command.status().map_err(|why| format!("{}: {why}", self.own.display()))?;
+        if !status.success() {
+            return Err(format!("ended with {status}"));
+        }
+        let text = fs::read_to_string(file.path()).map_err(|why| why.to_string())?;
+        serde_json::from_str(&text).map_err(|why| why.to_string())
+    }
+}
+
+/// Lets the relay's device cut large packets itself, or the kernel before it.
+fn set_segmentation(on: bool) -> Result<(), String> {
+    let on = if on { "on" } else { "off" };
+    let words = ["netns", "exec", RELAY_NETNS, "ethtool", "-K", RELAY_DEVICE, "tx-udp-segmentation", on];
+    let output = Command::new("ip").args(words).output().map_err(|why| format!("ip: {why}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -14,16 +14,16 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(title: &'static str, unit: &'static str, columns: &[&'static str]) -> Self {
-        Self { title, unit, columns: columns.to_vec(), rows: Vec::new() }
+    /// `columns`: their names, separated by ` | `.
+    pub(super) fn new(title: &'static str, unit: &'static str, columns: &'static str) -> Self {
+        Self { title, unit, columns: columns.split(" | ").collect(), rows: Vec::new() }
     }
 
     pub(super) fn markdown(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let head: Vec<String> = self.columns.iter().map(|column| (*column).to_owned()).collect();
-        let rule: Vec<String> = self.columns.iter().map(|_| "---".to_owned()).collect();
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!("### {}\n\n{}.\n\n{}{}{rows}", self.title, self.unit, line(&head), line(&rule))
+        let rule = vec!["---"; self.columns.len()].join(" | ");
+        let rows: String = self.rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+        let head = self.columns.join(" | ");
+        format!("### {}\n\n{}.\n\n| {head} |\n| {rule} |\n{rows}", self.title, self.unit)
     }
 }
 
@@ -45,55 +45,34 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Of a whole run.
+    /// Of a whole run, or of one window.
     pub(super) fn of(run: &Value) -> Self {
-        let memory_bytes = run["memory"]["per_subscriber_bytes"].as_f64();
-        Self { memory_bytes, ..Self::of_summary(&run["summary"]) }
+        let figures = Self::of_summary(&run["summary"]);
+        Self { memory_bytes: run["memory"]["per_subscriber_bytes"].as_f64(), ..figures }
     }
 
     /// Of several windows.
     pub(super) fn of_summary(summary: &Value) -> Self {
-        let number = |name: &str| summary[name].as_f64().unwrap_or(0.0);
+        let of = |name: &str| number(&summary[name]);
         let latency = ["latency_p50_ns", "latency_p99_ns", "latency_p999_ns"];
         Self {
-            us: number("cpu_ns_per_packet_median") / 1e3,
-            packets_per_second: number("packets_per_second_median"),
-            latency: latency.map(|name| number(name) / 1e6),
+            us: of("cpu_ns_per_packet_median") / 1e3,
+            packets_per_second: of("packets_per_second_median"),
+            latency: latency.map(|name| of(name) / 1e6),
             memory_bytes: None,
-            faults: ["duplicates", "foreign", "corrupt"].into_iter().map(number).sum(),
-            lost: number("lost"),
-            spoiled: number("spoiled_windows") > 0.0,
-        }
-    }
-
-    /// Of one window.
-    pub(super) fn of_window(window: &Value) -> Self {
-        let number = |name: &str| window[name].as_f64().unwrap_or(0.0);
-        let count = |name: &str| window["counts"][name].as_f64().unwrap_or(0.0);
-        let latency =
-            ["p50", "p99", "p999"].map(|name| window["latency_ns"][name].as_f64().unwrap_or(0.0) / 1e6);
-        Self {
-            us: number("cpu_ns_per_packet") / 1e3,
-            packets_per_second: number("forwarded") / number("seconds").max(1e-9),
-            latency,
-            memory_bytes: None,
-            faults: ["duplicates", "foreign", "corrupt", "unauthentic", "unknown_ssrc"]
-                .into_iter()
-                .map(count)
-                .sum(),
-            lost: count("lost"),
-            spoiled: window["spoiled"] == true,
+            faults: ["duplicates", "foreign", "corrupt"].into_iter().map(of).sum(),
+            lost: of("lost"),
+            spoiled: of("spoiled_windows") > 0.0,
         }
     }
 
     /// With whatever was not as it should be.
     pub(super) fn us(&self) -> String {
         let mut text = format!("{:.2}", self.us);
-        if self.lost > 0.0 {
-            text.push_str(&format!(", lost {}", thousands(self.lost)));
-        }
-        if self.faults > 0.0 {
-            text.push_str(&format!(", faults {}", thousands(self.faults)));
+        for (name, count) in [("lost", self.lost), ("faults", self.faults)] {
+            if count > 0.0 {
+                text += &format!(", {name} {}", thousands(count));
+            }
         }
         text
     }
@@ -103,21 +82,20 @@ impl Figures {
     }
 
     pub(super) fn latency(&self) -> String {
-        let [p50, p99, _] = self.latency;
-        format!("{p50:.2} / {p99:.2}{}", self.mark())
+        self.quantiles(2)
     }
 
     pub(super) fn latency_with_tail(&self) -> String {
-        let [p50, p99, p999] = self.latency;
-        format!("{p50:.2} / {p99:.2} / {p999:.2}{}", self.mark())
+        self.quantiles(3)
+    }
+
+    fn quantiles(&self, count: usize) -> String {
+        let ms: Vec<String> = self.latency[..count].iter().map(|ms| format!("{ms:.2}")).collect();
+        format!("{}{}", ms.join(" / "), if self.spoiled { " *" } else { "" })
     }
 
     pub(super) fn memory(&self) -> String {
         cell(self.memory_bytes.as_ref(), |bytes| format!("{:.0}", bytes / 1e3))
-    }
-
-    const fn mark(&self) -> &'static str {
-        if self.spoiled { " *" } else { "" }
     }
 }
 
@@ -162,12 +140,15 @@ mod tests {
         let figures = Figures::of(&json!({"summary": summary, "memory": {"per_subscriber_bytes": 31_400.0}}));
         assert_eq!(figures.us(), "2.35, lost 1,200, faults 3");
         assert_eq!((figures.rate(), figures.latency()), ("7,500".to_owned(), "0.12 / 1.50 *".to_owned()));
-        assert_eq!(figures.memory(), "31");
+        assert_eq!(
+            (figures.memory(), figures.latency_with_tail()),
+            ("31".into(), "0.12 / 1.50 / 0.00 *".into())
+        );
     }
 
     #[test]
     fn a_table_is_markdown() {
-        let mut table = Table::new("Title", "µs", &["a", "b"]);
+        let mut table = Table::new("Title", "µs", "a | b");
         table.rows.push(vec!["x".to_owned(), cell(None::<&f64>, |_| String::new())]);
         assert_eq!(table.markdown(), "### Title\n\nµs.\n\n| a | b |\n| --- | --- |\n| x | – |\n");
     }

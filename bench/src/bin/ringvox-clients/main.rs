@@ -1,28 +1,25 @@
-//! What a client costs the relay: memory, CPU time of a join, and what a storm of joins does to running streams.
+//! What a client costs the relay's core: memory, what is left of it after many have come and gone, CPU time of a join. What a
+//! storm of joins does to running streams `ringvox-load run --storm` measures.
 //!
 //! One process, no sockets: the real `Shard` with the real DTLS engine on one side, real ICE checks, handshakes and SRTP on
 //! the other. Only the shard's calls are timed (CPU time of the thread), and memory is counted when the clients' own is freed.
 //! Build it in release; figures are only comparable on one machine.
 //!
 //! ```text
-//! ringvox-clients memory          octets per idle transport and per subscriber, growth from 100 to 2,000
+//! ringvox-clients memory          octets per transport: not proved, idle, subscribed; growth from 100 to 2,000
 //! ringvox-clients churn [JOINS]   live allocations after so many joins and leaves (100,000)
 //! ringvox-clients joins [JOINS]   joins per CPU-second, by DTLS version and group (2,000)
-//! ringvox-clients storm [JOINS]   forwarding latency while so many clients join at once (2,000)
 //! ```
 
-mod client;
 mod meter;
-mod site;
-mod storm;
+mod relay;
 
-use client::Client;
 use meter::Heap;
-use relay_control::{EventBody, TransportState};
+use relay::{Client, Relay};
 use relay_core::id::{SeqNo, Ssrc};
 use relay_core::stats::Count;
 use ringvox_client::dtls::{ClientOptions, Versions};
-use site::{STREAM, Site};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 #[global_allocator]
@@ -43,104 +40,123 @@ fn main() {
         "memory" => memory(),
         "churn" => churn(count.unwrap_or(100_000)),
         "joins" => joins(count.unwrap_or(2_000)),
-        "storm" => storm::run(count.unwrap_or(2_000)),
-        _ => eprintln!("ringvox-clients memory | churn [JOINS] | joins [JOINS] | storm [JOINS]"),
+        _ => eprintln!("ringvox-clients memory | churn [JOINS] | joins [JOINS]"),
     }
+}
+
+/// How far a client goes that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// It has a stream each way, and never sends anything: it has proved no address.
+    Unproved,
+    /// It has keys.
+    Idle,
+    /// It receives a stream.
+    Subscribed,
 }
 
 fn memory() {
     for versions in [Versions::Only1_3, Versions::Only1_2] {
         let options = ClientOptions { versions, ..ClientOptions::default() };
-        report_growth(&format!("idle transport, {versions:?}"), &options, false);
-        report_growth(&format!("subscriber, {versions:?}"), &options, true);
+        for extent in [Extent::Unproved, Extent::Idle, Extent::Subscribed] {
+            report_growth(extent, &options);
+        }
     }
 }
 
 /// Octets that each of the clients between [`FEW`] and [`MANY`] adds.
-fn report_growth(what: &str, options: &ClientOptions, subscribe: bool) {
-    let mut site = Site::new(options, FOREVER);
-    let mut publisher = site.open(0);
-    site.publish(&publisher, STREAM);
-    site.connect(&mut publisher);
+fn report_growth(extent: Extent, options: &ClientOptions) {
+    let mut relay = Relay::new(options, FOREVER);
+    let (mut publisher, ssrc) = relay.publisher(0);
     let mut index = 0;
-    let few = populate(&mut site, &mut publisher, 1..=FEW, subscribe, &mut index);
-    let many = populate(&mut site, &mut publisher, FEW + 1..=MANY, subscribe, &mut index);
+    let mut grow = |numbers: RangeInclusive<u32>| {
+        let joined = numbers.map(|number| join(&mut relay, number, extent)).collect();
+        // A transport that is not proved does not live long enough to be served.
+        if extent != Extent::Unproved {
+            serve(&mut relay, (&mut publisher, ssrc, &mut index), joined);
+        }
+        Heap::now()
+    };
+    let (few, many) = (grow(1..=FEW), grow(FEW + 1..=MANY));
     let each = |all: i64| all as f64 / f64::from(MANY - FEW);
-    let (octets, rust) = (each(many.octets - few.octets), each(many.rust - few.rust));
     println!(
-        "{what}: {octets:.0} octets each, {rust:.0} of them Rust's in {:.1} allocations",
+        "{extent:?}, {:?}: {:.0} octets each, {:.0} of them Rust's in {:.1} allocations",
+        options.versions,
+        each(many.octets - few.octets),
+        each(many.rust - few.rust),
         each(many.allocations - few.allocations)
     );
 }
 
-/// Lets clients join, receive media and report on it, and forgets their own memory. What lives then.
-fn populate(
-    site: &mut Site,
-    publisher: &mut Client,
-    numbers: std::ops::RangeInclusive<u32>,
-    subscribe: bool,
-    index: &mut u64,
-) -> Heap {
-    let mut joined: Vec<(Client, Option<Ssrc>)> = Vec::new();
-    for number in numbers {
-        let mut client = site.open(number);
-        let ssrc = subscribe.then(|| site.subscribe(&client, STREAM));
-        site.connect(&mut client);
-        client.forget_dtls();
-        joined.push((client, ssrc));
-        site.now += Duration::from_millis(1);
+/// A client, and the SSRC of what it receives.
+fn join(relay: &mut Relay, number: u32, extent: Extent) -> (Client, Option<Ssrc>) {
+    let mut client = relay.open(number);
+    if extent == Extent::Unproved {
+        relay.publish(number);
+        relay.subscribe(number, 0);
+        return (client, None);
     }
+    let ssrc = (extent == Extent::Subscribed).then(|| relay.subscribe(number, 0));
+    relay.connect(&mut client);
+    client.transport.forget_dtls();
+    relay.now += Duration::from_millis(1);
+    (client, ssrc)
+}
+
+/// Lets clients receive media and report on it, and forgets their own memory.
+fn serve(
+    relay: &mut Relay,
+    (publisher, ssrc, index): (&mut Client, Ssrc, &mut u64),
+    mut joined: Vec<(Client, Option<Ssrc>)>,
+) {
     let mut sent = Vec::new();
     for _ in 0..20 {
-        site.now += Duration::from_millis(1);
-        let keyframe = publisher.media(STREAM.ssrc, *index, &[[0x10, 0].as_slice(), &[1; 1_000]].concat());
+        relay.now += Duration::from_millis(1);
+        let keyframe = publisher.media(ssrc, *index, &[[0x10, 0].as_slice(), &[1; 1_000]].concat());
         *index += 1;
-        sent = site.turn(&publisher.path(), &mut [keyframe]).sent;
+        sent = relay.turn(&publisher.path(), &mut [keyframe]);
     }
     for (client, ssrc) in &mut joined {
         let Some(ssrc) = *ssrc else { continue };
         let path = client.path();
         let (_, last) = sent.iter().find(|(to, _)| *to == path).expect("a subscriber is served");
         let report = client.report(ssrc, SeqNo(u16::from_be_bytes([last[2], last[3]])));
-        let answer = site.turn(&path, &mut [report]).sent;
+        let answer = relay.turn(&path, &mut [report]);
         assert!(!answer.is_empty(), "a NACK is answered");
     }
     drop((joined, sent));
     // Until what the engines kept for a repeated last flight is not needed any more.
-    site.now += Duration::from_secs(20);
-    site.turn(&publisher.path(), &mut []);
-    site.events();
-    Heap::now()
+    relay.now += Duration::from_secs(20);
+    relay.turn(&publisher.path(), &mut []);
+    relay.drop_events();
 }
 
 /// Joins and leaves in all the ways there are, and what is left of them.
 fn churn(count: u32) {
-    let mut site = Site::new(&ClientOptions::default(), CONSENT);
-    let mut publisher = site.open(0);
-    site.publish(&publisher, STREAM);
-    site.connect(&mut publisher);
+    let mut relay = Relay::new(&ClientOptions::default(), CONSENT);
+    let (mut publisher, _) = relay.publisher(0);
     let mut before = None;
     for number in 1..=count {
-        let mut client = site.open(number);
-        site.subscribe(&client, STREAM);
+        let mut client = relay.open(number);
+        relay.subscribe(number, 0);
         if number % 4 != 3 {
-            site.connect(&mut client);
+            relay.connect(&mut client);
         }
         match number % 4 {
-            0 => site.close(number),
+            0 => relay.close(number),
             1 => {
-                client.close();
-                site.talk(&mut client);
+                client.transport.close();
+                relay.talk(&mut client);
             }
             // By consent, and by a check that never came.
             _ => {}
         }
         drop(client);
         // 50 joins a second, so that about 2,000 live at a time.
-        site.now += Duration::from_millis(20);
-        publisher.tick(site.now);
-        site.talk(&mut publisher);
-        site.events();
+        relay.now += Duration::from_millis(20);
+        publisher.tick(relay.now);
+        relay.talk(&mut publisher);
+        relay.drop_events();
         if number % 10_000 == 0 || number == count {
             let heap = Heap::now();
             let since = before.get_or_insert(heap);
@@ -150,11 +166,11 @@ fn churn(count: u32) {
                 heap.octets - since.octets,
                 heap.allocations,
                 heap.allocations - since.allocations,
-                site.shard.transport_count()
+                relay.shard.transport_count()
             );
         }
     }
-    println!("{:?} of the relay's CPU time, leaves included", site.spent);
+    println!("{:?} of the relay's CPU time, leaves included", relay.spent);
 }
 
 fn joins(count: u32) {
@@ -164,32 +180,24 @@ fn joins(count: u32) {
         ("DTLS 1.2, X25519", Versions::Only1_2, "X25519:P-256"),
     ] {
         let options = ClientOptions { versions, groups: groups.into(), ..ClientOptions::default() };
-        let mut site = Site::new(&options, FOREVER);
-        let mut publisher = site.open(0);
-        site.publish(&publisher, STREAM);
-        site.connect(&mut publisher);
-        site.spent = Duration::ZERO;
-        let (mut commands, mut all) = (Duration::ZERO, Duration::ZERO);
+        let mut relay = Relay::new(&options, FOREVER);
+        relay.publisher(0);
+        let (begun, mut commands) = (relay.spent, Duration::ZERO);
         for number in 1..=count {
-            let mut client = site.open(number);
-            site.subscribe(&client, STREAM);
-            commands += std::mem::take(&mut site.spent);
-            site.connect(&mut client);
-            all += std::mem::take(&mut site.spent);
-            site.now += Duration::from_micros(100);
+            let before = relay.spent;
+            let mut client = relay.open(number);
+            relay.subscribe(number, 0);
+            commands += relay.spent - before;
+            relay.connect(&mut client);
+            relay.now += Duration::from_micros(100);
         }
-        all += commands;
-        assert_eq!(site.shard.counters().get(Count::TransportsConnected), u64::from(count) + 1);
+        let all = (relay.spent - begun).as_secs_f64();
+        assert_eq!(relay.shard.counters().get(Count::TransportsConnected), u64::from(count) + 1);
         println!(
             "{name}: {:.0} joins per CPU-second; {:.1} us each, {:.1} of them commands",
-            f64::from(count) / all.as_secs_f64(),
-            all.as_secs_f64() * 1e6 / f64::from(count),
+            f64::from(count) / all,
+            all * 1e6 / f64::from(count),
             commands.as_secs_f64() * 1e6 / f64::from(count)
         );
     }
-}
-
-/// Whether an event tells that a transport has keys.
-fn is_connected(event: &EventBody) -> bool {
-    matches!(event, EventBody::TransportState(s) if s.state() == TransportState::Connected)
 }

@@ -1,5 +1,6 @@
 //! What is counted: octets that are live, Rust's and BoringSSL's, and the thread's CPU time. All unsafe of this tool.
 
+use nix::time::{ClockId, clock_gettime};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -71,8 +72,5 @@ impl Heap {
 
 /// CPU time of this thread.
 pub(crate) fn cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the result and outlives the call; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("it exists on every Linux").into()
 }

@@ -112,8 +112,8 @@ impl DownStream {
     /// What is in front of this subscriber's payloads.
     #[inline]
     #[must_use]
-    pub fn prefix(&self) -> PayloadPrefix {
-        self.prefix
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// Puts `prefix` in front of all payloads from now on, retransmitted ones as well.

@@ -2,91 +2,89 @@
 //!
 //! Invariant: a refused command changes nothing; a repeated one gives the same answer as the first.
 
-use super::Shard;
 use super::faults::Input;
-use crate::control::{check_params, down_added, priority};
-use crate::ice::{Ice, LocalCredentials};
+use super::rtp::bind_ssrc;
+use super::{Shard, keyframes};
+use crate::command::{
+    AddDownTrack, AddUpTrack, Command, LABEL_BYTES_MAX, OpenTransport, RefusalCode, Refused,
+    RemoteCredentials, Reply,
+};
+use crate::config::Limits;
+use crate::ice::Ice;
 use crate::id::Ssrc;
 use crate::keys::{LayerKey, TransportKey, UpKey};
 use crate::outbox::Outbox;
+use crate::rng::Rng;
 use crate::stats::Count;
 use crate::time::Time;
-use crate::track::{DownTrack, Params, Source, UpTrack};
-use crate::transport::{Identity, Phase, SsrcUse, Transport};
-use relay_control as control;
-use relay_control::{Command, CommandError, ErrorCode, LABEL_BYTES_MAX, ReplyBody};
-
-type Refused = CommandError;
+use crate::track::{DownTrack, Params, Source, Tracks, UpTrack};
+use crate::transport::{Identity, SsrcUse, Transport};
+use std::borrow::Cow;
 
 /// Bounds of ICE credentials in characters (RFC 8839 §5.4).
 const UFRAG_CHARS: std::ops::RangeInclusive<usize> = 4..=256;
 const PWD_CHARS: std::ops::RangeInclusive<usize> = 22..=256;
-/// RTCP CNAME, as the control language promises.
-const CNAME_BYTES_MAX: usize = 64;
 
-fn refuse(code: ErrorCode, message: impl Into<String>) -> Refused {
-    CommandError { code: code.into(), message: message.into(), highest_epoch: 0 }
+fn bad_request(message: impl Into<Cow<'static, str>>) -> Refused {
+    Refused::new(RefusalCode::BadRequest, message)
 }
 
-const DONE: ReplyBody = ReplyBody::Done(control::Done {});
-
 impl Shard {
-    /// Obeys one command. Commands of the process (`Hello`, `GetInventory`, …) never get here and are refused.
-    pub fn handle_command<O: Outbox>(&mut self, now: Time, command: Command, outbox: &mut O) -> ReplyBody {
+    /// Obeys one command.
+    ///
+    /// # Errors
+    /// Why it is refused; then nothing has changed.
+    pub fn handle_command<O: Outbox>(
+        &mut self,
+        now: Time,
+        command: Command,
+        outbox: &mut O,
+    ) -> Result<Reply, Refused> {
         self.forward_pending(outbox);
         self.input = subject(&command);
         let answer = match command {
             Command::OpenTransport(c) => self.open_transport(now, c),
-            Command::RestartIce(c) => self.restart_ice(&c),
-            Command::CloseTransport(c) => Ok(self.close_transport(c.transport_id, outbox)),
-            Command::AddUpTrack(c) => self.add_up_track(now, c),
-            Command::AddDownTrack(c) => self.add_down_track(now, c),
-            Command::RemoveTrack(c) => Ok(self.remove_track(c.track_id)),
-            Command::RequestKeyframe(c) => self.request_keyframe(now, c.track_id),
-            Command::SetLabel(c) => self.set_label(c),
-            Command::Hello(_)
-            | Command::GetInventory(_)
-            | Command::GetStats(_)
-            | Command::Shutdown(_)
-            | Command::AddTap(_)
-            | Command::RemoveTap(_)
-            | Command::AddSource(_)
-            | Command::RemoveSource(_) => {
-                Err(refuse(ErrorCode::BadRequest, "this command is for the process, not for a shard"))
-            }
+            Command::RestartIce { transport_id, remote } => self.restart_ice(transport_id, remote),
+            Command::CloseTransport { transport_id } => Ok(self.close_transport(transport_id, outbox)),
+            Command::AddUpTrack(c) => self.add_up_track(now, &c),
+            Command::AddDownTrack(c) => self.add_down_track(now, &c),
+            Command::RemoveTrack { track_id } => Ok(self.remove_track(track_id)),
+            Command::RequestKeyframe { track_id } => self.request_keyframe(now, track_id),
+            Command::SetLabel { transport_id, label } => self.set_label(transport_id, label),
         };
         self.input = Input::None;
-        answer.unwrap_or_else(ReplyBody::Error)
+        answer
     }
 
-    fn open_transport(&mut self, now: Time, c: control::OpenTransport) -> Result<ReplyBody, Refused> {
-        let fingerprint = check_open(&c)?;
+    fn open_transport(&mut self, now: Time, c: OpenTransport) -> Result<Reply, Refused> {
+        check_credentials(&c.remote)?;
+        check_label(&c.label)?;
         if let Some(key) = self.transports.key(c.transport_id) {
             let same = &self.transports[key].identity;
-            return if same.room_id == c.room_id && same.fingerprint == fingerprint {
+            return if same.room_id == c.room_id && same.fingerprint == c.fingerprint {
                 Ok(self.opened(key))
             } else {
-                Err(refuse(ErrorCode::IdInUse, "transport_id is in use with another room or fingerprint"))
+                Err(Refused::new(
+                    RefusalCode::IdInUse,
+                    "transport_id is in use with another room or fingerprint",
+                ))
             };
         }
         self.check_room()?;
-        let bitrate = match c.max_receive_bitrate_bps {
-            0 => self.config.default_max_receive_bitrate_bps,
-            bps => bps,
-        };
+        let bitrate = c.max_receive_bitrate_bps.unwrap_or(self.config.default_max_receive_bitrate_bps);
         let identity = Identity {
             id: c.transport_id,
             room_id: c.room_id,
             label: c.label,
-            fingerprint,
-            remote_pwd: c.remote_pwd,
+            fingerprint: c.fingerprint,
+            remote_pwd: c.remote.pwd,
         };
-        let local = self.fresh_credentials();
-        let (ice, rtcp_ssrc) = (Ice::new(local, &c.remote_ufrag, now), Ssrc(self.rng.next_u32() | 1));
-        let transport = Transport::new(identity, ice, bitrate, rtcp_ssrc, now);
-        let key = self.insert_transport(transport);
-        self.transports[key].set_phase_limit(now + self.config.limits.ice_timeout);
-        self.arm_transport(key);
+        let local = self.transports.fresh_credentials(&mut self.rng);
+        let (ice, rtcp_ssrc) = (Ice::new(local, &c.remote.ufrag, now), Ssrc(self.rng.next_u32() | 1));
+        let mut transport = Transport::new(identity, ice, bitrate, rtcp_ssrc, now);
+        transport.set_phase_limit(now + self.config.limits.ice_timeout);
+        let key = self.transports.insert(transport);
+        self.transports.arm(key, &mut self.deadlines);
         self.counters.add(Count::TransportsOpened, 1);
         Ok(self.opened(key))
     }
@@ -102,66 +100,39 @@ impl Shard {
             return Ok(());
         };
         self.counters.add(Count::TransportsRefused, 1);
-        Err(refuse(ErrorCode::LimitReached, reached))
+        Err(Refused::new(RefusalCode::LimitReached, reached))
     }
 
-    fn insert_transport(&mut self, transport: Transport) -> TransportKey {
-        let ufrag = transport.ice.local.ufrag;
-        let key = self.transports.insert(transport);
-        let announced = self.demux.add_ufrag(ufrag, key);
-        debug_assert!(announced, "fresh credentials are unique");
-        key
+    fn opened(&self, key: TransportKey) -> Reply {
+        Reply::TransportOpened(self.view(key).opened())
     }
 
-    /// Credentials whose ufrag nobody else has on this shard.
-    fn fresh_credentials(&mut self) -> LocalCredentials {
-        loop {
-            let local = LocalCredentials::random(&mut self.rng);
-            if self.demux.by_username(&[&local.ufrag[..], b":"].concat()).is_none() {
-                return local;
-            }
-        }
-    }
-
-    fn opened(&self, key: TransportKey) -> ReplyBody {
-        ReplyBody::TransportOpened(self.transport_opened(key))
-    }
-
-    fn restart_ice(&mut self, c: &control::RestartIce) -> Result<ReplyBody, Refused> {
-        check_credentials(&c.remote_ufrag, &c.remote_pwd)?;
-        let key = self.transport_key(c.transport_id)?;
+    fn restart_ice(&mut self, id: u64, remote: RemoteCredentials) -> Result<Reply, Refused> {
+        check_credentials(&remote)?;
+        let key = self.transport_key(id)?;
         let transport = &self.transports[key];
-        let repeated = transport.ice.remote_ufrag == c.remote_ufrag.as_bytes()
-            && transport.identity.remote_pwd == c.remote_pwd;
+        let repeated = transport.ice.remote_ufrag == remote.ufrag.as_bytes()
+            && transport.identity.remote_pwd == remote.pwd;
         if repeated {
             return Ok(self.opened(key));
         }
-        let local = self.fresh_credentials();
-        let announced = self.demux.add_ufrag(local.ufrag, key);
-        debug_assert!(announced, "fresh credentials are unique");
-        let transport = &mut self.transports[key];
-        transport.identity.remote_pwd.clone_from(&c.remote_pwd);
-        let has_come = !matches!(transport.phase, Phase::Ice);
-        if let Some(older) = transport.ice.restart(local, &c.remote_ufrag) {
-            self.demux.remove_ufrag(&older.ufrag);
-        }
-        if has_come {
-            transport.ice.local.key.prepare();
-        }
+        let local = self.transports.fresh_credentials(&mut self.rng);
+        self.transports.restart_ice(key, local, remote);
         Ok(self.opened(key))
     }
 
-    fn close_transport<O: Outbox>(&mut self, id: u64, outbox: &mut O) -> ReplyBody {
+    fn close_transport<O: Outbox>(&mut self, id: u64, outbox: &mut O) -> Reply {
         if let Some(key) = self.transports.key(id) {
-            if let Some(session) = self.transports[key].session() {
-                if let Some(engine) = &mut session.engine {
+            let transport = &mut self.transports[key];
+            if transport.is_connected() {
+                if let Some(engine) = transport.engine() {
                     engine.close();
                 }
-                self.send_dtls(key, outbox);
+                transport.send_dtls(&mut self.scratch[..], &mut self.counters, outbox);
             }
             self.remove_transport(key);
         }
-        DONE
+        Reply::Done
     }
 
     /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none is left.
@@ -174,186 +145,180 @@ impl Shard {
         !ids.is_empty()
     }
 
-    fn add_up_track(&mut self, now: Time, c: control::AddUpTrack) -> Result<ReplyBody, Refused> {
+    fn add_up_track(&mut self, now: Time, c: &AddUpTrack) -> Result<Reply, Refused> {
         let key = self.transport_key(c.transport_id)?;
-        let params = check_params(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
-        let priority = priority(c.priority).ok_or_else(|| {
-            let names = "0 (medium), 1 (very low), 2 (low) or 3 (high)";
-            refuse(ErrorCode::BadRequest, format!("priority is {}, not {names}", c.priority))
-        })?;
-        let added = ReplyBody::UpTrackAdded(control::UpTrackAdded { track_id: c.track_id });
+        c.params.check().map_err(bad_request)?;
+        let added = Reply::UpTrackAdded { track_id: c.track_id };
         if let Some(up) = self.tracks.up_by_id(c.track_id) {
-            return if up.source == Source::Peer(key) && up.params == params && up.priority == priority {
+            return if up.source == Source::Peer(key) && up.params == c.params && up.priority == c.priority {
                 Ok(added)
             } else {
-                Err(refuse(ErrorCode::IdInUse, "track_id is in use with other parameters"))
+                Err(Refused::new(RefusalCode::IdInUse, "track_id is in use with other parameters"))
             };
         }
         if self.tracks.is_used(c.track_id) {
-            return Err(refuse(ErrorCode::IdInUse, "track_id is in use by a down-track"));
+            return Err(Refused::new(RefusalCode::IdInUse, "track_id is in use by a down-track"));
         }
         let limit = self.config.limits.up_tracks_per_transport;
-        if self.transports[key].ups.len() >= limit {
-            return Err(refuse(
-                ErrorCode::LimitReached,
+        let transport = &mut self.transports[key];
+        if transport.ups.len() >= limit {
+            return Err(Refused::new(
+                RefusalCode::LimitReached,
                 format!("a transport may send {limit} tracks at most"),
             ));
         }
-        let room_id = self.transports[key].identity.room_id;
-        let up = UpTrack::new(c.track_id, Source::Peer(key), room_id, params, priority, now);
-        let up_key = self.tracks.insert_up(up);
-        self.transports[key].ups.push(up_key);
-        if self.transports[key].is_connected() {
-            self.prepare_up(key, up_key);
+        let room_id = transport.identity.room_id;
+        let mut up = UpTrack::new(c.track_id, Source::Peer(key), room_id, c.params, c.priority, now);
+        if transport.is_connected() {
+            up.prepare_with(transport);
         }
+        let up_key = self.tracks.insert_up(up);
+        transport.ups.push(up_key);
         let layer = LayerKey::first(up_key);
         for (ssrc, used) in [(c.ssrc, SsrcUse::Media(layer)), (c.rtx_ssrc, SsrcUse::Rtx(layer))] {
-            if ssrc != 0 {
-                self.bind_ssrc(now, key, Ssrc(ssrc), used);
+            if let Some(ssrc) = ssrc {
+                bind_ssrc(now, &mut transport.receiving, &self.tracks, ssrc, used);
             }
         }
         Ok(added)
     }
 
-    fn add_down_track(&mut self, now: Time, c: control::AddDownTrack) -> Result<ReplyBody, Refused> {
+    fn add_down_track(&mut self, now: Time, c: &AddDownTrack) -> Result<Reply, Refused> {
         let key = self.transport_key(c.transport_id)?;
-        let params = check_params(&c.rtp).map_err(|e| refuse(ErrorCode::BadRequest, e))?;
-        if c.cname.len() > CNAME_BYTES_MAX || c.cname.is_empty() {
-            return Err(refuse(
-                ErrorCode::BadRequest,
-                format!("cname must have 1 to {CNAME_BYTES_MAX} octets"),
-            ));
+        c.params.check().map_err(bad_request)?;
+        if c.cname.is_empty() {
+            return Err(bad_request("cname is empty"));
         }
         if let Some(down) = self.tracks.down_by_id(c.track_id) {
-            return if down.transport == key && down.params == params && down.up_track_id == c.up_track_id {
+            return if down.transport == key && down.params == c.params && down.up_track_id == c.up_track_id {
                 Ok(down_added(down))
             } else {
-                Err(refuse(ErrorCode::IdInUse, "track_id is in use with other parameters"))
+                Err(Refused::new(RefusalCode::IdInUse, "track_id is in use with other parameters"))
             };
         }
         if self.tracks.is_used(c.track_id) {
-            return Err(refuse(ErrorCode::IdInUse, "track_id is in use by an up-track"));
+            return Err(Refused::new(RefusalCode::IdInUse, "track_id is in use by an up-track"));
         }
-        let up_key = self.check_subscription(key, c.up_track_id, &params)?;
-        let ssrcs = self.fresh_ssrcs(key);
+        let Self { config, transports, tracks, deadlines, counters, rng, .. } = self;
+        let transport = &mut transports[key];
+        let up_key = check_subscription(transport, tracks, &config.limits, c.up_track_id, &c.params)?;
+        let ssrcs = fresh_ssrcs(transport, tracks, rng);
         let (ids, layer) = ((c.track_id, c.up_track_id), LayerKey::first(up_key));
-        let down = DownTrack::new(ids, &c.cname, (key, layer), params, ssrcs, &mut self.rng, now);
+        let down = DownTrack::new(ids, &c.cname, (key, layer), c.params, ssrcs, rng, now);
         let added = down_added(&down);
-        let down_key = self.tracks.insert_down(down);
-        self.transports[key].downs.push(down_key);
-        if self.transports[key].is_connected() {
-            self.tracks.downs[down_key].stream.prepare();
-            self.ask_keyframes_for(now, key);
+        let down_key = tracks.insert_down(down);
+        transport.downs.push(down_key);
+        if transport.is_connected() {
+            tracks.downs[down_key].stream.prepare();
+            keyframes::want_all(now, transport, tracks, deadlines, counters);
         }
-        self.tracks.downs[down_key].arm(down_key, &mut self.deadlines);
+        tracks.downs[down_key].arm(down_key, deadlines);
         Ok(added)
     }
 
-    /// The up-track to subscribe to, if that is allowed.
-    fn check_subscription(
-        &self,
-        key: TransportKey,
-        up_track_id: u64,
-        params: &Params,
-    ) -> Result<UpKey, Refused> {
-        let up_key = self
-            .tracks
-            .up_key(up_track_id)
-            .ok_or_else(|| refuse(ErrorCode::UnknownTrack, "up_track_id is no up-track of this shard"))?;
-        let up = self.tracks.up(up_key);
-        if up.room_id != self.transports[key].identity.room_id {
-            return Err(refuse(ErrorCode::Mismatch, "the up-track belongs to another room"));
-        }
-        if (up.params.kind, up.params.codec) != (params.kind, params.codec) {
-            return Err(refuse(ErrorCode::Mismatch, "the up-track has another kind or codec"));
-        }
-        let limits = &self.config.limits;
-        if self.transports[key].downs.len() >= limits.down_tracks_per_transport
-            || up.subscriber_count() >= limits.subscribers_per_track
-        {
-            return Err(refuse(ErrorCode::LimitReached, "no more subscriptions on this transport or track"));
-        }
-        Ok(up_key)
-    }
-
-    /// SSRCs that are not zero and not in use towards this peer: media and RTX.
-    fn fresh_ssrcs(&mut self, key: TransportKey) -> (Ssrc, Ssrc) {
-        let mut fresh = |not: Option<Ssrc>| loop {
-            let ssrc = Ssrc(self.rng.next_u32());
-            let taken = self.transports[key].downs.iter().any(|d| self.tracks.down(*d).uses_ssrc(ssrc));
-            if ssrc.0 != 0 && !taken && Some(ssrc) != not && ssrc != self.transports[key].rtcp_ssrc {
-                return ssrc;
-            }
-        };
-        let media = fresh(None);
-        (media, fresh(Some(media)))
-    }
-
-    fn remove_track(&mut self, track_id: u64) -> ReplyBody {
+    fn remove_track(&mut self, track_id: u64) -> Reply {
         if let Some(up_key) = self.tracks.up_key(track_id) {
             self.remove_up(up_key);
         } else if let Some(down_key) = self.tracks.down_key(track_id) {
             self.remove_down(down_key);
         }
-        DONE
+        Reply::Done
     }
 
-    fn request_keyframe(&mut self, now: Time, track_id: u64) -> Result<ReplyBody, Refused> {
-        let up_key = self
-            .tracks
-            .up_key(track_id)
-            .ok_or_else(|| refuse(ErrorCode::UnknownTrack, "track_id is no up-track of this shard"))?;
-        for layer in 0..self.tracks.up(up_key).layers.len() as u8 {
-            self.want_keyframe(now, LayerKey { up: up_key, layer });
+    fn request_keyframe(&mut self, now: Time, track_id: u64) -> Result<Reply, Refused> {
+        let up_key = self.tracks.up_key(track_id).ok_or_else(|| {
+            Refused::new(RefusalCode::UnknownTrack, "track_id is no up-track of this shard")
+        })?;
+        let Self { tracks, deadlines, counters, .. } = self;
+        for layer in 0..tracks.up(up_key).layers.len() as u8 {
+            keyframes::want(now, LayerKey { up: up_key, layer }, tracks, deadlines, counters);
         }
-        Ok(DONE)
+        Ok(Reply::Done)
     }
 
-    fn set_label(&mut self, c: control::SetLabel) -> Result<ReplyBody, Refused> {
-        check_label(&c.label)?;
-        let key = self.transport_key(c.transport_id)?;
-        self.transports[key].identity.label = c.label;
-        Ok(DONE)
+    fn set_label(&mut self, id: u64, label: Vec<u8>) -> Result<Reply, Refused> {
+        check_label(&label)?;
+        let key = self.transport_key(id)?;
+        self.transports[key].identity.label = label;
+        Ok(Reply::Done)
     }
 
     fn transport_key(&self, id: u64) -> Result<TransportKey, Refused> {
-        self.transports
-            .key(id)
-            .ok_or_else(|| refuse(ErrorCode::UnknownTransport, "no transport with this id on this shard"))
+        self.transports.key(id).ok_or_else(|| {
+            Refused::new(RefusalCode::UnknownTransport, "no transport with this id on this shard")
+        })
     }
 }
 
-fn check_open(c: &control::OpenTransport) -> Result<[u8; 32], Refused> {
-    check_credentials(&c.remote_ufrag, &c.remote_pwd)?;
-    check_label(&c.label)?;
-    c.remote_fingerprint_sha256
-        .as_slice()
-        .try_into()
-        .map_err(|_| refuse(ErrorCode::BadRequest, "remote_fingerprint_sha256 must have 32 octets"))
+/// The up-track to subscribe to, if that is allowed.
+fn check_subscription(
+    transport: &Transport,
+    tracks: &Tracks,
+    limits: &Limits,
+    up_track_id: u64,
+    params: &Params,
+) -> Result<UpKey, Refused> {
+    let up_key = (tracks.up_key(up_track_id))
+        .ok_or_else(|| Refused::new(RefusalCode::UnknownTrack, "up_track_id is no up-track of this shard"))?;
+    let up = tracks.up(up_key);
+    if up.room_id != transport.identity.room_id {
+        return Err(Refused::new(RefusalCode::Mismatch, "the up-track belongs to another room"));
+    }
+    if (up.params.kind, up.params.codec) != (params.kind, params.codec) {
+        return Err(Refused::new(RefusalCode::Mismatch, "the up-track has another kind or codec"));
+    }
+    if transport.downs.len() >= limits.down_tracks_per_transport
+        || up.subscriber_count() >= limits.subscribers_per_track
+    {
+        let message = "no more subscriptions on this transport or track";
+        return Err(Refused::new(RefusalCode::LimitReached, message));
+    }
+    Ok(up_key)
 }
 
-fn check_credentials(ufrag: &str, pwd: &str) -> Result<(), Refused> {
-    if !UFRAG_CHARS.contains(&ufrag.len()) {
-        return Err(refuse(ErrorCode::BadRequest, "remote_ufrag must have 4 to 256 characters"));
+/// SSRCs that are not zero and not in use towards this peer: media and RTX.
+fn fresh_ssrcs(transport: &Transport, tracks: &Tracks, rng: &mut Rng) -> (Ssrc, Ssrc) {
+    let mut fresh = |not: Option<Ssrc>| loop {
+        let ssrc = Ssrc(rng.next_u32());
+        let taken = tracks.down_by_ssrc(&transport.downs, ssrc).is_some();
+        if ssrc.0 != 0 && !taken && Some(ssrc) != not && ssrc != transport.rtcp_ssrc {
+            return ssrc;
+        }
+    };
+    let media = fresh(None);
+    (media, fresh(Some(media)))
+}
+
+fn check_credentials(remote: &RemoteCredentials) -> Result<(), Refused> {
+    if !UFRAG_CHARS.contains(&remote.ufrag.len()) {
+        return Err(bad_request("remote_ufrag must have 4 to 256 characters"));
     }
-    if !PWD_CHARS.contains(&pwd.len()) {
-        return Err(refuse(ErrorCode::BadRequest, "remote_pwd must have 22 to 256 characters"));
+    if !PWD_CHARS.contains(&remote.pwd.len()) {
+        return Err(bad_request("remote_pwd must have 22 to 256 characters"));
     }
     Ok(())
 }
 
 fn check_label(label: &[u8]) -> Result<(), Refused> {
     if label.len() > LABEL_BYTES_MAX {
-        return Err(refuse(ErrorCode::BadRequest, format!("label has more than {LABEL_BYTES_MAX} octets")));
+        return Err(bad_request(format!("label has more than {LABEL_BYTES_MAX} octets")));
     }
     Ok(())
+}
+
+fn down_added(down: &DownTrack) -> Reply {
+    Reply::DownTrackAdded { track_id: down.id, ssrc: down.ssrc, rtx_ssrc: down.offered_rtx_ssrc() }
 }
 
 /// Whom a command is about.
 fn subject(command: &Command) -> Input {
     match command {
-        Command::RemoveTrack(c) => Input::Track(c.track_id),
-        Command::RequestKeyframe(c) => Input::Track(c.track_id),
-        other => other.transport_id().map_or(Input::None, Input::TransportId),
+        Command::OpenTransport(OpenTransport { transport_id, .. })
+        | Command::RestartIce { transport_id, .. }
+        | Command::CloseTransport { transport_id }
+        | Command::AddUpTrack(AddUpTrack { transport_id, .. })
+        | Command::AddDownTrack(AddDownTrack { transport_id, .. })
+        | Command::SetLabel { transport_id, .. } => Input::TransportId(*transport_id),
+        Command::RemoveTrack { track_id } | Command::RequestKeyframe { track_id } => Input::Track(*track_id),
     }
 }

@@ -1,12 +1,12 @@
 //! DTLS datagrams from validated addresses, when their turn comes, and what a finished handshake changes.
 
-use super::Shard;
 use super::faults::Input;
-use crate::dtls::{DtlsEngine, DtlsStatus, DtlsSummary};
+use super::{Shard, keyframes};
+use crate::dtls::{DtlsStatus, DtlsSummary};
 use crate::handshakes::{Full, STEPS_PER_TURN, Waiting};
-use crate::keys::{TransportKey, UpKey};
+use crate::keys::TransportKey;
 use crate::media::{Event, FailReason, TransportEvent};
-use crate::outbox::{Outbox, Path, Run};
+use crate::outbox::{Outbox, Path};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
@@ -94,16 +94,14 @@ impl Shard {
             // Only who has its keys ends a handshake.
             self.input = Input::Transport(key);
         }
-        self.send_dtls(key, outbox);
         let transport = &mut self.transports[key];
-        let Some(engine) = engine(&mut transport.phase) else { return };
+        transport.send_dtls(&mut self.scratch[..], &mut self.counters, outbox);
+        let Some(engine) = transport.engine() else { return };
         self.counters.add(Count::DtlsRestarts, engine.take_restarts().into());
-        match engine.poll_timeout() {
-            Some(at) => transport.timers.set(TransportTimer::Dtls, at),
-            None => transport.timers.clear(TransportTimer::Dtls),
-        }
+        let due = engine.poll_timeout();
+        transport.timers.set(TransportTimer::Dtls, due.unwrap_or(Time::MAX));
         let connected = transport.is_connected();
-        let Some(engine) = self::engine(&mut transport.phase) else { return };
+        let Some(engine) = transport.engine() else { return };
         match engine.status() {
             DtlsStatus::Closed => {
                 // Nobody else can say so.
@@ -118,7 +116,7 @@ impl Shard {
                     self.on_keys(now, key, summary);
                     // Who ended the handshake has read what we sent along this path.
                     if let Some(path) = path {
-                        self.on_proof(now, key, path);
+                        self.transports.on_proof(now, key, path, &mut self.counters);
                     }
                 }
             }
@@ -131,35 +129,15 @@ impl Shard {
                 return self.fail_transport(key, FailReason::DtlsFailed);
             }
         }
-        self.arm_transport(key);
-    }
-
-    pub(super) fn send_dtls<O: Outbox>(&mut self, key: TransportKey, outbox: &mut O) {
-        let transport = &mut self.transports[key];
-        let Some(path) = transport.ice.selected().copied() else { return };
-        let Some(engine) = engine(&mut transport.phase) else { return };
-        // Bounded: a flight is a handful of datagrams, and the engine makes no new one while it is polled.
-        while let Some(len) = engine.poll_datagram(&mut self.scratch[..]) {
-            let Some(datagram) = self.scratch.get(..len) else { break };
-            // RFC 9000 §8.1: what the peer sends again adds to it, so this delays a handshake at most.
-            if !transport.ice.pay(&path, len) {
-                self.counters.drop(DropReason::PathCredit);
-                continue;
-            }
-            let Ok(slot) = outbox.slot() else {
-                self.counters.drop(DropReason::ControlOutboxFull);
-                break;
-            };
-            let Some(slot) = slot.get_mut(..len) else { break };
-            slot.copy_from_slice(datagram);
-            outbox.commit(&path, Run::single(len));
-            self.counters.sent(Count::TxDtls, len);
-        }
+        self.transports.arm(key, &mut self.deadlines);
     }
 
     fn on_keys(&mut self, now: Time, key: TransportKey, summary: DtlsSummary) {
-        let limit = self.consent_left(key, now).unwrap_or(now);
         let transport = &mut self.transports[key];
+        let limit = transport.consent_left(now, self.config.limits.consent).unwrap_or(now);
+        transport.set_phase_limit(limit);
+        transport.timers.set(TransportTimer::Report, now);
+        let id = transport.identity.id;
         let Phase::Dtls(Some(engine)) = std::mem::replace(&mut transport.phase, Phase::Ice) else {
             unreachable!("keys come from the engine of the DTLS phase");
         };
@@ -176,42 +154,23 @@ impl Shard {
             group: summary.group,
         };
         self.transports.connect(key, session);
-        let transport = &mut self.transports[key];
-        transport.set_phase_limit(limit);
-        transport.timers.set(TransportTimer::Report, now);
-        let id = transport.identity.id;
         self.counters.add(Count::TransportsConnected, 1);
         self.events.push_back(Event::Transport(id, TransportEvent::Connected));
         self.prepare_tracks(key);
-        self.ask_keyframes_for(now, key);
+        let Self { transports, tracks, deadlines, counters, .. } = self;
+        keyframes::want_all(now, &transports[key], tracks, deadlines, counters);
     }
 
     /// Media may come and go: allocates what the tracks of a transport need for it. Before, nobody has proved anything.
     fn prepare_tracks(&mut self, key: TransportKey) {
-        for index in 0..self.transports[key].ups.len() {
-            let up_key = self.transports[key].ups[index];
-            self.prepare_up(key, up_key);
-            self.begin_at_ports_anew(up_key);
+        let transport = &mut self.transports[key];
+        for index in 0..transport.ups.len() {
+            let up = &mut self.tracks.ups[transport.ups[index]];
+            up.prepare_with(transport);
+            self.ports.begin_anew(up);
         }
-        for &down_key in &self.transports[key].downs {
+        for &down_key in &transport.downs {
             self.tracks.downs[down_key].stream.prepare();
         }
-    }
-
-    pub(super) fn prepare_up(&mut self, key: TransportKey, up_key: UpKey) {
-        let up = &mut self.tracks.ups[up_key];
-        up.prepare();
-        if up.wants_transport_cc() {
-            self.transports[key].receiving.feedback.get_or_insert_default();
-        }
-    }
-}
-
-/// The engine of a transport, if it has one.
-pub(super) fn engine(phase: &mut Phase) -> Option<&mut Box<dyn DtlsEngine>> {
-    match phase {
-        Phase::Ice => None,
-        Phase::Dtls(engine) => engine.as_mut(),
-        Phase::Connected(session) => session.engine.as_mut(),
     }
 }

@@ -22,7 +22,6 @@
 //!   shards, which are told.
 
 use super::Shard;
-use crate::demux::Demux;
 use crate::handshakes::Handshakes;
 use crate::keys::{TransportKey, UpKey};
 use crate::media::{Event, FailReason, TransportEvent};
@@ -32,7 +31,7 @@ use crate::time::Time;
 use crate::timers::Deadlines;
 use crate::track::{Life, Source, Tracks};
 use crate::transport::{Phase, TransportTimer};
-
+use crate::transports::Transports;
 use relay_port::Message;
 use std::time::Duration;
 
@@ -129,7 +128,7 @@ impl Shard {
             Phase::Connected(session) => session.engine = None,
         }
         transport.timers.clear(TransportTimer::Dtls);
-        self.arm_transport(key);
+        transport.arm(key, &mut self.deadlines);
         Blamed::Unproved
     }
 
@@ -140,7 +139,7 @@ impl Shard {
             Source::Port { port, .. } => {
                 let track_id = up.id;
                 self.remove_up_track(up_key);
-                self.outlets.say(port, Message::Fault { track_id });
+                self.ports.say(port, Message::Fault { track_id });
                 Blamed::BehindPort(track_id)
             }
         }
@@ -194,13 +193,13 @@ impl Shard {
             self.events.push_back(Event::Transport(id, TransportEvent::Failed(FailReason::RelayFault)));
         }
         self.rng = Rng::new(seed);
+        self.transports = Transports::new(self.rng.next_u32());
         self.tracks = Tracks::default();
-        self.demux = Demux::default();
         self.deadlines = Deadlines::default();
         self.waiting = Vec::new();
         self.handshakes = Handshakes::default();
         self.input = Input::None;
         self.settle();
-        self.outlets.say_reset();
+        self.ports.say_reset();
     }
 }

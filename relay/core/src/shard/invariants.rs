@@ -36,7 +36,6 @@ impl Shard {
     /// The first thing that does not hold, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.check_transports()?;
-        self.check_demux()?;
         self.check_handshakes()?;
         self.check_ups()?;
         self.check_loads()?;
@@ -87,32 +86,9 @@ impl Shard {
             })?;
         }
         let senders = transport.downs.iter().filter_map(|key| self.tracks.downs.get(*key));
-        let own = senders.flat_map(|down| [Some(down.ssrc), down.params.rtx_pt.map(|_| down.rtx_ssrc)]);
+        let own = senders.flat_map(|down| [Some(down.ssrc), down.offered_rtx_ssrc()]);
         ensure_distinct(own.flatten().chain([transport.rtcp_ssrc]), || {
             "an SSRC of ours has two uses towards it".into()
-        })
-    }
-
-    fn check_demux(&self) -> Result<(), String> {
-        for (path, key) in self.demux.paths() {
-            let transport = self.transports.get(key);
-            ensure(transport.is_some_and(|t| t.ice.paths().any(|known| known == path)), || {
-                format!("{path:?} leads to a transport at {key:?} that does not know it")
-            })?;
-        }
-        let mut announced = 0;
-        for (key, transport) in self.transports.iter() {
-            for credentials in
-                [Some(&transport.ice.local), transport.ice.previous.as_ref()].into_iter().flatten()
-            {
-                announced += 1;
-                ensure(self.demux.by_ufrag(&credentials.ufrag) == Some(key), || {
-                    format!("a ufrag of transport {} leads elsewhere", transport.identity.id)
-                })?;
-            }
-        }
-        ensure(self.demux.ufrag_count() == announced, || {
-            format!("{} ufrags, {announced} announced", self.demux.ufrag_count())
         })
     }
 
@@ -162,7 +138,7 @@ impl Shard {
             }
         }
         ensure_distinct(up.ports.iter().map(|(port, _)| port), || "is sent to a port twice".into())?;
-        ensure(up.ports.iter().all(|(port, _)| self.outlets.leads_to(*port)), || {
+        ensure(up.ports.iter().all(|(port, _)| self.ports.is_connected(*port)), || {
             "is sent to a port that is not connected".into()
         })?;
         ensure_distinct(up.subscribers(), || "lists a subscriber twice".into())?;
@@ -189,7 +165,7 @@ impl Shard {
                 loads.entry(port).or_default().back += 1;
             }
         }
-        for (port, load) in self.outlets.loads() {
+        for (port, load) in self.ports.loads() {
             let needed = loads.get(&port).copied().unwrap_or_default();
             ensure(load == needed, || format!("the queue to {port:?} is for {load:?}, not {needed:?}"))?;
         }
@@ -265,14 +241,16 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{AddDownTrack, AddUpTrack, Command, OpenTransport, RemoteCredentials};
     use crate::config::{Limits, ShardConfig};
     use crate::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
-    use crate::id::Ssrc;
+    use crate::id::{Cname, Mid, Pt, Ssrc};
+    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
     use crate::outbox::NullOutbox;
     use crate::outbox::Path;
     use crate::time::NtpClock;
+    use crate::track::Params;
     use crate::transport::{SsrcUse, TransportTimer};
-    use relay_control::{AddDownTrack, AddUpTrack, Command, OpenTransport, ReplyBody, RtpParameters};
     use std::net::SocketAddr;
 
     type Damage = fn(&mut Shard, Keys);
@@ -308,31 +286,40 @@ mod tests {
             limits: Limits::default(),
         };
         let mut shard = Shard::new(config, Box::new(NoDtls), [1; 32]);
-        let rtp = RtpParameters {
-            kind: 1,
-            codec: 3,
+        let params = Params {
+            kind: MediaKind::Video,
+            codec: Codec::Vp8,
             clock_rate_hz: 90_000,
-            payload_type: 96,
-            ..RtpParameters::default()
+            pt: Pt(96),
+            rtx_pt: None,
+            mid: Mid::default(),
+            extensions: ExtensionIds::default(),
+            nack: false,
+            pli: false,
+            fir: false,
+            remb: false,
+            transport_cc: false,
         };
         let open = |transport_id| {
             Command::OpenTransport(OpenTransport {
                 transport_id,
                 room_id: 1,
-                remote_ufrag: "peer".into(),
-                remote_pwd: "a password of the peer's own".into(),
-                remote_fingerprint_sha256: vec![0; 32],
-                ..OpenTransport::default()
+                remote: RemoteCredentials {
+                    ufrag: "peer".into(),
+                    pwd: "a password of the peer's own".into(),
+                },
+                fingerprint: [0; 32],
+                label: Vec::new(),
+                max_receive_bitrate_bps: None,
             })
         };
-        let up =
-            AddUpTrack { transport_id: 1, track_id: 11, rtp: rtp.clone(), ssrc: 7, ..AddUpTrack::default() };
-        let down =
-            AddDownTrack { transport_id: 2, track_id: 21, up_track_id: 11, rtp, cname: "relay".into() };
-        let commands = [open(1), open(2), Command::AddUpTrack(up), Command::AddDownTrack(down)];
-        for command in commands {
+        let (ssrc, rtx_ssrc, priority) = (Some(Ssrc(7)), None, Priority::Medium);
+        let up = AddUpTrack { transport_id: 1, track_id: 11, params, ssrc, rtx_ssrc, priority };
+        let cname = Cname::from("relay").expect("short");
+        let down = AddDownTrack { transport_id: 2, track_id: 21, up_track_id: 11, params, cname };
+        for command in [open(1), open(2), Command::AddUpTrack(up), Command::AddDownTrack(down)] {
             let reply = shard.handle_command(Time::ZERO, command, &mut NullOutbox::default());
-            assert!(!matches!(reply, ReplyBody::Error(_)), "{reply:?}");
+            assert!(reply.is_ok(), "{reply:?}");
         }
         shard
     }
@@ -342,16 +329,22 @@ mod tests {
         assert_eq!(shard().check_invariants(), Ok(()));
         let damages: [(&str, Damage); 14] = [
             ("an id without a transport", |s, k| {
-                assert!(s.transports.ids_mut().insert(9, k.sender).is_none())
+                assert!(s.transports.indices_mut().0.insert(9, k.sender).is_none())
             }),
-            ("a transport without an id", |s, _| assert!(s.transports.ids_mut().remove(&1).is_some())),
+            ("a transport without an id", |s, _| assert!(s.transports.indices_mut().0.remove(&1).is_some())),
             ("a transport that is gone", |s, k| drop(s.transports.remove(k.receiver))),
             ("an address of nobody", |s, k| {
                 let remote = SocketAddr::from(([1, 1, 1, 1], 1));
-                assert_eq!(s.demux.bind(Path { remote, local: None }, k.sender), None);
+                let (_, demux) = s.transports.indices_mut();
+                assert_eq!(demux.bind(Path { remote, local: None }, k.sender), None);
             }),
-            ("a ufrag of nobody", |s, k| assert!(s.demux.add_ufrag(*b"12345678", k.sender))),
-            ("a forgotten ufrag", |s, k| s.demux.remove_ufrag(&s.transports[k.sender].ice.local.ufrag)),
+            ("a ufrag of nobody", |s, k| {
+                assert!(s.transports.indices_mut().1.add_ufrag(*b"12345678", k.sender))
+            }),
+            ("a forgotten ufrag", |s, k| {
+                let ufrag = s.transports[k.sender].ice.local.ufrag;
+                s.transports.indices_mut().1.remove_ufrag(&ufrag);
+            }),
             ("a lost place in the queue", |s, k| s.transports[k.sender].dtls_waiting = 1),
             ("a track without an owner", |s, k| s.transports[k.sender].ups.clear()),
             ("a track listed twice", |s, k| s.transports[k.sender].ups.push(k.up)),

@@ -1,61 +1,59 @@
-//! What runs, in the control language: enough for a new controller to take over.
+//! What runs, to be looked at: enough for a new controller to take over.
 
 use super::Shard;
-use crate::control::{down_info, up_info};
+use crate::command::TransportOpened;
 use crate::keys::TransportKey;
-use crate::transport::{Phase, Transport};
-use relay_control::{CandidateAddress, TransportInfo, TransportOpened, TransportState};
+use crate::track::{DownTrack, UpTrack};
+use crate::transport::Transport;
+
+/// A transport with its tracks.
+#[derive(Clone, Copy)]
+pub struct TransportView<'a> {
+    shard: &'a Shard,
+    /// The transport itself.
+    pub transport: &'a Transport,
+}
+
+impl<'a> TransportView<'a> {
+    /// The tracks that its peer sends.
+    pub fn ups(&self) -> impl Iterator<Item = &'a UpTrack> + use<'a> {
+        let tracks = &self.shard.tracks;
+        self.transport.ups.iter().map(|key| tracks.up(*key))
+    }
+
+    /// The tracks that its peer receives.
+    pub fn downs(&self) -> impl Iterator<Item = &'a DownTrack> + use<'a> {
+        let tracks = &self.shard.tracks;
+        self.transport.downs.iter().map(|key| tracks.down(*key))
+    }
+
+    /// The relay's side of it, as in the answer to the command that made it.
+    #[must_use]
+    pub fn opened(&self) -> TransportOpened {
+        let (config, local) = (&self.shard.config, &self.transport.ice.local);
+        TransportOpened {
+            transport_id: self.transport.identity.id,
+            shard: config.shard,
+            local_ufrag: local.ufrag_text(),
+            local_pwd: local.pwd_text(),
+            candidates: config.candidates.clone(),
+        }
+    }
+}
 
 impl Shard {
-    /// Every transport with its tracks.
+    /// All transports.
+    pub fn transports(&self) -> impl Iterator<Item = TransportView<'_>> {
+        self.transports.iter().map(|(_, transport)| TransportView { shard: self, transport })
+    }
+
+    /// The transport with this id, if it is here.
     #[must_use]
-    pub fn inventory(&self) -> Vec<TransportInfo> {
-        self.transports.iter().map(|(key, transport)| self.transport_info(key, transport)).collect()
+    pub fn transport(&self, id: u64) -> Option<TransportView<'_>> {
+        self.transports.key(id).map(|key| self.view(key))
     }
 
-    /// Those of these transports that are here.
-    #[must_use]
-    pub fn describe(&self, ids: &[u64]) -> Vec<TransportInfo> {
-        let here = ids.iter().filter_map(|id| self.transports.key(*id));
-        here.map(|key| self.transport_info(key, &self.transports[key])).collect()
-    }
-
-    fn transport_info(&self, key: TransportKey, transport: &Transport) -> TransportInfo {
-        let (state, version, group, profile) = match &transport.phase {
-            Phase::Ice => (TransportState::New, "", "", ""),
-            Phase::Dtls(_) => (TransportState::IceConnected, "", "", ""),
-            Phase::Connected(s) => (TransportState::Connected, s.version, s.group, s.profile.name()),
-        };
-        TransportInfo {
-            transport_id: transport.identity.id,
-            room_id: transport.identity.room_id,
-            shard: self.config.shard,
-            state: state.into(),
-            label: transport.identity.label.clone(),
-            remote_address: transport.ice.selected().map(|p| p.remote.to_string()).unwrap_or_default(),
-            dtls_version: version.into(),
-            dtls_group: group.into(),
-            srtp_profile: profile.into(),
-            up_tracks: transport.ups.iter().map(|k| up_info(self.tracks.up(*k))).collect(),
-            down_tracks: transport.downs.iter().map(|k| down_info(self.tracks.down(*k))).collect(),
-            opened: Some(self.transport_opened(key)),
-        }
-    }
-
-    /// The relay's side of a transport, for the answer.
-    pub(super) fn transport_opened(&self, key: TransportKey) -> TransportOpened {
-        let transport = &self.transports[key];
-        TransportOpened {
-            transport_id: transport.identity.id,
-            shard: self.config.shard,
-            local_ufrag: transport.ice.local.ufrag_text(),
-            local_pwd: transport.ice.local.pwd_text(),
-            candidates: self
-                .config
-                .candidates
-                .iter()
-                .map(|a| CandidateAddress { ip: a.ip().to_string(), port: a.port().into() })
-                .collect(),
-        }
+    pub(super) fn view(&self, key: TransportKey) -> TransportView<'_> {
+        TransportView { shard: self, transport: &self.transports[key] }
     }
 }

@@ -6,7 +6,7 @@
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
 //!   [`DropReason`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
-//!   from there makes it one for media (`paths.rs`, [`crate::ice`]).
+//!   from there makes it one for media ([`crate::transports`], [`crate::ice`]).
 //! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of stage
 //!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
 //!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
@@ -22,7 +22,6 @@ mod feedback;
 mod invariants;
 mod inventory;
 mod keyframes;
-mod paths;
 mod port;
 mod rtcp;
 mod rtp;
@@ -30,23 +29,22 @@ mod stun;
 mod timeout;
 
 use crate::config::ShardConfig;
-use crate::control::event_body;
-use crate::demux::Demux;
 use crate::dtls::DtlsFactory;
 use crate::handshakes::Handshakes;
-use crate::keys::LayerKey;
+use crate::keys::{LayerKey, TransportKey};
 use crate::media::Event;
 use crate::outbox::{DATAGRAM_BYTES_MAX, Outbox, Path};
+use crate::ports::Ports;
 use crate::rng::Rng;
 use crate::stats::{Count, Counters, DropReason};
-use crate::time::{RoomClock, Time};
+use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::Tracks;
 use crate::transports::Transports;
-use crate::wire::{Protocol, classify};
+use crate::wire::{Protocol, classify, is_protected_dtls};
 pub use faults::Blamed;
 use faults::Input;
-use relay_control::EventBody;
+pub use inventory::TransportView;
 use std::collections::VecDeque;
 
 /// Everything that happens on one core.
@@ -56,22 +54,17 @@ pub struct Shard {
     rng: Rng,
     transports: Transports,
     tracks: Tracks,
-    demux: Demux,
     deadlines: Deadlines<TimerOwner>,
     /// Layers with packets that wait for the end of the batch.
     waiting: Vec<LayerKey>,
     handshakes: Handshakes,
     events: VecDeque<Event>,
     counters: Counters,
-    outlets: port::Outlets,
-    /// Of all ports.
-    room_clock: RoomClock,
+    ports: Ports,
     /// Whose input is handled just now.
     input: faults::Input,
     suspicion: faults::Suspicion,
     stun_errors: stun::ErrorBudget,
-    /// Hides the key in the ids of challenges.
-    challenge_mask: u32,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
 }
@@ -81,25 +74,22 @@ impl Shard {
     #[must_use]
     pub fn new(config: ShardConfig, dtls: Box<dyn DtlsFactory>, seed: [u8; 32]) -> Self {
         let mut rng = Rng::new(seed);
-        let challenge_mask = rng.next_u32();
+        let transports = Transports::new(rng.next_u32());
         Self {
-            room_clock: config.ntp.room_clock(),
+            ports: Ports::new(config.ntp.room_clock()),
             config,
             dtls,
             rng,
-            transports: Transports::default(),
+            transports,
             tracks: Tracks::default(),
-            demux: Demux::default(),
             deadlines: Deadlines::default(),
             waiting: Vec::new(),
             handshakes: Handshakes::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
-            outlets: port::Outlets::default(),
             input: faults::Input::None,
             suspicion: faults::Suspicion::default(),
             stun_errors: stun::ErrorBudget::default(),
-            challenge_mask,
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }
     }
@@ -146,6 +136,95 @@ impl Shard {
         self.dispatch_by_path(now, path, protocol, datagram, outbox)
     }
 
+    /// Gives a datagram that is no STUN to those whose it may be.
+    fn dispatch_by_path<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        protocol: Protocol,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) -> Result<(), DropReason> {
+        let owner = self.transports.owner(path).ok_or(DropReason::TupleNotValidated)?;
+        if protocol == Protocol::Dtls {
+            return self.dispatch_dtls(now, path, owner, datagram, outbox);
+        }
+        let claimants = self.transports.claimants(path);
+        if claimants.is_empty() {
+            self.on_media_datagram(now, owner, protocol, datagram, outbox)?;
+            self.transports.on_authentic(now, owner, path, &mut self.counters);
+            return Ok(());
+        }
+        // Only the keys know: what the owner's do not open may be a claimant's. RTCP is opened in place.
+        let mut copy = [0; DATAGRAM_BYTES_MAX];
+        let copy = copy.get_mut(..datagram.len()).ok_or(DropReason::Truncated)?;
+        copy.copy_from_slice(datagram);
+        let refused = match self.on_media_datagram(now, owner, protocol, datagram, outbox) {
+            Ok(()) => {
+                self.transports.on_proof(now, owner, path, &mut self.counters);
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
+        for key in claimants {
+            self.input = Input::Stranger;
+            let keyed = self.transports.is_connected(key);
+            if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
+                self.transports.on_proof(now, key, path, &mut self.counters);
+                return Ok(());
+            }
+        }
+        Err(refused)
+    }
+
+    fn on_media_datagram<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        protocol: Protocol,
+        datagram: &mut [u8],
+        outbox: &mut O,
+    ) -> Result<(), DropReason> {
+        match protocol {
+            Protocol::Rtp => self.on_rtp(now, key, datagram, outbox),
+            _ => self.on_rtcp(now, key, datagram, outbox),
+        }
+    }
+
+    /// It is paid for once and counted once, however many get it.
+    fn dispatch_dtls<O: Outbox>(
+        &mut self,
+        now: Time,
+        path: &Path,
+        owner: TransportKey,
+        datagram: &[u8],
+        outbox: &mut O,
+    ) -> Result<(), DropReason> {
+        self.transports.earn(path, owner, datagram.len());
+        let is_clear = !is_protected_dtls(datagram);
+        let mut outcome = None;
+        for key in self.transports.receivers_of_dtls(now, path, owner, is_clear) {
+            // What it ends may be one of the others.
+            if self.transports.get(key).is_some() {
+                let is_first = outcome.is_none();
+                let taken = self.on_dtls(now, key, (path, datagram), is_first, outbox);
+                outcome.get_or_insert(taken);
+            }
+        }
+        outcome.unwrap_or(Err(DropReason::DtlsUnexpected))
+    }
+
+    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
+    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
+    /// asked for.
+    pub fn shed(&mut self, now: Time, steps: u8) {
+        let Self { tracks, deadlines, counters, .. } = self;
+        let restored = tracks.shed(steps);
+        if !restored.is_empty() {
+            keyframes::want_restored(now, &restored, tracks, deadlines, counters);
+        }
+    }
+
     /// When [`Shard::handle_timeout`] wants to be called: at once while handshakes wait.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
@@ -159,8 +238,8 @@ impl Shard {
     }
 
     /// What happened since the last call, oldest first.
-    pub fn poll_event(&mut self) -> Option<EventBody> {
-        self.events.pop_front().map(event_body)
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// All counters of this shard.

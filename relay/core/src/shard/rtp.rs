@@ -13,9 +13,9 @@ use crate::outbox::Outbox;
 use crate::srtp::OpenError;
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
-use crate::timers::TimerOwner;
+use crate::timers::{Deadlines, TimerOwner};
 use crate::track::{Tracks, UpTimer};
-use crate::transport::{SsrcUse, TransportTimer};
+use crate::transport::{Phase, Receiving, SsrcUse, Transport, TransportTimer};
 use crate::up::{Accepted, PacketMeta};
 use crate::wire::codec::starts_keyframe;
 use crate::wire::rtp::{RtpHeader, strip_padding};
@@ -72,135 +72,31 @@ impl Shard {
         outbox: &mut O,
     ) -> Result<(), DropReason> {
         let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
-        let receiving = &mut self.transports[key].receiving;
-        if !receiving.policer.admits(now) {
+        let Self { transports, tracks, scratch, .. } = self;
+        let transport = &mut transports[key];
+        if !transport.receiving.policer.admits(now) {
             return Err(DropReason::RtpPoliced);
         }
-        let known = receiving.ssrc_use(header.ssrc);
+        let known = transport.receiving.ssrc_use(header.ssrc);
         let used = match known {
             Some(used) => used,
-            None => self.place_ssrc(key, &header, packet)?,
+            None => place_ssrc(transport, tracks, &header, packet, &mut scratch[..])?,
         };
-        let len = self.open_into_history(key, used, &header, packet)?;
+        let len = open_into_history(transport, tracks, used, &header, packet)?;
         self.input = Input::Transport(key);
-        self.transports[key].receiving.policer.charge(packet.len());
+        transport.receiving.policer.charge(packet.len());
         if known.is_none() {
             // Only now: a first packet must prove itself before anything about it is remembered.
-            self.bind_ssrc(now, key, header.ssrc, used);
+            bind_ssrc(now, &mut transport.receiving, tracks, header.ssrc, used);
         }
-        let (len, meta) = self.read_opened(now, key, used, (&header, packet), len)?;
+        let (len, meta, transport_seq) = read_opened(now, tracks, used, (&header, packet), len)?;
+        if let Some(seq) = transport_seq {
+            note_transport_seq(now, key, transport, seq, &mut self.deadlines);
+        }
         let accepted = self.number(now, key, used, &header, (len, meta), outbox)?;
         self.note_accepted(now, used.layer().up);
         self.pass_on(now, used.layer(), accepted, outbox);
         Ok(())
-    }
-
-    /// What a new SSRC is. One that fits nothing is opened all the same: wrong keys are the graver fault.
-    fn place_ssrc(
-        &mut self,
-        key: TransportKey,
-        header: &RtpHeader,
-        packet: &[u8],
-    ) -> Result<SsrcUse, DropReason> {
-        let transport = &mut self.transports[key];
-        let placed = find_use(&transport.ups, &self.tracks, header, packet);
-        let session = transport.session().ok_or(DropReason::NoKeys)?;
-        match placed {
-            Ok(used) => self.gives_way(key, used).map(|_| used).ok_or(DropReason::RtpSsrcLimit),
-            Err(reason) => {
-                session.open.open_rtp(header, packet, &mut self.scratch[..])?;
-                Err(reason)
-            }
-        }
-    }
-
-    /// Where a new SSRC goes. If all places are taken: what has left its track longest gives way, or else what
-    /// the new one would replace.
-    fn gives_way(&self, key: TransportKey, used: SsrcUse) -> Option<usize> {
-        let ssrcs = &self.transports[key].receiving.ssrcs;
-        if !ssrcs.is_full() {
-            return Some(ssrcs.len());
-        }
-        let has_left = |at: usize| match ssrcs[at] {
-            (ssrc, SsrcUse::Media(layer)) => {
-                self.tracks.layer(layer).ssrc.is_some_and(|current| current != ssrc)
-            }
-            (_, rtx @ SsrcUse::Rtx(_)) => ssrcs[at + 1..].iter().any(|(_, later)| *later == rtx),
-        };
-        let left = (0..ssrcs.len()).find(|at| has_left(*at));
-        left.or_else(|| ssrcs.iter().position(|(_, other)| *other == used))
-    }
-
-    /// Remembers what an SSRC is, if it has a place. A late packet of a source that was left takes none away.
-    pub(super) fn bind_ssrc(&mut self, now: Time, key: TransportKey, ssrc: Ssrc, used: SsrcUse) {
-        let receiving = &self.transports[key].receiving;
-        let is_late =
-            matches!(used, SsrcUse::Media(layer) if self.tracks.layer(layer).is_late_source(now, ssrc));
-        if receiving.ssrc_use(ssrc).is_some() || (is_late && receiving.ssrcs.is_full()) {
-            return;
-        }
-        let Some(place) = self.gives_way(key, used) else { return };
-        let ssrcs = &mut self.transports[key].receiving.ssrcs;
-        ssrcs.pop_at(place);
-        ssrcs.push((ssrc, used));
-    }
-
-    /// One cipher pass from the receive buffer to the place where the plaintext stays; its length. It is not in the history yet.
-    fn open_into_history(
-        &mut self,
-        key: TransportKey,
-        used: SsrcUse,
-        header: &RtpHeader,
-        packet: &[u8],
-    ) -> Result<usize, DropReason> {
-        let session = self.transports[key].session().ok_or(DropReason::NoKeys)?;
-        let slot =
-            self.tracks.layer_mut(used.layer()).stream.reserve(packet.len().saturating_sub(header.len));
-        Ok(session.open.open_rtp(header, packet, slot)?.len)
-    }
-
-    /// What header and plaintext say of an authentic packet. The length is without padding.
-    fn read_opened(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        used: SsrcUse,
-        (header, packet): (&RtpHeader, &[u8]),
-        len: usize,
-    ) -> Result<(usize, PacketMeta), DropReason> {
-        let up = self.tracks.up(used.layer().up);
-        let (pt, skip) = match used {
-            SsrcUse::Media(_) => (Some(up.params.pt), 0),
-            SsrcUse::Rtx(_) => (up.params.rtx_pt, OSN_BYTES),
-        };
-        if Some(header.pt) != pt {
-            return Err(DropReason::RtpUnknownPt);
-        }
-        let history = &self.tracks.layer(used.layer()).stream.history;
-        let payload = history.reserved().get(..len).ok_or(DropReason::RtpBadPayload)?;
-        let len = strip_padding(header.padding, payload).ok_or(DropReason::RtpBadPayload)?;
-        let extensions = Extensions::read(header, packet, &up.params.extensions);
-        let meta = PacketMeta {
-            timestamp: header.timestamp,
-            marker: header.marker,
-            keyframe: starts_keyframe(up.params.codec, payload.get(skip..len).unwrap_or_default()),
-            arrival: now,
-            audio_level: extensions.audio_level,
-            video_orientation: extensions.video_orientation,
-        };
-        self.note_transport_seq(now, key, &extensions);
-        Ok((len, meta))
-    }
-
-    fn note_transport_seq(&mut self, now: Time, key: TransportKey, extensions: &Extensions<'_>) {
-        let Some(seq) = extensions.transport_seq else { return };
-        let transport = &mut self.transports[key];
-        let Some(feedback) = &mut transport.receiving.feedback else { return };
-        feedback.received(seq, now);
-        if let Some(at) = feedback.poll_timeout() {
-            transport.timers.set(TransportTimer::Feedback, at);
-            self.deadlines.arm(TimerOwner::Transport(key), &mut transport.timers);
-        }
     }
 
     /// Gives a packet its number and puts it into the history, unless it is there already.
@@ -250,7 +146,7 @@ impl Shard {
         self.forward(layer, outbox);
         let rtx = self.transports[key].receiving.rtx_ssrcs(layer);
         if self.tracks.layer_mut(layer).follow_ssrc(now, ssrc, rtx) {
-            self.await_keyframes(layer);
+            keyframes::await_from(layer, &mut self.tracks);
         }
         Ok(())
     }
@@ -278,7 +174,7 @@ impl Shard {
         up.layers[usize::from(key.layer)].last_packet = now;
         keyframes::on_accepted(now, up, key.layer, &accepted);
         up.arm(key.up, &mut self.deadlines);
-        self.send_to_ports(key, &accepted);
+        self.ports.send(up, key.layer, &accepted, &mut self.counters);
         self.note_pending(key, accepted.seq, outbox);
     }
 
@@ -341,4 +237,111 @@ fn find_use(
         known_pt = true;
     }
     by_pt.ok_or(if known_pt { DropReason::RtpUnknownSsrc } else { DropReason::RtpUnknownPt })
+}
+
+/// What a new SSRC is. One that fits nothing is opened all the same: wrong keys are the graver fault.
+fn place_ssrc(
+    transport: &mut Transport,
+    tracks: &Tracks,
+    header: &RtpHeader,
+    packet: &[u8],
+    scratch: &mut [u8],
+) -> Result<SsrcUse, DropReason> {
+    let placed = find_use(&transport.ups, tracks, header, packet);
+    let Phase::Connected(session) = &mut transport.phase else { return Err(DropReason::NoKeys) };
+    match placed {
+        Ok(used) => {
+            gives_way(&transport.receiving, tracks, used).map(|_| used).ok_or(DropReason::RtpSsrcLimit)
+        }
+        Err(reason) => {
+            session.open.open_rtp(header, packet, scratch)?;
+            Err(reason)
+        }
+    }
+}
+
+/// Where a new SSRC goes. If all places are taken: what has left its track longest gives way, or else what
+/// the new one would replace.
+fn gives_way(receiving: &Receiving, tracks: &Tracks, used: SsrcUse) -> Option<usize> {
+    let ssrcs = &receiving.ssrcs;
+    if !ssrcs.is_full() {
+        return Some(ssrcs.len());
+    }
+    let has_left = |at: usize| match ssrcs[at] {
+        (ssrc, SsrcUse::Media(layer)) => tracks.layer(layer).ssrc.is_some_and(|current| current != ssrc),
+        (_, rtx @ SsrcUse::Rtx(_)) => ssrcs[at + 1..].iter().any(|(_, later)| *later == rtx),
+    };
+    let left = (0..ssrcs.len()).find(|at| has_left(*at));
+    left.or_else(|| ssrcs.iter().position(|(_, other)| *other == used))
+}
+
+/// Remembers what an SSRC is, if it has a place. A late packet of a source that was left takes none away.
+pub(super) fn bind_ssrc(now: Time, receiving: &mut Receiving, tracks: &Tracks, ssrc: Ssrc, used: SsrcUse) {
+    let is_late = matches!(used, SsrcUse::Media(layer) if tracks.layer(layer).is_late_source(now, ssrc));
+    if receiving.ssrc_use(ssrc).is_some() || (is_late && receiving.ssrcs.is_full()) {
+        return;
+    }
+    let Some(place) = gives_way(receiving, tracks, used) else { return };
+    receiving.ssrcs.pop_at(place);
+    receiving.ssrcs.push((ssrc, used));
+}
+
+/// One cipher pass from the receive buffer to the place where the plaintext stays; its length. It is not in the history yet.
+fn open_into_history(
+    transport: &mut Transport,
+    tracks: &mut Tracks,
+    used: SsrcUse,
+    header: &RtpHeader,
+    packet: &[u8],
+) -> Result<usize, DropReason> {
+    let session = transport.session().ok_or(DropReason::NoKeys)?;
+    let slot = tracks.layer_mut(used.layer()).stream.reserve(packet.len().saturating_sub(header.len));
+    Ok(session.open.open_rtp(header, packet, slot)?.len)
+}
+
+/// What header and plaintext say of an authentic packet: its length without padding, what is kept of it, and its number
+/// for transport-wide feedback.
+fn read_opened(
+    now: Time,
+    tracks: &Tracks,
+    used: SsrcUse,
+    (header, packet): (&RtpHeader, &[u8]),
+    len: usize,
+) -> Result<(usize, PacketMeta, Option<u16>), DropReason> {
+    let up = tracks.up(used.layer().up);
+    let (pt, skip) = match used {
+        SsrcUse::Media(_) => (Some(up.params.pt), 0),
+        SsrcUse::Rtx(_) => (up.params.rtx_pt, OSN_BYTES),
+    };
+    if Some(header.pt) != pt {
+        return Err(DropReason::RtpUnknownPt);
+    }
+    let history = &tracks.layer(used.layer()).stream.history;
+    let payload = history.reserved().get(..len).ok_or(DropReason::RtpBadPayload)?;
+    let len = strip_padding(header.padding, payload).ok_or(DropReason::RtpBadPayload)?;
+    let extensions = Extensions::read(header, packet, &up.params.extensions);
+    let meta = PacketMeta {
+        timestamp: header.timestamp,
+        marker: header.marker,
+        keyframe: starts_keyframe(up.params.codec, payload.get(skip..len).unwrap_or_default()),
+        arrival: now,
+        audio_level: extensions.audio_level,
+        video_orientation: extensions.video_orientation,
+    };
+    Ok((len, meta, extensions.transport_seq))
+}
+
+fn note_transport_seq(
+    now: Time,
+    key: TransportKey,
+    transport: &mut Transport,
+    seq: u16,
+    deadlines: &mut Deadlines<TimerOwner>,
+) {
+    let Some(feedback) = &mut transport.receiving.feedback else { return };
+    feedback.received(seq, now);
+    if let Some(at) = feedback.poll_timeout() {
+        transport.timers.set(TransportTimer::Feedback, at);
+        transport.arm(key, deadlines);
+    }
 }

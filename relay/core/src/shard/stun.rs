@@ -2,11 +2,11 @@
 
 use super::Shard;
 use super::faults::Input;
-use crate::ice::{CheckOutcome, IdUse};
+use crate::ice::{CheckOutcome, Ice, IdUse};
 use crate::keys::TransportKey;
 use crate::media::{Event, TransportEvent};
 use crate::outbox::{Outbox, Path, Run};
-use crate::stats::{Count, DropReason};
+use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::transport::Phase;
 use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
@@ -64,13 +64,19 @@ impl Shard {
         let message = StunMessage::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
         match (message.method(), message.class()) {
             (BINDING, StunClass::Request) => {}
-            (BINDING, StunClass::Success) => return self.on_challenge_answer(now, path, &message),
+            (BINDING, StunClass::Success) => {
+                let key = self.transports.check_challenge_answer(path, &message)?;
+                self.input = Input::Transport(key);
+                self.counters.add(Count::RxStun, 1);
+                self.transports.on_proof(now, key, path, &mut self.counters);
+                return Ok(());
+            }
             _ => return Err(DropReason::StunUnexpected),
         }
         let username = message.username().ok_or(DropReason::StunUnknownUfrag)?;
-        let key = self.demux.by_username(username).ok_or(DropReason::StunUnknownUfrag)?;
+        let key = self.transports.by_username(username).ok_or(DropReason::StunUnknownUfrag)?;
         let check = Check { now, key, path, message, len: datagram.len() };
-        match self.check_credentials(&check, username) {
+        match check_credentials(&self.transports[key].ice, &check.message, username) {
             Ok(current) => {
                 self.input = Input::Transport(key);
                 self.accept_check(&check, current, outbox)
@@ -80,27 +86,6 @@ impl Shard {
                 Err(refusal.reason)
             }
         }
-    }
-
-    /// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
-    fn check_credentials(&self, check: &Check<'_>, username: &[u8]) -> Result<bool, Refusal> {
-        let (ice, message) = (&self.transports[check.key].ice, &check.message);
-        let bad = |code| Refusal { reason: DropReason::StunBadIntegrity, code };
-        if !message.has_integrity() {
-            return Err(bad(400));
-        }
-        let credentials = ice.credentials_for(username).ok_or_else(|| bad(401))?;
-        if !message.verify_integrity(&credentials.key) || message.verify_fingerprint() == Some(false) {
-            return Err(bad(401));
-        }
-        if message.unknown_required().next().is_some() {
-            return Err(Refusal { reason: DropReason::StunUnknownAttribute, code: 420 });
-        }
-        // RFC 8445 §7.3.1.1: both sides think they are controlled; a lite agent cannot become controlling.
-        if message.ice_controlled().is_some() {
-            return Err(Refusal { reason: DropReason::StunUnexpected, code: 487 });
-        }
-        Ok(credentials.ufrag == ice.local.ufrag)
     }
 
     fn accept_check<O: Outbox>(
@@ -121,27 +106,18 @@ impl Shard {
         let octets = answer.map_or(0, <[u8]>::len);
         let paid = match used {
             IdUse::New => self.note_check(check, current, octets, outbox),
-            IdUse::Repeated | IdUse::Elsewhere => self.credit_check(check, octets),
+            IdUse::Repeated | IdUse::Elsewhere => credit_check(ice, check, octets),
         };
         self.counters.add(Count::RxStun, 1);
         match (answer, outbox.slot()) {
             (Some(answer), Ok(slot)) if paid => {
                 let written = slot.get_mut(..octets).map(|slot| slot.copy_from_slice(answer));
-                self.commit_stun(check, written.map(|()| octets), outbox);
+                commit_stun(check, written.map(|()| octets), &mut self.counters, outbox);
             }
             (_, Ok(_)) => {}
             (_, Err(_)) => self.counters.drop(DropReason::ControlOutboxFull),
         }
         Ok(())
-    }
-
-    /// What came with a check may go back, and so many octets of it are for its answer: they are set aside
-    /// before anything else is sent for them, so that all of it together is no more than RFC 9000 §8.1
-    /// allows.
-    fn credit_check(&mut self, check: &Check<'_>, answer: usize) -> bool {
-        let ice = &mut self.transports[check.key].ice;
-        ice.earn(check.path, check.len);
-        ice.pay(check.path, answer)
     }
 
     /// What a check that was not seen before changes. Whether its `answer`, of so many octets, is paid for.
@@ -153,28 +129,24 @@ impl Shard {
         outbox: &mut O,
     ) -> bool {
         let (now, key, path) = (check.now, check.key, check.path);
-        let ice = &mut self.transports[key].ice;
-        if current && let Some(previous) = ice.previous.take() {
-            self.demux.remove_ufrag(&previous.ufrag);
-        }
-        let id = check.message.transaction_id();
-        let (outcome, forgotten) = ice.on_check(now, path, id, check.message.use_candidate());
-        if let Some(forgotten) = forgotten {
-            self.demux.unbind(&forgotten, key);
-        }
-        let paid = self.credit_check(check, answer);
-        self.claim_path(now, key, path);
-        let contested = !self.demux.claimants(path).is_empty();
-        if self.transports[key].ice.should_challenge(now, path, contested) {
+        let noted = (check.message.transaction_id(), check.message.use_candidate());
+        let Self { transports, rng, counters, .. } = self;
+        let outcome = transports.on_check(now, key, path, noted, current);
+        let paid = credit_check(&mut transports[key].ice, check, answer);
+        transports.claim_path(now, key, path, counters);
+        let contested = !transports.claimants(path).is_empty();
+        if transports[key].ice.should_challenge(now, path, contested) {
             // Before the answer: the peer's handshake begins with that, and by then the path should be its own.
-            self.challenge(now, key, path, outbox);
+            transports.challenge(now, key, path, rng, counters, outbox);
         }
-        self.challenge_owner(now, key, path, outbox);
+        if let Some(owner) = transports.unproven_owner(path, key) {
+            transports.challenge(now, owner, path, rng, counters, outbox);
+        }
         match outcome {
-            CheckOutcome::Selected if matches!(self.transports[key].phase, Phase::Ice) => {
+            CheckOutcome::Selected if matches!(transports[key].phase, Phase::Ice) => {
                 self.on_ice_connected(now, key);
             }
-            CheckOutcome::Moved => self.counters.add(Count::PathMoves, 1),
+            CheckOutcome::Moved => counters.add(Count::PathMoves, 1),
             CheckOutcome::Selected | CheckOutcome::Unchanged => {}
         }
         paid
@@ -192,16 +164,7 @@ impl Shard {
         let Ok(slot) = outbox.slot() else { return };
         let id = check.message.transaction_id();
         let written = stun::write_binding_error(slot, id, refusal.code, &unknown, signed);
-        self.commit_stun(check, written, outbox);
-    }
-
-    /// Never more octets out than came in: no amplification, whoever asked. So a refusal needs no credit, and
-    /// what is refused brings none.
-    fn commit_stun<O: Outbox>(&mut self, check: &Check<'_>, written: Option<usize>, outbox: &mut O) {
-        if let Some(len) = written.filter(|len| *len <= check.len) {
-            outbox.commit(check.path, Run::single(len));
-            self.counters.sent(Count::TxStun, len);
-        }
+        commit_stun(check, written, &mut self.counters, outbox);
     }
 
     fn on_ice_connected(&mut self, now: Time, key: TransportKey) {
@@ -210,17 +173,49 @@ impl Shard {
         transport.ice.local.key.prepare();
         transport.set_phase_limit(now + self.config.limits.dtls_timeout);
         let id = transport.identity.id;
-        self.arm_transport(key);
+        transport.arm(key, &mut self.deadlines);
         self.events.push_back(Event::Transport(id, TransportEvent::IceConnected));
     }
+}
 
-    pub(super) fn arm_transport(&mut self, key: TransportKey) {
-        self.transports[key].arm(key, &mut self.deadlines);
+/// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
+fn check_credentials(ice: &Ice, message: &StunMessage<'_>, username: &[u8]) -> Result<bool, Refusal> {
+    let bad = |code| Refusal { reason: DropReason::StunBadIntegrity, code };
+    if !message.has_integrity() {
+        return Err(bad(400));
     }
+    let credentials = ice.credentials_for(username).ok_or_else(|| bad(401))?;
+    if !message.verify_integrity(&credentials.key) || message.verify_fingerprint() == Some(false) {
+        return Err(bad(401));
+    }
+    if message.unknown_required().next().is_some() {
+        return Err(Refusal { reason: DropReason::StunUnknownAttribute, code: 420 });
+    }
+    // RFC 8445 §7.3.1.1: both sides think they are controlled; a lite agent cannot become controlling.
+    if message.ice_controlled().is_some() {
+        return Err(Refusal { reason: DropReason::StunUnexpected, code: 487 });
+    }
+    Ok(credentials.ufrag == ice.local.ufrag)
+}
 
-    /// What is left of consent (RFC 7675 §5.1); `None` when it has expired.
-    pub(super) fn consent_left(&self, key: TransportKey, now: Time) -> Option<Time> {
-        let until = self.transports[key].ice.last_check() + self.config.limits.consent;
-        (until > now).then_some(until)
+/// What came with a check may go back, and so many octets of it are for its answer: they are set aside
+/// before anything else is sent for them, so that all of it together is no more than RFC 9000 §8.1
+/// allows.
+fn credit_check(ice: &mut Ice, check: &Check<'_>, answer: usize) -> bool {
+    ice.earn(check.path, check.len);
+    ice.pay(check.path, answer)
+}
+
+/// Never more octets out than came in: no amplification, whoever asked. So a refusal needs no credit, and
+/// what is refused brings none.
+fn commit_stun<O: Outbox>(
+    check: &Check<'_>,
+    written: Option<usize>,
+    counters: &mut Counters,
+    outbox: &mut O,
+) {
+    if let Some(len) = written.filter(|len| *len <= check.len) {
+        outbox.commit(check.path, Run::single(len));
+        counters.sent(Count::TxStun, len);
     }
 }

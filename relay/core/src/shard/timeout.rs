@@ -1,8 +1,7 @@
 //! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
 
-use super::Shard;
-use super::dtls::engine;
 use super::faults::Input;
+use super::{Shard, feedback, keyframes};
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::media::{Event, FailReason, TransportEvent};
 use crate::outbox::Outbox;
@@ -10,7 +9,8 @@ use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
 use crate::track::{DownTimer, Source, UpTimer};
-use crate::transport::{Phase, TransportTimer};
+use crate::transport::{Phase, Transport, TransportTimer};
+use std::time::Duration;
 
 impl Shard {
     /// Does everything that is due, and some of the handshakes that wait.
@@ -56,7 +56,10 @@ impl Shard {
                         && Deadlines::<TimerOwner>::fired(at, &mut down.timers)
                     {
                         if down.timers.take_due(DownTimer::Report, now) {
-                            self.send_sender_report(now, key, outbox);
+                            let Self { tracks, transports, config, counters, .. } = self;
+                            feedback::send_sender_report(
+                                now, key, tracks, transports, config.ntp, counters, outbox,
+                            );
                         }
                         self.tracks.downs[key].arm(key, &mut self.deadlines);
                     }
@@ -67,59 +70,50 @@ impl Shard {
     }
 
     fn on_transport_timeout<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
-        let timers = &mut self.transports[key].timers;
+        let transport = &mut self.transports[key];
+        let timers = &mut transport.timers;
         let due =
             [TransportTimer::Phase, TransportTimer::Dtls, TransportTimer::Feedback, TransportTimer::Report]
                 .map(|t| timers.take_due(t, now));
-        let [phase, dtls, feedback, report] = due;
-        if phase && let Some(reason) = self.check_phase_limit(now, key) {
-            return self.fail_transport(key, reason);
+        let [phase, dtls, wants_feedback, report] = due;
+        if phase {
+            match check_phase_limit(now, transport, self.config.limits.consent) {
+                Ok(until) => transport.set_phase_limit(until),
+                Err(reason) => return self.fail_transport(key, reason),
+            }
         }
-        if feedback {
-            self.send_transport_feedback(now, key, outbox);
+        if wants_feedback {
+            feedback::send_transport_feedback(now, transport, &mut self.counters, outbox);
         }
         if report {
-            self.send_report(now, key, outbox);
+            feedback::send_report(now, transport, &mut self.tracks.ups, &mut self.counters, outbox);
         }
         if dtls {
             // What a record left in the engine may come to light here.
             self.input = Input::Record(key);
-            if let Some(engine) = engine(&mut self.transports[key].phase) {
+            if let Some(engine) = transport.engine() {
                 engine.handle_timeout(now);
             }
             // Arms the transport, or ends it.
             return self.drive_dtls(now, key, None, outbox);
         }
-        self.arm_transport(key);
-    }
-
-    /// Whether a phase has lasted too long, and what that is called.
-    fn check_phase_limit(&mut self, now: Time, key: TransportKey) -> Option<FailReason> {
-        match self.transports[key].phase {
-            Phase::Ice => Some(FailReason::IceTimeout),
-            Phase::Dtls(_) => Some(FailReason::DtlsFailed),
-            Phase::Connected(_) => match self.consent_left(key, now) {
-                Some(until) => {
-                    self.transports[key].set_phase_limit(until);
-                    None
-                }
-                None => Some(FailReason::ConsentExpired),
-            },
-        }
+        transport.arm(key, &mut self.deadlines);
     }
 
     fn on_up_timeout<O: Outbox>(&mut self, now: Time, key: UpKey, outbox: &mut O) {
-        let timers = &mut self.tracks.ups[key].timers;
+        let Self { tracks, transports, ports, counters, .. } = self;
+        let up = &mut tracks.ups[key];
+        let timers = &mut up.timers;
         let due = [UpTimer::Nack, UpTimer::Keyframe, UpTimer::Silence].map(|t| timers.take_due(t, now));
         let [nack, keyframe, silence] = due;
         if nack {
-            self.send_nacks(now, key, outbox);
+            feedback::send_nacks(now, up, transports, counters, outbox);
         }
         if keyframe {
-            self.send_keyframe_request(now, key, outbox);
+            keyframes::ask_publisher(now, up, transports, ports, counters, outbox);
         }
         if silence {
-            match self.tracks.up(key).source {
+            match up.source {
                 Source::Peer(_) => self.check_silence(now, key),
                 // Arms it, or ends it.
                 Source::Port { .. } => return self.check_use(now, key),
@@ -148,23 +142,18 @@ impl Shard {
 
     /// Forgets a transport: its addresses, its ufrags, its tracks.
     pub(super) fn remove_transport(&mut self, key: TransportKey) {
-        for down_key in std::mem::take(&mut self.transports[key].downs) {
+        let transport = &mut self.transports[key];
+        let (downs, ups) = (std::mem::take(&mut transport.downs), std::mem::take(&mut transport.ups));
+        for down_key in downs {
             self.tracks.remove_down(down_key);
         }
-        for up_key in std::mem::take(&mut self.transports[key].ups) {
+        for up_key in ups {
             self.remove_up_track(up_key);
         }
         let Some(transport) = self.transports.remove(key) else { return };
         if transport.dtls_waiting > 0 {
             let forgotten = self.handshakes.forget(key);
             self.counters.drop_many(DropReason::DtlsUnexpected, forgotten as u64);
-        }
-        self.demux.remove_ufrag(&transport.ice.local.ufrag);
-        if let Some(previous) = &transport.ice.previous {
-            self.demux.remove_ufrag(&previous.ufrag);
-        }
-        for path in transport.ice.paths() {
-            self.demux.unbind(&path, key);
         }
         self.counters.add(Count::TransportsClosed, 1);
     }
@@ -173,8 +162,7 @@ impl Shard {
     pub(super) fn remove_up(&mut self, up_key: UpKey) {
         // What comes by a port ends with it, not by command.
         let Source::Peer(key) = self.tracks.up(up_key).source else { return };
-        self.transports[key].ups.retain(|k| *k != up_key);
-        self.transports[key].receiving.forget(up_key);
+        self.transports[key].forget_up(up_key);
         self.remove_up_track(up_key);
     }
 
@@ -194,6 +182,15 @@ impl Shard {
             self.remove_down(down_key);
         }
         let up = self.tracks.remove_up(up_key);
-        self.end_at_ports(&up);
+        self.ports.end(&up);
+    }
+}
+
+/// Until when a phase may last from now on; if it has lasted too long, what that is called.
+fn check_phase_limit(now: Time, transport: &Transport, consent: Duration) -> Result<Time, FailReason> {
+    match transport.phase {
+        Phase::Ice => Err(FailReason::IceTimeout),
+        Phase::Dtls(_) => Err(FailReason::DtlsFailed),
+        Phase::Connected(_) => transport.consent_left(now, consent).ok_or(FailReason::ConsentExpired),
     }
 }

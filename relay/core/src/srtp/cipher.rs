@@ -64,9 +64,30 @@ impl Cipher {
         }
     }
 
-    /// Puts the ciphertext of `prefix` and `rest` and the tag behind the header; the length of all.
+    /// Puts the ciphertext of `payload` and the tag behind the header; the length of all.
     #[inline]
     pub(super) fn seal_rtp(
+        &self,
+        slot: &mut [u8],
+        header_len: usize,
+        at: (Ssrc, u64),
+        payload: &[u8],
+    ) -> Option<usize> {
+        let (message, tag) = split_message(slot, header_len + payload.len(), self.tag_len())?;
+        let len = message.len() + tag.len();
+        let (header, body) = message.split_at_mut_checked(header_len)?;
+        match self {
+            Self::Gcm(gcm) => gcm.seal(at, header, payload, body, tag)?,
+            Self::Cm(cm) => {
+                cm.apply(at, payload, body)?;
+                tag.copy_from_slice(&cm.tag(message, Some(roc(at.1))));
+            }
+        }
+        Some(len)
+    }
+
+    /// The same for a payload of two pieces.
+    pub(super) fn seal_rtp_prefixed(
         &self,
         slot: &mut [u8],
         header_len: usize,
@@ -82,7 +103,7 @@ impl Cipher {
                 let (header, out) = slot.split_at_mut_checked(header_len)?;
                 let (own, out) = out.split_at_mut_checked(prefix.len())?;
                 own.copy_from_slice(prefix);
-                gcm.seal(at, header, own, rest, out)?;
+                gcm.seal_behind(at, header, own, rest, out)?;
             }
             Self::Cm(cm) => {
                 let (message, tag) = slot.split_at_mut_checked(message_len)?;

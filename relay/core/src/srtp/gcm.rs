@@ -49,8 +49,23 @@ impl Gcm {
         Nonce::assume_unique_for_key(self.nonce_octets(ssrc, index))
     }
 
-    /// Encrypts `prefix` where it lies and `rest` into `out`, and writes the tag behind it: `out` ends with room for that.
+    /// Encrypts `plaintext` into `out` (of equal length) and writes the tag.
+    #[inline]
     pub(super) fn seal(
+        &self,
+        (ssrc, index): (Ssrc, u64),
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+        tag: &mut [u8],
+    ) -> Option<()> {
+        self.key
+            .seal_out_of_place_scatter(self.nonce(ssrc, index), Aad::from(aad), plaintext, out, &[], tag)
+            .ok()
+    }
+
+    /// Encrypts `prefix` where it lies and `rest` into `out`, and writes the tag behind it: `out` ends with room for that.
+    pub(super) fn seal_behind(
         &self,
         (ssrc, index): (Ssrc, u64),
         aad: &[u8],
@@ -58,12 +73,7 @@ impl Gcm {
         rest: &[u8],
         out: &mut [u8],
     ) -> Option<()> {
-        let (nonce, aad) = (self.nonce(ssrc, index), Aad::from(aad));
-        if prefix.is_empty() {
-            let (out, tag) = out.split_at_mut_checked(rest.len())?;
-            return self.key.seal_out_of_place_scatter(nonce, aad, rest, out, &[], tag).ok();
-        }
-        self.key.seal_in_place_scatter(nonce, aad, prefix, rest, out).ok()
+        self.key.seal_in_place_scatter(self.nonce(ssrc, index), Aad::from(aad), prefix, rest, out).ok()
     }
 
     /// Encrypts `text` where it lies and writes the tag.

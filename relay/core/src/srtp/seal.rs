@@ -88,7 +88,10 @@ impl SealContext {
         if index >= RTP_INDEX_END {
             return None;
         }
-        self.rtp.seal_rtp(slot, header_len, (ssrc, index), prefix, rest)
+        if prefix.is_empty() {
+            return self.rtp.seal_rtp(slot, header_len, (ssrc, index), rest);
+        }
+        self.rtp.seal_rtp_prefixed(slot, header_len, (ssrc, index), prefix, rest)
     }
 
     /// The same for a retransmission: the original sequence number comes first (RFC 4588 §4).

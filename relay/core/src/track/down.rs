@@ -7,7 +7,7 @@
 
 use super::Params;
 use crate::down::{DownStream, DownStreamConfig, PREFIX_BYTES_MAX, Rewritten};
-use crate::id::{SeqNo, Ssrc};
+use crate::id::{Cname, SeqNo, Ssrc};
 use crate::keys::{DownKey, LayerKey, TransportKey};
 use crate::outbox::{Outbox, Run};
 use crate::rng::Rng;
@@ -19,7 +19,7 @@ use crate::up::history::History;
 use crate::up::{ClockReference, PacketMeta};
 use crate::wire::rtcp::{ReportBlock, write_sr};
 use crate::wire::rtp::{FIXED_HEADER_BYTES, HeaderFields, write_header};
-use arrayvec::{ArrayString, ArrayVec};
+use arrayvec::ArrayVec;
 use std::time::Duration;
 
 /// How soon to look again whether a first sender report can be made.
@@ -64,7 +64,7 @@ pub struct DownTrack {
     /// The controller's id of what feeds it.
     pub up_track_id: u64,
     /// For SDES.
-    pub cname: ArrayString<64>,
+    pub cname: Cname,
 }
 
 /// A sender report about to be written.
@@ -118,14 +118,20 @@ impl DownTrack {
             timers,
             id,
             up_track_id,
-            cname: ArrayString::from(cname).unwrap_or_default(),
+            cname: Cname::from(cname).unwrap_or_default(),
         }
+    }
+
+    /// The SSRC of its retransmissions, if they were negotiated.
+    #[must_use]
+    pub fn offered_rtx_ssrc(&self) -> Option<Ssrc> {
+        self.params.rtx_pt.map(|_| self.rtx_ssrc)
     }
 
     /// Whether an SSRC that the peer names is this track's.
     #[must_use]
     pub fn uses_ssrc(&self, ssrc: Ssrc) -> bool {
-        ssrc == self.ssrc || (ssrc == self.rtx_ssrc && self.params.rtx_pt.is_some())
+        ssrc == self.ssrc || Some(ssrc) == self.offered_rtx_ssrc()
     }
 
     /// Writes the header of a media packet under its own numbers; its length, `None` if it does not fit.

@@ -3,7 +3,7 @@
 use crate::id::{Mid, Pt};
 use crate::media::{Codec, ExtensionIds, MediaKind};
 
-/// Negotiated numbers of one m-line, checked.
+/// Negotiated numbers of one m-line; see [`Params::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Audio or video.
@@ -30,4 +30,31 @@ pub struct Params {
     pub remb: bool,
     /// Transport-wide feedback.
     pub transport_cc: bool,
+}
+
+impl Params {
+    /// Whether they can be on the wire.
+    ///
+    /// # Errors
+    /// What of them cannot.
+    pub fn check(&self) -> Result<(), &'static str> {
+        // RFC 5761 §4: with RTP and RTCP on one port, 64 to 95 would look like RTCP.
+        let is_rtp = |pt: Pt| matches!(pt.0, 0..=63 | 96..=127);
+        if !is_rtp(self.pt) || !self.rtx_pt.is_none_or(is_rtp) {
+            return Err("a payload type is not in 0..=63 or 96..=127");
+        }
+        if self.rtx_pt == Some(self.pt) {
+            return Err("rtx_payload_type equals payload_type");
+        }
+        if self.clock_rate_hz == 0 {
+            return Err("clock_rate_hz is zero");
+        }
+        let ExtensionIds { mid, transport_cc, abs_send_time, audio_level, video_orientation } =
+            self.extensions;
+        // RFC 8285 §4.2: 1 to 14 in the one-byte form, the only one the relay writes.
+        if [mid, transport_cc, abs_send_time, audio_level, video_orientation].iter().any(|id| *id > 14) {
+            return Err("a header-extension id is above 14");
+        }
+        Ok(())
+    }
 }

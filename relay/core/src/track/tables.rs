@@ -1,6 +1,7 @@
 //! All tracks of a shard, and which of them belong together.
 
 use super::{DownTrack, Layer, UpTrack};
+use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey, OfDownTracks, OfUpTracks, UpKey};
 use crate::shed::Shedding;
 use crate::table::Table;
@@ -67,6 +68,12 @@ impl Tracks {
     #[must_use]
     pub fn down_by_id(&self, id: u64) -> Option<&DownTrack> {
         self.down_key(id).map(|k| self.down(k))
+    }
+
+    /// Of these down-tracks that with this SSRC, of its media or its retransmissions.
+    #[must_use]
+    pub fn down_by_ssrc(&self, downs: &[DownKey], ssrc: Ssrc) -> Option<DownKey> {
+        downs.iter().copied().find(|key| self.down(*key).uses_ssrc(ssrc))
     }
 
     /// Whether a track of either direction has this id.

@@ -5,6 +5,7 @@ use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::media::Priority;
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner, TimerTable, timers};
+use crate::transport::Transport;
 use crate::transports::Transports;
 use crate::up::ClockReference;
 use relay_port::PortId;
@@ -112,6 +113,14 @@ impl UpTrack {
         self.layers.iter_mut().for_each(|layer| layer.stream.prepare());
     }
 
+    /// The same, and what its publisher's transport needs for it.
+    pub fn prepare_with(&mut self, publisher: &mut Transport) {
+        self.prepare();
+        if self.wants_transport_cc() {
+            publisher.receiving.feedback.get_or_insert_default();
+        }
+    }
+
     /// When the last packet came, of whichever layer.
     #[must_use]
     pub fn last_packet(&self) -> Time {
@@ -154,6 +163,16 @@ impl UpTrack {
         match self.source {
             Source::Peer(key) => stream.clock_reference(&transports[key].receiving.clock),
             Source::Port { .. } => stream.port_clock_reference(),
+        }
+    }
+
+    /// The same of the first layer, as its publisher reported it; what is only guessed from arrivals is not told on.
+    #[must_use]
+    pub fn reported_clock(&self, transports: &Transports) -> Option<ClockReference> {
+        let stream = &self.layers.first()?.stream;
+        match self.source {
+            Source::Peer(key) => stream.reported_reference(&transports[key].receiving.clock),
+            Source::Port { .. } => stream.port_clock(),
         }
     }
 

@@ -78,33 +78,44 @@ fn seal(
 ) {
     let prefix_len = prefixes[0].len();
     let (shared, tail) = rest.split_at(rest.len().min(HEAD_OCTETS - prefix_len));
-    let copy;
-    let (head, first) = if prefix_len == 0 {
-        (shared, _mm512_setzero_si512())
-    } else {
-        copy = behind_zeros(prefix_len, shared);
-        let [a, b, c, d] = prefixes;
-        (&copy[..prefix_len + shared.len()], lanes([load_some(a), load_some(b), load_some(c), load_some(d)]))
-    };
-    let text = Text { first, head, rest: tail };
-    let len = head.len() + tail.len();
+    if prefix_len == 0 {
+        let text = Text { first: _mm512_setzero_si512(), head: shared, rest: tail };
+        return seal_text::<false>(quad, nonces, aads, text, outs);
+    }
+    let copy = behind_zeros(prefix_len, shared);
+    let [a, b, c, d] = prefixes;
+    let first = lanes([load_some(a), load_some(b), load_some(c), load_some(d)]);
+    let text = Text { first, head: &copy[..prefix_len + shared.len()], rest: tail };
+    seal_text::<true>(quad, nonces, aads, text, outs);
+}
+
+/// Without `PREFIXED` nothing is looked at that stands in front of the text.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn seal_text<const PREFIXED: bool>(
+    quad: &Quad,
+    nonces: [&[u8; NONCE_LEN]; LANES],
+    aads: [&[u8]; LANES],
+    text: Text<'_>,
+    outs: [&mut [u8]; LANES],
+) {
+    let len = text.head.len() + text.rest.len();
     let (y, aad) = ghash::associated_data(quad, aads);
-    let packet = Packet {
+    let packet = Packet::<PREFIXED> {
         quad,
         counters: Counters::new(quad, nonces),
         // SP 800-38D §7.1 step 5: the lengths in bits, octet-reversed.
         lengths: broadcast(_mm_set_epi64x(aads[0].len() as i64 * 8, len as i64 * 8)),
     };
     match len.div_ceil(BLOCK) {
-        0 => packet.short::<0, 1>(y, aad, &text, outs),
-        1 => packet.short::<1, 2>(y, aad, &text, outs),
-        2 => packet.short::<2, 3>(y, aad, &text, outs),
-        3 => packet.short::<3, 4>(y, aad, &text, outs),
-        4 => packet.short::<4, 5>(y, aad, &text, outs),
-        5 => packet.short::<5, 6>(y, aad, &text, outs),
-        6 => packet.short::<6, 7>(y, aad, &text, outs),
-        7 => packet.short::<7, 8>(y, aad, &text, outs),
-        _ => packet.long(y, aad, &text, outs),
+        0 => packet.short::<0, 1>(y, aad, text, outs),
+        1 => packet.short::<1, 2>(y, aad, text, outs),
+        2 => packet.short::<2, 3>(y, aad, text, outs),
+        3 => packet.short::<3, 4>(y, aad, text, outs),
+        4 => packet.short::<4, 5>(y, aad, text, outs),
+        5 => packet.short::<5, 6>(y, aad, text, outs),
+        6 => packet.short::<6, 7>(y, aad, text, outs),
+        7 => packet.short::<7, 8>(y, aad, text, outs),
+        _ => packet.long(y, aad, text, outs),
     }
 }
 
@@ -166,7 +177,7 @@ macro_rules! rounds_and_hash {
 }
 
 /// What does not change from block to block.
-struct Packet<'a> {
+struct Packet<'a, const PREFIXED: bool> {
     quad: &'a Quad,
     counters: Counters,
     lengths: Lanes,
@@ -183,7 +194,7 @@ struct Sofar {
     mask: Lanes,
 }
 
-impl Packet<'_> {
+impl<const PREFIXED: bool> Packet<'_, PREFIXED> {
     /// At most seven blocks, `N`: all of them and the tag's mask in one group of `M` = `N` + 1.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
@@ -191,7 +202,7 @@ impl Packet<'_> {
         &self,
         y: Lanes,
         aad: Lanes,
-        text: &Text<'_>,
+        text: Text<'_>,
         mut outs: [&mut [u8]; LANES],
     ) {
         let mut sum = Sum::zero();
@@ -201,7 +212,7 @@ impl Packet<'_> {
         rounds!(self.quad, keystream, |_round| {});
         let mut own = [_mm512_setzero_si512(); N];
         own.copy_from_slice(&keystream[1..]);
-        if let Some(own) = own.first_mut() {
+        if PREFIXED && let Some(own) = own.first_mut() {
             *own = _mm512_xor_si512(*own, text.first);
         }
         let blocks = write_rest(own, text.head, &mut outs);
@@ -211,8 +222,8 @@ impl Packet<'_> {
     /// More than seven blocks.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
-    fn long(&self, mut y: Lanes, aad: Lanes, text: &Text<'_>, outs: [&mut [u8]; LANES]) {
-        let (head, groups, tail) = split(text);
+    fn long(&self, mut y: Lanes, aad: Lanes, text: Text<'_>, outs: [&mut [u8]; LANES]) {
+        let (head, groups, tail) = split(&text);
         let [a, b, c, d] = outs;
         let (a_head, a, a_tail) = split_mut(a, groups.len());
         let (b_head, b, b_tail) = split_mut(b, groups.len());
@@ -222,7 +233,9 @@ impl Packet<'_> {
         let mut keystream = self.counters.group::<GROUP>(0);
         rounds!(self.quad, keystream, |_round| {});
         let [mask, mut own @ ..] = keystream;
-        own[0] = _mm512_xor_si512(own[0], text.first);
+        if PREFIXED {
+            own[0] = _mm512_xor_si512(own[0], text.first);
+        }
         let [h0, h1, h2, h3, h4, h5, h6] = write_group(own, head, [a_head, b_head, c_head, d_head]);
         let mut pending = [aad, h0, h1, h2, h3, h4, h5, h6];
         let mut counter = GROUP as u32;

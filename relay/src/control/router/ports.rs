@@ -1,12 +1,12 @@
 //! Orders about local ports. See [`crate::ports`].
 
 use super::{ConnectionId, Kind, Pending, Router, done, refusal, shard_port};
+use crate::convert;
 use crate::mailbox::{PipeEnds, ToShard};
 use crate::pipe::pipe;
 use crate::ports::{FromPorts, PortsEnd, ToPorts};
 use relay_control::{
-    AddSource, AddTap, Codec, Command, ErrorCode, EventBody, MediaKind, PortChanged, PortTrackEnded,
-    Priority, RemoveTap, ReplyBody, RtpParameters,
+    AddSource, AddTap, Command, ErrorCode, EventBody, PortChanged, PortTrackEnded, RemoveTap, ReplyBody,
 };
 use relay_core::port::OpenPort;
 use relay_port::{PortId, Track};
@@ -30,7 +30,10 @@ impl Router {
         let refused = match command {
             Command::AddTap(c) => self.add_tap(asked, &c),
             Command::RemoveTap(c) => self.remove_tap(asked, &c),
-            Command::AddSource(c) => self.add_source(asked, c),
+            Command::AddSource(c) => match convert::source_track(&c) {
+                Ok(track) => self.add_source(asked, c, track),
+                Err(refused) => return self.reply(from, request_id, convert::error(refused)),
+            },
             Command::RemoveSource(c) => self.remove_source(asked, c.track_id),
             _ => return,
         };
@@ -75,8 +78,7 @@ impl Router {
         Ok(())
     }
 
-    fn add_source(&mut self, asked: (ConnectionId, u64), c: AddSource) -> Result<(), Refused> {
-        let track = track_of(&c)?;
+    fn add_source(&mut self, asked: (ConnectionId, u64), c: AddSource, track: Track) -> Result<(), Refused> {
         let number = self.ports.number(&c.port).ok_or(NO_PORT)?;
         let track_id = c.track_id;
         if self.ports.source(track_id).is_some_and(|(_, same)| *same == c) {
@@ -197,35 +199,4 @@ impl Router {
         let sent = self.ports.end.as_mut().is_some_and(|end| end.send(order));
         debug_assert!(sent, "asked before");
     }
-}
-
-/// The track that a source is to be, as the port protocol has it.
-fn track_of(c: &AddSource) -> Result<Track, Refused> {
-    let RtpParameters { kind, codec, clock_rate_hz, .. } = c.rtp;
-    let unknown = (ErrorCode::BadRequest, "kind, codec or priority is not known");
-    let kind = match MediaKind::try_from(kind).map_err(|_| unknown)? {
-        MediaKind::Audio => relay_port::MediaKind::Audio,
-        MediaKind::Video => relay_port::MediaKind::Video,
-    };
-    let codec = match Codec::try_from(codec).map_err(|_| unknown)? {
-        Codec::Opus => relay_port::Codec::Opus,
-        Codec::Pcmu => relay_port::Codec::Pcmu,
-        Codec::Pcma => relay_port::Codec::Pcma,
-        Codec::Vp8 => relay_port::Codec::Vp8,
-        Codec::H264 => relay_port::Codec::H264,
-    };
-    let priority = match Priority::try_from(c.priority).map_err(|_| unknown)? {
-        Priority::Medium => relay_port::Priority::Medium,
-        Priority::VeryLow => relay_port::Priority::VeryLow,
-        Priority::Low => relay_port::Priority::Low,
-        Priority::High => relay_port::Priority::High,
-    };
-    let video = matches!(codec, relay_port::Codec::Vp8 | relay_port::Codec::H264);
-    if video != (kind == relay_port::MediaKind::Video) {
-        return Err((ErrorCode::BadRequest, "this codec is of the other kind"));
-    }
-    if clock_rate_hz == 0 {
-        return Err((ErrorCode::BadRequest, "a clock rate is needed"));
-    }
-    Ok(Track { room_id: c.room_id, kind, codec, clock_rate_hz, priority, connected: true, held: true })
 }

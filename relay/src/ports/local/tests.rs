@@ -78,7 +78,8 @@ fn a_source_is_held_to_its_rate_and_the_excess_is_counted() {
         }
         (counts.in_sent.get(), counts.dropped_policed.get())
     };
-    // 4 Mbit/s with the policer's tolerance are 750 octets a millisecond; half a second of them may come at once.
+    // 4 Mbit/s with the policer's tolerance are 750 octets a millisecond; half a second of them may come at
+    // once.
     assert_eq!(send(NOW, 500), (375, 125));
     assert_eq!(send(NOW + std::time::Duration::from_millis(4), 10), (378, 132));
     assert_eq!(counts.in_received.get(), 510);

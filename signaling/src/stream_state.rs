@@ -23,7 +23,7 @@ pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// How far a stream is.
 #[derive(Debug, PartialEq)]
-pub enum Life {
+pub enum StreamState {
     /// The relay was asked; the client waits for the answer.
     Negotiating(Box<Negotiation>),
     /// The client has the answer; ICE and DTLS are running.
@@ -70,7 +70,7 @@ pub struct Negotiation {
 
 /// What happens to a stream.
 #[derive(Debug)]
-pub enum Happening {
+pub enum Trigger {
     /// The relay has opened its transport.
     Opened(TransportOpened),
     /// The relay has added a track of a publisher.
@@ -93,7 +93,7 @@ pub enum Happening {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq)]
-pub enum Next {
+pub enum Action {
     /// Nothing.
     Wait,
     /// The relay is asked for these.
@@ -106,17 +106,17 @@ pub enum Next {
     Remove,
 }
 
-impl Life {
+impl StreamState {
     /// What comes of it.
-    pub fn after(self, happening: Happening) -> (Self, Next) {
-        use Happening as On;
-        match (self, happening) {
-            (ended @ Self::Ended { .. }, _) => (ended, Next::Wait),
-            (life, On::End(end)) => life.end(end),
+    pub fn on(self, trigger: Trigger) -> (Self, Action) {
+        use Trigger as On;
+        match (self, trigger) {
+            (ended @ Self::Ended { .. }, _) => (ended, Action::Wait),
+            (state, On::End(end)) => state.end(end),
             (Self::Negotiating(mut negotiation), On::Opened(opened)) => {
                 negotiation.opened = Some(opened);
                 let tracks = std::mem::take(&mut negotiation.tracks);
-                (Self::Negotiating(negotiation), Next::AskForTracks(tracks))
+                (Self::Negotiating(negotiation), Action::AskForTracks(tracks))
             }
             (Self::Negotiating(negotiation), On::UpTrackAdded) => negotiation.track_added(),
             (Self::Negotiating(mut negotiation), On::DownTrackAdded(index, added)) => {
@@ -125,24 +125,24 @@ impl Life {
                 }
                 negotiation.track_added()
             }
-            (life @ Self::Negotiating(_), On::TimeOut) => life.end(StreamEnd::ServerError),
-            (Self::Connecting { .. }, On::Checked) => (Self::Connecting { checked: true }, Next::Wait),
-            (Self::Connecting { .. }, On::Connected(true)) => (Self::OnAir, Next::Announce),
-            (Self::Connecting { .. }, On::Connected(false)) => (Self::AwaitingMedia, Next::Wait),
-            (life @ Self::Connecting { checked: false }, On::TimeOut) => life.end(StreamEnd::IceTimeout),
-            (life @ Self::Connecting { .. }, On::TimeOut) => life.end(StreamEnd::DtlsFailed),
-            (Self::AwaitingMedia, On::Media | On::TimeOut) => (Self::OnAir, Next::Announce),
-            (life, On::Closed(true)) => life.end(StreamEnd::StoppedByUser),
-            (life, On::Closed(false)) => (Self::Closing { on_air: life.is_on_air() }, Next::Wait),
-            (life @ Self::Closing { .. }, On::TimeOut) => life.end(StreamEnd::DtlsFailed),
-            (life, _) => (life, Next::Wait),
+            (state @ Self::Negotiating(_), On::TimeOut) => state.end(StreamEnd::ServerError),
+            (Self::Connecting { .. }, On::Checked) => (Self::Connecting { checked: true }, Action::Wait),
+            (Self::Connecting { .. }, On::Connected(true)) => (Self::OnAir, Action::Announce),
+            (Self::Connecting { .. }, On::Connected(false)) => (Self::AwaitingMedia, Action::Wait),
+            (state @ Self::Connecting { checked: false }, On::TimeOut) => state.end(StreamEnd::IceTimeout),
+            (state @ Self::Connecting { .. }, On::TimeOut) => state.end(StreamEnd::DtlsFailed),
+            (Self::AwaitingMedia, On::Media | On::TimeOut) => (Self::OnAir, Action::Announce),
+            (state, On::Closed(true)) => state.end(StreamEnd::StoppedByUser),
+            (state, On::Closed(false)) => (Self::Closing { on_air: state.is_on_air() }, Action::Wait),
+            (state @ Self::Closing { .. }, On::TimeOut) => state.end(StreamEnd::DtlsFailed),
+            (state, _) => (state, Action::Wait),
         }
     }
 
-    fn end(self, end: StreamEnd) -> (Self, Next) {
+    fn end(self, end: StreamEnd) -> (Self, Action) {
         let was_on_air = self.is_on_air();
         let ticket = if let Self::Negotiating(negotiation) = self { negotiation.ticket } else { None };
-        (Self::Ended { end, was_on_air, ticket }, Next::Remove)
+        (Self::Ended { end, was_on_air, ticket }, Action::Remove)
     }
 
     /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
@@ -164,12 +164,12 @@ impl Life {
 
 impl Negotiation {
     /// With the last reply the answer can be written.
-    fn track_added(mut self: Box<Self>) -> (Life, Next) {
+    fn track_added(mut self: Box<Self>) -> (StreamState, Action) {
         self.awaited = self.awaited.saturating_sub(1);
         if self.awaited == 0 {
-            (Life::Connecting { checked: false }, Next::Answer(self))
+            (StreamState::Connecting { checked: false }, Action::Answer(self))
         } else {
-            (Life::Negotiating(self), Next::Wait)
+            (StreamState::Negotiating(self), Action::Wait)
         }
     }
 }
@@ -178,39 +178,39 @@ impl Negotiation {
 mod tests {
     use super::*;
 
-    fn negotiating(awaited: usize) -> Life {
+    fn negotiating(awaited: usize) -> StreamState {
         let ticket = Some(Ticket(1));
-        Life::Negotiating(Box::new(Negotiation { awaited, ticket, ..Negotiation::default() }))
+        StreamState::Negotiating(Box::new(Negotiation { awaited, ticket, ..Negotiation::default() }))
     }
 
     #[test]
     fn the_answer_follows_the_last_track() {
-        let (life, next) = negotiating(2).after(Happening::Opened(TransportOpened::default()));
-        assert_eq!(next, Next::AskForTracks(Vec::new()));
-        let (life, next) = life.after(Happening::UpTrackAdded);
-        assert_eq!(next, Next::Wait);
-        let (life, next) = life.after(Happening::UpTrackAdded);
-        assert!(matches!(next, Next::Answer(negotiation) if negotiation.opened.is_some()));
-        assert_eq!(life, Life::Connecting { checked: false });
+        let (state, action) = negotiating(2).on(Trigger::Opened(TransportOpened::default()));
+        assert_eq!(action, Action::AskForTracks(Vec::new()));
+        let (state, action) = state.on(Trigger::UpTrackAdded);
+        assert_eq!(action, Action::Wait);
+        let (state, action) = state.on(Trigger::UpTrackAdded);
+        assert!(matches!(action, Action::Answer(negotiation) if negotiation.opened.is_some()));
+        assert_eq!(state, StreamState::Connecting { checked: false });
     }
 
     #[test]
     fn a_time_out_says_what_was_waited_for_and_an_end_is_the_last() {
-        for (life, end, ticket) in [
+        for (state, end, ticket) in [
             (negotiating(1), StreamEnd::ServerError, Some(Ticket(1))),
-            (Life::Connecting { checked: false }, StreamEnd::IceTimeout, None),
-            (Life::Connecting { checked: true }, StreamEnd::DtlsFailed, None),
-            (Life::Closing { on_air: true }, StreamEnd::DtlsFailed, None),
+            (StreamState::Connecting { checked: false }, StreamEnd::IceTimeout, None),
+            (StreamState::Connecting { checked: true }, StreamEnd::DtlsFailed, None),
+            (StreamState::Closing { on_air: true }, StreamEnd::DtlsFailed, None),
         ] {
-            let was_on_air = life.is_on_air();
-            assert!(life.limit().is_some());
-            let (ended, next) = life.after(Happening::TimeOut);
-            assert_eq!((&ended, next), (&Life::Ended { end, was_on_air, ticket }, Next::Remove));
-            let (still, next) = ended.after(Happening::End(StreamEnd::StoppedByUser));
-            assert_eq!((still, next), (Life::Ended { end, was_on_air, ticket }, Next::Wait));
+            let was_on_air = state.is_on_air();
+            assert!(state.limit().is_some());
+            let (ended, action) = state.on(Trigger::TimeOut);
+            assert_eq!((&ended, action), (&StreamState::Ended { end, was_on_air, ticket }, Action::Remove));
+            let (still, action) = ended.on(Trigger::End(StreamEnd::StoppedByUser));
+            assert_eq!((still, action), (StreamState::Ended { end, was_on_air, ticket }, Action::Wait));
         }
-        assert_eq!(Life::AwaitingMedia.after(Happening::TimeOut), (Life::OnAir, Next::Announce));
-        assert_eq!(Life::OnAir.after(Happening::TimeOut), (Life::OnAir, Next::Wait));
-        assert_eq!(Life::OnAir.after(Happening::Connected(false)), (Life::OnAir, Next::Wait));
+        assert_eq!(StreamState::AwaitingMedia.on(Trigger::TimeOut), (StreamState::OnAir, Action::Announce));
+        assert_eq!(StreamState::OnAir.on(Trigger::TimeOut), (StreamState::OnAir, Action::Wait));
+        assert_eq!(StreamState::OnAir.on(Trigger::Connected(false)), (StreamState::OnAir, Action::Wait));
     }
 }

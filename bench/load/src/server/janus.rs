@@ -5,12 +5,14 @@
 //! and ties its sockets to the interface of their address. So that address is one of a real interface, and clients have
 //! the same one: packets between a machine's own addresses go over loopback whatever interface they belong to.
 
-use super::process::{Launch, Output, Process, Scratch};
+use super::process::{Process, placed};
+use super::write;
+use crate::args::ServerArgs;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// UDP ports of its clients: below those that the kernel gives to ours.
@@ -21,85 +23,62 @@ const PLUGINS: &str =
     "audiobridge duktape echotest lua nosip recordplay sip streaming textroom videocall voicemail";
 const TRANSPORTS: &str = "http mqtt nanomsg pfunix rabbitmq";
 
-/// How to start it.
-#[derive(Clone, Debug)]
-pub(crate) struct JanusSpec {
-    /// A path, or a name to be found in `PATH`.
-    pub(crate) binary: PathBuf,
-    /// Cores it may use, as `taskset` takes them.
-    pub(crate) cores: Option<String>,
-    /// Network namespace to start it in.
-    pub(crate) netns: Option<String>,
-    /// The only address to gather on; `None`: all of its namespace.
-    pub(crate) address: Option<Ipv4Addr>,
-    /// More flags.
-    pub(crate) args: Vec<String>,
+/// Its version, such as `1.1.2`.
+pub(super) fn version(binary: &Path) -> Result<String, String> {
+    let name = binary.display();
+    let output = Command::new(binary).arg("--version").output().map_err(|why| match why.kind() {
+        io::ErrorKind::NotFound => {
+            format!("{name} is not installed: `make setup-bench` installs it, --janus-binary names another")
+        }
+        _ => format!("{name} does not run: {why}"),
+    })?;
+    let text = [output.stdout, output.stderr].concat();
+    version_in(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{name} --version says no version"))
 }
 
-impl JanusSpec {
-    /// Its version, such as `1.1.2`.
-    pub(crate) fn version(&self) -> Result<String, String> {
-        let name = self.binary.display();
-        let output =
-            Command::new(&self.binary).arg("--version").output().map_err(|why| match why.kind() {
-                io::ErrorKind::NotFound => format!(
-                    "{name} is not installed: `make setup-bench` installs it, --janus-binary names another"
-                ),
-                _ => format!("{name} does not run: {why}"),
-            })?;
-        let text = [output.stdout, output.stderr].concat();
-        version_in(&String::from_utf8_lossy(&text)).ok_or_else(|| format!("{name} --version says no version"))
-    }
-
-    /// The socket of its WebSocket server comes back with it.
-    pub(super) fn start(&self, scratch: &Scratch) -> Result<(Process, PathBuf), String> {
-        let socket = scratch.path().join("janus.sock");
-        let dir = scratch.path().display().to_string();
-        let config = scratch.write("janus.jcfg", &main_config(&dir, self.address))?;
-        let websockets = format!(
-            "general: {{\n json = \"compact\"\n ws = true\n ws_unix = \"{}\"\n wss = false\n ws_logging = \"err\"\n}}\n\
-             admin: {{\n admin_ws = false\n admin_wss = false\n}}\n",
-            socket.display()
-        );
-        scratch.write("janus.transport.websockets.jcfg", &websockets)?;
-        scratch.write("janus.plugin.videoroom.jcfg", "general: {\n}\n")?;
-        let mut args = vec!["-C".to_owned(), config.display().to_string(), "-F".to_owned(), dir];
-        args.extend(self.args.iter().cloned());
-        let log = scratch.path().join("janus.log");
-        let process = Process::start(&Launch {
-            binary: &self.binary,
-            args,
-            cores: self.cores.as_deref(),
-            netns: self.netns.as_deref(),
-            dir: scratch.path(),
-            output: Output::File(&log),
-        })?;
-        Ok((process, socket))
-    }
+/// `address`: the only one to gather on; `None`: all of its namespace. The socket of its WebSocket server comes back with it.
+pub(super) fn start(
+    server: &ServerArgs,
+    address: Option<Ipv4Addr>,
+    dir: &Path,
+) -> Result<(Process, PathBuf), String> {
+    let socket = dir.join("janus.sock");
+    let config = write(dir, "janus.jcfg", &main_config(dir, address))?;
+    let websockets = format!(
+        "general: {{\n json = \"compact\"\n ws = true\n ws_unix = \"{}\"\n wss = false\n ws_logging = \"err\"\n}}\n\
+         admin: {{\n admin_ws = false\n admin_wss = false\n}}\n",
+        socket.display()
+    );
+    write(dir, "janus.transport.websockets.jcfg", &websockets)?;
+    write(dir, "janus.plugin.videoroom.jcfg", "general: {\n}\n")?;
+    let binary = &server.janus_binary;
+    let mut command = placed(binary, server.relay_cores.as_deref(), server.relay_netns.as_deref());
+    command.arg("--disable-colors").arg("-C").arg(config).arg("-F").arg(dir).args(&server.janus_arg);
+    Ok((Process::start_logged(binary, command, dir.join("janus.log"))?, socket))
 }
 
-/// `address`: the only one to gather on.
-fn main_config(dir: &str, address: Option<Ipv4Addr>) -> String {
+fn main_config(dir: &Path, address: Option<Ipv4Addr>) -> String {
     let list = |names: &str, prefix: &str| -> String {
         let files: Vec<String> = names.split(' ').map(|name| format!("lib{prefix}{name}.so")).collect();
         files.join(",")
     };
     let only = address.map_or_else(String::new, |ip| format!(" ice_enforce_list = \"{ip}\"\n"));
     format!(
-        "general: {{\n configs_folder = \"{dir}\"\n debug_level = 2\n debug_colors = false\n session_timeout = 0\n}}\n\
+        "general: {{\n configs_folder = \"{}\"\n debug_level = 2\n debug_colors = false\n session_timeout = 0\n}}\n\
          media: {{\n rtp_port_range = \"{RTP_PORTS}\"\n slowlink_threshold = 0\n}}\n\
          nat: {{\n nice_debug = false\n full_trickle = false\n ignore_mdns = true\n{only}}}\n\
          plugins: {{\n disable = \"{}\"\n}}\n\
          transports: {{\n disable = \"{}\"\n}}\n\
          loggers: {{\n disable = \"libjanus_jsonlog.so\"\n}}\n\
          events: {{\n broadcast = false\n}}\n",
+        dir.display(),
         list(PLUGINS, "janus_"),
         list(TRANSPORTS, "janus_"),
     )
 }
 
 /// The machine's first IPv4 address besides loopback.
-pub(crate) fn own_address() -> Result<Ipv4Addr, String> {
+pub(super) fn own_address() -> Result<Ipv4Addr, String> {
     let address = |interface: InterfaceAddress| {
         let up = interface.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING);
         let ip = interface.address?.as_sockaddr_in()?.ip();
@@ -132,27 +111,16 @@ mod tests {
         ] {
             assert_eq!(version_in(text).as_deref(), want, "{text}");
         }
-    }
-
-    #[test]
-    fn one_that_is_not_there_is_said_with_what_to_do() {
-        let spec = JanusSpec {
-            binary: "/no/such/janus".into(),
-            cores: None,
-            netns: None,
-            address: None,
-            args: Vec::new(),
-        };
-        let why = spec.version().expect_err("there is none");
+        let why = version(Path::new("/no/such/janus")).expect_err("there is none");
         assert!(why.contains("/no/such/janus is not installed: `make setup-bench` installs it"), "{why}");
     }
 
     #[test]
     fn the_settings_name_what_is_left_out() {
-        let text = main_config("/tmp/x", Some(Ipv4Addr::new(192, 0, 2, 2)));
+        let text = main_config(Path::new("/tmp/x"), Some(Ipv4Addr::new(192, 0, 2, 2)));
         assert!(text.contains("ice_enforce_list = \"192.0.2.2\""), "{text}");
         assert!(text.contains("libjanus_echotest.so,libjanus_lua.so"), "{text}");
         assert!(!text.contains("videoroom") && !text.contains("websockets"), "{text}");
-        assert!(!main_config("/tmp/x", None).contains("enforce"));
+        assert!(!main_config(Path::new("/tmp/x"), None).contains("enforce"));
     }
 }

@@ -1,18 +1,17 @@
-//! How clients get in: each server has its own way of being asked for a transport.
+//! How clients get in: by the signaling channel, of which each server has a kind of its own.
 //!
-//! A door may block, so it lives on a thread of its own and never holds up media.
+//! A channel may block, so it lives on a thread of its own and never holds up media.
 
 mod control;
-mod http;
 mod janus;
 mod sdp;
 mod whip;
 
-pub(crate) use control::ControlDoor;
-pub(crate) use janus::JanusDoor;
-pub(crate) use whip::WhipDoor;
+pub(crate) use control::ControlChannel;
+pub(crate) use janus::JanusChannel;
+pub(crate) use whip::WhipChannel;
 
-use crate::scenario::{Kind, Role, Stream};
+use crate::scenario::{Kind, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
 use relay_core::id::{Pt, Ssrc};
 use relay_core::srtp::SrtpProfile;
@@ -23,20 +22,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// How often a door may tidy up while nobody asks.
+/// How often a channel is read while nobody asks.
 const IDLE: Duration = Duration::from_millis(100);
-/// A publisher that has just connected is not on the air before its first packet came: servers that say so are asked again,
-/// for this long and this often.
-const ON_AIR_PATIENCE: Duration = Duration::from_secs(5);
-const ON_AIR_PAUSE: Duration = Duration::from_millis(20);
+/// A publisher that has just connected is not known before its first packet came: servers that refuse it until then are
+/// asked again, for this long and this often.
+const PUBLISHER_PATIENCE: Duration = Duration::from_secs(5);
+const PUBLISHER_PAUSE: Duration = Duration::from_millis(20);
 
-/// A client that wants in.
+/// A client that wants to join.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct JoinRequest {
     pub(crate) client: u32,
-    pub(crate) role: Role,
+    /// It sends the streams; otherwise it receives them.
+    pub(crate) publishes: bool,
     pub(crate) room: u32,
-    /// What it sends or receives.
     pub(crate) streams: Vec<Stream>,
     pub(crate) credentials: Credentials,
     pub(crate) fingerprint: [u8; 32],
@@ -46,7 +45,7 @@ pub(crate) struct Wish {
 
 /// What the server answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Grant {
+pub(crate) struct JoinAnswer {
     pub(crate) credentials: Credentials,
     pub(crate) remote: SocketAddr,
     /// SHA-256 of the server's certificate.
@@ -58,7 +57,7 @@ pub(crate) struct Grant {
 }
 
 /// How a publisher's stream is written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Up {
     pub(crate) payload_type: u8,
     /// `None`: nothing is sent again.
@@ -95,37 +94,101 @@ impl Down {
     }
 }
 
-/// What differs from server to server.
+/// What a server demands of its clients.
 #[derive(Clone, Debug)]
-pub(crate) struct Manners {
+pub(crate) struct Demands {
     /// SRTP profiles that clients offer.
     pub(crate) profiles: Vec<SrtpProfile>,
     /// A transport takes the streams of one publisher only: whoever wants several publishers needs several.
     pub(crate) one_publisher_each: bool,
     /// The address that all clients must have, if the server reaches no others.
     pub(crate) local: Option<IpAddr>,
-    /// Wishes that are better taken together, at most.
-    pub(crate) wishes_max: usize,
 }
 
 /// Counters of a server, by name.
 pub(crate) type ServerCounters = BTreeMap<String, u64>;
 
-/// One server's way in. Each call may block.
-pub(crate) trait Door: Send {
-    fn manners(&self) -> Manners;
+/// Whom the answers to join requests are told, each with the client's id.
+type Answered<'a> = &'a mut dyn FnMut(u32, Result<JoinAnswer, String>);
 
-    /// One answer for each wish, in their order.
-    fn join(&mut self, wishes: &[Wish]) -> Vec<Result<Grant, String>>;
+/// The signaling channel of one server. Each call may block.
+pub(crate) trait Channel: Send {
+    fn demands(&self) -> Demands;
+
+    /// Lets clients in, one after the other or together.
+    fn join(&mut self, requests: &[JoinRequest], answered: Answered<'_>);
 
     /// What the server counts, if it says.
     fn counters(&mut self) -> Result<ServerCounters, String>;
 
-    /// Reads what the server says unasked.
-    fn tidy(&mut self);
+    /// Reads and forgets what the server says unasked.
+    fn drain(&mut self);
 
     /// Says of everybody that they leave.
     fn leave(&mut self) -> Result<(), String>;
+}
+
+enum Ask {
+    Join(Vec<JoinRequest>),
+    Counters,
+    Leave(Sender<Result<(), String>>),
+}
+
+/// What the channel's thread says.
+pub(crate) enum Told {
+    Joined(u32, Result<JoinAnswer, String>),
+    Counters(Result<ServerCounters, String>),
+}
+
+/// A channel on its thread, which ends with the handle.
+pub(crate) struct ChannelThread {
+    asks: Sender<Ask>,
+    told: Receiver<Told>,
+}
+
+impl ChannelThread {
+    pub(crate) fn start(opened: Box<dyn Channel>) -> Self {
+        let (asks, asked) = channel();
+        let (tell, told) = channel();
+        std::thread::spawn(move || serve(opened, &asked, &tell));
+        Self { asks, told }
+    }
+
+    /// Lets clients in; the answers come by [`Self::poll`].
+    pub(crate) fn join(&self, requests: Vec<JoinRequest>) {
+        let _ = self.asks.send(Ask::Join(requests));
+    }
+
+    pub(crate) fn ask_counters(&self) {
+        let _ = self.asks.send(Ask::Counters);
+    }
+
+    /// What was answered meanwhile.
+    pub(crate) fn poll(&self) -> Option<Told> {
+        self.told.try_recv().ok()
+    }
+
+    /// Says of everybody that they leave, and waits until that is done.
+    pub(crate) fn leave(&self) -> Result<(), String> {
+        let (done, is_done) = channel();
+        let _ = self.asks.send(Ask::Leave(done));
+        is_done.recv().unwrap_or_else(|_| Err("the signaling channel's thread is gone".to_owned()))
+    }
+}
+
+/// Answers that nobody waits for any more are dropped.
+fn serve(mut channel: Box<dyn Channel>, asked: &Receiver<Ask>, tell: &Sender<Told>) {
+    loop {
+        match asked.recv_timeout(IDLE) {
+            Ok(Ask::Join(requests)) => channel.join(&requests, &mut |client, answer| {
+                let _ = tell.send(Told::Joined(client, answer));
+            }),
+            Ok(Ask::Counters) => drop(tell.send(Told::Counters(channel.counters()))),
+            Ok(Ask::Leave(done)) => drop(done.send(channel.leave())),
+            Err(RecvTimeoutError::Timeout) => channel.drain(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 /// Of a server's candidates the one for `local`: of its family, and on loopback if it is, should there be such a one.
@@ -138,87 +201,32 @@ fn nearest(local: SocketAddr, candidates: &[SocketAddr]) -> Result<SocketAddr, S
         .ok_or_else(|| format!("no candidate for {} among {candidates:?}", local.ip()))
 }
 
-enum Ask {
-    Join(Box<Wish>),
-    Counters,
-    Leave(Sender<Result<(), String>>),
-}
-
-/// What the door's thread says.
-pub(crate) enum Told {
-    Joined(u32, Result<Grant, String>),
-    Counters(Result<ServerCounters, String>),
-}
-
-/// A door on its thread, which ends with the handle.
-pub(crate) struct DoorThread {
-    asks: Sender<Ask>,
-    told: Receiver<Told>,
-}
-
-impl DoorThread {
-    pub(crate) fn start(door: Box<dyn Door>) -> Self {
-        let (asks, asked) = channel();
-        let (tell, told) = channel();
-        let wishes_max = door.manners().wishes_max;
-        std::thread::spawn(move || serve(door, wishes_max, &asked, &tell));
-        Self { asks, told }
-    }
-
-    pub(crate) fn join(&self, wish: Wish) {
-        let _ = self.asks.send(Ask::Join(Box::new(wish)));
-    }
-
-    /// What was answered meanwhile.
-    pub(crate) fn poll(&self) -> Option<Told> {
-        self.told.try_recv().ok()
-    }
-
-    pub(crate) fn ask_counters(&self) {
-        let _ = self.asks.send(Ask::Counters);
-    }
-
-    /// Says of everybody that they leave, and waits until that is done.
-    pub(crate) fn leave(&self) -> Result<(), String> {
-        let (tell, told) = channel();
-        let _ = self.asks.send(Ask::Leave(tell));
-        told.recv().unwrap_or_else(|_| Err("the door's thread is gone".to_owned()))
-    }
-}
-
-fn serve(mut door: Box<dyn Door>, wishes_max: usize, asked: &Receiver<Ask>, tell: &Sender<Told>) {
-    loop {
-        let mut wishes = Vec::new();
-        let mut other = None;
-        match asked.recv_timeout(IDLE) {
-            Ok(Ask::Join(wish)) => wishes.push(*wish),
-            Ok(ask) => other = Some(ask),
-            Err(RecvTimeoutError::Timeout) => door.tidy(),
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        while wishes.len() < wishes_max && other.is_none() {
-            match asked.try_recv() {
-                Ok(Ask::Join(wish)) => wishes.push(*wish),
-                Ok(ask) => other = Some(ask),
-                Err(_) => break,
-            }
-        }
-        if !wishes.is_empty() {
-            for (wish, answer) in wishes.iter().zip(door.join(&wishes)) {
-                let _ = tell.send(Told::Joined(wish.client, answer));
-            }
-        }
-        match other {
-            Some(Ask::Counters) => drop(tell.send(Told::Counters(door.counters()))),
-            Some(Ask::Leave(done)) => drop(done.send(door.leave())),
-            Some(Ask::Join(_)) | None => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::{Frames, Shape};
+
+    /// Of client 7 in room 2, with streams of these kinds and publishers.
+    pub(super) fn request(publishes: bool, streams: &[(Kind, u32)]) -> JoinRequest {
+        let frames = Frames::Burst { packets: 1, payload_bytes: 100 };
+        let shape = Shape { interval: Duration::from_secs(1), frames };
+        let stream = |(id, (kind, publisher)): (usize, &(Kind, u32))| Stream {
+            id: id as u32,
+            room: 2,
+            kind: *kind,
+            shape,
+            publisher: *publisher,
+        };
+        JoinRequest {
+            client: 7,
+            publishes,
+            room: 2,
+            streams: streams.iter().enumerate().map(stream).collect(),
+            credentials: Credentials::from_octets([9; 20]),
+            fingerprint: [7; 32],
+            local: SocketAddr::from(([127, 0, 0, 1], 4000)),
+        }
+    }
 
     #[test]
     fn the_nearest_candidate() {

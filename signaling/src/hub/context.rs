@@ -1,0 +1,198 @@
+//! What every step of the hub needs besides tables: settings, the time, random numbers, timers, and a queue for what is
+//! to be done.
+
+use super::http::HttpReply;
+use super::relays::Purpose;
+use crate::config::{AuthMode, Config};
+use crate::id::{ConnectionId, RelayId, Ticket};
+use crate::message::{RoomEvent, ServerMessage};
+use crate::refusal::Refusal;
+use crate::timer::{Time, Timers};
+use relay_control::Command;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What the hub wants done, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Text for a client.
+    Send {
+        /// To whom.
+        to: ConnectionId,
+        /// One message.
+        text: String,
+    },
+    /// Ends a connection, after what was sent before.
+    Close {
+        /// Which; the hub has forgotten it already.
+        to: ConnectionId,
+        /// Why; names the WebSocket close code.
+        code: CloseCode,
+        /// In words.
+        reason: Cow<'static, str>,
+    },
+    /// For the operator's access hook, if there is one; nothing waits for it.
+    Note {
+        /// The connection that caused it.
+        about: Option<ConnectionId>,
+        /// Last part of the hook's address.
+        method: &'static str,
+        /// What happened.
+        object: Map<String, Value>,
+    },
+    /// A command for a relay.
+    Relay {
+        /// Which relay.
+        relay: RelayId,
+        /// Comes back in the reply.
+        request_id: u64,
+        /// What is asked.
+        command: Command,
+    },
+    /// The answer to an HTTP request.
+    Http {
+        /// Which request.
+        ticket: Ticket,
+        /// The answer.
+        reply: HttpReply,
+    },
+}
+
+/// Why the server closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCode {
+    /// The server stops, or the connection is dead.
+    GoingAway,
+    /// No `connection` in time.
+    NoHello,
+    /// Too many messages wait.
+    Backlog,
+    /// The session was refused; `fail` said why.
+    Refused,
+    /// Another session took the login over.
+    Replaced,
+}
+
+impl CloseCode {
+    /// RFC 6455 §7.4 code and reason.
+    pub fn frame(self) -> (u16, &'static str) {
+        match self {
+            Self::GoingAway => (1001, "Going away"),
+            Self::Backlog => (1008, "Too many messages wait"),
+            Self::Refused => (4401, "Session refused"),
+            Self::NoHello => (4408, "No connection message"),
+            Self::Replaced => (4409, "Replaced by another session with the same login"),
+        }
+    }
+}
+
+/// Where random numbers come from.
+pub type Random = Box<dyn FnMut() -> u64 + Send>;
+
+/// An output as it waits. Requests get their number when they leave.
+pub(super) enum Queued {
+    Output(Output),
+    Request(RelayId, Purpose, Command),
+}
+
+pub(super) struct Context {
+    pub(super) config: Arc<Config>,
+    /// The time of the input that is being handled.
+    pub(super) now: Time,
+    pub(super) timers: Timers,
+    random: Random,
+    outputs: VecDeque<Queued>,
+    last_number: u64,
+}
+
+impl Context {
+    pub(super) fn new(config: Arc<Config>, random: Random) -> Self {
+        let (now, timers, outputs) = (Time::ZERO, Timers::default(), VecDeque::new());
+        Self { config, now, timers, random, outputs, last_number: 0 }
+    }
+
+    pub(super) fn pop_output(&mut self) -> Option<Queued> {
+        self.outputs.pop_front()
+    }
+
+    /// The next number of those that members, streams and events are given in order.
+    pub(super) fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Goes on behind a number that an earlier signaling gave.
+    pub(super) fn skip_numbers(&mut self, used: u64) {
+        self.last_number = self.last_number.max(used);
+    }
+
+    /// A random id that is not 0 and fits a signed 64-bit integer: some readers of JSON have no more.
+    pub(super) fn random_id(&mut self) -> u64 {
+        ((self.random)() >> 1).max(1)
+    }
+
+    /// 192 random bits as text.
+    pub(super) fn secret(&mut self) -> String {
+        let [a, b, c] = [(self.random)(), (self.random)(), (self.random)()];
+        format!("{a:016x}{b:016x}{c:016x}")
+    }
+
+    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
+        self.output(Output::Send { to, text: message.to_text() });
+    }
+
+    /// Answers a `sendData`.
+    pub(super) fn answer_command(
+        &mut self,
+        to: ConnectionId,
+        operation_id: &str,
+        outcome: Result<(), Refusal>,
+    ) {
+        self.send(to, &ServerMessage::DataStatus { operation_id, refusal: outcome.err() });
+    }
+
+    /// The same event to several members; written once, as all get the same text.
+    pub(super) fn send_event(&mut self, to: &[ConnectionId], room: &str, event: RoomEvent<'_>) {
+        if to.is_empty() {
+            return;
+        }
+        let operation_id = format!("event-{}", self.number());
+        let text = ServerMessage::Room { room, event, operation_id }.to_text();
+        for to in to {
+            self.output(Output::Send { to: *to, text: text.clone() });
+        }
+    }
+
+    pub(super) fn close(&mut self, to: ConnectionId, code: CloseCode, reason: Cow<'static, str>) {
+        self.output(Output::Close { to, code, reason });
+    }
+
+    /// Tells the operator's hook, if there is one; only then is `object` made.
+    pub(super) fn note(&mut self, about: ConnectionId, method: &'static str, object: impl FnOnce() -> Value) {
+        if self.config.auth.mode == AuthMode::Hook
+            && let Value::Object(object) = object()
+        {
+            self.output(Output::Note { about: Some(about), method, object });
+        }
+    }
+
+    pub(super) fn reply(&mut self, ticket: Ticket, reply: HttpReply) {
+        self.output(Output::Http { ticket, reply });
+    }
+
+    /// The reply comes back with the purpose.
+    pub(super) fn ask_relay(&mut self, relay: RelayId, purpose: Purpose, command: Command) {
+        self.outputs.push_back(Queued::Request(relay, purpose, command));
+    }
+
+    /// Nothing depends on the reply.
+    pub(super) fn tell_relay(&mut self, relay: RelayId, command: Command) {
+        self.ask_relay(relay, Purpose::Nothing, command);
+    }
+
+    fn output(&mut self, output: Output) {
+        self.outputs.push_back(Queued::Output(output));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the owner of a stream is told of it.
+
+use super::context::Context;
+use super::rooms::Rooms;
+use super::streams::Streams;
+use crate::id::ConnectionId;
+use crate::message::{ServerMessage, Status, StreamRef, StreamStatus};
+use crate::refusal::Reason;
+use crate::stream::{Role, Stream};
+
+pub(super) fn tell_owner(
+    cx: &mut Context,
+    rooms: &Rooms,
+    streams: &Streams,
+    stream: &Stream,
+    (status, reason): (Status, Option<Reason>),
+) {
+    let Some(owner) = rooms.owner(stream) else { return };
+    let Some(to) = owner.connection() else { return };
+    let muted = match (&stream.role, status) {
+        (Role::Play(play), Status::Playing) => streams.publish(play.source).map(|publish| publish.muted),
+        _ => None,
+    };
+    let status = StreamStatus {
+        session: &stream.session,
+        name: &stream.name,
+        status,
+        reason,
+        published: stream.is_publish(),
+        has_video: stream.has_video,
+        has_audio: stream.has_audio,
+        muted: muted.map(|muted| (muted.audio, muted.video)),
+    };
+    send_status(cx, to, &owner.app_key, &status);
+}
+
+/// Of a stream that there is not.
+pub(super) fn tell_of_none(
+    cx: &mut Context,
+    (to, app_key): (ConnectionId, &str),
+    stream: &StreamRef,
+    published: bool,
+    (status, reason): (Status, Reason),
+) {
+    let StreamRef { session, name } = stream;
+    let reason = Some(reason);
+    let (has_video, has_audio, muted) = (true, true, None);
+    let status = StreamStatus { session, name, status, reason, published, has_video, has_audio, muted };
+    send_status(cx, to, app_key, &status);
+}
+
+/// To the client, and to the operator's hook.
+fn send_status(cx: &mut Context, to: ConnectionId, app_key: &str, status: &StreamStatus<'_>) {
+    let mut status = status.to_json();
+    cx.send(to, &ServerMessage::StreamStatus(&status));
+    cx.note(to, "StreamStatusEvent", || {
+        status["appKey"] = app_key.into();
+        status
+    });
+}

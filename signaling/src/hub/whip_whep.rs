@@ -1,0 +1,209 @@
+//! WHIP (RFC 9725) publishers and WHEP players.
+//!
+//! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no member: it is
+//! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
+//! is all that DELETE and PATCH need; only its digest is kept.
+
+use super::context::Context;
+use super::end::end_stream;
+use super::http::{HttpReply, HttpRequest, Patch};
+use super::members::{Admission, admit};
+use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
+use super::relays::{Purpose, Relays};
+use super::rooms::{Newcomer, Rooms};
+use super::secret::digest;
+use super::streams::Streams;
+use super::unproved::Requester;
+use crate::address::Subnet;
+use crate::auth::Admitted;
+use crate::id::{RoomId, StreamKey, Ticket};
+use crate::member::Presence;
+use crate::message::RoomEvent;
+use crate::names::NameOf;
+use crate::refusal::{Refusal, StreamEnd};
+use crate::room::Terms;
+use crate::sdp::{self, write_ice_fragment};
+use crate::stream::Owner;
+use crate::stream_state::StreamState;
+use relay_control::{Command, ReplyBody, RestartIce};
+use std::fmt::Write as _;
+
+/// A request as it came: `address` is the one that its stream is counted by. `None`: the reply comes later.
+pub(super) fn handle_request(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &mut Streams,
+    relays: &Relays,
+    (ticket, address): (Ticket, Option<Subnet>),
+    request: HttpRequest,
+) -> Result<Option<HttpReply>, Refusal> {
+    let requester = Requester::new(address, None);
+    match request {
+        HttpRequest::Publish { room, login, sdp, priority } => {
+            let admitted = Admitted { login, priority };
+            whip(cx, rooms, streams, relays, (ticket, requester), (&room, admitted, &sdp)).map(|()| None)
+        }
+        HttpRequest::Play { room, name, by, sdp } => {
+            let room = rooms.named(&room).ok_or(Refusal::StreamNotFound)?;
+            let source = source(rooms, streams, room, &name, by)?;
+            let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
+            let (session, owner, ticket) = (cx.secret(), Owner::Viewer, Some(ticket));
+            let new = NewStream { session, name, room, owner, requester, sdp: &sdp, ticket };
+            begin_play(cx, rooms, streams, relays, new, source).map(|()| None)
+        }
+        HttpRequest::Delete { session, published } => {
+            let key = http_stream(streams, &session, published)?;
+            end_stream(cx, rooms, streams, key, StreamEnd::StoppedByUser);
+            Ok(Some(HttpReply::Deleted))
+        }
+        HttpRequest::Patch(patch) => self::patch(cx, streams, ticket, &patch),
+    }
+}
+
+fn whip(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &mut Streams,
+    relays: &Relays,
+    (ticket, requester): (Ticket, Requester),
+    (room_name, Admitted { login, priority }, sdp): (&str, Admitted, &str),
+) -> Result<(), Refusal> {
+    let login = login.unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
+    let (token, app_key, presence) = (cx.secret(), String::new(), Presence::Http);
+    let newcomer = Newcomer { login: login.clone(), token, app_key, presence };
+    match admit(cx, rooms, streams, room_name, &newcomer) {
+        Admission::Open => {}
+        Admission::Refused(refusal) => return Err(refusal),
+        Admission::AskHolder(_) | Admission::WatchMedia | Admission::Resume(..) => {
+            return Err(Refusal::LoginTaken);
+        }
+    }
+    let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
+    let member = rooms.add_member(cx, room, newcomer);
+    let name = format!("{room_name}-{login}-{:04x}", cx.random_id() & 0xffff);
+    let (session, owner, ticket) = (cx.secret(), Owner::Member(member), Some(ticket));
+    let new = NewStream { session, name, room, owner, requester, sdp, ticket };
+    let wish = PublishWish { priority, ..PublishWish::default() };
+    let begun = begin_publish(cx, rooms, streams, relays, new, wish);
+    if begun.is_ok() {
+        rooms.tell_others(cx, room, member, RoomEvent::Joined(&login));
+    } else {
+        // It was never announced, so nobody hears that it left.
+        rooms.remove_member(cx, room, member);
+        rooms.remove_if_empty(cx, room);
+    }
+    begun
+}
+
+/// Which publication a WHEP player means.
+fn source(
+    rooms: &Rooms,
+    streams: &Streams,
+    room: RoomId,
+    name: &str,
+    by: NameOf,
+) -> Result<StreamKey, Refusal> {
+    match by {
+        NameOf::Stream => streams.published(room, name),
+        NameOf::Login => of_login(rooms, streams, room, name).unwrap_or(Err(Refusal::StreamNotFound)),
+        // Logins are the operator's to give, names of streams are their publishers' to choose: so while somebody has
+        // this login, it is a stream of his or none, whatever others call theirs.
+        NameOf::Either => {
+            of_login(rooms, streams, room, name).unwrap_or_else(|| streams.published(room, name))
+        }
+    }
+}
+
+/// What is played of the member with this login: the stream that is called like it, or else its first. `None`: nobody
+/// has it.
+fn of_login(
+    rooms: &Rooms,
+    streams: &Streams,
+    room: RoomId,
+    login: &str,
+) -> Option<Result<StreamKey, Refusal>> {
+    let member = rooms.get(room).and_then(|room| room.member_named(login))?;
+    let on_air = |key: &StreamKey| streams.is_on_air(*key);
+    let own = streams.named(room, login).filter(|key| member.publishes.contains(key)).filter(on_air);
+    let first = || member.publishes.iter().copied().find(on_air);
+    Some(own.or_else(first).ok_or(Refusal::StreamNotReady))
+}
+
+/// Streams of WebSocket clients have ids that their clients chose; those open nothing here.
+fn http_stream(streams: &Streams, session: &str, published: bool) -> Result<StreamKey, Refusal> {
+    let found = streams.of_session(&digest(session));
+    let found = found.filter(|(_, stream)| stream.over_http && stream.is_publish() == published);
+    found.map(|(key, _)| key).ok_or(Refusal::NoSuchSession)
+}
+
+/// RFC 9725 §4.3: candidates (which ICE-lite does not need) or an ICE restart.
+fn patch(
+    cx: &mut Context,
+    streams: &mut Streams,
+    ticket: Ticket,
+    patch: &Patch,
+) -> Result<Option<HttpReply>, Refusal> {
+    let key = http_stream(streams, &patch.session, patch.published)?;
+    let if_match = patch.if_match.as_deref().ok_or(Refusal::IfMatchRequired)?;
+    let fragment = sdp::parse_ice_fragment(&patch.fragment)?;
+    let Some(stream) = streams.get(key) else { return Err(Refusal::OtherIceSession) };
+    if matches!(stream.state, StreamState::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
+        return Err(Refusal::OtherIceSession);
+    }
+    let known = stream.plan.as_ref().map(|plan| plan.remote.ufrag.as_str());
+    match (fragment.ufrag, fragment.pwd) {
+        (Some(ufrag), Some(pwd)) if known != Some(ufrag) => {
+            let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
+            let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
+            cx.ask_relay(stream.relay, Purpose::RestartIce(key, ticket), Command::RestartIce(command));
+            streams.set_remote_ice(key, ufrag, pwd);
+            Ok(None)
+        }
+        (Some(ufrag), None) if known != Some(ufrag) => {
+            Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into()))
+        }
+        _ => Ok(Some(HttpReply::Noted)),
+    }
+}
+
+/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2).
+pub(super) fn ice_restarted(
+    streams: &mut Streams,
+    relays: &Relays,
+    key: StreamKey,
+    reply: Result<ReplyBody, ()>,
+) -> HttpReply {
+    let Ok(ReplyBody::TransportOpened(opened)) = reply else {
+        return HttpReply::Refused(Refusal::IceRestartFailed);
+    };
+    let Some(stream) = streams.get(key) else { return HttpReply::Refused(Refusal::NoSuchSession) };
+    let Some(side) = relays.side(stream.relay, &opened, 0) else {
+        return HttpReply::Refused(Refusal::NoRelay);
+    };
+    let fragment = match &stream.plan {
+        Some(plan) => write_ice_fragment(plan, &side),
+        None => bare_fragment(&side),
+    };
+    streams.set_local_ufrag(key, &side.ufrag);
+    HttpReply::Restarted { etag: side.ufrag, fragment }
+}
+
+/// `If-Match` (RFC 9110 §13.1.1): `*`, or a list of tags in quotes.
+fn tag_matches(if_match: &str, tag: &str) -> bool {
+    if_match
+        .split(',')
+        .map(str::trim)
+        .any(|given| given == "*" || given.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(tag))
+}
+
+/// For a session that an earlier signaling negotiated: its m-lines are no longer known.
+fn bare_fragment(side: &sdp::RelaySide) -> String {
+    let mut out = format!("a=ice-lite\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", side.ufrag, side.pwd);
+    for (index, (ip, port)) in side.candidates.iter().enumerate() {
+        let priority = (126 << 24) + ((65_535 - index.min(65_535)) << 8) + 255;
+        // Writing to a `String` cannot fail.
+        let _ = write!(out, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", index + 1);
+    }
+    out.push_str("a=end-of-candidates\r\n");
+    out
+}
