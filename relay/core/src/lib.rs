@@ -4,6 +4,7 @@
 //! clock and spawns nothing, so the same code runs under io_uring, under the fallback back end and in the simulator.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod command;
 pub mod config;

@@ -5,14 +5,14 @@
 //! hashed       AAD but its last block    | AAD's last, 2 .. 8  | 9 .. 16   | 17 .. 24, then rest and lengths
 //! ```
 //!
-//! While a group of eight blocks is enciphered the one before it is hashed, so AES and multiplication both find work in
-//! every cycle. A packet of up to seven blocks is one group. Hash values and hashed blocks stand octet-reversed, as
-//! `ghash.rs` says.
+//! While a group of eight blocks is enciphered the one before it is hashed, so AES and multiplication both
+//! find work in every cycle. A packet of up to seven blocks is one group. Hash values and hashed blocks stand
+//! octet-reversed, as `ghash.rs` says.
 //!
 //! All that is `unsafe`, and why:
-//! - The methods of [`Key`] and [`Quad`] call functions compiled for the instructions, after [`is_supported`] or with a
-//!   key in hand, which exists nowhere else. The list of features is the same on all of those functions;
-//!   `is_supported` asks for each.
+//! - The methods of [`Key`] and [`Quad`] call functions compiled for the instructions, after [`is_supported`]
+//!   or with a key in hand, which exists nowhere else. The list of features is the same on all of those
+//!   functions; `is_supported` asks for each.
 //! - [`load`], [`load_some`] and [`store`] take references to pointers.
 //!
 //! The rest is safe code over slices whose lengths are checked.
@@ -61,8 +61,8 @@ impl Quad {
         rest: &[u8],
         outs: [&mut [u8]; LANES],
     ) {
-        // SAFETY: `seal` demands the processor's features and nothing else. A quad is made of keys, and a key is made
-        // only after `is_supported` has found all of them.
+        // SAFETY: `seal` demands the processor's features and nothing else. A quad is made of keys, and a key
+        // is made only after `is_supported` has found all of them.
         unsafe { seal(self, nonces, aads, prefixes, rest, outs) }
     }
 }
@@ -139,11 +139,11 @@ fn behind_zeros(count: usize, octets: &[u8]) -> [u8; HEAD_OCTETS] {
     copy
 }
 
-/// Runs the rounds of AES over `$state`, counter blocks that are already added to the first round key, and does `$meanwhile`
-/// with the number of each round.
+/// Runs the rounds of AES over `$state`, counter blocks that are already added to the first round key, and
+/// does `$meanwhile` with the number of each round.
 ///
-/// A macro because a function with target features cannot be told to be inlined (`#[inline(always)]` is refused), and
-/// a call here would carry sixteen registers through memory.
+/// A macro because a function with target features cannot be told to be inlined (`#[inline(always)]` is
+/// refused), and a call here would carry sixteen registers through memory.
 macro_rules! rounds {
     ($quad:expr, $state:expr, |$round:ident| $meanwhile:block) => {{
         for $round in 1..key::ROUNDS {
@@ -295,8 +295,8 @@ impl Counters {
         Self(_mm512_xor_si512(nonces, quad.round_key(0)))
     }
 
-    /// The first `N` of the counters `after` + 1 .. `after` + 8, where `after` is a multiple of eight: but for the
-    /// last they differ in three bits only, so that an addition without carry makes them.
+    /// The first `N` of the counters `after` + 1 .. `after` + 8, where `after` is a multiple of eight: but
+    /// for the last they differ in three bits only, so that an addition without carry makes them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
     fn group<const N: usize>(&self, after: u32) -> [Lanes; N] {
@@ -346,7 +346,8 @@ fn write_group<const N: usize>(
     keystream
 }
 
-/// Enciphers the last `N` blocks, of which the very last may be short. What is written behind it is where the tag will be.
+/// Enciphers the last `N` blocks, of which the very last may be short. What is written behind it is where the
+/// tag will be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn write_rest<const N: usize>(
@@ -421,7 +422,7 @@ fn broadcast(block: __m128i) -> Lanes {
     _mm512_broadcast_i32x4(block)
 }
 
-/// Turns the octets of each lane round.
+/// Reverses the octets of each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn reverse(lanes: Lanes) -> Lanes {
@@ -450,7 +451,8 @@ fn load(block: &[u8; BLOCK]) -> __m128i {
     unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
 }
 
-/// A nonce and four zeros, in two pieces: its octets were just written, and pieces get at them sooner than a masked load.
+/// A nonce and four zeros, in two pieces: its octets were just written, and pieces get at them sooner than a
+/// masked load.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn load_nonce(nonce: &[u8; NONCE_LEN]) -> __m128i {
@@ -464,8 +466,8 @@ fn load_nonce(nonce: &[u8; NONCE_LEN]) -> __m128i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn load_some(octets: &[u8]) -> __m128i {
     let mask = mask(octets.len());
-    // SAFETY: the load touches only octets whose bit is set in the mask, at any alignment; the mask has the slice's
-    // length, which it asserts to be 16 at most.
+    // SAFETY: the load touches only octets whose bit is set in the mask, at any alignment; the mask has the
+    // slice's length, which it asserts to be 16 at most.
     unsafe { _mm_maskz_loadu_epi8(mask, octets.as_ptr().cast()) }
 }
 
