@@ -5,15 +5,14 @@
 
 use base64::Engine as _;
 use relay_control::{
-    AddSource, AddTap, CandidateAddress, Codec, Command, Counter, DownTrackInfo, FrameDecoder, FromRelay,
-    GetInventory, GetStats, Inventory, MediaKind, Outgoing, PortInfo, RemoveSource, RemoveTap, ReplyBody,
-    Request, RtpParameters, Stats, TransportInfo, TransportState, Untrusted, UpTrackInfo, encode_frame,
-    trusts,
+    AddSource, AddTap, CandidateAddress, Codec, Command, Connection, Counter, DownTrackInfo, GetInventory,
+    GetStats, Inventory, MediaKind, PortInfo, RemoveSource, RemoveTap, ReplyBody, RtpParameters, Stats,
+    TransportInfo, TransportState, Untrusted, UpTrackInfo, trusts,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -141,7 +140,7 @@ impl std::error::Error for CtlError {}
 /// # Errors
 /// See [`CtlError`].
 pub fn ask(socket: &Path, question: Question) -> Result<String, CtlError> {
-    let mut stream = UnixStream::connect(socket).map_err(|why| CtlError::Connect(socket.to_owned(), why))?;
+    let stream = UnixStream::connect(socket).map_err(|why| CtlError::Connect(socket.to_owned(), why))?;
     let listener =
         rustix::net::sockopt::socket_peercred(&stream).map_err(|why| CtlError::Io(why.into()))?.uid;
     // Root may ask anybody's relay.
@@ -151,13 +150,14 @@ pub fn ask(socket: &Path, question: Question) -> Result<String, CtlError> {
     }
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(CtlError::Io)?;
+    let mut relay = Connection::new(stream);
     let json = match question {
-        Question::Inventory => serde_json::to_string_pretty(&inventory_json(&all_pages(&mut stream)?)),
-        Question::Stats => match request(&mut stream, Command::GetStats(GetStats {}))? {
+        Question::Inventory => serde_json::to_string_pretty(&inventory_json(&all_pages(&mut relay)?)),
+        Question::Stats => match relay.call(Command::GetStats(GetStats {})).map_err(CtlError::Io)? {
             ReplyBody::Stats(stats) => serde_json::to_string_pretty(&stats_json(&stats)),
             other => return Err(unexpected(other)),
         },
-        other => match order(other).map(|command| request(&mut stream, command)).transpose()? {
+        other => match order(other).map(|command| relay.call(command)).transpose().map_err(CtlError::Io)? {
             None | Some(ReplyBody::Done(_)) => return Ok("{}".to_owned()),
             Some(other) => return Err(unexpected(other)),
         },
@@ -166,11 +166,11 @@ pub fn ask(socket: &Path, question: Question) -> Result<String, CtlError> {
 }
 
 /// The whole inventory. It ends, as each page lists younger transports than the one before.
-fn all_pages(stream: &mut UnixStream) -> Result<Inventory, CtlError> {
+fn all_pages(relay: &mut Connection) -> Result<Inventory, CtlError> {
     let mut whole = Inventory::default();
     loop {
         let command = Command::GetInventory(GetInventory { after: whole.next });
-        match request(stream, command)? {
+        match relay.call(command).map_err(CtlError::Io)? {
             ReplyBody::Inventory(page) => {
                 let last = page.next <= whole.next;
                 (whole.boot_id, whole.next) = (page.boot_id, page.next);
@@ -189,31 +189,6 @@ fn unexpected(body: ReplyBody) -> CtlError {
     match body {
         ReplyBody::Error(error) => CtlError::Refused(error.message),
         other => CtlError::Refused(format!("an answer to something else: {other:?}")),
-    }
-}
-
-fn request(stream: &mut UnixStream, command: Command) -> Result<ReplyBody, CtlError> {
-    let mut bytes = Vec::new();
-    let asked = encode_frame(&Request { request_id: 1, command: Some(command) }, &mut bytes);
-    asked.map_err(|why| CtlError::Refused(why.to_string()))?;
-    stream.write_all(&bytes).map_err(CtlError::Io)?;
-    read_reply(stream)
-}
-
-fn read_reply(stream: &mut UnixStream) -> Result<ReplyBody, CtlError> {
-    let mut decoder = FrameDecoder::default();
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        let message = decoder.next::<FromRelay>().map_err(|why| CtlError::Refused(why.to_string()))?;
-        if let Some(FromRelay { outgoing: Some(Outgoing::Reply(reply)) }) = message {
-            return reply.body.ok_or_else(|| CtlError::Refused("an empty answer".into()));
-        }
-        match stream.read(&mut chunk) {
-            Ok(0) => return Err(CtlError::Io(io::ErrorKind::UnexpectedEof.into())),
-            Ok(len) => decoder.push(&chunk[..len]),
-            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-            Err(why) => return Err(CtlError::Io(why)),
-        }
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::{ivf, vp8};
 use relay_control::{
-    AddDownTrack, AddSource, CONTROL_VERSION, Codec, Command, DownTrackAdded, ErrorCode, FrameDecoder,
-    FromRelay, Hello, MediaKind, OpenTransport, Outgoing, ReplyBody, Request, RtpParameters, TransportOpened,
-    encode_frame, port_socket,
+    AddDownTrack, AddSource, CONTROL_VERSION, Codec, Command, Connection, DownTrackAdded, ErrorCode, Hello,
+    MediaKind, OpenTransport, ReplyBody, RtpParameters, TransportOpened, port_socket,
 };
 use relay_port::{ClientWriter, Frame, MediaTime, Message, Packet, connect};
 use std::error::Error;
@@ -158,16 +157,11 @@ fn answer(offer: &Offer, opened: &TransportOpened, added: DownTrackAdded, finger
 }
 
 /// A control connection that asks and waits.
-struct Control {
-    stream: UnixStream,
-    decoder: FrameDecoder,
-    last_id: u64,
-}
+struct Control(Connection);
 
 impl Control {
     fn connect(socket: &Path) -> Result<Self, Box<dyn Error>> {
-        let stream = UnixStream::connect(socket)?;
-        Ok(Self { stream, decoder: FrameDecoder::default(), last_id: 0 })
+        Ok(Self(Connection::new(UnixStream::connect(socket)?)))
     }
 
     /// A transport for the browser, the port's process as a source, and a track from this to that.
@@ -177,7 +171,7 @@ impl Control {
         offer: &Offer,
     ) -> Result<(TransportOpened, DownTrackAdded, Vec<u8>), Box<dyn Error>> {
         let hello = Hello { version: CONTROL_VERSION, epoch: 1, name: name.to_owned(), instance: 1 };
-        let ReplyBody::Welcome(welcome) = self.call(Command::Hello(hello))? else {
+        let ReplyBody::Welcome(welcome) = self.0.call(Command::Hello(hello))? else {
             return Err("no welcome".into());
         };
         let open = OpenTransport {
@@ -188,7 +182,7 @@ impl Control {
             remote_fingerprint_sha256: offer.fingerprint.clone(),
             ..OpenTransport::default()
         };
-        let ReplyBody::TransportOpened(opened) = self.call(Command::OpenTransport(open))? else {
+        let ReplyBody::TransportOpened(opened) = self.0.call(Command::OpenTransport(open))? else {
             return Err("no transport".into());
         };
         let rtp = RtpParameters {
@@ -210,7 +204,7 @@ impl Control {
         self.until_known(&Command::AddSource(source))?;
         let (track_id, up_track_id, cname) = (2, SOURCE, "play".to_owned());
         let down = AddDownTrack { transport_id: 1, track_id, up_track_id, rtp, cname };
-        match self.call(Command::AddDownTrack(down))? {
+        match self.0.call(Command::AddDownTrack(down))? {
             ReplyBody::DownTrackAdded(added) => Ok((opened, added, welcome.fingerprint_sha256)),
             other => Err(format!("no track: {other:?}").into()),
         }
@@ -220,35 +214,13 @@ impl Control {
     fn until_known(&mut self, command: &Command) -> Result<(), Box<dyn Error>> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
-            match self.call(command.clone())? {
+            match self.0.call(command.clone())? {
                 ReplyBody::Done(_) => return Ok(()),
                 ReplyBody::Error(why) if why.code() == ErrorCode::UnknownPort && Instant::now() < until => {
                     std::thread::yield_now();
                 }
                 other => return Err(format!("no source: {other:?}").into()),
             }
-        }
-    }
-
-    fn call(&mut self, command: Command) -> Result<ReplyBody, Box<dyn Error>> {
-        self.last_id += 1;
-        let mut bytes = Vec::new();
-        encode_frame(&Request { request_id: self.last_id, command: Some(command) }, &mut bytes)?;
-        self.stream.write_all(&bytes)?;
-        let mut chunk = [0; 4_096];
-        loop {
-            match self.decoder.next::<FromRelay>()?.and_then(|said| said.outgoing) {
-                Some(Outgoing::Reply(reply)) if reply.request_id == self.last_id => {
-                    return reply.body.ok_or_else(|| "an empty reply".into());
-                }
-                Some(_) => continue,
-                None => {}
-            }
-            let len = self.stream.read(&mut chunk)?;
-            if len == 0 {
-                return Err("the relay hung up".into());
-            }
-            self.decoder.push(&chunk[..len]);
         }
     }
 }

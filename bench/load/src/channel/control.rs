@@ -6,13 +6,11 @@ use crate::scenario::{Kind, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
 use crate::server::Server;
 use relay_control::{
-    AddDownTrack, AddUpTrack, CONTROL_VERSION, Codec, Command, ExtensionIds, FrameDecoder, FromRelay,
-    GetStats, Hello, MediaKind, OpenTransport, Outgoing, ReplyBody, Request, RtpParameters, encode_frame,
+    AddDownTrack, AddUpTrack, CONTROL_VERSION, Codec, Command, Connection, ExtensionIds, GetStats, Hello,
+    MediaKind, OpenTransport, ReplyBody, RtpParameters,
 };
 use relay_core::srtp::SrtpProfile;
 use ringvox_client::Credentials;
-use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -23,11 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What our publishers send is policed by nobody: bursts and raised loads go beyond what a browser does.
 const PUBLISHER_BITRATE_BPS: u64 = 100_000_000_000;
 
-/// See the module.
 pub(crate) struct ControlChannel {
-    stream: UnixStream,
-    decoder: FrameDecoder,
-    last_request: u64,
+    relay: Connection,
     /// Ids of this run begin here: two runs on one relay do not meet.
     base: u64,
     next_down_track: u64,
@@ -39,22 +34,13 @@ pub(crate) struct ControlChannel {
 }
 
 impl ControlChannel {
-    /// Connects as soon as the relay listens, and commands it.
-    pub(crate) fn connect(socket: &Path, server: &mut Server) -> Result<Self, String> {
-        let mut channel = Self::watch(socket, server)?;
-        channel.hello(channel.epoch + 1)?;
-        Ok(channel)
-    }
-
-    /// Connects as soon as the relay listens, and only reads: somebody else commands it.
-    pub(crate) fn watch(socket: &Path, server: &mut Server) -> Result<Self, String> {
-        let stream = reach(socket, server)?;
+    /// Connects as soon as the relay listens. Who does not command it only reads: somebody else commands.
+    pub(crate) fn connect(socket: &Path, server: &mut Server, commands: bool) -> Result<Self, String> {
+        let relay = Connection::new(reach(socket, server)?);
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|why| why.to_string())?;
         let mut channel = Self {
-            stream,
-            decoder: FrameDecoder::default(),
-            last_request: 0,
+            relay,
             base: u64::from_be_bytes(seed) & 0x7fff_ffff_0000_0000,
             next_down_track: 1 << 24,
             fingerprint: [0; 32],
@@ -62,13 +48,16 @@ impl ControlChannel {
             epoch: 0,
         };
         channel.hello(0)?;
+        if commands {
+            channel.hello(channel.epoch + 1)?;
+        }
         Ok(channel)
     }
 
     /// Epoch 0 only reads, and hears which epoch rules.
     fn hello(&mut self, epoch: u64) -> Result<(), String> {
         let hello = Hello { version: CONTROL_VERSION, epoch, name: "ringvox-load".into(), instance: 0 };
-        match self.call(Command::Hello(hello))? {
+        match self.relay.call(Command::Hello(hello)).map_err(silent)? {
             ReplyBody::Welcome(welcome) => {
                 self.fingerprint = welcome.fingerprint_sha256.try_into().map_err(|_| "a bad fingerprint")?;
                 self.back_end = welcome.io_backend;
@@ -76,43 +65,6 @@ impl ControlChannel {
                 Ok(())
             }
             other => Err(format!("no welcome: {other:?}")),
-        }
-    }
-
-    fn call(&mut self, command: Command) -> Result<ReplyBody, String> {
-        self.call_all(vec![command])?.pop().ok_or_else(|| "no answer".to_owned())
-    }
-
-    /// Sends all in one piece, then reads all answers.
-    fn call_all(&mut self, commands: Vec<Command>) -> Result<Vec<ReplyBody>, String> {
-        let (mut bytes, count) = (Vec::new(), commands.len());
-        for command in commands {
-            self.last_request += 1;
-            let request = Request { request_id: self.last_request, command: Some(command) };
-            encode_frame(&request, &mut bytes).map_err(|why| why.to_string())?;
-        }
-        self.stream.write_all(&bytes).map_err(|why| format!("the relay does not read: {why}"))?;
-        let mut replies = BTreeMap::new();
-        while replies.len() < count {
-            if let Outgoing::Reply(reply) = self.next_message()? {
-                replies.insert(reply.request_id, reply.body.ok_or("an empty answer")?);
-            }
-        }
-        Ok(replies.into_values().collect())
-    }
-
-    fn next_message(&mut self) -> Result<Outgoing, String> {
-        let mut chunk = [0; 16 << 10];
-        loop {
-            if let Some(message) = self.decoder.next::<FromRelay>().map_err(|why| why.to_string())? {
-                return message.outgoing.ok_or_else(|| "an empty message".to_owned());
-            }
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err("the relay closed the control connection".to_owned()),
-                Ok(len) => self.decoder.push(&chunk[..len]),
-                Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                Err(why) => return Err(format!("the relay does not answer: {why}")),
-            }
         }
     }
 
@@ -158,15 +110,15 @@ impl ControlChannel {
 
     /// One answer for each request. A transport's tracks wait until it is there.
     fn join_all(&mut self, requests: &[JoinRequest]) -> Result<Vec<Result<JoinAnswer, String>>, String> {
-        let opens = requests.iter().map(|request| self.open(request)).collect();
-        let opened = self.call_all(opens)?;
+        let opens: Vec<Command> = requests.iter().map(|request| self.open(request)).collect();
+        let opened = self.relay.call_all(opens).map_err(silent)?;
         let mut tracks = Vec::new();
         for request in requests {
             for (number, stream) in request.streams.iter().enumerate() {
                 tracks.push(self.add_track(request, number, stream));
             }
         }
-        let mut added = self.call_all(tracks)?.into_iter();
+        let mut added = self.relay.call_all(tracks).map_err(silent)?.into_iter();
         let pairs = requests.iter().zip(opened);
         Ok(pairs.map(|(request, opened)| self.answer(request, opened, &mut added)).collect())
     }
@@ -221,9 +173,8 @@ impl Channel for ControlChannel {
     }
 
     fn counters(&mut self) -> Result<ServerCounters, String> {
-        let ReplyBody::Stats(stats) = self.call(Command::GetStats(GetStats {}))? else {
-            return Err("no counters".to_owned());
-        };
+        let stats = self.relay.call(Command::GetStats(GetStats {})).map_err(silent)?;
+        let ReplyBody::Stats(stats) = stats else { return Err("no counters".to_owned()) };
         let mut sum = ServerCounters::new();
         for counter in stats.shards.into_iter().flat_map(|shard| shard.counters).chain(stats.process) {
             *sum.entry(counter.name).or_default() += counter.value;
@@ -231,22 +182,19 @@ impl Channel for ControlChannel {
         Ok(sum)
     }
 
+    /// A connection that does not go on will say so when something is asked.
     fn drain(&mut self) {
-        let mut chunk = [0; 16 << 10];
-        if self.stream.set_nonblocking(true).is_err() {
-            return;
-        }
-        while let Ok(len @ 1..) = self.stream.read(&mut chunk) {
-            self.decoder.push(&chunk[..len]);
-            while let Ok(Some(_)) = self.decoder.next::<FromRelay>() {}
-        }
-        let _ = self.stream.set_nonblocking(false);
+        let _ = self.relay.drain();
     }
 
     /// The clients' own goodbyes are enough.
     fn leave(&mut self) -> Result<(), String> {
         Ok(())
     }
+}
+
+fn silent(why: std::io::Error) -> String {
+    format!("the relay does not answer: {why}")
 }
 
 /// Connects to a server's socket, for which a server that has just been started needs a moment.
