@@ -273,15 +273,16 @@ fn unproved(plays: impl Fn(u64) -> Option<u64>) {
     let many = config.limits.unproved_transports as u64;
     let mut shard = Shard::new(config, Box::new(dtls::Factory(SrtpProfile::AeadAes128Gcm)), [1; 32]);
     let (now, mut outbox) = (Time::from_nanos(1_000_000_000_000), NullOutbox::default());
-    let before = LIVE_BYTES.get();
+    let (before, mut each) = (LIVE_BYTES.get(), 0);
     for number in 1..=many {
         for command in [opening(number)].into_iter().chain(tracks_of(number, plays(number))) {
             let reply = convert::obey(&mut shard, now, command, &mut outbox);
             assert!(!matches!(reply, ReplyBody::Error(_)), "{reply:?}");
         }
-        let each = (LIVE_BYTES.get() - before) / number as i64;
+        each = (LIVE_BYTES.get() - before) / number as i64;
         assert!(number < 64 || each <= UNPROVED_BYTES_MAX, "{each} octets for each of {number}");
     }
+    println!("{each} octets for each of {many} transports without a proved address");
     // More are refused, by name, and counted; until those before have gone.
     let ReplyBody::Error(refused) = convert::obey(&mut shard, now, opening(many + 1), &mut outbox) else {
         panic!("taken");
