@@ -26,7 +26,6 @@ const AUDIO: usize = PAYLOADS[1].1;
 /// As little as the support's packets hold: what there is besides the cipher shows.
 const TINY: usize = 30;
 
-/// Transports in an inventory.
 const TRANSPORTS: u64 = 100;
 
 fn check() -> (Vec<u8>, IntegrityKey) {

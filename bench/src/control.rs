@@ -36,7 +36,6 @@ pub fn encode<M: prost::Message>(message: &M, out: &mut Vec<u8>) -> usize {
     out.len()
 }
 
-/// Reads one frame.
 pub fn decode<M: prost::Message + Default>(frame: &[u8]) -> Option<M> {
     let mut decoder = FrameDecoder::default();
     decoder.push(frame);

@@ -32,29 +32,24 @@ const DELTAS: [Option<i16>; 64] = {
     deltas
 };
 
-/// A sender's report, and who it is.
 pub fn sr_sdes(out: &mut [u8]) -> Option<usize> {
     let len = write_sr(out, SENDER, 1 << 40, 90_000, 1_000, 1_200_000, &[])?;
     Some(len + write_sdes_cname(out.get_mut(len..)?, SENDER, "a name as browsers make them")?)
 }
 
-/// A receiver's report.
 pub fn rr(out: &mut [u8]) -> Option<usize> {
     let block = ReportBlock { ssrc: MEDIA, highest_seq: 70_000, jitter: 90, ..ReportBlock::default() };
     write_rr(out, SENDER, &[block])
 }
 
-/// What a receiver misses.
 pub fn nack(out: &mut [u8]) -> Option<usize> {
     write_nack(out, SENDER, MEDIA, &[SeqNo(10), SeqNo(12), SeqNo(40)])
 }
 
-/// A receiver wants a keyframe.
 pub fn pli(out: &mut [u8]) -> Option<usize> {
     write_pli(out, SENDER, MEDIA)
 }
 
-/// When packets arrived.
 pub fn transport_cc(out: &mut [u8]) -> Option<usize> {
     write_transport_cc(out, SENDER, MEDIA, 1_000, 1, 5, &DELTAS)
 }

@@ -20,7 +20,6 @@ pub fn packet(len: usize) -> Vec<u8> {
     [&header[..header_len], &vec![0x5a; len]].concat()
 }
 
-/// Reads a header and looks for an extension.
 pub fn parse(packet: &[u8]) -> bool {
     RtpHeader::parse(packet).is_ok_and(|header| header.elements(packet).find(MID).is_some())
 }
@@ -30,7 +29,6 @@ pub fn write_bare(out: &mut [u8], seq: SeqNo, timestamp: u32) -> Option<usize> {
     write_header(out, &fields(seq, timestamp), &[])
 }
 
-/// Whose packets.
 pub const SSRC: Ssrc = Ssrc(0x1234);
 
 fn fields(seq: SeqNo, timestamp: u32) -> HeaderFields {

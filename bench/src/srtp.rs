@@ -8,12 +8,10 @@ use relay_core::wire::rtp::RtpHeader;
 /// As much as a datagram holds.
 const SLOT: usize = 1_500;
 
-/// Master key and salt of a profile.
 pub fn master(profile: SrtpProfile) -> (Vec<u8>, Vec<u8>) {
     (vec![1; profile.key_len()], vec![2; profile.salt_len()])
 }
 
-/// A sender with a slot and a payload.
 pub struct Sealing {
     context: SealContext,
     slot: Vec<u8>,
@@ -22,7 +20,6 @@ pub struct Sealing {
 }
 
 impl Sealing {
-    /// With a payload of `len` octets.
     pub fn new(profile: SrtpProfile, len: usize) -> Self {
         let (key, salt) = master(profile);
         Self {
@@ -33,20 +30,17 @@ impl Sealing {
         }
     }
 
-    /// Writes and protects the next packet.
     pub fn seal(&mut self) -> Option<usize> {
         self.index += 1;
         let len = write_bare(&mut self.slot, SeqNo(self.index as u16), 90_000)?;
         self.context.seal_rtp(&mut self.slot, len, SSRC, self.index, &self.payload)
     }
 
-    /// The packet made last.
     pub fn packet(&self, len: usize) -> &[u8] {
         &self.slot[..len]
     }
 }
 
-/// Four subscribers of one packet.
 pub struct SealingFour {
     contexts: [SealContext; 4],
     slots: [Vec<u8>; 4],
@@ -81,14 +75,12 @@ impl SealingFour {
     }
 }
 
-/// A receiver.
 pub struct Opening {
     context: OpenContext,
     out: Vec<u8>,
 }
 
 impl Opening {
-    /// That has seen nothing.
     pub fn new(profile: SrtpProfile) -> Self {
         let (key, salt) = master(profile);
         Self { context: OpenContext::new(profile, &key, &salt), out: vec![0; SLOT] }

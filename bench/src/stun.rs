@@ -21,12 +21,10 @@ pub fn request(key: &IntegrityKey) -> Vec<u8> {
     out
 }
 
-/// Reads a check.
 pub fn parse(request: &[u8]) -> bool {
     StunMessage::parse(request).is_ok_and(|message| message.use_candidate())
 }
 
-/// Reads a check, verifies integrity and fingerprint.
 pub fn validate(request: &[u8], key: &IntegrityKey) -> bool {
     valid(request, key).is_some()
 }

@@ -6,6 +6,7 @@ use crate::source::{Frames, Shape};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use relay_core::wire::rtp::FIXED_HEADER_BYTES;
+use ringvox_client::dtls::Versions;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,6 @@ pub(crate) struct Cli {
     pub(crate) command: Action,
 }
 
-/// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Action {
     /// One scenario
@@ -33,7 +33,6 @@ pub(crate) enum Action {
     Limit(Box<LimitArgs>),
 }
 
-/// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Media {
     Video,
@@ -41,14 +40,12 @@ pub(crate) enum Media {
     Both,
 }
 
-/// A server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
     Ringvox,
     Janus,
 }
 
-/// A signaling channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ChannelKind {
     /// The relay's control socket
@@ -57,7 +54,6 @@ pub(crate) enum ChannelKind {
     Whip,
 }
 
-/// Flags of a run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunArgs {
     /// Rooms
@@ -75,6 +71,12 @@ pub(crate) struct RunArgs {
     /// Subscribers connect and receive nothing
     #[arg(long)]
     pub(crate) idle: bool,
+    /// DTLS versions that clients offer: 1.2, 1.3 or both
+    #[arg(long, default_value = "both", value_parser = dtls_versions)]
+    pub(crate) dtls: Versions,
+    /// Groups that clients offer, best first, such as X25519:P-256 [default: as Chromium]
+    #[arg(long)]
+    pub(crate) dtls_groups: Option<String>,
     /// What publishers send
     #[arg(long, value_enum, default_value = "video")]
     pub(crate) media: Media,
@@ -142,7 +144,6 @@ pub(crate) struct RunArgs {
     pub(crate) server: ServerArgs,
 }
 
-/// Flags of a sweep.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SweepArgs {
     #[command(flatten)]
@@ -160,12 +161,20 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|why| why.to_string())
 }
 
+fn dtls_versions(text: &str) -> Result<Versions, String> {
+    match text {
+        "1.2" => Ok(Versions::Only1_2),
+        "1.3" => Ok(Versions::Only1_3),
+        "both" => Ok(Versions::Both),
+        _ => Err("1.2, 1.3 or both".to_owned()),
+    }
+}
+
 fn load(text: &str) -> Result<f64, String> {
     let load: f64 = text.parse().map_err(|_| "a number is wanted, such as 1.5".to_owned())?;
     if (0.001..=10_000.0).contains(&load) { Ok(load) } else { Err("from 0.001 to 10000".to_owned()) }
 }
 
-/// Flags of coming and going.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ChurnArgs {
     #[command(flatten)]
@@ -175,7 +184,6 @@ pub(crate) struct ChurnArgs {
     pub(crate) joins: u32,
 }
 
-/// Flags of the tables.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CapacityArgs {
     /// The relay

@@ -22,7 +22,6 @@ use std::time::Duration;
 /// Checks: often until the first answer, then as in Chromium.
 const INTERVALS: CheckIntervals =
     CheckIntervals { connecting: Duration::from_millis(50), connected: Duration::from_millis(2_500) };
-/// Time between RTCP reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between looks for missing packets.
 const NACK_INTERVAL: Duration = Duration::from_millis(50);
@@ -38,7 +37,6 @@ pub(crate) enum Task {
     Transport,
     Report,
     Nack,
-    /// Frame of the client's n-th stream.
     Frame(u8),
 }
 
@@ -58,7 +56,6 @@ pub(crate) struct Shared {
     pub(crate) alarms: Vec<(Time, u32, Task)>,
 }
 
-/// A stream that it receives.
 pub(crate) struct Receiving {
     /// Index of the stream in the scenario: what every mark on this SSRC must say.
     stream: u32,
@@ -72,7 +69,6 @@ impl Receiving {
     }
 }
 
-/// See the module.
 pub(crate) struct Client {
     /// Of no other client of this run; modulo their number its place among them.
     pub(crate) id: u32,
@@ -128,12 +124,10 @@ impl Client {
         self.is_connected() && self.receiving.iter().all(|r| r.incoming.seen().highest().is_some())
     }
 
-    /// What its handshake agreed on.
     pub(crate) fn agreed(&self) -> Option<Agreed> {
         self.transport.as_ref().and_then(Transport::agreed)
     }
 
-    /// Begins, with what the server answered.
     pub(crate) fn begin(
         &mut self,
         now: Time,
@@ -352,7 +346,7 @@ impl Client {
         let cname = format!("client{}", self.id);
         for at in 0..self.sending.len() {
             let sending = &self.sending[at];
-            let (ssrc, timestamp) = (Ssrc(sending.stream.ssrc()), sending.timestamp());
+            let (ssrc, timestamp) = (Ssrc(sending.stream.ssrc()), sending.timestamp);
             let (packets, octets) = (sending.packets as u32, sending.octets as u32);
             let ntp = shared.ntp.ntp(now);
             self.send_rtcp(|out| {
@@ -386,7 +380,6 @@ impl Client {
         }
     }
 
-    /// Says goodbye.
     pub(crate) fn close(&mut self, now: Time, shared: &mut Shared) {
         if self.is_connected() {
             self.receiving.iter().for_each(|receiving| shared.receivers[receiving.stream as usize] -= 1);

@@ -4,10 +4,8 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use relay_core::time::Time;
 
-/// Reads both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// CLOCK_REALTIME minus CLOCK_MONOTONIC.
     realtime_ahead_ns: u64,
 }
 

@@ -17,14 +17,12 @@ use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Longest sleep.
 const NAP: Duration = Duration::from_micros(200);
 /// Datagrams taken from one socket before the next has its turn.
 const TURN: usize = 64;
 /// Sockets reported by one look.
 const READY_MAX: usize = 512;
 
-/// See the module.
 pub(crate) struct Engine {
     pub(crate) clients: Vec<Client>,
     pub(crate) shared: Shared,
@@ -135,10 +133,6 @@ impl Engine {
         }
     }
 
-    /// Runs until `done` says so.
-    ///
-    /// # Errors
-    /// When `limit` passes, or a client is refused or lost.
     pub(crate) fn run_until(
         &mut self,
         what: &str,
@@ -155,7 +149,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs for a time.
     pub(crate) fn run_for(&mut self, time: Duration) -> Result<(), String> {
         let until = self.now() + time;
         while self.now() < until {
@@ -164,7 +157,6 @@ impl Engine {
         Ok(())
     }
 
-    /// One round.
     fn turn(&mut self) -> Result<(), String> {
         let now = self.now();
         if !self.requests.is_empty() {
@@ -225,7 +217,7 @@ impl Engine {
     }
 
     fn hear(&mut self, now: Time) {
-        while let Some(told) = self.channel.poll() {
+        while let Ok(told) = self.channel.told.try_recv() {
             match told {
                 Told::Counters(counters) => self.counters = Some(counters),
                 Told::Joined(client, Err(why)) => {

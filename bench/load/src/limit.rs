@@ -14,7 +14,7 @@ use crate::report::median;
 use crate::server::placed;
 use crate::sink::Sink;
 use arrayvec::ArrayVec;
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
 use relay_core::fanout::LANES;
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::srtp::{SealContext, SealFour, SrtpProfile};
@@ -56,13 +56,12 @@ pub(crate) fn run(LimitArgs { run: args, here }: &LimitArgs) -> Result<(), Strin
     fs::write(path, &*text).map_err(|why| format!("{}: {why}", path.display()))
 }
 
-/// What a tick does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Workload {
     /// Header and cipher.
     Seal,
     /// `sendmmsg` on what lies there.
-    Bare,
+    SendMmsg,
     /// The relay's back end on what lies there.
     Send,
     /// Header, cipher and the relay's back end.
@@ -70,15 +69,10 @@ enum Workload {
 }
 
 impl Workload {
-    const ALL: [Self; 4] = [Self::Seal, Self::Bare, Self::Send, Self::Limit];
+    const ALL: [Self; 4] = [Self::Seal, Self::SendMmsg, Self::Send, Self::Limit];
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Seal => "seal",
-            Self::Bare => "sendmmsg",
-            Self::Send => "send",
-            Self::Limit => "limit",
-        }
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 }
 
@@ -96,7 +90,7 @@ fn measure(args: &RunArgs) -> Result<Value, String> {
     let mut value = Map::new();
     for (workload, (steady, paced)) in Workload::ALL.into_iter().zip(figures) {
         let figure = json!({"steady_ns": median(steady).round(), "paced_ns": median(paced).round()});
-        value.insert(workload.name().to_owned(), figure);
+        value.insert(workload.name(), figure);
     }
     value.insert("back_end".to_owned(), bench.io.backend().name().into());
     value.insert("four_key_cipher".to_owned(), four(&bench.sealer.seals[..LANES]).is_some().into());
@@ -192,7 +186,7 @@ impl Bench {
         let burst = usize::from(args.burst.unwrap_or(1));
         let segment = usize::from(args.packet_bytes) + TAG_BYTES;
         let run = Run { start: 0, segment, len: segment * burst };
-        let bare = Bare::new(socket::bind(&options).map_err(wrong)?, &remotes, run)?;
+        let bare = Bare::new(socket::bind(&options).map_err(wrong)?, &remotes, run);
         let payload = vec![0x5a; usize::from(args.packet_bytes) - FIXED_HEADER_BYTES];
         let sealer = Sealer { seals: (0..count).map(context).collect(), payload, run, burst };
         Ok(Self {
@@ -227,7 +221,7 @@ impl Bench {
                 let groups = self.memory.chunks_exact_mut(share).enumerate();
                 groups.for_each(|(group, memory)| self.sealer.seal(group, self.index, memory));
             }
-            Workload::Bare => self.bare.send_all()?,
+            Workload::SendMmsg => self.bare.send_all()?,
             Workload::Send | Workload::Limit => {
                 for (group, routes) in self.routes.chunks_exact(LANES).enumerate() {
                     let memory =
@@ -249,31 +243,21 @@ impl Bench {
     }
 }
 
-/// Nothing but `sendmmsg`.
 struct Bare {
     socket: UdpSocket,
-    names: Vec<Option<SockaddrIn>>,
+    names: Vec<Option<SockaddrStorage>>,
     memory: Vec<u8>,
     run: Run,
-    headers: MultiHeaders<SockaddrIn>,
+    headers: MultiHeaders<SockaddrStorage>,
 }
 
 impl Bare {
-    fn new(socket: UdpSocket, remotes: &[SocketAddr], run: Run) -> Result<Self, String> {
-        let names: Vec<_> = remotes
-            .iter()
-            .filter_map(|remote| match remote {
-                SocketAddr::V4(v4) => Some(Some(SockaddrIn::from(*v4))),
-                SocketAddr::V6(_) => None,
-            })
-            .collect();
-        if names.len() < remotes.len() {
-            return Err("the limit is measured with IPv4 destinations".to_owned());
-        }
+    fn new(socket: UdpSocket, remotes: &[SocketAddr], run: Run) -> Self {
+        let names = remotes.iter().map(|remote| Some((*remote).into())).collect();
         let control = (run.len > run.segment).then(|| nix::cmsg_space!(u16));
         // What the sink takes for media.
         let memory = vec![0x80; run.len];
-        Ok(Self { socket, names, memory, run, headers: MultiHeaders::preallocate(CALL_MESSAGES, control) })
+        Self { socket, names, memory, run, headers: MultiHeaders::preallocate(CALL_MESSAGES, control) }
     }
 
     fn send_all(&mut self) -> Result<(), String> {

@@ -75,8 +75,8 @@ fn each_peer(
     for peer in &args.server.peer {
         let opened = server::open(*peer, &args.server)?;
         let mut value = measure(&opened.server, opened.channel)?;
-        for (name, fact) in opened.facts {
-            value[name] = fact;
+        for (name, fact) in opened.facts.as_object().into_iter().flatten() {
+            value[name] = fact.clone();
         }
         values.push(value);
     }

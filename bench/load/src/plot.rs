@@ -6,11 +6,9 @@ use plotters::prelude::*;
 use std::error::Error;
 use std::path::Path;
 
-/// Width and height in pixels.
 const SIZE: (u32, u32) = (860, 960);
 const PANELS: usize = 3;
 const INK: [RGBColor; 3] = [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 127, 44)];
-const NS_PER_MS: f64 = 1e6;
 
 type Pixels<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
@@ -18,9 +16,9 @@ type Pixels<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Line = (&'static str, fn(&Point) -> f64);
 
 const LATENCIES: [Line; 3] = [
-    ("p50", |point| point.window.latency.value_at_quantile(0.5) as f64 / NS_PER_MS),
-    ("p99", |point| point.window.latency.value_at_quantile(0.99) as f64 / NS_PER_MS),
-    ("p99.9", |point| point.window.latency.value_at_quantile(0.999) as f64 / NS_PER_MS),
+    ("p50", |point| point.window.latency_ms(0.5)),
+    ("p99", |point| point.window.latency_ms(0.99)),
+    ("p99.9", |point| point.window.latency_ms(0.999)),
 ];
 const COSTS: [Line; 1] = [("CPU time per forwarded packet", |point| point.window.cpu_ns_per_packet() / 1e3)];
 const FATES: [Line; 2] = [
@@ -28,7 +26,6 @@ const FATES: [Line; 2] = [
     ("shed", |point| point.shed_per_second() / 1e3),
 ];
 
-/// Writes the SVG.
 pub(crate) fn draw(path: &Path, sweep: &Sweep) -> Result<(), String> {
     try_draw(path, sweep).map_err(|why| format!("{}: {why}", path.display()))
 }

@@ -5,17 +5,12 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::path::Path;
 
-const NS_PER_MS: f64 = 1e6;
-
-/// Writes it for machines.
 pub(crate) fn write(path: &Path, value: &Value) -> Result<(), String> {
     let text = serde_json::to_string_pretty(value).map_err(|why| why.to_string())?;
     std::fs::write(path, text + "\n").map_err(|why| format!("{}: {why}", path.display()))
 }
 
-/// One window on one line.
 pub(crate) fn line(window: &Window) -> String {
-    let ms = |share| window.latency.value_at_quantile(share) as f64 / NS_PER_MS;
     format!(
         "{:.0} packets/s forwarded, {:.3} us CPU each, server {:.0} %, generator {:.0} %, lost {}, undelivered {}, \
          latency p50 {:.3} p99 {:.3} p99.9 {:.3} ms{}",
@@ -25,9 +20,9 @@ pub(crate) fn line(window: &Window) -> String {
         window.per_second(window.cpu.own) / 1e7,
         window.counts.lost,
         undelivered(window),
-        ms(0.5),
-        ms(0.99),
-        ms(0.999),
+        window.latency_ms(0.5),
+        window.latency_ms(0.99),
+        window.latency_ms(0.999),
         faults(window),
     )
 }

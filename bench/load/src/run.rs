@@ -14,7 +14,6 @@ use crate::sink::Sink;
 use crate::tally::{Counts, Tally, durations};
 use hdrhistogram::Histogram;
 use relay_core::time::{NtpClock, Time};
-use ringvox_client::Agreed;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use ringvox_client::mark::Filling;
 use serde_json::{Value, json};
@@ -23,7 +22,6 @@ use std::time::Duration;
 
 /// Everybody is connected and served within this, or the run has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Joins under way at a time.
 const IN_FLIGHT_MAX: usize = 48;
 /// Memory per subscriber is the growth from here on: the first ones fill tables and pools.
 const MEMORY_FROM: usize = 100;
@@ -49,7 +47,7 @@ pub(crate) fn run(args: &RunArgs, server: &Server, channel: Box<dyn Channel>) ->
             run.unspoiled_window(&what)?
         });
     }
-    let agreed = run.agreed();
+    let agreed = run.engine.clients.iter().find_map(Client::agreed);
     let value = json!({
         "dtls_version": agreed.map(|agreed| agreed.version),
         "dtls_group": agreed.map(|agreed| agreed.group),
@@ -80,7 +78,6 @@ pub(crate) fn churn(
     Ok(value)
 }
 
-/// What one window brought.
 #[derive(Clone)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
@@ -104,11 +101,15 @@ impl Window {
         self.cpu.server as f64 / self.forwarded().max(1) as f64
     }
 
+    /// Forwarding latency that this share of the packets stays below, in milliseconds.
+    pub(crate) fn latency_ms(&self, share: f64) -> f64 {
+        self.latency.value_at_quantile(share) as f64 / 1e6
+    }
+
     pub(crate) fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.seconds
     }
 
-    /// Cores that the server used.
     pub(crate) fn cores(&self) -> f64 {
         self.per_second(self.cpu.server) / 1e9
     }
@@ -119,7 +120,6 @@ impl Window {
     }
 }
 
-/// How joining went.
 #[derive(Clone, Debug)]
 pub(crate) struct Joins {
     count: u32,
@@ -140,11 +140,10 @@ impl Joins {
     }
 }
 
-/// See the module.
 pub(crate) struct Run<'a> {
     args: &'a RunArgs,
     server: &'a Server,
-    engine: Engine,
+    pub(crate) engine: Engine,
     publishers: Vec<u32>,
     subscribers: Vec<u32>,
     /// Those who join only when a window lets them.
@@ -165,7 +164,8 @@ impl<'a> Run<'a> {
     ) -> Result<Self, String> {
         let demands = channel.demands();
         let scenario = Scenario::new(args, demands.one_publisher_each);
-        let options = ClientOptions { profiles: demands.profiles, ..ClientOptions::default() };
+        let groups = args.dtls_groups.clone().unwrap_or(ClientOptions::default().groups);
+        let options = ClientOptions { profiles: demands.profiles, versions: args.dtls, groups };
         let shared = Shared {
             clock: Clock::new(),
             ntp: NtpClock::default(),
@@ -199,24 +199,9 @@ impl<'a> Run<'a> {
         self.await_media(&subscribers)?;
         let install = |device: &String| Sink::install(device, self.args.subscriber_ip);
         self.sink = self.args.sink.as_ref().map(install).transpose()?;
-        self.set_load(self.args.load);
-        self.run_for(self.args.settle)?;
+        self.engine.set_load(self.args.load);
+        self.engine.run_for(self.args.settle)?;
         Ok(joins)
-    }
-
-    /// Runs without measuring.
-    pub(crate) fn run_for(&mut self, time: Duration) -> Result<(), String> {
-        self.engine.run_for(time)
-    }
-
-    /// From now on publishers send the scenario's frames `load` times as often.
-    pub(crate) fn set_load(&mut self, load: f64) {
-        self.engine.set_load(load);
-    }
-
-    /// What the clients' handshakes agreed on.
-    fn agreed(&self) -> Option<Agreed> {
-        self.engine.clients.iter().find_map(Client::agreed)
     }
 
     /// Lets one subscriber after another leave and another come in its place, until so many have come; `every` of them memory is
@@ -253,7 +238,6 @@ impl<'a> Run<'a> {
         }))
     }
 
-    /// Lets everybody go.
     pub(crate) fn close(&mut self) -> Result<(), String> {
         self.sink = None;
         self.engine.close()
@@ -297,9 +281,6 @@ impl<'a> Run<'a> {
     }
 
     /// A window of the spec's length, tried again if the generator was not let run in it.
-    ///
-    /// # Errors
-    /// As [`Self::window`].
     pub(crate) fn unspoiled_window(&mut self, what: &str) -> Result<Window, String> {
         let mut window = self.window(what, self.args.window, &[])?.0;
         for _ in 0..SPOILED_MAX {
@@ -313,9 +294,6 @@ impl<'a> Run<'a> {
     }
 
     /// Measures for `length`, or until all of `storming` have joined if that takes longer.
-    ///
-    /// # Errors
-    /// Somebody lost the connection or was not let in, or the server or the sink cannot be read.
     pub(crate) fn window(
         &mut self,
         what: &str,
@@ -332,7 +310,7 @@ impl<'a> Run<'a> {
         let (sunk, cpu) = (self.sunk()?, self.cpu()?);
         let joined = if storming.is_empty() { None } else { Some(self.join(storming, "latecomers")?) };
         let end = begun + length;
-        self.run_for(end.since(self.engine.now()))?;
+        self.engine.run_for(end.since(self.engine.now()))?;
         let cpu = self.cpu()?.since(&cpu);
         let sunk = self.sunk()?.zip(sunk).map(|(after, before)| after - before);
         let seconds = self.seconds_since(begun);

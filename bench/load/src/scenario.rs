@@ -3,7 +3,6 @@
 use crate::args::RunArgs;
 use crate::source::Shape;
 
-/// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Audio,
@@ -32,7 +31,6 @@ impl Kind {
         }
     }
 
-    /// Payload type of its retransmissions.
     pub(crate) const fn rtx_payload_type(self) -> Option<u8> {
         match self {
             Self::Audio => None,
@@ -41,7 +39,6 @@ impl Kind {
     }
 }
 
-/// One published stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream {
     /// Index of all streams; stands in each mark.
@@ -59,7 +56,6 @@ impl Stream {
         0x1000_0000 + 2 * self.id
     }
 
-    /// The SSRC of its retransmissions.
     pub(crate) const fn rtx_ssrc(&self) -> u32 {
         self.ssrc() + 1
     }
@@ -73,11 +69,9 @@ pub(crate) struct Member {
     pub(crate) publishes: bool,
     /// It is one of the storm: it joins during the first window.
     pub(crate) is_late: bool,
-    /// Stream ids.
     pub(crate) streams: Vec<u32>,
 }
 
-/// All clients and streams.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scenario {
     pub(crate) members: Vec<Member>,

@@ -10,7 +10,6 @@ use ringvox_client::mark::{Filling, Mark};
 use ringvox_client::outgoing::Outgoing;
 use ringvox_client::{Keys, SLOT_BYTES};
 
-/// Packets kept for retransmission.
 const PAST_MAX: usize = 1024;
 /// Id of the transport-wide sequence number on the publishers' m-lines.
 pub(crate) const TRANSPORT_SEQ_ID: u8 = 3;
@@ -20,7 +19,6 @@ const FIRST_INDEX: u64 = 60_000;
 /// Octets in front of a video mark: descriptor, and the first octet of the VP8 payload header.
 const VIDEO_HEAD_BYTES: usize = DESCRIPTOR_BYTES + 1;
 
-/// One packet as it was sent.
 #[derive(Clone, Copy)]
 struct Past {
     timestamp: u32,
@@ -53,14 +51,13 @@ impl Batch {
     }
 }
 
-/// See the module.
 pub(crate) struct Sending {
     pub(crate) stream: Stream,
     /// As the server wants it written.
     pub(crate) up: Up,
     dice: Dice,
     numbers: Outgoing<Past>,
-    timestamp: u32,
+    pub(crate) timestamp: u32,
     picture: u16,
     pub(crate) keyframe_wanted: bool,
     /// Packets and octets for sender reports.
@@ -83,11 +80,6 @@ impl Sending {
         }
     }
 
-    pub(crate) const fn timestamp(&self) -> u32 {
-        self.timestamp
-    }
-
-    /// Writes the next frame.
     pub(crate) fn frame(&mut self, now: Time, out: &mut Packets<'_>) {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
         for piece in self.stream.shape.frame(keyframe, &mut self.dice) {

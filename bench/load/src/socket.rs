@@ -15,7 +15,6 @@ const RECV_BUFFER_BYTES: usize = 2 << 20;
 const RUN_PACKETS_MAX: usize = 64;
 const RUN_BYTES_MAX: usize = 60_000;
 
-/// See the module.
 pub(crate) struct Socket {
     udp: UdpSocket,
     stamped: bool,

@@ -41,7 +41,6 @@ impl Shape {
         (self.interval.as_nanos() * u128::from(kind.clock_rate_hz()) / 1_000_000_000) as u32
     }
 
-    /// The next frame's packets.
     pub(crate) fn frame(&self, keyframe: bool, dice: &mut Dice) -> Vec<Piece> {
         let sizes = match self.frames {
             Frames::Burst { packets, payload_bytes } => vec![payload_bytes; packets],
@@ -65,11 +64,8 @@ impl Shape {
 /// One packet's payload, as to its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Octets.
     pub(crate) len: usize,
-    /// First of its frame.
     pub(crate) first: bool,
-    /// Last of its frame.
     pub(crate) last: bool,
 }
 

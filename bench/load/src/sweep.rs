@@ -31,7 +31,6 @@ const MISSING_PERCENT_MAX: f64 = 0.5;
 /// Counters of the relay, none of which moves while it keeps up.
 const NOT_KEPT_UP: [&str; 3] = ["drop.overload", "io.rx_kernel_drops", "drop.outbox_full"];
 
-/// What a point was measured for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Climb,
@@ -41,13 +40,8 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Climb => "climb",
-            Self::Half => "half",
-            Self::Overload => "overload",
-            Self::Recovery => "recovery",
-        }
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 }
 
@@ -94,7 +88,6 @@ impl Point {
     }
 }
 
-/// What came of a sweep.
 pub(crate) struct Sweep {
     pub(crate) points: Vec<Point>,
     /// The highest load that was borne.
@@ -155,7 +148,7 @@ fn measure(args: &SweepArgs, run: &mut Run<'_>) -> Result<Sweep, String> {
     for factor in OVERLOADS {
         points.push(at_load(args, run, Purpose::Overload, most.load * factor)?);
     }
-    run.set_load(most.load / 2.0);
+    run.engine.set_load(most.load / 2.0);
     for number in 1..=RECOVERY_WINDOWS {
         let (window, _) = run.window(&format!("recovery {number}"), RECOVERY_WINDOW, &[])?;
         points.push(Point { purpose: Purpose::Recovery, load: most.load / 2.0, window });
@@ -165,13 +158,13 @@ fn measure(args: &SweepArgs, run: &mut Run<'_>) -> Result<Sweep, String> {
 
 /// Lets the server recover from what was too much for it.
 fn rest(run: &mut Run<'_>, most: &Point) -> Result<(), String> {
-    run.set_load(most.load / 2.0);
-    run.run_for(RECOVER)
+    run.engine.set_load(most.load / 2.0);
+    run.engine.run_for(RECOVER)
 }
 
 fn at_load(args: &SweepArgs, run: &mut Run<'_>, purpose: Purpose, load: f64) -> Result<Point, String> {
-    run.set_load(load);
-    run.run_for(SETTLE)?;
+    run.engine.set_load(load);
+    run.engine.run_for(SETTLE)?;
     let what = format!("{} at {load:.2}", purpose.name());
     let window = if purpose == Purpose::Half {
         // Latencies are what it is for.

@@ -26,7 +26,6 @@ macro_rules! counts {
 }
 
 counts! {
-    /// Media packets that publishers sent.
     sent,
     /// Packets that subscribers should get of them.
     offered,
@@ -53,7 +52,6 @@ counts! {
     nacked,
     /// Keyframe requests that publishers got.
     keyframes_asked,
-    /// Retransmissions that publishers sent.
     retransmitted,
 }
 

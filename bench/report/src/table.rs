@@ -12,20 +12,7 @@ use std::time::SystemTime;
 /// Who we are in the tables.
 const OURS: &str = "Ringvox";
 
-const PREFACE: &str = "\
-Medians of wall time in ns for each operation; where a body handles several packets (`pipe`, `fan-out`, `send`, GCM for \
-four), for each packet. Warm caches, one thread, the machine shared with other work: look at ratios within a row.
-
-- STUN: stun_codec's parsing verifies the fingerprint already, and it prepares the password each time anew, where the relay keeps \
-a prepared key.
-- SRTP: to protect, theirs parses a header and allocates the packet, ours writes a header and encrypts from a shared \
-payload into a slot. To unprotect, both parse and ask a replay window of 1,024 packets. rtc-srtp runs on aws-lc, as ours \
-does, webrtc-srtp on RustCrypto. All three make the same octets, which is asserted.
-- GCM for four: `relay-gcm`, four subscribers' keys at once, laying them side by side included.
-- Fan-out: the whole core from the received packet to the lent send memory of all subscribers, so the left columns carry \
-more of what is done once for each packet: receiving, opening, routing.
-- Send: datagrams to 64 sockets on loopback that nobody reads; the kernel is nearly all of it. No GSO, as no two go to one \
-address. tokio-uring has its 64 sends under way at once.";
+const PREFACE: &str = include_str!("preface.md");
 
 /// Prints everything below `folder` that was timed since `since` was touched, by `command`.
 pub(crate) fn print(folder: &Path, since: &Path, command: &str) -> Result<(), String> {
@@ -38,14 +25,13 @@ pub(crate) fn print(folder: &Path, since: &Path, command: &str) -> Result<(), St
         ));
     }
     timed.sort_by_key(|body| body.when);
-    println!("# Micro-benchmarks\n\n{PREFACE}\n\n```\n{command}\n{}\n```", machine());
+    println!("# Micro-benchmarks\n\n{PREFACE}\n```\n{command}\n{}\n```", machine());
     for table in tables(&timed) {
         print!("\n{table}");
     }
     Ok(())
 }
 
-/// One body's figure.
 #[derive(Debug, Clone, PartialEq)]
 struct Timed {
     when: SystemTime,
@@ -129,7 +115,6 @@ fn table(group: &str, bodies: Vec<&Timed>) -> String {
     out
 }
 
-/// Each once, in order.
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
     for name in names {

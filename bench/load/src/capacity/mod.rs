@@ -10,7 +10,7 @@ mod table;
 use crate::args::CapacityArgs;
 use runs::{Place, Runs};
 use serde_json::{Value, json};
-use table::{Figures, Table, number};
+use table::{Table, cell, number};
 
 /// A scenario of the tables, and the flags that make it.
 type Scenario = (&'static str, &'static str);
@@ -48,7 +48,6 @@ const URING: &str = "--io uring";
 const MMSG: &str = "--io mmsg";
 const JANUS: &str = "--peer janus";
 
-/// Measures a table.
 type Measure = fn(&mut Runs<'_>) -> Table;
 
 /// Each with the name by which it is asked for.
@@ -98,19 +97,18 @@ fn delivered(runs: &mut Runs<'_>) -> Table {
         "scenario | io_uring | recvmmsg | Janus | packets/s | io_uring, ms | Janus, ms | KB/subscriber",
     );
     for (name, flags) in CALLS {
-        let mut one = |back_end| runs.run(name, Place::Loopback, &[flags, back_end]).map(|v| Figures::of(&v));
+        let mut one = |back_end| runs.run(name, Place::Loopback, &[flags, back_end]);
         let (uring, mmsg, janus) = (one(URING), one(MMSG), one(JANUS));
-        let pick =
-            |figures: &Option<Figures>, cell: fn(&Figures) -> String| table::cell(figures.as_ref(), cell);
+        let (uring, mmsg, janus) = (uring.as_ref(), mmsg.as_ref(), janus.as_ref());
         table.rows.push(vec![
             name.to_owned(),
-            pick(&uring, Figures::us),
-            pick(&mmsg, Figures::us),
-            pick(&janus, Figures::us),
-            pick(&uring, Figures::rate),
-            pick(&uring, Figures::latency),
-            pick(&janus, Figures::latency),
-            pick(&uring, Figures::memory),
+            cell(uring, table::us),
+            cell(mmsg, table::us),
+            cell(janus, table::us),
+            cell(uring, table::rate),
+            cell(uring, table::latency),
+            cell(janus, table::latency),
+            cell(uring, table::memory),
         ]);
     }
     table
@@ -127,7 +125,7 @@ fn unheard(runs: &mut Runs<'_>) -> Table {
     for (back_end, segmentation) in [(URING, true), (MMSG, true), (URING, false)] {
         for ((name, flags), row) in CALLS.iter().zip(&mut table.rows) {
             let value = runs.run(name, Place::Veth { segmentation }, &[flags, back_end]);
-            row.push(table::cell(value.map(|v| Figures::of(&v)).as_ref(), Figures::us));
+            row.push(cell(value.as_ref(), table::us));
         }
     }
     table
@@ -143,20 +141,21 @@ fn beside_the_limit(runs: &mut Runs<'_>) -> Table {
     for segmentation in [true, false] {
         for (name, flags) in PACKETS {
             let place = Place::Veth { segmentation };
-            let mut one = |back_end| runs.run(name, place, &[flags, back_end]).map(|v| Figures::of(&v));
+            let mut one = |back_end| runs.run(name, place, &[flags, back_end]);
             let (uring, mmsg) = (one(URING), one(MMSG));
             let limit = runs.limit(name, segmentation, flags);
             let limit_us =
                 limit.as_ref().and_then(|value| value["limit"]["paced_ns"].as_f64()).map(|ns| ns / 1e3);
-            let pair = uring.as_ref().zip(limit_us);
+            let us = uring.as_ref().map(table::plain_us);
+            let share = us.zip(limit_us).map(|(us, limit)| 100.0 * limit / us);
             table.rows.push(vec![
                 name.to_owned(),
                 (if segmentation { "yes" } else { "no" }).to_owned(),
-                table::cell(uring.as_ref(), Figures::us),
-                table::cell(limit_us.as_ref(), |us| format!("{us:.2}")),
-                table::cell(pair.as_ref(), |(ours, limit)| format!("{:.0} %", 100.0 * limit / ours.us)),
-                table::cell(uring.as_ref(), |ours| format!("{:.2}", 1.0 / ours.us)),
-                table::cell(mmsg.as_ref(), Figures::us),
+                cell(uring.as_ref(), table::us),
+                cell(limit_us.as_ref(), |us| format!("{us:.2}")),
+                cell(share.as_ref(), |share| format!("{share:.0} %")),
+                cell(us.as_ref(), |us| format!("{:.2}", 1.0 / us)),
+                cell(mmsg.as_ref(), table::us),
             ]);
         }
     }
@@ -177,18 +176,14 @@ fn joins(runs: &mut Runs<'_>) -> Table {
             .flatten();
         let storm_flags = if back_end == JANUS { "--storm 1000" } else { "--storm 1000 --storm-idle" };
         let storm = runs.run("join storm", Place::Loopback, &["--subscribers 50", storm_flags, back_end]);
-        let rate = |joins: &Value| {
-            joins["per_cpu_second"].as_f64().map_or("–".into(), |rate| format!("{rate:.0}"))
-        };
-        let first = storm.as_ref().map(|storm| Figures::of(&storm["windows"][0]));
+        let rate =
+            |joins: &Value| cell(joins["per_cpu_second"].as_f64().as_ref(), |rate| format!("{rate:.0}"));
         table.rows.push(vec![
             name.to_owned(),
-            table::cell(idle.as_ref(), |idle| rate(&idle["joins"])),
-            table::cell(storm.as_ref(), |storm| rate(&storm["storm"])),
-            table::cell(storm.as_ref(), |storm| {
-                format!("{:.2}", storm["storm"]["seconds"].as_f64().unwrap_or(0.0))
-            }),
-            table::cell(first.as_ref(), Figures::latency),
+            cell(idle.as_ref(), |idle| rate(&idle["joins"])),
+            cell(storm.as_ref(), |storm| rate(&storm["storm"])),
+            cell(storm.as_ref(), |storm| format!("{:.2}", number(&storm["storm"]["seconds"]))),
+            cell(storm.as_ref(), |storm| table::latency(&storm["windows"][0])),
         ]);
     }
     table
@@ -207,10 +202,8 @@ fn churn(runs: &mut Runs<'_>) -> Table {
             continue;
         };
         let looks = value["resident_memory"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let kilobytes = |look: Option<&Value>| {
-            let bytes = look.and_then(|look| look["bytes"].as_f64());
-            table::cell(bytes.as_ref(), |bytes| table::thousands(bytes / 1e3))
-        };
+        let kilobytes =
+            |look: Option<&Value>| cell(look, |look| table::thousands(number(&look["bytes"]) / 1e3));
         table.rows.push(vec![
             name.to_owned(),
             table::thousands(number(&value["joins"]["count"])),
@@ -232,7 +225,7 @@ fn loads(runs: &mut Runs<'_>) -> Table {
     );
     for (name, flags, picture) in SWEEPS {
         let Some(value) = runs.sweep(name, &[flags, URING], picture) else { continue };
-        let (most, half) = (&value["most"], Figures::of_summary(&value["half"]));
+        let most = &value["most"];
         let points = value["points"].as_array().map(Vec::as_slice).unwrap_or_default();
         let twice = points.iter().rfind(|point| point["purpose"] == "overload").unwrap_or(&Value::Null);
         let lost_audio: f64 =
@@ -240,9 +233,9 @@ fn loads(runs: &mut Runs<'_>) -> Table {
         table.rows.push(vec![
             name.to_owned(),
             table::thousands(number(&most["forwarded_per_second"])),
-            Figures::of(&most["window"]).us(),
+            table::us(&most["window"]),
             format!("{:.2}", number(&most["server_cores"])),
-            half.latency_with_tail(),
+            table::latency_with_tail(&value["half"]),
             format!(
                 "{}, {}",
                 table::thousands(number(&twice["forwarded_per_second"])),
@@ -273,11 +266,10 @@ fn shards(runs: &mut Runs<'_>) -> Table {
             shards.map(|(_, ns)| format!("{:.0}", number(ns) / seconds / 1e6)).collect();
         let crossings = number(&window["server"]["pipe.offered"]) / number(&window["server"]["rx.rtp"]);
         let discarded = ["drop.pipe_full", "drop.pipe_stale"].map(|name| number(&window["server"][name]));
-        let figures = Figures::of(&value);
         table.rows.push(vec![
             count.to_owned(),
-            figures.rate(),
-            figures.us(),
+            table::rate(&value),
+            table::us(&value),
             shares.join(", "),
             format!("{crossings:.2}"),
             format!("{:.0}", discarded.iter().sum::<f64>()),

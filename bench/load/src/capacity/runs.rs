@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 
 const RELAY_NETNS: &str = "rv-relay";
 const CLIENTS_NETNS: &str = "rv-load";
-/// The relay's end of the pair.
 const RELAY_DEVICE: &str = "rv0";
 /// Flags of a run whose clients are at the other end.
 const CLIENT_FLAGS: &str =
@@ -48,7 +47,6 @@ impl Place {
     }
 }
 
-/// See the module.
 pub(super) struct Runs<'a> {
     args: &'a CapacityArgs,
     own: PathBuf,
@@ -68,14 +66,12 @@ impl<'a> Runs<'a> {
         Ok(Self { args, own, all: Vec::new(), failures: Vec::new() })
     }
 
-    /// One scenario.
     pub(super) fn run(&mut self, what: &str, place: Place, flags: &[&str]) -> Option<Value> {
         let length = self.length();
         let flags = [&[&*length], flags].concat();
         self.measure(what, place, "run", &flags)
     }
 
-    /// Subscribers come and go.
     pub(super) fn churn(&mut self, what: &str, flags: &[&str]) -> Option<Value> {
         self.measure(what, Place::Loopback, "churn", flags)
     }

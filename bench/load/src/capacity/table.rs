@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-/// A table of Markdown.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     title: &'static str,
@@ -27,76 +26,48 @@ impl Table {
     }
 }
 
-/// What the tables say of a run or a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Figures {
-    /// CPU time per packet.
-    pub(super) us: f64,
-    packets_per_second: f64,
-    /// In milliseconds: p50, p99, p99.9.
-    latency: [f64; 3],
-    /// Of the server for each subscriber, if there were enough of them.
-    memory_bytes: Option<f64>,
-    /// Packets that came twice, in the wrong place or damaged.
-    faults: f64,
-    lost: f64,
-    /// The generator was late.
-    spoiled: bool,
+/// CPU time per packet of a run or a window in µs, with whatever was not as it should be.
+pub(super) fn us(run: &Value) -> String {
+    let of = |name: &str| number(&run["summary"][name]);
+    let faults: f64 = ["duplicates", "foreign", "corrupt"].into_iter().map(of).sum();
+    let mut text = format!("{:.2}", plain_us(run));
+    for (name, count) in [("lost", of("lost")), ("faults", faults)] {
+        if count > 0.0 {
+            text += &format!(", {name} {}", thousands(count));
+        }
+    }
+    text
 }
 
-impl Figures {
-    /// Of a whole run, or of one window.
-    pub(super) fn of(run: &Value) -> Self {
-        let figures = Self::of_summary(&run["summary"]);
-        Self { memory_bytes: run["memory"]["per_subscriber_bytes"].as_f64(), ..figures }
-    }
+pub(super) fn plain_us(run: &Value) -> f64 {
+    number(&run["summary"]["cpu_ns_per_packet_median"]) / 1e3
+}
 
-    /// Of several windows.
-    pub(super) fn of_summary(summary: &Value) -> Self {
-        let of = |name: &str| number(&summary[name]);
-        let latency = ["latency_p50_ns", "latency_p99_ns", "latency_p999_ns"];
-        Self {
-            us: of("cpu_ns_per_packet_median") / 1e3,
-            packets_per_second: of("packets_per_second_median"),
-            latency: latency.map(|name| of(name) / 1e6),
-            memory_bytes: None,
-            faults: ["duplicates", "foreign", "corrupt"].into_iter().map(of).sum(),
-            lost: of("lost"),
-            spoiled: of("spoiled_windows") > 0.0,
-        }
-    }
+pub(super) fn rate(run: &Value) -> String {
+    thousands(number(&run["summary"]["packets_per_second_median"]))
+}
 
-    /// With whatever was not as it should be.
-    pub(super) fn us(&self) -> String {
-        let mut text = format!("{:.2}", self.us);
-        for (name, count) in [("lost", self.lost), ("faults", self.faults)] {
-            if count > 0.0 {
-                text += &format!(", {name} {}", thousands(count));
-            }
-        }
-        text
-    }
+/// p50 and p99 in milliseconds.
+pub(super) fn latency(run: &Value) -> String {
+    quantiles(&run["summary"], &["latency_p50_ns", "latency_p99_ns"])
+}
 
-    pub(super) fn rate(&self) -> String {
-        thousands(self.packets_per_second)
-    }
+/// p50, p99 and p99.9 of a summary.
+pub(super) fn latency_with_tail(summary: &Value) -> String {
+    quantiles(summary, &["latency_p50_ns", "latency_p99_ns", "latency_p999_ns"])
+}
 
-    pub(super) fn latency(&self) -> String {
-        self.quantiles(2)
-    }
+/// With a mark where the generator was late.
+fn quantiles(summary: &Value, names: &[&str]) -> String {
+    let ms = |name: &&str| format!("{:.2}", number(&summary[name]) / 1e6);
+    let ms: Vec<String> = names.iter().map(ms).collect();
+    format!("{}{}", ms.join(" / "), if number(&summary["spoiled_windows"]) > 0.0 { " *" } else { "" })
+}
 
-    pub(super) fn latency_with_tail(&self) -> String {
-        self.quantiles(3)
-    }
-
-    fn quantiles(&self, count: usize) -> String {
-        let ms: Vec<String> = self.latency[..count].iter().map(|ms| format!("{ms:.2}")).collect();
-        format!("{}{}", ms.join(" / "), if self.spoiled { " *" } else { "" })
-    }
-
-    pub(super) fn memory(&self) -> String {
-        cell(self.memory_bytes.as_ref(), |bytes| format!("{:.0}", bytes / 1e3))
-    }
+/// Of the server for each subscriber in KB, if there were enough of them.
+pub(super) fn memory(run: &Value) -> String {
+    let bytes = run["memory"]["per_subscriber_bytes"].as_f64();
+    cell(bytes.as_ref(), |bytes| format!("{:.0}", bytes / 1e3))
 }
 
 /// A number of a report; 0 if it has none there.
@@ -137,13 +108,10 @@ mod tests {
             "cpu_ns_per_packet_median": 2345.6, "packets_per_second_median": 7500.2, "latency_p50_ns": 123_000,
             "latency_p99_ns": 1_500_000, "lost": 1200, "foreign": 1, "corrupt": 2, "spoiled_windows": 1,
         });
-        let figures = Figures::of(&json!({"summary": summary, "memory": {"per_subscriber_bytes": 31_400.0}}));
-        assert_eq!(figures.us(), "2.35, lost 1,200, faults 3");
-        assert_eq!((figures.rate(), figures.latency()), ("7,500".to_owned(), "0.12 / 1.50 *".to_owned()));
-        assert_eq!(
-            (figures.memory(), figures.latency_with_tail()),
-            ("31".into(), "0.12 / 1.50 / 0.00 *".into())
-        );
+        let run = json!({"summary": summary, "memory": {"per_subscriber_bytes": 31_400.0}});
+        assert_eq!(us(&run), "2.35, lost 1,200, faults 3");
+        assert_eq!((rate(&run), latency(&run)), ("7,500".to_owned(), "0.12 / 1.50 *".to_owned()));
+        assert_eq!((memory(&run), latency_with_tail(&summary)), ("31".into(), "0.12 / 1.50 / 0.00 *".into()));
     }
 
     #[test]

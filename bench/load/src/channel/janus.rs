@@ -26,13 +26,11 @@ const SUBPROTOCOL: &str = "janus-protocol";
 /// Publishers of a room: no limit of a measurement.
 const PUBLISHERS_MAX: u32 = 10_000;
 
-/// See the module.
 pub(crate) struct JanusChannel {
     socket: WebSocket<UnixStream>,
     session: u64,
     /// Clients must have this address.
     local: Option<IpAddr>,
-    /// Rooms that were made.
     rooms: BTreeSet<u32>,
     last_transaction: u64,
 }
@@ -124,9 +122,8 @@ impl JanusChannel {
         });
         let offer = json!({"type": "offer", "sdp": sdp::offer(request, "active")});
         let answer = self.tell(asked, handle, body, Some(offer))?;
-        let described = sdp::read_answer(description(&answer, asked)?, request.streams.len())?;
-        let ups = described.lines.iter().map(|line| line.up).collect();
-        Ok(JoinAnswer { ups, ..described.answer(request.local)? })
+        let (answer, lines) = sdp::read_answer(description(&answer, asked)?, request)?;
+        Ok(JoinAnswer { ups: lines.iter().map(|line| line.up).collect(), ..answer })
     }
 
     fn subscribe(&mut self, request: &JoinRequest) -> Result<JoinAnswer, String> {
@@ -141,11 +138,11 @@ impl JanusChannel {
             "request": "join", "ptype": "subscriber", "room": room_id(request.room), "streams": feeds,
         });
         let offer = self.tell(asked, handle, body, None)?;
-        let described = sdp::read(description(&offer, asked)?)?;
-        let downs = downs(&request.streams, &offer, &described.lines)?;
-        let answer = json!({"type": "answer", "sdp": sdp::answer(request, &described.lines)});
+        let (server, lines) = sdp::read(description(&offer, asked)?, request.local)?;
+        let downs = downs(&request.streams, &offer, &lines)?;
+        let answer = json!({"type": "answer", "sdp": sdp::answer(request, &lines)});
         self.tell("begin", handle, json!({"request": "start"}), Some(answer))?;
-        Ok(JoinAnswer { downs, ..described.answer(request.local)? })
+        Ok(JoinAnswer { downs, ..server })
     }
 }
 
@@ -212,7 +209,6 @@ fn refusal(answer: &Value) -> Option<(i64, &str)> {
     Some((code.as_i64().unwrap_or_default(), words.as_str().unwrap_or("without a reason")))
 }
 
-/// The description that comes with an answer.
 fn description<'a>(answer: &'a Value, asked: &str) -> Result<&'a str, String> {
     answer["jsep"]["sdp"].as_str().ok_or_else(|| lacks(asked, "a description"))
 }
@@ -281,7 +277,7 @@ mod tests {
             json!({"mindex": 4, "mid": "4", "type": "video"}),
         ];
         let offered = request(true, &[(Kind::Audio, 7), (Kind::Video, 6), (Kind::Audio, 6)]);
-        let lines = sdp::read(&sdp::offer(&offered, "passive")).expect("a good description").lines;
+        let (_, lines) = sdp::read(&sdp::offer(&offered, "passive"), offered.local).expect("good");
         let downs = |streams: &[Value]| {
             let offer = json!({"plugindata": {"data": {"videoroom": "attached", "streams": streams}}});
             downs(&wanted, &offer, &lines)

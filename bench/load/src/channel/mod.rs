@@ -29,7 +29,6 @@ const IDLE: Duration = Duration::from_millis(100);
 const PUBLISHER_PATIENCE: Duration = Duration::from_secs(5);
 const PUBLISHER_PAUSE: Duration = Duration::from_millis(20);
 
-/// A client that wants to join.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinRequest {
     pub(crate) client: u32,
@@ -43,7 +42,6 @@ pub(crate) struct JoinRequest {
     pub(crate) local: SocketAddr,
 }
 
-/// What the server answered.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinAnswer {
     pub(crate) credentials: Credentials,
@@ -94,7 +92,6 @@ impl Down {
     }
 }
 
-/// What a server demands of its clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Demands {
     /// SRTP profiles that clients offer.
@@ -105,7 +102,6 @@ pub(crate) struct Demands {
     pub(crate) local: Option<IpAddr>,
 }
 
-/// Counters of a server, by name.
 pub(crate) type ServerCounters = BTreeMap<String, u64>;
 
 /// Whom the answers to join requests are told, each with the client's id.
@@ -143,7 +139,7 @@ pub(crate) enum Told {
 /// A channel on its thread, which ends with the handle.
 pub(crate) struct ChannelThread {
     asks: Sender<Ask>,
-    told: Receiver<Told>,
+    pub(crate) told: Receiver<Told>,
 }
 
 impl ChannelThread {
@@ -154,18 +150,12 @@ impl ChannelThread {
         Self { asks, told }
     }
 
-    /// Lets clients in; the answers come by [`Self::poll`].
     pub(crate) fn join(&self, requests: Vec<JoinRequest>) {
         let _ = self.asks.send(Ask::Join(requests));
     }
 
     pub(crate) fn ask_counters(&self) {
         let _ = self.asks.send(Ask::Counters);
-    }
-
-    /// What was answered meanwhile.
-    pub(crate) fn poll(&self) -> Option<Told> {
-        self.told.try_recv().ok()
     }
 
     /// Says of everybody that they leave, and waits until that is done.

@@ -19,7 +19,6 @@ const URI_TRANSPORT_SEQ: &str = "http://www.ietf.org/id/draft-holmer-rmcat-trans
 /// Priority of the only candidate (RFC 8445 §5.1.2.1, type preference 126).
 const PRIORITY: u32 = (126 << 24) | (65_535 << 8) | 255;
 
-/// One m-line of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) mid: String,
@@ -124,31 +123,8 @@ fn media(line: &Line, transport: &str) -> String {
     out
 }
 
-/// What a server says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Described {
-    pub(super) credentials: Credentials,
-    pub(super) fingerprint: [u8; 32],
-    /// Host candidates over UDP.
-    pub(super) candidates: Vec<SocketAddr>,
-    pub(super) lines: Vec<Line>,
-}
-
-impl Described {
-    /// What it answers a client at `local`, its streams aside.
-    pub(super) fn answer(&self, local: SocketAddr) -> Result<JoinAnswer, String> {
-        Ok(JoinAnswer {
-            credentials: self.credentials.clone(),
-            remote: nearest(local, &self.candidates)?,
-            fingerprint: self.fingerprint,
-            ups: Vec::new(),
-            downs: Vec::new(),
-        })
-    }
-}
-
-/// Reads a server's offer or answer.
-pub(super) fn read(text: &str) -> Result<Described, String> {
+/// Reads a server's offer or answer: what it is to a client at `local`, its streams aside, and its m-lines.
+pub(super) fn read(text: &str, local: SocketAddr) -> Result<(JoinAnswer, Vec<Line>), String> {
     let parsed = sdp::parse(text).map_err(|why| format!("the server's {why}"))?;
     let lines: Result<Vec<Line>, String> =
         parsed.media.iter().enumerate().map(|(at, media)| read_line(at, media)).collect();
@@ -160,20 +136,23 @@ pub(super) fn read(text: &str) -> Result<Described, String> {
     let ufrag = all().find_map(|transport| transport.ufrag).ok_or("the server's SDP has no ice-ufrag")?;
     let pwd = all().find_map(|transport| transport.pwd).ok_or("the server's SDP has no ice-pwd")?;
     let fingerprint = all().find_map(|transport| transport.fingerprint_sha256);
-    Ok(Described {
+    let candidates: Vec<SocketAddr> = text.lines().filter_map(candidate).collect();
+    let answer = JoinAnswer {
         credentials: Credentials::new(ufrag, pwd),
+        remote: nearest(local, &candidates)?,
         fingerprint: fingerprint.ok_or("the server's SDP has no SHA-256 fingerprint")?,
-        candidates: text.lines().filter_map(candidate).collect(),
-        lines: lines?,
-    })
+        ups: Vec::new(),
+        downs: Vec::new(),
+    };
+    Ok((answer, lines?))
 }
 
-/// Reads the answer to an offer of `count` m-lines.
-pub(super) fn read_answer(text: &str, count: usize) -> Result<Described, String> {
-    let described = read(text)?;
-    match described.lines.len() {
-        lines if lines == count => Ok(described),
-        lines => Err(format!("the server answers {count} m-lines with {lines}")),
+/// Reads the answer to an offer, which has one m-line for each stream.
+pub(super) fn read_answer(text: &str, request: &JoinRequest) -> Result<(JoinAnswer, Vec<Line>), String> {
+    let (answer, lines) = read(text, request.local)?;
+    match (lines.len(), request.streams.len()) {
+        (got, asked) if got == asked => Ok((answer, lines)),
+        (got, asked) => Err(format!("the server answers {asked} m-lines with {got}")),
     }
 }
 
@@ -223,35 +202,28 @@ mod tests {
     use super::super::tests::request;
     use super::*;
 
-    const JANUS_ANSWER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=VideoRoom 1\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
-        a=ice-options:trickle\r\na=fingerprint:sha-256 \
-        95:A2:18:CC:67:42:D5:E2:39:93:3A:F7:A9:1D:E6:C0:78:DE:75:26:9F:DF:9C:AD:85:E8:E6:B9:49:1C:85:D2\r\n\
-        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=recvonly\r\na=mid:0\r\na=rtcp-mux\r\na=ice-ufrag:sNsZ\r\n\
-        a=ice-pwd:eN2pp0U7qR1yLW3v3BgxxA\r\na=setup:passive\r\na=rtpmap:111 opus/48000/2\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=recvonly\r\na=mid:1\r\na=rtcp-mux\r\na=ice-ufrag:sNsZ\r\n\
-        a=ice-pwd:eN2pp0U7qR1yLW3v3BgxxA\r\na=setup:passive\r\na=rtpmap:96 VP8/90000\r\n\
-        a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
-        a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=ssrc-group:FID 7 8\r\na=ssrc:7 cname:janus\r\n\
-        a=candidate:1 1 udp 2015363327 192.0.2.2 31502 typ host\r\n\
-        a=candidate:2 1 udp 2015363583 fd00::2 32900 typ host\r\n\
-        a=candidate:3 1 tcp 2015363583 192.0.2.2 9 typ host\r\n\
-        a=candidate:4 1 udp 1015363583 192.0.2.3 9 typ srflx raddr 192.0.2.2 rport 1\r\na=end-of-candidates\r\n";
+    const JANUS_ANSWER: &str = include_str!("janus-answer.sdp");
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
 
     #[test]
     fn a_servers_answer_is_read() {
-        let got = read_answer(JANUS_ANSWER, 2).expect("a good answer");
-        assert_eq!((got.credentials.ufrag.as_str(), got.credentials.pwd.len()), ("sNsZ", 22));
-        assert_eq!((got.fingerprint[0], got.fingerprint[31]), (0x95, 0xd2));
-        let want: Vec<SocketAddr> =
-            ["192.0.2.2:31502", "[fd00::2]:32900"].map(|text| text.parse().expect("an address")).into();
-        assert_eq!(got.candidates, want);
+        for (local, want) in [("192.0.2.9:1", "192.0.2.2:31502"), ("[fd00::9]:1", "[fd00::2]:32900")] {
+            let (answer, _) = read(JANUS_ANSWER, address(local)).expect("a good answer");
+            assert_eq!(answer.remote, address(want));
+        }
+        let (answer, lines) = read(JANUS_ANSWER, address("192.0.2.9:1")).expect("a good answer");
+        assert_eq!((answer.credentials.ufrag.as_str(), answer.credentials.pwd.len()), ("sNsZ", 22));
+        assert_eq!((answer.fingerprint[0], answer.fingerprint[31]), (0x95, 0xd2));
         let line = |mid: &str, kind, numbers, ssrcs| {
             let (payload_type, rtx_payload_type, transport_seq_id) = numbers;
             let up = Up { payload_type, rtx_payload_type, transport_seq_id };
             Line { mid: mid.to_owned(), kind, up, mid_id: None, ssrcs }
         };
         let audio = line("0", Kind::Audio, (111, None, None), (0, 0));
-        assert_eq!(got.lines, [audio, line("1", Kind::Video, (96, Some(97), Some(3)), (7, 8))]);
+        assert_eq!(lines, [audio, line("1", Kind::Video, (96, Some(97), Some(3)), (7, 8))]);
     }
 
     #[test]
@@ -268,10 +240,12 @@ mod tests {
                 "the server says a=setup:active, but our clients begin the DTLS handshake",
             ),
         ] {
-            let why = read(&JANUS_ANSWER.replace(from, to)).expect_err(want);
+            let why = read(&JANUS_ANSWER.replace(from, to), address("192.0.2.9:1")).expect_err(want);
             assert_eq!(why, want);
         }
-        assert_eq!(read_answer(JANUS_ANSWER, 3), Err("the server answers 3 m-lines with 2".to_owned()));
+        let why =
+            read_answer(JANUS_ANSWER, &request(true, &[(Kind::Audio, 7); 3])).expect_err("one is missing");
+        assert_eq!(why, "the server answers 3 m-lines with 2");
     }
 
     #[test]
@@ -279,12 +253,12 @@ mod tests {
         for publishes in [true, false] {
             let request = request(publishes, &[(Kind::Audio, 7), (Kind::Video, 7)]);
             let text = offer(&request, "actpass");
-            let got = read(&text).expect("a good description");
+            let (got, lines) = read(&text, request.local).expect("a good description");
             assert_eq!((&got.credentials, got.fingerprint), (&request.credentials, request.fingerprint));
-            assert_eq!(got.candidates, [request.local, request.local]);
+            assert_eq!(got.remote, request.local);
             let streams = request.streams.iter().enumerate();
-            let lines: Vec<Line> = streams.map(|(at, s)| Line::offered(at, s, publishes)).collect();
-            assert_eq!(got.lines, lines);
+            let wanted: Vec<Line> = streams.map(|(at, s)| Line::offered(at, s, publishes)).collect();
+            assert_eq!(lines, wanted);
             let parsed = sdp::parse(&text).expect("a good offer");
             let preferences = sdp::CodecPreferences::default();
             if publishes {

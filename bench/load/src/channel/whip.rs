@@ -2,7 +2,7 @@
 //!
 //! A WHEP session plays one publisher's stream, so a subscriber of several publishers has several transports.
 
-use super::sdp::{self, Described};
+use super::sdp::{self, Line};
 use super::{Answered, Channel, ControlChannel, Demands, JoinAnswer, JoinRequest, ServerCounters};
 use super::{PUBLISHER_PATIENCE, PUBLISHER_PAUSE};
 use relay_core::srtp::SrtpProfile;
@@ -17,13 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Our side of DTLS as RFC 9725 §4.4 wants it in an offer.
 const SETUP: &str = "actpass";
 
-/// See the module.
 pub(crate) struct WhipChannel {
     agent: Agent,
     server: Uri,
     /// In front of each room's name: two runs on one server do not meet.
     run: String,
-    /// URLs of open sessions.
     sessions: Vec<String>,
     /// The relay's counters, if we may read them.
     relay: Option<ControlChannel>,
@@ -48,7 +46,8 @@ impl WhipChannel {
         let location = location.ok_or("the answer has no Location: this is no WHIP server")?;
         self.sessions.push(resolved(&self.server, location)?);
         let body = answer.body_mut().read_to_string().map_err(|why| format!("{url}: {why}"))?;
-        join_answer(request, &sdp::read_answer(&body, request.streams.len())?)
+        let (answer, lines) = sdp::read_answer(&body, request)?;
+        with_streams(request, answer, &lines)
     }
 
     fn post(&self, url: &str, offer: &str) -> Result<Response<Body>, String> {
@@ -56,23 +55,18 @@ impl WhipChannel {
         loop {
             let request = self.agent.post(url).header("content-type", "application/sdp");
             let response = request.send(offer).map_err(|why| unreachable(url, &why))?;
-            match response.status().as_u16() {
-                201 => return Ok(response),
-                // RFC 9725 §4.2 and WHEP: what is asked for is not there yet.
-                409 if url.contains("/whep/") && Instant::now() < until => {
-                    std::thread::sleep(PUBLISHER_PAUSE)
-                }
-                _ => return Err(refused("POST", url, response)),
+            // RFC 9725 §4.2 and WHEP: what is asked for is not there yet.
+            let is_early = response.status() == 409 && url.contains("/whep/");
+            if !is_early || Instant::now() > until {
+                return accepted("POST", url, response);
             }
+            std::thread::sleep(PUBLISHER_PAUSE);
         }
     }
 
     fn delete(&self, url: &str) -> Result<(), String> {
         let response = self.agent.delete(url).call().map_err(|why| unreachable(url, &why))?;
-        match response.status().as_u16() {
-            200 | 204 => Ok(()),
-            _ => Err(refused("DELETE", url, response)),
-        }
+        accepted("DELETE", url, response).map(drop)
     }
 }
 
@@ -130,9 +124,12 @@ fn unreachable(url: &str, why: &Error) -> String {
     }
 }
 
-fn refused(method: &str, url: &str, mut response: Response<Body>) -> String {
+fn accepted(method: &str, url: &str, mut response: Response<Body>) -> Result<Response<Body>, String> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
     let words = response.body_mut().read_to_string().unwrap_or_default();
-    format!("{method} {url} was answered with {}: {}", response.status().as_u16(), words.trim())
+    Err(format!("{method} {url} was answered with {}: {}", response.status().as_u16(), words.trim()))
 }
 
 /// Where a client is POSTed. Publishers are named after their number; a stream may be asked for by its publisher's name.
@@ -149,13 +146,12 @@ fn resource(run: &str, request: &JoinRequest) -> Result<String, String> {
     }
 }
 
-/// What an answer means for a client whose m-lines are its streams in their order.
-fn join_answer(request: &JoinRequest, described: &Described) -> Result<JoinAnswer, String> {
-    let mut answer = described.answer(request.local)?;
+/// An answer to a client whose m-lines are its streams in their order.
+fn with_streams(request: &JoinRequest, mut answer: JoinAnswer, lines: &[Line]) -> Result<JoinAnswer, String> {
     if request.publishes {
-        answer.ups = described.lines.iter().map(|line| line.up).collect();
+        answer.ups = lines.iter().map(|line| line.up).collect();
     } else {
-        let pairs = request.streams.iter().zip(&described.lines);
+        let pairs = request.streams.iter().zip(lines);
         answer.downs = pairs.map(|(stream, line)| line.down(stream.id)).collect::<Result<_, _>>()?;
     }
     Ok(answer)
@@ -213,13 +209,14 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_answer() {
         let (publisher, player) = (request(true, &[(Kind::Video, 7)]), request(false, &[(Kind::Video, 7)]));
-        let mut described = sdp::read(&sdp::offer(&publisher, SETUP)).expect("a good description");
-        described.lines[0].up = Up { payload_type: 100, rtx_payload_type: None, transport_seq_id: Some(3) };
-        let ups = join_answer(&publisher, &described).expect("an answer").ups;
-        assert_eq!(ups, [described.lines[0].up]);
-        let down = join_answer(&player, &described).expect("an answer").downs[0];
+        let read = |request| sdp::read(&sdp::offer(request, SETUP), request.local).expect("good");
+        let (answer, mut lines) = read(&publisher);
+        lines[0].up = Up { payload_type: 100, rtx_payload_type: None, transport_seq_id: Some(3) };
+        let ups = with_streams(&publisher, answer.clone(), &lines).expect("an answer").ups;
+        assert_eq!(ups, [lines[0].up]);
+        let down = with_streams(&player, answer, &lines).expect("an answer").downs[0];
         assert_eq!((down.parameters.pt, down.parameters.ssrc), (Pt(100), Ssrc(0x1000_0000)));
-        let silent = sdp::read(&sdp::offer(&player, SETUP)).expect("a good description");
-        assert!(join_answer(&player, &silent).is_err());
+        let (answer, silent) = read(&player);
+        assert!(with_streams(&player, answer, &silent).is_err());
     }
 }

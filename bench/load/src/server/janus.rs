@@ -62,19 +62,13 @@ fn main_config(dir: &Path, address: Option<Ipv4Addr>) -> String {
         let files: Vec<String> = names.split(' ').map(|name| format!("lib{prefix}{name}.so")).collect();
         files.join(",")
     };
-    let only = address.map_or_else(String::new, |ip| format!(" ice_enforce_list = \"{ip}\"\n"));
-    format!(
-        "general: {{\n configs_folder = \"{}\"\n debug_level = 2\n debug_colors = false\n session_timeout = 0\n}}\n\
-         media: {{\n rtp_port_range = \"{RTP_PORTS}\"\n slowlink_threshold = 0\n}}\n\
-         nat: {{\n nice_debug = false\n full_trickle = false\n ignore_mdns = true\n{only}}}\n\
-         plugins: {{\n disable = \"{}\"\n}}\n\
-         transports: {{\n disable = \"{}\"\n}}\n\
-         loggers: {{\n disable = \"libjanus_jsonlog.so\"\n}}\n\
-         events: {{\n broadcast = false\n}}\n",
-        dir.display(),
-        list(PLUGINS, "janus_"),
-        list(TRANSPORTS, "janus_"),
-    )
+    let only = address.map_or_else(String::new, |ip| format!("ice_enforce_list = \"{ip}\""));
+    include_str!("janus.jcfg")
+        .replace("@dir@", &dir.display().to_string())
+        .replace("@ports@", RTP_PORTS)
+        .replace("@only@", &only)
+        .replace("@plugins@", &list(PLUGINS, "janus_"))
+        .replace("@transports@", &list(TRANSPORTS, "janus_"))
 }
 
 /// The machine's first IPv4 address besides loopback.

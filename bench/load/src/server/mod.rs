@@ -10,7 +10,7 @@ use crate::args::{ChannelKind, Peer, ServerArgs};
 use crate::channel::{Channel, ControlChannel, JanusChannel, WhipChannel};
 use crate::clock::cpu_ns;
 use process::{Process, softirq_thread_ns};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -29,7 +29,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Processes that run already.
     fn existing(pid: u32, beside: Option<u32>) -> Self {
         Self { beside: beside.map(Process::existing), measured: Process::existing(pid), _dir: None }
     }
@@ -52,7 +51,6 @@ pub(crate) struct CpuTime {
     pub(crate) beside: Option<u64>,
     /// Of the softirq thread on the server's core.
     pub(crate) softirq: u64,
-    /// Of the generator.
     pub(crate) own: u64,
 }
 
@@ -80,7 +78,6 @@ impl CpuTime {
     }
 }
 
-/// What grew, and by how much.
 pub(crate) fn increase(
     after: BTreeMap<String, u64>,
     before: &BTreeMap<String, u64>,
@@ -97,17 +94,9 @@ pub(crate) struct Opened {
     pub(crate) server: Server,
     pub(crate) channel: Box<dyn Channel>,
     /// What a report says of it.
-    pub(crate) facts: Map<String, Value>,
+    pub(crate) facts: Value,
 }
 
-impl Opened {
-    fn new(server: Server, channel: impl Channel + 'static, facts: Value) -> Self {
-        let facts = facts.as_object().cloned().unwrap_or_default();
-        Self { server, channel: Box::new(channel), facts }
-    }
-}
-
-/// Starts or finds it, and connects.
 pub(crate) fn open(peer: Peer, args: &ServerArgs) -> Result<Opened, String> {
     match (peer, args.channel) {
         (Peer::Ringvox, ChannelKind::Control) => open_by_control(args),
@@ -122,9 +111,9 @@ fn open_by_control(args: &ServerArgs) -> Result<Opened, String> {
         (None, Some(socket), Some(pid)) => (Server::existing(pid, None), socket.clone()),
         _ => return Err("give --relay-binary, or --control-socket and --server-pid".to_owned()),
     };
-    let channel = ControlChannel::connect(&socket, &mut server).map_err(|why| hint(why, args))?;
+    let channel = ControlChannel::connect(&socket, &mut server, true)?;
     let facts = json!({"peer": "ringvox", "channel": "control", "back_end": channel.back_end});
-    Ok(Opened::new(server, channel, facts))
+    Ok(Opened { server, channel: Box::new(channel), facts })
 }
 
 fn open_by_whip(args: &ServerArgs) -> Result<Opened, String> {
@@ -144,11 +133,10 @@ fn open_by_whip(args: &ServerArgs) -> Result<Opened, String> {
         }
         _ => return Err("give --relay-binary, or --url and --server-pid".to_owned()),
     };
-    let relay = socket.map(|socket| ControlChannel::watch(&socket, &mut server)).transpose();
-    let relay = relay.map_err(|why| hint(why, args))?;
+    let relay = socket.map(|socket| ControlChannel::connect(&socket, &mut server, false)).transpose()?;
     let back_end = relay.as_ref().map(|relay| relay.back_end.clone());
     let facts = json!({"peer": "ringvox", "channel": "whip", "back_end": back_end});
-    Ok(Opened::new(server, WhipChannel::new(&url, relay)?, facts))
+    Ok(Opened { server, channel: Box::new(WhipChannel::new(&url, relay)?), facts })
 }
 
 fn open_janus(args: &ServerArgs) -> Result<Opened, String> {
@@ -159,7 +147,7 @@ fn open_janus(args: &ServerArgs) -> Result<Opened, String> {
     let mut server = Server { beside: None, measured, _dir: Some(dir) };
     let channel = JanusChannel::connect(&socket, &mut server, address.map(IpAddr::V4))?;
     let facts = json!({"peer": "janus", "channel": "videoroom", "server_version": version});
-    Ok(Opened::new(server, channel, facts))
+    Ok(Opened { server, channel: Box::new(channel), facts })
 }
 
 /// Its control socket comes back with it.
@@ -177,23 +165,12 @@ fn start_relay(binary: &Path, args: &ServerArgs, dir: TempDir) -> Result<(Server
     Ok((Server { beside: None, measured, _dir: Some(dir) }, socket))
 }
 
-/// A directory of a run's own.
 fn tempdir() -> Result<TempDir, String> {
     tempfile::Builder::new().prefix("ringvox-load-").tempdir().map_err(|why| format!("no directory: {why}"))
 }
 
-/// Writes a file into it.
 fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
     let path = dir.join(name);
     fs::write(&path, text).map_err(|why| format!("{}: {why}", path.display()))?;
     Ok(path)
-}
-
-/// A relay that ends at its start mostly misses its UDP ports.
-fn hint(why: String, args: &ServerArgs) -> String {
-    if args.relay_binary.is_none() || !why.contains("ended with") {
-        return why;
-    }
-    let port = args.first_port();
-    format!("{why}\nIf UDP port {port} or one behind it is taken, choose another with --base-port")
 }

@@ -4,8 +4,9 @@ use crate::clock::cpu_ns;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// Lines of a log that are shown when its process ended.
 const LAST_LINES: usize = 8;
@@ -39,7 +40,6 @@ impl Process {
         Ok(Self { pid: child.id(), child: Some(child), name, log: None })
     }
 
-    /// All that it says goes into a file.
     pub(super) fn start_logged(binary: &Path, mut command: Command, log: PathBuf) -> Result<Self, String> {
         let files = File::create(&log).and_then(|file| Ok((file.try_clone()?, file)));
         let (out, err) = files.map_err(|why| format!("{}: {why}", log.display()))?;
@@ -49,14 +49,16 @@ impl Process {
         Ok(process)
     }
 
-    /// A process that runs already.
     pub(super) const fn existing(pid: u32) -> Self {
         Self { pid, child: None, name: String::new(), log: None }
     }
 
-    /// What it writes to its standard output, once.
-    pub(super) fn take_output(&mut self) -> Option<ChildStdout> {
-        self.child.as_mut()?.stdout.take()
+    /// What `find` finds on a line of its standard output, which the command pipes to us.
+    pub(super) fn find_line<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+        let output = self.child.as_mut().and_then(|child| child.stdout.take()).map(BufReader::new);
+        let mut lines = output.into_iter().flat_map(|output| output.lines().map_while(Result::ok));
+        // The pipe closes when it ends.
+        lines.find_map(|line| find(&line)).ok_or_else(|| self.wait_for_end())
     }
 
     /// An error if it was started here and has ended.
@@ -68,7 +70,7 @@ impl Process {
     }
 
     /// Waits for its end, which has begun.
-    pub(super) fn wait_for_end(&mut self) -> String {
+    fn wait_for_end(&mut self) -> String {
         match self.child.as_mut().map(Child::wait) {
             Some(Ok(status)) => self.ended(status),
             Some(Err(why)) => format!("{}: {why}", self.name),
@@ -137,7 +139,6 @@ fn scheduled_ns(task: &Path) -> u64 {
     schedstat.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 
-/// The end of a log.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")

@@ -4,7 +4,6 @@
 
 use super::process::Process;
 use super::write;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,12 +16,9 @@ pub(super) fn start(binary: &Path, control_socket: &Path, dir: &Path) -> Result<
     let mut command = Command::new(binary);
     command.arg("--config").arg(config).stdout(Stdio::piped());
     let mut process = Process::start(binary, command)?;
-    // It says where it listens once everything is up; the pipe closes if it ends before.
-    let output = process.take_output().map(BufReader::new);
-    match output.and_then(|output| output.lines().map_while(Result::ok).find_map(|line| url(&line))) {
-        Some(url) => Ok((process, url)),
-        None => Err(process.wait_for_end()),
-    }
+    // It says where it listens once everything is up.
+    let url = process.find_line(url)?;
+    Ok((process, url))
 }
 
 /// No limit of rooms and viewers is in the way of a measurement, and nothing is left behind.
