@@ -4,7 +4,7 @@ use relay_control::{
     TransportState, TransportStateChanged, UpTrackActivity, UpTrackAdded, Welcome,
 };
 use serde_json::{Value, json};
-use signaling::auth::{Grant, Heard, heard};
+use signaling::auth::{Grant, HookRequest, hook_request};
 use signaling::config::{AuthMode, Config};
 use signaling::hub::{Hub, Output};
 use signaling::id::{ConnectionId, RelayId};
@@ -80,13 +80,13 @@ impl Fixture {
     fn client_says(&mut self, text: &str) {
         let parsed = ClientMessage::parse(text);
         let heard = match &parsed {
-            Ok(message) => heard(text, message, self.let_in).expect("what was understood can be told"),
+            Ok(message) => hook_request(text, message, self.let_in).expect("what was understood can be told"),
             Err(_) => None,
         };
         if let Some(heard) = &heard {
             is_what_was_written(heard, text);
         }
-        let heard = heard.map(|Heard { method, asked, object }| (method, asked, Value::Object(object)));
+        let heard = heard.map(|HookRequest { method, asked, object }| (method, asked, Value::Object(object)));
         let heard = heard.unwrap_or(("", false, Value::Null));
         self.let_in |= heard.0 == "connect";
         let granted = heard.1.then(Grant::everything);
@@ -262,7 +262,7 @@ impl Fixture {
 }
 
 /// Checked with an independent JSON reader.
-fn is_what_was_written(heard: &Heard, text: &str) {
+fn is_what_was_written(heard: &HookRequest, text: &str) {
     let written: Value = serde_json::from_str(text).expect("JSON");
     let Some([Value::Object(written)]) = written["data"].as_array().map(Vec::as_slice) else {
         panic!("heard {:?} of {text}", heard.object);
