@@ -1,5 +1,6 @@
-//! What a client costs in memory, with the real DTLS engine: octets that are live in the whole process, BoringSSL's included,
-//! when the clients' own are freed. One test in a process of its own, for what others allocate would be counted.
+//! What a client costs in memory, with the real DTLS engine: octets that are live in the whole process,
+//! BoringSSL's included, when the clients' own are freed. One test in a process of its own, for what others
+//! allocate would be counted.
 
 use relay_control::{CloseTransport, Command, OpenTransport, ReplyBody};
 use relay_core::dtls::DtlsFactory;
@@ -69,7 +70,8 @@ fn growth(options: &ClientOptions, subscribe: bool) -> i64 {
     (many - few) / i64::from(MANY - FEW)
 }
 
-/// Clients come and go in all the ways there are, 50 a second; what a thousand of them leave when many have gone before.
+/// Clients come and go in all the ways there are, 50 a second; what a thousand of them leave when many have
+/// gone before.
 fn left_behind() -> i64 {
     let mut relay = Relay::new(&ClientOptions::default(), CONSENT);
     let mut publisher = relay.publisher();
