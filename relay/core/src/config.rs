@@ -1,4 +1,4 @@
-//! What a shard is told at its birth, and its limits.
+//! What a shard is made with, and its limits.
 
 use crate::time::NtpClock;
 use std::net::SocketAddr;

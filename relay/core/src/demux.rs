@@ -119,7 +119,7 @@ impl Demux {
             return;
         }
         match self.claimants(path).last() {
-            Some(&heir) => drop(self.bind(*path, heir)),
+            Some(&latest) => drop(self.bind(*path, latest)),
             None => drop(self.by_path.remove(path)),
         }
     }

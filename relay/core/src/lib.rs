@@ -35,4 +35,4 @@ pub mod up;
 pub mod wire;
 
 pub use config::{Limits, ShardConfig};
-pub use shard::{Blamed, Shard, TransportView};
+pub use shard::{PanicSource, Shard, TransportView};

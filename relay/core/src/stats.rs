@@ -1,6 +1,6 @@
 //! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name here.
 //!
-//! The ledgers that tests assert stand at [`Stage`].
+//! Which of them add up to which stands at [`Ledger`].
 
 /// Declares an enum whose variants have stable counter names.
 macro_rules! named {
@@ -154,7 +154,7 @@ named! {
         TxStun = "tx.stun",
         /// DTLS datagrams among them.
         TxDtls = "tx.dtls",
-        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of stage Egress add up to.
+        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of [`Ledger::Egress`] add up to.
         FanOut = "fanout.offered",
         /// Media packets among them.
         TxRtp = "tx.rtp",
@@ -216,9 +216,9 @@ named! {
     }
 }
 
-/// Where in a packet's walk a discard happens.
+/// The sums that a discard is part of: each holds at the end of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Ledger {
     /// The whole received datagram: `rx.datagrams` = `rx.stun` + `rx.dtls` + `rx.rtp` + `rx.rtcp` + these.
     Datagram,
     /// One item of an accepted RTCP compound.
@@ -235,23 +235,23 @@ pub enum Stage {
 }
 
 impl DropReason {
-    /// Which ledger the discard belongs to.
+    /// Which sum it is part of.
     #[must_use]
-    pub const fn stage(self) -> Stage {
+    pub const fn ledger(self) -> Ledger {
         match self {
             Self::RtcpForeignSsrc | Self::KeyframeShed | Self::NackMiss | Self::NackThrottled => {
-                Stage::Feedback
+                Ledger::Feedback
             }
             Self::OutboxFull
             | Self::SubscriberNotReady
             | Self::AwaitingKeyframe
             | Self::Overload
             | Self::TooOld
-            | Self::EgressPanicked => Stage::Egress,
-            Self::PipeFull | Self::PipeOutPanicked => Stage::PipeOut,
-            Self::PipeStale | Self::PipeInPanicked => Stage::PipeIn,
-            Self::ControlOutboxFull | Self::PathCredit | Self::PipeControlFull => Stage::Own,
-            _ => Stage::Datagram,
+            | Self::EgressPanicked => Ledger::Egress,
+            Self::PipeFull | Self::PipeOutPanicked => Ledger::PipeOut,
+            Self::PipeStale | Self::PipeInPanicked => Ledger::PipeIn,
+            Self::ControlOutboxFull | Self::PathCredit | Self::PipeControlFull => Ledger::Own,
+            _ => Ledger::Datagram,
         }
     }
 }
@@ -304,12 +304,12 @@ impl Counters {
         self.drops[reason as usize]
     }
 
-    /// Discards of a stage.
+    /// All discards that are part of a sum.
     #[must_use]
-    pub fn dropped_in(&self, stage: Stage) -> u64 {
+    pub fn dropped_in(&self, ledger: Ledger) -> u64 {
         DropReason::ALL
             .iter()
-            .filter(|reason| reason.stage() == stage)
+            .filter(|reason| reason.ledger() == ledger)
             .map(|reason| self.dropped(*reason))
             .sum()
     }

@@ -3,7 +3,7 @@
 //! A packet's way: [`DownStream::forward`] says whether and under which numbers it goes; when it was sealed,
 //! [`DownStream::sent`] counts it. Both are a handful of instructions: a room's fan-out is a loop of them.
 
-use super::layer::{Gate, Passage};
+use super::layer::{Gate, GateVerdict};
 use super::prefix::PayloadPrefix;
 use super::reports::{SenderInfo, SenderReports};
 use super::rewrite::{Rewriter, Rewritten};
@@ -102,9 +102,9 @@ impl DownStream {
     pub fn forward(&mut self, seq: u64, meta: &PacketMeta) -> Result<Rewritten, DropReason> {
         // A keyframe older than what went out cannot be where numbering goes on.
         match self.gate.admit(meta.keyframe && self.rewriter.is_ahead(seq)) {
-            Passage::Pass => {}
-            Passage::PassFirst => self.rewriter.splice(),
-            Passage::Withhold(reason) => return Err(reason),
+            GateVerdict::Pass => {}
+            GateVerdict::PassFirst => self.rewriter.splice(),
+            GateVerdict::Withhold(reason) => return Err(reason),
         }
         self.rewriter.rewrite(seq, meta.timestamp, meta.arrival).ok_or(DropReason::TooOld)
     }

@@ -3,7 +3,7 @@
 //! Costs as much as there are transports and tracks, so it is for tests, and for whoever has to know whether a shard can
 //! still be trusted: after a panic was caught in it, say.
 //!
-//! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Stage`](crate::stats::Stage).
+//! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Ledger`](crate::stats::Ledger).
 
 use super::Shard;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};

@@ -4,14 +4,14 @@
 //!
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
-//!   [`DropReason`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
+//!   [`DropReason`] of [`Ledger::Datagram`](crate::stats::Ledger::Datagram); handshakes do so when their turn comes.
 //! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
 //!   from there makes it one for media ([`crate::transports`], [`crate::ice`]).
-//! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of stage
-//!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
-//!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
+//! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of
+//!   [`Ledger::PipeIn`](crate::stats::Ledger::PipeIn), every packet to one in `pipe.sent` or one of
+//!   [`Ledger::PipeOut`](crate::stats::Ledger::PipeOut).
 //! - On the forwarding path nothing is allocated.
-//! - Whose input is handled is noted before anything of it is changed, so that a panic can be held against it (`faults.rs`).
+//! - Whose input is handled is noted before anything of it is changed, so that it is known when that panics (`faults.rs`).
 //!
 //! Deliberately absent: sockets, clocks, threads, SDP, and any second place where a packet is decrypted.
 
@@ -42,8 +42,8 @@ use crate::timers::{Deadlines, TimerOwner};
 use crate::track::Tracks;
 use crate::transports::Transports;
 use crate::wire::{Protocol, classify, is_protected_dtls};
-pub use faults::Blamed;
 use faults::Input;
+pub use faults::PanicSource;
 pub use inventory::TransportView;
 use std::collections::VecDeque;
 
@@ -63,7 +63,8 @@ pub struct Shard {
     ports: Ports,
     /// Whose input is handled just now.
     input: faults::Input,
-    suspicion: faults::Suspicion,
+    /// When the tables were checked after a panic over something unproved.
+    last_check: Option<Time>,
     stun_errors: stun::ErrorBudget,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
@@ -88,7 +89,7 @@ impl Shard {
             events: VecDeque::new(),
             counters: Counters::default(),
             input: faults::Input::None,
-            suspicion: faults::Suspicion::default(),
+            last_check: None,
             stun_errors: stun::ErrorBudget::default(),
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }

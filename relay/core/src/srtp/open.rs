@@ -141,14 +141,14 @@ impl std::fmt::Debug for OpenContext {
 struct Streams {
     ssrcs: ArrayVec<Ssrc, SSRCS_MAX>,
     /// Parallel to `ssrcs`; grows when a new SSRC has proved authentic.
-    heard: Vec<Heard>,
+    heard: Vec<KnownStream>,
     /// Authentic packets.
     packets: u64,
     /// SSRCs that gave their place away, sorted, with their highest index.
     retired: Vec<(Ssrc, u64)>,
 }
 
-struct Heard {
+struct KnownStream {
     window: ReplayWindow,
     /// [`Streams::packets`] at its last one.
     last: u64,
@@ -178,7 +178,7 @@ impl Streams {
             self.retired.remove(at);
         }
         self.packets += 1;
-        let heard = Heard { window, last: self.packets };
+        let heard = KnownStream { window, last: self.packets };
         let oldest = self.heard.iter().enumerate().min_by_key(|(_, heard)| heard.last).map(|(at, _)| at);
         match oldest.filter(|_| self.ssrcs.is_full()) {
             None => {
@@ -197,7 +197,7 @@ impl Streams {
 }
 
 enum Stream<'a> {
-    Known(&'a mut Heard, &'a mut u64),
+    Known(&'a mut KnownStream, &'a mut u64),
     /// Takes its place again only when a packet proves authentic.
     Back(&'a mut Streams, Ssrc, ReplayWindow),
     /// The same of one that was never heard.
@@ -213,7 +213,7 @@ impl Stream<'_> {
     fn guesses(&self, seq: SeqNo) -> ArrayVec<u64, 2> {
         let mut guesses = ArrayVec::new();
         match self {
-            Self::Known(Heard { window, .. }, _) | Self::Back(_, _, window) => {
+            Self::Known(KnownStream { window, .. }, _) | Self::Back(_, _, window) => {
                 guesses.push(seq.extend(window.highest()));
             }
             Self::New(..) => guesses.extend([u64::from(seq.0), u64::from(seq.0) + (1 << 16)]),
@@ -223,7 +223,7 @@ impl Stream<'_> {
 
     fn is_fresh(&self, index: u64) -> bool {
         match self {
-            Self::Known(Heard { window, .. }, _) | Self::Back(_, _, window) => window.is_fresh(index),
+            Self::Known(KnownStream { window, .. }, _) | Self::Back(_, _, window) => window.is_fresh(index),
             Self::New(..) => true,
         }
     }
