@@ -47,6 +47,12 @@ pub trait DtlsEngine: Send {
     /// Writes the next datagram to send into `out` and returns its length, `None` when there is none.
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize>;
 
+    /// Whether [`DtlsEngine::handle_datagram`] has a use for a datagram, as far as can be seen at no cost: anybody who can
+    /// write the peer's address can send some, and none may take a place from the peer's.
+    fn is_plausible(&self, _datagram: &[u8]) -> bool {
+        true
+    }
+
     /// When `handle_timeout` wants to be called.
     fn poll_timeout(&self) -> Option<Time>;
 
@@ -73,6 +79,11 @@ pub trait DtlsEngine: Send {
 pub trait DtlsFactory: Send {
     /// A new server-side engine that will accept only a peer whose certificate has this fingerprint.
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
+
+    /// As [`DtlsEngine::is_plausible`], of the first datagram for a new engine.
+    fn may_begin(&self, _datagram: &[u8]) -> bool {
+        true
+    }
 
     /// Fingerprint of our own certificate.
     fn fingerprint(&self) -> Fingerprint;

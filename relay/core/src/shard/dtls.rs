@@ -13,7 +13,7 @@ use crate::time::Time;
 use crate::transport::{Phase, Session, TransportTimer};
 
 impl Shard {
-    /// Handshakes wait until the turn's media is served. What comes after one costs no more than a media packet, so
+    /// Handshakes wait until the turn's media is served; what no engine has a use for does not wait. What comes after one costs no more than a media packet, so
     /// it is done at once, unless that would overtake. A datagram that several get is `counted` once.
     pub(super) fn on_dtls<O: Outbox>(
         &mut self,
@@ -30,7 +30,13 @@ impl Shard {
             self.count_dtls(&outcome, counted);
             return outcome;
         }
-        let begun = matches!(transport.phase, Phase::Dtls(Some(_)));
+        let (begun, plausible) = match transport.engine() {
+            Some(engine) => (true, engine.is_plausible(datagram)),
+            None => (false, self.dtls.may_begin(datagram)),
+        };
+        if !plausible {
+            return Err(DropReason::DtlsRefused);
+        }
         let waiting = Waiting { key, path: *path, counted, datagram: datagram.into() };
         let pushed = self.handshakes.push(begun, &mut transport.dtls_waiting, waiting);
         pushed.map_err(|Full| DropReason::DtlsBusy)
