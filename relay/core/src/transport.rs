@@ -290,6 +290,11 @@ impl Transport {
         self.receiving.forget(up);
     }
 
+    /// Forgets a down-track of its peer that goes.
+    pub fn forget_down(&mut self, down: DownKey) {
+        self.downs.retain(|key| *key != down);
+    }
+
     /// Arms the phase's limit.
     pub fn set_phase_limit(&mut self, at: Time) {
         self.timers.set(TransportTimer::Phase, at);

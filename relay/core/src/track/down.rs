@@ -59,6 +59,8 @@ pub struct DownTrack {
     mid_known: bool,
     /// When it wants to be looked at.
     pub timers: TimerTable<DownTimer>,
+    /// Its index among the subscribers of its layer.
+    pub place: u32,
     /// The controller's id.
     pub id: u64,
     /// The controller's id of what feeds it.
@@ -116,6 +118,7 @@ impl DownTrack {
             params,
             mid_known: params.extensions.mid == 0 || params.mid.is_empty(),
             timers,
+            place: 0,
             id,
             up_track_id,
             cname: Cname::from(cname).unwrap_or_default(),

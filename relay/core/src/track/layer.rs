@@ -33,7 +33,7 @@ pub struct Layer {
     pub sources: u32,
     /// When the last change was.
     pub source_since: Time,
-    /// Down-tracks it feeds.
+    /// Down-tracks it feeds, in no order: each knows its index ([`DownTrack::place`](super::DownTrack)).
     pub subscribers: Vec<DownKey>,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
