@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Length of a password the relay makes: 144 bits (RFC 8445 asks for 128).
-pub const PWD_LEN: usize = 24;
+pub(crate) const PWD_LEN: usize = 24;
 
 /// Paths that are known of one peer at a time: two interfaces and two families of each side.
 const PATHS_MAX: usize = 16;
@@ -30,7 +30,7 @@ const PATHS_MAX: usize = 16;
 const IDS_MAX: usize = 64;
 
 /// Octets that may go to a path that is not proven for each octet that came from there (RFC 9000 §8.1).
-pub const CREDIT_PER_OCTET: usize = 3;
+pub(crate) const CREDIT_PER_OCTET: usize = 3;
 
 /// A proven path belongs to its transport as long as it was heard from within this time. Firefox renews its consent every 4 to
 /// 6 s and Chromium every 2.5 s, so one lost check gives nothing away.
@@ -53,27 +53,23 @@ const REBIND_AFTER: Duration = Duration::from_secs(3);
 pub struct LocalCredentials {
     /// Left half of the peers' USERNAME.
     pub ufrag: Ufrag,
-    /// As announced.
     pub pwd: [u8; PWD_LEN],
     /// The same for HMAC; prepared once the peer has come.
     pub key: IntegrityKey,
 }
 
 impl LocalCredentials {
-    /// New random ones.
     #[must_use]
     pub fn random(rng: &mut Rng) -> Self {
         let pwd = rng.ice_string::<PWD_LEN>();
         Self { ufrag: rng.ice_string(), key: IntegrityKey::unprepared(&pwd), pwd }
     }
 
-    /// The ufrag as text.
     #[must_use]
     pub fn ufrag_text(&self) -> String {
         String::from_utf8_lossy(&self.ufrag).into_owned()
     }
 
-    /// The password as text.
     #[must_use]
     pub fn pwd_text(&self) -> String {
         String::from_utf8_lossy(&self.pwd).into_owned()
@@ -104,7 +100,7 @@ struct Known {
 }
 
 /// Of a STUN transaction (RFC 8489 §5).
-pub type TransactionId = [u8; 12];
+pub(crate) type TransactionId = [u8; 12];
 
 /// Whether a transaction id was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +116,6 @@ pub enum IdUse {
 /// What an authenticated check did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckOutcome {
-    /// The pair stays as it is.
     Unchanged,
     /// The first pair was selected.
     Selected,
@@ -128,7 +123,6 @@ pub enum CheckOutcome {
     Moved,
 }
 
-/// One transport's ICE state.
 #[derive(Debug)]
 pub struct Ice {
     /// What we announced last.
@@ -150,7 +144,6 @@ pub struct Ice {
 }
 
 impl Ice {
-    /// Nothing known yet.
     #[must_use]
     pub fn new(local: LocalCredentials, remote_ufrag: &str, now: Time) -> Self {
         Self {
@@ -180,7 +173,6 @@ impl Ice {
         if self.selected_proven { self.selected.as_ref() } else { None }
     }
 
-    /// When an authenticated check came last.
     #[must_use]
     pub fn last_check(&self) -> Time {
         self.last_check

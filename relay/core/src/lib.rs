@@ -7,17 +7,17 @@
 
 pub mod command;
 pub mod config;
-pub mod demux;
+mod demux;
 pub mod down;
 pub mod dtls;
 pub mod fanout;
 pub mod handshakes;
-pub mod ice;
+mod ice;
 pub mod id;
-pub mod keys;
+mod keys;
 pub mod media;
 pub mod outbox;
-pub mod policer;
+mod policer;
 pub mod port;
 mod ports;
 pub mod rng;
@@ -27,10 +27,10 @@ pub mod srtp;
 pub mod stats;
 pub mod table;
 pub mod time;
-pub mod timers;
+mod timers;
 pub mod track;
 pub mod transport;
-pub mod transports;
+mod transports;
 pub mod up;
 pub mod wire;
 

@@ -8,7 +8,6 @@ use crate::transports::Transports;
 use crate::up::Accepted;
 use relay_port::{Load, MediaKind, Message, PortId, PortSink, PortWriter};
 
-/// A port that the shard is connected to.
 struct Connected {
     port: PortId,
     writer: PortWriter<Box<dyn PortSink>>,
@@ -16,7 +15,6 @@ struct Connected {
     seen: u64,
 }
 
-/// All ports that the shard is connected to.
 pub(crate) struct Ports {
     connected: Vec<Connected>,
     /// How often a track was opened at one of them.

@@ -20,7 +20,6 @@ pub trait Timer: Copy {
     fn index(self) -> usize;
 }
 
-/// Declares the timers of an entity.
 macro_rules! timers {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident,)* }) => {
         $(#[$meta])*
@@ -63,13 +62,6 @@ impl<T: Timer> TimerTable<T> {
         *self.at(timer) = at;
     }
 
-    /// Sets a timer unless it is set to something earlier.
-    pub fn set_earlier(&mut self, timer: T, at: Time) {
-        let before = *self.at(timer);
-        self.set(timer, before.min(at));
-    }
-
-    /// Unsets a timer.
     pub fn clear(&mut self, timer: T) {
         self.set(timer, Time::MAX);
     }
@@ -99,11 +91,8 @@ impl<T: Timer> TimerTable<T> {
 /// Whom a deadline of a shard belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerOwner {
-    /// A transport.
     Transport(TransportKey),
-    /// An up-track.
     Up(UpKey),
-    /// A down-track.
     Down(DownKey),
 }
 
@@ -153,7 +142,6 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.heap.iter().map(|Reverse(entry)| *entry)
     }
 
-    /// When the next entry is due.
     #[must_use]
     pub fn next(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse((at, _))| *at)
@@ -198,7 +186,7 @@ mod tests {
         let mut table = TimerTable::default();
         table.set(Named::A, ms(50));
         deadlines.arm(1u32, &mut table);
-        table.set_earlier(Named::B, ms(20));
+        table.set(Named::B, ms(20));
         deadlines.arm(1, &mut table);
 
         let (at, _) = deadlines.pop_due(ms(60)).expect("the early entry");

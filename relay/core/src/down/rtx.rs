@@ -19,7 +19,6 @@ pub const BUDGET_PERCENT: u64 = 25;
 pub const BUDGET_BYTES_MIN: u64 = 50_000;
 /// The budget's second is watched in this many steps.
 const STEPS: usize = 8;
-/// Length of a step.
 const STEP_NANOS: u64 = 1_000_000_000 / STEPS as u64;
 
 /// One step of the budget.

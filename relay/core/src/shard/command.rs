@@ -310,7 +310,6 @@ fn down_added(down: &DownTrack) -> Reply {
     Reply::DownTrackAdded { track_id: down.id, ssrc: down.ssrc, rtx_ssrc: down.offered_rtx_ssrc() }
 }
 
-/// Whom a command is about.
 fn subject(command: &Command) -> Input {
     match command {
         Command::OpenTransport(OpenTransport { transport_id, .. })

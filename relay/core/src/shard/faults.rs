@@ -42,13 +42,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Whose input is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    /// Nobody's.
     None,
     /// A datagram that nobody has proved to have sent, be it from a transport's address.
     Stranger,
     /// A DTLS record from the address of a transport, or what one left in its engine.
     Record(TransportKey),
-    /// A transport's.
     Transport(TransportKey),
     /// The same by the controller's id.
     TransportId(u64),

@@ -248,10 +248,4 @@ impl Shard {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
-
-    /// Number of transports that live here, for placement.
-    #[must_use]
-    pub fn transport_count(&self) -> usize {
-        self.transports.len()
-    }
 }

@@ -7,7 +7,6 @@ use aes::cipher::{InnerIvInit, KeyInit, StreamCipher};
 use aws_lc_rs::{constant_time, hmac};
 use ctr::Ctr128BE;
 
-/// Octets of the tag.
 pub(super) const TAG_LEN: usize = 10;
 
 const SALT_LEN: usize = 14;

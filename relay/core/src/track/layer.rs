@@ -49,7 +49,6 @@ impl Layer {
     pub fn new(params: &Params, now: Time) -> Self {
         let stream = UpStream::new(&UpStreamConfig {
             ssrc: Ssrc::default(),
-            rtx_ssrc: None,
             kind: params.kind,
             clock_rate_hz: params.clock_rate_hz,
             nack: params.nack && params.rtx_pt.is_some(),
@@ -83,7 +82,7 @@ impl Layer {
     /// Another SSRC feeds the track from now on; `rtx` are those of its retransmissions until now. False: it
     /// is the first.
     pub fn follow_ssrc(&mut self, now: Time, ssrc: Ssrc, rtx: impl Iterator<Item = Ssrc>) -> bool {
-        self.stream.change_ssrc(ssrc, None);
+        self.stream.change_ssrc(ssrc);
         let Some(before) = self.ssrc.replace(ssrc) else { return false };
         for left in rtx.chain([before]) {
             self.left.retain(|known| *known != left);

@@ -81,9 +81,8 @@ impl KeyframeRequests {
         Some(wanted.max(last + interval))
     }
 
-    /// Whether somebody waits.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_waiting(&self) -> bool {
         self.wanted.is_some()
     }
 }

@@ -32,8 +32,6 @@ const REPORT_ERROR_SECONDS_MAX: u32 = 2;
 pub struct UpStreamConfig {
     /// SSRC of the media.
     pub ssrc: Ssrc,
-    /// SSRC of its retransmissions (RFC 4588), if known.
-    pub rtx_ssrc: Option<Ssrc>,
     /// Sizes the history.
     pub kind: MediaKind,
     /// Of the RTP timestamps.
@@ -67,8 +65,6 @@ pub struct Accepted {
 /// See the module.
 #[derive(Debug)]
 pub struct UpStream {
-    ssrc: Ssrc,
-    rtx_ssrc: Option<Ssrc>,
     kind: MediaKind,
     clock_rate_hz: u32,
     /// Sequence numbers, loss and jitter.
@@ -94,8 +90,6 @@ impl UpStream {
     #[must_use]
     pub fn new(config: &UpStreamConfig) -> Self {
         Self {
-            ssrc: config.ssrc,
-            rtx_ssrc: config.rtx_ssrc,
             kind: config.kind,
             clock_rate_hz: config.clock_rate_hz,
             stats: ReceiverStats::new(config.ssrc, config.clock_rate_hz),
@@ -125,27 +119,8 @@ impl UpStream {
         self.nack.prepare();
     }
 
-    /// SSRC of the media.
-    #[must_use]
-    pub fn ssrc(&self) -> Ssrc {
-        self.ssrc
-    }
-
-    /// SSRC of the retransmissions.
-    #[must_use]
-    pub fn rtx_ssrc(&self) -> Option<Ssrc> {
-        self.rtx_ssrc
-    }
-
-    /// The retransmissions' SSRC became known.
-    pub fn set_rtx_ssrc(&mut self, ssrc: Option<Ssrc>) {
-        self.rtx_ssrc = ssrc;
-    }
-
-    /// The publisher continues this track under other SSRCs. Subscribers' numbering goes on (a resync).
-    pub fn change_ssrc(&mut self, ssrc: Ssrc, rtx_ssrc: Option<Ssrc>) {
-        self.ssrc = ssrc;
-        self.rtx_ssrc = rtx_ssrc;
+    /// The publisher continues this track under another SSRC. Subscribers' numbering goes on (a resync).
+    pub fn change_ssrc(&mut self, ssrc: Ssrc) {
         self.stats.change_ssrc(ssrc);
     }
 
@@ -346,10 +321,8 @@ mod tests {
     }
 
     fn video() -> UpStream {
-        let (ssrc, rtx_ssrc) = (Ssrc(1), Some(Ssrc(2)));
         let mut up = UpStream::new(&UpStreamConfig {
-            ssrc,
-            rtx_ssrc,
+            ssrc: Ssrc(1),
             kind: MediaKind::Video,
             clock_rate_hz: 90_000,
             nack: true,
@@ -479,12 +452,12 @@ mod tests {
         let mut up = video();
         let before = rtp(&mut up, 0, 500, true).expect("first").seq;
         for (ssrc, seq) in [(8, 40_000), (1, 501), (8, 40_001)] {
-            up.change_ssrc(Ssrc(ssrc), None);
+            up.change_ssrc(Ssrc(ssrc));
             let accepted = rtp(&mut up, 10, seq, true).expect("a new source is believed at once");
             assert!(accepted.resync && accepted.seq > before);
             assert_eq!(rtp(&mut up, 11, seq + 1, false).map(|a| a.resync), Ok(false));
         }
-        assert_eq!((up.ssrc(), up.rtx_ssrc(), up.nack.take_given_up()), (Ssrc(8), None, 0));
+        assert_eq!(up.nack.take_given_up(), 0);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use crate::wire::WireError;
 use crate::wire::cursor::Reader;
 
 const IDENTIFIER: &[u8; 4] = b"REMB";
-/// Bits of the mantissa.
 const MANTISSA_BITS: u32 = 18;
 
 /// What a receiver thinks that its path carries.
