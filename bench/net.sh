@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Two network namespaces joined by a veth pair, for `ringvox-load --sink`: the relay in rv-relay, the clients in rv-load, whose
-# subscribers have addresses of their own behind one route. Needs root.
+# Two network namespaces joined by a veth pair, for `ringvox-load --sink`: the relay in rv-relay, the clients
+# in rv-load, whose subscribers have addresses of their own behind one route. Needs root.
 # Usage: net.sh up|down, or net.sh with COMMAND...: up, the command, down
 set -euo pipefail
 

@@ -5,8 +5,6 @@
 //! instructions, so `relay-gcm` finds itself unsupported here and is left to `make bench`. ARCHITECTURE.md says what else
 //! the gate cannot see ("Instructions are the gate").
 
-#![allow(missing_docs, reason = "what the macros make has none")]
-
 use bench::control::{decode, encode, inventory, request};
 use bench::forwarding::FanOut;
 use bench::rtp::Rewriting;

@@ -10,22 +10,22 @@ impl<'a> Actions<'a> {
         Some(*head)
     }
 
-    /// `None` at the end.
+    /// `None` when no octets are left.
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.chunk::<1>().map(|[octet]| octet)
     }
 
-    /// `None` at the end.
+    /// `None` when no octets are left.
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.chunk().map(u16::from_be_bytes)
     }
 
-    /// `None` at the end.
+    /// `None` when no octets are left.
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.chunk().map(u32::from_be_bytes)
     }
 
-    /// `None` at the end.
+    /// `None` when no octets are left.
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.chunk().map(u64::from_be_bytes)
     }

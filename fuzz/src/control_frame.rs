@@ -1,8 +1,8 @@
 use prost::Message;
 use relay_control::{FRAME_BYTES_MAX, FrameDecoder, FrameError, FromRelay, Request, encode_frame};
 
-/// Control frames in both directions: a stream gives the same messages however it is cut, a refusal is final, and a
-/// message survives being written again.
+/// Control frames in both directions: a stream gives the same messages however it is cut, a refusal is final,
+/// and a message survives being written again.
 pub fn control_frame(data: &[u8]) {
     stream::<Request>(data);
     stream::<FromRelay>(data);

@@ -20,9 +20,10 @@ const TRANSPORTS: u64 = 6;
 const TRACKS: u64 = 3;
 const CONTROLLER: u64 = 1;
 
-/// The control language as the relay obeys it, with real shards, mailboxes and pipes: a controller that waits for no
-/// reply gets exactly one for each request, what it said last about a transport or track is what is so in the end, and the
-/// inventory is what the shards have. Each action takes two octets; workers turn only when an action says so.
+/// The control language as the relay obeys it, with real shards, mailboxes and pipes: a controller that waits
+/// for no reply gets exactly one for each request, what it said last about a transport or track is what is so
+/// in the end, and the inventory is what the shards have. Each action takes two octets; workers turn only
+/// when an action says so.
 pub fn control_order(data: &[u8]) {
     let mut world = World::new();
     for action in data.chunks_exact(2).take(512) {
@@ -44,10 +45,10 @@ impl DtlsFactory for NoDtls {
     }
 }
 
-/// What was said last about a thing.
+/// The last command about an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
-    /// It is to be: by the request with this id.
+    /// It was to be made, by the request with this id.
     Made(u64),
     Gone,
 }
@@ -187,7 +188,8 @@ impl World {
     }
 
     fn settle(&mut self) {
-        // A subscription crosses from control to one shard, back, to another and back; what waits behind it as well.
+        // A subscription crosses from control to one shard, back, to another and back; what waits behind it
+        // as well.
         while {
             let before = self.replies.len();
             for _ in 0..4 {

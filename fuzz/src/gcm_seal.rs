@@ -4,8 +4,8 @@ use relay_gcm::{AAD_MAX, LANES, PLAINTEXT_MAX, Quad, SealKey, TAG_LEN};
 /// Octets of key, nonce and length of the associated data at the front of an input.
 const FRONT: usize = 16 + 12 + 1;
 
-/// Own sealing: the same octets as aws-lc's, in every lane, and not one beside them. Nothing to see on processors
-/// without the instructions.
+/// Own sealing: the same octets as aws-lc's, in every lane, and not one beside them. Nothing to see on
+/// processors without the instructions.
 pub fn gcm_seal(data: &[u8]) {
     let Some((front, rest)) = data.split_first_chunk::<FRONT>() else { return };
     let aad_len = usize::from(front[FRONT - 1]) % (AAD_MAX + 1);

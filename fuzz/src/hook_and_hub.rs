@@ -12,11 +12,11 @@ use signaling::message::{ClientMessage, NAME_BYTES_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client says anything, and an operator's hook allows all of it: what the hub then does is what the hook heard, to
-/// the letter. A third member watches from within the rooms.
+/// A client says anything, and an operator's hook allows all of it: what the hub then does is what the hook
+/// heard, to the letter. A third member watches from within the rooms.
 ///
-/// The input is a list of actions: each message is one of those that matter, with members left out, doubled, spelt otherwise or of
-/// another type as the octets say; or it is text as it stands.
+/// The input is a list of actions: each message is one of those that matter, with members left out, doubled,
+/// spelt otherwise or of another type as the octets say; or it is text as it stands.
 pub fn hook_and_hub(data: &[u8]) {
     let mut writer = Writer(Actions(data));
     let mut fixture = Fixture::new();
@@ -209,7 +209,7 @@ impl Fixture {
         self.witness_says("publishStream", stream);
     }
 
-    /// Gives what it hears.
+    /// Returns the messages that it receives.
     fn witness_says(&mut self, name: &str, content: Value) -> Vec<Value> {
         let text = json!({"message": name, "data": [content]}).to_string();
         let parsed = ClientMessage::parse(&text).map(|message| (message, Ok(Some(Grant::everything()))));
@@ -260,7 +260,7 @@ impl Fixture {
     }
 }
 
-/// By a reader that knows nothing of ours.
+/// Checked with an independent JSON reader.
 fn is_what_was_written(heard: &Heard, text: &str) {
     let written: Value = serde_json::from_str(text).expect("JSON");
     let Some([Value::Object(written)]) = written["data"].as_array().map(Vec::as_slice) else {
@@ -308,7 +308,7 @@ impl Writer<'_> {
         self.0.u8().map_or(255, usize::from)
     }
 
-    /// `None`: it is over.
+    /// `None` when no octets are left.
     fn message(&mut self) -> Option<String> {
         if self.0.0.is_empty() {
             return None;

@@ -1,8 +1,8 @@
 //! Fuzz bodies: what must hold for any bytes at the places where bytes of strangers come in.
 //!
 //! A body takes any bytes, and panics where a promise is broken. libFuzzer runs them with coverage
-//! (`fuzz_targets/`, see `README.md`); `cargo test -p fuzz` runs each over its committed `corpus/` and over mutations
-//! of it, so a find stays found: its input becomes a corpus file.
+//! (`fuzz_targets/`, see `README.md`); `cargo test -p fuzz` runs each over its committed `corpus/` and over
+//! mutations of it, so a find stays found: its input becomes a corpus file.
 
 #![forbid(unsafe_code)]
 
@@ -58,6 +58,6 @@ pub const TARGETS: [(&str, Body); 14] = [
     ("port_frame", port_frame),
 ];
 
-/// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs generated ones for a minute
-/// rather than each mutation of a corpus.
+/// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs
+/// generated ones for a minute rather than each mutation of a corpus.
 pub const ACTION_TARGETS: [&str; 5] = ["control_order", "up_stream", "shard", "paths", "hook_and_hub"];

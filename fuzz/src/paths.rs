@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tests::World;
 
-/// A publisher and its viewer; somebody with credentials of his own, in another room; and clients that join later.
+/// A publisher and its viewer; somebody with credentials of his own, in another room; and clients that join
+/// later.
 const PUBLISHER: usize = 0;
 const VIEWER: usize = 1;
 const ATTACKER: usize = 2;
@@ -25,9 +26,9 @@ const UNDER_WAY: usize = 12;
 /// Simulated time of one input.
 const ACTIONS_MAX: Duration = Duration::from_secs(60);
 
-/// A call beside somebody who forges source addresses and sends again what he overhears, while clients fall silent and NATs
-/// give them other ports: nobody who is not there gets media, or more than three times what came from his address; the
-/// call goes on; and a check is good for one address.
+/// A call beside somebody who forges source addresses and sends again what he overhears, while clients fall
+/// silent and NATs give them other ports: nobody who is not there gets media, or more than three times what
+/// came from his address; the call goes on; and a check is good for one address.
 pub fn paths(data: &[u8]) {
     let mut told = Simulation::new();
     let mut actions = Actions(data);
@@ -184,8 +185,8 @@ impl Simulation {
         let (before, opened) = (self.world.shard.counters().get(Count::RxStun), media(self));
         self.world.inject_along(from, bytes);
         if media(self) > opened {
-            // A packet that the relay had not taken from where it came first, as nobody had checked along that path yet: it
-            // is as authentic from here, and this is what makes a path one for media.
+            // A packet that the relay had not taken from where it came first, as nobody had checked along
+            // that path yet: it is as authentic from here, and this is what makes a path one for media.
             self.homes.insert(from.remote, VIEWER);
             self.disturbed = true;
         }
@@ -228,7 +229,7 @@ impl Simulation {
         peer.alive = !peer.alive;
     }
 
-    /// A NAT gives a client another port.
+    /// A client's NAT gives it another port.
     fn rebind(&mut self, choice: usize) {
         let who = choice % self.world.peers.len();
         self.disturbed |= who < ATTACKER;

@@ -8,7 +8,7 @@ use relay_port::{
 };
 use std::sync::Arc;
 
-/// What a frame said, without its borrow.
+/// A decoded frame, owned.
 #[derive(Debug, PartialEq)]
 enum Said {
     Frame(Frame, Vec<u8>),
@@ -30,38 +30,42 @@ pub fn port_frame(data: &[u8]) {
     }
     let known: Vec<Said> = said.into_iter().filter(|said| matches!(said, Said::Frame(..))).collect();
     assert!(decode([&again[..]]) == (known, Ok(())));
-    exchange(data);
+    local_port(data);
 }
 
-/// The tracks that the process gives and gets.
+/// The tracks that the process sends and taps.
 const SOURCE: u64 = 1;
 const TAP: u64 = 9;
 
-/// A process that says this, behind a greeting, to the exchange: every packet stands in a counter, and
-/// nothing is said to a shard of tracks that are not the process's.
-fn exchange(data: &[u8]) {
+/// A process that sends this behind its `Hello`: every packet is in a counter, and no shard gets a message
+/// about a track that is not the process's.
+fn local_port(data: &[u8]) {
     let counts = Arc::<Counts>::default();
-    let mut exchange = LocalPorts::new(Arc::clone(&counts));
-    let number = exchange.connect(Time::ZERO);
+    let mut ports = LocalPorts::new(Arc::clone(&counts), 4_000_000);
+    let number = ports.connect(Time::ZERO);
     let hello = Frame::Hello(Hello { version: PORT_VERSION, name: "fuzz".into() });
     let mut greeting = Vec::new();
     assert!(encode(&hello, &[], &mut greeting));
-    exchange.handle_bytes(number, &greeting);
+    ports.handle_bytes(Time::ZERO, number, &greeting);
     let (to, mut inbox) = pipe(Arc::new(|| {}));
     let (_outbox, from) = pipe(Arc::new(|| {}));
     let shard = PortId::shard(0);
-    exchange.handle_order(ToPorts::Connect { number, ends: Box::new(PipeEnds { port: shard, to, from }) });
-    exchange.handle_order(ToPorts::Tap { number, track_id: TAP, shard });
+    ports.handle_order(
+        Time::ZERO,
+        ToPorts::Connect { number, ends: Box::new(PipeEnds { port: shard, to, from }) },
+    );
+    ports.handle_order(Time::ZERO, ToPorts::Tap { number, track_id: TAP, shard });
     let (kind, codec, priority) = (MediaKind::Audio, Codec::Opus, Priority::Medium);
     let (room_id, clock_rate_hz, connected, held) = (1, 48_000, true, true);
     let track = Track { room_id, kind, codec, clock_rate_hz, priority, connected, held };
-    exchange.handle_order(ToPorts::Source { ticket: 1, number, track_id: SOURCE, shard, track });
-    exchange.handle_bytes(number, data);
-    exchange.handle_queues();
-    exchange.ring();
+    ports.handle_order(Time::ZERO, ToPorts::Source { ticket: 1, number, track_id: SOURCE, shard, track });
+    ports.handle_bytes(Time::ZERO, number, data);
+    ports.handle_queues();
+    ports.flush();
     let received = read(&mut inbox);
     assert_eq!(received, counts.in_sent.get());
-    let dropped = counts.dropped_queue_full.get() + counts.dropped_no_source.get();
+    let dropped =
+        counts.dropped_queue_full.get() + counts.dropped_policed.get() + counts.dropped_no_source.get();
     assert_eq!(counts.in_received.get(), received + dropped);
 }
 

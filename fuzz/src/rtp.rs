@@ -4,8 +4,8 @@ use relay_core::wire::rtp::{HeaderFields, RtpHeader, strip_padding, write_header
 use relay_core::wire::rtp_ext::{audio_level, transport_seq};
 use relay_core::wire::{Protocol, classify};
 
-/// RTP headers, extension elements and payload descriptors: nothing reaches outside the packet, and what we write of a
-/// header says the same again.
+/// RTP headers, extension elements and payload descriptors: nothing reaches outside the packet, and what we
+/// write of a header says the same again.
 pub fn rtp(data: &[u8]) {
     payload(data);
     let Ok(header) = RtpHeader::parse(data) else { return };

@@ -3,8 +3,8 @@ use signaling::sdp::{
     answer_publish, parse_ice_fragment, write_ice_fragment,
 };
 
-/// SDP: what parses keeps to the limits, and every answer is well formed, has the offer's m-lines and says only what we
-/// meant to say.
+/// SDP: what parses keeps to the limits, and every answer is well formed, has the offer's m-lines and says
+/// only what we meant to say.
 pub fn sdp(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if let Ok(fragment) = parse_ice_fragment(text) {

@@ -4,8 +4,8 @@ use relay_core::wire::rtp::RtpHeader;
 const KEY: [u8; 32] = *b"a master key of thirty-two bytes";
 const SALT: [u8; 14] = *b"a salt, sodium";
 
-/// SRTP and SRTCP: strangers' packets are refused, our own open again to the same octets, and neither a replay nor a
-/// changed bit passes.
+/// SRTP and SRTCP: strangers' packets are refused, our own open again to the same octets, and neither a
+/// replay nor a changed bit passes.
 pub fn srtp_open(data: &[u8]) {
     for profile in SrtpProfile::ALL {
         let (key, salt) = (&KEY[..profile.key_len()], &SALT[..profile.salt_len()]);

@@ -9,11 +9,12 @@ use relay_core::up::{
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// A payload is shorter.
+/// Payloads are shorter than this.
 const DATAGRAM_BYTES: u16 = 1_500;
 
-/// A publisher's numbers, timestamps, SSRCs, retransmissions and reports, or another shard's packets, of any kind and in
-/// any order: a number is forwarded once, what is accepted is in the history, and numbers go on above all before.
+/// A publisher's numbers, timestamps, SSRCs, retransmissions and reports, or another shard's packets, of any
+/// kind and in any order: a number is forwarded once, what is accepted is in the history, and numbers go on
+/// above all before.
 pub fn up_stream(data: &[u8]) {
     let mut actions = Actions(data);
     let Some(first) = actions.u8() else { return };
@@ -28,7 +29,7 @@ pub fn up_stream(data: &[u8]) {
     }
 }
 
-/// The stream, and what must be true of it.
+/// The stream, and what the checks know of it.
 struct Simulation {
     up: UpStream,
     clock: SenderClock,

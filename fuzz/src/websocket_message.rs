@@ -5,8 +5,8 @@ use signaling::message::{
 };
 use signaling::refusal::Refusal;
 
-/// What a page says on the WebSocket: limits hold, and what is carried to others is the sender's own JSON, inside
-/// messages that are JSON.
+/// What a page says on the WebSocket: limits hold, and what is carried to others is the sender's own JSON,
+/// inside messages that are JSON.
 pub fn websocket_message(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     match ClientMessage::parse(text) {

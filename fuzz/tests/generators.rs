@@ -1,7 +1,8 @@
 //! Bodies whose input is a list of actions, each on generated lists for a minute.
 //!
-//! The lists follow from a seed, so a run repeats as far as the machine's speed allows. `RINGVOX_GENERATE_SECONDS=3600`
-//! makes it an hour, `RINGVOX_GENERATE_SEED` another set of lists. A find is printed as hex: make it a corpus file.
+//! The lists follow from a seed, so a run repeats as far as the machine's speed allows.
+//! `RINGVOX_GENERATE_SECONDS=3600` makes it an hour, `RINGVOX_GENERATE_SEED` another set of lists. A find is
+//! printed as hex: make it a corpus file.
 
 mod support;
 

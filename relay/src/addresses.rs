@@ -1,5 +1,5 @@
-//! Which addresses the relay tells its peers: the interfaces' own, or those that a 1:1 NAT gives it. And which it has
-//! sockets for: the interfaces' own always.
+//! Which addresses the relay tells its peers: the interfaces' own, or those that a 1:1 NAT gives it. And
+//! which it has sockets for: the interfaces' own always.
 
 use crate::config::{Config, Loopback};
 use nix::net::if_::InterfaceFlags;
@@ -60,7 +60,8 @@ fn once_each(ips: &mut Vec<IpAddr>) {
 /// The candidates' addresses, best first: never empty unless the machine has no address at all.
 #[must_use]
 pub fn advertised(interfaces: &[IpAddr], config: &Config) -> Vec<IpAddr> {
-    // Behind a 1:1 NAT the private addresses of that family lead nowhere for a client, and tell about the network.
+    // Behind a 1:1 NAT the private addresses of that family lead nowhere for a client, and tell about the
+    // network.
     let replaced = |ip: &IpAddr| config.public_ip.iter().any(|public| public.is_ipv4() == ip.is_ipv4());
     let (loopback, mut outward): (Vec<IpAddr>, Vec<IpAddr>) =
         own(interfaces, config).into_iter().partition(IpAddr::is_loopback);

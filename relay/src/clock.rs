@@ -16,26 +16,23 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts it.
     #[must_use]
     pub fn start() -> Self {
         Self { started: Instant::now() }
     }
 
-    /// Now.
     #[must_use]
     pub fn now(&self) -> Time {
         Time::from_nanos(nanos(ORIGIN + self.started.elapsed()))
     }
 
-    /// Time passed since the start.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Ties this clock to the wall clock as it is now. Later steps of the wall clock change nothing: what receivers
-    /// need of sender reports is that they are even.
+    /// Ties this clock to the wall clock as it is now. Later steps of the wall clock change nothing: what
+    /// receivers need of sender reports is that they are even.
     #[must_use]
     pub fn ntp(&self) -> NtpClock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

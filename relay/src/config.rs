@@ -1,4 +1,5 @@
-//! Settings: the `[relay]` table of `ringvox.toml`, then the command line on top of it. Read once, checked once.
+//! Settings: the `[relay]` table of `ringvox.toml`, then the command line on top of it. Read once, checked
+//! once.
 
 use relay_control::default_control_socket;
 use relay_settings::{control_socket, list, log_level, number, one_of, parsed, settings, single};
@@ -39,7 +40,8 @@ pub enum Loopback {
 settings! {
     /// What the relay was told.
     pub struct Config in "relay" {
-        /// How datagrams are moved. "mmsg" is recvmmsg, sendmmsg and epoll; "auto" is uring where the kernel allows it.
+        /// How datagrams are moved. "mmsg" is recvmmsg, sendmmsg and epoll; "auto" is uring where the kernel
+        /// allows it.
         io: IoChoice = "auto",
             one_of(&[("auto", IoChoice::Auto), ("uring", IoChoice::Uring), ("mmsg", IoChoice::Mmsg)]);
         /// Number of shards, each with a core and a UDP port of its own.
@@ -49,7 +51,8 @@ settings! {
         base_port: u16 = 10_000, number("a port", 1..=65_535);
         /// Address to bind the UDP ports to.
         bind: IpAddr = "::", parsed("an IP address; \"::\" means all addresses of IPv4 and IPv6", "IP");
-        /// Addresses under which a 1:1 NAT (most clouds) makes this machine reachable. The flag may be repeated.
+        /// Addresses under which a 1:1 NAT (most clouds) makes this machine reachable. The flag may be
+        /// repeated.
         public_ip: Vec<IpAddr> = [], public_ips();
         /// Whether loopback addresses are told to clients. "auto": as the last ones, unless public_ip is set.
         advertise_loopback: Loopback = "auto", one_of(&[
@@ -61,18 +64,20 @@ settings! {
         ]);
         /// Log level on standard error.
         log: LevelFilter = "info", log_level();
-        /// What a publisher may send if media.max_publish_bitrate_bps says nothing.
+        /// What a publisher may send if media.max_publish_bitrate_bps says nothing, and what each track of a
+        /// local process may have.
         max_receive_bitrate_bps: u64 = 4_000_000, number("a number of bit/s", 64_000..=1_000_000_000);
-        /// How long a busy shard may gather datagrams before it handles them together. More streams per core for so
-        /// much delay; an idle shard adds none. 0: never.
+        /// How long a busy shard may gather datagrams before it handles them together. More streams per core
+        /// for so much delay; an idle shard adds none. 0: never.
         max_hold_us: u32 = 500, number("a number of microseconds", 0..=5_000);
-        // A keyframe of 100 packets to 64 subscribers keeps a core busy for about 5 ms, which is as long as one room
-        // should hold up the others on its core.
-        /// Transports of one room on one shard before its next ones go to another shard. One stream published or played
-        /// is one transport. Each further shard gets a copy of every packet that is played there, and so one room can
-        /// use all cores.
+        // A keyframe of 100 packets to 64 subscribers keeps a core busy for about 5 ms, which is as long as
+        // one room should hold up the others on its core.
+        /// Transports of one room on one shard before its next ones go to another shard. One stream published
+        /// or played is one transport. Each further shard gets a copy of every packet that is played there,
+        /// and so one room can use all cores.
         room_transports_per_shard: usize = 64, number("a number of transports", 1..=1_000_000);
-        /// Seal for four subscribers in one pass, on processors with AVX-512 and VAES. "off" uses the library alone.
+        /// Seal for four subscribers in one pass, on processors with AVX-512 and VAES. "off" uses the library
+        /// alone.
         four_key_cipher: bool = "auto", one_of(&[("auto", true), ("off", false)]);
         with control_socket: PathBuf = default_control_socket(), control_socket;
     }

@@ -1,11 +1,12 @@
 //! The control thread: listens, reads requests, writes replies and events, and ends the process when told to.
 //!
-//! One thread and one `poll(2)` over the listener, the connections, the signals and the eventfd that workers notify. Nothing
-//! here can hold up a shard: mailboxes are bounded and never waited for.
+//! One thread and one `poll(2)` over the listener, the connections, the signals and the eventfd that workers
+//! notify. Nothing here can hold up a shard: mailboxes are bounded and never waited for.
 //!
 //! A panic over a controller's request is that request's answer.
 //!
-//! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP means nothing (the relay outlives whoever started it).
+//! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP means nothing (the relay outlives whoever
+//! started it).
 
 pub mod connection;
 pub mod counts;
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 /// Control connections at one time: signaling, its successor, and some people with `ctl`.
 pub const CONNECTIONS_MAX: usize = 16;
 
-/// Panics of the router over a request within a minute; one more ends the process, as any other panic of this thread does.
+/// Panics of the router over a request within a minute; one more ends the process, as any other panic of this
+/// thread does.
 const PANICS_MAX: u32 = 3;
 
 /// After `accept` failed (no descriptors left) the listener is left alone for this long.
@@ -45,7 +47,7 @@ pub enum Exit {
     Signal,
     /// A controller's `Shutdown`.
     Command,
-    /// A worker says that it cannot go on.
+    /// A worker thread failed.
     WorkerDied,
     /// The control thread panicked, over requests or around them.
     Panicked,
@@ -62,7 +64,6 @@ impl Exit {
     }
 }
 
-/// See the module.
 pub struct Control {
     listener: Listener,
     notifier: Notifier,
@@ -76,7 +77,8 @@ pub struct Control {
     panics: PerMinute,
 }
 
-/// Blocks the signals that [`Control`] takes, for this thread and those it starts; so it is the first thing a process does.
+/// Blocks the signals that [`Control`] takes, for this thread and those it starts; so it is the first thing a
+/// process does.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -120,7 +122,8 @@ impl Control {
         }
     }
 
-    /// Runs until something ends it, a panic of its own too. `worker_died` is asked each time the notifier rang.
+    /// Runs until something ends it, a panic of its own too. `worker_died` is asked each time the notifier
+    /// rang.
     ///
     /// # Errors
     /// When waiting itself fails.
@@ -180,7 +183,7 @@ impl Control {
         })
     }
 
-    /// Whether one of the signals means the end.
+    /// Reads the waiting signals; true if one of them ends the process.
     fn end_signal(&mut self) -> bool {
         let Some(signals) = &self.signals else { return false };
         let mut ends = false;
@@ -229,8 +232,8 @@ impl Control {
         }
     }
 
-    /// Requests to the router, its messages to the connections; again as long as that may make room for more requests, for
-    /// nothing else would wake us for those that have been read already.
+    /// Requests to the router, its messages to the connections; again as long as that may make room for more
+    /// requests, for nothing else would wake us for those that have been read already.
     fn exchange(&mut self) {
         self.router.counts.uptime_s = self.clock.uptime().as_secs();
         self.router.counts.connections_open = self.connections.len() as u64;
@@ -245,8 +248,8 @@ impl Control {
                         if self.panics.exceeds(self.clock.now(), PANICS_MAX) {
                             resume_unwind(panic);
                         }
-                        // An answer ends it. Whoever gets none asks again on the next connection, until the process is
-                        // given up.
+                        // An answer ends it. Whoever gets none asks again on the next connection, until the
+                        // process is given up.
                         self.router.counts.panicked += 1;
                         connection.send(&fault(request_id));
                     }
@@ -345,7 +348,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// The first so many of two requests.
+    /// The first `count` octets of a `Hello` and a request.
     fn greets_and_asks(count: usize) -> Vec<u8> {
         let hello = Hello { version: CONTROL_VERSION, epoch: 1, instance: 0, name: "test".into() };
         let commands = [Command::Hello(hello), Command::GetStats(GetStats {})];
@@ -415,7 +418,7 @@ mod tests {
         assert_eq!(faults.count(), 1);
     }
 
-    /// Orders that a shard has found so far, each answered.
+    /// Answers all orders that wait for a shard; returns how many.
     fn obey(worker: &mut WorkerEnd) -> usize {
         let mut count = 0;
         while let Some(ToShard::Command { ticket, .. }) = worker.next_order() {

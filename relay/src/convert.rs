@@ -1,9 +1,9 @@
-//! The control protocol's types and the core's, each made of the other. The core knows nothing of the protocol, so that a
-//! field which is added there, or how it is encoded, is no business of the media plane.
+//! The control protocol's types and the core's, each made of the other. The core knows nothing of the
+//! protocol, so that a field which is added there, or how it is encoded, is no business of the media plane.
 //!
-//! What has no place in the core's types (a codec that is not known, a fingerprint of 31 octets) is refused here; whether a
-//! value that has is good, the core says. Kinds, codecs and priorities have the same numbers here and there, which a test
-//! holds.
+//! What has no place in the core's types (a codec that is not known, a fingerprint of 31 octets) is refused
+//! here; whether a value that has is good, the core says. Kinds, codecs and priorities have the same numbers
+//! here and there, which a test holds.
 
 mod inventory;
 

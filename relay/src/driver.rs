@@ -1,10 +1,11 @@
 //! Drives one shard: its mailbox, the queues of its ports, and the recovery from its panics.
 //!
-//! The worker ([`crate::worker`]) adds the socket and the clock. They are apart so that simulations of several shards
-//! run the same code with a network and a clock of their own.
+//! The worker ([`crate::worker`]) adds the socket and the clock. They are apart so that simulations of
+//! several shards run the same code with a network and a clock of their own.
 //!
-//! Invariant: what another shard wrote before an order was given is read before that order is obeyed. So a subscriber
-//! always finds the track that was piped for it, and an inventory shows nothing that a command before it removed.
+//! Invariant: what another shard wrote before an order was given is read before that order is obeyed. So a
+//! subscriber always finds the track that was piped for it, and an inventory shows nothing that a command
+//! before it removed.
 //!
 //! Each call into the shard that handles something is caught if it panics, see [`crate::faults`].
 
@@ -27,17 +28,17 @@ pub enum OrderOutcome {
     Done,
     /// It was obeyed, and was so long that media is to be served before the next one.
     DoneSlow,
-    /// Counters are wanted. The caller answers with [`ShardDriver::send_stats`] before it asks for the next order.
+    /// Counters are wanted. The caller answers with [`ShardDriver::send_stats`] before it asks for the next
+    /// order.
     Stats(u64),
 }
 
-/// See the module.
 pub struct ShardDriver {
     number: u32,
     /// The media plane of this core.
     pub shard: Shard,
     mail: WorkerEnd,
-    /// From which port, and the queue.
+    /// The port that each queue comes from, and the queue.
     ports: Vec<(PortId, PipeReceiver)>,
     faults: Faults,
 }
@@ -91,8 +92,9 @@ impl ShardDriver {
         while faults.catch(shard, now, |shard| shard.forward_pending(outbox)).is_none() {}
     }
 
-    /// Obeys one order of the control thread, if there is one and room for its reply. What happened before is told before:
-    /// the end of a transport must not be taken for that of one which the order opens under the same id.
+    /// Obeys one order of the control thread, if there is one and room for its reply. What happened before is
+    /// told before: the end of a transport must not be taken for that of one which the order opens under the
+    /// same id.
     pub fn handle_order<O: Outbox>(&mut self, now: Time, outbox: &mut O) -> OrderOutcome {
         self.send_events();
         let Some(order) = self.mail.next_order() else { return OrderOutcome::Nothing };
@@ -160,7 +162,7 @@ impl ShardDriver {
         self.ports.push((ends.port, ends.from));
     }
 
-    /// What it wrote before it went has just been read.
+    /// `handle_order` has read before what was written at this port.
     fn disconnect<O: Outbox>(&mut self, now: Time, port: PortId, outbox: &mut O) {
         self.faults.catch(&mut self.shard, now, |shard| shard.disconnect_port(port, outbox));
         self.ports.retain(|(other, _)| *other != port);

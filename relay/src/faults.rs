@@ -1,11 +1,12 @@
 //! Catches panics of a shard, so that they cost who caused them, or this shard at most.
 //!
-//! Whom a panic is held against, and what is put right after it, the shard knows ([`Shard::recover`]); here is when it is
-//! given up: its tables do not agree any more, nobody's input was handled, or [`PANICS_MAX`] were caught in a minute. It then
-//! ends its transports and begins anew, on the same thread, sockets and queues; the other shards go on.
+//! Whose input led to a panic, and what is put right after it, the shard knows ([`Shard::recover`]); here
+//! is when it is given up: its tables do not agree any more, nobody's input was handled, or [`PANICS_MAX`]
+//! were caught in a minute. It then ends its transports and begins anew, on the same thread, sockets and
+//! queues; the other shards go on.
 //!
-//! Every call into the shard is caught by itself, each datagram's too: without a panic a catch is no instruction, only tables
-//! for the unwinder, and with one nothing else of the batch is lost.
+//! Every call into the shard is caught by itself, each datagram's too: without a panic a catch is no
+//! instruction, only tables for the unwinder, and with one nothing else of the batch is lost.
 
 use relay_core::time::Time;
 use relay_core::{PanicSource, Shard};
@@ -13,12 +14,13 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Panics that ended a transport in a minute; one more, and the shard begins anew: something is wrong that does not show.
+/// Panics that ended a transport in a minute; one more, and the shard begins anew: something is wrong that
+/// does not show.
 pub const PANICS_MAX: u32 = 20;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Makes fresh entropy for each new beginning of a shard.
+/// Returns a fresh seed each time that a shard begins anew.
 pub type Seeds = Box<dyn FnMut() -> [u8; 32] + Send>;
 
 /// How often something happened in the current minute.
@@ -39,7 +41,6 @@ impl PerMinute {
     }
 }
 
-/// See the module.
 pub struct Faults {
     shard: u32,
     seeds: Seeds,
@@ -47,7 +48,6 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Of one shard.
     #[must_use]
     pub fn new(shard: u32, seeds: Seeds) -> Self {
         Self { shard, seeds, panics: PerMinute::default() }
@@ -78,7 +78,8 @@ impl Faults {
         });
         let proved = recovered.as_ref().is_ok_and(|source| *source != PanicSource::Unproved);
         match recovered {
-            // Whoever makes us panic without being anybody could write any number of lines; the counter says it.
+            // Whoever makes us panic without being anybody could write any number of lines; the counter says
+            // it.
             Ok(PanicSource::Unproved) => {}
             Ok(source) => tracing::error!(shard = self.shard, ?source, "a panic ended a transport: {text}"),
             Err(why) => return self.begin_anew(shard, &format!("{text}; {why}")),
@@ -88,7 +89,7 @@ impl Faults {
         }
     }
 
-    /// Gives up what the shard has.
+    /// Ends all that the shard has and lets it begin anew.
     pub fn begin_anew(&mut self, shard: &mut Shard, why: &str) {
         tracing::error!(shard = self.shard, "the shard ends its transports and begins anew: {why}");
         self.panics = PerMinute::default();
@@ -96,7 +97,7 @@ impl Faults {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

@@ -1,11 +1,11 @@
 //! The Unix socket that controllers connect to, and who may.
 //!
 //! Promises (the threat: any local user commands the relay)
-//! - The socket is made with mode 0600 in a directory that nobody else can change (and that is no symbolic link); the mode is
-//!   set before the name exists.
+//! - The socket is made with mode 0600 in a directory that nobody else can change (and that is no symbolic
+//!   link); the mode is set before the name exists.
 //! - A peer of another uid is refused by SO_PEERCRED, whatever the modes say; root may.
-//! - A socket file left by a dead relay is replaced; one that somebody listens on is not. A lock beside it decides between
-//!   relays that start at the same moment.
+//! - A socket file left by a dead relay is replaced; one that somebody listens on is not. A lock beside it
+//!   decides between relays that start at the same moment.
 
 use relay_control::{Untrusted, check_directory, directory_of, trusts};
 use rustix::fs::{FlockOperation, Mode, flock};
@@ -24,13 +24,13 @@ const BACKLOG: i32 = 64;
 /// Why there is no control socket.
 #[derive(Debug)]
 pub enum ListenError {
-    /// Another relay has it.
+    /// Another relay listens on it.
     InUse(PathBuf),
     /// Something that is no socket has the name; it is left alone.
     NotASocket(PathBuf),
-    /// Others could replace the socket.
+    /// Other users could replace the socket.
     Directory(Untrusted),
-    /// The kernel refused.
+    /// A system call failed.
     Io(PathBuf, io::Error),
 }
 
@@ -51,17 +51,14 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// What became of a waiting connection.
+/// The result of accepting a connection.
 #[derive(Debug)]
 pub enum Accepted {
     /// A peer that may command.
     Peer(UnixStream),
     /// A peer of another user; already closed.
-    Refused {
-        /// Its uid.
-        uid: u32,
-    },
-    /// Nobody waits.
+    Refused { uid: u32 },
+    /// No connection waits.
     None,
 }
 
@@ -125,7 +122,7 @@ impl Drop for Listener {
     }
 }
 
-/// Nobody there, or not for long: the next wait tells.
+/// Whether `accept` failed for a moment only, so that waiting again is the answer.
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::ConnectionAborted | ErrorKind::Interrupted)
 }
@@ -159,8 +156,8 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// On Linux the mode of a socket before `bind` is the mode its name gets: there is no moment with a wider one, and
-/// no umask of the whole process to change.
+/// On Linux the mode of a socket before `bind` is the mode its name gets: there is no moment with a wider
+/// one, and no umask of the whole process to change.
 fn bind_private(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -1,7 +1,7 @@
 //! Log lines to standard error, through a bounded queue and a thread of its own.
 //!
-//! Whoever started the relay may stop reading its standard error, or die: a full or closed pipe then loses lines and
-//! never holds up a shard or the control thread. Lost lines are counted.
+//! Whoever started the relay may stop reading its standard error, or die: a full or closed pipe then loses
+//! lines and never holds up a shard or the control thread. Lost lines are counted.
 
 use crate::faults::panic_text;
 use std::io::{self, Write};
@@ -21,15 +21,15 @@ const FLUSH_MAX: Duration = Duration::from_millis(500);
 /// Lines about panics in a minute.
 const PANIC_LINES_MAX: u32 = 30;
 
-/// What the writing thread is sent.
+/// An item of the queue to the writing thread.
 #[derive(Debug)]
 enum Item {
     Line(Vec<u8>),
-    /// All before this has been written: say so.
+    /// To be answered once all items before it are written.
     Flush(SyncSender<()>),
 }
 
-/// Takes lines and never blocks.
+/// The sending side of the queue. It never blocks.
 #[derive(Clone, Debug)]
 struct LineQueue {
     lines: SyncSender<Item>,
@@ -40,7 +40,7 @@ struct LineQueue {
 #[derive(Debug)]
 pub struct Guard(LineQueue);
 
-/// One line being put together.
+/// A log line while it is being formatted.
 #[derive(Debug)]
 struct Line<'a> {
     queue: &'a LineQueue,
@@ -57,7 +57,6 @@ pub fn start(level: LevelFilter) -> io::Result<Guard> {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(false)
-        .with_target(false)
         // Its own complaint about a failed write would be written to the same place, and panic.
         .log_internal_errors(false)
         .with_writer(queue.clone())
@@ -68,8 +67,8 @@ pub fn start(level: LevelFilter) -> io::Result<Guard> {
     Ok(Guard(queue))
 }
 
-/// Panics are lines as others are, and no more of them than anybody reads: the process goes on after them, and whoever
-/// found out how to cause one could cause any number. Standard error itself might block.
+/// Panics are lines as others are, and no more of them than anybody reads: the process goes on after them,
+/// and whoever found out how to cause one could cause any number. Standard error itself might block.
 fn hear_panics() {
     let told = Mutex::new((Instant::now(), 0));
     std::panic::set_hook(Box::new(move |panic| {

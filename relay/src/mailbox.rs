@@ -1,10 +1,11 @@
 //! Bounded queues between the control thread and one worker: orders in, replies and events out.
 //!
 //! Invariants
-//! - An order is taken only when there is room for its reply, so no reply is ever lost; events stay in the shard
-//!   until there is room. What is full shows as [`relay_control::ErrorCode::Busy`] to the controller.
+//! - An order is taken only when there is room for its reply, so no reply is ever lost; events stay in the
+//!   shard until there is room. What is full shows as [`relay_control::ErrorCode::Busy`] to the controller.
 //! - Replies and events of one shard keep their order.
-//! - One producer and one consumer per queue; the only lock-free words shared between threads are the queues' own.
+//! - One producer and one consumer per queue; the only lock-free words shared between threads are the queues'
+//!   own.
 
 use crate::pipe::{PipeReceiver, PipeSender, WakeWorker};
 use relay_control::{Command, EventBody, ReplyBody};
@@ -25,58 +26,48 @@ pub const ANSWERS_MAX: usize = 4096;
 
 const _: () = assert!(ANSWERS_MAX >= COMMANDS_MAX);
 
-/// An order for a shard. Tickets are chosen by the control thread, unique in the process, and come back with the reply.
+/// An order for a shard. Tickets are chosen by the control thread, unique in the process, and come back with
+/// the reply.
 #[derive(Debug)]
 pub enum ToShard {
-    /// A controller's command.
     Command {
-        /// See [`ToShard`].
         ticket: u64,
-        /// What to do. `GetStats` is answered for this shard alone.
+        /// `GetStats` is answered for this shard alone.
         command: Command,
     },
     /// Describe these transports, as far as they are there.
     Describe {
-        /// See [`ToShard`].
         ticket: u64,
-        /// Few enough to be described between two batches.
+        /// At most one page of an inventory.
         transports: Vec<u64>,
     },
     /// Send an up-track to a port, to which the shard is connected.
     OpenPort {
-        /// See [`ToShard`].
         ticket: u64,
-        /// What to where.
+        /// The track and the port.
         order: OpenPort,
     },
-    /// Be connected to a port. Has no reply.
+    /// Connects the shard to a port. Has no reply.
     Connect(Box<PipeEnds>),
-    /// What is behind a port is gone. Has no reply.
+    /// The shard or process behind a port is gone. Has no reply.
     Disconnect(PortId),
 }
 
-/// One side's ends of the two queues of a port.
+/// The ends of a port's two queues that belong to one side.
 #[derive(Debug)]
 pub struct PipeEnds {
-    /// The port, as this side knows it.
+    /// The port's id on this side.
     pub port: PortId,
-    /// What we write.
     pub to: PipeSender,
-    /// What it writes.
     pub from: PipeReceiver,
 }
 
-/// What a shard says.
+/// What a shard sends to the control thread.
 #[derive(Debug)]
 pub enum FromShard {
-    /// Answer to the order with this ticket.
-    Reply {
-        /// See [`ToShard`].
-        ticket: u64,
-        /// The answer.
-        body: ReplyBody,
-    },
-    /// Something happened.
+    /// The reply to the order with this ticket.
+    Reply { ticket: u64, body: ReplyBody },
+    /// An event that no order asked for.
     Event(EventBody),
 }
 
@@ -99,7 +90,8 @@ impl Notifier {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Makes it unreadable again. To be called before looking for work, so that what comes meanwhile notifies again.
+    /// Makes it unreadable again. To be called before looking for work, so that what comes meanwhile notifies
+    /// again.
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
     }
@@ -111,7 +103,6 @@ impl AsFd for Notifier {
     }
 }
 
-/// The control thread's end.
 pub struct ControlEnd {
     orders: Producer<ToShard>,
     answers: Consumer<FromShard>,
@@ -124,7 +115,6 @@ impl fmt::Debug for ControlEnd {
     }
 }
 
-/// The worker's end.
 #[derive(Debug)]
 pub struct WorkerEnd {
     orders: Consumer<ToShard>,
@@ -133,7 +123,6 @@ pub struct WorkerEnd {
     answered: bool,
 }
 
-/// Makes the two ends.
 #[must_use]
 pub fn mailbox(notifier: Notifier, wake: WakeWorker) -> (ControlEnd, WorkerEnd) {
     let (order_in, order_out) = RingBuffer::new(COMMANDS_MAX);
@@ -156,13 +145,13 @@ impl ControlEnd {
         taken
     }
 
-    /// What wakes the worker.
+    /// A function that wakes the worker.
     #[must_use]
     pub fn waker(&self) -> WakeWorker {
         Arc::clone(&self.wake)
     }
 
-    /// Everything the shard said so far.
+    /// All replies and events that wait.
     pub fn receive(&mut self) -> Vec<FromShard> {
         let mut answers = Vec::new();
         while let Ok(answer) = self.answers.pop() {
@@ -175,7 +164,6 @@ impl ControlEnd {
         answers
     }
 
-    /// Wakes the worker.
     pub fn wake(&self) {
         (self.wake)();
     }

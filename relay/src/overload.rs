@@ -1,60 +1,62 @@
-//! How a worker keeps up: how long its waits gather datagrams, and how much video it sheds when that is not enough.
+//! How a worker keeps up: how long its waits gather datagrams, and how much video it sheds when that is not
+//! enough.
 //!
-//! Told what it needs to know, it reads no clock. An idle shard adds no delay. A busy one lets a wait gather for a moment,
-//! because packets that are handled together cost less: the hold grows with the share of time the shard works, up to a
-//! setting. A thread that even so never goes to sleep does not keep up: datagrams pile up in the kernel, which would discard
-//! them blindly, checks and audio included. Then video is shed, an eighth of the subscriptions at a time, until the shard
-//! finds time to sleep again; and as much of it as there is room for is taken back at once, by what the rest costs.
+//! Told what it needs to know, it reads no clock. An idle shard adds no delay. A busy one lets a wait gather
+//! for a moment, because packets that are handled together cost less: the hold grows with the share of time
+//! the shard works, up to a setting. A thread that even so never goes to sleep does not keep up: datagrams
+//! pile up in the kernel, which would discard them blindly, checks and audio included. Then video is shed, an
+//! eighth of the subscriptions at a time, until the shard finds time to sleep again; and as much of it as
+//! there is room for is taken back at once, by what the rest costs.
 //!
-//! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many more wait. But one
-//! that was not full says that nothing more waited. So work that is only done while nothing else is to do, handshakes and
-//! commands, counts as idle time: a thread that would have slept but for them keeps up, however many join at once.
+//! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many
+//! more wait. But one that was not full says that nothing more waited. So work that is only done while
+//! nothing else is to do, handshakes and commands, counts as idle time: a thread that would have slept but
+//! for them keeps up, however many join at once.
 
 use crate::usage::Usage;
 use relay_core::shed::SHED_STEPS;
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// Below this share of working time a wait holds nothing: latency is worth more than a core that is half idle anyway.
+/// Below this share of working time a wait holds nothing: latency is worth more than a core that is half idle
+/// anyway.
 const HOLD_FROM: f64 = 0.6;
-/// At this share it holds for the longest time.
+/// At this share of working time a wait gathers for the longest time.
 const HOLD_FULL: f64 = 0.9;
-/// The share is taken over so long.
+/// The share of working time is measured over windows of this length.
 const WINDOW: Duration = Duration::from_millis(10);
-/// How much of the share the newest window makes.
+/// Weight of the newest window in the moving average of the share.
 const NEWEST: f64 = 0.3;
-/// No sleep for so long is a shard that does not keep up.
+/// A thread that has not slept for this long does not keep up.
 const SHED_AFTER: Duration = Duration::from_millis(50);
 /// What was shed is taken back, as much as will be borne, after so long with room to spare.
 const RESTORE_AFTER: Duration = Duration::from_millis(250);
-/// Each time that proves too much within so long, the pause doubles, up to a limit: whose video comes and goes sees less than
-/// whose video stays away.
+/// Each time that proves too much within so long, the pause doubles, up to a limit: whose video comes and
+/// goes sees less than whose video stays away.
 const RELAPSE_WITHIN: Duration = Duration::from_secs(1);
 const RESTORE_AFTER_MAX: Duration = Duration::from_secs(2);
 /// A step costs at least this share of time; what was measured may be noise.
 const STEP_COST_MIN: f64 = 0.02;
-/// Room to spare: less than this share of time is worked.
+/// Below this share of working time there is room to spare.
 const SPARE_BELOW: f64 = 0.8;
 
-/// A batch of fewer datagrams has taken all that there were: io_uring completes so many receives of a socket at a time.
+/// A batch of fewer datagrams has taken all that there were: io_uring completes so many receives of a socket
+/// at a time.
 pub const FULL_BATCH: usize = 32;
 
-/// A turn of the loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
     /// When its wait ended.
     pub begun: Time,
-    /// When it ended.
     pub ended: Time,
     /// Datagrams that it received.
     pub received: usize,
     /// Its wait was none, because handshakes or commands waited for their turn.
     pub kept_awake: bool,
-    /// Time spent on those, if it was kept awake by them.
+    /// Time spent on them, if they kept it awake.
     pub deferred: Duration,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct OverloadControl {
     hold_max: Duration,
@@ -62,12 +64,13 @@ pub struct OverloadControl {
     window: Time,
     usage: Usage,
     worked: Duration,
-    /// In the window, too: time of what had to wait for its turn, and whether the thread would have slept but for that.
+    /// In the window, too: time of what had to wait for its turn, and whether the thread would have slept but
+    /// for that.
     deferred: Duration,
     idle: bool,
     /// Share of time worked, 0 to 1.
     share: f64,
-    /// Since when there has been no sleep.
+    /// Since when the thread has not slept.
     awake_since: Option<Time>,
     /// Since when there has been room to spare.
     spare_since: Option<Time>,
@@ -78,17 +81,17 @@ pub struct OverloadControl {
     pause: Duration,
 }
 
-/// Something that was shed was taken back.
+/// The last time that shed video was restored.
 #[derive(Clone, Copy, Debug)]
 struct Restored {
     at: Time,
-    /// What was shed until then, and the share of time worked.
+    /// The shedding step until then.
     shed: u8,
     share: f64,
 }
 
 impl OverloadControl {
-    /// Holds for at most `hold_max`.
+    /// `hold_max`: the longest time that a wait gathers datagrams.
     #[must_use]
     pub fn new(now: Time, hold_max: Duration) -> Self {
         Self {
@@ -116,10 +119,11 @@ impl OverloadControl {
         turn.ended.since(self.window) >= WINDOW
     }
 
-    /// What the thread has used so far.
+    /// Takes the thread's usage so far into account, and adjusts hold and shedding.
     pub fn measure(&mut self, now: Time, usage: Usage) {
         let passed = now.since(self.window);
-        // Turns leave out what the kernel does in a wait, receiving; CPU time leaves out that others had the core.
+        // Turns leave out what the kernel does in a wait, receiving; CPU time leaves out that others had the
+        // core.
         let used = self.worked.max(usage.cpu.saturating_sub(self.usage.cpu)).saturating_sub(self.deferred);
         let newest = (used.as_secs_f64() / passed.as_secs_f64()).min(1.0);
         self.share += (newest - self.share) * NEWEST;
@@ -150,9 +154,9 @@ impl OverloadControl {
         }
     }
 
-    /// The least that must be shed: if all work grows with what is forwarded, or, where that was seen, if it grows as it did
-    /// when something was taken back before. One step is taken back in any case: when all is shed, nothing says yet what
-    /// video costs.
+    /// The least that must be shed: if all work grows with what is forwarded, or, where that was seen, if it
+    /// grows as it did when something was taken back before. One step is taken back in any case: when all is
+    /// shed, nothing says yet what video costs.
     fn bearable(&self) -> u8 {
         let forwarded = |shed: u8| f64::from(SHED_STEPS - shed);
         let step = self.restored.map(|before| {
@@ -167,7 +171,7 @@ impl OverloadControl {
         (0..self.shed).find(bears).unwrap_or(self.shed - 1)
     }
 
-    /// For how long the next wait gathers.
+    /// For how long the next wait gathers datagrams.
     #[must_use]
     pub fn hold(&self) -> Duration {
         let degree = ((self.share - HOLD_FROM) / (HOLD_FULL - HOLD_FROM)).clamp(0.0, 1.0);
@@ -187,7 +191,7 @@ mod tests {
 
     const HOLD_MAX: Duration = Duration::from_micros(1000);
 
-    /// A thread on a clock of its own.
+    /// A simulated thread with its own clock.
     struct Thread {
         overload: OverloadControl,
         now: Time,
@@ -200,7 +204,8 @@ mod tests {
             Self { overload: OverloadControl::new(now, hold_max), now, usage: Usage::default() }
         }
 
-        /// Turns of `period` µs, of which `work` is worked, for `span`; what is left of them is slept if there is a wait.
+        /// Turns of `period` µs, of which `work` is worked, for `span`; what is left of them is slept if
+        /// there is a wait.
         fn turns(&mut self, (period, work): (u64, u64), sleeps: bool, span: Duration) {
             self.turns_with_waits((period, work, 0), sleeps, span);
         }
@@ -224,7 +229,8 @@ mod tests {
             }
         }
 
-        /// Turns of `media` and `deferred` µs without a wait, as handshakes wait; each takes `received` datagrams.
+        /// Turns of `media` and `deferred` µs without a wait, as handshakes wait; each takes `received`
+        /// datagrams.
         fn turns_of_a_storm(&mut self, (media, deferred): (u64, u64), received: usize, span: Duration) {
             let end = self.now + span;
             let deferred = Duration::from_micros(deferred);

@@ -1,33 +1,34 @@
 //! The queue from one thread to another, of two shards or of a shard and the ports' thread: bounded, one
 //! producer, one consumer.
 //!
-//! Entries are boxes. A full one goes over and an empty one comes back, so a push writes a packet's octets and no more, and no
-//! entry is ever in two hands.
+//! Entries are boxes. A full one goes over and an empty one comes back, so a push writes a packet's octets
+//! and no more, and no entry is ever in two hands.
 //!
-//! Boxes are made and given back by the producer when tracks begin and end ([`PortSink::set_capacity`]), at most
-//! [`PIPE_ENTRIES`]; nothing is allocated for a packet. Between all pairs of 64 shards they would be 3.3 GB; a pair that pipes
-//! nothing keeps 34 KiB each way, all of those together 134 MiB, and one video makes it 0.45 MiB.
+//! Boxes are made and given back by the producer when tracks begin and end ([`PortSink::set_capacity`]), at
+//! most [`PIPE_ENTRIES`]; nothing is allocated for a packet. Between all pairs of 64 shards they would be 3.3
+//! GB; a pair that pipes nothing keeps 34 KiB each way, all of those together 134 MiB, and one video makes it
+//! 0.45 MiB.
 //!
-//! Waking a thread costs 10 µs and more, a push a few nanoseconds: the other worker is woken after a batch, and by
-//! [`WakeWorker`] only if it sleeps.
+//! Waking a thread costs 10 µs and more, a push a few nanoseconds: the other worker is woken after a batch,
+//! and by [`WakeWorker`] only if it sleeps.
 
 use relay_port::{Entry, PortSink};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
 use std::sync::Arc;
 
-/// Entries of a queue at most: four batches of datagrams, so a worker may be late by that much before packets are dropped. 512 of
-/// them are 0.8 MiB, which stay in a second-level cache; more would only make what is late later.
+/// Entries of a queue at most: four batches of datagrams, so a worker may be late by that much before packets
+/// are dropped. 512 of them are 0.8 MiB, which stay in a second-level cache; more would only make what is
+/// late later.
 pub const PIPE_ENTRIES: usize = 512;
 
 /// Wakes a worker from its wait; costs a system call only if it sleeps.
 pub type WakeWorker = Arc<dyn Fn() + Send + Sync>;
 
-/// The producer's end.
 pub struct PipeSender {
     filled: Producer<Box<Entry>>,
     empty: Consumer<Box<Entry>>,
-    /// Entries that are here.
+    /// Entries that neither side has.
     #[expect(clippy::vec_box, reason = "they go over as they are")]
     spare: Vec<Box<Entry>>,
     /// Entries that there are, wherever they are, and how many there should be.
@@ -44,7 +45,6 @@ impl fmt::Debug for PipeSender {
     }
 }
 
-/// The consumer's end.
 #[derive(Debug)]
 pub struct PipeReceiver {
     filled: Consumer<Box<Entry>>,
@@ -70,13 +70,13 @@ pub fn pipe(wake: WakeWorker) -> (PipeSender, PipeReceiver) {
 }
 
 impl PipeSender {
-    /// Entries that there are, free or full.
+    /// Entries allocated, free or full.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.made
     }
 
-    /// Those under way are given back when they have come.
+    /// Frees entries above the wanted number. Those with the consumer follow when they have come back.
     fn give_back(&mut self) {
         while self.made > self.wanted {
             let Some(entry) = self.spare.pop().or_else(|| self.empty.pop().ok()) else { return };
@@ -120,7 +120,7 @@ impl PortSink for PipeSender {
 }
 
 impl PipeReceiver {
-    /// Entries that wait.
+    /// Full entries that wait to be read.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.filled.slots()

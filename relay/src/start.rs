@@ -35,7 +35,6 @@ use std::time::Duration;
 pub enum StartError {
     /// Settings that do not fit this machine.
     Config(ConfigError),
-    /// No control socket.
     Control(ListenError),
     /// The chosen back end does not work here.
     Backend(String),
@@ -43,7 +42,7 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     /// No certificate, or BoringSSL lacks something.
     Dtls(SetupError),
-    /// The kernel refused something else.
+    /// Another system call failed.
     Io(&'static str, io::Error),
 }
 
@@ -64,7 +63,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// A relay whose parts are up.
+/// A relay whose threads run and whose sockets are bound.
 pub struct Relay {
     control: Control,
     ports: ports::PortsThread,
@@ -140,7 +139,7 @@ impl Relay {
         let identity = identity(&dtls, backend, config.max_receive_bitrate_bps)?;
         tell(config, shards, &setup);
         let mut router = Router::new(identity, ends, config.room_transports_per_shard);
-        let (ports, end) = ports::spawn(ports, notifier.clone(), clock)
+        let (ports, end) = ports::spawn(ports, notifier.clone(), clock, config.max_receive_bitrate_bps)
             .map_err(|why| StartError::Io("ports' thread", why))?;
         router.serve_ports(end);
         Ok(Self { control: Control::new(listener, notifier, signals, router, clock), ports, workers })
@@ -166,7 +165,8 @@ impl Workers {
         Self { threads: Vec::new(), wakers: Vec::new(), stop: Arc::default(), failure: Arc::default() }
     }
 
-    /// Starts one worker. Its ring must be made by the thread that uses it, so the thread reports when it is ready.
+    /// Starts one worker. Its ring must be made by the thread that uses it, so the thread reports when it is
+    /// ready.
     fn spawn(
         &mut self,
         setup: &WorkerSetup,
@@ -279,8 +279,8 @@ fn choose_backend(choice: IoChoice) -> Result<Backend, StartError> {
     Ok(choice.backend)
 }
 
-/// Binds the shard's port, and beside it each of the machine's own addresses. A machine without IPv6 gets IPv4 alone when
-/// all addresses were meant.
+/// Binds the shard's port, and beside it each of the machine's own addresses. A machine without IPv6 gets
+/// IPv4 alone when all addresses were meant.
 fn bind(config: &Config, shard: u32, own: &[IpAddr]) -> Result<Vec<UdpSocket>, StartError> {
     let port = u32::from(config.base_port) + shard;
     let port = u16::try_from(port).unwrap_or(u16::MAX);
@@ -295,7 +295,8 @@ fn bind(config: &Config, shard: u32, own: &[IpAddr]) -> Result<Vec<UdpSocket>, S
         );
     }
     let beside = socket::bind_beside(&bound, own, &options).unwrap_or_else(|why| {
-        // An address has just gone, perhaps. It costs time, nothing else: the first socket serves all addresses.
+        // An address has just gone, perhaps. It costs time, nothing else: the first socket serves all
+        // addresses.
         tracing::warn!(shard, %why, "no sockets for the machine's single addresses: sends cost more");
         Vec::new()
     });

@@ -4,12 +4,13 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use std::time::Duration;
 
-/// So far, since the thread began.
+/// What a thread has used since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time, the kernel's on its behalf included.
     pub cpu: Duration,
-    /// How often it gave up its core because it had nothing to do. Having the core taken away is not among it.
+    /// How often it gave up its core because it had nothing to do. Having the core taken away is not among
+    /// it.
     pub sleeps: u64,
 }
 

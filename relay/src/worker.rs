@@ -3,8 +3,9 @@
 //! reap → handle → ports → commands → timeouts → flush. The clock is read once for the whole batch, and once
 //! behind it.
 //!
-//! A panic in the shard costs one transport ([`crate::faults`]). One around it, in here, makes the shard begin anew; if that
-//! comes again and again, the process ends (see [`crate::Relay`]), and signaling starts a new relay.
+//! A panic in the shard costs one transport ([`crate::faults`]). One around it, in here, makes the shard
+//! begin anew; if that comes again and again, the process ends (see [`crate::Relay`]), and signaling starts a
+//! new relay.
 
 use crate::clock::Clock;
 use crate::driver::{OrderOutcome, ShardDriver};
@@ -27,23 +28,20 @@ const COMMANDS_PER_TURN_MAX: usize = 32;
 /// Panics of the loop itself within a minute; one more is the end.
 const PANICS_MAX: u32 = 3;
 
-/// Transports closed at a time when the process ends.
+/// Transports closed between two flushes when the process ends.
 const CLOSES_PER_FLUSH: usize = 32;
 
-/// A worker turns at least this often, whatever happens.
+/// Longest wait of a worker.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// See the module.
 pub struct Worker {
     /// The media plane of this core, with its mailbox and the queues of its ports.
     pub driver: ShardDriver,
-    /// Its socket.
     pub io: Io,
-    /// The process's clock.
     pub clock: Clock,
-    /// How it keeps up.
+    /// Decides how long waits gather and what is shed.
     pub overload: OverloadControl,
-    /// Set when the process ends.
+    /// Set when the process is to end.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -98,11 +96,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Peers hear that it is over instead of finding out after 30 s. As many at a time as the outbox surely holds.
+    /// Peers hear that it is over instead of finding out after 30 s. As many at a time as the outbox surely
+    /// holds.
     fn close_transports(&mut self) {
         while self.driver.shard.close_some(CLOSES_PER_FLUSH, &mut SendMemory(self.io.send_queue())) {
             self.io.flush();
-            // What was sent gives its memory back; without, the next ones are lost, and nobody is there to be told.
+            // What was sent gives its memory back; without, the next ones are lost, and nobody is there to be
+            // told.
             let _ = self.io.wait(Some(Duration::ZERO));
         }
     }
@@ -120,7 +120,7 @@ impl Worker {
         }
     }
 
-    /// How many there were.
+    /// Handles a batch; returns how many datagrams it had.
     fn handle_datagrams(&mut self, now: Time) -> usize {
         let driver = &mut self.driver;
         self.io.receive(|received, datagram, outbox| {
@@ -132,7 +132,7 @@ impl Worker {
         })
     }
 
-    /// True: more commands wait.
+    /// Handles some of the waiting orders. True: more wait.
     fn handle_commands(&mut self, now: Time) -> bool {
         for _ in 0..COMMANDS_PER_TURN_MAX {
             match self.driver.handle_order(now, &mut SendMemory(self.io.send_queue())) {

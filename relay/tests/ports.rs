@@ -53,7 +53,7 @@ fn down(controller: &mut Controller, transport_id: u64, up_track_id: u64) {
     assert!(matches!(reply, ReplyBody::DownTrackAdded(_)), "{reply:?}");
 }
 
-/// Reads until this is said.
+/// Reads frames until `what` accepts one.
 fn until<T>(reader: &mut ClientReader, what: impl Fn(Frame, &[u8]) -> Option<T>) -> T {
     loop {
         match reader.read(&what).expect("frames") {

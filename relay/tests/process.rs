@@ -1,4 +1,5 @@
-//! The real binary, on both back ends: starts, counts every datagram, outlives its parent's habits, ends cleanly.
+//! The real binary, on both back ends: starts, counts every datagram, outlives its parent's habits, ends
+//! cleanly.
 
 mod common;
 
@@ -20,7 +21,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ringvox-relay");
 
-/// A running `ringvox-relay`; killed if the test ends early. Its log must have no panic, see [`assert_no_panic`].
+/// A running `ringvox-relay`; killed if the test ends early. Its log must have no panic, see
+/// [`assert_no_panic`].
 struct Relay {
     child: Child,
     socket: PathBuf,
@@ -500,7 +502,8 @@ fn the_process_cannot_be_dumped() {
     let mut relay = Relay { child, socket, dir };
     // Root may command anybody's relay.
     relay.connect().welcome(1);
-    // proc(5): what belongs to a process that is not dumpable belongs to root, and nobody else can read its memory.
+    // proc(5): what belongs to a process that is not dumpable belongs to root, and nobody else can read its
+    // memory.
     let memory = fs::metadata(format!("/proc/{}/mem", relay.child.id())).expect("exists");
     assert_eq!(memory.uid(), 0);
     relay.signal(rustix::process::Signal::TERM);

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-/// Nobody gets an engine.
+/// A factory whose engines panic.
 struct Panics;
 
 impl DtlsFactory for Panics {
@@ -116,7 +116,8 @@ fn a_panic_in_a_handshake_ends_no_transport_and_the_worker_serves_on() {
     let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
     check(&peers[0], address, &victim);
     check(&peers[1], address, &other);
-    // The first octet says that it is DTLS; nobody reads further. Anybody may have sent it, as often as he likes.
+    // The first octet says that it is DTLS; nobody reads further. Anybody may have sent it, as often as he
+    // likes.
     for panics in 1..=20 {
         peers[0].send_to(&[22, 254, 253, 0], address).expect("sent");
         ends.wait_for_panics(panics);

@@ -4,8 +4,9 @@ use clap::Parser;
 use mimalloc::MiMalloc;
 use signaling::config::{Config, Flags};
 use signaling::server::Ended;
-use signaling::start::{Running, StartError, open_to_others, start};
+use signaling::start::{Running, StartError, start};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -15,8 +16,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A fault of our own: starting it again helps (`EX_SOFTWARE` of sysexits).
 const EXIT_SOFTWARE: u8 = 70;
-/// Wrong settings (`EX_USAGE` of sysexits).
-const EXIT_USAGE: u8 = 64;
+/// Wrong settings or arguments, as clap and `ringvox-relay` have it: start it differently.
+const EXIT_USAGE: u8 = 2;
 
 /// Ringvox: rooms for browsers. Serves pages, WebSockets, WHIP and WHEP, and starts the media relay.
 ///
@@ -40,7 +41,6 @@ fn main() -> ExitCode {
         .fmt_fields(signaling::log::fields())
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        .with_target(false)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -58,10 +58,10 @@ async fn run(config: Config) -> Result<Ended, StartError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop_relay = config.signaling.stop_relay;
-    let warning = open_to_others(&config);
+    let control_socket = config.control_socket.clone();
     // A signal that comes meanwhile waits: a relay that has just been started is to be ended as well.
     let mut running = start(config).await?;
-    announce(&running, stop_relay, warning);
+    announce(&running, stop_relay, &control_socket);
     tokio::select! {
         ended = running.ended() => return Ok(ended),
         _ = interrupt.recv() => {}
@@ -72,17 +72,20 @@ async fn run(config: Config) -> Result<Ended, StartError> {
     Ok(Ended::Shutdown)
 }
 
-fn announce(running: &Running, stop_relay: bool, warning: Option<&str>) {
-    let mut text = String::from("\nRingvox is running. Open\n");
+fn announce(running: &Running, stop_relay: bool, control_socket: &Path) {
+    let mut text = String::from("\n");
+    if running.has_relay {
+        text.push_str("Ringvox is running. Open\n");
+    } else {
+        let socket = control_socket.display();
+        text.push_str(&format!("Signaling is running, and waits for a relay on {socket}. Open\n"));
+    }
     for url in running.urls() {
         text.push_str(&format!("    {url}\n"));
     }
     text.push_str(
         "Camera and microphone work on localhost and on https (accept the self-made certificate once).\n",
     );
-    if let Some(warning) = warning {
-        text.push_str(&format!("\n    !! {warning}\n\n"));
-    }
     text.push_str(if stop_relay {
         "Ctrl-C stops it.\n\n"
     } else {

@@ -20,7 +20,6 @@ pub const ID_BYTES_MAX: usize = 128;
 
 /// The notes of `sendStreamEvent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum StreamEventType {
     AudioMuted,
     AudioUnmuted,

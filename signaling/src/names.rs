@@ -17,7 +17,6 @@ pub const STREAM_NAME_BYTES_MAX: usize = 640;
 
 /// What a name is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Name {
     Login,
     Room,

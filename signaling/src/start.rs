@@ -24,6 +24,8 @@ pub struct Running {
     pub http: SocketAddr,
     /// Where https and wss are served.
     pub https: SocketAddr,
+    /// Whether a relay was connected before clients were let in.
+    pub has_relay: bool,
     inputs: mpsc::Sender<Input>,
     server: JoinHandle<Ended>,
     doors: Vec<JoinHandle<()>>,
@@ -60,22 +62,25 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate: Arc::clone(&gate) };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
-    match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
-        Ok(Ok(RelayStart::Up)) => {}
+    let has_relay = match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
+        Ok(Ok(RelayStart::Up)) => true,
         Ok(Ok(RelayStart::Failed(why))) => return Err(format!("the relay does not start: {why}").into()),
         Ok(Err(_)) => {
             let socket = config.control_socket.display();
             return Err(format!("the relay at {socket} is commanded by a newer signaling").into());
         }
-        Err(_) => tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display()),
-    }
+        Err(_) => {
+            tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display());
+            false
+        }
+    };
 
     let router = rest::router(Arc::new(App::new(Arc::clone(&config), gate, inputs.clone())));
     let all = Arc::new(listen::Doors::new(router, &config.signaling, budget));
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
     let doors = vec![open(http, None), open(https, Some(tls))];
-    Ok(Running { http: addresses.0, https: addresses.1, inputs, server, doors })
+    Ok(Running { http: addresses.0, https: addresses.1, has_relay, inputs, server, doors })
 }
 
 /// How many connections there may be, by the settings and by the limit of file descriptors, which is raised for it.
@@ -102,7 +107,7 @@ fn node_id() -> Result<u32, StartError> {
 }
 
 /// The warning of a server that others reach and that asks nobody.
-pub fn open_to_others(config: &Config) -> Option<&'static str> {
+fn open_to_others(config: &Config) -> Option<&'static str> {
     let open = config.auth.mode == AuthMode::Open && !config.signaling.bind.is_loopback();
     open.then_some(
         "ACCESS IS OPEN: whoever reaches this server may join, publish and watch in any room. \
@@ -168,7 +173,8 @@ mod tests {
         let (inputs, _) = mpsc::channel(1);
         let server = tokio::spawn(async { panic!("a panic that the test wanted") });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Running { http: nowhere, https: nowhere, inputs, server, doors: Vec::new() };
+        let mut running =
+            Running { http: nowhere, https: nowhere, has_relay: true, inputs, server, doors: Vec::new() };
         assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

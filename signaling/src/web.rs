@@ -51,7 +51,7 @@ pub fn page(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMa
             return (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response();
         }
     }
-    with_security((StatusCode::NOT_FOUND, "Not found").into_response())
+    with_security((StatusCode::NOT_FOUND, "Not found\n").into_response())
 }
 
 fn content_type(name: &str) -> Option<&'static str> {

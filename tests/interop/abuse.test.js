@@ -1,6 +1,6 @@
 /**
- * Bad input from outside while two people talk: each gets its counter or a clear error, nothing crashes, and the two
- * notice nothing.
+ * Bad input from outside while two people talk: each gets its counter or a clear error, nothing crashes, and
+ * the two notice nothing.
  * @module
  */
 
@@ -78,7 +78,8 @@ for (const io of BACK_ENDS) {
             client.announce(2 << 20);
             await until("it is closed", () => client.closed);
             assert.equal(client.closed?.code, 1009);
-            // One that is really sent is cut off as well; whether the reason gets through then is TCP's affair.
+            // One that is really sent is cut off as well; whether the reason gets through then is TCP's
+            // affair.
             const other = await RawClient.session(server.ws, "mallory");
             other.raw(JSON.stringify({ message: "x", data: ["y".repeat(2 << 20)] }));
             await until("it is closed, too", () => other.closed);
@@ -132,7 +133,10 @@ for (const io of BACK_ENDS) {
     });
 }
 
-/** Datagrams of every kind that no client of ours sent. @param {import("./support/server.js").Server} server */
+/**
+ * Datagrams of every kind that no client of ours sent.
+ * @param {import("./support/server.js").Server} server
+ */
 async function bombard(server) {
     const socket = createSocket("udp4");
     const { candidates } = (await server.ctl("inventory")).transports[0];

@@ -1,6 +1,6 @@
 /**
- * The pages for two in Firefox, and one Firefox with one Chromium: what `apps.test.js` shows of Chromium, as far as it
- * depends on the browser.
+ * The pages for two in Firefox, and one Firefox with one Chromium: what `apps.test.js` shows of Chromium, as
+ * far as it depends on the browser.
  * @module
  */
 

@@ -1,6 +1,6 @@
 /**
- * The other demo pages, and what all of them share: a talk of two, a shared screen, a gallery, other devices, words for
- * what went wrong. Pictures are judged by what is decoded.
+ * The other demo pages, and what all of them share: a talk of two, a shared screen, a gallery, other devices,
+ * words for what went wrong. Pictures are judged by what is decoded.
  * @module
  */
 

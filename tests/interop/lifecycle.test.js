@@ -1,6 +1,6 @@
 /**
- * Starting and stopping as people do: Ctrl-C, SIGTERM, https with the certificate made on first run, mistakes in the
- * settings, a relay that dies.
+ * Starting and stopping as people do: Ctrl-C, SIGTERM, https with the certificate made on first run, mistakes
+ * in the settings, a relay that dies.
  * @module
  */
 
@@ -109,7 +109,10 @@ test("a mistake in the settings is named, with what is accepted", async () => {
     }
 });
 
-/** @param {number} port @returns {Promise<string>} fingerprint of the certificate of a server that serves our page */
+/**
+ * @param {number} port
+ * @returns {Promise<string>} fingerprint of the certificate of a server that serves our page
+ */
 function certificate(port) {
     return new Promise((resolve, reject) => {
         get({ host: "localhost", port, path: "/demo/conference/", rejectUnauthorized: false, agent: false }, (reply) => {
@@ -120,7 +123,11 @@ function certificate(port) {
     });
 }
 
-/** @param {string} program @param {...string} args @returns {Promise<{code: number | string, output: string}>} it is ended if it starts to serve */
+/**
+ * @param {string} program
+ * @param {...string} args
+ * @returns {Promise<{code: number | string, output: string}>} it is ended if it starts to serve
+ */
 function run(program, ...args) {
     return new Promise((resolve) => {
         const child = execFile(join(BIN_DIR, program), args, { timeout: 5000 }, (error, stdout, stderr) => {

@@ -1,6 +1,7 @@
 /**
- * A NAT forgets its bindings in the middle of a call: the browser's datagrams come from other ports than before, and it
- * knows nothing of it. The relay hears a check from there and asks the browser whether that is where it is.
+ * A NAT forgets its bindings in the middle of a call: the browser's datagrams come from other ports than
+ * before, and it knows nothing of it. The relay hears a check from there and asks the browser whether that is
+ * where it is.
  * @module
  */
 

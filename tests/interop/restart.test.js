@@ -1,6 +1,6 @@
 /**
- * Signaling is killed with -9 in the middle of a call and started again: media goes on as if nothing had happened, the
- * pages come back by themselves, and chat works again.
+ * Signaling is killed with -9 in the middle of a call and started again: media goes on as if nothing had
+ * happened, the pages come back by themselves, and chat works again.
  * @module
  */
 

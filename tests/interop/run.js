@@ -1,6 +1,6 @@
 /**
- * Runs the test files one after another: each starts servers and browsers of its own, and two cores are soon full.
- * Usage: node run.js [part of a file's name ...]
+ * Runs the test files one after another: each starts servers and browsers of its own, and two cores are soon
+ * full. Usage: node run.js [part of a file's name ...]
  * @module
  */
 

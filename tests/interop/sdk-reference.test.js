@@ -1,5 +1,6 @@
 /**
- * The SDK's reference and package do what they say: the example runs, what is listed exists, the package brings types.
+ * The SDK's reference and package do what they say: the example runs, what is listed exists, the package
+ * brings types.
  * @module
  */
 

@@ -1,6 +1,6 @@
 /**
- * The vendor's bundle (`flashphoner-room-api.js`), unmodified, in a page of its own: what RoomApi and the core beneath
- * it can do and none of the examples has a button for.
+ * The vendor's bundle (`flashphoner-room-api.js`), unmodified, in a page of its own: what RoomApi and the
+ * core beneath it can do and none of the examples has a button for.
  * @module
  */
 

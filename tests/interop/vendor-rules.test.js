@@ -1,6 +1,6 @@
 /**
- * Who may do what, and who is still there: tokens, a full room, other people's ids and keep-alive, as the vendor's
- * bundle and its pages meet them.
+ * Who may do what, and who is still there: tokens, a full room, other people's ids and keep-alive, as the
+ * vendor's bundle and its pages meet them.
  * @module
  */
 

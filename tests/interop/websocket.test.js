@@ -1,5 +1,6 @@
 /**
- * The WebSocket as RFC 6455 has it, octet by octet: its own examples, and the frames that a server must refuse.
+ * The WebSocket as RFC 6455 has it, octet by octet: its own examples, and the frames that a server must
+ * refuse.
  * @module
  */
 

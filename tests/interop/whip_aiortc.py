@@ -123,8 +123,8 @@ def only(kind, name):
 
 
 def new_connection():
-    # Bundling as aiortc does it by default: it offers a transport for each m-line and the answer leaves one. (With its
-    # max-bundle it looks for candidates in the last m-line of an answer, where RFC 8843 has none.)
+    # Bundling as aiortc does it by default: it offers a transport for each m-line and the answer leaves one.
+    # (With its max-bundle it looks for candidates in the last m-line of an answer, where RFC 8843 has none.)
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 

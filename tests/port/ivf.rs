@@ -15,7 +15,6 @@ pub(crate) fn header((width, height): (u16, u16)) -> Vec<u8> {
     out
 }
 
-/// Appends a frame.
 pub(crate) fn push(out: &mut Vec<u8>, timestamp: u64, frame: &[u8]) {
     out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
     out.extend_from_slice(&timestamp.to_le_bytes());

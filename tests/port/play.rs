@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 const SOURCE: u64 = 1;
 const ROOM: u64 = 1;
 
-/// Pictures a second.
+/// Frames per second.
 const RATE: u32 = 25;
 /// Time between two of them.
 const PICTURE: Duration = Duration::from_millis(1_000 / RATE as u64);
 
-/// What of an offer is needed.
+/// The parts of an offer that are needed.
 #[derive(Debug, Default)]
 struct Offer {
     ufrag: String,
@@ -99,7 +99,7 @@ fn stream(
     Ok(())
 }
 
-/// Up to a line with a point alone.
+/// Reads lines up to one that has only a full stop.
 fn read_offer() -> Result<Offer, Box<dyn Error>> {
     let mut offer = Offer::default();
     for line in io::stdin().lines() {

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test|bench|gate
 #
-# Each line names what proves that a package's content is here, and the package that brings it; a tool that came some
-# other way (node from its own repository, say) is left as it is. Nothing missing: nothing happens, in a moment.
+# Each line names what proves that a package's content is here, and the package that brings it; a tool that
+# came some other way (node from its own repository, say) is left as it is. Nothing missing: nothing happens,
+# in a moment.
 set -euo pipefail
 
 missing=()

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Everything `make test` runs, in order, the cheap first. All steps run even if one fails; the last line sums up.
+# Everything `make test` runs, in order, the cheap first. All steps run even if one fails; the last line sums
+# up.
 #
-# Environment: CARGO_TARGET_DIR. ONLY="step ..." runs just these steps; steps: fmt clippy rust deny types interop
+# Environment: CARGO_TARGET_DIR. ONLY="step ..." runs just these steps; steps: fmt clippy rust deny types
+# interop
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
@@ -12,7 +14,8 @@ passed=0 failed=0 broken=()
 
 wanted() { [ -z "${ONLY:-}" ] || [[ " $ONLY " == *" $1 "* ]]; }
 
-# step NAME COMMAND...: runs it, shows and keeps its output. Its tests are counted if its runner says how many.
+# step NAME COMMAND...: runs it, shows and keeps its output. Its tests are counted if its runner says how
+# many.
 step() {
     local name=$1 log="$logs/$1.log" code counts
     shift

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command on a machine that has an address besides loopback. Firefox pairs no loopback candidates, so where
-# there is no such address the command gets a network namespace of its own, with one veth address and a default route.
+# Runs a command on a machine that has an address besides loopback. Firefox pairs no loopback candidates, so
+# where there is no such address the command gets a network namespace of its own, with one veth address and a
+# default route.
 set -euo pipefail
 
 if ip -o route show default 2>/dev/null | grep -q . || ip -6 -o route show default 2>/dev/null | grep -q .; then

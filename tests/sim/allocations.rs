@@ -1,5 +1,6 @@
-//! Forwarding allocates nothing: counted over 1,000 packets to 50 subscribers, all of the core in the loop; and so on both
-//! sides of a pipe, with its real queue. Those who leave leave nothing behind, and who has not come yet takes little.
+//! Forwarding allocates nothing: counted over 1,000 packets to 50 subscribers, all of the core in the loop;
+//! and so on both sides of a pipe, with its real queue. Those who leave leave nothing behind, and who has not
+//! come yet takes little.
 
 use relay::convert;
 use relay_control::{
@@ -32,8 +33,8 @@ fn live(allocations: i64, bytes: i64) {
     LIVE_BYTES.set(LIVE_BYTES.get() + bytes);
 }
 
-// SAFETY: every call is handed to the system's allocator unchanged; the counters are plain thread-local cells that
-// allocate nothing themselves.
+// SAFETY: every call is handed to the system's allocator unchanged; the counters are plain thread-local cells
+// that allocate nothing themselves.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -160,7 +161,8 @@ fn a_pipe_allocates_nothing_in_steady_state() {
     }
 }
 
-/// Peer `number` joins, publishes, subscribes to itself, shakes hands if its number says so, and leaves or falls silent.
+/// Peer `number` joins, publishes, subscribes to itself, shakes hands if its number says so, and leaves or
+/// falls silent.
 fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
     let mut outbox = NullOutbox::default();
     let mut fingerprint = [0; 32];

@@ -135,8 +135,8 @@ fn who_cannot_be_served_is_counted_and_does_not_harm_the_group() {
     assert_eq!(counters.get(Count::FanOut), counters.get(Count::TxRtp) + egress);
 }
 
-/// A publisher's largest packet does not fit behind a subscriber's header with a MID, which the publisher's has not: it is
-/// counted, and nothing longer than a datagram is ever sent.
+/// A publisher's largest packet does not fit behind a subscriber's header with a MID, which the publisher's
+/// has not: it is counted, and nothing longer than a datagram is ever sent.
 #[test]
 fn a_packet_that_our_header_makes_too_long_is_counted() {
     // One alone, and a group of four.

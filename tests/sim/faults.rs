@@ -1,4 +1,5 @@
-//! Panics, at any point where the core calls what it was given: who caused one ends, nobody else loses a packet.
+//! Panics, at any point where the core calls what it was given: who caused one ends, nobody else loses a
+//! packet.
 
 use relay_control::{CloseTransport, Command, EventBody, FailReason, TransportState};
 use relay_core::id::Ssrc;
@@ -21,7 +22,8 @@ fn play(world: &mut Shards, from: u32, to: u32) -> Play {
     Play { from, to, ssrc: world.subscribe(to, from) }
 }
 
-/// A room on both shards (0 and 1 on the first, 2 and 3 on the second), one on the first alone (4 and 5); both run.
+/// A room on both shards (0 and 1 on the first, 2 and 3 on the second), one on the first alone (4 and 5);
+/// both run.
 fn calls(seed: u64) -> (Shards, Vec<Play>) {
     let mut world = Shards::new(seed, 2, 2);
     world.panics = true;
@@ -39,7 +41,7 @@ fn calls(seed: u64) -> (Shards, Vec<Play>) {
     (world, plays)
 }
 
-/// Numbers that came.
+/// Numbers of the payloads that a subscriber received.
 fn numbers(world: &Shards, play: Play) -> BTreeSet<u32> {
     let received = &world.peers[play.to as usize].received[&play.ssrc];
     received.packets.iter().map(|(_, payload)| payload.number).collect()
@@ -247,7 +249,8 @@ fn a_check_from_anothers_address_that_panics_ends_who_signed_it() {
     world.assert_ledger();
 }
 
-/// Transports that wait for their peer's first check have few places; those of a shard that began anew are free.
+/// Transports that wait for their peer's first check have few places; those of a shard that began anew are
+/// free.
 #[test]
 fn a_shard_that_begins_anew_has_all_places_for_those_who_wait_for_a_check() {
     let mut world = World::new(77);

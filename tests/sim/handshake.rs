@@ -23,7 +23,8 @@ const CLIENT: Path = Path {
     local: None,
 };
 
-/// A shard with one transport, for a client whose certificate is `fingerprint`; the check that proves its address.
+/// A shard with one transport, for a client whose certificate is `fingerprint`; the check that proves its
+/// address.
 fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
     let server = ServerFactory::new().expect("a certificate");
     let ours = server.fingerprint();
@@ -161,7 +162,8 @@ fn dtls_before_ice_and_a_strangers_certificate_get_no_keys() {
     assert_eq!(shard.counters().get(Count::TransportsConnected), 0);
 }
 
-/// What anybody can send who knows the client's address: before its hello, and between its flights. The transport goes on.
+/// What anybody can send who knows the client's address: before its hello, and between its flights. The
+/// transport goes on.
 #[test]
 fn forged_fragments_end_no_transport() {
     for versions in [Versions::Only1_2, Versions::Only1_3] {

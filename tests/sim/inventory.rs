@@ -69,8 +69,8 @@ fn a_large_relay_is_taken_over_while_transports_come_and_go() {
     );
     assert!(believed.iter().all(|(id, room)| truth.get(id) == Some(room)), "no ghosts");
 
-    // How long the media thread is held: by the longest page, and by all of a shard at once. Each is timed twenty times and the
-    // best counts, as others use the machine as well.
+    // How long the media thread is held: by the longest page, and by all of a shard at once. Each is timed
+    // twenty times and the best counts, as others use the machine as well.
     let shard = &world.drivers[0].shard;
     let ids: Vec<u64> = relay::convert::inventory(shard).iter().map(|info| info.transport_id).collect();
     let time = |ids: &[u64]| {

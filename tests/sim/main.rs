@@ -1,4 +1,5 @@
-//! Behaviour by simulation: the real core, a fake clock, a lossy fake network, fake peers. Every run is a seed.
+//! Behaviour by simulation: the real core, a fake clock, a lossy fake network, fake peers. Every run is a
+//! seed.
 
 mod batches;
 mod faults;

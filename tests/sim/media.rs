@@ -159,7 +159,8 @@ fn a_new_ssrc_continues_the_track_and_so_does_the_old_one_again() {
 fn a_late_packet_of_the_old_ssrc_takes_nothing_back() {
     let mut world = World::new(10);
     let ssrc = call(&mut world, 1_000);
-    // The last packets under the old SSRC are under way for longer than the first under the new one, keyframe included.
+    // The last packets under the old SSRC are under way for longer than the first under the new one, keyframe
+    // included.
     let (now, me) = (world.now, &mut world.peers[0]);
     (0..3).for_each(|_| me.send_frame(now));
     let (address, late) = (me.address, me.take_out());

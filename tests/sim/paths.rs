@@ -1,4 +1,5 @@
-//! Forged source addresses and overheard checks: a call loses nothing, and nobody is sent what he did not ask for.
+//! Forged source addresses and overheard checks: a call loses nothing, and nobody is sent what he did not ask
+//! for.
 
 use relay_core::id::Ssrc;
 use relay_core::outbox::Path;
@@ -84,7 +85,8 @@ fn who_claims_an_address_first_does_not_keep_its_client_out() {
     }
 }
 
-/// Somebody claims the address of a client with a transport of his own that has no keys, at any moment of its join.
+/// Somebody claims the address of a client with a transport of his own that has no keys, at any moment of its
+/// join.
 #[test]
 fn a_join_is_not_held_up_by_checks_that_are_forged_from_its_address() {
     for first in 0..60 {
@@ -113,7 +115,8 @@ fn a_join_is_not_held_up_by_checks_that_are_forged_from_its_address() {
     }
 }
 
-/// With checks every 48 ms, as Chromium's while it looks for a pair, an answer that takes 200 ms is never to the last request.
+/// With checks every 48 ms, as Chromium's while it looks for a pair, an answer that takes 200 ms is never to
+/// the last request.
 #[test]
 fn a_challenge_is_answered_over_a_long_way() {
     let mut world = World::careful(52);
@@ -272,7 +275,8 @@ fn a_repeated_check_is_no_consent() {
     world.assert_ledger();
 }
 
-/// How long a viewer that sends a report a second, or one every five, is without media after its NAT gave it another port.
+/// How long a viewer that sends a report a second, or one every five, is without media after its NAT gave it
+/// another port.
 #[test]
 fn a_rebound_viewer_is_found_soon() {
     for (answers, nominates, report_s, most) in [

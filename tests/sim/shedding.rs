@@ -10,7 +10,7 @@ use relay_core::stats::DropReason;
 use std::time::Duration;
 use tests::{Shards, World};
 
-/// A peer begins to publish with a priority.
+/// Adds a peer that publishes with this priority.
 fn publish(world: &mut World, priority: Priority) -> u32 {
     let publisher = world.join(1);
     let (command, ssrc) = publication(publisher, priority);
@@ -37,7 +37,7 @@ fn served(world: &mut World, publishers: &[u32]) -> Vec<usize> {
     publishers.iter().map(|publisher| batch(world, *publisher, 1).sent.len()).collect()
 }
 
-/// Keyframes that a publisher was asked for.
+/// Keyframe requests that a publisher has received.
 fn asked(world: &World, publisher: u32) -> usize {
     world.peers[publisher as usize].sending.as_ref().map_or(0, |sending| sending.requests.len())
 }

@@ -1,5 +1,5 @@
-//! A handshake of one round trip whose keys follow from the peer's fingerprint; or of two, at the end of which the client has
-//! shown, as in the real one, that it reads what the server sends.
+//! A handshake of one round trip whose keys follow from the peer's fingerprint; or of two, at the end of
+//! which the client has shown, as in the real one, that it reads what the server sends.
 
 use crate::faults::point;
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
@@ -49,7 +49,7 @@ pub fn keys(fingerprint: &Fingerprint, profile: SrtpProfile) -> KeyingMaterial {
     }
 }
 
-/// Makes engines of one profile.
+/// Makes engines with one SRTP profile.
 #[derive(Debug)]
 pub struct Factory(pub SrtpProfile);
 
@@ -92,7 +92,7 @@ impl DtlsFactory for Factory {
 struct Engine {
     profile: SrtpProfile,
     peer: Fingerprint,
-    /// What the client must have read.
+    /// The number that the client must send back.
     number: Option<[u8; NUMBER_BYTES]>,
     status: DtlsStatus,
     answer: Vec<u8>,

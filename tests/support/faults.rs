@@ -1,5 +1,5 @@
-//! Panics where a run wants them: at the n-th call that the core makes of what it was given, an outbox or a DTLS engine. So
-//! nothing in the relay is made for it.
+//! Panics where a run wants them: at the n-th call that the core makes of what it was given, an outbox or a
+//! DTLS engine. So nothing in the relay is made for it.
 
 use relay_core::outbox::{Outbox, OutboxFull, Path, Run};
 use std::cell::Cell;
@@ -11,10 +11,10 @@ thread_local! {
     static HERE: Cell<bool> = const { Cell::new(true) };
 }
 
-/// What such a panic says.
+/// The message of an intended panic.
 const TEXT: &str = "a panic that a test wanted";
 
-/// The call after `calls` more panics, once.
+/// The call of [`point`] after `calls` more ones panics, once.
 pub fn panic_after(calls: u32) {
     quiet();
     EVERY.set(0);
@@ -54,7 +54,7 @@ pub fn point() {
     }
 }
 
-/// Panics that were wanted say nothing.
+/// Keeps intended panics out of the output.
 fn quiet() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -69,7 +69,7 @@ fn quiet() {
     });
 }
 
-/// An outbox whose calls are such.
+/// An outbox whose calls are such points.
 #[derive(Debug)]
 pub struct Panicking<O>(pub O);
 

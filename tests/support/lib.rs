@@ -1,7 +1,8 @@
 //! A world for the real core to live in: fake clock, fake network, fake peers, all from one seed.
 //!
-//! The peers are [`ringvox_client`]s with real STUN, SRTP and RTCP; only DTLS is replaced by keys that follow from the
-//! fingerprint, so that a run repeats to the bit. Nothing here is a second implementation of anything in the relay.
+//! The peers are [`ringvox_client`]s with real STUN, SRTP and RTCP; only DTLS is replaced by keys that follow
+//! from the fingerprint, so that a run repeats to the bit. Nothing here is a second implementation of
+//! anything in the relay.
 
 pub mod dtls;
 pub mod faults;

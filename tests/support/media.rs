@@ -1,9 +1,10 @@
-//! Payloads that say where they come from: VP8 in front, behind it a mark with the room, the sender and a running number.
+//! Payloads that say where they come from: VP8 in front, behind it a mark with the room, the sender and a
+//! running number.
 
 use ringvox_client::mark::{Filling, MARK_BYTES, Mark};
 use std::sync::LazyLock;
 
-/// What a fake payload says.
+/// The contents of a test payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Payload {
     /// Room of the sender.
@@ -24,7 +25,7 @@ const INTERFRAME: u8 = 1;
 static FILLING: LazyLock<Filling> = LazyLock::new(Filling::default);
 
 impl Payload {
-    /// As octets, filled up to `len`.
+    /// Its octets, padded to `len`.
     #[must_use]
     pub fn write(&self, len: usize) -> Vec<u8> {
         let mut out = vec![DESCRIPTOR; len.max(2 + MARK_BYTES)];

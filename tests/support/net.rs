@@ -10,18 +10,18 @@ use std::time::Duration;
 /// What a link does to datagrams, in both directions.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
-    /// Least delay.
+    /// The shortest delay.
     pub delay: Duration,
-    /// Up to this much more, which reorders.
+    /// Random additional delay, which reorders datagrams.
     pub jitter: Duration,
-    /// Lost, in percent.
+    /// Share of datagrams lost, in percent.
     pub loss_percent: u32,
-    /// Delivered twice, in percent.
+    /// Share of datagrams delivered twice, in percent.
     pub duplicate_percent: u32,
 }
 
 impl Link {
-    /// 10 ms and nothing else.
+    /// A delay of 10 ms, no loss, no reordering.
     pub const GOOD: Self = Self {
         delay: Duration::from_millis(10),
         jitter: Duration::ZERO,
@@ -29,7 +29,7 @@ impl Link {
         duplicate_percent: 0,
     };
 
-    /// Loss and a little of everything else.
+    /// Loss, with some jitter and duplicates.
     #[must_use]
     pub const fn lossy(loss_percent: u32) -> Self {
         Self {
@@ -41,32 +41,28 @@ impl Link {
     }
 }
 
-/// A datagram under way.
+/// A datagram between sender and receiver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InFlight {
     at: Time,
     order: u64,
-    /// Where it came from.
     pub from: SocketAddr,
-    /// Where it goes.
     pub to: SocketAddr,
-    /// What it carries.
     pub bytes: Vec<u8>,
 }
 
-/// The network.
 #[derive(Debug)]
 pub struct Net {
     link: Link,
     rng: Rng,
     in_flight: BinaryHeap<Reverse<InFlight>>,
     order: u64,
-    /// Datagrams the network ate.
+    /// Datagrams lost so far.
     pub lost: u64,
 }
 
 impl Net {
-    /// An idle network.
+    /// A network with no datagram in flight.
     #[must_use]
     pub fn new(link: Link, seed: u64) -> Self {
         let mut bytes = [0x4e; 32];
@@ -74,12 +70,11 @@ impl Net {
         Self { link, rng: Rng::new(bytes), in_flight: BinaryHeap::new(), order: 0, lost: 0 }
     }
 
-    /// Changes the weather.
+    /// Changes the link from now on.
     pub fn set_link(&mut self, link: Link) {
         self.link = link;
     }
 
-    /// Takes a datagram.
     pub fn send(&mut self, now: Time, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         if self.percent(self.link.loss_percent) {
             self.lost += 1;

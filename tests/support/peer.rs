@@ -1,5 +1,5 @@
-//! A client of the simulation: [`ringvox_client::Client`], which panics at whatever the relay must not send, with a sender
-//! and a receiver that mends losses.
+//! A client of the simulation: [`ringvox_client::Client`], which panics at whatever the relay must not send,
+//! with a sender and a receiver that mends losses.
 
 use crate::dtls::{self, ClientEngine};
 use crate::media::Payload;
@@ -21,20 +21,17 @@ use std::time::Duration;
 
 /// Payload types the fake peers use: media and its RTX.
 pub const PT: Pt = Pt(96);
-/// See [`PT`].
 pub const RTX_PT: Pt = Pt(97);
 /// Time between checks: before the first answer, and Chromium's from then on.
 const INTERVALS: CheckIntervals =
     CheckIntervals { connecting: Duration::from_millis(100), connected: Duration::from_millis(2_500) };
-/// Time between frames.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets kept for retransmission.
 const SENT_MAX: usize = 2_000;
 
-/// What it sends.
+/// The stream that a peer sends.
 #[derive(Debug)]
 pub struct Sending {
-    /// Media SSRC.
     pub ssrc: Ssrc,
     /// Its packets' numbers, and the last of them: RTP timestamp and payload.
     pub packets: Outgoing<(u32, Vec<u8>)>,
@@ -53,9 +50,8 @@ pub struct Received {
     pub packets: Vec<(u64, Payload)>,
     /// Indices that came, retransmissions included.
     pub seen: BTreeSet<u64>,
-    /// Of them by RTX.
+    /// Those of `packets` that came as RTX.
     pub recovered: u64,
-    /// Sender reports.
     pub reports: u64,
     /// NTP time and RTP timestamp of the last of them.
     pub last_report: Option<(u64, u32)>,
@@ -65,9 +61,7 @@ pub struct Received {
     pub last_header_bytes: usize,
 }
 
-/// A client.
 pub struct Peer {
-    /// Index in the world.
     pub index: u32,
     /// Room it is in.
     pub room: u64,
@@ -75,7 +69,6 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate it shows.
     pub fingerprint: Fingerprint,
-    /// Its transport.
     pub client: Client,
     relay: SocketAddr,
     profile: SrtpProfile,
@@ -94,7 +87,8 @@ pub struct Peer {
     pub without_mid: bool,
     /// Answers Binding requests of the relay, as RFC 8445 §7.3 wants; the relay must do without, too.
     pub answers: bool,
-    /// Somebody forges its address, or had it before, so it gets answers to what it never asked and media of others.
+    /// Somebody forges its address, or had it before, so it gets answers to what it never asked and media of
+    /// others.
     pub attacked: bool,
     /// The answers to its hello that it got: from more than one engine if it is more than one.
     pub answers_seen: BTreeSet<Vec<u8>>,
@@ -102,14 +96,13 @@ pub struct Peer {
     pub keeps_to_first: bool,
     /// Time between its receiver reports.
     pub report_interval: Duration,
-    /// Silent when false: sends nothing at all.
+    /// False: the peer sends nothing at all.
     pub alive: bool,
-    /// Datagrams to send.
     out: Vec<Vec<u8>>,
 }
 
 impl Peer {
-    /// A client that knows the relay's answer.
+    /// A client for a transport that the relay has opened.
     #[must_use]
     pub fn new(
         index: u32,
@@ -149,7 +142,7 @@ impl Peer {
 
     /// What it announces as its password, until it restarts ICE.
     pub const PASSWORD: &'static str = "a password of the peer's own";
-    /// What it announces then.
+    /// Its ICE password after a restart.
     pub const SECOND_PASSWORD: &'static str = "another password of the peer's own";
 
     /// The ufrag the peer with this index announces.
@@ -187,7 +180,7 @@ impl Peer {
         Ssrc(added.ssrc)
     }
 
-    /// Whether keys are there.
+    /// Whether its handshake is complete.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
         self.client.is_connected()
@@ -198,13 +191,12 @@ impl Peer {
         std::mem::take(&mut self.out)
     }
 
-    /// The relay's address.
     #[must_use]
     pub fn relay(&self) -> SocketAddr {
         self.relay
     }
 
-    /// When it wants to be called.
+    /// When [`Peer::tick`] is due.
     #[must_use]
     pub fn next(&self) -> Time {
         let when = |wanted: bool, due: Time| if wanted { due } else { Time::MAX };
@@ -213,7 +205,7 @@ impl Peer {
         when(self.alive, self.client.poll_timeout().min(frame).min(report))
     }
 
-    /// Does what is due.
+    /// Sends checks, reports and repeats that are due.
     pub fn tick(&mut self, now: Time) {
         self.client.handle_timeout(now);
         self.out.extend(self.client.take_datagrams());
@@ -341,7 +333,8 @@ impl Peer {
         self.out.extend(replies.into_iter().filter(|_| self.answers || class != Ok(StunClass::Request)));
     }
 
-    /// Whether a datagram of DTLS is of the handshake that it has begun: a client goes on with that one alone.
+    /// Whether a datagram of DTLS is of the handshake that it has begun: a client goes on with that one
+    /// alone.
     fn goes_on_with(&mut self, bytes: &[u8]) -> bool {
         let (is_first, asks) = (self.answers_seen.is_empty(), dtls::asks(bytes));
         let is_known = asks && !self.answers_seen.insert(bytes.to_vec());

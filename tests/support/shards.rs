@@ -28,37 +28,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The one controller.
 const CONTROLLER: ConnectionId = 1;
 
-/// Everything of one run.
 pub struct Shards {
-    /// Now.
     pub now: Time,
     /// The real cores with their mailboxes and pipes.
     pub drivers: Vec<ShardDriver>,
     /// The fake network.
     pub net: Net,
-    /// The clients, by index.
     pub peers: Vec<Peer>,
-    /// What the relay told its controller.
+    /// Events that the controller has received.
     pub events: Vec<EventBody>,
     /// A worker that does not turn: what is sent to it waits.
     pub stalled: Option<usize>,
     /// Panics are part of the run: see [`crate::faults`].
     pub panics: bool,
-    /// On which shard alone.
+    /// The only shard on which panics are wanted; `None`: all.
     pub panics_on: Option<usize>,
     /// Processes at local ports.
     pub ports: LocalPorts,
-    /// Of the ports' thread.
+    /// The counters of the ports' thread.
     pub port_counts: Arc<Counts>,
     ports_end: ThreadEnd,
     ports_woken: Arc<AtomicBool>,
     router: Router,
     /// Rung by whoever has something for the worker.
     woken: Vec<Arc<AtomicBool>>,
-    /// Datagrams that a worker has not read yet.
+    /// Datagrams that each worker has not read yet.
     inbox: Vec<VecDeque<InFlight>>,
     sent: Vec<u64>,
     profile: SrtpProfile,
@@ -126,7 +122,7 @@ impl Shards {
             stalled: None,
             panics: false,
             panics_on: None,
-            ports: LocalPorts::new(Arc::clone(&port_counts)),
+            ports: LocalPorts::new(Arc::clone(&port_counts), 8_000_000),
             port_counts,
             ports_end,
             ports_woken,
@@ -147,7 +143,6 @@ impl Shards {
         reply
     }
 
-    /// Sends a command.
     pub fn try_command(&mut self, command: Command) -> ReplyBody {
         self.send_command(command).expect("no stalled worker is asked")
     }
@@ -190,11 +185,11 @@ impl Shards {
     /// One turn of the ports' thread.
     fn turn_ports(&mut self) {
         while let Some(order) = self.ports_end.next_order() {
-            self.ports.handle_order(order);
+            self.ports.handle_order(self.now, order);
         }
         self.ports.handle_queues();
         self.ports.reap(self.now);
-        self.ports.ring();
+        self.ports.flush();
         let ports = &mut self.ports;
         self.ports_end.send_all(|| ports.poll());
     }
@@ -211,12 +206,12 @@ impl Shards {
     pub fn process_says(&mut self, number: u32, frame: &Frame, payload: &[u8]) {
         let mut bytes = Vec::new();
         assert!(encode(frame, payload, &mut bytes), "{frame:?}");
-        self.ports.handle_bytes(number, &bytes);
+        self.ports.handle_bytes(self.now, number, &bytes);
         self.ports_woken.store(true, Ordering::Relaxed);
         self.settle();
     }
 
-    /// A process reads all that there is.
+    /// Reads all frames that wait for a process.
     pub fn process_reads(&mut self, number: u32) -> Vec<(Frame, Vec<u8>)> {
         let process = self.ports.process(number).expect("it is connected");
         let (mut reader, mut frames) = (FrameReader::default(), Vec::new());
@@ -230,7 +225,6 @@ impl Shards {
         frames
     }
 
-    /// A process ends.
     pub fn process_ends(&mut self, number: u32) {
         self.ports.process(number).expect("it is connected").disconnect();
         self.ports_woken.store(true, Ordering::Relaxed);
@@ -269,7 +263,7 @@ impl Shards {
         }
     }
 
-    /// Makes a client of a room; its index.
+    /// Opens a transport for a new client in a room; returns the client's index.
     pub fn join(&mut self, room: u64) -> u32 {
         let index = u32::try_from(self.peers.len()).expect("few");
         let (command, fingerprint) = World::opening(index, room);
@@ -298,7 +292,7 @@ impl Shards {
         self.peers[peer as usize].receives(&added)
     }
 
-    /// Lets time pass.
+    /// Advances the clock, and delivers and handles all that is due.
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
@@ -356,7 +350,7 @@ impl Shards {
         }
     }
 
-    /// One page of it.
+    /// One page of the inventory.
     pub fn inventory_page(&mut self, after: u64) -> Inventory {
         match self.command(Command::GetInventory(GetInventory { after })) {
             ReplyBody::Inventory(inventory) => inventory,
@@ -387,8 +381,8 @@ impl Shards {
         self.drivers[shard].shard.counters().dropped(reason)
     }
 
-    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or counted. And the
-    /// tables of each agree.
+    /// The ledgers of all shards balance, each and together: every packet that crossed was handled or
+    /// counted. And the tables of each agree.
     pub fn assert_ledger(&self) {
         for (driver, sent) in self.drivers.iter().zip(&self.sent) {
             assert!(self.panics || driver.shard.counters().get(Count::Panics) == 0, "a panic was caught");
@@ -400,7 +394,8 @@ impl Shards {
         let (from_processes, to_processes) = (ports.in_sent.get(), ports.out_received.get());
         let (sent, received) = (sum(Count::PipeSent), sum(Count::PipeReceived));
         assert_eq!(sent + from_processes, received + to_processes, "between shards and with processes");
-        let dropped = ports.dropped_queue_full.get() + ports.dropped_no_source.get();
+        let dropped =
+            ports.dropped_queue_full.get() + ports.dropped_policed.get() + ports.dropped_no_source.get();
         assert_eq!(ports.in_received.get(), from_processes + dropped, "from processes");
         let dropped = ports.dropped_slow.get() + ports.dropped_untapped.get() + ports.dropped_gone.get();
         assert_eq!(to_processes, ports.out_written.get() + dropped, "to processes");

@@ -26,28 +26,25 @@ const OVERHEARD_MAX: usize = 256;
 /// Where the simulated relay listens.
 pub const RELAY: &str = "198.51.100.1:10000";
 
-/// Everything of one run.
 pub struct World {
-    /// Now.
     pub now: Time,
-    /// The real core.
     pub shard: Shard,
     /// The fake network.
     pub net: Net,
-    /// The clients, by index.
     pub peers: Vec<Peer>,
-    /// What the shard said, with the time.
+    /// Events of the shard, with their times.
     pub events: Vec<(Time, EventBody)>,
     /// Datagrams the relay sent to each address.
     pub sent_to: HashMap<SocketAddr, u64>,
-    /// Octets that went along each path.
+    /// Octets on each path.
     pub traffic: HashMap<Path, Traffic>,
     /// What lately reached the relay, for whoever listens: path and datagram.
     pub overheard: VecDeque<(Path, Vec<u8>)>,
     /// How many there were in all, those that are not remembered any more included.
     pub overheard_ever: usize,
     profile: SrtpProfile,
-    /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash. Invariant I2.
+    /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash.
+    /// Invariant I2.
     egress: HashSet<(SocketAddr, u32, u16, u64)>,
     relay: SocketAddr,
 }
@@ -71,19 +68,19 @@ pub fn video_parameters() -> RtpParameters {
     }
 }
 
-/// Octets along one path.
+/// Octets on one path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
     /// To the relay.
     pub received: u64,
     /// From it.
     pub sent: u64,
-    /// Media among it.
+    /// Media among `sent`.
     pub media: u64,
 }
 
 impl World {
-    /// An empty shard in good weather.
+    /// An empty shard and a network without loss.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_profile(seed, SrtpProfile::AeadAes128Gcm)
@@ -123,7 +120,7 @@ impl World {
         }
     }
 
-    /// What a shard is told at its birth.
+    /// The configuration of a shard.
     #[must_use]
     pub fn config(shard: u32, address: SocketAddr) -> ShardConfig {
         ShardConfig {
@@ -143,7 +140,6 @@ impl World {
         reply
     }
 
-    /// Sends a command.
     pub fn try_command(&mut self, command: Command) -> ReplyBody {
         let mut outbox = VecOutbox::default();
         let reply = convert::obey(&mut self.shard, self.now, command, &mut outbox);
@@ -169,7 +165,7 @@ impl World {
         2_000_000 + u64::from(peer)
     }
 
-    /// Makes a client of a room; its index.
+    /// Opens a transport for a new client in a room; returns the client's index.
     pub fn join(&mut self, room: u64) -> u32 {
         let index = u32::try_from(self.peers.len()).expect("few");
         let (command, fingerprint) = Self::opening(index, room);
@@ -224,7 +220,7 @@ impl World {
         self.peers[peer as usize].receives(&added)
     }
 
-    /// The command for it.
+    /// The command that subscribes a peer.
     #[must_use]
     pub fn subscription(peer: u32, publisher: u32) -> Command {
         Command::AddDownTrack(AddDownTrack {
@@ -236,7 +232,6 @@ impl World {
         })
     }
 
-    /// Restarts a peer's ICE.
     pub fn restart_ice(&mut self, peer: u32) {
         self.restart_ice_as(peer, format!("again{peer:08}"));
     }
@@ -252,7 +247,7 @@ impl World {
         self.peers[peer as usize].restart_ice(&opened, &own);
     }
 
-    /// Lets time pass.
+    /// Advances the clock, and delivers and handles all that is due.
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
@@ -310,7 +305,7 @@ impl World {
         self.inject_along(Path { remote: from, local: None }, bytes);
     }
 
-    /// The same to any of the relay's addresses.
+    /// Injects a datagram along a path, to any of the relay's addresses.
     pub fn inject_along(&mut self, path: Path, bytes: &[u8]) {
         let mut outbox = VecOutbox::default();
         self.traffic.entry(path).or_default().received += bytes.len() as u64;
@@ -343,8 +338,9 @@ impl World {
         }
     }
 
-    /// I2: one (key, SSRC, sequence number, roll-over) is used for one packet. The peer's index stands for its key; a
-    /// run is too short for the roll-over to come round twice, so the header's timestamp tells rounds apart.
+    /// I2: one (key, SSRC, sequence number, roll-over) is used for one packet. The peer's index stands for
+    /// its key; a run is too short for the roll-over to come round twice, so the header's timestamp tells
+    /// rounds apart.
     fn check_egress(&mut self, to: SocketAddr, bytes: &[u8]) {
         let field = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four octets"));
         let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
@@ -385,7 +381,6 @@ impl World {
         );
     }
 
-    /// Discards for one reason.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.shard.counters().dropped(reason)

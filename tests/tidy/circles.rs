@@ -1,14 +1,15 @@
 //! No circle of files within a package: where two files use each other they are one, or a third is missing.
 //!
-//! A file uses another one where it names something of it, in a `use` or by a path that begins with `crate`, `super` or
-//! one of its own modules. What a module only passes on (`pub use`) counts for the file that has it. What a file takes
-//! from a module that it lies in (`use super::Hub` in `hub/rooms.rs`) does not count, as a part knows its whole; the
-//! whole's use of its parts does. Unit tests at the end of a file do not count.
+//! A file uses another one where it names something of it, in a `use` or by a path that begins with `crate`,
+//! `super` or one of its own modules. What a module only passes on (`pub use`) counts for the file that has
+//! it. What a file takes from a module that it lies in (`use super::Hub` in `hub/rooms.rs`) does not count,
+//! as a part knows its whole; the whole's use of its parts does. Unit tests at the end of a file do not
+//! count.
 
 use crate::{assert_none, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names from the root of a package down.
+/// Module names from the root of a package down.
 type Path = Vec<String>;
 
 #[derive(Default)]

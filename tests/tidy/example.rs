@@ -5,10 +5,11 @@ use relay_settings::Settings;
 use std::path::{Path, PathBuf};
 
 const HEADER: &str = "\
-# Settings of Ringvox. Copy to ringvox.toml (or name another file with --config) and uncomment what you change.
-# Both programs read the same file. An unknown key or a bad value is an error that names the key and what it accepts.
-# Every key stands here with its default, or with an example where there is none, and with what it accepts. Those of
-# [relay] and [signaling] are also flags of these programs, base_port as --base-port: see --help.
+# Settings of Ringvox. Copy to ringvox.toml (or name another file with --config) and uncomment what you
+# change. Both programs read the same file. An unknown key or a bad value is an error that names the key and
+# what it accepts. Every key is listed with its default, or with an example where there is none, and with what
+# it accepts. Those of [relay] and [signaling] are also flags of these programs, base_port as --base-port: see
+# --help.
 ";
 
 fn written_from_the_keys() -> String {

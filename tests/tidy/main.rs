@@ -11,6 +11,12 @@ const FUNCTION_LINES_MAX: usize = 60;
 const TEST_FUNCTION_LINES_MAX: usize = 140;
 /// Longest source file. Around 400 ask yourself whether it holds two ideas.
 const FILE_LINES_MAX: usize = 600;
+/// Longest line of a comment and of prose; rustfmt holds the same for code.
+const COLUMNS_MAX: usize = 110;
+/// Long comment lines that a file of these folders may still have.
+const LONG_COMMENTS: [(&str, usize); 3] = [("relay/core/", 40), ("signaling/", 25), ("bench/", 20)];
+/// Documents whose prose is held to the width.
+const PROSE: [&str; 4] = ["ARCHITECTURE.md", "README.md", "SECURITY.md", "fuzz/README.md"];
 /// Packages that may hold `unsafe`.
 const UNSAFE_ALLOWED: [&str; 5] = [
     "relay/io/",
@@ -60,6 +66,33 @@ fn files_hold_one_idea() {
         .map(|(path, lines)| format!("{path}: {lines} lines"))
         .collect();
     assert_none("files over the limit", &long);
+}
+
+#[test]
+fn comments_and_prose_fit_the_width() {
+    let mut long = Vec::new();
+    for (path, text) in sources(&[".rs", ".js", ".toml", ".sh", ".py"]) {
+        let is_comment = |line: &str| ["//", "#", "* "].iter().any(|mark| line.starts_with(mark));
+        let too_long = |line: &&str| is_comment(line.trim_start()) && line.chars().count() > COLUMNS_MAX;
+        let count = text.lines().filter(too_long).count();
+        let allowed =
+            LONG_COMMENTS.iter().find(|(folder, _)| path.starts_with(folder)).map_or(0, |(_, n)| *n);
+        long.extend((count > allowed).then(|| format!("{path}: {count} lines, {allowed} allowed")));
+    }
+    for (path, text) in sources(&[".md"]) {
+        let mut is_code = false;
+        for (number, line) in text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            // A table's row is one line, and a link is not broken.
+            let is_row =
+                line.starts_with('|') || line.split(' ').any(|word| word.chars().count() > COLUMNS_MAX / 2);
+            let is_prose = !is_code && !is_row && PROSE.contains(&path.as_str());
+            if is_prose && line.chars().count() > COLUMNS_MAX {
+                long.push(format!("{path}:{}", number + 1));
+            }
+        }
+    }
+    assert_none("lines over 110 columns", &long);
 }
 
 #[test]
@@ -180,7 +213,7 @@ fn arrows_point_one_way() {
     }
 }
 
-/// A promise without a test is a hope.
+/// Each promise of SECURITY.md names a test that exists.
 #[test]
 fn what_security_promises_is_tested() {
     let promises = fs::read_to_string(root().join("SECURITY.md")).expect("readable");

@@ -18,7 +18,8 @@ use tests::dtls;
 
 /// Tracks that a client may send.
 const SLOTS: u8 = 4;
-/// Payload types that are RTX, whichever SSRC they come on: an original sequence number stands in front (RFC 4588 §4).
+/// Payload types that are RTX, whichever SSRC they come on: an original sequence number stands in front (RFC
+/// 4588 §4).
 const RTX_PTS: [u8; 2] = [97, 99];
 const PROFILES: [u16; 4] = [0xbede, 0x1000, 0x1005, 0x0000];
 

@@ -35,7 +35,6 @@ pub(super) struct Packet<'a> {
     pub(super) fill: u8,
 }
 
-/// See the module.
 pub(super) struct Client {
     pub(super) number: u8,
     pub(super) room: u64,
@@ -57,7 +56,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// One that was not let in yet.
+    /// A client whose transport is not open yet.
     pub(super) fn new(number: u8, room: u64, profile: SrtpProfile) -> Self {
         let fingerprint = [number; 32];
         let keys = dtls::keys(&fingerprint, profile);
@@ -82,7 +81,6 @@ impl Client {
         SocketAddr::from(([10, 0, number, nth], 4_000))
     }
 
-    /// The id of its transport.
     pub(super) fn transport_id(number: u8) -> u64 {
         100 + u64::from(number)
     }
@@ -96,13 +94,13 @@ impl Client {
         self.receives.clear();
     }
 
-    /// It was let in, or its ICE was restarted.
+    /// Its transport was opened, or its ICE restarted.
     pub(super) fn learn(&mut self, opened: &TransportOpened, own_ufrag: &str) {
         let username = format!("{}:{own_ufrag}", opened.local_ufrag).into_bytes();
         self.credentials = Some((username, IntegrityKey::new(opened.local_pwd.as_bytes())));
     }
 
-    /// A check; `None` before it was let in.
+    /// A connectivity check; `None` before its transport is open.
     pub(super) fn check(&mut self, nominates: bool) -> Option<Vec<u8>> {
         let (username, key) = self.credentials.as_ref()?;
         self.transaction += 1;

@@ -1,4 +1,5 @@
-//! What leaves a shard: nothing but good STUN, DTLS, SRTP and SRTCP, each index once, and no media of another room.
+//! What leaves a shard: nothing but good STUN, DTLS, SRTP and SRTCP, each index once, and no media of another
+//! room.
 
 use super::client::{Client, MARK_BYTES};
 use relay_core::dtls::Fingerprint;
@@ -13,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use tests::dtls;
 
-/// Lends nothing while it is full.
+/// An outbox that can be full.
 #[derive(Default)]
 pub(super) struct Sending {
     pub(super) full: bool,
@@ -30,14 +31,14 @@ impl Outbox for Sending {
     }
 }
 
-/// Receives for everybody.
+/// Receives and checks what is sent to any client.
 #[derive(Default)]
 pub(super) struct Watch {
     /// By keys and SSRC. Each context sees one SSRC, so none runs into its limit of them.
     open: HashMap<(Fingerprint, bool, u32), OpenContext>,
-    /// By keys: SSRC and index.
+    /// SSRC and index used with each key.
     used: HashSet<(Fingerprint, u32, u64)>,
-    /// Who has checked from an address.
+    /// The clients that have sent a check from an address.
     checked: HashMap<SocketAddr, HashSet<u8>>,
 }
 

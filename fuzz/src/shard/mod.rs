@@ -24,9 +24,10 @@ use tests::dtls::Factory;
 const ROOMS: [u64; 6] = [1, 1, 2, 1, 1, 2];
 const HOMES: [usize; 6] = [0, 0, 0, 0, 1, 1];
 
-/// Two whole shards with clients in two rooms, who do and send anything in any order, while commands come, time passes,
-/// video is shed and pipes and send memory are full at times. After each action the tables agree; all that leaves can be
-/// read, no index twice and nothing of another room; and at the end every packet stands in a counter.
+/// Two whole shards with clients in two rooms, who do and send anything in any order, while commands come,
+/// time passes, video is shed and pipes and send memory are full at times. After each action the tables
+/// agree; all that leaves can be read, no index twice and nothing of another room; and at the end every
+/// packet stands in a counter.
 pub fn shard(data: &[u8]) {
     let mut actions = Actions(data);
     let Some(first) = actions.u8() else { return };
@@ -54,13 +55,13 @@ struct Run {
     now: Time,
     places: Vec<Place>,
     clients: Vec<Client>,
-    /// How often anybody came in.
+    /// How often a transport was opened.
     times: u32,
     /// Send memory is used up.
     full: bool,
-    /// What shards say to one another waits.
+    /// Queues between shards are not read.
     stalled: bool,
-    /// Packets that came by a pipe from nobody.
+    /// Forged packets written into a pipe.
     forged: u64,
     /// A good check, to be sent again from elsewhere.
     captured: Option<(u8, Vec<u8>)>,

@@ -8,10 +8,9 @@ use std::rc::Rc;
 /// Entries that wait at most: few, so that the queue is often full.
 const ENTRIES_MAX: usize = 8;
 
-/// What was said and not yet read.
+/// Entries written and not yet read.
 pub(super) type Queue = Rc<RefCell<VecDeque<Box<Entry>>>>;
 
-/// The writing end.
 #[derive(Default)]
 pub(super) struct Sink {
     queue: Queue,

@@ -1,7 +1,7 @@
 //! Frames: a 32-bit big-endian length, then one encoded message.
 //!
-//! Bad input: a length over [`FRAME_BYTES_MAX`] or a body that does not decode is a [`FrameError`]; the connection
-//! that sent it is closed, nothing else is touched.
+//! Bad input: a length over [`FRAME_BYTES_MAX`] or a body that does not decode is a [`FrameError`]; the
+//! connection that sent it is closed, nothing else is touched.
 
 use prost::Message;
 
@@ -13,7 +13,7 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 pub enum FrameError {
     /// The announced length is above the limit, which is [`FRAME_BYTES_MAX`] or less.
     TooLong(usize),
-    /// The body is no message of the expected type.
+    /// The body does not decode as the expected message.
     Malformed(String),
 }
 
@@ -69,7 +69,7 @@ impl FrameDecoder {
         self.limit = limit.min(FRAME_BYTES_MAX);
     }
 
-    /// Takes bytes as they came from the socket.
+    /// Appends bytes that were read from the socket.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.consumed > 0 {
             self.buffer.drain(..self.consumed);

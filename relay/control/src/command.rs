@@ -11,7 +11,7 @@ pub struct Request {
     /// Echoed in the reply. Chosen by the controller, unique within the connection.
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
-    /// What is asked.
+    /// `None`: a command that this version does not know.
     #[prost(oneof = "Command", tags = "2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17")]
     pub command: Option<Command>,
 }
@@ -58,13 +58,13 @@ pub enum Command {
     /// Sends an up-track to a process at a local port.
     #[prost(message, tag = "14")]
     AddTap(AddTap),
-    /// Ends that.
+    /// Ends what the command before it orders.
     #[prost(message, tag = "15")]
     RemoveTap(RemoveTap),
     /// Takes an up-track from a process at a local port.
     #[prost(message, tag = "16")]
     AddSource(AddSource),
-    /// Ends that.
+    /// Ends what the command before it orders.
     #[prost(message, tag = "17")]
     RemoveSource(RemoveSource),
 }
@@ -112,14 +112,15 @@ pub struct Hello {
     /// Fencing number: the highest wins, and lasts until a higher one comes. 0 = only what needs no `Hello`.
     ///
     /// A controller that was never in command and is refused takes one above the highest, which it is told
-    /// ([`crate::CommandError::highest_epoch`]). One that was in command has been superseded, and must not come back with a
-    /// higher one: two would take the relay from each other for ever.
+    /// ([`crate::CommandError::highest_epoch`]). One that was in command has been superseded, and must not
+    /// come back with a higher one: two would take the relay from each other for ever.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
     /// Shown in logs.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// Chosen by chance at the controller's start: tells two that name the same epoch apart. The first of them commands.
+    /// Chosen by chance at the controller's start: tells two that name the same epoch apart. The first of
+    /// them commands.
     #[prost(uint64, tag = "4")]
     pub instance: u64,
 }
@@ -130,13 +131,15 @@ pub struct OpenTransport {
     /// Chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
-    /// Tracks may only be subscribed within a room. A room's transports share a shard as long as they are few.
+    /// Tracks may only be subscribed within a room. A room's transports share a shard as long as they are
+    /// few.
     #[prost(uint64, tag = "2")]
     pub room_id: u64,
     /// The peer's ICE user fragment (4 to 256 octets).
     #[prost(string, tag = "3")]
     pub remote_ufrag: String,
-    /// The peer's ICE password (22 to 256 octets). Kept for ICE restarts; ICE-lite sends no checks of its own.
+    /// The peer's ICE password (22 to 256 octets). Kept for ICE restarts; ICE-lite sends no checks of its
+    /// own.
     #[prost(string, tag = "4")]
     pub remote_pwd: String,
     /// The peer's certificate fingerprint: SHA-256, 32 octets (RFC 8122).
@@ -153,11 +156,11 @@ pub struct OpenTransport {
 /// Longest label.
 pub const LABEL_BYTES_MAX: usize = 4096;
 
-/// New ICE credentials of the peer; the relay answers with new ones of its own. Repeating the command with the
-/// same remote credentials returns the same answer.
+/// New ICE credentials of the peer; the relay answers with new ones of its own. Repeating the command with
+/// the same remote credentials returns the same answer.
 #[derive(Clone, PartialEq, Message)]
 pub struct RestartIce {
-    /// Which.
+    /// Its id, as chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
     /// As in [`OpenTransport`].
@@ -171,7 +174,7 @@ pub struct RestartIce {
 /// See [`Command::CloseTransport`].
 #[derive(Clone, PartialEq, Message)]
 pub struct CloseTransport {
-    /// Which.
+    /// Its id, as chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
 }
@@ -202,8 +205,8 @@ pub enum Codec {
     H264 = 4,
 }
 
-/// How important a track is (RFC 8835 §4.1, `RTCPriorityType`). A shard that does not keep up withholds video of the
-/// lowest priority first.
+/// How important a track is (RFC 8835 §4.1, `RTCPriorityType`). A shard that does not keep up withholds video
+/// of the lowest priority first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enumeration)]
 #[repr(i32)]
 pub enum Priority {
@@ -232,7 +235,7 @@ impl Priority {
         }
     }
 
-    /// The one with this name.
+    /// The priority with this name, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
@@ -361,10 +364,11 @@ pub struct RequestKeyframe {
 
 /// One page of what runs.
 ///
-/// Pages list transports in the order in which they were opened, so what is opened meanwhile comes on a later page. Each
-/// shows a transport as it is at its moment; what ended before its page is on none. A controller that takes in all pages, and
-/// *then* the events that came since it said [`Hello`], ends with the truth: an event that a page shows already says the same
-/// again, and one about a transport that is on no page is about one that is gone.
+/// Pages list transports in the order in which they were opened, so what is opened meanwhile comes on a later
+/// page. Each shows a transport as it is at its moment; what ended before its page is on none. A controller
+/// that takes in all pages, and *then* the events that came since it said [`Hello`], ends with the truth: an
+/// event that a page shows already says the same again, and one about a transport that is on no page is about
+/// one that is gone.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct GetInventory {
     /// [`crate::Inventory::next`] of the page before; 0 = the first page.
@@ -383,7 +387,7 @@ pub struct Shutdown {}
 /// See [`Command::SetLabel`].
 #[derive(Clone, PartialEq, Message)]
 pub struct SetLabel {
-    /// Which.
+    /// Its id, as chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
     /// The new label.

@@ -17,7 +17,7 @@ pub enum Outgoing {
     /// Answer to one request.
     #[prost(message, tag = "1")]
     Reply(Reply),
-    /// Something happened.
+    /// An event, which no request asked for.
     #[prost(message, tag = "2")]
     Event(Event),
 }
@@ -28,7 +28,7 @@ pub struct Reply {
     /// The request's id.
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
-    /// What came of it.
+    /// `None`: a reply that this version does not know.
     #[prost(oneof = "ReplyBody", tags = "2,3,4,5,6,7,8,9")]
     pub body: Option<ReplyBody>,
 }
@@ -36,7 +36,7 @@ pub struct Reply {
 /// See [`Reply`].
 #[derive(Clone, PartialEq, Oneof)]
 pub enum ReplyBody {
-    /// Done; nothing more to say.
+    /// Done.
     #[prost(message, tag = "2")]
     Done(Done),
     /// Refused; nothing was changed.
@@ -62,17 +62,17 @@ pub enum ReplyBody {
     Stats(Stats),
 }
 
-/// Nothing more to say.
+/// The reply that has no contents.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Done {}
 
 /// Why a command was refused.
 #[derive(Clone, PartialEq, Message)]
 pub struct CommandError {
-    /// For programs.
+    /// An [`ErrorCode`].
     #[prost(enumeration = "ErrorCode", tag = "1")]
     pub code: i32,
-    /// For people: what was wrong and what to do.
+    /// For people: what was wrong, and what to do about it.
     #[prost(string, tag = "2")]
     pub message: String,
     /// Set with [`ErrorCode::StaleEpoch`]: the epoch that commands.
@@ -90,7 +90,7 @@ pub enum ErrorCode {
     UnknownTransport = 1,
     /// No such track.
     UnknownTrack = 2,
-    /// The id is in use for something else.
+    /// The id is in use for another transport or track.
     IdInUse = 3,
     /// The up-track belongs to another room, kind or codec.
     Mismatch = 4,
@@ -102,7 +102,8 @@ pub enum ErrorCode {
     HelloFirst = 7,
     /// The shard's mailbox is full; retry.
     Busy = 8,
-    /// A fault of the relay's own (a panic) while the command was obeyed. The transport that it names has ended.
+    /// A fault of the relay's own (a panic) while the command was obeyed. The transport that it names has
+    /// ended.
     RelayFault = 9,
     /// No process is connected under this name.
     UnknownPort = 10,
@@ -132,7 +133,8 @@ pub struct Welcome {
     /// The highest epoch seen so far, this one included.
     #[prost(uint64, tag = "7")]
     pub epoch: u64,
-    /// What a transport may receive that is opened without a limit of its own, in bit/s; 0 = the relay does not say.
+    /// What a transport may receive that is opened without a limit of its own, in bit/s; 0 = the relay does
+    /// not say.
     #[prost(uint64, tag = "8")]
     pub max_receive_bitrate_bps: u64,
 }
@@ -151,10 +153,10 @@ pub struct CandidateAddress {
 /// What goes into the answer: the relay's side of a transport.
 #[derive(Clone, PartialEq, Message)]
 pub struct TransportOpened {
-    /// Echo.
+    /// As in the request.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
-    /// Where it lives.
+    /// The shard that it is on.
     #[prost(uint32, tag = "2")]
     pub shard: u32,
     /// The relay's ICE user fragment.
@@ -171,7 +173,7 @@ pub struct TransportOpened {
 /// Answer to `AddUpTrack`.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct UpTrackAdded {
-    /// Echo.
+    /// As in the request.
     #[prost(uint64, tag = "1")]
     pub track_id: u64,
 }
@@ -179,7 +181,7 @@ pub struct UpTrackAdded {
 /// Answer to `AddDownTrack`: SSRCs for the `a=ssrc` lines.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct DownTrackAdded {
-    /// Echo.
+    /// As in the request.
     #[prost(uint64, tag = "1")]
     pub track_id: u64,
     /// SSRC of the media.
@@ -190,13 +192,13 @@ pub struct DownTrackAdded {
     pub rtx_ssrc: u32,
 }
 
-/// Something happened.
+/// An event, which no request asked for.
 #[derive(Clone, PartialEq, Message)]
 pub struct Event {
     /// Per relay process, without gaps.
     #[prost(uint64, tag = "1")]
     pub seq: u64,
-    /// What.
+    /// `None`: an event that this version does not know.
     #[prost(oneof = "EventBody", tags = "2,3,4,5,6")]
     pub body: Option<EventBody>,
 }
@@ -221,15 +223,15 @@ pub enum EventBody {
     PortTrackEnded(PortTrackEnded),
 }
 
-/// Life of a transport.
+/// The states of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
 #[repr(i32)]
 pub enum TransportState {
-    /// Made; nobody has proved the ICE password yet.
+    /// Opened; no authenticated check has come yet.
     New = 0,
     /// An authenticated check came; DTLS may run.
     IceConnected = 1,
-    /// Keys are there; media may flow.
+    /// The DTLS handshake is complete; media may flow.
     Connected = 2,
     /// Ended by the relay itself; see the reason.
     Failed = 3,
@@ -253,14 +255,15 @@ pub enum FailReason {
     DtlsFailed = 4,
     /// The peer closed the DTLS association.
     DtlsClosed = 5,
-    /// A fault of the relay's own (a panic) while its input was handled, or one after which its shard had to begin anew.
+    /// A fault of the relay's own (a panic) while its input was handled, or one after which its shard had to
+    /// begin anew.
     RelayFault = 6,
 }
 
 /// See [`EventBody::TransportState`].
 #[derive(Clone, PartialEq, Message)]
 pub struct TransportStateChanged {
-    /// Which.
+    /// Its id, as chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
     /// The new state.
@@ -274,7 +277,7 @@ pub struct TransportStateChanged {
 /// See [`EventBody::UpTrackActivity`].
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct UpTrackActivity {
-    /// Which.
+    /// Its id, as chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub track_id: u64,
     /// True: packets flow. False: none for 5 s.
@@ -285,7 +288,7 @@ pub struct UpTrackActivity {
 /// See [`EventBody::Superseded`].
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Superseded {
-    /// The new controller's.
+    /// The epoch of the new controller.
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
 }
@@ -318,7 +321,7 @@ pub struct PortTrackEnded {
 /// What runs, or a page of it; see [`crate::GetInventory`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Inventory {
-    /// Of this process.
+    /// Random, new at each start of the relay.
     #[prost(uint64, tag = "1")]
     pub boot_id: u64,
     /// Transports with their tracks.
@@ -349,19 +352,19 @@ pub struct PortInfo {
 /// One transport with its tracks.
 #[derive(Clone, PartialEq, Message)]
 pub struct TransportInfo {
-    /// As opened.
+    /// As in [`crate::OpenTransport`].
     #[prost(uint64, tag = "1")]
     pub transport_id: u64,
-    /// As opened.
+    /// As in [`crate::OpenTransport`].
     #[prost(uint64, tag = "2")]
     pub room_id: u64,
-    /// Where it lives.
+    /// The shard that it is on.
     #[prost(uint32, tag = "3")]
     pub shard: u32,
-    /// Now.
+    /// The current [`TransportState`].
     #[prost(enumeration = "TransportState", tag = "4")]
     pub state: i32,
-    /// As given.
+    /// As in [`crate::OpenTransport`] or [`crate::SetLabel`].
     #[prost(bytes = "vec", tag = "5")]
     pub label: Vec<u8>,
     /// The selected pair's remote address; empty before ICE.
@@ -376,10 +379,10 @@ pub struct TransportInfo {
     /// For example `AEAD_AES_128_GCM`.
     #[prost(string, tag = "9")]
     pub srtp_profile: String,
-    /// Received tracks.
+    /// Tracks that the peer sends.
     #[prost(message, repeated, tag = "10")]
     pub up_tracks: Vec<UpTrackInfo>,
-    /// Sent tracks.
+    /// Tracks that the peer receives.
     #[prost(message, repeated, tag = "11")]
     pub down_tracks: Vec<DownTrackInfo>,
     /// The relay's ICE credentials and candidates, as answered.
@@ -387,13 +390,13 @@ pub struct TransportInfo {
     pub opened: Option<TransportOpened>,
 }
 
-/// One received track.
+/// One track that the peer sends.
 #[derive(Clone, PartialEq, Message)]
 pub struct UpTrackInfo {
-    /// As added.
+    /// As in the command that added it.
     #[prost(uint64, tag = "1")]
     pub track_id: u64,
-    /// As added.
+    /// As in the command that added it.
     #[prost(message, required, tag = "2")]
     pub rtp: RtpParameters,
     /// Known SSRC; 0 = none yet.
@@ -414,21 +417,21 @@ pub struct UpTrackInfo {
     /// Packets never received, after retransmissions.
     #[prost(uint64, tag = "8")]
     pub lost: u64,
-    /// As added.
+    /// As in the command that added it.
     #[prost(enumeration = "Priority", tag = "9")]
     pub priority: i32,
 }
 
-/// One sent track.
+/// One track that the peer receives.
 #[derive(Clone, PartialEq, Message)]
 pub struct DownTrackInfo {
-    /// As added.
+    /// As in the command that added it.
     #[prost(uint64, tag = "1")]
     pub track_id: u64,
-    /// What feeds it.
+    /// The up-track that it forwards.
     #[prost(uint64, tag = "2")]
     pub up_track_id: u64,
-    /// As added.
+    /// As in the command that added it.
     #[prost(message, required, tag = "3")]
     pub rtp: RtpParameters,
     /// The relay's SSRC.
@@ -454,7 +457,7 @@ pub struct Counter {
     /// For example `drop.unknown_source`.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Since the start of the process.
+    /// Counted since the start of the process.
     #[prost(uint64, tag = "2")]
     pub value: u64,
 }
@@ -462,7 +465,7 @@ pub struct Counter {
 /// Counters of one shard.
 #[derive(Clone, PartialEq, Message)]
 pub struct ShardStats {
-    /// Which.
+    /// Its id, as chosen by the controller.
     #[prost(uint32, tag = "1")]
     pub shard: u32,
     /// All of them, zero or not.

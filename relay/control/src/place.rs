@@ -1,7 +1,8 @@
 //! Where controller and relay meet, and what each side checks before it trusts the other.
 //!
-//! The threat: another user of the machine gets the media in clear, by commanding the relay or by listening in its place. So
-//! both sides look at the directory before they bind or connect, and at the uid of who is at the other end (SO_PEERCRED).
+//! The threat: another user of the machine gets the media in clear, by commanding the relay or by listening
+//! in its place. So both sides look at the directory before they bind or connect, and at the uid of who is at
+//! the other end (SO_PEERCRED).
 
 use rustix::process::geteuid;
 use std::fmt;
@@ -10,20 +11,20 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Why a place or a peer is not trusted.
+/// Why a socket's directory or its peer is not trusted.
 #[derive(Debug)]
 pub enum Untrusted {
     /// The directory is a symbolic link, so its owner says where it leads.
     Symlink(PathBuf),
-    /// It is none.
+    /// The path is not a directory.
     NoDirectory(PathBuf),
     /// Another user made it, and can put what he likes in it.
     Owner(PathBuf, u32),
-    /// Others can put what they like in it.
+    /// Other users may write to the directory.
     Open(PathBuf),
     /// Another user listens on the socket.
     Listener(PathBuf, u32),
-    /// The kernel does not say.
+    /// The directory cannot be examined.
     Io(PathBuf, io::Error),
 }
 
@@ -74,8 +75,8 @@ fn trusts_as(own: u32, uid: u32) -> bool {
     uid == own || uid == 0
 }
 
-/// Looks at the directory of a socket: only we or root may put names into it, unless it is sticky, where names stay their
-/// owner's.
+/// Looks at the directory of a socket: only we or root may put names into it, unless it is sticky, where
+/// names stay their owner's.
 ///
 /// # Errors
 /// See [`Untrusted`].
@@ -98,7 +99,7 @@ pub fn check_directory(socket: &Path) -> Result<(), Untrusted> {
     }
 }
 
-/// Where a socket lies.
+/// The directory of a socket.
 #[must_use]
 pub fn directory_of(socket: &Path) -> &Path {
     socket.parent().unwrap_or(Path::new("/"))

@@ -1,7 +1,8 @@
 //! Which transport a datagram belongs to: by the path it came along, or, for STUN, by the ufrag in USERNAME.
 //!
-//! A path has one owner. Another transport's check along it does not change that while the owner is heard of; it makes that
-//! transport a claimant, which gets what the owner cannot have sent or wanted, until one of them proves that its peer is there.
+//! A path has one owner. Another transport's check along it does not change that while the owner is heard of;
+//! it makes that transport a claimant, which gets what the owner cannot have sent or wanted, until one of
+//! them proves that its peer is there.
 //!
 //! Invariant: a path is in the table only if a Binding request with good MESSAGE-INTEGRITY came along it.
 
@@ -11,7 +12,8 @@ use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// Length of a ufrag the relay makes: 48 bits, enough to make collisions and guesses rare among 20,000 transports.
+/// Length of a ufrag the relay makes: 48 bits, enough to make collisions and guesses rare among 20,000
+/// transports.
 pub(crate) const UFRAG_LEN: usize = 8;
 
 pub(crate) type Ufrag = [u8; UFRAG_LEN];

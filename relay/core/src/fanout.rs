@@ -9,7 +9,7 @@
 //! - Packets keep the order in which they were accepted.
 //! - Every packet offered to a subscriber is sent or counted under a [`DropReason`] of stage Egress.
 
-use crate::down::{PREFIX_BYTES_MAX, PayloadPrefix};
+use crate::down::PREFIX_BYTES_MAX;
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey};
 use crate::outbox::{DATAGRAM_BYTES_MAX, LENT_BYTES_MAX, Outbox, Path, Run};
@@ -44,69 +44,80 @@ impl Packet<'_> {
     }
 }
 
-/// One subscriber of a group, and what was written for it.
+/// Datagrams written for a subscriber, those of equal length in one run. There are no more runs than packets.
+type Runs = ArrayVec<Run, BURST_MAX>;
+
+/// A subscriber's share of the group's memory. The runs stay where they are while groups come and go: they are long.
+struct Share<'m> {
+    memory: &'m mut [u8],
+    /// Octets written.
+    end: usize,
+    runs: &'m mut Runs,
+}
+
+impl Share<'_> {
+    /// Room for the next datagram, and no more: a header longer than the publisher's may make a packet too long.
+    fn slot(&mut self) -> &mut [u8] {
+        let room = self.memory.get_mut(self.end..).unwrap_or_default();
+        let len = room.len().min(DATAGRAM_BYTES_MAX);
+        room.get_mut(..len).unwrap_or_default()
+    }
+
+    fn wrote(&mut self, len: usize) {
+        if !self.runs.last_mut().is_some_and(|run| run.extend(len)) {
+            self.runs.push(Run { start: self.end, segment: len, len });
+        }
+        self.end += len;
+    }
+}
+
+/// One subscriber of a group, and how much was written for it.
 struct Lane<'a> {
     down: DownKey,
     path: &'a Path,
     seal: &'a SealContext,
-    runs: ArrayVec<Run, BURST_MAX>,
-    /// Octets written into its share of the group's memory.
-    end: usize,
     packets: u64,
     octets: u64,
 }
 
 impl<'a> Lane<'a> {
     fn new(down: DownKey, path: &'a Path, seal: &'a SealContext) -> Self {
-        Self { down, path, seal, runs: ArrayVec::new(), end: 0, packets: 0, octets: 0 }
-    }
-
-    /// Room for the next datagram, and no more: a header longer than the publisher's may make a packet too long.
-    fn slot<'m>(&self, share: &'m mut [u8]) -> &'m mut [u8] {
-        let room = share.get_mut(self.end..).unwrap_or_default();
-        let len = room.len().min(DATAGRAM_BYTES_MAX);
-        room.get_mut(..len).unwrap_or_default()
-    }
-
-    /// Takes the subscriber's own numbers for a packet and writes the header behind what is there; its length.
-    fn begin(
-        &self,
-        down: &mut DownTrack,
-        packet: &Packet<'_>,
-        share: &mut [u8],
-    ) -> Result<Begun, DropReason> {
-        let numbers = down.stream.forward(packet.seq, &packet.meta)?;
-        let slot = self.slot(share);
-        let header = down.write_media_header(slot, numbers, &packet.meta, packet.padding > 0);
-        let header = header.ok_or(DropReason::OutboxFull)?;
-        Ok(Begun { header, at: (down.ssrc, numbers.index), prefix: down.stream.prefix() })
+        Self { down, path, seal, packets: 0, octets: 0 }
     }
 
     /// Seals one packet behind its header.
-    fn seal(&mut self, begun: &Begun, packet: &Packet<'_>, share: &mut [u8]) -> Result<(), DropReason> {
-        let slot = self.slot(share);
-        let len = self.seal.seal_prefixed(slot, begun.header, begun.at, &begun.prefix, packet.payload);
-        self.wrote(len.ok_or(DropReason::OutboxFull)?, begun, packet);
+    fn seal(
+        &mut self,
+        begun: &Begun,
+        prefix: &[u8],
+        packet: &Packet<'_>,
+        share: &mut Share<'_>,
+    ) -> Result<(), DropReason> {
+        let slot = share.slot();
+        let len = self.seal.seal_prefixed(slot, begun.header, begun.at, prefix, packet.payload);
+        share.wrote(len.ok_or(DropReason::OutboxFull)?);
+        self.count(prefix.len(), packet);
         Ok(())
     }
 
-    fn wrote(&mut self, len: usize, begun: &Begun, packet: &Packet<'_>) {
-        if !self.runs.last_mut().is_some_and(|run| run.extend(len)) {
-            // There are no more runs than packets.
-            self.runs.push(Run { start: self.end, segment: len, len });
-        }
-        self.end += len;
+    fn count(&mut self, prefix_len: usize, packet: &Packet<'_>) {
         self.packets += 1;
-        self.octets += (begun.prefix.len() + packet.payload.len() - packet.padding) as u64;
+        self.octets += (prefix_len + packet.payload.len() - packet.padding) as u64;
     }
 }
 
-/// A packet with its header in place: the header's length, SSRC and index, and what comes in front of the payload.
+/// Takes the subscriber's own numbers for a packet and writes the header behind what is there.
+fn begin(down: &mut DownTrack, packet: &Packet<'_>, share: &mut Share<'_>) -> Result<Begun, DropReason> {
+    let numbers = down.stream.forward(packet.seq, &packet.meta)?;
+    let header = down.write_media_header(share.slot(), numbers, &packet.meta, packet.padding > 0);
+    Ok(Begun { header: header.ok_or(DropReason::OutboxFull)?, at: (down.ssrc, numbers.index) })
+}
+
+/// A packet with its header in place: the header's length, SSRC and index.
 #[derive(Clone, Copy)]
 struct Begun {
     header: usize,
     at: (Ssrc, u64),
-    prefix: PayloadPrefix,
 }
 
 /// Where the fan-out counts.
@@ -141,6 +152,7 @@ pub(crate) fn forward<O: Outbox>(
     counters.add(Count::FanOut, (layer.subscribers.len() * packets.len()) as u64);
     let mut totals = Totals { counters, packets: 0, octets: 0 };
     let mut lanes = ArrayVec::<Lane<'_>, LANES>::new();
+    let mut runs = <[Runs; LANES]>::default();
     let cut = shedding.cut();
     for &down_key in &layer.subscribers {
         let down = &mut downs[down_key];
@@ -154,10 +166,10 @@ pub(crate) fn forward<O: Outbox>(
             None => totals.counters.drop_many(DropReason::SubscriberNotReady, packets.len() as u64),
         }
         if lanes.is_full() {
-            serve(&mut lanes, &packets, downs, &mut totals, outbox);
+            serve((&mut lanes, &mut runs), &packets, downs, &mut totals, outbox);
         }
     }
-    serve(&mut lanes, &packets, downs, &mut totals, outbox);
+    serve((&mut lanes, &mut runs), &packets, downs, &mut totals, outbox);
 }
 
 /// The packets behind the numbers.
@@ -196,7 +208,7 @@ fn equalize(history: &mut History, pending: &Pending) -> Padding {
 
 /// Sends the packets to a group of subscribers, and empties the group.
 fn serve<O: Outbox>(
-    lanes: &mut ArrayVec<Lane<'_>, LANES>,
+    (lanes, runs): (&mut ArrayVec<Lane<'_>, LANES>, &mut [Runs; LANES]),
     packets: &[Packet<'_>],
     downs: &mut Downs,
     totals: &mut Totals<'_>,
@@ -210,20 +222,22 @@ fn serve<O: Outbox>(
         totals.counters.drop_many(DropReason::OutboxFull, (packets.len() * lanes.len()) as u64);
         return lanes.clear();
     };
-    let shares: ArrayVec<&mut [u8], LANES> = memory.chunks_mut(stride).collect();
+    let share = |(memory, runs)| Share { memory, end: 0, runs };
+    let shares: ArrayVec<Share<'_>, LANES> = memory.chunks_mut(stride).zip(&mut *runs).map(share).collect();
     match (lanes.as_mut_slice().try_into(), shares.into_inner()) {
         (Ok(lanes), Ok(shares)) => write_four(lanes, packets, downs, totals, shares),
         (_, Ok(shares)) => write_each(lanes, packets, downs, totals, shares),
         (_, Err(shares)) => write_each(lanes, packets, downs, totals, shares),
     }
-    for (index, lane) in lanes.drain(..).enumerate() {
-        downs[lane.down].stream.sent(lane.packets, lane.octets);
-        for run in &lane.runs {
+    for (index, (lane, runs)) in lanes.iter().zip(runs).enumerate() {
+        for run in &*runs {
             outbox.commit(lane.path, Run { start: index * stride + run.start, ..*run });
             totals.octets += run.len as u64;
             totals.packets += run.datagrams();
         }
+        runs.clear();
     }
+    lanes.clear();
 }
 
 /// One subscriber after the other.
@@ -232,16 +246,18 @@ fn write_each<'m>(
     packets: &[Packet<'_>],
     downs: &mut Downs,
     totals: &mut Totals<'_>,
-    shares: impl IntoIterator<Item = &'m mut [u8]>,
+    shares: impl IntoIterator<Item = Share<'m>>,
 ) {
-    for (lane, share) in lanes.iter_mut().zip(shares) {
+    for (lane, mut share) in lanes.iter_mut().zip(shares) {
         let down = &mut downs[lane.down];
         for packet in packets {
-            let begun = lane.begin(down, packet, share);
-            if let Err(reason) = begun.and_then(|begun| lane.seal(&begun, packet, share)) {
+            let begun = begin(down, packet, &mut share);
+            let sealed = begun.and_then(|begun| lane.seal(&begun, down.stream.prefix(), packet, &mut share));
+            if let Err(reason) = sealed {
                 totals.counters.drop(reason);
             }
         }
+        down.stream.sent(lane.packets, lane.octets);
     }
 }
 
@@ -251,57 +267,61 @@ fn write_four(
     packets: &[Packet<'_>],
     downs: &mut Downs,
     totals: &mut Totals<'_>,
-    mut shares: [&mut [u8]; LANES],
+    mut shares: [Share<'_>; LANES],
 ) {
     let Some(four) = SealFour::new(lanes.each_ref().map(|lane| lane.seal)) else {
         return write_each(lanes, packets, downs, totals, shares);
     };
+    let mut downs = downs.disjoint_mut(lanes.each_ref().map(|lane| lane.down));
     for packet in packets {
         let mut begun = [None; LANES];
-        for ((begun, lane), share) in begun.iter_mut().zip(&mut *lanes).zip(&mut shares) {
-            match lane.begin(&mut downs[lane.down], packet, share) {
+        for ((begun, down), share) in begun.iter_mut().zip(&mut downs).zip(&mut shares) {
+            match begin(down, packet, share) {
                 Ok(done) => *begun = Some(done),
                 Err(reason) => totals.counters.drop(reason),
             }
         }
-        if let Some(len) = seal_four(&four, lanes, &begun, packet, &mut shares) {
-            for (lane, begun) in lanes.iter_mut().zip(begun.iter().flatten()) {
-                lane.wrote(len, begun, packet);
-            }
+        let prefixes = downs.each_ref().map(|down| down.stream.prefix());
+        if let Some(len) = seal_four(&four, &begun, prefixes, packet, &mut shares) {
+            shares.iter_mut().for_each(|share| share.wrote(len));
+            lanes.iter_mut().for_each(|lane| lane.count(prefixes[0].len(), packet));
             continue;
         }
-        for ((begun, lane), share) in begun.iter().zip(&mut *lanes).zip(&mut shares) {
+        for (((begun, lane), prefix), share) in begun.iter().zip(&mut *lanes).zip(prefixes).zip(&mut shares) {
             let Some(begun) = begun else { continue };
-            if let Err(reason) = lane.seal(begun, packet, share) {
+            if let Err(reason) = lane.seal(begun, prefix, packet, share) {
                 totals.counters.drop(reason);
             }
         }
+    }
+    for (lane, down) in lanes.iter().zip(downs) {
+        down.stream.sent(lane.packets, lane.octets);
     }
 }
 
 /// The length of each datagram; `None`, and nothing is sealed, if the four differ.
 fn seal_four(
     four: &SealFour<'_>,
-    lanes: &[Lane<'_>; LANES],
     begun: &[Option<Begun>; LANES],
+    prefixes: [&[u8]; LANES],
     packet: &Packet<'_>,
-    shares: &mut [&mut [u8]; LANES],
+    shares: &mut [Share<'_>; LANES],
 ) -> Option<usize> {
     let [a, b, c, d] = *begun;
     let begun = [a?, b?, c?, d?];
-    let Begun { header, prefix, .. } = begun[0];
-    if begun.iter().any(|other| other.header != header || other.prefix.len() != prefix.len()) {
+    let header = begun[0].header;
+    let headers_differ = begun.iter().any(|other| other.header != header);
+    if headers_differ || prefixes.iter().any(|other| other.len() != prefixes[0].len()) {
         return None;
     }
-    let ([a, b, c, d], [la, lb, lc, ld]) = (shares.each_mut(), lanes.each_ref());
-    let slots = [la.slot(a), lb.slot(b), lc.slot(c), ld.slot(d)];
-    let prefixes = begun.each_ref().map(|begun| &begun.prefix[..]);
+    let slots = shares.each_mut().map(Share::slot);
     four.seal_prefixed(slots, header, begun.map(|begun| begun.at), prefixes, packet.payload)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::down::PayloadPrefix;
     use crate::ice::{Ice, LocalCredentials};
     use crate::id::{Mid, Pt, SeqNo};
     use crate::media::{Codec, ExtensionIds, MediaKind, Priority};

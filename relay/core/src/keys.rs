@@ -1,5 +1,5 @@
-//! Keys of a shard's tables. Each leads to one entry of one table, or to nothing: see [`Key`]. The empty types keep those of one
-//! table from being taken for another's.
+//! Keys of a shard's tables. Each leads to one entry of one table, or to nothing: see [`Key`]. The empty
+//! types keep those of one table from being taken for another's.
 
 use crate::table::Key;
 

@@ -1,9 +1,11 @@
 //! The media plane of the relay, sans-IO.
 //!
-//! A [`Shard`] is told everything: bytes, time, randomness and commands are arguments. It opens no socket, reads no
-//! clock and spawns nothing, so the same code runs under io_uring, under the fallback back end and in the simulator.
+//! A [`Shard`] is told everything: bytes, time, randomness and commands are arguments. It opens no socket,
+//! reads no clock and spawns nothing, so the same code runs under io_uring, under the fallback back end and
+//! in the simulator.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod command;
 pub mod config;

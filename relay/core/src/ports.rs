@@ -128,7 +128,8 @@ impl Ports {
         self.connected.iter_mut().for_each(|connected| connected.writer.flush());
     }
 
-    /// Writes a packet that is in the history once for each port that the track is sent to: of the first layer.
+    /// Writes a packet that is in the history once for each port that the track is sent to: of the first
+    /// layer.
     pub(crate) fn send(&mut self, up: &UpTrack, layer: u8, accepted: &Accepted, counters: &mut Counters) {
         if up.ports.is_empty() || layer != 0 {
             return;

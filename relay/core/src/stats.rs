@@ -1,4 +1,5 @@
-//! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name here.
+//! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name
+//! here.
 //!
 //! Which of them add up to which stands at [`Ledger`].
 
@@ -70,7 +71,8 @@ named! {
         RtpPoliced = "drop.rtp_policed",
         /// Decrypted, but the padding or length makes no sense.
         RtpBadPayload = "drop.rtp_bad_payload",
-        /// A sequence number received before (not caught by the replay window: a retransmission of what came).
+        /// A sequence number received before (not caught by the replay window: a retransmission of what
+        /// came).
         RtpDuplicate = "drop.rtp_duplicate",
         /// A large jump of the numbering that no second packet has confirmed (RFC 3550 A.1).
         RtpJump = "drop.rtp_jump",
@@ -113,8 +115,8 @@ named! {
         TooOld = "drop.too_old",
         /// The queue to a port (another shard, a local process) is full: who listens there misses a packet.
         PipeFull = "drop.pipe_full",
-        /// A packet from a port whose track ended, or is no longer listened to, while it was in the queue; or one that the history
-        /// does not take.
+        /// A packet from a port whose track ended, or is no longer listened to, while it was in the queue; or
+        /// one that the history does not take.
         PipeStale = "drop.pipe_stale",
         /// The queue to a port has no room for what will be said again: a keyframe request, a clock.
         PipeControlFull = "drop.pipe_control_full",
@@ -154,7 +156,8 @@ named! {
         TxStun = "tx.stun",
         /// DTLS datagrams among them.
         TxDtls = "tx.dtls",
-        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of [`Ledger::Egress`] add up to.
+        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of
+        /// [`Ledger::Egress`] add up to.
         FanOut = "fanout.offered",
         /// Media packets among them.
         TxRtp = "tx.rtp",
@@ -176,8 +179,8 @@ named! {
         UpResync = "up.resync",
         /// Accepted packets times the ports that their tracks are sent to.
         PipeOffered = "pipe.offered",
-        /// Of them written into a queue. Over all shards and local processes (`port.*`), what was sent and is not in a queue
-        /// any more was received.
+        /// Of them written into a queue. Over all shards and local processes (`port.*`), what was sent and is
+        /// not in a queue any more was received.
         PipeSent = "pipe.sent",
         /// Packets from ports taken out of a queue.
         PipeReceived = "pipe.received",
@@ -209,7 +212,8 @@ named! {
         Panics = "panic.caught",
         /// Transports that ended because of one.
         PanicTransports = "panic.transports_ended",
-        /// How often the shard was begun anew, without any transport, because it could not be trusted any more.
+        /// How often the shard was begun anew, without any transport, because it could not be trusted any
+        /// more.
         PanicRestarts = "panic.shard_restarts",
         /// Certificates that were not the announced ones.
         FingerprintMismatches = "dtls.fingerprint_mismatches",

@@ -171,6 +171,22 @@ impl<T, Of> Table<T, Of> {
         }
     }
 
+    /// Several entries at once, by keys that all differ and whose entries are there by an invariant of whoever holds them.
+    ///
+    /// # Panics
+    /// If that is not so.
+    #[inline]
+    pub fn disjoint_mut<const N: usize>(&mut self, keys: [Key<Of>; N]) -> [&mut T; N] {
+        let Ok(places) = self.places.get_disjoint_mut(keys.map(|key| key.index as usize)) else {
+            not_disjoint(&keys)
+        };
+        let mut keys = keys.into_iter();
+        places.map(|place| match (place, keys.next()) {
+            (Place::Taken { generation, value }, Some(key)) if *generation == key.generation => value,
+            (_, key) => not_disjoint(key.as_slice()),
+        })
+    }
+
     /// The key of what stands at a place now.
     #[must_use]
     pub fn key_at(&self, index: u32) -> Option<Key<Of>> {
@@ -245,6 +261,12 @@ fn gone<Of>(key: Key<Of>) -> ! {
     panic!("the entry at {key:?} is gone")
 }
 
+#[cold]
+#[inline(never)]
+fn not_disjoint<Of>(keys: &[Key<Of>]) -> ! {
+    panic!("an entry of {keys:?} is gone, or asked for twice")
+}
+
 /// For keys whose entry is there by an invariant of whoever holds them.
 impl<T, Of> Index<Key<Of>> for Table<T, Of> {
     type Output = T;
@@ -278,6 +300,28 @@ mod tests {
         assert_eq!(first.index, second.index);
         assert_eq!((table.remove(first), table.get(first), table.get(second)), (None, None, Some(&'b')));
         assert!(!table.contains(Key::forged(7)));
+    }
+
+    #[test]
+    fn several_entries_can_be_changed_at_once() {
+        let table = || {
+            let mut table: Table<_> = Table::default();
+            let keys = [1, 2, 3].map(|value| table.insert(value));
+            (table, keys)
+        };
+        let (mut changed, keys) = table();
+        let [last, first] = changed.disjoint_mut([keys[2], keys[0]]);
+        std::mem::swap(last, first);
+        assert_eq!(keys.map(|key| changed[key]), [3, 2, 1]);
+        let panics = |wrong: fn([Key<i32>; 3]) -> [Key<i32>; 2]| {
+            let (mut table, keys) = table();
+            table.remove(keys[1]);
+            table.insert(4);
+            std::panic::catch_unwind(move || table.disjoint_mut(wrong(keys)).map(|n| *n)).is_err()
+        };
+        assert!(panics(|[a, ..]| [a, a]), "asked for twice");
+        assert!(panics(|[a, gone, _]| [a, gone]), "another stands there now");
+        assert!(panics(|[a, ..]| [Key::forged(9), a]), "no such place");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! When the shard wants to be called back.
 //!
-//! Every transport and track has its own small table of named timers ([`TimerTable`]); the shard keeps one heap over
-//! their earliest deadlines ([`Deadlines`]). Moving a deadline later costs nothing: the old entry fires, finds nothing
-//! due and is armed anew. Neither structure allocates once it has grown to its working size.
+//! Every transport and track has its own small table of named timers ([`TimerTable`]); the shard keeps one
+//! heap over their earliest deadlines ([`Deadlines`]). Moving a deadline later costs nothing: the old entry
+//! fires, finds nothing due and is armed anew. Neither structure allocates once it has grown to its working
+//! size.
 
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::time::Time;
@@ -118,7 +119,8 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
-    /// The next entity whose entry is due. Call [`Deadlines::fired`] with its table, handle what is due, then arm again.
+    /// The next entity whose entry is due. Call [`Deadlines::fired`] with its table, handle what is due, then
+    /// arm again.
     pub fn pop_due(&mut self, now: Time) -> Option<(Time, K)> {
         let Reverse((at, _)) = self.heap.peek()?;
         if *at > now {
@@ -197,7 +199,8 @@ mod tests {
         assert_eq!(deadlines.next(), None);
     }
 
-    /// What a deadline belongs to may go before it fires, and another one may take its place and have the same deadline.
+    /// What a deadline belongs to may go before it fires, and another one may take its place and have the
+    /// same deadline.
     #[test]
     fn a_deadline_of_what_went_does_not_fire_for_its_successor() {
         let (mut deadlines, mut entities) = (Deadlines::default(), Table::default());

@@ -1,5 +1,5 @@
-//! All transports of a shard: by key, by the controller's id, by the ufrag that was announced for them and by the paths that
-//! lead to them.
+//! All transports of a shard: by key, by the controller's id, by the ufrag that was announced for them and by
+//! the paths that lead to them.
 
 mod paths;
 
@@ -111,8 +111,8 @@ impl Transports {
         }
     }
 
-    /// Takes note of a good check that was not seen before; what it did. `current`: it was signed with the latest
-    /// credentials, so those before a restart are done with.
+    /// Takes note of a good check that was not seen before; what it did. `current`: it was signed with the
+    /// latest credentials, so those before a restart are done with.
     pub fn on_check(
         &mut self,
         now: Time,

@@ -18,7 +18,7 @@ impl TokenBucket {
         Self { left: at_once, at_once, interval, since: now, begun: 0 }
     }
 
-    /// Takes one, if there is one.
+    /// Takes a token. False: there is none.
     pub(crate) fn begin(&mut self, now: Time) -> bool {
         let earned = now.since(self.since).as_nanos() / self.interval.as_nanos();
         if let earned @ 1.. = u32::try_from(earned).unwrap_or(u32::MAX) {
@@ -39,8 +39,9 @@ impl TokenBucket {
     }
 }
 
-/// The hello that is begun next. It is drawn from all that came since the last one was: were it the first or the last of them,
-/// whoever sends at the right moments would keep everybody else out with as many hellos as there are attempts.
+/// The hello that is begun next. It is drawn from all that came since the last one was: were it the first or
+/// the last of them, whoever sends at the right moments would keep everybody else out with as many hellos as
+/// there are attempts.
 #[derive(Default)]
 pub(crate) struct Reservoir {
     hello: Option<Message>,
@@ -57,7 +58,8 @@ impl Reservoir {
         self.hello.take()
     }
 
-    /// Takes a hello in; each of those that came is the next one with the same probability. `random` is uniformly distributed.
+    /// Takes a hello in; each of those that came is the next one with the same probability. `random` is
+    /// uniformly distributed.
     pub(crate) fn put(&mut self, hello: Message, random: u32) {
         if self.hello.as_ref() == Some(&hello) {
             return;

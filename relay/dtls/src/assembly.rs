@@ -1,18 +1,19 @@
 //! A client's handshake messages in clear, put together before BoringSSL sees any of them.
 //!
-//! BoringSSL reassembles as well, but takes every fragment at its word: one forged before the true ones fixes the message's
-//! length or fills a part of it, and the true ones are then a fatal error; a forged record number moves the window
-//! in which true ones must lie. Here messages of different lengths are apart, fragments that contradict each other make versions
-//! of a message of which each may become complete, and records are numbered by us.
+//! BoringSSL reassembles as well, but takes every fragment at its word: one forged before the true ones fixes
+//! the message's length or fills a part of it, and the true ones are then a fatal error; a forged record
+//! number moves the window in which true ones must lie. Here messages of different lengths are apart,
+//! fragments that contradict each other make versions of a message of which each may become complete, and
+//! records are numbered by us.
 
 use crate::records::Fragment;
 
-/// Octets held for messages that are not complete, what is kept about each included. A hello with a post-quantum share has
-/// 1,700.
+/// Octets held for messages that are not complete, what is kept about each included. A hello with a
+/// post-quantum share has 1,700.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
-/// Messages that are not complete. A client's flight has four, each in its [`VERSIONS_MAX`]. Every fragment is compared with all
-/// of them, so this bounds its work as well.
+/// Messages that are not complete. A client's flight has four, each in its [`VERSIONS_MAX`]. Every fragment
+/// is compared with all of them, so this bounds its work as well.
 const PARTIALS_MAX: usize = 32;
 
 /// Octets of a handshake message's header (RFC 6347 §4.2.2).
@@ -33,7 +34,7 @@ impl Message {
         [&[self.kind][..], len, &self.seq.to_be_bytes(), &[0; 3], len, &self.body].concat()
     }
 
-    /// The same as the record of this number.
+    /// As one unprotected record with this number.
     pub(crate) fn record(&self, number: u64) -> Vec<u8> {
         clear_record(22, number, &self.whole())
     }
@@ -48,10 +49,10 @@ pub(crate) fn clear_record(content_type: u8, number: u64, body: &[u8]) -> Vec<u8
     record
 }
 
-/// Versions of one message; the oldest goes.
+/// Different versions of one message that are kept; the oldest is dropped for another.
 const VERSIONS_MAX: usize = 4;
 
-/// A message of which parts are there.
+/// A partly received message.
 #[derive(Debug)]
 struct Partial {
     kind: u8,
@@ -134,8 +135,8 @@ impl Assembly {
     }
 }
 
-/// The server's messages in clear, in order and whole, up to ServerHelloDone: with the client's they are what a client of DTLS
-/// 1.2 signs.
+/// The server's messages in clear, in order and whole, up to ServerHelloDone: with the client's they are what
+/// a client of DTLS 1.2 signs.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     octets: Vec<u8>,
@@ -146,7 +147,8 @@ pub(crate) struct Flight {
 const SERVER_HELLO_DONE: u8 = 14;
 
 impl Flight {
-    /// Takes note of a fragment that was written. They are written in order; what is written after the last is a repetition.
+    /// Takes note of a fragment that was written. They are written in order; what is written after the last
+    /// is a repetition.
     pub(crate) fn note(&mut self, fragment: &Fragment<'_>) {
         if self.is_complete {
             return;
@@ -164,7 +166,7 @@ impl Flight {
         self.is_complete = kind == SERVER_HELLO_DONE;
     }
 
-    /// All of it, once it is complete.
+    /// The whole flight, once it is complete.
     pub(crate) fn octets(&self) -> Option<&[u8]> {
         self.is_complete.then_some(&self.octets)
     }

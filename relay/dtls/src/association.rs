@@ -15,14 +15,14 @@ use zeroize::Zeroizing;
 /// Largest datagram that is looked at, in octets: BoringSSL and browsers stay below 1,500.
 pub(crate) const INBOUND_BYTES_MAX: usize = 2048;
 
-/// Octets that a client takes in before its handshake ends: what reassembly may come to hold. A handshake with a post-quantum
-/// share has 3,000, and every flight may come a dozen times.
+/// Octets that a client takes in before its handshake ends: what reassembly may come to hold. A handshake
+/// with a post-quantum share has 3,000, and every flight may come a dozen times.
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
 /// Label of the exporter (RFC 5764 §4.2).
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 
-/// Which end we are.
+/// Which end of the association we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Client,
@@ -40,12 +40,12 @@ pub struct Association {
 }
 
 enum State {
-    /// Octets that may still come.
+    /// `budget`: octets that may still be read.
     Handshaking {
         budget: usize,
     },
-    /// Until taken, what was agreed. BoringSSL is asked no more once a protected record made it give up: media needs no
-    /// DTLS.
+    /// Until taken, what was agreed. BoringSSL is asked no more once a protected record made it give up:
+    /// media needs no DTLS.
     Connected {
         summary: Option<Box<DtlsSummary>>,
         gave_up: bool,
@@ -61,8 +61,8 @@ impl Association {
         Self::new(context, Side::Server, now, Some(peer))
     }
 
-    /// The client's end: its first flight waits to be polled. The server is judged by `peer`, or not at all. `local` keys are
-    /// the client's.
+    /// The client's end: its first flight waits to be polled. The server is judged by `peer`, or not at all.
+    /// `local` keys are the client's.
     ///
     /// # Panics
     /// If memory is out.
@@ -113,7 +113,7 @@ impl Association {
         self.stream.get_ref().flight()
     }
 
-    /// After the handshake nobody asks for it.
+    /// Frees the flight, which is not needed after the handshake.
     pub(crate) fn forget_flight(&mut self) {
         self.stream.get_mut().forget_flight();
     }
@@ -155,7 +155,8 @@ impl Association {
         }
     }
 
-    /// Post-handshake: retransmissions of the peer's last flight are answered by BoringSSL, data is not for us.
+    /// Post-handshake: retransmissions of the peer's last flight are answered by BoringSSL, data is not for
+    /// us.
     fn read(&mut self) {
         let mut ignored = [0; INBOUND_BYTES_MAX];
         loop {
@@ -171,8 +172,9 @@ impl Association {
         }
     }
 
-    /// BoringSSL goes no further. For a server with keys that is no end: media needs no more DTLS, and consent or
-    /// signaling ends the session. A client is told: in DTLS 1.3 its refusal comes after it was done itself.
+    /// BoringSSL goes no further. For a server with keys that is no end: media needs no more DTLS, and
+    /// consent or signaling ends the session. A client is told: in DTLS 1.3 its refusal comes after it was
+    /// done itself.
     fn give_up(&mut self) {
         match (&mut self.state, self.side) {
             (State::Connected { gave_up, .. }, Side::Server) => *gave_up = true,
@@ -191,7 +193,8 @@ impl Association {
             if waits { ffi::timeout(self.stream.ssl()).map(|left| self.now + left) } else { None };
     }
 
-    /// Copies what may pass of a datagram to where BoringSSL reads. A server's handshake is fed by its listener.
+    /// Copies what may pass of a datagram to where BoringSSL reads. A server's handshake is fed by its
+    /// listener.
     fn admit(&mut self, datagram: &[u8]) -> bool {
         let inbound = self.stream.get_mut().inbound();
         match self.side {
@@ -287,7 +290,8 @@ impl std::fmt::Debug for Association {
     }
 }
 
-/// What a finished handshake agreed on; `None` if it lacks what we ask for, which the handshake should have refused.
+/// What a finished handshake agreed on; `None` if it lacks what we ask for, which the handshake should have
+/// refused.
 fn summarize(ssl: &SslRef, side: Side) -> Option<DtlsSummary> {
     if PeerCheck::verdict(ssl) != Verdict::Match {
         return None;

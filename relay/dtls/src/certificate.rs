@@ -52,7 +52,7 @@ impl Identity {
         Ok(Self { key, certificate, fingerprint })
     }
 
-    /// What signaling tells the other end.
+    /// SHA-256 of the certificate, which signaling announces to the peer (RFC 8122).
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

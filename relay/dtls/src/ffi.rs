@@ -1,8 +1,10 @@
-//! What `boring` does not wrap: DTLS timers, the clock behind them, and a limit on certificates. All unsafe of this package.
+//! What `boring` does not wrap: DTLS timers, the clock behind them, and a limit on certificates. All unsafe
+//! of this package.
 //!
-//! BoringSSL would ask the system for the time. It is given a callback instead that answers with what the engine was last
-//! told, so that the simulator and the tests decide when a flight is lost. The callback gets no connection to ask,
-//! hence the thread-local: an engine sets it each time before it calls into BoringSSL, and calls do not nest.
+//! BoringSSL would ask the system for the time. It is given a callback instead that answers with what the
+//! engine was last told, so that the simulator and the tests decide when a flight is lost. The callback gets
+//! no connection to ask, hence the thread-local: an engine sets it each time before it calls into BoringSSL,
+//! and calls do not nest.
 
 use boring::ssl::{SslContextBuilder, SslRef};
 use boring_sys as sys;
@@ -24,15 +26,16 @@ unsafe extern "C" fn current_time(_: *const sys::SSL, out: *mut sys::timeval) {
     let micros = NOW.get().as_micros();
     // Both fit: 2^64 ns are 18 billion seconds.
     let timeval = sys::timeval { tv_sec: (micros / 1_000_000) as _, tv_usec: (micros % 1_000_000) as _ };
-    // SAFETY: BoringSSL calls this with the address of a timeval of its own (ssl_ctx_get_current_time), writable for the
-    // call; `write` does not read the old value.
+    // SAFETY: BoringSSL calls this with the address of a timeval of its own (ssl_ctx_get_current_time),
+    // writable for the call; `write` does not read the old value.
     unsafe { out.write(timeval) }
 }
 
-/// Makes connections of this context ask [`set_now`]'s time, and refuse handshake messages beyond `bytes_max`.
+/// Makes connections of this context ask [`set_now`]'s time, and refuse handshake messages beyond
+/// `bytes_max`.
 pub(crate) fn configure(context: &mut SslContextBuilder, bytes_max: usize) {
-    // SAFETY: `context` owns a live SSL_CTX that nobody else has yet; both calls store a value in it. The callback is a
-    // function, so it lives as long as any connection, and it does not unwind.
+    // SAFETY: `context` owns a live SSL_CTX that nobody else has yet; both calls store a value in it. The
+    // callback is a function, so it lives as long as any connection, and it does not unwind.
     unsafe {
         sys::SSL_CTX_set_current_time_cb(context.as_ptr(), Some(current_time));
         sys::SSL_CTX_set_max_cert_list(context.as_ptr(), bytes_max);
@@ -41,16 +44,16 @@ pub(crate) fn configure(context: &mut SslContextBuilder, bytes_max: usize) {
 
 /// Lets a connection forget how it was set up once its handshake is over: nothing of it is asked again.
 pub(crate) fn shed_handshake_config(ssl: &mut SslRef) {
-    // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; the call sets a flag in it.
-    // What it forbids, SSL_clear, nobody calls.
+    // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; the call sets
+    // a flag in it. What it forbids, SSL_clear, nobody calls.
     unsafe { sys::SSL_set_shed_handshake_config(ssl.as_ptr(), 1) }
 }
 
 /// How long until a flight or an acknowledgement is due, counted from the time last set.
 pub(crate) fn timeout(ssl: &SslRef) -> Option<Duration> {
     let mut left = sys::timeval { tv_sec: 0, tv_usec: 0 };
-    // SAFETY: the connection is live because we hold a reference to it, and BoringSSL only reads it; `left` is a valid
-    // place for the result and outlives the call.
+    // SAFETY: the connection is live because we hold a reference to it, and BoringSSL only reads it; `left`
+    // is a valid place for the result and outlives the call.
     let is_set = unsafe { sys::DTLSv1_get_timeout(ssl.as_ptr(), &raw mut left) } == 1;
     let micros = u64::try_from(left.tv_sec)
         .ok()?
@@ -61,7 +64,7 @@ pub(crate) fn timeout(ssl: &SslRef) -> Option<Duration> {
 
 /// Sends what is due again. `false` if BoringSSL has given up on the peer.
 pub(crate) fn handle_timeout(ssl: &mut SslRef) -> bool {
-    // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; its BIO is the queue that
-    // the same stream owns. Reads and writes of the BIO catch panics.
+    // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; its BIO is
+    // the queue that the same stream owns. Reads and writes of the BIO catch panics.
     unsafe { sys::DTLSv1_handle_timeout(ssl.as_ptr()) >= 0 }
 }

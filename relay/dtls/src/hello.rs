@@ -1,7 +1,8 @@
 //! What a ClientHello must have for an attempt to be spent on it.
 //!
-//! Anybody who can write the client's address can write a hello, so one that BoringSSL would refuse at once costs a walk over its
-//! octets and no more. What passes here may still be refused there: BoringSSL reads all of it and decides.
+//! Anybody who can write the client's address can write a hello, so one that BoringSSL would refuse at once
+//! costs a walk over its octets and no more. What passes here may still be refused there: BoringSSL reads all
+//! of it and decides.
 
 use crate::MESSAGE_BYTES_MAX;
 use crate::records::{self, Part};
@@ -21,7 +22,8 @@ const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
 /// Octets of a session id at most (RFC 5246 §7.4.1.2).
 const SESSION_ID_LEN_MAX: usize = 32;
 
-/// Whether a datagram can begin a handshake: it has a part of a first ClientHello, and if that is whole, it is for us.
+/// Whether a datagram can begin a handshake: it has a part of a first ClientHello, and if that is whole, it
+/// is for us.
 pub(crate) fn may_begin(datagram: &[u8]) -> bool {
     records::parts(datagram).any(|part| {
         let Part::Fragment(part) = part else { return false };
@@ -36,8 +38,8 @@ pub(crate) fn is_for_us(body: &[u8]) -> bool {
     extensions(body).is_some_and(|all| offers_what_we_need(|wanted| find(all, wanted)))
 }
 
-/// A profile of ours, and DTLS 1.3 or the extended master secret: the exported keys of DTLS 1.2 are otherwise not bound to the
-/// handshake (RFC 7627; RFC 8827 §6.5 wants it).
+/// A profile of ours, and DTLS 1.3 or the extended master secret: the exported keys of DTLS 1.2 are otherwise
+/// not bound to the handshake (RFC 7627; RFC 8827 §6.5 wants it).
 pub(crate) fn offers_what_we_need<'a>(extension: impl Fn(u16) -> Option<&'a [u8]>) -> bool {
     let offers_profile = extension(USE_SRTP).is_some_and(offers_our_profile);
     let is_1_3 = extension(SUPPORTED_VERSIONS)
@@ -80,7 +82,7 @@ fn find(extensions: &[u8], wanted: u16) -> Option<&[u8]> {
     Extensions(extensions).find(|(id, _)| *id == wanted).map(|(_, body)| body)
 }
 
-/// Extensions up to the first that is none.
+/// The extensions, up to the first that is malformed.
 struct Extensions<'a>(&'a [u8]);
 
 impl<'a> Iterator for Extensions<'a> {

@@ -1,18 +1,22 @@
-//! DTLS 1.3 and 1.2 for DTLS-SRTP (RFC 9147, RFC 6347, RFC 5764) on BoringSSL, sans-IO: datagrams in, datagrams out.
+//! DTLS 1.3 and 1.2 for DTLS-SRTP (RFC 9147, RFC 6347, RFC 5764) on BoringSSL, sans-IO: datagrams in,
+//! datagrams out.
 //!
 //! Invariants
 //! - No socket, no thread, no clock: BoringSSL is told the `now` of whoever drives the engine (see `ffi.rs`).
-//! - The peer's certificate is judged by its SHA-256 alone (RFC 8122), inside the handshake: before its key verifies a
-//!   signature, and long before any key is exported. No chain, name or date counts.
+//! - The peer's certificate is judged by its SHA-256 alone (RFC 8122), inside the handshake: before its key
+//!   verifies a signature, and long before any key is exported. No chain, name or date counts.
 //! - The server chooses: SRTP profile, group and cipher suite follow our order, whatever the client's is.
-//! - What came without protection never ends a handshake (see `listener.rs`), and nothing unprotected reaches an
-//!   established association (RFC 9147 §4.5.2; see `records.rs`).
+//! - What came without protection never ends a handshake (see `listener.rs`), and nothing unprotected reaches
+//!   an established association (RFC 9147 §4.5.2; see `records.rs`).
 //!
-//! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine gives
-//! it datagrams of a 5-tuple that ICE validated) and a limit on the length of a handshake (the driver's).
+//! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine
+//! gives it datagrams of a 5-tuple that ICE validated) and a limit on the length of a handshake (the
+//! driver's).
 //!
-//! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a server makes
-//! clients of [`base_context`] and [`Association::client`].
+//! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a
+//! server makes clients of [`base_context`] and [`Association::client`].
+
+#![warn(missing_docs)]
 
 mod admission;
 mod assembly;
@@ -32,11 +36,12 @@ pub use certificate::Identity;
 pub use listener::Listener;
 pub use server::{GROUPS, SUITES, ServerFactory, base_context, boring_profiles};
 
-/// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280 (RFC 8200 §5)
-/// below IPv6, UDP and a tunnel.
+/// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280
+/// (RFC 8200 §5) below IPv6, UDP and a tunnel.
 pub const DATAGRAM_BYTES_MAX: usize = 1200;
 
-/// Largest handshake message, in octets: a certificate of a browser has 300, and 16 KiB leave room for RSA and a chain.
+/// Largest handshake message, in octets: a certificate of a browser has 300, and 16 KiB leave room for RSA
+/// and a chain.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// BoringSSL refused something that depends on no input: out of memory, or built without what we need.

@@ -1,25 +1,29 @@
 //! The server's end until it is known who the client is.
 //!
-//! Before the client has shown keys, anybody who can write its address can write what a client writes in clear. So a message that
-//! is no good ends the attempt that it belongs to and nothing else:
-//! - Messages are put together here ([`crate::assembly`]); BoringSSL sees whole ones only, under our record numbers.
-//! - Each ClientHello that differs begins an [`Association`] of its own, [`CANDIDATES_MAX`] at a time. A protected record is shown
-//!   to all of them; the first that ends its handshake is the one, the others are forgotten.
-//! - A hello that nobody could answer costs nothing ([`crate::hello`]). Where more are good than may be begun, the next one is
-//!   drawn from all ([`crate::admission`]).
-//! - The hello that answers a HelloRetryRequest is one of several as well: each that differs has an attempt of its own.
-//! - While there are several attempts, an answer is sent again when its hello is, and not by a timer: a client that still waits for
-//!   its own would take another's for it.
-//! - The rest of a DTLS 1.2 client's flight, also in clear, is shown to BoringSSL only if it is signed over what *we* sent
-//!   ([`crate::signature`]).
+//! Before the client has shown keys, anybody who can write its address can write what a client writes in
+//! clear. So a message that is no good ends the attempt that it belongs to and nothing else:
+//! - Messages are put together here ([`crate::assembly`]); BoringSSL sees whole ones only, under our record
+//!   numbers.
+//! - Each ClientHello that differs begins an [`Association`] of its own, [`CANDIDATES_MAX`] at a time. A
+//!   protected record is shown to all of them; the first that ends its handshake is the one, the others are
+//!   forgotten.
+//! - A hello that nobody could answer costs nothing ([`crate::hello`]). Where more are good than may be
+//!   begun, the next one is drawn from all ([`crate::admission`]).
+//! - The hello that answers a HelloRetryRequest is one of several as well: each that differs has an attempt
+//!   of its own.
+//! - While there are several attempts, an answer is sent again when its hello is, and not by a timer: a
+//!   client that still waits for its own would take another's for it.
+//! - The rest of a DTLS 1.2 client's flight, also in clear, is shown to BoringSSL only if it is signed over
+//!   what *we* sent ([`crate::signature`]).
 //! - What ends an association after that was sent by who has its keys, and counts.
 //!
 //! What nobody finishes, the driver's time limit ends.
 //!
-//! What remains possible: BoringSSL's servers have no cookies (RFC 6347 §4.2.1, RFC 9147 §5.1), so nothing tells a client's hello
-//! from a good one that is forged before the handshake ends. What we answer to that one goes to the client as well, and a client
-//! that waits for its answer takes the first for it, and fails. Hellos that have no answer, but look as if they had, leave the
-//! client's the probability of 32 in R to be drawn, where R come a second.
+//! What remains possible: BoringSSL's servers have no cookies (RFC 6347 §4.2.1, RFC 9147 §5.1), so nothing
+//! tells a client's hello from a good one that is forged before the handshake ends. What we answer to that
+//! one goes to the client as well, and a client that waits for its answer takes the first for it, and fails.
+//! Hellos that have no answer, but look as if they had, leave the client's the probability of 32 in R to be
+//! drawn, where R come a second.
 
 use crate::MESSAGE_BYTES_MAX;
 use crate::admission::{Reservoir, TokenBucket};
@@ -33,22 +37,24 @@ use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// Attempts that go on beside each other, about 10 KB each. Where there are more, one has the place of the oldest.
+/// Attempts that go on beside each other, about 10 KB each. Where there are more, one has the place of the
+/// oldest.
 pub(crate) const CANDIDATES_MAX: usize = 8;
-/// An attempt is not given up for another before: a client that has our flight already can end no other one. More than a round
-/// trip, so hellos that are forged behind a client's do it no harm.
+/// An attempt is not given up for another before: a client that has our flight already can end no other one.
+/// More than a round trip, so hellos that are forged behind a client's do it no harm.
 const ATTEMPT_LIFE_MIN: Duration = Duration::from_millis(500);
 /// Time between two that are given up, so that places come free one by one and each is drawn for.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(62);
-/// Attempts that may be begun at once, each 150 us of work, and the time after which one more may. Signed flights are paid for
-/// apart, at the same rate, one for each signature that is looked at.
+/// Attempts that may be begun at once, each 150 us of work, and the time after which one more may. Signed
+/// flights are paid for apart, at the same rate, one for each signature that is looked at.
 const ATTEMPTS_AT_ONCE: u32 = 8;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(31);
-/// The same for signatures by a certificate that is not the announced one, with keys of any kind, of which one costs up to 2 ms.
-/// They only tell a peer with another certificate that it is refused.
+/// The same for signatures by a certificate that is not the announced one, with keys of any kind, of which
+/// one costs up to 2 ms. They only tell a peer with another certificate that it is refused.
 const UNANNOUNCED_AT_ONCE: u32 = 8;
 const UNANNOUNCED_INTERVAL: Duration = Duration::from_secs(1);
-/// Times that a flight is sent again because its hello was: BoringSSL gives up after 12, and its timers have some of them.
+/// Times that a flight is sent again because its hello was: BoringSSL gives up after 12, and its timers have
+/// some of them.
 const REPETITIONS_MAX: u8 = 4;
 
 /// A signed flight may be of any attempt, and is looked at for each.
@@ -71,7 +77,7 @@ pub struct Listener {
     peer: Fingerprint,
     state: State,
     attempts: TokenBucket,
-    /// Signatures that are looked at.
+    /// Bounds the verification of signatures by the announced certificate.
     verifications: TokenBucket,
     /// The same of certificates that are not announced.
     unannounced: TokenBucket,
@@ -88,7 +94,7 @@ enum State {
 struct Handshake {
     assembly: Assembly,
     candidates: Vec<Candidate>,
-    /// When one had to go for another.
+    /// When an attempt was last replaced by another.
     replaced: Option<Time>,
     draw: Reservoir,
     /// A protected record came: the client is beyond its hello.
@@ -99,14 +105,14 @@ struct Handshake {
     verify: Option<Message>,
 }
 
-/// An attempt.
+/// One attempted handshake, for one ClientHello.
 struct Candidate {
     hello: Message,
-    /// The one that answered our HelloRetryRequest.
+    /// The ClientHello that answered our HelloRetryRequest.
     second: Option<Message>,
     association: Association,
     since: Time,
-    /// Records in clear it was given.
+    /// Unprotected records fed to BoringSSL so far.
     records: u64,
     repetitions: u8,
 }
@@ -142,8 +148,8 @@ impl Candidate {
         random(&self.hello)
     }
 
-    /// Whether its hello was answered with a HelloRetryRequest. One of DTLS 1.2 that was answered has no second one: whoever
-    /// sends it overheard the first.
+    /// Whether its hello was answered with a HelloRetryRequest. One of DTLS 1.2 that was answered has no
+    /// second one: whoever sends it overheard the first.
     fn was_asked_again(&self) -> bool {
         let is_answered = self.association.has_sent_unified() || self.association.flight().is_some();
         self.second.is_some() || !is_answered
@@ -154,7 +160,7 @@ impl Candidate {
     }
 }
 
-/// A number that nobody can foresee.
+/// A cryptographically random number.
 fn random_u32() -> u32 {
     let mut octets = [0; 4];
     boring::rand::rand_bytes(&mut octets).expect("random numbers");
@@ -273,7 +279,8 @@ impl Listener {
         }
     }
 
-    /// Gives a second hello to the attempt that waits for it, or, if another has gone there, to one of its own.
+    /// Gives a second hello to the attempt that waits for it, or, if another has gone there, to one of its
+    /// own.
     fn answer_retry(&mut self, now: Time, first: Message, hello: &Message) {
         let Self { context, peer, state: State::Handshaking(handshake), attempts, .. } = self else { return };
         if handshake.knows(now, |c| c.hello == first && c.second.as_ref() == Some(hello)) {
@@ -331,7 +338,8 @@ impl Handshake {
         self.remove_failed();
     }
 
-    /// Whether there is an attempt of a hello that came again. It is answered again if there are others; else a timer sees to it.
+    /// Whether there is an attempt of a hello that came again. It is answered again if there are others; else
+    /// a timer sees to it.
     fn knows(&mut self, now: Time, is_it: impl Fn(&Candidate) -> bool) -> bool {
         let is_alone = self.candidates.len() == 1;
         let mut is_known = false;
@@ -391,8 +399,8 @@ impl Handshake {
         }
     }
 
-    /// Forgets attempts that are over because of something in clear, and the alerts they would send: the true client would take
-    /// one for the answer to its own hello.
+    /// Forgets attempts that are over because of something in clear, and the alerts they would send: the true
+    /// client would take one for the answer to its own hello.
     fn remove_failed(&mut self) {
         self.candidates.retain(|c| !c.is_over());
     }

@@ -15,11 +15,11 @@ pub(crate) struct PeerCheck {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// No certificate has come.
+    /// No certificate has been received.
     Pending,
-    /// It is the announced one.
+    /// The certificate is the announced one.
     Match,
-    /// It is another.
+    /// The certificate is another one.
     Mismatch,
 }
 

@@ -7,8 +7,8 @@ use crate::records::{self, Part};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
-/// Datagrams that wait to be sent. A server's flight has 3 and a client's 4, retransmissions come a timer apart; what
-/// does not fit is lost, as it would be in a network, and sent again.
+/// Datagrams that wait to be sent. A server's flight has 3 and a client's 4, retransmissions come a timer
+/// apart; what does not fit is lost, as it would be in a network, and sent again.
 const OUTBOUND_MAX: usize = 16;
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(crate) struct DatagramQueue {
     inbound: Vec<u8>,
     outbound: VecDeque<Vec<u8>>,
     sent_unified: bool,
-    /// What was written in clear, for a server.
+    /// The server's unprotected flight.
     flight: Option<Box<Flight>>,
 }
 
@@ -41,12 +41,12 @@ impl DatagramQueue {
         datagram
     }
 
-    /// Notes from now on what is written in clear.
+    /// Records the unprotected flight from now on.
     pub(crate) fn note_flight(&mut self) {
         self.flight = Some(Box::default());
     }
 
-    /// Does so no more.
+    /// Frees the recorded flight and records no more.
     pub(crate) fn forget_flight(&mut self) {
         self.flight = None;
     }

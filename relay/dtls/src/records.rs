@@ -1,10 +1,10 @@
 //! Which records get as far as BoringSSL.
 //!
-//! Protected records all do: BoringSSL drops those whose tag is wrong without a word (RFC 9147 §4.5.2). Records without
-//! protection it takes at their word, and many a bad one is fatal to it; yet anybody who can send from the peer's
-//! address can send them. So of those only well-formed handshake fragments of a client and ChangeCipherSpec pass, and only
-//! while the client may still send them. Unprotected alerts never pass: RFC 9147 §4.5.2 leaves it to us, and a peer
-//! that really gave up falls silent anyway.
+//! Protected records all do: BoringSSL drops those whose tag is wrong without a word (RFC 9147 §4.5.2).
+//! Records without protection it takes at their word, and many a bad one is fatal to it; yet anybody who can
+//! send from the peer's address can send them. So of those only well-formed handshake fragments of a client
+//! and ChangeCipherSpec pass, and only while the client may still send them. Unprotected alerts never pass:
+//! RFC 9147 §4.5.2 leaves it to us, and a peer that really gave up falls silent anyway.
 
 /// Octets of a record header with an explicit epoch (RFC 6347 §4.1).
 const HEADER_LEN: usize = 13;
@@ -18,7 +18,8 @@ const HANDSHAKE: u8 = 22;
 /// ClientHello, Certificate, CertificateVerify, ClientKeyExchange: what a client sends without protection.
 const CLIENT_MESSAGES: [u8; 4] = [1, 11, 15, 16];
 
-/// Messages a client sends without protection, at most, are numbered 0 to 3; some spare for a second ClientHello.
+/// Messages a client sends without protection, at most, are numbered 0 to 3; some spare for a second
+/// ClientHello.
 const MESSAGE_SEQ_MAX: u16 = 7;
 
 /// Which records a server takes now.
@@ -52,12 +53,12 @@ pub(crate) struct Fragment<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// What is in a datagram.
+/// A part of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
     /// A whole protected record.
     Protected(&'a [u8]),
-    /// Of a handshake message in clear.
+    /// A fragment of an unprotected handshake message.
     Fragment(Fragment<'a>),
 }
 
@@ -115,11 +116,11 @@ fn u24([a, b, c]: [u8; 3]) -> usize {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind<'a> {
-    /// Epoch 0.
+    /// An unprotected record (epoch 0).
     Clear { content_type: u8, body: &'a [u8] },
-    /// DTLS 1.2 with protection.
+    /// A protected record of DTLS 1.2.
     Protected,
-    /// DTLS 1.3 with protection (RFC 9147 §4).
+    /// A protected record of DTLS 1.3, with the unified header (RFC 9147 §4).
     Unified,
 }
 
@@ -158,7 +159,8 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Length of a record with the header 0b001CSLEE. No connection ids here; without a length it takes the whole datagram.
+/// Length of a record with the header 0b001CSLEE. No connection ids here; without a length it takes the whole
+/// datagram.
 fn unified_len(first: u8, octets: &[u8]) -> Option<usize> {
     let (has_cid, long_seq, has_len) = (first & 0x10 != 0, first & 0x08 != 0, first & 0x04 != 0);
     let len_at = if long_seq { 3 } else { 2 };

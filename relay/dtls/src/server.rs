@@ -15,12 +15,13 @@ use relay_core::time::Time;
 /// Post-quantum first: current browsers send a share for it.
 pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
 
-/// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no forward secrecy.
+/// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no
+/// forward secrecy.
 pub const SUITES: &str =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
 
-/// Makes server-side engines that share one certificate with a key that never leaves the process. Clones share it too: one
-/// for each shard.
+/// Makes server-side engines that share one certificate with a key that never leaves the process. Clones
+/// share it too: one for each shard.
 #[derive(Clone)]
 pub struct ServerFactory {
     context: SslContext,

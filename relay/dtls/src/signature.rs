@@ -1,7 +1,9 @@
-//! CertificateVerify of DTLS 1.2 (RFC 5246 §7.4.8), looked at before BoringSSL is shown a client's flight in clear.
+//! CertificateVerify of DTLS 1.2 (RFC 5246 §7.4.8), looked at before BoringSSL is shown a client's flight in
+//! clear.
 //!
-//! Its signature covers our ServerHello, so only who has read that can have made it. What is signed well is shown to BoringSSL,
-//! which judges it for itself; anything else is a forgery and must not spoil what BoringSSL cannot take back.
+//! Its signature covers our ServerHello, so only who has read that can have made it. What is signed well is
+//! shown to BoringSSL, which judges it for itself; anything else is a forgery and must not spoil what
+//! BoringSSL cannot take back.
 
 use crate::assembly::Message;
 use boring::error::ErrorStack;
@@ -26,7 +28,8 @@ pub(crate) fn is_signed(
     good
 }
 
-/// Whether a certificate message shows the certificate with this fingerprint (RFC 8122 §5). Nothing of it is read for that.
+/// Whether a certificate message shows the certificate with this fingerprint (RFC 8122 §5). Nothing of it is
+/// read for that.
 pub(crate) fn shows(certificate: &Message, peer: Fingerprint) -> bool {
     first_certificate(certificate).is_some_and(|der| sha256(der) == peer)
 }
@@ -40,7 +43,8 @@ fn first_certificate(certificate: &Message) -> Option<&[u8]> {
 fn check(certificate: &Message, verify: &Message, signed: &[u8]) -> Option<bool> {
     let key = X509::from_der(first_certificate(certificate)?).ok()?.public_key().ok()?;
     let [s0, s1, _, _, signature @ ..] = &verify.body[..] else { return None };
-    // Signature schemes by their numbers (RFC 8446 §4.2.3); RFC 5246's pairs of hash and signature are among them.
+    // Signature schemes by their numbers (RFC 8446 §4.2.3); RFC 5246's pairs of hash and signature are among
+    // them.
     let (digest, is_pss) = match (s0, s1) {
         (2, 1 | 3) => (MessageDigest::sha1(), false),
         (4, 1 | 3) => (MessageDigest::sha256(), false),

@@ -129,7 +129,8 @@ fn s14_without_use_srtp_there_is_no_handshake() {
     }
 }
 
-/// S14: DTLS 1.2 without the extended master secret (RFC 7627) is refused; the extension's type is made one that nobody knows.
+/// S14: DTLS 1.2 without the extended master secret (RFC 7627) is refused; the extension's type is made one
+/// that nobody knows.
 #[test]
 fn s14_without_extended_master_secret_there_is_no_handshake() {
     let mut pair = Pair::new(&ClientOptions { versions: Versions::Only1_2, ..ClientOptions::default() });

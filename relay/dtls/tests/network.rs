@@ -10,7 +10,7 @@ use support::{Direction, Pair, Rng, drain};
 
 const VERSIONS: [Versions; 2] = [Versions::Only1_2, Versions::Only1_3];
 
-/// What the relay gives a handshake.
+/// The relay's time limit for a handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 fn options(versions: Versions) -> ClientOptions {
@@ -93,7 +93,7 @@ fn a_bad_network_is_endured() {
     }
 }
 
-/// A record in clear.
+/// An unprotected record.
 fn clear(content_type: u8, body: &[u8]) -> Vec<u8> {
     let mut record = vec![content_type, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0x77, 0x77];
     record.extend_from_slice(&(body.len() as u16).to_be_bytes());
@@ -162,8 +162,8 @@ fn part(kind: u8, message_len: u32, seq: u8, offset: u32, body: &[u8]) -> Vec<u8
     clear(22, &[&head[..], body].concat())
 }
 
-/// What an attacker puts before a client's message who knows what clients send: each in turn ends a handshake if the server
-/// takes it at its word.
+/// What an attacker puts before a client's message who knows what clients send: each in turn ends a handshake
+/// if the server takes it at its word.
 fn forgeries(datagram: &[u8]) -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let Some((kind, len, seq)) = first_message(datagram) else { return vec![] };
     let junk = vec![0x5a; 60];
@@ -189,7 +189,8 @@ fn forgeries(datagram: &[u8]) -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
-/// One forged record must not end a handshake, and the client's own must still get through at its next try at the latest.
+/// One forged record must not end a handshake, and the client's own must still get through at its next try at
+/// the latest.
 #[test]
 fn a_forgery_before_each_message_ends_no_handshake() {
     for versions in VERSIONS {
@@ -211,7 +212,8 @@ fn a_forgery_before_each_message_ends_no_handshake() {
     }
 }
 
-/// The same for another client's whole flight: before the true client's first, and between its first and its second.
+/// The same for another client's whole flight: before the true client's first, and between its first and its
+/// second.
 #[test]
 fn another_clients_messages_end_no_handshake() {
     for versions in VERSIONS {
@@ -254,7 +256,8 @@ fn good_hello(versions: Versions) -> impl FnMut() -> Vec<u8> {
     }
 }
 
-/// The same with cipher suites that we do not have, which is seen when an attempt is spent only. Nothing comes back.
+/// The same with cipher suites that we do not have, which is seen when an attempt is spent only. Nothing
+/// comes back.
 fn refused_hello(versions: Versions) -> impl FnMut() -> Vec<u8> {
     let mut good = good_hello(versions);
     move || {
@@ -289,8 +292,8 @@ fn attempts_are_bounded() {
     assert!((70..=100).contains(&begun), "{begun} in 5 s");
 }
 
-/// Until both ends are connected or the limit is over, in steps of 5 ms: `forge` first sends what it likes, then what both ends
-/// have to say is delivered. Answers to what was forged do not reach the client.
+/// Until both ends are connected or the limit is over, in steps of 5 ms: `forge` first sends what it likes,
+/// then what both ends have to say is delivered. Answers to what was forged do not reach the client.
 fn connects_in(pair: &mut Pair, mut forge: impl FnMut(&mut Pair, u32)) -> bool {
     for tick in 0..HANDSHAKE_LIMIT.as_millis() as u32 / 5 {
         forge(pair, tick);
@@ -308,7 +311,8 @@ fn connects_in(pair: &mut Pair, mut forge: impl FnMut(&mut Pair, u32)) -> bool {
     false
 }
 
-/// Hellos of which nothing can come, in any number, cost no attempt: of junk, or of a client that has nothing that we want.
+/// Hellos of which nothing can come, in any number, cost no attempt: of junk, or of a client that has nothing
+/// that we want.
 #[test]
 fn hellos_of_which_nothing_can_come_keep_nobody_out() {
     for versions in VERSIONS {
@@ -336,7 +340,8 @@ fn hellos_of_which_nothing_can_come_keep_nobody_out() {
     }
 }
 
-/// More hellos at once than there are attempts, ahead of the client's, once or whenever there are attempts again.
+/// More hellos at once than there are attempts, ahead of the client's, once or whenever there are attempts
+/// again.
 #[test]
 fn bursts_of_hellos_keep_nobody_out() {
     for versions in VERSIONS {
@@ -353,8 +358,9 @@ fn bursts_of_hellos_keep_nobody_out() {
     }
 }
 
-/// A steady stream of 40 a second that was there before leaves the client its share of the draws, one half or more for each of its
-/// hellos, of which it sends six: that fewer than half of 16 clients get in, no run will see.
+/// A steady stream of 40 a second that was there before leaves the client its share of the draws, one half or
+/// more for each of its hellos, of which it sends six: that fewer than half of 16 clients get in, no run will
+/// see.
 #[test]
 fn a_steady_stream_of_hellos_leaves_the_client_its_share() {
     for versions in VERSIONS {
@@ -401,8 +407,9 @@ fn answers_to_forged_hellos_are_not_repeated_beside_the_clients() {
     }
 }
 
-/// A hello that is asked to be sent again may be overheard: what is forged of the second costs the client nothing, be it junk with
-/// its random, the number of a message that comes later, or a good one whose answer the client does not get first.
+/// A hello that is asked to be sent again may be overheard: what is forged of the second costs the client
+/// nothing, be it junk with its random, the number of a message that comes later, or a good one whose answer
+/// the client does not get first.
 #[test]
 fn a_forged_second_hello_ends_no_attempt() {
     for forgeries in 1..8u8 {
@@ -431,7 +438,8 @@ fn a_forged_second_hello_ends_no_attempt() {
     }
 }
 
-/// A certificate that is not the announced one is looked at a few times, whatever its key costs, and ends nothing by itself.
+/// A certificate that is not the announced one is looked at a few times, whatever its key costs, and ends
+/// nothing by itself.
 #[test]
 fn signatures_of_strangers_take_nothing_from_the_clients() {
     let mut pair = Pair::new(&options(Versions::Only1_2));
@@ -459,7 +467,8 @@ fn signatures_of_strangers_take_nothing_from_the_clients() {
     assert!(pair.is_connected(), "in the same moment: no timer had to ring");
 }
 
-/// S11: a lot of fragments that never become a message are refused in the end, and hold little memory meanwhile.
+/// S11: a lot of fragments that never become a message are refused in the end, and hold little memory
+/// meanwhile.
 #[test]
 fn s11_fragments_are_bounded() {
     let mut pair = Pair::new(&options(Versions::Only1_2));

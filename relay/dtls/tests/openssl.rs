@@ -1,4 +1,5 @@
-//! OpenSSL's client against our server, over loopback: another implementation of DTLS 1.2 and of the exporter.
+//! OpenSSL's client against our server, over loopback: another implementation of DTLS 1.2 and of the
+//! exporter.
 //!
 //! Needs the `openssl` program; where there is none, there is nothing to compare with and the tests say so.
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Far more than a handshake over loopback takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What became of one client.
+/// The outcome of one client's handshake.
 struct Outcome {
     status: DtlsStatus,
     summary: Option<DtlsSummary>,

@@ -1,18 +1,22 @@
 //! AES-128-GCM that seals one plaintext under four keys at once: what a packet relay does all day.
 //!
-//! A library call on a short packet is mostly latency. Here lane `i` of a 512-bit register carries subscriber `i`: the
-//! round keys of four subscribers stand side by side, a block of the shared plaintext is broadcast to the four lanes,
-//! GHASH multiplies by four different `H` in one instruction, and one reduction serves four packets.
+//! A library call on a short packet is mostly latency. Here lane `i` of a 512-bit register carries subscriber
+//! `i`: the round keys of four subscribers stand side by side, a block of the shared plaintext is broadcast
+//! to the four lanes, GHASH multiplies by four different `H` in one instruction, and one reduction serves
+//! four packets.
 //!
 //! Invariants
 //! - Sealing only. Nothing here ever judges a tag, so nothing here can accept a forgery.
-//! - No table and no branch depends on a key, a plaintext or what came of them; only lengths decide what runs.
-//! - A [`SealKey`] exists only on a processor that has the instructions ([`is_supported`]); everything else takes its
-//!   existence as the proof. Keys are wiped when dropped, in both forms.
+//! - No table and no branch depends on a key, a plaintext or what came of them; only lengths decide what
+//!   runs.
+//! - A [`SealKey`] exists only on a processor that has the instructions ([`is_supported`]); everything else
+//!   takes its existence as the proof. Keys are wiped when dropped, in both forms.
 //! - Nonces are the caller's: using one twice under a key gives the key away (SP 800-38D §8).
 //!
-//! Deliberately absent: opening, other key and tag lengths, nonces of other than 96 bits, fewer than four keys. The
-//! caller has a library for those.
+//! Deliberately absent: opening, other key and tag lengths, nonces of other than 96 bits, fewer than four
+//! keys. The caller has a library for those.
+
+#![warn(missing_docs)]
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86;
@@ -44,7 +48,8 @@ pub const PREFIX_MAX: usize = 8;
 /// Octets of a nonce.
 pub const NONCE_LEN: usize = 12;
 
-/// Whether this processor has what is needed: AVX-512 (F, BW, VL), VAES and VPCLMULQDQ. The answer never changes.
+/// Whether this processor has what is needed: AVX-512 (F, BW, VL), VAES and VPCLMULQDQ. The answer never
+/// changes.
 #[must_use]
 pub fn is_supported() -> bool {
     imp::is_supported()
@@ -71,7 +76,8 @@ impl Quad {
         Self(imp::Quad::new(keys.map(|key| &key.0)))
     }
 
-    /// Seals `plaintext` once for each lane: `outs[i]` gets the ciphertext under key `i` and the tag behind it.
+    /// Seals `plaintext` once for each lane: `outs[i]` gets the ciphertext under key `i` and the tag behind
+    /// it.
     ///
     /// # Errors
     /// If lengths do not fit one another; then nothing was written.
@@ -85,8 +91,8 @@ impl Quad {
         self.seal_prefixed(nonces, aads, [&[]; LANES], plaintext, outs)
     }
 
-    /// As [`Quad::seal`], of a plaintext that begins with `prefixes[i]` under key `i` and goes on with `rest` under each. The
-    /// prefixes are equally long.
+    /// As [`Quad::seal`], of a plaintext that begins with `prefixes[i]` under key `i` and goes on with `rest`
+    /// under each. The prefixes are equally long.
     ///
     /// # Errors
     /// If lengths do not fit one another; then nothing was written.

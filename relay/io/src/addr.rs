@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// Where a datagram came from or goes to, and which of our addresses it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// The peer.
+    /// The peer's address.
     pub remote: SocketAddr,
     /// Our address, on a machine with several; `None` lets the kernel choose.
     pub local: Option<IpAddr>,
@@ -38,7 +38,7 @@ const fn cmsg_space(data: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
-    /// Dual-stack or IPv6 alone.
+    /// IPv6, dual-stack or not.
     V6,
 }
 

@@ -1,9 +1,10 @@
-//! Memory for datagrams to send: a few arenas, filled one behind the other and begun anew when the kernel is done.
+//! Memory for datagrams to send: a few arenas, filled one behind the other and begun anew when the kernel is
+//! done.
 //!
-//! A region's life: *lent* to the caller (one at a time) → the runs in it are *kept*, each with a user of its arena →
-//! *released* when their sends complete. An arena without users is free again, and so is everything in it. What the
-//! kernel takes at once (nearly always, with `MSG_DONTWAIT`) leaves the first arena free at every flush, so that the
-//! same few lines stay in the cache.
+//! A region's life: *lent* to the caller (one at a time) → the runs in it are *kept*, each with a user of its
+//! arena → *released* when their sends complete. An arena without users is free again, and so is everything
+//! in it. What the kernel takes at once (nearly always, with `MSG_DONTWAIT`) leaves the first arena free at
+//! every flush, so that the same few lines stay in the cache.
 //!
 //! Only lent memory is ours to touch; what is kept is read by the kernel. Everything is allocated up front.
 
@@ -76,13 +77,14 @@ impl Arenas {
         bytes <= self.arena_bytes - self.used_of_current()
     }
 
-    /// Goes on to a free arena; whether there is one.
+    /// Makes a free arena the current one. False: there is none.
     pub(crate) fn advance(&mut self) -> bool {
         let free = self.arenas.iter().position(|arena| arena.users == 0);
         free.inspect(|free| self.current = *free).is_some()
     }
 
-    /// Lends `bytes` octets of the current arena, which has the room. What was lent before and not kept is forgotten.
+    /// Lends `bytes` octets of the current arena, which has the room. What was lent before and not kept is
+    /// forgotten.
     pub(crate) fn lend(&mut self, bytes: usize) -> &mut [u8] {
         let start = self.used_of_current();
         let end = start + bytes;
@@ -90,10 +92,10 @@ impl Arenas {
         self.arenas[self.current].used = start;
         self.lent = Some(Lent { start, end });
         let at = self.region.at(self.current * self.arena_bytes + start, bytes);
-        // SAFETY: the octets lie inside the region (`at` asserts it), which lives as long as `self`, is zeroed at the
-        // start and thus initialised. They lie behind everything kept in this arena, or the arena has no users: so the
-        // kernel reads none of them, and the exclusive borrow of `self` keeps other references away until the caller
-        // lets go.
+        // SAFETY: the octets lie inside the region (`at` asserts it), which lives as long as `self`, is
+        // zeroed at the start and thus initialised. They lie behind everything kept in this arena, or the
+        // arena has no users: so the kernel reads none of them, and the exclusive borrow of `self` keeps
+        // other references away until the caller lets go.
         unsafe { std::slice::from_raw_parts_mut(at, bytes) }
     }
 

@@ -4,7 +4,7 @@ use crate::socket::SocketIndex;
 
 /// A received datagram as the kernel laid it out.
 pub(crate) struct Datagram<'a> {
-    /// Received it.
+    /// The socket that received it.
     pub(crate) socket: SocketIndex,
     pub(crate) name: &'a [u8],
     pub(crate) control: &'a [u8],

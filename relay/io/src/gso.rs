@@ -10,7 +10,8 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// Most octets in one send: an IP datagram holds 65,535 with its headers, and 65,507 of UDP payload go in
 /// practice.
 const RUN_BYTES_MAX: usize = 60_000;
-/// Runs to a destination that go singly after the kernel refused one as GSO; each further refusal doubles them.
+/// Runs to a destination that go singly after the kernel refused one as GSO; each further refusal doubles
+/// them.
 const SINGLY_FIRST: u32 = 16;
 /// And no more than these: a path that is well again, or another one, should not pay for long.
 const SINGLY_DOUBLINGS_MAX: u32 = 10;
@@ -60,20 +61,20 @@ impl Run {
     }
 }
 
-/// Which destinations get GSO sends: all, but for a while those to which the kernel refused one. The device that refuses, or the
-/// path whose MTU is too small, is that destination's and nobody else's.
+/// Which destinations get GSO sends: all, but for a while those to which the kernel refused one. The device
+/// that refuses, or the path whose MTU is too small, is that destination's and nobody else's.
 #[derive(Debug, Default)]
 pub(crate) struct Gso {
     is_on: bool,
     refusing: HashMap<IpAddr, Refusal>,
 }
 
-/// What is known of a destination that refused.
+/// What is remembered of a destination for which the kernel refused a GSO send.
 #[derive(Clone, Copy, Debug, Default)]
 struct Refusal {
-    /// How often, without one taken in between.
+    /// Refusals without an accepted GSO send in between.
     times: u32,
-    /// Runs that still go singly.
+    /// Runs that are still to be sent as single datagrams.
     singly: u32,
 }
 
@@ -100,8 +101,8 @@ impl Gso {
         matches!(errno, libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::EMSGSIZE)
     }
 
-    /// Notes a refusal that single sends have cured: of the device (EIO, EOPNOTSUPP), or of the path (segments larger than its
-    /// MTU, a source address that has gone).
+    /// Notes a refusal that single sends have cured: of the device (EIO, EOPNOTSUPP), or of the path
+    /// (segments larger than its MTU, a source address that has gone).
     pub(crate) fn refused(&mut self, to: IpAddr) {
         if self.refusing.len() >= REFUSING_MAX && !self.refusing.contains_key(&to) {
             self.refusing.clear();

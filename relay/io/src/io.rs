@@ -18,8 +18,8 @@ use crate::{Backend, IoCounters, Waker};
 /// Sizes and choices of an [`Io`].
 #[derive(Clone, Copy, Debug)]
 pub struct IoOptions {
-    /// Octets of datagrams that one flush can hold, and the most that can be lent at once. Half of a 1 MiB second-level
-    /// cache, the rest of which is for keys and plaintext.
+    /// Octets of datagrams that one flush can hold, and the most that can be lent at once. Half of a 1 MiB
+    /// second-level cache, the rest of which is for keys and plaintext.
     pub arena_bytes: usize,
     /// Sends in one submission. 64 is within noise of more, and 4 times cheaper than one.
     pub messages: u16,
@@ -66,7 +66,7 @@ impl IoOptions {
     }
 }
 
-/// What came with a datagram.
+/// What is known of a received datagram besides its octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Where it came from and which of our addresses it was sent to: the way back.
@@ -80,7 +80,7 @@ pub struct Received {
 pub struct Wake {
     /// Datagrams ready for [`Io::receive`].
     pub datagrams: usize,
-    /// A [`Waker`] called.
+    /// A [`Waker`] ended the wait.
     pub woken: bool,
 }
 
@@ -92,8 +92,8 @@ enum Receiver {
 
 /// UDP sockets of one port with their receive buffers and their send queue, on one back end.
 ///
-/// It belongs to the thread that made it. Fields are dropped in order: the send queue first, whose ring lets go
-/// of the sockets and of all buffers; the sockets last.
+/// It belongs to the thread that made it. Fields are dropped in order: the send queue first, whose ring lets
+/// go of the sockets and of all buffers; the sockets last.
 pub struct Io {
     send_queue: SendQueue,
     receiver: Receiver,
@@ -110,8 +110,8 @@ impl Io {
     /// [`socket::bind_beside`] did.
     ///
     /// # Errors
-    /// `InvalidInput` for options out of range, no socket or more than 32; what the kernel says when it has no room for the ring or
-    /// memory.
+    /// `InvalidInput` for options out of range, no socket or more than 32; what the kernel says when it has
+    /// no room for the ring or memory.
     pub fn new(backend: Backend, sockets: Vec<UdpSocket>, options: &IoOptions) -> io::Result<Self> {
         options.check()?;
         let sockets = Sockets::new(sockets)?;
@@ -196,7 +196,7 @@ impl Io {
         }
     }
 
-    /// Where datagrams to send are written.
+    /// The queue that datagrams to send are written to.
     pub fn send_queue(&mut self) -> &mut SendQueue {
         &mut self.send_queue
     }
@@ -212,13 +212,14 @@ impl Io {
         self.sleeper.waker()
     }
 
-    /// For how long a wait gathers datagrams before it ends with what there is: larger batches for so much delay. Zero,
-    /// the default, adds none. io_uring ends it early at 32 datagrams, and needs Linux 6.12 for it.
+    /// For how long a wait gathers datagrams before it ends with what there is: larger batches for so much
+    /// delay. Zero, the default, adds none. io_uring ends it early at 32 datagrams, and needs Linux 6.12 for
+    /// it.
     pub fn set_hold(&mut self, hold: Duration) {
         self.hold = hold;
     }
 
-    /// What became of every datagram so far.
+    /// The counters, which account for every datagram.
     #[must_use]
     pub fn counters(&self) -> IoCounters {
         let mut counters = self.send_queue.counters;
@@ -226,7 +227,7 @@ impl Io {
         counters
     }
 
-    /// Which back end serves.
+    /// The back end in use.
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.backend

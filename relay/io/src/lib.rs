@@ -39,6 +39,8 @@
 //!
 //! All unsafe code of the relay but two DTLS calls lives here.
 
+#![warn(missing_docs)]
+
 mod addr;
 mod arena;
 mod buffers;

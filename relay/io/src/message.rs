@@ -9,8 +9,8 @@ use crate::arena::{ArenaIndex, Arenas};
 use crate::gso::Run;
 use crate::socket::{SocketIndex, Sources};
 
-/// What the kernel reads of one send: header, address, control messages, and where the datagrams lie. The header points
-/// into the block itself, so a block never moves.
+/// What the kernel reads of one send: header, address, control messages, and where the datagrams lie. The
+/// header points into the block itself, so a block never moves.
 #[repr(C)]
 struct Block {
     header: libc::msghdr,
@@ -23,7 +23,7 @@ struct Block {
 #[derive(Clone, Copy)]
 pub(crate) struct PendingSend {
     pub(crate) route: Route,
-    /// Sends it.
+    /// The socket to send from.
     pub(crate) socket: SocketIndex,
     /// Where the datagrams lie, from the start of the arenas.
     pub(crate) run: Run,
@@ -59,7 +59,7 @@ impl Messages {
         }
     }
 
-    /// Where each socket sends from.
+    /// The source address of each socket.
     pub(crate) fn sources(&self) -> &Sources {
         &self.sources
     }

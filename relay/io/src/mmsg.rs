@@ -67,8 +67,8 @@ impl MmsgReceiver {
         self.count - self.next
     }
 
-    /// Waits for a datagram, a wake-up or the end of `timeout`, and receives a batch. When something has come, more is
-    /// gathered for `hold`.
+    /// Waits for a datagram, a wake-up or the end of `timeout`, and receives a batch. When something has
+    /// come, more is gathered for `hold`.
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -98,7 +98,8 @@ impl MmsgReceiver {
         Ok(())
     }
 
-    /// Reads the sockets that have something, each first in its turn: a flood at one does not starve the others.
+    /// Reads the sockets that have something, each first in its turn: a flood at one does not starve the
+    /// others.
     fn receive(&mut self, counters: &mut IoCounters) {
         let sockets = self.entries.len() - 1;
         self.turn = (self.turn + 1) % sockets;
@@ -183,8 +184,8 @@ fn poll(
     });
     let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
     counters.syscalls += 1;
-    // SAFETY: that many pollfd, ours during the call; `timespec` is null or a live timespec; a null mask leaves
-    // signals alone.
+    // SAFETY: that many pollfd, ours during the call; `timespec` is null or a live timespec; a null mask
+    // leaves signals alone.
     if unsafe { libc::ppoll(entries.as_mut_ptr(), entries.len() as _, timespec, ptr::null()) } >= 0 {
         return Ok(());
     }
@@ -232,8 +233,8 @@ impl MmsgSender {
             let rest = &mut self.headers[sent..until];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: `rest` holds that many headers, whose names, pieces and control messages belong to
-            // messages and memory under way: they stay put and unwritten during the call, which copies what it
-            // sends.
+            // messages and memory under way: they stay put and unwritten during the call, which copies what
+            // it sends.
             let taken = unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as u32, flags as _) };
             if taken > 0 {
                 let taken = taken as usize;

@@ -23,7 +23,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Name in settings and logs.
+    /// Its name in settings and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Backend {
     }
 }
 
-/// What the administrator wants.
+/// The back end asked for in the settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Setting {
     /// io_uring where it works, else the fallback.
@@ -63,7 +63,7 @@ impl std::str::FromStr for Setting {
 pub struct Choice {
     /// To be given to [`Io::new`](crate::Io::new).
     pub backend: Backend,
-    /// Why.
+    /// The reason for the choice, for the log.
     pub reason: String,
 }
 

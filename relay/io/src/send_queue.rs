@@ -13,8 +13,8 @@ use crate::mmsg::MmsgSender;
 use crate::socket::{SocketIndex, Sources};
 use crate::uring::Ring;
 
-/// Sends that may wait for a free message, because the kernel holds on to all of them or refuses to cut runs. More are
-/// refused.
+/// Sends that may wait for a free message, because the kernel holds on to all of them or refuses to cut runs.
+/// More are refused.
 const WAITING_MAX: usize = 1024;
 
 /// No memory is free: the kernel still holds all of it. Counted in [`IoCounters::tx_full`].
@@ -50,9 +50,11 @@ impl Sender {
     }
 }
 
-/// Where the caller writes datagrams. They leave at the next flush, which is also made when memory or messages run out.
+/// Where the caller writes datagrams. They leave at the next flush, which is also made when memory or
+/// messages run out.
 ///
-/// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither memory nor messages.
+/// Fields are dropped in order: `sender` first, whose drop waits until the kernel uses neither memory nor
+/// messages.
 pub struct SendQueue {
     pub(crate) sender: Sender,
     arenas: Arenas,
@@ -83,8 +85,8 @@ impl SendQueue {
         }
     }
 
-    /// Lends `bytes` octets of memory for the datagrams that are committed next. A region that was lent before is given
-    /// up, but for what was committed of it.
+    /// Lends `bytes` octets of memory for the datagrams that are committed next. A region that was lent
+    /// before is given up, but for what was committed of it.
     ///
     /// # Errors
     /// [`Full`] if so much is not free and a flush freed none, or it is more than
@@ -100,8 +102,8 @@ impl SendQueue {
         Ok(self.arenas.lend(bytes))
     }
 
-    /// Queues a run of datagrams, which lie in the region lent last, along `route`. May be called for several runs of a
-    /// region. Without GSO they leave one by one.
+    /// Queues a run of datagrams, which lie in the region lent last, along `route`. May be called for several
+    /// runs of a region. Without GSO they leave one by one.
     ///
     /// # Panics
     /// If the run is not within the region, or its segments are longer than a datagram.
@@ -251,18 +253,18 @@ mod tests {
 
     const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    /// A kernel under a test's control.
+    /// A fake kernel that the test controls.
     #[derive(Default)]
     pub(crate) struct Fake {
-        /// Messages it holds without an answer.
+        /// Messages that are submitted and not completed.
         held: Vec<u16>,
         /// How many more it holds before it answers at once.
         hold: usize,
         /// The answer to sends of several datagrams, negative; 0 for taking them.
         gso_result: i32,
-        /// To this destination alone.
+        /// Only for this destination, if set.
         refusing: Option<IpAddr>,
-        /// The answer to single ones.
+        /// The result of single sends.
         single_result: i32,
         /// Octets it took, a `Vec` per datagram, with the port they went to.
         taken: Vec<(u16, Vec<u8>)>,

@@ -1,8 +1,8 @@
 //! The UDP sockets of a shard: made and bound here, or handed over.
 //!
-//! The first takes whatever comes to the port. Beside it, each address of the machine may have a socket bound to it
-//! ([`bind_beside`]): a send through one of those needs not say its source address, which saves the kernel a control
-//! message to read and a look-up, a tenth of an unbatched send.
+//! The first takes whatever comes to the port. Beside it, each address of the machine may have a socket bound
+//! to it ([`bind_beside`]): a send through one of those needs not say its source address, which saves the
+//! kernel a control message to read and a look-up, a tenth of an unbatched send.
 
 use std::io;
 use std::mem::size_of;
@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addr::{Family, Route};
 
-/// What a socket should be.
+/// Options of a UDP socket.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketOptions {
     /// Where to bind. `[::]:port` takes IPv4 as well, and only that on a machine without IPv6.
@@ -40,9 +40,9 @@ impl SocketOptions {
 /// (`net.core.rmem_max`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffers {
-    /// Of the receive side.
+    /// Octets of the receive buffer.
     pub recv_bytes: usize,
-    /// Of the send side.
+    /// Octets of the send buffer.
     pub send_bytes: usize,
 }
 
@@ -61,8 +61,8 @@ pub fn bind(options: &SocketOptions) -> io::Result<UdpSocket> {
     prepare(socket, options)
 }
 
-/// Binds a socket to each of `ips` on the port of `first`, which is bound to all addresses. What comes to one of them no
-/// longer arrives at `first`. Nobody else can share the port, before or after.
+/// Binds a socket to each of `ips` on the port of `first`, which is bound to all addresses. What comes to one
+/// of them no longer arrives at `first`. Nobody else can share the port, before or after.
 ///
 /// # Errors
 /// What `socket`, `setsockopt` and `bind` say; an address that has just gone away is one.
@@ -85,7 +85,7 @@ fn bind_one_beside(addr: SocketAddr, options: &SocketOptions) -> io::Result<UdpS
     prepare(socket, options)
 }
 
-/// Which of an `Io`'s sockets.
+/// The index of one of an `Io`'s sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketIndex(pub(crate) u8);
 
@@ -126,7 +126,7 @@ impl Sockets {
         self.0.iter().map(|bound| bound.socket.as_raw_fd()).collect()
     }
 
-    /// Where each sends from.
+    /// The source address of each socket.
     pub(crate) fn sources(&self) -> Sources {
         Sources(self.0.iter().map(|bound| (bound.local, bound.family)).collect())
     }
@@ -239,9 +239,9 @@ fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// IPv4 datagrams leave whole and stay so: many networks lose fragments (RFC 8900), IPv6 knows none on the way, and what
-/// media servers send is below any path's MTU. A forged ICMP message cannot shrink them either. It also spares the kernel
-/// the choice of an identification (RFC 6864 §4), a twentieth of an unbatched send.
+/// IPv4 datagrams leave whole and stay so: many networks lose fragments (RFC 8900), IPv6 knows none on the
+/// way, and what media servers send is below any path's MTU. A forged ICMP message cannot shrink them either.
+/// It also spares the kernel the choice of an identification (RFC 6864 §4), a twentieth of an unbatched send.
 fn never_fragment(socket: &Socket, ip: Option<IpAddr>) -> io::Result<()> {
     // A socket of one IPv6 address sends no IPv4.
     if ip.is_some_and(|ip| ip.is_ipv6() && !ip.is_unspecified()) {

@@ -1,5 +1,5 @@
-//! The io_uring back end: one ring, a multishot receive for each socket over one ring of provided buffers, one read of
-//! the waker's eventfd, and the sends of a send queue.
+//! The io_uring back end: one ring, a multishot receive for each socket over one ring of provided buffers,
+//! one read of the waker's eventfd, and the sends of a send queue.
 //!
 //! Completions are told apart by their user data alone. None is ever missed: the kernel keeps those that do
 //! not fit the completion queue (`IORING_FEAT_NODROP`) until an enter with `GETEVENTS` fetches them, which
@@ -281,8 +281,8 @@ impl Ring {
         for &message in staged {
             let entry = send_entry(messages, message).user_data(OP_SEND | u64::from(message));
             // SAFETY: the header and what it points to stay put and unwritten until the message is finished,
-            // which its completion brings about (`Messages`, `Arenas`); both outlive the ring's operations (see
-            // `drop`, `SendQueue`).
+            // which its completion brings about (`Messages`, `Arenas`); both outlive the ring's operations
+            // (see `drop`, `SendQueue`).
             unsafe { self.push(&entry) };
             self.sending += 1;
         }
@@ -312,8 +312,8 @@ impl Ring {
                 let entry = opcode::RecvMsgMulti::new(file(socket), template, BUFFER_GROUP)
                     .build()
                     .user_data(OP_RECEIVE | u64::from(socket.0));
-                // SAFETY: the template lives in `memory` and is never written; buffers come from the registered
-                // buffer ring. All of it outlives the operation (see `drop`).
+                // SAFETY: the template lives in `memory` and is never written; buffers come from the
+                // registered buffer ring. All of it outlives the operation (see `drop`).
                 unsafe { self.push(&entry) };
                 self.receive_armed.insert(socket);
                 counters.rx_rearms += u64::from(self.armed_before.contains(socket));
@@ -479,7 +479,8 @@ fn send_entry(messages: &Messages, message: u16) -> squeue::Entry {
     if !messages.is_plain(message) {
         return opcode::SendMsg::new(file(socket), header).flags(flags as u32).build();
     }
-    // SAFETY: the message is filled: its header names its address and one piece, all of them live and unwritten.
+    // SAFETY: the message is filled: its header names its address and one piece, all of them live and
+    // unwritten.
     let (name, name_len, piece) = unsafe { ((*header).msg_name, (*header).msg_namelen, *(*header).msg_iov) };
     // A single datagram: far below 2^32 octets.
     opcode::Send::new(file(socket), piece.iov_base.cast(), piece.iov_len as u32)

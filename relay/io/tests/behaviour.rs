@@ -52,7 +52,8 @@ fn runs_arrive_as_single_datagrams_with_their_bounds() {
         for gso in [true, false] {
             let mut io = open(backend, &IoOptions { gso, ..IoOptions::default() });
             let (near, far) = (peer(), peer());
-            // Runs: equal ones, a shorter last one, single ones, none at all. Each to two destinations out of one region.
+            // Runs: equal ones, a shorter last one, single ones, none at all. Each to two destinations out of
+            // one region.
             let runs: [&[usize]; 6] = [&[1200; 70], &[1200, 37], &[300, 300, 1], &[0], &[1], &[1500; 3]];
             let sizes = runs.concat();
             let mut n = 0;

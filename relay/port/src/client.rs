@@ -1,6 +1,8 @@
 //! The process's side of a local port: blocking, for helpers that do one thing.
 
 use crate::wire::{DecodeError, Decoded, Frame, FrameReader, Hello, PORT_VERSION, Refusal, encode};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,14 +15,16 @@ const READ_BYTES: usize = 64 << 10;
 /// Why a port cannot be used further.
 #[derive(Debug)]
 pub enum ClientError {
-    /// The socket says so.
+    /// Reading or writing failed.
     Io(io::Error),
-    /// The relay sent what is no frame.
+    /// The relay sent octets that do not decode as a frame.
     BadFrame(DecodeError),
-    /// The relay will not have us.
+    /// The relay refused the connection.
     Refused(Refusal),
-    /// A frame that no encoding holds: the name is none, or a payload is too long.
+    /// The name is not valid, or the payload too long for a frame.
     Unwritable,
+    /// Another user, with this uid, listens on the socket.
+    Untrusted(u32),
 }
 
 impl fmt::Display for ClientError {
@@ -28,10 +32,11 @@ impl fmt::Display for ClientError {
         match self {
             Self::Io(why) => write!(f, "the relay's port: {why}"),
             Self::BadFrame(why) => write!(f, "the relay's port: {why}"),
-            Self::Refused(Refusal::BadHello) => write!(f, "the relay does not understand our greeting"),
-            Self::Refused(Refusal::NameTaken) => write!(f, "another process is at the port of this name"),
+            Self::Refused(Refusal::BadHello) => write!(f, "the relay does not understand our Hello"),
+            Self::Refused(Refusal::NameTaken) => write!(f, "another process is connected under this name"),
             Self::Refused(Refusal::TooMany) => write!(f, "the relay has as many local ports as it may"),
-            Self::Unwritable => write!(f, "a name or a payload that no frame holds"),
+            Self::Unwritable => write!(f, "the name is not valid, or the payload too long for a frame"),
+            Self::Untrusted(uid) => write!(f, "a process of user {uid} listens on the relay's port socket"),
         }
     }
 }
@@ -59,12 +64,18 @@ pub struct ClientReader {
     scratch: Vec<u8>,
 }
 
-/// Connects to a relay's port socket under a name, and waits until it is taken.
+/// Connects to a relay's port socket under a name, and waits until the relay has accepted it.
+///
+/// The relay must be one of our own user or of root; root may connect to anybody's.
 ///
 /// # Errors
 /// See [`ClientError`].
 pub fn connect(socket: &Path, name: &str) -> Result<(ClientWriter, ClientReader), ClientError> {
     let stream = UnixStream::connect(socket)?;
+    let listener = socket_peercred(&stream).map_err(io::Error::from)?.uid.as_raw();
+    if !is_trusted(geteuid().as_raw(), listener) {
+        return Err(ClientError::Untrusted(listener));
+    }
     let mut reader = ClientReader {
         stream: stream.try_clone()?,
         reader: FrameReader::default(),
@@ -83,6 +94,11 @@ pub fn connect(socket: &Path, name: &str) -> Result<(ClientWriter, ClientReader)
     }
 }
 
+/// Whether a process of user `own` gives its media to a relay of user `listener`.
+fn is_trusted(own: u32, listener: u32) -> bool {
+    listener == own || listener == 0 || own == 0
+}
+
 impl ClientWriter {
     /// Sends a frame; `payload` is a packet's.
     ///
@@ -96,7 +112,7 @@ impl ClientWriter {
         Ok(self.stream.write_all(&self.out)?)
     }
 
-    /// Hangs up, which ends the reading half too.
+    /// Closes the connection, which ends the reading half too.
     pub fn hang_up(&self) {
         // It may have ended already.
         let _ = self.stream.shutdown(Shutdown::Both);
@@ -132,5 +148,19 @@ impl ClientReader {
     /// When the kernel refuses.
     pub fn set_timeout(&self, timeout: Option<std::time::Duration>) -> io::Result<()> {
         self.stream.set_read_timeout(timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_of_another_user_is_not_trusted() {
+        for (own, listener, trusted) in
+            [(1000, 1000, true), (1000, 0, true), (1000, 1001, false), (0, 1000, true), (0, 0, true)]
+        {
+            assert_eq!(is_trusted(own, listener), trusted, "{own} {listener}");
+        }
     }
 }

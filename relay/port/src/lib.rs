@@ -18,6 +18,7 @@
 //! Deliberately absent: threads, the relay's sockets, and the queue itself.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod client;
 mod message;

@@ -17,7 +17,7 @@ pub enum PortKind {
 /// One port of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId {
-    /// What is behind it.
+    /// The kind of the other side.
     pub kind: PortKind,
     /// A shard's own number; of other kinds, unique as long as the relay runs.
     pub number: u32,
@@ -86,7 +86,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 5] = [Self::Opus, Self::Pcmu, Self::Pcma, Self::Vp8, Self::H264];
 }
 
@@ -105,7 +105,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 4] = [Self::Medium, Self::VeryLow, Self::Low, Self::High];
 }
 
@@ -118,7 +118,7 @@ pub struct Track {
     pub kind: MediaKind,
     /// The one codec. A packet's payload is its RTP payload format.
     pub codec: Codec,
-    /// Of RTP timestamps.
+    /// Clock rate of RTP timestamps.
     pub clock_rate_hz: u32,
     /// As the controller gave it.
     pub priority: Priority,
@@ -129,7 +129,7 @@ pub struct Track {
     pub held: bool,
 }
 
-/// What is said of a packet besides its payload.
+/// A packet without its payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// The up-track.
@@ -142,7 +142,7 @@ pub struct Packet {
     pub source: u32,
     /// RTP timestamp as the publisher wrote it.
     pub timestamp: u32,
-    /// When it came in.
+    /// When the relay received it.
     pub arrival: MediaTime,
     /// RTP marker bit.
     pub marker: bool,
@@ -158,16 +158,16 @@ pub struct Packet {
 /// of one publisher are put side by side by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// The moment.
+    /// A moment on the room clock.
     pub time: MediaTime,
-    /// The RTP timestamp then.
+    /// The RTP timestamp of that moment.
     pub timestamp: u32,
 }
 
 /// What one side of a port tells the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Message {
-    /// Never written, or taken out.
+    /// The entry holds no message.
     #[default]
     Empty,
     /// To the listening side: packets of this track follow. Said again, it keeps an unused track open.
@@ -176,7 +176,7 @@ pub enum Message {
         track_id: TrackId,
         /// Number of this opening; unique on the side that says it.
         opening: u64,
-        /// What the up-track is.
+        /// The up-track's description.
         track: Track,
     },
     /// To the listening side: a packet that is new; its payload stands beside the message.
@@ -185,7 +185,7 @@ pub enum Message {
     Clock {
         /// The up-track.
         track_id: TrackId,
-        /// Timestamp and moment.
+        /// The relation of the track's timestamps to the room clock.
         clock: Clock,
     },
     /// To the listening side: the up-track is gone.

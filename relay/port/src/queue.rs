@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 /// Longest payload of a packet: that of a whole datagram.
 pub const PAYLOAD_BYTES_MAX: usize = 1500;
 
-/// One place of a queue.
+/// One entry of a queue.
 #[derive(Debug)]
 pub struct Entry {
     message: Message,
@@ -59,9 +59,9 @@ const ENTRIES_BACK: usize = 2;
 /// What a queue carries one way, and so how many entries it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Videos that go this way.
+    /// Video tracks sent this way.
     pub videos: usize,
-    /// Audios that go this way.
+    /// Audio tracks sent this way.
     pub audios: usize,
     /// Tracks that go the other way, of which this one speaks back.
     pub back: usize,
@@ -127,20 +127,20 @@ pub struct PortWriter<S> {
 }
 
 impl<S: PortSink> PortWriter<S> {
-    /// To a queue that no track uses yet.
+    /// Writes to a queue that no track uses yet.
     pub fn new(mut sink: S) -> Self {
         let load = Load::default();
         sink.set_capacity(load.entries());
         Self { sink, overdue: VecDeque::new(), load }
     }
 
-    /// What the queue has room for.
+    /// The tracks that the queue has entries for.
     #[must_use]
     pub const fn load(&self) -> Load {
         self.load
     }
 
-    /// A track came or went.
+    /// Changes the load, and the queue's entries with it.
     pub fn change_load(&mut self, change: impl FnOnce(&mut Load)) {
         change(&mut self.load);
         self.sink.set_capacity(self.load.entries());

@@ -33,10 +33,10 @@ pub const NAME_BYTES_MAX: usize = 64;
 
 const _: () = assert!(NAME_BYTES_MAX < FIELDS_BYTES_MAX && FIELDS_BYTES_MAX <= u16::MAX as usize);
 
-/// The first thing that either side says.
+/// The first frame of either side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// [`PORT_VERSION`] of who says it.
+    /// The sender's [`PORT_VERSION`].
     pub version: u32,
     /// Of the process, see [`is_name`]; the relay's own is `relay`.
     pub name: String,
@@ -58,22 +58,22 @@ impl Refusal {
     const ALL: [Self; 3] = [Self::BadHello, Self::NameTaken, Self::TooMany];
 }
 
-/// What crosses a stream.
+/// A frame of the stream between a process and the relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// First in both directions.
+    /// The first frame in both directions.
     Hello(Hello),
-    /// The relay's last word.
+    /// The relay refuses the process and closes the connection.
     Refused(Refusal),
     /// To who has a track, or can make it: it is wanted, as described. Packets may follow; an end is
     /// [`Message::Close`].
     Want {
         /// The id under which it is to come.
         track_id: TrackId,
-        /// What it is to be.
+        /// The track's description.
         track: Track,
     },
-    /// What shards say to each other too.
+    /// A message as between shards.
     Message(Message),
 }
 
@@ -88,9 +88,9 @@ pub enum DecodeError {
     FieldsLength(usize),
     /// A packet's payload is longer than [`PAYLOAD_BYTES_MAX`].
     PayloadLength(usize),
-    /// Fields of this kind end too early.
+    /// The fields of a frame of this kind are cut short.
     Fields(u8),
-    /// A name is none, see [`is_name`].
+    /// A name is not valid, see [`is_name`].
     Name,
 }
 
@@ -116,14 +116,14 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// What a frame says.
+/// A decoded frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<'a> {
     /// A frame, and the payload of a packet; empty for all else.
     Frame(Frame, &'a [u8]),
     /// A frame of a later version.
     Unknown {
-        /// Of the frame.
+        /// The frame's kind.
         kind: u8,
     },
 }
@@ -306,7 +306,7 @@ fn frame_len(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     }
 }
 
-/// Why fields say nothing.
+/// Why the fields of a frame could not be decoded.
 enum Bad {
     Unknown,
     Short,
@@ -423,7 +423,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Takes octets as they came.
+    /// Appends octets that were read from the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;

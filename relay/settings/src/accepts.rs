@@ -19,7 +19,7 @@ pub struct Accepts<T> {
 }
 
 impl<T: 'static> Accepts<T> {
-    /// What `read` takes.
+    /// Accepts the texts that `read` accepts.
     pub fn new(
         words: impl Into<String>,
         form: impl Into<String>,
@@ -28,14 +28,14 @@ impl<T: 'static> Accepts<T> {
         Self { words: words.into(), form: form.into(), read: Box::new(read) }
     }
 
-    /// The same, as another type.
+    /// The same values, converted to another type.
     #[must_use]
     pub fn map<U: 'static>(self, into: impl Fn(T) -> U + 'static) -> Accepts<U> {
         let read = self.read;
         Accepts::new(self.words, self.form, move |texts| read(texts).map(&into))
     }
 
-    /// One `word` besides, and the words for it.
+    /// Accepts `word` as well; `words` describes it.
     #[must_use]
     pub fn or(self, word: &'static str, words: &str, value: T) -> Self
     where
@@ -58,7 +58,7 @@ impl<T: 'static> Accepts<T> {
     }
 }
 
-/// One text that `read` takes.
+/// One text that `read` accepts.
 pub fn single<T: 'static>(
     words: impl Into<String>,
     form: &str,
@@ -70,7 +70,7 @@ pub fn single<T: 'static>(
     })
 }
 
-/// What the type's own reader takes.
+/// Accepts what the type's `FromStr` accepts.
 #[must_use]
 pub fn parsed<T: FromStr + 'static>(words: &str, form: &str) -> Accepts<T> {
     single(words, form, |text| text.parse().ok())
@@ -107,7 +107,7 @@ pub fn one_of<T: Copy + PartialEq>(choices: &'static [(&'static str, T)]) -> Acc
     })
 }
 
-/// Yes or no.
+/// A boolean: `true` or `false`.
 #[must_use]
 pub fn truth() -> Accepts<bool> {
     parsed("true or false", "true|false")

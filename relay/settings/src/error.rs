@@ -8,13 +8,13 @@ use std::path::PathBuf;
 pub enum Error {
     /// The file cannot be read.
     Unreadable(PathBuf, std::io::Error),
-    /// It is no TOML.
+    /// The file is not valid TOML.
     Syntax(PathBuf, Box<toml::de::Error>),
     /// A table that neither program knows, and those they know.
     UnknownTable(String, &'static [&'static str]),
     /// A key that its table does not have.
     UnknownKey {
-        /// With its table.
+        /// The key's name, with its table.
         key: String,
         /// The keys that the table has.
         known: Vec<&'static str>,
@@ -23,9 +23,9 @@ pub enum Error {
     BadValue {
         /// As it was written: `signaling.http_port` or `--http-port`.
         key: String,
-        /// What stands there.
+        /// The value that was given.
         value: String,
-        /// What may stand there.
+        /// The values that are accepted.
         accepted: String,
     },
     /// Values that are good by themselves and not together.

@@ -39,7 +39,8 @@ impl<S: Settings> Args for Flags<S> {
         let keys = settings.keys().into_iter().filter(|key| key.is_flag());
         command.arg(config).args(keys.map(|key| {
             let (help, long_help) = key.help();
-            // What both programs need is needed by subcommands too. How often a flag may stand there is the key's business.
+            // What both programs need is needed by subcommands too. How often a flag may stand there is the
+            // key's business.
             let arg = Arg::new(key.name).long(long(key.name)).value_name(key.form).global(key.shared);
             arg.action(ArgAction::Append).help(help).long_help(long_help)
         }))

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Puts a value where it belongs, if it is accepted.
 type Set<'a> = Box<dyn FnMut(&[String]) -> bool + 'a>;
 
-/// A key and where its value goes.
+/// A key, and the field that its value is stored in.
 pub struct Key<'a> {
     pub(crate) table: &'static str,
     pub(crate) name: &'static str,
@@ -53,7 +53,7 @@ impl<'a> Key<'a> {
         Err(Error::BadValue { key: written.to_owned(), value, accepted: self.accepted.clone() })
     }
 
-    /// Whether both programs read it.
+    /// Whether relay and signaling both read it.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.shared

@@ -1,8 +1,10 @@
 //! Settings of both programs: `ringvox.toml`, then the command line on top of it.
 //!
-//! A key is written once, as a field of a table in [`settings!`]: its doc, name, type, default and what it accepts. From
-//! that come the field, its default, the flag with its help, the refusal of a bad value, and the lines of
-//! `ringvox.toml.example`. Each program looks into its own tables only.
+//! A key is written once, as a field of a table in [`settings!`]: its doc, name, type, default and what it
+//! accepts. From that come the field, its default, the flag with its help, the refusal of a bad value, and
+//! the lines of `ringvox.toml.example`. Each program looks into its own tables only.
+
+#![warn(missing_docs)]
 
 mod accepts;
 mod error;
@@ -22,7 +24,7 @@ const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "media"];
 /// The file that is read when `--config` does not name one.
 const DEFAULT_FILE: &str = "ringvox.toml";
 
-/// All that one program reads.
+/// The settings of one program.
 pub trait Settings: Default {
     /// Its keys, in the order of the example file.
     fn keys(&mut self) -> Vec<Key<'_>>;
@@ -79,10 +81,11 @@ pub fn load<S: Settings>(flags: &Flags<S>) -> Result<(S, Option<PathBuf>), Error
 
 /// Makes a table of `ringvox.toml`: a struct with its defaults and its keys.
 ///
-/// A field is a key: its doc is the text of the example file, and its first sentence is the flag's help. Behind its type
-/// stands the default, as it would stand in the file, then what is accepted. A default that cannot be written there is
-/// `(value, "what the example shows")`. A unit in the key's name that the type already tells follows a `+`: `pause + "_ms":
-/// Duration`. Keys that other tables' owners read too come last, after `with`, and have a function that describes them.
+/// A field is a key: its doc is the text of the example file, and its first sentence is the flag's help.
+/// Behind its type stands the default, as it would stand in the file, then what is accepted. A default that
+/// cannot be written there is `(value, "what the example shows")`. A unit in the key's name that the type
+/// already tells follows a `+`: `pause + "_ms": Duration`. Keys that other tables' owners read too come last,
+/// after `with`, and have a function that describes them.
 #[macro_export]
 macro_rules! settings {
     (

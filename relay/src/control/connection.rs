@@ -1,7 +1,7 @@
 //! One control connection: bytes to requests, messages to bytes, with a limit on everything that waits.
 //!
-//! A controller that sends without reading is not read from; one that does not read its events is closed. Descriptors
-//! sent along (SCM_RIGHTS) are never received: plain reads make the kernel drop them.
+//! A controller that sends without reading is not read from; one that does not read its events is closed.
+//! Descriptors sent along (SCM_RIGHTS) are never received: plain reads make the kernel drop them.
 
 use relay_control::{
     CommandError, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameError, FromRelay, Outgoing, Reply,
@@ -18,8 +18,8 @@ const IN_FLIGHT_MAX: usize = 256;
 /// No further request is taken while more than this waits to be written.
 const UNREAD_PAUSE_BYTES: usize = 256 << 10;
 
-/// A connection that lets more than this wait is closed. A page of an inventory is a tenth of it, and the next one is not
-/// taken before it is read, so events of a busy relay have room beside a take-over.
+/// A connection that lets more than this wait is closed. A page of an inventory is a tenth of it, and the
+/// next one is not taken before it is read, so events of a busy relay have room beside a take-over.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
 
 /// Longest frame before a `Hello`: reading needs a few octets, `Hello` little more.
@@ -34,22 +34,20 @@ pub const READ_BYTES: usize = 64 << 10;
 const _: () =
     assert!(UNREAD_PAUSE_BYTES < UNREAD_BYTES_MAX && FRAME_BYTES_MAX_BEFORE_HELLO < FRAME_BYTES_MAX);
 
-/// Why a connection is over.
 #[derive(Debug)]
 pub enum Ended {
     /// The peer closed it.
     ByPeer,
     /// The peer sent no frame in time.
     Idle,
-    /// The peer sent what is no frame.
+    /// The peer sent octets that do not decode as a frame.
     BadFrame(FrameError),
-    /// The peer does not read.
+    /// The peer left more than `UNREAD_BYTES_MAX` unread.
     Slow,
-    /// The kernel says so.
+    /// A system call failed.
     Io(ErrorKind),
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
@@ -78,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// Allows frames up to the general limit.
+    /// The peer has sent `Hello`: frames up to the general limit are allowed from now on.
     pub fn said_hello(&mut self) {
         self.decoder.set_limit(FRAME_BYTES_MAX);
     }
@@ -101,7 +99,7 @@ impl Connection {
         self.first_frame_until
     }
 
-    /// Ends a connection that never said anything.
+    /// Ends a connection that has sent no whole frame in time.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.first_frame_until.is_some_and(|until| now >= until) {
             self.end(Ended::Idle);
@@ -162,7 +160,6 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes.
     pub fn flush(&mut self) {
         while self.unread() > 0 && self.ended.is_none() {
             match self.stream.write(&self.out[self.written..]) {
@@ -214,7 +211,7 @@ impl AsFd for Connection {
     }
 }
 
-/// What is said instead of a reply that no frame can hold.
+/// The error that is sent instead of a reply too long for a frame.
 fn too_long(message: &FromRelay) -> FromRelay {
     let request_id = match &message.outgoing {
         Some(Outgoing::Reply(reply)) => reply.request_id,

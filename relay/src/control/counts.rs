@@ -2,7 +2,6 @@
 
 use relay_control::Counter;
 
-/// See the fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Seconds since the start.
@@ -19,32 +18,29 @@ pub struct Counts {
     pub closed_bad_frame: u64,
     /// Connections closed because they did not read.
     pub closed_slow: u64,
-    /// Connections closed because they never said anything.
+    /// Connections closed because no whole frame came in time.
     pub closed_idle: u64,
     /// Requests that made the router panic.
     pub panicked: u64,
-    /// Requests.
     pub requests: u64,
     /// Requests answered with an error.
     pub errors: u64,
-    /// Of them for an epoch that is over.
+    /// Errors because the connection's epoch is superseded.
     pub stale_epoch: u64,
-    /// Of them for a full mailbox.
+    /// Errors because a mailbox was full.
     pub busy: u64,
-    /// Events of the shards and of our own.
+    /// Events sent: those of the shards and those of the control thread itself.
     pub events: u64,
     /// The highest epoch seen.
     pub epoch: u64,
     /// Rooms that have a transport.
     pub rooms: u64,
-    /// Transports.
     pub transports: u64,
     /// Tracks of both directions.
     pub tracks: u64,
 }
 
 impl Counts {
-    /// Names and values.
     #[must_use]
     pub fn list(&self) -> Vec<Counter> {
         let named = [

@@ -1,19 +1,22 @@
 //! What lives where: rooms and transports on shards, tracks on transports.
 //!
-//! The first transport of a room goes to the shard with the fewest transports, and later ones follow it there while the room
-//! stays within its budget of that shard: a small room is whole on one shard, and nothing of it is piped. What comes beyond
-//! goes to further shards, the least loaded first; a room that has used up its budget everywhere spreads evenly. A transport
-//! never moves; one that its shard has no place for is opened on another, so that a full shard keeps nobody out of its rooms.
+//! The first transport of a room goes to the shard with the fewest transports, and later ones follow it there
+//! while the room stays within its budget of that shard: a small room is whole on one shard, and nothing of
+//! it is piped. What comes beyond goes to further shards, the least loaded first; a room that has used up its
+//! budget everywhere spreads evenly. A transport never moves; one that its shard has no place for is opened
+//! on another, so that a full shard keeps nobody out of its rooms.
 //!
-//! The shards are truth; this is the index that finds them. It says what will be when every order that was given so far is
-//! obeyed, so a command finds what an earlier one makes whether that has been answered or not: what an order makes is here
-//! when it is given, and goes again if it is refused; what an order removes is gone when it is given. Replies are told apart
-//! by the ticket of their order, as a transport may be closed and opened again before any of it is answered.
+//! The shards are truth; this is the index that finds them. It says what will be when every order that was
+//! given so far is obeyed, so a command finds what an earlier one makes whether that has been answered or
+//! not: what an order makes is here when it is given, and goes again if it is refused; what an order removes
+//! is gone when it is given. Replies are told apart by the ticket of their order, as a transport may be
+//! closed and opened again before any of it is answered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-/// Transports and tracks on one page of an inventory: a shard describes them in well under 0.1 ms, between two batches.
+/// Transports and tracks on one page of an inventory: a shard describes them in well under 0.1 ms, between
+/// two batches.
 pub const PAGE_ITEMS_MAX: usize = 64;
 
 /// Number of an order, unique in the process.
@@ -21,7 +24,7 @@ pub type Ticket = u64;
 
 #[derive(Clone, Debug)]
 struct Room {
-    /// Transports, and those being opened, for each shard.
+    /// Its transports on each shard, those being opened included.
     holders: Vec<usize>,
 }
 
@@ -31,7 +34,7 @@ struct Transport {
     shard: usize,
     /// The first order to open it in this life: its place in the inventory.
     since: Ticket,
-    /// By what its shard has said.
+    /// Whether the shard has confirmed it, and not reported its end since.
     alive: bool,
     /// Orders to open it, with the rooms they name, that are not answered yet.
     opening: Vec<(Ticket, u64)>,
@@ -42,21 +45,19 @@ struct Transport {
 #[derive(Debug)]
 struct Track {
     shard: usize,
-    /// The transport whose it is, by what its shard has said.
+    /// The transport that owns it, as confirmed by its shard.
     owner: Option<u64>,
     /// Orders to add it, with the transports they name, that are not answered yet.
     adding: Vec<(Ticket, u64)>,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Placement {
     rooms: HashMap<u64, Room>,
     transports: HashMap<u64, Transport>,
     tracks: HashMap<u64, Track>,
-    /// Transports by age.
     by_age: BTreeMap<Ticket, u64>,
-    /// Sum of the rooms' holders, for each shard.
+    /// Transports on each shard, those being opened included.
     load: Vec<usize>,
     /// Transports of one room on one shard before others are used.
     budget: usize,
@@ -88,14 +89,15 @@ impl Placement {
         self.choose_for_room(room_id)
     }
 
-    /// Another shard for a transport whose room's own has no place for it: the best of those that have not been tried.
+    /// Another shard for a transport whose room's own has no place for it: the best of those that have not
+    /// been tried.
     #[must_use]
     pub fn choose_other(&self, room_id: u64, tried: &[usize]) -> Option<usize> {
         self.best_for_room(room_id, |shard| !tried.contains(&shard))
     }
 
-    /// Its shard was told to open it, the one that [`Placement::choose`] says. Answered by [`Placement::opened`] or
-    /// [`Placement::not_opened`].
+    /// Its shard was told to open it, the one that [`Placement::choose`] says. Answered by
+    /// [`Placement::opened`] or [`Placement::not_opened`].
     pub fn opening(&mut self, transport_id: u64, room_id: u64, shard: usize, ticket: Ticket) {
         let mut is_new = false;
         let transport = self.transports.entry(transport_id).or_insert_with(|| {
@@ -111,7 +113,7 @@ impl Placement {
         }
     }
 
-    /// The shard opened it, or says that it was open.
+    /// The shard has opened it, or replied that it was open already.
     pub fn opened(&mut self, transport_id: u64, ticket: Ticket) {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
         let Some((_, room_id)) = take(&mut transport.opening, ticket) else { return };
@@ -119,8 +121,8 @@ impl Placement {
         self.live_in(transport_id, room_id);
     }
 
-    /// The shard refused. True: so the transport is nowhere, nobody has closed it meanwhile, and no track has been ordered
-    /// behind it that will be refused there.
+    /// The shard refused. True: so the transport is nowhere, nobody has closed it meanwhile, and no track has
+    /// been ordered behind it that will be refused there.
     pub fn not_opened(&mut self, transport_id: u64, ticket: Ticket) -> bool {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return false };
         let was_awaited = take(&mut transport.opening, ticket).is_some();
@@ -131,7 +133,7 @@ impl Placement {
         was_awaited && !has_tracks && !self.transports.contains_key(&transport_id)
     }
 
-    /// Its shard was told to close it, and its tracks with it.
+    /// The shard was ordered to close it, and so its tracks.
     pub fn closing(&mut self, transport_id: u64) {
         let Some(transport) = self.transports.remove(&transport_id) else { return };
         self.by_age.remove(&transport.since);
@@ -141,8 +143,8 @@ impl Placement {
         self.release(transport.room_id, transport.shard);
     }
 
-    /// Its shard says that it ended. Events keep the order of the shard's replies, so this is about a former life if an
-    /// order to open it is not answered yet. Saying it twice is no error.
+    /// Its shard says that it ended. Events keep the order of the shard's replies, so this is about a former
+    /// life if an order to open it is not answered yet. Saying it twice is no error.
     pub fn ended(&mut self, transport_id: u64, shard: usize) {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
         if transport.shard != shard || !std::mem::take(&mut transport.alive) {
@@ -174,7 +176,7 @@ impl Placement {
         self.tracks.entry(track_id).or_insert_with(none).adding.push((ticket, transport_id));
     }
 
-    /// The shard added it, or says that it was there.
+    /// The shard has added it, or replied that it was there already.
     pub fn added(&mut self, track_id: u64, ticket: Ticket) {
         let Some(track) = self.tracks.get_mut(&track_id) else { return };
         if let Some((_, transport_id)) = take(&mut track.adding, ticket) {
@@ -182,7 +184,7 @@ impl Placement {
         }
     }
 
-    /// The shard refused.
+    /// The shard has refused to add it.
     pub fn not_added(&mut self, track_id: u64, ticket: Ticket) {
         let Some(track) = self.tracks.get_mut(&track_id) else { return };
         if let Some((_, transport_id)) = take(&mut track.adding, ticket) {
@@ -191,7 +193,7 @@ impl Placement {
         }
     }
 
-    /// Its shard was told to remove it.
+    /// The shard was ordered to remove it.
     pub fn removing(&mut self, track_id: u64) {
         let Some(track) = self.tracks.get(&track_id) else { return };
         let whose: Vec<u64> = track.adding.iter().map(|(_, id)| *id).chain(track.owner).collect();
@@ -199,33 +201,30 @@ impl Placement {
         whose.into_iter().for_each(|transport_id| self.unlist(track_id, transport_id));
     }
 
-    /// Where a transport lives.
     #[must_use]
     pub fn shard_of_transport(&self, transport_id: u64) -> Option<usize> {
         self.transports.get(&transport_id).map(|t| t.shard)
     }
 
-    /// The room of a transport.
     #[must_use]
     pub fn room_of_transport(&self, transport_id: u64) -> Option<u64> {
         self.transports.get(&transport_id).map(|t| t.room_id)
     }
 
-    /// Where a track lives.
     #[must_use]
     pub fn shard_of_track(&self, track_id: u64) -> Option<usize> {
         self.tracks.get(&track_id).map(|track| track.shard)
     }
 
-    /// The transport whose track it is, or is about to be.
+    /// The transport that owns the track, or that it is being added to.
     #[must_use]
     pub fn transport_of_track(&self, track_id: u64) -> Option<u64> {
         let track = self.tracks.get(&track_id)?;
         track.owner.or_else(|| track.adding.first().map(|(_, transport_id)| *transport_id))
     }
 
-    /// The next transports of the inventory with their shards, oldest first, and where the page behind them begins; 0 if
-    /// there is none. What is opened meanwhile is younger than all that is on a page already.
+    /// The next transports of the inventory with their shards, oldest first, and where the page behind them
+    /// begins; 0 if there is none. What is opened meanwhile is younger than all that is on a page already.
     #[must_use]
     pub fn page(&self, after: Ticket) -> (Vec<(usize, u64)>, Ticket) {
         let (mut page, mut items, mut last) = (Vec::new(), 0, after);
@@ -241,14 +240,14 @@ impl Placement {
         (page, 0)
     }
 
-    /// Rooms, transports and tracks known.
+    /// How many rooms, transports and tracks there are.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.rooms.len(), self.transports.len(), self.tracks.len())
     }
 
-    /// After one thing less speaks for it: a transport that nothing speaks for is not there, and one that is only being
-    /// opened is in the room that is asked for first.
+    /// After one thing less speaks for it: a transport that nothing speaks for is not there, and one that is
+    /// only being opened is in the room that is asked for first.
     fn settle(&mut self, transport_id: u64) {
         let Some(transport) = self.transports.get(&transport_id) else { return };
         match transport.opening.first() {
@@ -267,7 +266,7 @@ impl Placement {
         }
     }
 
-    /// Takes a track away from the transports of this kind.
+    /// Ends the ownership of a track by the transports that `whose` selects.
     fn disown(&mut self, track_id: u64, whose: impl Fn(u64) -> bool) {
         let Some(track) = self.tracks.get_mut(&track_id) else { return };
         track.owner = track.owner.filter(|owner| !whose(*owner));
@@ -308,8 +307,8 @@ impl Placement {
         }
     }
 
-    /// Of the shards where the room is within its budget, the one that has most of it, so that it stays together; then the
-    /// least loaded one. All shards count where it is within its budget nowhere.
+    /// Of the shards where the room is within its budget, the one that has most of it, so that it stays
+    /// together; then the least loaded one. All shards count where it is within its budget nowhere.
     fn choose_for_room(&self, room_id: u64) -> usize {
         self.best_for_room(room_id, |_| true).unwrap_or(0)
     }

@@ -4,24 +4,23 @@ use crate::ports::{PortsEnd, TRACKS_MAX};
 use relay_control::{AddSource, PortInfo};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A process that said who it is.
+/// A process that has sent its name.
 #[derive(Debug)]
 struct Known {
     name: String,
     taps: BTreeSet<u64>,
     sources: BTreeMap<u64, Source>,
-    /// Shards that it has queues to.
+    /// Shards to which it has queues.
     shards: BTreeSet<usize>,
 }
 
-/// A track that a process was told to give.
+/// A track that a process was ordered to send.
 #[derive(Debug)]
 struct Source {
     shard: usize,
     ordered: AddSource,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Ports {
     /// `None`: this relay has no local ports.
@@ -32,31 +31,30 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// By the name that it gave itself.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u32> {
         self.known.iter().find(|(_, known)| known.name == name).map(|(number, _)| *number)
     }
 
-    /// The name of one that is connected.
+    /// The name of a connected process.
     #[must_use]
     pub fn name(&self, number: u32) -> Option<&str> {
         self.known.get(&number).map(|known| known.name.as_str())
     }
 
-    /// Whether the ports' thread would take so many orders.
+    /// Whether the ports' thread has room for this many orders.
     #[must_use]
     pub fn has_room(&self, orders: usize) -> bool {
         self.end.as_ref().is_some_and(|end| end.has_room(orders))
     }
 
-    /// A process said who it is.
+    /// A process has sent its name.
     pub fn connected(&mut self, number: u32, name: String) {
         let (taps, sources, shards) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
         self.known.insert(number, Known { name, taps, sources, shards });
     }
 
-    /// It is gone; its name.
+    /// A process has disconnected; returns its name.
     pub fn gone(&mut self, number: u32) -> Option<String> {
         let known = self.known.remove(&number)?;
         self.leaving.extend(known.shards.into_iter().map(|shard| (shard, number)));
@@ -74,7 +72,6 @@ impl Ports {
         self.known.get(&number).is_some_and(|known| known.shards.contains(&shard))
     }
 
-    /// Now there are.
     pub fn connect(&mut self, number: u32, shard: usize) {
         if let Some(known) = self.known.get_mut(&number) {
             known.shards.insert(shard);
@@ -91,7 +88,7 @@ impl Ports {
         Some(known.taps.insert(track_id))
     }
 
-    /// Forgets a tap; whether it was there.
+    /// Removes a tap; false if there was none.
     pub fn remove_tap(&mut self, number: u32, track_id: u64) -> bool {
         self.known.get_mut(&number).is_some_and(|known| known.taps.remove(&track_id))
     }
@@ -106,7 +103,7 @@ impl Ports {
         true
     }
 
-    /// Forgets a source; whose it was.
+    /// Removes a source; returns the process that sent it.
     pub fn remove_source(&mut self, track_id: u64) -> Option<u32> {
         let (number, known) =
             self.known.iter_mut().find(|(_, known)| known.sources.contains_key(&track_id))?;
@@ -114,14 +111,14 @@ impl Ports {
         Some(*number)
     }
 
-    /// A source as it was ordered, and the shard that takes it.
+    /// The shard that receives a source, and the order for it.
     #[must_use]
     pub fn source(&self, track_id: u64) -> Option<(usize, &AddSource)> {
         let source = self.known.values().find_map(|known| known.sources.get(&track_id))?;
         Some((source.shard, &source.ordered))
     }
 
-    /// For the inventory.
+    /// All of them, as the inventory lists them.
     #[must_use]
     pub fn list(&self) -> Vec<PortInfo> {
         let info = |known: &Known| PortInfo {

@@ -1,16 +1,18 @@
-//! Which command goes where, whose answer goes to whom, and who may command at all. Sans-IO: the control thread's sockets
-//! are not seen here.
+//! Which command goes where, whose answer goes to whom, and who may command at all. Sans-IO: the control
+//! thread's sockets are not seen here.
 //!
 //! Invariants
 //! - Every request gets exactly one reply.
-//! - Commands that concern one transport, or a track of it, are obeyed in the order in which they came, be the earlier ones
-//!   answered or not: they go through one mailbox, and those behind a subscription that waits for its pipe wait with it.
-//! - The highest epoch named in a `Hello` commands, under the instance that named it first; a lower one is refused from that
-//!   request on (fencing), and can read. Epoch 0, as without a `Hello`, reads, and orders
+//! - Commands that concern one transport, or a track of it, are obeyed in the order in which they came, be
+//!   the earlier ones answered or not: they go through one mailbox, and those behind a subscription that
+//!   waits for its pipe wait with it.
+//! - The highest epoch named in a `Hello` commands, under the instance that named it first; a lower one is
+//!   refused from that request on (fencing), and can read. Epoch 0, as without a `Hello`, reads, and orders
 //!   local ports, which are no controller's alone.
-//! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are connected
-//!   when that is needed first.
-//! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then on.
+//! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are
+//!   connected when that is needed first.
+//! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then
+//!   on.
 
 mod change;
 mod ports;
@@ -34,16 +36,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 /// A connection, unique as long as the process lives.
 pub type ConnectionId = u64;
 
-/// Commands that wait behind pipes, of all connections together. As many as all of them may have under way, so only what
-/// connections that are gone have left behind can use it up.
+/// Commands that wait behind pipes, of all connections together. As many as all of them may have under way,
+/// so only what connections that are gone have left behind can use it up.
 const BEHIND_PIPES_MAX: usize = 4096;
 
-/// What `Welcome` says about this process.
+/// What `Welcome` tells a controller about this process.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// New at each start.
+    /// Random, new at each start.
     pub boot_id: u64,
-    /// Of the DTLS certificate.
     pub fingerprint_sha256: [u8; 32],
     /// `uring` or `mmsg`.
     pub io_backend: &'static str,
@@ -51,7 +52,6 @@ pub struct Identity {
     pub max_receive_bitrate_bps: u64,
 }
 
-/// A request under way.
 #[derive(Debug)]
 struct Pending {
     from: ConnectionId,
@@ -73,7 +73,7 @@ enum Kind {
     Tap { number: u32, track_id: u64, is_new: bool },
     /// A process begins to send a track.
     Source { track_id: u64 },
-    /// The same of all shards.
+    /// All shards answer with their counters; `waiting` have not yet.
     Stats { waiting: usize, shards: Vec<ShardStats> },
 }
 
@@ -93,10 +93,9 @@ enum Route {
     Answered(ReplyBody),
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Router {
-    /// Kept by the router and by the owner of the connections together.
+    /// Counted by the router and by the owner of the connections.
     pub counts: Counts,
     identity: Identity,
     shards: Vec<ControlEnd>,
@@ -104,9 +103,9 @@ pub struct Router {
     connected: HashSet<(usize, usize)>,
     placement: Placement,
     ports: Ports,
-    /// The highest seen.
+    /// The highest epoch that a `Hello` has named.
     epoch: u64,
-    /// The controller that named it.
+    /// The instance of the controller that named it first.
     instance: u64,
     /// Connections that said `Hello`, with their epochs.
     greeted: BTreeMap<ConnectionId, u64>,
@@ -120,7 +119,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// Routes to these shards, in their order. A room has `room_budget` transports on one shard before it uses another.
+    /// Routes to these shards, in their order. A room has `room_budget` transports on one shard before it
+    /// uses another.
     #[must_use]
     pub fn new(identity: Identity, shards: Vec<ControlEnd>, room_budget: usize) -> Self {
         Self {
@@ -142,7 +142,6 @@ impl Router {
         }
     }
 
-    /// Takes one request.
     pub fn handle_request(&mut self, from: ConnectionId, request: Request) {
         self.counts.requests += 1;
         let Request { request_id, command } = request;
@@ -168,7 +167,7 @@ impl Router {
         }
     }
 
-    /// Takes what the shards said meanwhile.
+    /// Handles the replies and events that the shards have sent.
     pub fn handle_shards(&mut self) {
         for shard in 0..self.shards.len() {
             for said in self.shards[shard].receive() {
@@ -238,7 +237,7 @@ impl Router {
         })
     }
 
-    /// `Some`: this connection may not command.
+    /// The refusal for a connection that may not command; `None` if it may.
     fn fence(&mut self, from: ConnectionId) -> Option<ReplyBody> {
         match self.greeted.get(&from) {
             None => {
@@ -368,7 +367,7 @@ impl Router {
         self.order(shard, Pending { from, request_id, kind }, change, command);
     }
 
-    /// To a mailbox that has room.
+    /// Puts an order into a mailbox, which has room.
     fn order(&mut self, shard: usize, pending: Pending, change: Change, command: Command) {
         self.last_ticket += 1;
         self.shards[shard].send(ToShard::Command { ticket: self.last_ticket, command });
@@ -467,8 +466,8 @@ impl Router {
         }
     }
 
-    /// The track is piped to the subscriber's shard, or will not be: on with the command that wanted it there, and with what
-    /// came behind that. If one of those waits for a pipe itself, the rest waits again.
+    /// The track is piped to the subscriber's shard, or will not be: on with the command that wanted it
+    /// there, and with what came behind that. If one of those waits for a pipe itself, the rest waits again.
     fn piped(&mut self, pending: Pending, body: ReplyBody) {
         let Pending { from, request_id, kind } = pending;
         let Kind::Pipe { then, shard, change, transport_id } = kind else { return };

@@ -4,17 +4,15 @@ use super::process::CloseReason;
 use relay_control::Counter;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread raises and others read.
+/// A counter that one thread raises and others read.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// More of it.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// So much up to now.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -23,14 +21,12 @@ impl Count {
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $field:ident = $name:literal),+ $(,)?) => {
-        /// See the fields.
         #[derive(Debug, Default)]
         pub struct Counts {
             $($(#[$doc])* pub $field: Count,)+
         }
 
         impl Counts {
-            /// Names and values.
             #[must_use]
             pub fn list(&self) -> Vec<Counter> {
                 [$(($name, self.$field.get())),+]
@@ -44,19 +40,19 @@ macro_rules! counts {
 counts! {
     /// Processes that connected since the start.
     connections = "port.connections",
-    /// Refused because there were too many.
+    /// Connections refused because too many processes were connected.
     refused_limit = "port.refused.limit",
-    /// Refused because they were another user's.
+    /// Connections refused because the process is another user's.
     refused_uid = "port.refused.uid",
-    /// Refused because another one is connected under that name.
+    /// Connections refused because another process is connected under the same name.
     refused_name = "port.refused.name",
-    /// Ended because they sent what is no frame.
+    /// Processes disconnected because they sent octets that do not decode as a frame.
     closed_bad_frame = "port.closed.bad_frame",
-    /// Ended because they did not say who they are.
+    /// Processes disconnected because they did not send their name in time.
     closed_no_hello = "port.closed.nameless",
-    /// Ended because they did not read.
+    /// Processes disconnected because they did not read.
     closed_slow = "port.closed.slow",
-    /// Ended because what they sent made a shard panic.
+    /// Processes disconnected because a packet of theirs made a shard panic.
     closed_fault = "port.closed.fault",
     /// Panics of the ports' thread.
     panicked = "port.panicked",
@@ -66,26 +62,28 @@ counts! {
     refused_messages = "port.refused_messages",
     /// Packets that shards wrote for processes.
     out_received = "port.out.received",
-    /// Of them written for the process to read.
+    /// Those of `out_received` that were written to the process's socket buffer.
     out_written = "port.out.written",
-    /// Of them dropped because the process reads too slowly.
+    /// Those of `out_received` dropped because the process reads too slowly.
     dropped_slow = "port.dropped.slow",
-    /// Of them of a track that the process gets no more.
+    /// Those of `out_received` dropped because the process no longer taps the track.
     dropped_untapped = "port.dropped.untapped",
-    /// Of them for a process that is gone.
+    /// Those of `out_received` dropped because the process is gone.
     dropped_gone = "port.dropped.gone",
     /// Packets that processes sent.
     in_received = "port.in.received",
-    /// Of them written into a shard's queue.
+    /// Those of `in_received` that were written into a shard's queue.
     in_sent = "port.in.sent",
-    /// Of them dropped because that was full.
+    /// Those of `in_received` dropped because the shard's queue was full.
     dropped_queue_full = "port.dropped.queue_full",
-    /// Of them of a track that the process was not told to send.
+    /// Those of `in_received` dropped because the source sends more than its policed rate.
+    dropped_policed = "port.dropped.policed",
+    /// Those of `in_received` dropped because the process was not ordered to send the track.
     dropped_no_source = "port.dropped.no_source",
 }
 
 impl Counts {
-    /// A process is not served any more.
+    /// Counts why a process was disconnected.
     pub fn count_end(&self, why: CloseReason) {
         match why {
             CloseReason::Gone | CloseReason::Refused => {}

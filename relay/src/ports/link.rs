@@ -18,12 +18,11 @@ const ORDERS_MAX: usize = 1024;
 /// Answers that may wait; what finds no room stays in [`super::LocalPorts`].
 const ANSWERS_MAX: usize = 1024;
 
-/// The control thread's end.
 pub struct PortsEnd {
     orders: Producer<ToPorts>,
     answers: Consumer<FromPorts>,
     wake: WakeWorker,
-    /// The other end's.
+    /// The counters of the ports' thread.
     pub counts: Arc<Counts>,
 }
 
@@ -33,7 +32,6 @@ impl fmt::Debug for PortsEnd {
     }
 }
 
-/// The ports' thread's end.
 #[derive(Debug)]
 pub struct ThreadEnd {
     orders: Consumer<ToPorts>,
@@ -51,7 +49,7 @@ pub fn link(notifier: Notifier, wake: WakeWorker, counts: Arc<Counts>) -> (Ports
 }
 
 impl PortsEnd {
-    /// Whether so many more orders would be taken.
+    /// Whether there is room for this many more orders.
     #[must_use]
     pub fn has_room(&self, orders: usize) -> bool {
         self.orders.slots() >= orders
@@ -64,13 +62,13 @@ impl PortsEnd {
         sent
     }
 
-    /// What wakes the ports' thread.
+    /// A function that wakes the ports' thread.
     #[must_use]
     pub fn waker(&self) -> WakeWorker {
         Arc::clone(&self.wake)
     }
 
-    /// The next thing that the ports' thread said.
+    /// The next answer or event of the ports' thread.
     pub fn receive(&mut self) -> Option<FromPorts> {
         let was_full = self.answers.slots() == ANSWERS_MAX;
         let said = self.answers.pop().ok();

@@ -1,5 +1,5 @@
-//! The local ports of a relay: which packets and messages go from which shard to which process, and back. Sans-IO:
-//! `run.rs` has the thread and the sockets.
+//! The local ports of a relay: which packets and messages go from which shard to which process, and back.
+//! Sans-IO: `run.rs` has the thread and the sockets.
 //!
 //! Invariants
 //! - A process gets the packets of its taps and no others, and gives those of its sources and no others.
@@ -14,6 +14,7 @@ use super::counts::Counts;
 use super::process::Process;
 use crate::mailbox::PipeEnds;
 use crate::pipe::{PipeReceiver, PipeSender};
+use relay_core::policer::Policer;
 use relay_core::time::Time;
 use relay_port::{Decoded, Frame, Message, Packet, PortId, PortWriter, Refusal, Track};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,80 +25,49 @@ use std::sync::Arc;
 pub enum ToPorts {
     /// Two queues between a process and a shard.
     Connect {
-        /// Of the process.
         number: u32,
-        /// The port of its ends is the shard's.
+        /// The ends that belong to the ports' thread; their port is the shard.
         ends: Box<PipeEnds>,
     },
-    /// The shard was told to send this track to the process.
-    Tap {
-        /// Of the process.
-        number: u32,
-        /// Of the track.
-        track_id: u64,
-        /// Of the shard.
-        shard: PortId,
-    },
-    /// Nobody listens to it any more.
-    Untap {
-        /// Of the process.
-        number: u32,
-        /// Of the track.
-        track_id: u64,
-    },
+    /// The shard was ordered to send this track to the process.
+    Tap { number: u32, track_id: u64, shard: PortId },
+    /// The process is not to get the track any more.
+    Untap { number: u32, track_id: u64 },
     /// The process is to send this track, and the shard to take it. Has an answer.
     Source {
         /// Echoed in [`FromPorts::Answer`].
         ticket: u64,
-        /// Of the process.
         number: u32,
-        /// Of the track.
         track_id: u64,
-        /// Of the shard.
         shard: PortId,
-        /// What it is to be.
+        /// The track's description.
         track: Track,
     },
-    /// It is not to send it any more.
-    Unsource {
-        /// Of the process.
-        number: u32,
-        /// Of the track.
-        track_id: u64,
-    },
+    /// The process is not to send the track any more.
+    Unsource { number: u32, track_id: u64 },
 }
 
-/// What the control thread is told.
+/// What the control thread is told by the ports' thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromPorts {
     /// A process has sent its name.
     Connected {
-        /// Never used before.
+        /// Unique as long as the relay runs.
         number: u32,
-        /// Of no other that is connected.
+        /// Unique among the connected processes.
         name: String,
     },
-    /// It is gone, and all that it had.
-    Gone {
-        /// Of the process.
-        number: u32,
-    },
-    /// One of its tracks ended, not by order.
+    /// A process is gone, and its taps and sources with it.
+    Gone { number: u32 },
+    /// A tap or source of a process has ended without an order.
     Ended {
-        /// Of the process.
         number: u32,
-        /// Of the track.
         track_id: u64,
-        /// It came from the process.
+        /// A source has ended; false: a tap.
         source: bool,
     },
-    /// A source begins, or does not because its process is gone.
-    Answer {
-        /// As ordered.
-        ticket: u64,
-        /// It begins.
-        begins: bool,
-    },
+    /// The answer to [`ToPorts::Source`].
+    Answer { ticket: u64, begins: bool },
 }
 
 /// The queues between a process and one shard.
@@ -109,23 +79,25 @@ struct ShardQueues {
     openings: u64,
 }
 
-/// A track that a process gets.
+/// A track that a process receives.
 #[derive(Clone, Copy, Debug)]
 struct Tap {
     shard: PortId,
-    /// Of the last [`Message::Begin`]; `None` before the first.
+    /// The opening number of the last [`Message::Begin`]; `None` before the first.
     opening: Option<u64>,
 }
 
-/// A track that a process gives.
+/// A track that a process sends.
 #[derive(Clone, Copy, Debug)]
 struct Source {
     shard: PortId,
     opening: u64,
     track: Track,
+    /// Bounds its payload octets as a publisher's packets are bounded.
+    policer: Policer,
 }
 
-/// A process with what it gets and gives.
+/// A connected process with its queues, taps and sources.
 #[derive(Debug)]
 struct Port {
     process: Process,
@@ -134,22 +106,22 @@ struct Port {
     sources: BTreeMap<u64, Source>,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct LocalPorts {
     ports: BTreeMap<u32, Port>,
     /// Of processes that are gone: emptied until the shard lets go of its end.
     closing: Vec<PipeReceiver>,
     counts: Arc<Counts>,
+    /// What each source may send.
+    max_source_bitrate_bps: u64,
     last_number: u32,
     events: VecDeque<FromPorts>,
 }
 
 impl LocalPorts {
-    /// Nobody is connected.
     #[must_use]
-    pub fn new(counts: Arc<Counts>) -> Self {
-        Self { counts, ..Self::default() }
+    pub fn new(counts: Arc<Counts>, max_source_bitrate_bps: u64) -> Self {
+        Self { counts, max_source_bitrate_bps, ..Self::default() }
     }
 
     /// A process connected; by which number it is called from now on.
@@ -168,7 +140,6 @@ impl LocalPorts {
         self.ports.len()
     }
 
-    /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ports.is_empty()
@@ -179,26 +150,33 @@ impl LocalPorts {
         self.events.pop_front()
     }
 
-    /// The octets side of a process.
+    /// The frames of a process, for its socket.
     pub fn process(&mut self, number: u32) -> Option<&mut Process> {
         self.ports.get_mut(&number).map(|port| &mut port.process)
     }
 
-    /// When somebody's time to say who he is ends.
+    /// The earliest deadline for a process to send its name.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         self.ports.values().filter_map(|port| port.process.hello_deadline()).min()
     }
 
-    /// Takes what a process sent.
-    pub fn handle_bytes(&mut self, number: u32, bytes: &[u8]) {
+    /// Handles octets that a process has sent.
+    pub fn handle_bytes(&mut self, now: Time, number: u32, bytes: &[u8]) {
         let Some(port) = self.ports.get_mut(&number) else { return };
         port.process.push(bytes);
         loop {
             let Some(port) = self.ports.get_mut(&number) else { return };
             let Port { process, shards, taps, sources } = port;
-            let mut inbound =
-                Inbound { number, shards, taps, sources, counts: &self.counts, events: &mut self.events };
+            let mut inbound = Inbound {
+                now,
+                number,
+                shards,
+                taps,
+                sources,
+                counts: &self.counts,
+                events: &mut self.events,
+            };
             let before = process.name().is_some();
             let Some(hello) = process.next(|decoded| inbound.take(before, decoded)) else { break };
             if let Some(name) = hello {
@@ -207,7 +185,7 @@ impl LocalPorts {
         }
     }
 
-    /// Somebody says who he is.
+    /// A process has sent its `Hello`.
     fn accept_hello(&mut self, number: u32, name: &str) {
         let taken = self.ports.values().any(|port| port.process.name() == Some(name));
         let Some(port) = self.ports.get_mut(&number) else { return };
@@ -220,7 +198,7 @@ impl LocalPorts {
     }
 
     /// Obeys the control thread. Orders about who is gone are answered, and change nothing.
-    pub fn handle_order(&mut self, order: ToPorts) {
+    pub fn handle_order(&mut self, now: Time, order: ToPorts) {
         match order {
             ToPorts::Connect { number, ends } => {
                 let PipeEnds { port: shard, to, from } = *ends;
@@ -233,10 +211,11 @@ impl LocalPorts {
             }
             ToPorts::Tap { number, track_id, shard } => {
                 if let Some(port) = self.ports.get_mut(&number) {
-                    let tap = port.taps.entry(track_id).or_insert(Tap { shard, opening: None });
-                    if tap.shard != shard {
-                        *tap = Tap { shard, opening: None };
+                    // The id is a new track's, on another shard, and the end of the one before is under way.
+                    if port.taps.get(&track_id).is_some_and(|tap| tap.shard != shard) {
+                        port.untap(track_id);
                     }
+                    port.taps.entry(track_id).or_insert(Tap { shard, opening: None });
                 }
             }
             ToPorts::Untap { number, track_id } => {
@@ -247,7 +226,8 @@ impl LocalPorts {
             }
             ToPorts::Source { ticket, number, track_id, shard, track } => {
                 let port = self.ports.get_mut(&number);
-                let begins = port.is_some_and(|port| port.begin(track_id, shard, track));
+                let policer = Policer::new(self.max_source_bitrate_bps, now);
+                let begins = port.is_some_and(|port| port.begin(track_id, shard, track, policer));
                 self.events.push_back(FromPorts::Answer { ticket, begins });
             }
             ToPorts::Unsource { number, track_id } => {
@@ -258,7 +238,7 @@ impl LocalPorts {
         }
     }
 
-    /// Takes what the shards wrote up to now.
+    /// Handles the entries that the shards have written up to now.
     pub fn handle_queues(&mut self) {
         for (number, port) in &mut self.ports {
             for queues in 0..port.shards.len() {
@@ -276,13 +256,13 @@ impl LocalPorts {
         });
     }
 
-    /// Nobody is connected any more.
+    /// Disconnects all processes.
     pub fn disconnect_all(&mut self) {
         self.ports.values_mut().for_each(|port| port.process.disconnect());
     }
 
     /// Wakes the shards that were written to.
-    pub fn ring(&mut self) {
+    pub fn flush(&mut self) {
         let shards = self.ports.values_mut().flat_map(|port| &mut port.shards);
         shards.for_each(|queues| queues.to.flush());
     }
@@ -307,7 +287,7 @@ impl LocalPorts {
     }
 }
 
-/// A packet that nobody reads.
+/// Counts a packet for a process that is gone.
 fn count_unread(message: Message, counts: &Counts) {
     if matches!(message, Message::Packet(_)) {
         counts.out_received.add(1);
@@ -316,30 +296,30 @@ fn count_unread(message: Message, counts: &Counts) {
 }
 
 impl Port {
-    /// False: there are no queues to that shard.
-    fn begin(&mut self, track_id: u64, shard: PortId, track: Track) -> bool {
+    /// Begins a source. False: there are no queues to that shard.
+    fn begin(&mut self, track_id: u64, shard: PortId, track: Track, policer: Policer) -> bool {
         let Some(queues) = self.shards.iter_mut().find(|queues| queues.shard == shard) else { return false };
         queues.openings += 1;
         let opening = queues.openings;
         queues.to.change_load(|load| *load.of(track.kind) += 1);
         queues.to.send(Message::Begin { track_id, opening, track });
-        self.sources.insert(track_id, Source { shard, opening, track });
+        self.sources.insert(track_id, Source { shard, opening, track, policer });
         self.process.send_frame(&Frame::Want { track_id, track });
         true
     }
 
-    /// Tells the shard that nobody listens.
+    /// Ends a tap and tells the shard.
     fn untap(&mut self, track_id: u64) {
         untap(&mut self.shards, &mut self.taps, track_id);
     }
 
-    /// Tells both that a source ends.
+    /// Ends a source and tells both sides.
     fn unsource(&mut self, track_id: u64) {
         let Some(opening) = unsource(&mut self.shards, &mut self.sources, track_id) else { return };
         self.process.send(&Message::Close { track_id, opening });
     }
 
-    /// One entry that a shard wrote.
+    /// Handles one entry that a shard has written.
     fn take_entry(&mut self, queues: usize, number: u32, counts: &Counts, events: &mut VecDeque<FromPorts>) {
         let Self { process, shards, taps, sources } = self;
         let ShardQueues { shard, to, from, .. } = &mut shards[queues];
@@ -458,8 +438,9 @@ fn unsource(shards: &mut [ShardQueues], sources: &mut BTreeMap<u64, Source>, tra
     Some(source.opening)
 }
 
-/// What a process says meets this.
+/// What a frame of one process may act on.
 struct Inbound<'a> {
+    now: Time,
     number: u32,
     shards: &'a mut [ShardQueues],
     taps: &'a mut BTreeMap<u64, Tap>,
@@ -493,9 +474,13 @@ impl Inbound<'_> {
 
     fn packet(&mut self, packet: Packet, payload: &[u8]) {
         self.counts.in_received.add(1);
-        let Some(source) = self.sources.get(&packet.track_id) else {
+        let Some(source) = self.sources.get_mut(&packet.track_id) else {
             return self.counts.dropped_no_source.add(1);
         };
+        if !source.policer.admits(self.now) {
+            return self.counts.dropped_policed.add(1);
+        }
+        source.policer.charge(payload.len());
         let queues = self.shards.iter_mut().find(|queues| queues.shard == source.shard);
         if queues.is_some_and(|queues| queues.to.try_send_packet(packet, payload)) {
             self.counts.in_sent.add(1);
@@ -504,7 +489,7 @@ impl Inbound<'_> {
         }
     }
 
-    /// False: it is not its business.
+    /// Handles a message. False: it is about none of the process's tracks, or the shard's queue is full.
     fn message(&mut self, frame: &Frame) -> bool {
         let Frame::Message(message) = frame else { return false };
         let number = self.number;
@@ -532,3 +517,6 @@ impl Inbound<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

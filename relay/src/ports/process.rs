@@ -12,30 +12,26 @@ pub const UNREAD_PACKETS_MAX: usize = 2 << 20;
 /// A process that lets more than this wait is ended: it does not even read the messages about its tracks.
 pub const UNREAD_BYTES_MAX: usize = UNREAD_PACKETS_MAX + (256 << 10);
 
-/// Time for a process to say who it is.
+/// Time for a process to send its name.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The relay's name.
 const OWN_NAME: &str = "relay";
 
-/// Why a process is not served any more.
+/// Why a process was disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It went.
     Gone,
-    /// It sent what is no frame.
+    /// It sent octets that do not decode as a frame.
     BadFrame(DecodeError),
-    /// It was refused.
     Refused,
     /// It did not send its name in time.
     NoHello,
-    /// It does not read.
+    /// It left more than [`UNREAD_BYTES_MAX`] unread.
     Slow,
-    /// What it sent made a shard panic.
+    /// A packet of it made a shard panic.
     Fault,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Process {
     name: Option<String>,
@@ -66,30 +62,29 @@ impl Process {
         self.name.as_deref()
     }
 
-    /// Until when it has to say who it is.
+    /// The deadline for its name; `None` once it has sent it.
     #[must_use]
     pub fn hello_deadline(&self) -> Option<Time> {
         self.name.is_none().then_some(self.hello_deadline)
     }
 
-    /// Why it is over, once it is.
+    /// Why the process is to be disconnected, once it is.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.ended
     }
 
-    /// It is gone.
     pub fn disconnect(&mut self) {
         self.end(CloseReason::Gone);
     }
 
-    /// What is to be written to it.
+    /// Octets that wait to be written to the socket.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         &self.out[self.written..]
     }
 
-    /// So much of it was.
+    /// `len` octets of [`Process::unread`] were written.
     pub fn wrote(&mut self, len: usize) {
         self.written += len;
         if self.written == self.out.len() {
@@ -130,7 +125,7 @@ impl Process {
         self.send_frame(&Frame::Hello(hello));
     }
 
-    /// The last word: it is not waited for.
+    /// Sends a refusal, which nothing waits for, and ends the connection.
     pub(super) fn refuse(&mut self, why: Refusal) {
         self.send_frame(&Frame::Refused(why));
         self.end(CloseReason::Refused);
@@ -146,13 +141,13 @@ impl Process {
         }
     }
 
-    /// False: too much waits.
+    /// Queues a packet. False: too many octets wait to be read.
     pub(super) fn send_packet(&mut self, packet: &Packet, payload: &[u8]) -> bool {
         let has_room = self.has_room();
         has_room && encode(&Frame::Message(Message::Packet(*packet)), payload, &mut self.out)
     }
 
-    /// Says what the next of its kind makes good.
+    /// Queues a message that may be lost, as the next of its kind makes up for it.
     pub(super) fn send_if_room(&mut self, message: &Message) {
         if self.has_room() {
             self.send(message);

@@ -1,7 +1,7 @@
 //! The thread that owns the sockets of local processes.
 //!
-//! One `poll(2)` over the listener, the processes and the eventfd that shards and the control thread notify. A
-//! panic ends the processes that are connected, and nothing else.
+//! One `poll(2)` over the listener, the processes and the eventfd that shards and the control thread notify.
+//! A panic ends the processes that are connected, and nothing else.
 
 use super::PROCESSES_MAX;
 use super::counts::Counts;
@@ -52,7 +52,7 @@ impl CoalescingNotifier {
     }
 }
 
-/// The running thread. Dropping it ends it.
+/// The running thread. Dropping this ends it.
 pub struct PortsThread {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
@@ -74,13 +74,18 @@ impl Drop for PortsThread {
 ///
 /// # Errors
 /// When the kernel refuses a descriptor or a thread.
-pub fn spawn(listener: Listener, control: Notifier, clock: Clock) -> io::Result<(PortsThread, PortsEnd)> {
+pub fn spawn(
+    listener: Listener,
+    control: Notifier,
+    clock: Clock,
+    max_source_bitrate_bps: u64,
+) -> io::Result<(PortsThread, PortsEnd)> {
     let wakeup = CoalescingNotifier { notifier: Notifier::new()?, pending: Arc::default() };
     let (stop, counts) = (Arc::<AtomicBool>::default(), Arc::<Counts>::default());
     let wake = wakeup.clone();
     let (end, thread_end) = link(control, Arc::new(move || wake.notify()), Arc::clone(&counts));
     let mut ports = PortsLoop {
-        ports: LocalPorts::new(Arc::clone(&counts)),
+        ports: LocalPorts::new(Arc::clone(&counts), max_source_bitrate_bps),
         streams: BTreeMap::new(),
         counts,
         listener,
@@ -135,7 +140,7 @@ impl PortsLoop {
             self.accept();
         }
         while let Some(order) = self.end.next_order() {
-            self.ports.handle_order(order);
+            self.ports.handle_order(self.clock.now(), order);
         }
         for number in ready.processes {
             self.read(number);
@@ -146,7 +151,7 @@ impl PortsLoop {
         for number in self.ports.reap(self.clock.now()) {
             self.streams.remove(&number);
         }
-        self.ports.ring();
+        self.ports.flush();
         let ports = &mut self.ports;
         self.end.send_all(|| ports.poll());
     }
@@ -206,7 +211,7 @@ impl PortsLoop {
         let Some(stream) = self.streams.get_mut(&number) else { return };
         match stream.read(&mut self.scratch) {
             Ok(0) => self.disconnect(number),
-            Ok(len) => self.ports.handle_bytes(number, &self.scratch[..len]),
+            Ok(len) => self.ports.handle_bytes(self.clock.now(), number, &self.scratch[..len]),
             Err(why) if is_passing(why.kind()) => {}
             Err(_) => self.disconnect(number),
         }
@@ -234,7 +239,7 @@ impl PortsLoop {
     }
 }
 
-/// The last word to one too many; it is not waited for.
+/// Refuses a connection beyond the limit. Nothing waits for the refusal to be read.
 fn refuse(mut stream: UnixStream) {
     let mut bytes = Vec::new();
     if encode(&Frame::Refused(Refusal::TooMany), &[], &mut bytes) {

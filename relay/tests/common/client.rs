@@ -40,9 +40,9 @@ pub fn check(peer: &UdpSocket, to: SocketAddr, opened: &TransportOpened) -> Sock
     }
 }
 
-/// A connected client.
+/// A client that has completed its handshake.
 pub struct Client {
-    /// The relay's port that it was told.
+    /// The relay's UDP port for it.
     pub port: u16,
     socket: UdpSocket,
     transport: Transport,
@@ -117,7 +117,8 @@ impl Client {
         false
     }
 
-    /// Does what is due, and takes a datagram if one comes within a moment: of a packet of media its number and payload.
+    /// Does what is due, and takes a datagram if one comes within a moment: of a packet of media its number
+    /// and payload.
     fn turn(&mut self) -> Option<(SeqNo, Vec<u8>)> {
         let now = self.now();
         self.transport.handle_timeout(now);

@@ -41,7 +41,6 @@ pub fn free_base_port(count: u16) -> u16 {
     })
 }
 
-/// A control connection.
 pub struct Controller {
     pub stream: UnixStream,
     decoder: FrameDecoder,

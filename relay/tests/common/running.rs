@@ -24,7 +24,7 @@ impl Running {
         Self::start_as(Config::default())
     }
 
-    /// With what else the test wants to be set.
+    /// With the settings that a test needs.
     pub fn start_as(config: Config) -> Self {
         hear_panics();
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -50,20 +50,19 @@ impl Running {
         Controller::connect(&self.socket)
     }
 
-    /// A local process, by this name.
+    /// Connects to a local port under this name.
     pub fn port(&self, name: &str) -> (ClientWriter, ClientReader) {
         let (writer, reader) = connect(&port_socket(&self.socket), name).expect("a port");
         reader.set_timeout(Some(DEADLINE)).expect("set");
         (writer, reader)
     }
 
-    /// As JSON.
     pub fn ctl(&self, question: Question) -> Value {
         let text = ctl::ask(&self.socket, question).expect("an answer");
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// A counter of the process.
+    /// The value of a counter of the process.
     pub fn count(&self, name: &str) -> u64 {
         self.ctl(Question::Stats)["process"][name].as_u64().expect("a counter")
     }

@@ -106,7 +106,8 @@ settings! {
         relay_binary: Option<PathBuf> = (None, "/usr/local/bin/ringvox-relay"), path("a program").map(Some);
         /// Whether a clean stop of signaling stops the relay too. A crash never does.
         stop_relay: bool = true, truth();
-        /// Log level on standard error.
+        /// Log level on standard error. The environment variable RUST_LOG overrides it, and may name
+        /// modules, as in "signaling::relay=debug".
         log: LevelFilter = "info", log_level();
     }
 }

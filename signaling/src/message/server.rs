@@ -122,7 +122,6 @@ pub struct StreamStatus<'a> {
 
 /// States of a stream that the server tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the protocol's own words")]
 pub enum Status {
     Pending,
     Publishing,

@@ -1,6 +1,6 @@
 /**
- * One WebSocket that comes back: opens it, says `connection`, answers pings, notices silence, and after a loss tries
- * again with growing pauses. It knows the envelope of messages and nothing of rooms or streams.
+ * One WebSocket that comes back: opens it, says `connection`, answers pings, notices silence, and after a
+ * loss tries again with growing pauses. It knows the envelope of messages and nothing of rooms or streams.
  * @module
  */
 

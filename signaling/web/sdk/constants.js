@@ -1,5 +1,6 @@
 /**
- * The words of the room protocol. Their spelling is fixed by the wire; only RECONNECTING and RESUMED are our own.
+ * The words of the room protocol. Their spelling is fixed by the wire; only RECONNECTING and RESUMED are our
+ * own.
  * @module
  */
 
@@ -38,7 +39,10 @@ export const ROOM_EVENT = Object.freeze({
     FAILED: "FAILED",
 });
 
-/** What is told about a stream while it runs. All but QUALITY come from its publisher and are the `type` on the wire. */
+/**
+ * What is told about a stream while it runs. All but QUALITY come from its publisher and are the `type` on
+ * the wire.
+ */
 export const STREAM_EVENT = Object.freeze({
     AUDIO_MUTED: "audioMuted",
     AUDIO_UNMUTED: "audioUnmuted",

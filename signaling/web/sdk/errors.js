@@ -17,8 +17,9 @@ export class RingvoxError extends Error {
 }
 
 /**
- * The session could not begin, or ended, or was away when it was needed. Codes: `unreachable` (no such server, or no
- * network), the server's own if it refuses us, or `refused` (`message` is its reason), `session-ended`, `connection-lost`.
+ * The session could not begin, or ended, or was away when it was needed. Codes: `unreachable` (no such
+ * server, or no network), the server's own if it refuses us, or `refused` (`message` is its reason),
+ * `session-ended`, `connection-lost`.
  */
 export class SessionError extends RingvoxError {}
 
@@ -29,8 +30,8 @@ export class CommandError extends RingvoxError {}
 export class StreamError extends RingvoxError {}
 
 /**
- * The camera, microphone or screen could not be had. Codes: `permission-denied`, `device-not-found`, `device-busy`,
- * `constraints-not-met`, `insecure-page`, `not-supported`, `unknown`.
+ * The camera, microphone or screen could not be had. Codes: `permission-denied`, `device-not-found`,
+ * `device-busy`, `constraints-not-met`, `insecure-page`, `not-supported`, `unknown`.
  */
 export class MediaError extends RingvoxError {
     /**

@@ -31,7 +31,8 @@ export class Emitter {
     }
 
     /**
-     * A handler that throws is the page's mistake: it is reported, and neither the other handlers nor the SDK suffer.
+     * A handler that throws is the page's mistake: it is reported, and neither the other handlers nor the SDK
+     * suffer.
      * @param {string} event
      * @param {...any} args
      */

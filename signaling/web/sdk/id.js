@@ -1,5 +1,6 @@
 /**
- * Random names. `crypto.randomUUID` exists on secure pages only, and a page on plain http may still watch a room.
+ * Random names. `crypto.randomUUID` exists on secure pages only, and a page on plain http may still watch a
+ * room.
  * @module
  */
 

@@ -9,7 +9,8 @@ const CAMERA = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ide
 
 /**
  * Opens devices, or asks the person for a screen.
- * @param {{audio?: any, video?: any}} constraints as for getUserMedia; `video: {type: "screen"}` shares a screen
+ * @param {{audio?: any, video?: any}} constraints as for getUserMedia; `video: {type: "screen"}` shares a
+ *     screen
  * @returns {Promise<MediaStream>} rejects with a MediaError
  */
 export async function capture({ audio = false, video = false }) {
@@ -44,7 +45,10 @@ export class Screen {
     #element;
     #made;
 
-    /** @param {HTMLElement} display a `<video>`, or an element that gets one inside @param {boolean} own muted, our own voice would echo */
+    /**
+     * @param {HTMLElement} display a `<video>`, or an element that gets one inside
+     * @param {boolean} own muted, our own voice would echo
+     */
     constructor(display, own) {
         this.#made = !(display instanceof HTMLVideoElement);
         this.#element = display instanceof HTMLVideoElement ? display : document.createElement("video");
@@ -64,7 +68,8 @@ export class Screen {
     show(media) {
         if (this.#element.srcObject !== media) {
             this.#element.srcObject = media;
-            // A page that nobody has touched may not make a sound: then show the buttons, so that somebody can touch it.
+            // A page that nobody has touched may not make a sound: then show the buttons, so that somebody
+            // can touch it.
             this.#element.play().catch((error) => {
                 this.#element.controls ||= error.name === "NotAllowedError";
             });

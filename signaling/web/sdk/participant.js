@@ -60,7 +60,8 @@ export class Participant {
     /**
      * Sends a message to this participant alone.
      * @param {unknown} text normally a string; any JSON value arrives as it was
-     * @param {(error: Error) => void} [onError] for pages that prefer a callback; without it the promise rejects
+     * @param {(error: Error) => void} [onError] for pages that prefer a callback; without it the promise
+     *     rejects
      * @returns {Promise<void>} resolves when the server has accepted it
      */
     sendMessage(text, onError) {

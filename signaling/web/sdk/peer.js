@@ -1,5 +1,6 @@
 /**
- * One RTCPeerConnection of one stream. The browser always offers, the server answers once, nothing is renegotiated.
+ * One RTCPeerConnection of one stream. The browser always offers, the server answers once, nothing is
+ * renegotiated.
  * @module
  */
 
@@ -59,7 +60,8 @@ export class Peer {
     }
 
     /**
-     * Sends this track instead of the one of its kind; the other side notices nothing but other pictures or sound.
+     * Sends this track instead of the one of its kind; the other side notices nothing but other pictures or
+     * sound.
      * @param {MediaStreamTrack} track
      * @returns {Promise<boolean>} false: no track of its kind is sent
      */

@@ -1,5 +1,6 @@
 /**
- * How good a stream's connection is, from what `getStats` counts: loss, delay and jitter of the last two seconds.
+ * How good a stream's connection is, from what `getStats` counts: loss, delay and jitter of the last two
+ * seconds.
  * @module
  */
 
@@ -8,8 +9,8 @@ import { CONNECTION_QUALITY as QUALITY } from "./constants.js";
 const PERIOD_MS = 2_000;
 
 /**
- * From here on it is no longer PERFECT, or already BAD. Voice is understood up to about 3 % of loss and 300 ms there and
- * back; the jitter buffer hides 30 ms without a word.
+ * From here on it is no longer PERFECT, or already BAD. Voice is understood up to about 3 % of loss and 300
+ * ms there and back; the jitter buffer hides 30 ms without a word.
  */
 const LIMITS = {
     loss: { good: 0.01, bad: 0.05 },
@@ -25,11 +26,14 @@ const LIMITS = {
  * @property {number} jitter seconds
  */
 
-/** @typedef {{arrived: number, lost: number, rtt: number, jitter: number}} Counted sums since the stream began */
+/**
+ * @typedef {{arrived: number, lost: number, rtt: number, jitter: number}} Counted sums since the stream began
+ */
 
 /**
  * @param {RTCStatsReport} report
- * @param {boolean} published what we send is judged by what the server reports back, the rest by what we count
+ * @param {boolean} published what we send is judged by what the server reports back, the rest by what we
+ *     count
  * @returns {Counted}
  */
 export function count(report, published) {

@@ -1,6 +1,6 @@
 /**
- * What to do when a room was joined again after the socket was lost: a pure function from what we had and what the
- * server has to what must happen. Media that still flows is never touched.
+ * What to do when a room was joined again after the socket was lost: a pure function from what we had and
+ * what the server has to what must happen. Media that still flows is never touched.
  * @module
  */
 

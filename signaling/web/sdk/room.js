@@ -13,12 +13,15 @@ import { Stream } from "./stream.js";
 
 /**
  * @typedef {object} PublishOptions
- * @property {HTMLElement} [display] where to show the local picture: a `<video>` or an element that gets one inside
- * @property {{audio?: any, video?: any}} [constraints] as for getUserMedia; `video: {type: "screen"}` shares a screen
+ * @property {HTMLElement} [display] where to show the local picture: a `<video>` or an element that gets one
+ *     inside
+ * @property {{audio?: any, video?: any}} [constraints] as for getUserMedia; `video: {type: "screen"}` shares
+ *     a screen
  * @property {MediaStream} [mediaStream] publish this instead of capturing
  * @property {string} [name] suffix of the stream's name
  * @property {boolean} [record]
- * @property {boolean} [receiveAudio] offer to receive on this connection, too; no Ringvox sends there, so false is right
+ * @property {boolean} [receiveAudio] offer to receive on this connection, too; no Ringvox sends there, so
+ *     false is right
  * @property {boolean} [receiveVideo]
  */
 
@@ -80,7 +83,8 @@ export class Room extends Emitter {
     /**
      * Sends one message to everybody here.
      * @param {unknown} text
-     * @returns {Promise<void>} rejects if somebody could not get it; a person who left meanwhile does not count
+     * @returns {Promise<void>} rejects if somebody could not get it; a person who left meanwhile does not
+     *     count
      */
     async sendMessage(text) {
         const sent = this.getParticipants().map((participant) =>
@@ -126,7 +130,13 @@ export class Room extends Emitter {
         return this.#session._command("sendMessage", { roomConfig: { name: this.#name }, to, text });
     }
 
-    /** @internal @param {string} login @param {string} name @param {HTMLElement} display @param {{audio?: boolean, video?: boolean}} wanted */
+    /**
+     * @internal
+     * @param {string} login
+     * @param {string} name
+     * @param {HTMLElement} display
+     * @param {{audio?: boolean, video?: boolean}} wanted
+     */
     _play(login, name, display, wanted) {
         const stream = new Stream(this.#session, {
             published: false,
@@ -161,7 +171,10 @@ export class Room extends Emitter {
 
     // ---- what happens here ----
 
-    /** @param {(string | {login: string, name: string})[]} members @param {{mediaSessionId: string, status: string}[]} resumed */
+    /**
+     * @param {(string | {login: string, name: string})[]} members
+     * @param {{mediaSessionId: string, status: string}[]} resumed
+     */
     #state(members, resumed) {
         if (this.#joined) {
             this.#returned(members, resumed);

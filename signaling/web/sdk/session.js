@@ -1,6 +1,6 @@
 /**
- * A session: one member's line to the server. It routes messages to rooms and streams, and after a loss of the socket
- * brings every room back without touching media.
+ * A session: one member's line to the server. It routes messages to rooms and streams, and after a loss of
+ * the socket brings every room back without touching media.
  * @module
  */
 
@@ -29,10 +29,13 @@ const RECONNECT_TIMEOUT_MS = 90_000;
  * @property {string} name of the room. Any Unicode
  * @property {boolean} [record]
  * @property {number} [maxParticipants] one more is refused: ROOM_EVENT.FAILED with the code `room-full`
- * @property {{video?: string[], audio?: string[]}} [codecs] most wanted first, of `vp8`, `h264`; `opus`, `pcmu`, `pcma`
+ * @property {{video?: string[], audio?: string[]}} [codecs] most wanted first, of `vp8`, `h264`; `opus`,
+ *     `pcmu`, `pcma`
  */
 
-/** @typedef {{resolve: () => void, reject: (error: Error) => void, content: object, durable: boolean}} Waiting */
+/**
+ * @typedef {{resolve: () => void, reject: (error: Error) => void, content: object, durable: boolean}} Waiting
+ */
 
 export class Session extends Emitter {
     #options;
@@ -95,8 +98,8 @@ export class Session extends Emitter {
     }
 
     /**
-     * Joins a room. Listen on the result: ROOM_EVENT.STATE when in, ROOM_EVENT.FAILED (room, info) when refused.
-     * All but the name holds for a room that this member creates; who comes later finds it as it is.
+     * Joins a room. Listen on the result: ROOM_EVENT.STATE when in, ROOM_EVENT.FAILED (room, info) when
+     * refused. All but the name holds for a room that this member creates; who comes later finds it as it is.
      * @param {JoinOptions} options
      * @returns {Room}
      */

@@ -1,6 +1,7 @@
 /**
- * A stream of ours in a room: published, or somebody else's that we play. For the page it is one object from start to
- * end; on the wire each restart is a new stream with a new mediaSessionId, because the protocol never renegotiates.
+ * A stream of ours in a room: published, or somebody else's that we play. For the page it is one object from
+ * start to end; on the wire each restart is a new stream with a new mediaSessionId, because the protocol
+ * never renegotiates.
  * @module
  */
 
@@ -86,7 +87,10 @@ export class Stream extends Emitter {
         return this.#info;
     }
 
-    /** Why it FAILED: a MediaError if a device could not be had, otherwise a StreamError; null if it did not fail. */
+    /**
+     * Why it FAILED: a MediaError if a device could not be had, otherwise a StreamError; null if it did not
+     * fail.
+     */
     error() {
         return this.#error;
     }
@@ -265,7 +269,12 @@ export class Stream extends Emitter {
         this.emit(type, this, payload);
     }
 
-    /** @internal @param {string | undefined} status undefined: the ordinary one @param {string} [info] @param {string} [code] */
+    /**
+     * @internal
+     * @param {string | undefined} status undefined: the ordinary one
+     * @param {string} [info]
+     * @param {string} [code]
+     */
     _end(status, info = "", code = "stream-failed") {
         if (isFinal(this.#status)) {
             return;

@@ -23,11 +23,11 @@ pub enum Fault {
     Malformed(WireError),
     /// STUN without the signature that it must have.
     Unsigned,
-    /// A check that is not for us: another name.
+    /// A check whose USERNAME is not ours.
     Misnamed,
     /// A check of the controlled side that nominates (RFC 8445 §7.1.2).
     Nominates,
-    /// An answer to no check of ours.
+    /// A response to none of our checks.
     Unasked,
     /// An answer that does not say where the check came from.
     NoAddress,
@@ -35,45 +35,45 @@ pub enum Fault {
     Refused(Option<u16>),
     /// The handshake failed, or the server is not the announced one.
     NoHandshake,
-    /// The server has left: its close_notify.
+    /// The server sent close_notify.
     Closed,
-    /// Media before there are keys.
+    /// SRTP or SRTCP before the handshake is complete.
     Early,
-    /// SRTP that does not open.
+    /// SRTP or SRTCP whose tag is wrong, or that is replayed.
     Unauthentic(OpenError),
     /// RTP padding that is longer than its packet, or empty.
     Padding,
 }
 
-/// What a datagram was.
+/// What a received datagram was.
 #[derive(Debug)]
 pub enum Received<'a> {
-    /// The transport's own business.
+    /// STUN or DTLS that needs no action by the caller.
     Transport,
-    /// A check was answered for the first time: the path is there, and [`Client::begin_handshake`] comes next.
+    /// A check was answered for the first time: the path is there, and [`Client::begin_handshake`] comes
+    /// next.
     Reachable {
-        /// Where the server saw it come from.
+        /// XOR-MAPPED-ADDRESS: our address as the server sees it.
         mapped: SocketAddr,
     },
     /// A check was answered again: consent goes on.
     Consent {
-        /// Where the server saw it come from.
+        /// XOR-MAPPED-ADDRESS: our address as the server sees it.
         mapped: SocketAddr,
     },
-    /// There are keys now.
+    /// The handshake is complete.
     Connected,
-    /// A packet of media, still sealed.
+    /// An SRTP packet, not yet decrypted.
     Rtp(RtpHeader, &'a [u8]),
-    /// What the server says of media.
+    /// A compound of RTCP packets, decrypted.
     Rtcp(RtcpIter<'a>),
 }
 
-/// Time between checks.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckIntervals {
-    /// Until the first answer.
+    /// Until the first response.
     pub connecting: Duration,
-    /// From then on.
+    /// After it, for consent (RFC 7675).
     pub connected: Duration,
 }
 
@@ -82,15 +82,13 @@ pub struct CheckIntervals {
 pub struct Agreed {
     /// As [`relay_core::dtls::DtlsSummary`] has it.
     pub version: &'static str,
-    /// The same.
     pub group: &'static str,
-    /// What media is sealed with.
+    /// The negotiated SRTP profile.
     pub profile: SrtpProfile,
 }
 
 enum State {
     Checking,
-    /// A check was answered.
     Reachable,
     Handshaking(Box<dyn DtlsEngine>),
     /// The association stays: it repeats its last flight when the server missed it.
@@ -99,13 +97,11 @@ enum State {
         agreed: Agreed,
         dtls: Option<Box<dyn DtlsEngine>>,
     },
-    /// Why, unless it was the client that left.
+    /// Why; `None` if the client closed it.
     Ended(Option<Fault>),
 }
 
-/// See the module.
 pub struct Client {
-    /// Time between checks.
     pub intervals: CheckIntervals,
     /// Nominates with each check. Off: checks as a client behind a NAT does once it has nominated.
     pub nominates: bool,
@@ -151,19 +147,18 @@ impl Client {
         }
     }
 
-    /// Whether there are keys.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected { .. })
     }
 
-    /// Whether nothing will come of it any more.
+    /// Whether the transport has ended.
     #[must_use]
     pub const fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))
     }
 
-    /// What the handshake agreed on.
+    /// What the handshake negotiated.
     #[must_use]
     pub const fn agreed(&self) -> Option<Agreed> {
         match &self.state {
@@ -172,7 +167,7 @@ impl Client {
         }
     }
 
-    /// What media is sealed and opened with.
+    /// The SRTP keys, once there are any.
     pub fn keys(&mut self) -> Option<&mut Keys> {
         match &mut self.state {
             State::Connected { keys, .. } => Some(keys),
@@ -180,7 +175,7 @@ impl Client {
         }
     }
 
-    /// Takes what waits to be sent.
+    /// Takes the datagrams that wait to be sent.
     pub fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.out)
     }

@@ -12,12 +12,11 @@ pub type DtlsClient = Association;
 /// DTLS versions that a client offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Versions {
-    /// As browsers do.
+    /// As current browsers do.
     #[default]
     Both,
-    /// As browsers did.
+    /// As older browsers do.
     Only1_2,
-    /// None besides.
     Only1_3,
 }
 
@@ -26,7 +25,6 @@ pub enum Versions {
 pub struct ClientOptions {
     /// SRTP profiles, best first; none leaves `use_srtp` out.
     pub profiles: Vec<SrtpProfile>,
-    /// Versions.
     pub versions: Versions,
     /// Groups, best first, as BoringSSL names them, separated by colons.
     pub groups: String,
@@ -47,7 +45,7 @@ impl Default for ClientOptions {
     }
 }
 
-/// Makes clients that share one certificate.
+/// Makes DTLS clients that share one certificate.
 pub struct ClientFactory {
     context: SslContext,
     fingerprint: Fingerprint,
@@ -76,7 +74,6 @@ impl ClientFactory {
         Ok(Self { context: context.build(), fingerprint: identity.fingerprint() })
     }
 
-    /// Fingerprint of our certificate.
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

@@ -1,7 +1,8 @@
-//! A controlling ICE agent with one host candidate towards one address (RFC 8445): checks out, answers to the peer's.
+//! A controlling ICE agent with one host candidate towards one address (RFC 8445): checks out, answers to the
+//! peer's.
 //!
-//! The peer may be ICE-lite, as the relay is, or a full agent. One that made the offer believes that it controls; it is
-//! told otherwise by the rules for such conflicts, so that we nominate whoever the peer is.
+//! The peer may be ICE-lite, as the relay is, or a full agent. One that made the offer believes that it
+//! controls; it is told otherwise by the rules for such conflicts, so that we nominate whoever the peer is.
 
 use crate::Fault;
 use relay_core::wire::stun::{
@@ -18,17 +19,15 @@ const ROLE_CONFLICT: u16 = 487;
 /// Octets of the longest message that is written here.
 const MESSAGE_BYTES_MAX: usize = 640;
 
-/// One side's name and secret.
+/// The ICE credentials of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// `ice-ufrag`.
     pub ufrag: String,
-    /// `ice-pwd`.
     pub pwd: String,
 }
 
 impl Credentials {
-    /// Both from the sides' own words.
+    /// From a ufrag and a password.
     #[must_use]
     pub fn new(ufrag: &str, pwd: &str) -> Self {
         Self { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() }
@@ -43,7 +42,7 @@ impl Credentials {
     }
 }
 
-/// What a STUN message was.
+/// What a received STUN message was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StunOutcome {
     /// The peer answered a check of ours, and saw it come from this address.
@@ -52,15 +51,14 @@ pub enum StunOutcome {
     Reply(Vec<u8>),
 }
 
-/// See the module.
 pub struct Agent {
     own_ufrag: String,
     peer_ufrag: String,
     remote_key: IntegrityKey,
     local_key: IntegrityKey,
     remote: SocketAddr,
-    /// Last octets of each transaction id, from the first name, so that no two agents of a test share one; a running number
-    /// stands in front.
+    /// Last octets of each transaction id, from the first name, so that no two agents of a test share one; a
+    /// running number stands in front.
     id_tail: [u8; 4],
     /// Number of the last check.
     checks: u64,
@@ -81,7 +79,8 @@ impl Agent {
         }
     }
 
-    /// Goes on under new names and secrets (RFC 8445 §9). Answers to older checks are not signed as it wants any more.
+    /// Goes on under new names and secrets (RFC 8445 §9). Answers to older checks are not signed as it wants
+    /// any more.
     pub fn restart(&mut self, own: &Credentials, peer: &Credentials) {
         *self = Self { checks: self.checks, id_tail: self.id_tail, ..Self::new(own, peer, self.remote) };
     }
@@ -173,7 +172,7 @@ fn number(id: [u8; 12]) -> u64 {
     id.first_chunk().map_or(0, |number| u64::from_be_bytes(*number))
 }
 
-/// What `write` writes.
+/// A message, as `write` writes it.
 fn write(write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Vec<u8> {
     let mut out = vec![0; MESSAGE_BYTES_MAX];
     let len = write(&mut out).expect("a message fits");

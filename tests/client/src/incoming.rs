@@ -8,18 +8,16 @@ use relay_core::wire::rtcp::{self, ReportBlock, SenderReport};
 /// Missing packets asked for in one NACK.
 const NACK_MAX: usize = 60;
 
-/// What was agreed on for a stream.
+/// The negotiated parameters of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
-    /// Its SSRC.
     pub ssrc: Ssrc,
-    /// Of its packets.
+    /// The payload type of its packets.
     pub pt: Pt,
     /// SSRC and payload type of its retransmissions, if there are any.
     pub rtx: Option<(Ssrc, Pt)>,
 }
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     parameters: Parameters,
@@ -32,26 +30,26 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// A stream of which nothing has come.
+    /// A stream that nothing has been received of.
     #[must_use]
     pub fn new(parameters: Parameters) -> Self {
         let seen = Seen::default();
         Self { parameters, seen, last_report: None, reported_lost: 0, reported_highest: 0 }
     }
 
-    /// Its SSRC.
     #[must_use]
     pub const fn ssrc(&self) -> Ssrc {
         self.parameters.ssrc
     }
 
-    /// Whether what is missing may be asked for.
+    /// Whether retransmissions were negotiated.
     #[must_use]
     pub const fn has_rtx(&self) -> bool {
         self.parameters.rtx.is_some()
     }
 
-    /// The payload type that packets of this SSRC must have, if it is one of this stream's, and whether they are retransmissions.
+    /// The payload type that packets of this SSRC must have, if it is one of this stream's, and whether they
+    /// are retransmissions.
     #[must_use]
     pub fn expects(&self, ssrc: Ssrc) -> Option<(Pt, bool)> {
         match self.parameters.rtx {
@@ -74,7 +72,7 @@ impl Incoming {
         self.seen.on(number)
     }
 
-    /// Takes note of a sender report.
+    /// Takes a sender report into account.
     pub fn on_report(&mut self, now: Time, report: &SenderReport<'_>) {
         self.last_report = Some((Time::compact_ntp(report.ntp), now));
     }
@@ -102,7 +100,7 @@ impl Incoming {
         })
     }
 
-    /// What is worth asking for again.
+    /// Sequence numbers to ask for in a NACK.
     #[must_use]
     pub fn missing(&self) -> Vec<SeqNo> {
         self.seen.missing(NACK_MAX).into_iter().map(|number| SeqNo(number as u16)).collect()

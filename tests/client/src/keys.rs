@@ -11,7 +11,6 @@ pub const SLOT_BYTES: usize = 1600;
 /// Octets of a compound of RTCP, without what SRTP adds.
 const RTCP_BYTES_MAX: usize = 1400;
 
-/// See the module.
 pub struct Keys {
     open: OpenContext,
     seal: SealContext,

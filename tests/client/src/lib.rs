@@ -1,11 +1,12 @@
-//! The one WebRTC client of tests and load generators, sans-IO like the relay's core: a controlling ICE agent, a DTLS
-//! client, SRTP both ways, and payloads that say where they come from.
+//! The one WebRTC client of tests and load generators, sans-IO like the relay's core: a controlling ICE
+//! agent, a DTLS client, SRTP both ways, and payloads that say where they come from.
 //!
 //! Invariants
 //! - Time, randomness and datagrams are arguments; sockets, clocks and threads are whoever's who drives it.
 //! - What a server must never send is a [`Fault`]; whether that is a panic or a count, the caller decides.
 //!
-//! Deliberately absent: congestion control, jitter buffers, decoding. A client takes what it gets and says what it missed.
+//! Deliberately absent: congestion control, jitter buffers, decoding. A client takes what it gets and says
+//! what it missed.
 
 mod client;
 pub mod dtls;

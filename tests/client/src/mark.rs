@@ -1,13 +1,11 @@
-//! What every payload says of itself: room, stream, running number and the moment it was sent, then octets that follow
-//! from the number. A receiver can tell a foreign packet, a doubled one and a changed octet.
+//! What every payload says of itself: room, stream, running number and the moment it was sent, then octets
+//! that follow from the number. A receiver can tell a foreign packet, a doubled one and a changed octet.
 
-/// Octets of a mark.
 pub const MARK_BYTES: usize = 28;
 
 /// First octets of a mark: a payload without them is not ours.
 const MAGIC: [u8; 4] = *b"RvLd";
 
-/// What a payload says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Room of the publisher.
@@ -24,10 +22,9 @@ pub struct Mark {
 #[derive(Debug)]
 pub struct Filling(Vec<u8>);
 
-/// Longest payload.
 const PAYLOAD_BYTES_MAX: usize = 1500;
 
-/// Places where a filling may begin.
+/// Offsets at which a payload's filling may begin.
 const PLACES: u64 = 509;
 
 impl Default for Filling {

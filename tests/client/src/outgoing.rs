@@ -41,7 +41,8 @@ impl<P> Outgoing<P> {
         index
     }
 
-    /// The packet that is asked for with its own number, and the extended number of the retransmission; `None` if it is forgotten.
+    /// The packet that is asked for with its own number, and the extended number of the retransmission;
+    /// `None` if it is forgotten.
     pub fn recall(&mut self, seq: SeqNo) -> Option<(u64, &P)> {
         let index = seq.extend(self.next);
         let at = self.past.binary_search_by_key(&index, |(index, _)| *index).ok()?;

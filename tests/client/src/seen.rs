@@ -15,11 +15,10 @@ pub enum Arrival {
     New,
     /// Another with this number.
     Duplicate,
-    /// Below the window: nobody knows.
+    /// Below the window, so it may be either.
     TooOld,
 }
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// The highest number so far.
@@ -43,7 +42,7 @@ impl Seen {
         self.lost
     }
 
-    /// Takes note of a packet.
+    /// Records the arrival of a packet.
     pub fn on(&mut self, number: u64) -> Arrival {
         let Some(highest) = self.highest else {
             self.highest = Some(number);

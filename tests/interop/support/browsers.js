@@ -1,6 +1,7 @@
 /**
- * Chromium and Firefox, headless, with made-up cameras and microphones and no talk to the world outside. One driver for
- * both (puppeteer: DevTools protocol and WebDriver BiDi), so that a test says once what both must do.
+ * Chromium and Firefox, headless, with made-up cameras and microphones and no talk to the world outside. One
+ * driver for both (puppeteer: DevTools protocol and WebDriver BiDi), so that a test says once what both must
+ * do.
  * @module
  */
 
@@ -57,7 +58,8 @@ const FIREFOX_PREFERENCES = {
 
 /**
  * @param {BrowserName} name
- * @param {{acceptInsecureCerts?: boolean}} [options] whether certificates that nobody vouches for are good enough
+ * @param {{acceptInsecureCerts?: boolean}} [options] whether certificates that nobody vouches for are good
+ *     enough
  * @returns {Promise<import("puppeteer-core").Browser>}
  */
 export function launch(name, { acceptInsecureCerts = false } = {}) {
@@ -75,8 +77,8 @@ export function launch(name, { acceptInsecureCerts = false } = {}) {
 }
 
 /**
- * A window of its own, as a person of its own: no storage shared with the others. What goes wrong in the page is
- * collected in `page.problems`.
+ * A window of its own, as a person of its own: no storage shared with the others. What goes wrong in the page
+ * is collected in `page.problems`.
  * @param {import("puppeteer-core").Browser} browser
  * @returns {Promise<import("puppeteer-core").Page & {problems: string[]}>}
  */
@@ -89,7 +91,10 @@ export async function newPerson(browser) {
     return page;
 }
 
-/** Runs in the page before anything of it: remembers every RTCPeerConnection, so that a test can ask for its statistics. */
+/**
+ * Runs in the page before anything of it: remembers every RTCPeerConnection, so that a test can ask for its
+ * statistics.
+ */
 function watchConnections() {
     const Original = globalThis.RTCPeerConnection;
     const connections = [];

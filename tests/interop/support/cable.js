@@ -1,6 +1,6 @@
 /**
- * A cable between a browser and a server that can be pulled: both still believe in the connection, and neither hears
- * the other.
+ * A cable between a browser and a server that can be pulled: both still believe in the connection, and
+ * neither hears the other.
  * @module
  */
 

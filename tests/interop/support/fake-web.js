@@ -1,6 +1,6 @@
 /**
- * What the SDK needs of a browser, scripted: a WebSocket whose server is the test, and connections that carry nothing.
- * Only for unit tests of the SDK; everything else runs in real browsers.
+ * What the SDK needs of a browser, scripted: a WebSocket whose server is the test, and connections that carry
+ * nothing. Only for unit tests of the SDK; everything else runs in real browsers.
  * @module
  */
 

@@ -57,7 +57,8 @@ export async function received(page) {
 }
 
 /**
- * What a `<video>` shows now: mean brightness (0 to 255), and a fingerprint that differs from picture to picture.
+ * What a `<video>` shows now: mean brightness (0 to 255), and a fingerprint that differs from picture to
+ * picture.
  * @param {import("puppeteer-core").Page} page
  * @param {string} selector
  * @returns {Promise<{brightness: number, print: string} | null>} null while it shows nothing

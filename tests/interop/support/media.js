@@ -18,7 +18,8 @@ const SILENCE = 1e-5;
 const SILENT_S = 1.5;
 
 /**
- * Pictures are decoded and a voice is heard on each of the connections that receive, of which there are so many.
+ * Pictures are decoded and a voice is heard on each of the connections that receive, of which there are so
+ * many.
  * @param {Page} page
  * @param {number} count
  */

@@ -1,6 +1,7 @@
 /**
- * A NAT between a browser and the relay: datagrams of each of the browser's sockets leave by a socket of their own, and all of
- * those can be exchanged at once for others, as a NAT does that has forgotten its bindings (RFC 4787 §4.3).
+ * A NAT between a browser and the relay: datagrams of each of the browser's sockets leave by a socket of
+ * their own, and all of those can be exchanged at once for others, as a NAT does that has forgotten its
+ * bindings (RFC 4787 §4.3).
  * @module
  */
 
@@ -76,9 +77,12 @@ export class Nat {
     }
 
     /**
-     * After the exchange a connection that only receives sends nothing but checks until it has answered the relay: so it is
-     * the answer that lets its media go on, and not a report that happened to come.
-     * @param {Socket} inside @param {number} relay @param {Buffer} datagram @param {import("node:dgram").RemoteInfo} from
+     * After the exchange a connection that only receives sends nothing but checks until it has answered the
+     * relay: so it is the answer that lets its media go on, and not a report that happened to come.
+     * @param {Socket} inside
+     * @param {number} relay
+     * @param {Buffer} datagram
+     * @param {import("node:dgram").RemoteInfo} from
      */
     #toRelay(inside, relay, datagram, from) {
         const key = `${from.address}:${from.port} ${relay}`;
@@ -117,7 +121,8 @@ export async function startNat(ports) {
 }
 
 /**
- * Runs in the page, before anything else does: in answers, the NAT's address and ports take the place of the relay's.
+ * Runs in the page, before anything else does: in answers, the NAT's address and ports take the place of the
+ * relay's.
  * @param {import("puppeteer-core").Page} page @param {Nat} nat
  */
 export function behindNat(page, nat) {

@@ -45,7 +45,10 @@ export class RawClient {
         this.socket.send(text);
     }
 
-    /** The header of a text frame (RFC 6455 §5.2) and nothing behind it. @param {number} length that it promises */
+    /**
+     * The header of a text frame (RFC 6455 §5.2) and nothing behind it.
+     * @param {number} length that it promises
+     */
     announce(length) {
         const header = Buffer.alloc(14);
         header[0] = 0x81;

@@ -1,6 +1,6 @@
 /**
- * A Ringvox of our own: signaling with the relay it starts, on free ports, with a data directory and a control socket
- * that nobody else has. Everything is ended by process id.
+ * A Ringvox of our own: signaling with the relay it starts, on free ports, with a data directory and a
+ * control socket that nobody else has. Everything is ended by process id.
  * @module
  */
 
@@ -80,7 +80,9 @@ export class Server {
         await this.end("SIGKILL");
     }
 
-    /** Ends signaling as a person would, which ends the relay, and cleans up. No suite passes over a panic. */
+    /**
+     * Ends signaling as a person would, which ends the relay, and cleans up. No suite passes over a panic.
+     */
     async stop() {
         const relay = await this.relayPid().catch(() => 0);
         await this.end("SIGTERM");
@@ -103,7 +105,11 @@ export class Server {
         return { cert, key };
     }
 
-    /** `ringvox-relay ctl <what>`, parsed. @param {"inventory" | "stats" | "tap"} what @param {...string} how */
+    /**
+     * `ringvox-relay ctl <what>`, parsed.
+     * @param {"inventory" | "stats" | "tap"} what
+     * @param {...string} how
+     */
     async ctl(what, ...how) {
         const { stdout } = await promisify(execFile)(join(BIN_DIR, "ringvox-relay"), ["--config", this.config, "ctl", what, ...how], { timeout: 10_000 });
         return JSON.parse(stdout);
@@ -150,7 +156,8 @@ export class Server {
 }
 
 /**
- * @param {{io?: string, signaling?: string, auth?: string, rooms?: string, media?: string}} [options] lines for these
+ * @param {{io?: string, signaling?: string, auth?: string, rooms?: string, media?: string}} [options] lines
+ *     for these
  *   tables of ringvox.toml; files that they name are found in the directory of the server
  * @param {Record<string, string>} [files] such files, and what stands in them
  * @returns {Promise<Server>}
@@ -223,7 +230,10 @@ async function freePort() {
     return port;
 }
 
-/** @param {number} count @returns {Promise<number>} the first of this many UDP ports in a row that nobody uses */
+/**
+ * @param {number} count
+ * @returns {Promise<number>} the first of this many UDP ports in a row that nobody uses
+ */
 async function freeUdpPorts(count) {
     for (let attempt = 0; attempt < 50; attempt += 1) {
         const base = 20_000 + Math.floor(Math.random() * 12_000);

@@ -1,6 +1,6 @@
 /**
- * Runs in a page beside the vendor's bundle, as a customer's own script would: people, rooms and streams under names
- * that a test gives them, and notes of everything that the SDK tells of them.
+ * Runs in a page beside the vendor's bundle, as a customer's own script would: people, rooms and streams
+ * under names that a test gives them, and notes of everything that the SDK tells of them.
  */
 
 (() => {

@@ -1,6 +1,6 @@
 /**
- * The vendor's SDK and its example pages, unmodified from npm, as a customer's own web server gives them out: where
- * they run in the tests, and a person who uses them.
+ * The vendor's SDK and its example pages, unmodified from npm, as a customer's own web server gives them out:
+ * where they run in the tests, and a person who uses them.
  * @module
  */
 
@@ -30,8 +30,8 @@ const PAGES = {
 };
 
 /**
- * Each browser, scheme and back end meets each other; not every triple of them does, which would show nothing new.
- * What the last one shows, the third shows too: `isBrief` leaves out all but the heart of it.
+ * Each browser, scheme and back end meets each other; not every triple of them does, which would show nothing
+ * new. What the last one shows, the third shows too: `isBrief` leaves out all but the heart of it.
  * @type {Setting[]}
  */
 const SETTINGS = [
@@ -42,13 +42,14 @@ const SETTINGS = [
 ];
 
 /**
- * What the pages say without anything being wrong: their package lacks a font and an icon; a connection that was
- * pulled away is an error to the browser.
+ * What the pages say without anything being wrong: their package lacks a font and an icon; a connection that
+ * was pulled away is an error to the browser.
  */
 const HARMLESS = [
     /\b404\b/,
     /favicon/,
-    // The SDK unmutes its player when play() is answered, and does not look whether the stream was closed meanwhile.
+    // The SDK unmutes its player when play() is answered, and does not look whether the stream was closed
+    // meanwhile.
     /of null \(setting 'muted'\)|remoteVideo is null/,
 ];
 
@@ -78,7 +79,9 @@ export function onEachStage(title, { settings = ({ isBrief }) => !isBrief, serve
     }
 }
 
-/** A server of ours, the customer's web server beside it, and a browser. A page over https may open only wss. */
+/**
+ * A server of ours, the customer's web server beside it, and a browser. A page over https may open only wss.
+ */
 export class Stage {
     /** @type {import("./server.js").Server} */ // @ts-ignore Set before any test runs.
     server;
@@ -149,7 +152,11 @@ export class Stage {
 
 /** A person on one of the examples. */
 export class Guest {
-    /** @param {import("puppeteer-core").Page & {problems: string[]}} page @param {string} login @param {string} address */
+    /**
+     * @param {import("puppeteer-core").Page & {problems: string[]}} page
+     * @param {string} login
+     * @param {string} address
+     */
     constructor(page, login, address) {
         this.page = page;
         this.login = login;
@@ -269,21 +276,34 @@ export class Desk {
         assert.equal(await this.call("connect", who, { urlServer: this.address, ...options }), "ESTABLISHED");
     }
 
-    /** @param {string} who @param {string} room @returns {Promise<Record<string, string[]>>} names of streams by login */
+    /**
+     * @param {string} who
+     * @param {string} room
+     * @returns {Promise<Record<string, string[]>>} names of streams by login
+     */
     async join(who, room) {
         const { state, failed } = await this.call("join", who, room);
         assert.equal(failed, undefined);
         return state;
     }
 
-    /** @param {string} who @param {string} room @param {string} as what the test calls the stream @param {object} [options] */
+    /**
+     * @param {string} who
+     * @param {string} room
+     * @param {string} as what the test calls the stream
+     * @param {object} [options]
+     */
     async publish(who, room, as, options = {}) {
         assert.deepEqual(await this.call("publish", who, room, as, options), { status: "PUBLISHING" });
     }
 
     /**
      * Plays a stream of somebody who is there, once it is there.
-     * @param {string} who @param {string} room @param {string} owner @param {string} as @param {object} [options]
+     * @param {string} who
+     * @param {string} room
+     * @param {string} owner
+     * @param {string} as
+     * @param {object} [options]
      */
     async play(who, room, owner, as, options = {}) {
         await until(`${who} knows a stream of ${owner}`, async () => (await this.call("streamsOf", who, room, owner)).length > 0);
@@ -305,7 +325,11 @@ export class Desk {
         return this.call("notesOf", who, what);
     }
 
-    /** Frames and voice of a stream that is played; `null`: whatever it is. @param {string} as @param {{video?: boolean, audio?: boolean}} [kinds] */
+    /**
+     * Frames and voice of a stream that is played; `null`: whatever it is.
+     * @param {string} as
+     * @param {{video?: boolean, audio?: boolean}} [kinds]
+     */
     async flows(as, { video = true, audio = true } = {}) {
         const describe = () => this.call("figures", as);
         const before = await this.call("figures", as);

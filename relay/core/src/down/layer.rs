@@ -1,7 +1,7 @@
 //! Decides whether a packet goes to this subscriber at all.
 //!
-//! Audio always does. Video begins with a keyframe: what comes before it cannot be decoded, and would only make the
-//! receiver ask.
+//! Audio always does. Video begins with a keyframe: what comes before it cannot be decoded, and would only
+//! make the receiver ask.
 
 use crate::stats::DropReason;
 

@@ -94,7 +94,8 @@ impl DownStream {
         }
     }
 
-    /// Numbers for the up-track's packet `seq`. Offer each packet once: the same one twice gets the same numbers.
+    /// Numbers for the up-track's packet `seq`. Offer each packet once: the same one twice gets the same
+    /// numbers.
     ///
     /// # Errors
     /// Why this subscriber does not get it.
@@ -112,8 +113,8 @@ impl DownStream {
     /// What is in front of this subscriber's payloads.
     #[inline]
     #[must_use]
-    pub fn prefix(&self) -> PayloadPrefix {
-        self.prefix
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// Puts `prefix` in front of all payloads from now on, retransmitted ones as well.
@@ -185,7 +186,8 @@ impl DownStream {
         self.gate.shut();
     }
 
-    /// Another source (an up-track's other layer) takes over: video waits for its keyframe, numbering goes on.
+    /// Another source (an up-track's other layer) takes over: video waits for its keyframe, numbering goes
+    /// on.
     pub fn switch_source(&mut self) {
         self.gate.shut();
         self.rewriter.switch_source();

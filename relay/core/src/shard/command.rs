@@ -135,7 +135,8 @@ impl Shard {
         Reply::Done
     }
 
-    /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none is left.
+    /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none
+    /// is left.
     pub fn close_some<O: Outbox>(&mut self, most: usize, outbox: &mut O) -> bool {
         self.forward_pending(outbox);
         let ids: Vec<u64> = self.transports.iter().take(most).map(|(_, t)| t.identity.id).collect();

@@ -1,25 +1,27 @@
 //! Panics: whose input led to one, and how the shard goes on.
 //!
-//! A panic is a fault of ours, and the input that led to it is what we can get rid of. So the shard notes whose input it
-//! handles, and whoever runs it catches panics and calls [`Shard::recover`]. Nothing is caught in here: tests and fuzz
-//! bodies see every panic.
+//! A panic is a fault of ours, and the input that led to it is what we can get rid of. So the shard notes
+//! whose input it handles, and whoever runs it catches panics and calls [`Shard::recover`]. Nothing is caught
+//! in here: tests and fuzz bodies see every panic.
 //!
 //! Invariants
-//! - Who has proved to be the sender of what was handled ends; nobody else does. What was not proved (a check before its
-//!   MESSAGE-INTEGRITY, RTP and RTCP before the tag) has changed nothing and ends nobody, however often it comes: whoever can
-//!   forge an address and knows such a panic could otherwise end anybody's call with a handful of datagrams. *Cost:* a
-//!   transport that is itself what is broken lives on, mute, until its peer or the controller has enough of it; the counter and
-//!   the log say so. To be mute is his own loss, and one call that joins again; the other way it would be everybody's.
-//! - A DTLS record is as little proved, but its engine may be left in the middle of something, so the engine is thrown away.
-//!   After the handshake the call goes on with its SRTP keys. Nothing is read or said on that association any more, its end
-//!   neither; consent tells it (RFC 7675). Before, the next hello gets a new engine. *Cost:* a client that has been answered
-//!   already has to wait for the limit of the handshake; the other way, whoever can forge its address could end its join.
+//! - Who has proved to be the sender of what was handled ends; nobody else does. What was not proved (a check
+//!   before its MESSAGE-INTEGRITY, RTP and RTCP before the tag) has changed nothing and ends nobody, however
+//!   often it comes: whoever can forge an address and knows such a panic could otherwise end anybody's call
+//!   with a handful of datagrams. *Cost:* a transport that is itself what is broken lives on, mute, until its
+//!   peer or the controller has enough of it; the counter and the log say so. To be mute is his own loss, and
+//!   one call that joins again; the other way it would be everybody's.
+//! - A DTLS record is as little proved, but its engine may be left in the middle of something, so the engine
+//!   is thrown away. After the handshake the call goes on with its SRTP keys. Nothing is read or said on that
+//!   association any more, its end neither; consent tells it (RFC 7675). Before, the next hello gets a new
+//!   engine. *Cost:* a client that has been answered already has to wait for the limit of the handshake; the
+//!   other way, whoever can forge its address could end its join.
 //! - What was lost is counted, so that the ledgers of [`Ledger`] balance again.
-//! - Nothing that was begun anew repeats a key, SSRC and index: transports end, and their keys with them. For one that goes
-//!   on, an index is taken before its packet is written.
-//! - A shard whose tables do not agree any more, or in which nobody's input was handled, is not to be used but for
-//!   [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told yet, and the queues to other
-//!   shards, which are told.
+//! - Nothing that was begun anew repeats a key, SSRC and index: transports end, and their keys with them. For
+//!   one that goes on, an index is taken before its packet is written.
+//! - A shard whose tables do not agree any more, or in which nobody's input was handled, is not to be used
+//!   but for [`Shard::begin_anew`]. What it keeps is its configuration, its counters, what it has not told
+//!   yet, and the queues to other shards, which are told.
 
 use super::Shard;
 use crate::handshakes::Handshakes;
@@ -35,8 +37,8 @@ use crate::transports::Transports;
 use relay_port::Message;
 use std::time::Duration;
 
-/// Time between two checks of the tables after panics over something unproved: one costs as much as there are transports,
-/// and whoever can make us panic can do so again and again.
+/// Time between two checks of the tables after panics over something unproved: one costs as much as there are
+/// transports, and whoever can make us panic can do so again and again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whose input is handled.
@@ -70,11 +72,12 @@ pub enum PanicSource {
 }
 
 impl Shard {
-    /// To be called after a panic in one of the shard's functions was caught: ends whose input was handled, counts what was
-    /// lost and looks whether the tables agree.
+    /// To be called after a panic in one of the shard's functions was caught: ends whose input was handled,
+    /// counts what was lost and looks whether the tables agree.
     ///
     /// # Errors
-    /// Why the shard cannot be trusted any more; [`Shard::begin_anew`] is to be called. The same if this panics itself.
+    /// Why the shard cannot be trusted any more; [`Shard::begin_anew`] is to be called. The same if this
+    /// panics itself.
     pub fn recover(&mut self, now: Time) -> Result<PanicSource, String> {
         self.counters.add(Count::Panics, 1);
         let input = std::mem::replace(&mut self.input, Input::None);
@@ -176,8 +179,8 @@ impl Shard {
         }
     }
 
-    /// Ends all transports, says so to the controller and to the other shards, and makes all tables new. `seed` as for
-    /// [`Shard::new`].
+    /// Ends all transports, says so to the controller and to the other shards, and makes all tables new.
+    /// `seed` as for [`Shard::new`].
     pub fn begin_anew(&mut self, seed: [u8; 32]) {
         self.counters.add(Count::PanicRestarts, 1);
         let transports = std::mem::take(&mut self.transports);

@@ -1,9 +1,10 @@
 //! What must hold between the tables of a shard whenever none of its functions runs.
 //!
-//! Costs as much as there are transports and tracks, so it is for tests, and for whoever has to know whether a shard can
-//! still be trusted: after a panic was caught in it, say.
+//! Costs as much as there are transports and tracks, so it is for tests, and for whoever has to know whether
+//! a shard can still be trusted: after a panic was caught in it, say.
 //!
-//! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Ledger`](crate::stats::Ledger).
+//! Deliberately absent: the ledgers, which are of counters and not of tables; see
+//! [`Ledger`](crate::stats::Ledger).
 
 use super::Shard;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
@@ -29,8 +30,9 @@ fn ensure_distinct<T: Hash + Eq>(
 }
 
 impl Shard {
-    /// Looks whether the tables agree: each index between them leads both ways, the demultiplexer knows exactly the living
-    /// transports, subscriptions stay in their room, every deadline is armed, and the counts are right.
+    /// Looks whether the tables agree: each index between them leads both ways, the demultiplexer knows
+    /// exactly the living transports, subscriptions stay in their room, every deadline is armed, and the
+    /// counts are right.
     ///
     /// # Errors
     /// The first thing that does not hold, in words.

@@ -1,17 +1,20 @@
 //! The façade: one shard of the media plane.
 //!
-//! `handle_*` takes something in, `poll_*` gives something out, datagrams leave through the [`Outbox`] one is handed.
+//! `handle_*` takes something in, `poll_*` gives something out, datagrams leave through the [`Outbox`] one is
+//! handed.
 //!
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
-//!   [`DropReason`] of [`Ledger::Datagram`](crate::stats::Ledger::Datagram); handshakes do so when their turn comes.
-//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
-//!   from there makes it one for media ([`crate::transports`], [`crate::ice`]).
+//!   [`DropReason`] of [`Ledger::Datagram`](crate::stats::Ledger::Datagram); handshakes do so when their turn
+//!   comes.
+//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer
+//!   alone can have sent from there makes it one for media ([`crate::transports`], [`crate::ice`]).
 //! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of
 //!   [`Ledger::PipeIn`](crate::stats::Ledger::PipeIn), every packet to one in `pipe.sent` or one of
 //!   [`Ledger::PipeOut`](crate::stats::Ledger::PipeOut).
 //! - On the forwarding path nothing is allocated.
-//! - Whose input is handled is noted before anything of it is changed, so that it is known when that panics (`faults.rs`).
+//! - Whose input is handled is noted before anything of it is changed, so that it is known when that panics
+//!   (`faults.rs`).
 //!
 //! Deliberately absent: sockets, clocks, threads, SDP, and any second place where a packet is decrypted.
 
@@ -95,8 +98,8 @@ impl Shard {
         }
     }
 
-    /// Takes one received datagram; it may be decrypted in place. Answers go to `outbox`; media is forwarded by
-    /// [`Shard::forward_pending`].
+    /// Takes one received datagram; it may be decrypted in place. Answers go to `outbox`; media is forwarded
+    /// by [`Shard::forward_pending`].
     pub fn handle_datagram<O: Outbox>(
         &mut self,
         now: Time,
@@ -215,9 +218,9 @@ impl Shard {
         outcome.unwrap_or(Err(DropReason::DtlsUnexpected))
     }
 
-    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
-    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
-    /// asked for.
+    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the
+    /// video subscriptions get nothing, those of the lowest priority first. What is taken back begins at a
+    /// keyframe, which is asked for.
     pub fn shed(&mut self, now: Time, steps: u8) {
         let Self { tracks, deadlines, counters, .. } = self;
         let restored = tracks.shed(steps);

@@ -134,7 +134,8 @@ impl Shard {
         transports.claim_path(now, key, path, counters);
         let contested = !transports.claimants(path).is_empty();
         if transports[key].ice.should_challenge(now, path, contested) {
-            // Before the answer: the peer's handshake begins with that, and by then the path should be its own.
+            // Before the answer: the peer's handshake begins with that, and by then the path should be its
+            // own.
             transports.challenge(now, key, path, rng, counters, outbox);
         }
         if let Some(owner) = transports.unproven_owner(path, key) {
@@ -176,7 +177,8 @@ impl Shard {
     }
 }
 
-/// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
+/// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials
+/// were used.
 fn check_credentials(ice: &Ice, message: &StunMessage<'_>, username: &[u8]) -> Result<bool, Refusal> {
     let bad = |code| Refusal { reason: DropReason::StunBadIntegrity, code };
     if !message.has_integrity() {

@@ -1,4 +1,5 @@
-//! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
+//! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end
+//! of things.
 
 use super::faults::Input;
 use super::{Shard, feedback, keyframes};

@@ -1,4 +1,5 @@
-//! How the profiles lay out a packet. Everything here works on one packet of known SSRC and index and keeps no state.
+//! How the profiles lay out a packet. Everything here works on one packet of known SSRC and index and keeps
+//! no state.
 //!
 //! ```text
 //! SRTP,  both:  header | ciphertext | tag
@@ -64,9 +65,30 @@ impl Cipher {
         }
     }
 
-    /// Puts the ciphertext of `prefix` and `rest` and the tag behind the header; the length of all.
+    /// Puts the ciphertext of `payload` and the tag behind the header; the length of all.
     #[inline]
     pub(super) fn seal_rtp(
+        &self,
+        slot: &mut [u8],
+        header_len: usize,
+        at: (Ssrc, u64),
+        payload: &[u8],
+    ) -> Option<usize> {
+        let (message, tag) = split_message(slot, header_len + payload.len(), self.tag_len())?;
+        let len = message.len() + tag.len();
+        let (header, body) = message.split_at_mut_checked(header_len)?;
+        match self {
+            Self::Gcm(gcm) => gcm.seal(at, header, payload, body, tag)?,
+            Self::Cm(cm) => {
+                cm.apply(at, payload, body)?;
+                tag.copy_from_slice(&cm.tag(message, Some(roc(at.1))));
+            }
+        }
+        Some(len)
+    }
+
+    /// The same for a payload of two pieces.
+    pub(super) fn seal_rtp_prefixed(
         &self,
         slot: &mut [u8],
         header_len: usize,
@@ -82,7 +104,7 @@ impl Cipher {
                 let (header, out) = slot.split_at_mut_checked(header_len)?;
                 let (own, out) = out.split_at_mut_checked(prefix.len())?;
                 own.copy_from_slice(prefix);
-                gcm.seal(at, header, own, rest, out)?;
+                gcm.seal_behind(at, header, own, rest, out)?;
             }
             Self::Cm(cm) => {
                 let (message, tag) = slot.split_at_mut_checked(message_len)?;
@@ -164,8 +186,8 @@ impl Cipher {
                 )?;
             }
             Self::Gcm(gcm) => {
-                // RFC 7714 §9.3: all of the packet and the word are associated data; the word moves up behind the
-                // packet, where the tag stood.
+                // RFC 7714 §9.3: all of the packet and the word are associated data; the word moves up behind
+                // the packet, where the tag stood.
                 let tag = *packet.get(len..)?.first_chunk::<{ gcm::TAG_LEN }>()?;
                 packet.get_mut(len..len + WORD_LEN)?.copy_from_slice(&word.0.to_be_bytes());
                 gcm.open_in_place(at, packet.get(..len + WORD_LEN)?, &mut [], &tag)?;

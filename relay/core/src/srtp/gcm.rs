@@ -33,8 +33,8 @@ impl Gcm {
         Self { key: LessSafeKey::new(key), salt }
     }
 
-    /// RFC 7714 §8.1 and §9.1: two zero octets, SSRC, 48 bits of index, all added to the salt. An SRTCP index has 31
-    /// bits, which makes the two zero octets of §9.1.
+    /// RFC 7714 §8.1 and §9.1: two zero octets, SSRC, 48 bits of index, all added to the salt. An SRTCP index
+    /// has 31 bits, which makes the two zero octets of §9.1.
     pub(super) fn nonce_octets(&self, ssrc: Ssrc, index: u64) -> [u8; SALT_LEN] {
         let mut nonce = [0; SALT_LEN];
         nonce[2..6].copy_from_slice(&ssrc.0.to_be_bytes());
@@ -49,8 +49,24 @@ impl Gcm {
         Nonce::assume_unique_for_key(self.nonce_octets(ssrc, index))
     }
 
-    /// Encrypts `prefix` where it lies and `rest` into `out`, and writes the tag behind it: `out` ends with room for that.
+    /// Encrypts `plaintext` into `out` (of equal length) and writes the tag.
+    #[inline]
     pub(super) fn seal(
+        &self,
+        (ssrc, index): (Ssrc, u64),
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+        tag: &mut [u8],
+    ) -> Option<()> {
+        self.key
+            .seal_out_of_place_scatter(self.nonce(ssrc, index), Aad::from(aad), plaintext, out, &[], tag)
+            .ok()
+    }
+
+    /// Encrypts `prefix` where it lies and `rest` into `out`, and writes the tag behind it: `out` ends with
+    /// room for that.
+    pub(super) fn seal_behind(
         &self,
         (ssrc, index): (Ssrc, u64),
         aad: &[u8],
@@ -58,12 +74,7 @@ impl Gcm {
         rest: &[u8],
         out: &mut [u8],
     ) -> Option<()> {
-        let (nonce, aad) = (self.nonce(ssrc, index), Aad::from(aad));
-        if prefix.is_empty() {
-            let (out, tag) = out.split_at_mut_checked(rest.len())?;
-            return self.key.seal_out_of_place_scatter(nonce, aad, rest, out, &[], tag).ok();
-        }
-        self.key.seal_in_place_scatter(nonce, aad, prefix, rest, out).ok()
+        self.key.seal_in_place_scatter(self.nonce(ssrc, index), Aad::from(aad), prefix, rest, out).ok()
     }
 
     /// Encrypts `text` where it lies and writes the tag.
@@ -77,7 +88,8 @@ impl Gcm {
         self.key.seal_in_place_scatter(self.nonce(ssrc, index), Aad::from(aad), text, &[], tag).ok()
     }
 
-    /// Decrypts `ciphertext` into `out` (of equal length) if the tag is good. If not, what stands in `out` means nothing.
+    /// Decrypts `ciphertext` into `out` (of equal length) if the tag is good. If not, what stands in `out`
+    /// means nothing.
     pub(super) fn open(
         &self,
         (ssrc, index): (Ssrc, u64),

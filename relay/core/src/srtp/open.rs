@@ -51,8 +51,8 @@ pub enum OpenError {
 
 /// Keys for what one peer sends, and what has come so far.
 ///
-/// All packets of an SSRC must pass through here, those of unwanted layers as well: the roll-over counter is estimated
-/// from the last authentic packet, and goes wrong when 32,768 of them are kept from it.
+/// All packets of an SSRC must pass through here, those of unwanted layers as well: the roll-over counter is
+/// estimated from the last authentic packet, and goes wrong when 32,768 of them are kept from it.
 pub struct OpenContext {
     profile: SrtpProfile,
     rtp: Cipher,
@@ -162,8 +162,8 @@ impl Streams {
         }
         match self.retired.binary_search_by_key(&ssrc, |(retired, _)| *retired) {
             Ok(at) => {
-                let window = ReplayWindow::full_up_to(self.retired[at].1);
-                Ok(Stream::Back(self, ssrc, window))
+                let highest = self.retired[at].1;
+                Ok(Stream::Back(self, ssrc, highest))
             }
             Err(_) if self.ssrcs.is_full() && self.retired.len() >= RETIRED_MAX => Err(OpenError::SsrcLimit),
             Err(_) => Ok(Stream::New(self, ssrc)),
@@ -198,8 +198,8 @@ impl Streams {
 
 enum Stream<'a> {
     Known(&'a mut KnownStream, &'a mut u64),
-    /// Takes its place again only when a packet proves authentic.
-    Back(&'a mut Streams, Ssrc, ReplayWindow),
+    /// With its highest index. Takes its place again only when a packet proves authentic.
+    Back(&'a mut Streams, Ssrc, u64),
     /// The same of one that was never heard.
     New(&'a mut Streams, Ssrc),
 }
@@ -207,15 +207,14 @@ enum Stream<'a> {
 impl Stream<'_> {
     /// Indices a sequence number may stand for, likeliest first (RFC 3711 §3.3.1).
     ///
-    /// Senders begin with roll-over counter 0; of a new SSRC the packets before a wrap may all be lost, so 1 is tried as
-    /// well. Once a packet has proved authentic, its counter is certain and the estimate can only go wrong by a gap of
-    /// 32,768 packets: no more guesses then, and garbage costs one pass.
+    /// Senders begin with roll-over counter 0; of a new SSRC the packets before a wrap may all be lost, so 1
+    /// is tried as well. Once a packet has proved authentic, its counter is certain and the estimate can only
+    /// go wrong by a gap of 32,768 packets: no more guesses then, and garbage costs one pass.
     fn guesses(&self, seq: SeqNo) -> ArrayVec<u64, 2> {
         let mut guesses = ArrayVec::new();
         match self {
-            Self::Known(KnownStream { window, .. }, _) | Self::Back(_, _, window) => {
-                guesses.push(seq.extend(window.highest()));
-            }
+            Self::Known(KnownStream { window, .. }, _) => guesses.push(seq.extend(window.highest())),
+            Self::Back(_, _, highest) => guesses.push(seq.extend(*highest)),
             Self::New(..) => guesses.extend([u64::from(seq.0), u64::from(seq.0) + (1 << 16)]),
         }
         guesses
@@ -223,7 +222,8 @@ impl Stream<'_> {
 
     fn is_fresh(&self, index: u64) -> bool {
         match self {
-            Self::Known(KnownStream { window, .. }, _) | Self::Back(_, _, window) => window.is_fresh(index),
+            Self::Known(KnownStream { window, .. }, _) => window.is_fresh(index),
+            Self::Back(_, _, highest) => index > *highest,
             Self::New(..) => true,
         }
     }
@@ -235,9 +235,10 @@ impl Stream<'_> {
                 heard.last = **packets;
                 heard.window.accept(index);
             }
-            Self::Back(streams, ssrc, window) => {
+            Self::Back(streams, ssrc, highest) => {
+                let mut window = ReplayWindow::full_up_to(*highest);
                 window.accept(index);
-                streams.take_place(*ssrc, window.clone());
+                streams.take_place(*ssrc, window);
             }
             Self::New(streams, ssrc) => streams.take_place(*ssrc, ReplayWindow::starting_with(index)),
         }

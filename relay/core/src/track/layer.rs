@@ -9,11 +9,12 @@ use crate::up::{UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
 use std::time::Duration;
 
-/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by more.
+/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by
+/// more.
 const SOURCE_GONE: Duration = Duration::from_millis(200);
 
-/// Accepted packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall,
-/// and a longer run gains nothing.
+/// Accepted packets of one up-track that are forwarded together. More arrive in a batch only under a flood or
+/// after a stall, and a longer run gains nothing.
 pub const BURST_MAX: usize = 16;
 
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.

@@ -120,8 +120,8 @@ impl Tracks {
         subscribers.push(key);
     }
 
-    /// Takes a down-track off the list of what feeds it, without a search: a large room ends subscriber by subscriber. The
-    /// last of the list has its place then.
+    /// Takes a down-track off the list of what feeds it, without a search: a large room ends subscriber by
+    /// subscriber. The last of the list has its place then.
     fn unlist(&mut self, layer: LayerKey, place: u32) {
         let subscribers = &mut self.ups[layer.up].layers[usize::from(layer.layer)].subscribers;
         subscribers.swap_remove(place as usize);
@@ -151,8 +151,8 @@ impl Tracks {
         })
     }
 
-    /// Feeds a down-track by another layer of its up-track from now on: its video waits for a keyframe of that one. What waits
-    /// on the layer before is to be forwarded first.
+    /// Feeds a down-track by another layer of its up-track from now on: its video waits for a keyframe of
+    /// that one. What waits on the layer before is to be forwarded first.
     pub fn select_layer(&mut self, key: DownKey, layer: u8) {
         let before = self.downs[key].layer;
         if layer == before.layer {
@@ -182,8 +182,8 @@ impl Tracks {
         down
     }
 
-    /// Sheds so many [`SHED_STEPS`](crate::shed::SHED_STEPS); the ranks that are taken back. To be called again and again:
-    /// who came or went since is noticed here.
+    /// Sheds so many [`SHED_STEPS`](crate::shed::SHED_STEPS); the ranks that are taken back. To be called
+    /// again and again: who came or went since is noticed here.
     pub fn shed(&mut self, steps: u8) -> Range<u8> {
         if steps > 0 && self.shedding.steps() == 0 {
             self.deal_ranks();
@@ -191,8 +191,8 @@ impl Tracks {
         self.shedding.set(steps)
     }
 
-    /// Subscription by subscription, so that each track has its share of every rank. Takes a moment with thousands of
-    /// them, so it is done only when shedding begins.
+    /// Subscription by subscription, so that each track has its share of every rank. Takes a moment with
+    /// thousands of them, so it is done only when shedding begins.
     fn deal_ranks(&mut self) {
         self.shedding.clear();
         for (_, up) in self.ups.iter() {
@@ -246,7 +246,8 @@ mod tests {
         transport_cc: false,
     };
 
-    /// Steps are counted in subscribers that change their place: in a list that keeps its order, all behind the one that goes.
+    /// Steps are counted in subscribers that change their place: in a list that keeps its order, all behind
+    /// the one that goes.
     #[test]
     fn a_large_audience_leaves_in_as_many_steps_as_it_has_members() {
         const AUDIENCE: u64 = 2_000;

@@ -1,7 +1,8 @@
 //! One received stream: an SSRC with its RTX, from the decrypted packet to the history.
 //!
-//! A packet's way: [`UpStream::reserve`] lends room for the plaintext, the caller decrypts into it and looks at it,
-//! then [`UpStream::on_rtp`] or [`UpStream::on_rtx`] decides, and commits it to the history if it is new.
+//! A packet's way: [`UpStream::reserve`] lends room for the plaintext, the caller decrypts into it and looks
+//! at it, then [`UpStream::on_rtp`] or [`UpStream::on_rtx`] decides, and commits it to the history if it is
+//! new.
 
 use super::clock::{ClockReference, SenderClock};
 use super::history::{History, PacketMeta, Stored};
@@ -21,8 +22,8 @@ pub const VIDEO_HISTORY_PACKETS: usize = 1024;
 pub const AUDIO_HISTORY_BYTES: usize = 32 * 1024;
 /// Packets of history per audio stream: over a second at 10 ms.
 pub const AUDIO_HISTORY_PACKETS: usize = 128;
-/// So many refused packets in a row, numbered one after the other, are no repetition but a numbering that stepped back
-/// a little. Audio is silent for a third of a second until then.
+/// So many refused packets in a row, numbered one after the other, are no repetition but a numbering that
+/// stepped back a little. Audio is silent for a third of a second until then.
 const REFUSED_RUN_MAX: u8 = 16;
 /// A publisher's report that disagrees with its packets by more than this many seconds is not believed.
 const REPORT_ERROR_SECONDS_MAX: u32 = 2;
@@ -105,8 +106,8 @@ impl UpStream {
         }
     }
 
-    /// Allocates everything the stream will ever need, once: when its publisher has keys. A stranger who asks for a track
-    /// and never comes takes no history.
+    /// Allocates everything the stream will ever need, once: when its publisher has keys. A stranger who asks
+    /// for a track and never comes takes no history.
     pub fn prepare(&mut self) {
         if self.history.packets_max() > 0 {
             return;
@@ -169,10 +170,12 @@ impl UpStream {
         Ok(Accepted { seq, arrival, resync: restart || lost })
     }
 
-    /// A retransmission, whose payload (with the OSN in front, RFC 4588 §4) is the first `len` reserved octets.
+    /// A retransmission, whose payload (with the OSN in front, RFC 4588 §4) is the first `len` reserved
+    /// octets.
     ///
     /// # Errors
-    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, or unknown.
+    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, or
+    /// unknown.
     pub fn on_rtx(&mut self, now: Time, len: usize, meta: PacketMeta) -> Result<Accepted, DropReason> {
         const OSN_BYTES: usize = 2;
         let osn = self.history.reserved().get(..len).and_then(|bytes| bytes.first_chunk::<OSN_BYTES>());
@@ -474,7 +477,8 @@ mod tests {
     #[test]
     fn sender_reports_are_believed_if_the_packets_agree() {
         let clock_at = |ntp_ms: u64| (4_000_000_000 << 32) + ((ntp_ms << 32) / 1_000);
-        // (RTP timestamp in the report, in ms of media; its moment on relay time, in ms; where the reference stands)
+        // (RTP timestamp in the report, in ms of media; its moment on relay time, in ms; where the reference
+        // stands)
         for (report_ms, expected) in [(1_000, ms(980)), (1_500, ms(980)), (60_000, ms(1_000))] {
             let mut up = video();
             let mut clock = SenderClock::new();

@@ -40,7 +40,8 @@ impl Pair {
         while self.carry(|_, datagram| vec![datagram]) > 0 {}
     }
 
-    /// Carries what both ends have to send, after `network` made of each datagram what it likes; how many were sent.
+    /// Carries what both ends have to send, after `network` made of each datagram what it likes; how many
+    /// were sent.
     pub(crate) fn carry(&mut self, mut network: impl FnMut(Direction, Vec<u8>) -> Vec<Vec<u8>>) -> usize {
         let (up, down) = (drain(&mut self.client), drain(&mut *self.server));
         let count = up.len() + down.len();
@@ -85,7 +86,7 @@ pub(crate) enum Direction {
     Down,
 }
 
-/// All that an engine has to send.
+/// All datagrams that an engine wants to send.
 pub(crate) fn drain(engine: &mut dyn DtlsEngine) -> Vec<Vec<u8>> {
     let mut datagrams = Vec::new();
     let mut out = [0; 1500];

@@ -1,7 +1,7 @@
 //! One key expanded, and four of them side by side.
 //!
-//! Both are the same list of blocks: the round keys, the powers of H, and, two to a block, the sums of the powers' halves
-//! that Karatsuba's multiplication wants.
+//! Both are the same list of blocks: the round keys, the powers of H, and, two to a block, the sums of the
+//! powers' halves that Karatsuba's multiplication wants.
 
 use super::sum::{MODULUS_HIGH, Sum, fold};
 use super::{GROUP, Lanes, is_supported, lanes, load};
@@ -19,7 +19,7 @@ const BLOCKS: usize = HALVES_AT + GROUP / 2;
 /// Proof that the processor has the instructions: made only where [`is_supported`] said so.
 pub(crate) struct Key([__m128i; BLOCKS]);
 
-/// Made of keys, hence the same proof.
+/// As it is made of keys, it proves CPU support as they do.
 pub(crate) struct Quad([Lanes; BLOCKS]);
 
 impl Key {
@@ -38,7 +38,8 @@ impl Drop for Key {
 impl Quad {
     #[inline]
     pub(crate) fn new(keys: [&Key; LANES]) -> Self {
-        // SAFETY: `interleave` demands the processor's features and nothing else; there are keys, so it has them.
+        // SAFETY: `interleave` demands the processor's features and nothing else; there are keys, so it has
+        // them.
         unsafe { interleave(keys) }
     }
 
@@ -63,7 +64,8 @@ impl Quad {
 impl Drop for Quad {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: `wipe` demands the processor's features and nothing else; a quad is made of keys, so it has them.
+        // SAFETY: `wipe` demands the processor's features and nothing else; a quad is made of keys, so it has
+        // them.
         unsafe { wipe(self) }
     }
 }

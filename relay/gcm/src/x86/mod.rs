@@ -5,14 +5,14 @@
 //! hashed       AAD but its last block    | AAD's last, 2 .. 8  | 9 .. 16   | 17 .. 24, then rest and lengths
 //! ```
 //!
-//! While a group of eight blocks is enciphered the one before it is hashed, so AES and multiplication both find work in
-//! every cycle. A packet of up to seven blocks is one group. Hash values and hashed blocks stand octet-reversed, as
-//! `ghash.rs` says.
+//! While a group of eight blocks is enciphered the one before it is hashed, so AES and multiplication both
+//! find work in every cycle. A packet of up to seven blocks is one group. Hash values and hashed blocks stand
+//! octet-reversed, as `ghash.rs` says.
 //!
 //! All that is `unsafe`, and why:
-//! - The methods of [`Key`] and [`Quad`] call functions compiled for the instructions, after [`is_supported`] or with a
-//!   key in hand, which exists nowhere else. The list of features is the same on all of those functions;
-//!   `is_supported` asks for each.
+//! - The methods of [`Key`] and [`Quad`] call functions compiled for the instructions, after [`is_supported`]
+//!   or with a key in hand, which exists nowhere else. The list of features is the same on all of those
+//!   functions; `is_supported` asks for each.
 //! - [`load`], [`load_some`] and [`store`] take references to pointers.
 //!
 //! The rest is safe code over slices whose lengths are checked.
@@ -61,8 +61,8 @@ impl Quad {
         rest: &[u8],
         outs: [&mut [u8]; LANES],
     ) {
-        // SAFETY: `seal` demands the processor's features and nothing else. A quad is made of keys, and a key is made
-        // only after `is_supported` has found all of them.
+        // SAFETY: `seal` demands the processor's features and nothing else. A quad is made of keys, and a key
+        // is made only after `is_supported` has found all of them.
         unsafe { seal(self, nonces, aads, prefixes, rest, outs) }
     }
 }
@@ -78,33 +78,44 @@ fn seal(
 ) {
     let prefix_len = prefixes[0].len();
     let (shared, tail) = rest.split_at(rest.len().min(HEAD_OCTETS - prefix_len));
-    let copy;
-    let (head, first) = if prefix_len == 0 {
-        (shared, _mm512_setzero_si512())
-    } else {
-        copy = behind_zeros(prefix_len, shared);
-        let [a, b, c, d] = prefixes;
-        (&copy[..prefix_len + shared.len()], lanes([load_some(a), load_some(b), load_some(c), load_some(d)]))
-    };
-    let text = Text { first, head, rest: tail };
-    let len = head.len() + tail.len();
+    if prefix_len == 0 {
+        let text = Text { first: _mm512_setzero_si512(), head: shared, rest: tail };
+        return seal_text::<false>(quad, nonces, aads, text, outs);
+    }
+    let copy = behind_zeros(prefix_len, shared);
+    let [a, b, c, d] = prefixes;
+    let first = lanes([load_some(a), load_some(b), load_some(c), load_some(d)]);
+    let text = Text { first, head: &copy[..prefix_len + shared.len()], rest: tail };
+    seal_text::<true>(quad, nonces, aads, text, outs);
+}
+
+/// Without `PREFIXED` nothing is looked at that stands in front of the text.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+fn seal_text<const PREFIXED: bool>(
+    quad: &Quad,
+    nonces: [&[u8; NONCE_LEN]; LANES],
+    aads: [&[u8]; LANES],
+    text: Text<'_>,
+    outs: [&mut [u8]; LANES],
+) {
+    let len = text.head.len() + text.rest.len();
     let (y, aad) = ghash::associated_data(quad, aads);
-    let packet = Packet {
+    let packet = Packet::<PREFIXED> {
         quad,
         counters: Counters::new(quad, nonces),
         // SP 800-38D §7.1 step 5: the lengths in bits, octet-reversed.
         lengths: broadcast(_mm_set_epi64x(aads[0].len() as i64 * 8, len as i64 * 8)),
     };
     match len.div_ceil(BLOCK) {
-        0 => packet.short::<0, 1>(y, aad, &text, outs),
-        1 => packet.short::<1, 2>(y, aad, &text, outs),
-        2 => packet.short::<2, 3>(y, aad, &text, outs),
-        3 => packet.short::<3, 4>(y, aad, &text, outs),
-        4 => packet.short::<4, 5>(y, aad, &text, outs),
-        5 => packet.short::<5, 6>(y, aad, &text, outs),
-        6 => packet.short::<6, 7>(y, aad, &text, outs),
-        7 => packet.short::<7, 8>(y, aad, &text, outs),
-        _ => packet.long(y, aad, &text, outs),
+        0 => packet.short::<0, 1>(y, aad, text, outs),
+        1 => packet.short::<1, 2>(y, aad, text, outs),
+        2 => packet.short::<2, 3>(y, aad, text, outs),
+        3 => packet.short::<3, 4>(y, aad, text, outs),
+        4 => packet.short::<4, 5>(y, aad, text, outs),
+        5 => packet.short::<5, 6>(y, aad, text, outs),
+        6 => packet.short::<6, 7>(y, aad, text, outs),
+        7 => packet.short::<7, 8>(y, aad, text, outs),
+        _ => packet.long(y, aad, text, outs),
     }
 }
 
@@ -128,11 +139,11 @@ fn behind_zeros(count: usize, octets: &[u8]) -> [u8; HEAD_OCTETS] {
     copy
 }
 
-/// Runs the rounds of AES over `$state`, counter blocks that are already added to the first round key, and does `$meanwhile`
-/// with the number of each round.
+/// Runs the rounds of AES over `$state`, counter blocks that are already added to the first round key, and
+/// does `$meanwhile` with the number of each round.
 ///
-/// A macro because a function with target features cannot be told to be inlined (`#[inline(always)]` is refused), and
-/// a call here would carry sixteen registers through memory.
+/// A macro because a function with target features cannot be told to be inlined (`#[inline(always)]` is
+/// refused), and a call here would carry sixteen registers through memory.
 macro_rules! rounds {
     ($quad:expr, $state:expr, |$round:ident| $meanwhile:block) => {{
         for $round in 1..key::ROUNDS {
@@ -166,7 +177,7 @@ macro_rules! rounds_and_hash {
 }
 
 /// What does not change from block to block.
-struct Packet<'a> {
+struct Packet<'a, const PREFIXED: bool> {
     quad: &'a Quad,
     counters: Counters,
     lengths: Lanes,
@@ -183,7 +194,7 @@ struct Sofar {
     mask: Lanes,
 }
 
-impl Packet<'_> {
+impl<const PREFIXED: bool> Packet<'_, PREFIXED> {
     /// At most seven blocks, `N`: all of them and the tag's mask in one group of `M` = `N` + 1.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
@@ -191,7 +202,7 @@ impl Packet<'_> {
         &self,
         y: Lanes,
         aad: Lanes,
-        text: &Text<'_>,
+        text: Text<'_>,
         mut outs: [&mut [u8]; LANES],
     ) {
         let mut sum = Sum::zero();
@@ -201,7 +212,7 @@ impl Packet<'_> {
         rounds!(self.quad, keystream, |_round| {});
         let mut own = [_mm512_setzero_si512(); N];
         own.copy_from_slice(&keystream[1..]);
-        if let Some(own) = own.first_mut() {
+        if PREFIXED && let Some(own) = own.first_mut() {
             *own = _mm512_xor_si512(*own, text.first);
         }
         let blocks = write_rest(own, text.head, &mut outs);
@@ -211,8 +222,8 @@ impl Packet<'_> {
     /// More than seven blocks.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
-    fn long(&self, mut y: Lanes, aad: Lanes, text: &Text<'_>, outs: [&mut [u8]; LANES]) {
-        let (head, groups, tail) = split(text);
+    fn long(&self, mut y: Lanes, aad: Lanes, text: Text<'_>, outs: [&mut [u8]; LANES]) {
+        let (head, groups, tail) = split(&text);
         let [a, b, c, d] = outs;
         let (a_head, a, a_tail) = split_mut(a, groups.len());
         let (b_head, b, b_tail) = split_mut(b, groups.len());
@@ -222,7 +233,9 @@ impl Packet<'_> {
         let mut keystream = self.counters.group::<GROUP>(0);
         rounds!(self.quad, keystream, |_round| {});
         let [mask, mut own @ ..] = keystream;
-        own[0] = _mm512_xor_si512(own[0], text.first);
+        if PREFIXED {
+            own[0] = _mm512_xor_si512(own[0], text.first);
+        }
         let [h0, h1, h2, h3, h4, h5, h6] = write_group(own, head, [a_head, b_head, c_head, d_head]);
         let mut pending = [aad, h0, h1, h2, h3, h4, h5, h6];
         let mut counter = GROUP as u32;
@@ -282,8 +295,8 @@ impl Counters {
         Self(_mm512_xor_si512(nonces, quad.round_key(0)))
     }
 
-    /// The first `N` of the counters `after` + 1 .. `after` + 8, where `after` is a multiple of eight: but for the
-    /// last they differ in three bits only, so that an addition without carry makes them.
+    /// The first `N` of the counters `after` + 1 .. `after` + 8, where `after` is a multiple of eight: but
+    /// for the last they differ in three bits only, so that an addition without carry makes them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
     fn group<const N: usize>(&self, after: u32) -> [Lanes; N] {
@@ -333,7 +346,8 @@ fn write_group<const N: usize>(
     keystream
 }
 
-/// Enciphers the last `N` blocks, of which the very last may be short. What is written behind it is where the tag will be.
+/// Enciphers the last `N` blocks, of which the very last may be short. What is written behind it is where the
+/// tag will be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn write_rest<const N: usize>(
@@ -408,7 +422,7 @@ fn broadcast(block: __m128i) -> Lanes {
     _mm512_broadcast_i32x4(block)
 }
 
-/// Turns the octets of each lane round.
+/// Reverses the octets of each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn reverse(lanes: Lanes) -> Lanes {
@@ -437,7 +451,8 @@ fn load(block: &[u8; BLOCK]) -> __m128i {
     unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
 }
 
-/// A nonce and four zeros, in two pieces: its octets were just written, and pieces get at them sooner than a masked load.
+/// A nonce and four zeros, in two pieces: its octets were just written, and pieces get at them sooner than a
+/// masked load.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn load_nonce(nonce: &[u8; NONCE_LEN]) -> __m128i {
@@ -451,8 +466,8 @@ fn load_nonce(nonce: &[u8; NONCE_LEN]) -> __m128i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 fn load_some(octets: &[u8]) -> __m128i {
     let mask = mask(octets.len());
-    // SAFETY: the load touches only octets whose bit is set in the mask, at any alignment; the mask has the slice's
-    // length, which it asserts to be 16 at most.
+    // SAFETY: the load touches only octets whose bit is set in the mask, at any alignment; the mask has the
+    // slice's length, which it asserts to be 16 at most.
     unsafe { _mm_maskz_loadu_epi8(mask, octets.as_ptr().cast()) }
 }
 

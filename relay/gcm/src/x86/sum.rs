@@ -1,8 +1,9 @@
 //! Sums of products of polynomials.
 //!
-//! GHASH numbers the bits of a block from the wrong end for a multiplier of integers. Here blocks stand octet-reversed
-//! and H is multiplied by x beforehand, which makes GHASH the same sums as POLYVAL (RFC 8452 appendix A): products of
-//! plain polynomials, then a division by x^128 modulo x^128 + x^127 + x^126 + x^121 + 1, which takes two multiplications.
+//! GHASH numbers the bits of a block from the wrong end for a multiplier of integers. Here blocks stand
+//! octet-reversed and H is multiplied by x beforehand, which makes GHASH the same sums as POLYVAL (RFC 8452
+//! appendix A): products of plain polynomials, then a division by x^128 modulo x^128 + x^127 + x^126 + x^121
+//! + 1, which takes two multiplications.
 //!
 //! Products are summed before they are reduced: with powers of H at hand, `n` blocks take one reduction.
 
@@ -28,7 +29,8 @@ impl Sum {
         Self { low: zero, middle: zero, high: zero }
     }
 
-    /// Adds `block` · `h`. The sum of `h`'s halves stands in the lower (0x00) or upper (0x10) half of `halves`.
+    /// Adds `block` · `h`. The sum of `h`'s halves stands in the lower (0x00) or upper (0x10) half of
+    /// `halves`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
     pub(super) fn add_product<const HALF: i32>(&mut self, block: Lanes, h: Lanes, halves: Lanes) {

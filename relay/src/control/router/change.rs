@@ -3,7 +3,7 @@
 use crate::control::placement::{Placement, Ticket};
 use relay_control::ReplyBody;
 
-/// What an order changes in the index, when it is given and again when it is answered.
+/// How an order changes the index: when it is given, and again when it is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
     Nothing,
@@ -13,7 +13,7 @@ pub(super) enum Change {
     RemoveTrack { track_id: u64 },
 }
 
-/// A shard has got an order.
+/// An order was put into a shard's mailbox.
 pub(super) fn given(placement: &mut Placement, change: Change, shard: usize, ticket: Ticket) {
     match change {
         Change::Nothing => {}

@@ -19,12 +19,12 @@ const FULL: Refused = (ErrorCode::LimitReached, "the process has as many taps an
 const BUSY: Refused = (ErrorCode::Busy, "too many orders wait; retry");
 
 impl Router {
-    /// Serves local ports too.
+    /// Connects the router to the ports' thread.
     pub fn serve_ports(&mut self, end: PortsEnd) {
         self.ports.end = Some(end);
     }
 
-    /// Takes an order about local ports.
+    /// Handles an order about local ports.
     pub(super) fn order_port(&mut self, from: ConnectionId, request_id: u64, command: Command) {
         let asked = (from, request_id);
         let refused = match command {
@@ -114,7 +114,7 @@ impl Router {
         Ok(())
     }
 
-    /// Takes what the ports' thread said meanwhile.
+    /// Handles the answers and events that the ports' thread has sent.
     pub(super) fn handle_ports(&mut self) {
         while let Some(said) = self.ports.end.as_mut().and_then(PortsEnd::receive) {
             match said {
@@ -168,7 +168,7 @@ impl Router {
         self.reply(from, request_id, body);
     }
 
-    /// The shard on which an up-track can be had.
+    /// The shard that an up-track is on, be it a transport's or a source's.
     pub(super) fn home_of(&self, track_id: u64) -> Option<usize> {
         let source = self.ports.source(track_id).map(|(shard, _)| shard);
         source.or_else(|| self.placement.shard_of_track(track_id))

@@ -34,7 +34,7 @@ impl Bench {
         Self { router: Router::new(identity, control, budget), shards: worker }
     }
 
-    /// What the router says at once, to anybody.
+    /// What the router sends at once, to all connections.
     fn ask(
         &mut self,
         from: ConnectionId,
@@ -342,7 +342,7 @@ fn a_transport_that_fails_is_forgotten() {
     assert_eq!(b.router.placement.sizes(), (0, 0, 0));
 }
 
-/// What a model shard has to say of a page; `gone` has ended.
+/// A model shard's description of a page; the transports in `gone` have ended.
 fn describe(b: &mut Bench, gone: &[u64]) -> Vec<(ConnectionId, Outgoing)> {
     let mut said = Vec::new();
     for shard in (0..b.shards.len()).rev() {
@@ -400,7 +400,8 @@ fn twenty_thousand_transports_are_listed_page_by_page_while_they_come_and_go() {
         }
     }
     assert!(pages > TRANSPORTS / PAGE_ITEMS_MAX as u64 && pages < 2 * TRANSPORTS / PAGE_ITEMS_MAX as u64);
-    // What is on no page was told by an event, or opened after the last one was made; nothing else is missing.
+    // What is on no page was told by an event, or opened after the last one was made; nothing else is
+    // missing.
     let mut missing: Vec<u64> = (1..=youngest).filter(|id| !seen.contains(id)).collect();
     missing.retain(|id| b.router.placement.shard_of_transport(*id).is_some());
     assert!(missing.iter().all(|id| *id == youngest || *id == 10_000 + pages - 1), "{missing:?}");

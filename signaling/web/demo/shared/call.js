@@ -1,6 +1,6 @@
 /**
- * A call as all demo pages have it: join, own picture, the others' pictures, chat, and what is told when something goes
- * wrong. A page adds its layout and what only it can do.
+ * A call as all demo pages have it: join, own picture, the others' pictures, chat, and what is told when
+ * something goes wrong. A page adds its layout and what only it can do.
  * @module
  */
 
@@ -160,7 +160,11 @@ export class Call {
         }
     }
 
-    /** One missing device does not silence the other. @param {Stream} stream @param {{audio?: any, video?: any}} constraints */
+    /**
+     * One missing device does not silence the other.
+     * @param {Stream} stream
+     * @param {{audio?: any, video?: any}} constraints
+     */
     #notPublished(stream, { audio, video }) {
         this.devices.follow(null);
         const error = /** @type {{code?: string} | null} */ (stream.error());

@@ -24,7 +24,11 @@ export class Chat {
         });
     }
 
-    /** @param {string} from @param {unknown} text any JSON value; what is no string is shown as JSON @param {boolean} [mine] */
+    /**
+     * @param {string} from
+     * @param {unknown} text any JSON value; what is no string is shown as JSON
+     * @param {boolean} [mine]
+     */
     message(from, text, mine = false) {
         const body = typeof text === "string" ? text : JSON.stringify(text);
         this.#add(mine ? "mine" : "", h("p", { class: "meta" }, now(), h("bdi", { class: "from" }, from)), h("p", { class: "text", dir: "auto" }, body));

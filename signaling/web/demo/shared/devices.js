@@ -1,6 +1,6 @@
 /**
- * Which camera and which microphone: a dialog with a picture, a level and two lists, before and during a call. The
- * choice is remembered in this browser.
+ * Which camera and which microphone: a dialog with a picture, a level and two lists, before and during a
+ * call. The choice is remembered in this browser.
  * @module
  */
 
@@ -155,7 +155,11 @@ export class Devices {
     }
 }
 
-/** Exact: Chromium takes its default microphone where another is only ideal. @param {Kind} kind @returns {any} */
+/**
+ * Exact: Chromium takes its default microphone where another is only ideal.
+ * @param {Kind} kind
+ * @returns {any}
+ */
 function wish(kind) {
     const deviceId = remembered(KINDS[kind].remembered);
     return deviceId ? { deviceId: { exact: deviceId } } : {};

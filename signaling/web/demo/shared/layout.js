@@ -32,7 +32,10 @@ export function build({ lead, kind, controls = [] }) {
 }
 
 /**
- * @param {string} id @param {string} text @param {Node} [picture] @param {Record<string, string | boolean>} [more]
+ * @param {string} id
+ * @param {string} text
+ * @param {Node} [picture]
+ * @param {Record<string, string | boolean>} [more]
  * @returns {HTMLButtonElement}
  */
 export function button(id, text, picture, more = {}) {

@@ -21,7 +21,10 @@ export class LevelMeter {
         this.#meter = meter;
     }
 
-    /** Shows this stream's sound from now on; nothing at all without one. @param {MediaStream | null} media */
+    /**
+     * Shows this stream's sound from now on; nothing at all without one.
+     * @param {MediaStream | null} media
+     */
     follow(media) {
         clearInterval(this.#timer);
         this.#source?.disconnect();

@@ -26,7 +26,11 @@ export class Seats {
         return this.#tiles.find(({ owner }) => owner === key);
     }
 
-    /** Their tile, or a free one that becomes theirs; null if there is none left. @param {string} key @param {string} [name] */
+    /**
+     * Their tile, or a free one that becomes theirs; null if there is none left.
+     * @param {string} key
+     * @param {string} [name]
+     */
     take(key, name = key) {
         const free = () => this.#tiles.find(({ owner }) => owner === null) ?? (this.#tiles.length < this.#most ? this.#add() : null);
         const tile = this.of(key) ?? free();

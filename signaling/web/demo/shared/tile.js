@@ -12,7 +12,11 @@ import { setPill } from "./pill.js";
 /** Nobody here, or nothing published. */
 const NONE = "NONE";
 
-/** What a stream's status is called under a picture: whoever watches cares whether it is there, not why it began. @type {Record<string, string>} */
+/**
+ * What a stream's status is called under a picture: whoever watches cares whether it is there, not why it
+ * began.
+ * @type {Record<string, string>}
+ */
 const SHOWN = { NEW: "PENDING", STOPPED: "UNPUBLISHED" };
 
 export class Tile {

@@ -17,7 +17,10 @@ const WORDS = {
     "connection-lost": "The connection to the server was lost and did not come back. Join again when the network is back.",
 };
 
-/** The same for a shared screen, where a refusal is mostly a change of mind. @type {Record<string, string>} */
+/**
+ * The same for a shared screen, where a refusal is mostly a change of mind.
+ * @type {Record<string, string>}
+ */
 export const SCREEN_WORDS = {
     "permission-denied": "The screen is not shared: that was not allowed.",
     "device-not-found": "The screen is not shared: there is none to share.",

@@ -151,13 +151,17 @@ fn rfc7714_rtp() {
         let want = octets(&rtp[name]);
         let mut slot = vec![0; 1500];
         slot[..clear].copy_from_slice(&plain[..clear]);
-        assert_eq!(cipher.seal_rtp(&mut slot, clear, at, &[], &plain[clear..]), Some(want.len()), "{name}");
+        assert_eq!(cipher.seal_rtp(&mut slot, clear, at, &plain[clear..]), Some(want.len()), "{name}");
         assert_eq!(slot[..want.len()], want, "{name}");
 
         for prefix_len in 1..=plain.len() - clear {
             let (prefix, rest) = plain[clear..].split_at(prefix_len);
             slot[clear..].fill(0);
-            assert_eq!(cipher.seal_rtp(&mut slot, clear, at, prefix, rest), Some(want.len()), "{name}");
+            assert_eq!(
+                cipher.seal_rtp_prefixed(&mut slot, clear, at, prefix, rest),
+                Some(want.len()),
+                "{name}"
+            );
             assert_eq!(slot[..want.len()], want, "{name}, {prefix_len} in front");
         }
 
@@ -278,8 +282,8 @@ fn libsrtp_rtcp() {
     }
 }
 
-/// Encrypted header extensions are not negotiated: such a packet opens like any other and its elements stay as they are
-/// on the wire.
+/// Encrypted header extensions are not negotiated: such a packet opens like any other and its elements stay
+/// as they are on the wire.
 #[test]
 fn rfc6904_is_not_special() {
     let v = json(include_str!("../../../../../tests/vectors/rfc6904-header-extension-encryption.json"));
