@@ -19,7 +19,7 @@ pub mod id;
 mod keys;
 pub mod media;
 pub mod outbox;
-mod policer;
+pub mod policer;
 pub mod port;
 mod ports;
 pub mod rng;
