@@ -51,22 +51,29 @@ fn understood(text: &str, message: ClientMessage) {
             }
         }
         ClientMessage::Publish(request) | ClientMessage::Play(request) => {
-            is_id(&request.session);
+            is_id(&request.media_session_id);
             crate::sdp(request.sdp.as_bytes());
         }
-        ClientMessage::Unpublish(stream) | ClientMessage::Stop(stream) => is_id(&stream.session),
+        ClientMessage::Unpublish(stream) | ClientMessage::Stop(stream) => is_id(&stream.media_session_id),
         ClientMessage::Available(stream) => {
-            is_id(&stream.session);
-            is_json(&ServerMessage::Available { session: &stream.session, available: true });
+            is_id(&stream.media_session_id);
+            is_json(&ServerMessage::Available {
+                media_session_id: &stream.media_session_id,
+                available: true,
+            });
         }
-        ClientMessage::StreamEvent { session, event, payload } => {
-            is_id(&session);
+        ClientMessage::StreamEvent { media_session_id, event, payload } => {
+            is_id(&media_session_id);
             assert_eq!(payload.is_some(), event == StreamEventType::Data);
             if let Some(payload) = &payload {
                 assert!(text.contains(payload.get()) && payload.get().starts_with('{'));
                 assert!(payload.get().len() <= json::RAW_BYTES_MAX);
             }
-            is_json(&ServerMessage::StreamEvent { session: &session, event, payload: payload.as_deref() });
+            is_json(&ServerMessage::StreamEvent {
+                media_session_id: &media_session_id,
+                event,
+                payload: payload.as_deref(),
+            });
         }
         ClientMessage::Ping | ClientMessage::Pong | ClientMessage::Ignored => {}
     }

@@ -38,7 +38,7 @@ pub enum Loopback {
 }
 
 settings! {
-    /// What the relay was told.
+    /// The settings of a relay.
     pub struct Config in "relay" {
         /// How datagrams are moved. "mmsg" is recvmmsg, sendmmsg and epoll; "auto" is uring where the kernel
         /// allows it.
@@ -122,10 +122,8 @@ mod tests {
     use clap::{Args, Command, FromArgMatches};
     use std::path::Path;
 
-    fn from_file(text: &str) -> Result<Config, String> {
-        let mut config = Config::default();
-        config.apply_file(Path::new("ringvox.toml"), text).map_err(|e| e.to_string())?;
-        Ok(config)
+    fn from_text(text: &str) -> Result<Config, String> {
+        Config::from_text(Path::new("ringvox.toml"), text).map_err(|why| why.to_string())
     }
 
     #[test]
@@ -163,8 +161,8 @@ mod tests {
             room_transports_per_shard: 200,
             four_key_cipher: false,
         };
-        assert_eq!(from_file(text), Ok(want));
-        assert_eq!(from_file(""), Ok(Config::default()));
+        assert_eq!(from_text(text), Ok(want));
+        assert_eq!(from_text(""), Ok(Config::default()));
     }
 
     #[test]
@@ -189,7 +187,7 @@ mod tests {
             ("[relay]\nsharts = 1.5", "unknown key relay.sharts"),
             ("[relay", "is not valid TOML"),
         ] {
-            let error = from_file(text).expect_err(text);
+            let error = from_text(text).expect_err(text);
             assert!(error.contains(want), "{text:?} gave {error:?}");
         }
     }

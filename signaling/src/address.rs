@@ -1,13 +1,14 @@
 //! Who counts as one when something is counted by address.
 //!
-//! An IPv4 address is one customer or one office behind a NAT. Of IPv6 whoever has one address has the whole /64
-//! around it (RFC 6177 §2 gives an end site that much at least), so 2^64 addresses count as one. An end site may have a /48
-//! as well, and with it 65,536 such, so all of a /48 together have a bound of their own.
+//! An IPv4 address is one customer or one office behind a NAT. Of IPv6 whoever has one address has the whole
+//! /64 around it (RFC 6177 §2 gives an end site that much at least), so 2^64 addresses count as one. An end
+//! site may have a /48 as well, and with it 65,536 such, so all of a /48 together have a bound of their own.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A /48 may have as much as so many of its /64, but no more than half of all, unless one of them may have that alone.
+/// A /48 may have as much as so many of its /64, but no more than half of all, unless one of them may have
+/// that alone.
 pub const SITE_SHARE: usize = 4;
 
 /// An address as far as it is counted: IPv4 whole, IPv6 its first 64 bits.
@@ -35,7 +36,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Whether it may have one more, where one address may have `most` and all together `all`. Of an address at least one.
+    /// Whether it may have one more, where one address may have `most` and all together `all`. Of an address
+    /// at least one.
     pub fn admits(&self, from: Subnet, most: usize, all: usize) -> bool {
         let most = most.max(1);
         let most_of_site = most.saturating_mul(SITE_SHARE).min(all / 2).max(most);
@@ -87,7 +89,8 @@ pub(crate) fn decrease<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, 
 
 impl From<IpAddr> for Subnet {
     fn from(ip: IpAddr) -> Self {
-        // A socket of both families shows IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2): all of IPv4 would be one /64.
+        // A socket of both families shows IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2): all of IPv4 would be
+        // one /64.
         match ip.to_canonical() {
             IpAddr::V6(v6) => {
                 let [a, b, c, d, ..] = v6.segments();

@@ -1,8 +1,9 @@
 //! Deadlines for writing to a TCP connection: who does not read is not waited for.
 //!
-//! HTTP/1.1 has no word for "I have stopped reading", and TCP keeps a connection with a closed window for as long as
-//! the peer's kernel answers probes. So a writer that cannot go on has two limits: one without any progress, and one
-//! from the first octet that had to wait until everything is out, for those who read an octet now and then.
+//! HTTP/1.1 has no word for "I have stopped reading", and TCP keeps a connection with a closed window for as
+//! long as the peer's kernel answers probes. So a writer that cannot go on has two limits: one without any
+//! progress, and one from the first octet that had to wait until everything is out, for those who read an
+//! octet now and then.
 
 use crate::places::Place;
 use std::io::{self, IoSlice};
@@ -13,18 +14,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteLimits {
+pub(crate) struct WriteLimits {
     /// Without one octet taken.
-    pub stalled: Duration,
+    pub(crate) stalled: Duration,
     /// Until everything is out.
-    pub whole: Duration,
+    pub(crate) whole: Duration,
 }
 
 /// A TCP connection whose writes have deadlines. Reading is left alone.
 #[derive(Debug)]
-pub struct Deadlined {
+pub(crate) struct Deadlined {
     stream: TcpStream,
     limits: WriteLimits,
     /// While something waits to be written.
@@ -41,13 +41,13 @@ struct Waiting {
 
 impl Deadlined {
     /// Nothing waits yet.
-    pub fn new(stream: TcpStream, limits: WriteLimits) -> Self {
+    pub(crate) fn new(stream: TcpStream, limits: WriteLimits) -> Self {
         Self { stream, limits, waiting: None, place: None }
     }
 
-    /// Keeps a place for as long as the connection lives, whatever becomes of it: a WebSocket outlives the HTTP
-    /// that it began with.
-    pub fn hold(&mut self, place: Place) {
+    /// Keeps a place for as long as the connection lives, whatever becomes of it: a WebSocket outlives the
+    /// HTTP that it began with.
+    pub(crate) fn hold(&mut self, place: Place) {
         self.place = Some(place);
     }
 
@@ -68,7 +68,8 @@ impl Deadlined {
             Waiting { since, timer }
         });
         ready!(waiting.timer.as_mut().poll(context));
-        // What the kernel holds for this peer goes with the connection (RST); it would be kept for minutes otherwise.
+        // What the kernel holds for this peer goes with the connection (RST); it would be kept for minutes
+        // otherwise.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }

@@ -1,4 +1,5 @@
-//! File descriptors: the limit is raised as far as it goes, and nobody is promised a connection that has none.
+//! File descriptors: the limit is raised as far as it goes, and nobody is promised a connection that has
+//! none.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,26 +8,26 @@ const RESERVED: usize = 128;
 /// TCP connections that are not WebSockets beyond those that may be.
 const SPARE_CONNECTIONS: usize = 1_000;
 /// TLS handshakes under way, apart from the connections: who never ends his holds no place that others need.
-pub const HANDSHAKES_MAX: usize = 1_000;
+pub(crate) const HANDSHAKES_MAX: usize = 1_000;
 /// Connections that are being told that there is no place; those beyond are closed without a word.
 const REFUSALS_MAX: usize = 100;
 
 /// How many sockets of each kind there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// WebSockets.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Other HTTP connections.
-    pub spare: usize,
+    pub(crate) spare: usize,
     /// TLS handshakes under way.
-    pub handshakes: usize,
+    pub(crate) handshakes: usize,
     /// Connections that are being told that there is no place.
-    pub refusals: usize,
+    pub(crate) refusals: usize,
 }
 
 impl Budget {
     /// What fits into `limit` descriptors (`None`: any number) of which `others` are for something else.
-    pub fn within(limit: Option<usize>, max_connections: usize, others: usize) -> Self {
+    pub(crate) fn within(limit: Option<usize>, max_connections: usize, others: usize) -> Self {
         let whole = Self {
             connections: max_connections,
             spare: SPARE_CONNECTIONS,
@@ -47,9 +48,9 @@ impl Budget {
     }
 }
 
-/// Raises the soft limit to the hard one, which is what the administrator allows; the soft one is 1,024 on most systems
-/// for the sake of programs that call `select`. Gives what now holds; `None`: no limit.
-pub fn raise() -> Option<usize> {
+/// Raises the soft limit to the hard one, which is what the administrator allows; the soft one is 1,024 on
+/// most systems for the sake of programs that call `select`. Gives what now holds; `None`: no limit.
+pub(crate) fn raise() -> Option<usize> {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: before.maximum, maximum: before.maximum };
     if before.current != before.maximum {

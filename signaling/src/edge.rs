@@ -1,14 +1,14 @@
 //! What the edges have in common: the way to the hub, and whose request it is.
 
 use crate::address::Subnet;
-use crate::auth::{Gate, Verdict};
+use crate::auth::{AccessControl, Verdict};
 use crate::config::Config;
 use crate::hub::{HttpReply, HttpRequest};
 use crate::id::ConnectionId;
 use crate::listen::Peer;
 use crate::message::{ClientMessage, Malformed};
-use crate::outbox::Outbox;
 use crate::refusal::Refusal;
+use crate::send_queue::SendQueue;
 use axum::http::{HeaderMap, header};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,23 +19,21 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Debug)]
 pub enum Input {
     /// A WebSocket was opened, by whose address its streams are counted.
-    Connected(ConnectionId, Outbox, Option<Subnet>),
+    Connected(ConnectionId, SendQueue, Option<Subnet>),
     /// A text message came, and what the operator's rules say to it.
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
-    /// A WebSocket is gone; true if the client said goodbye.
+    /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.
     Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
-    /// Say goodbye to all, then end the relay if so configured.
+    /// Close all connections, then end the relay if so configured.
     Shutdown,
 }
 
-/// How things are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// The relay is connected.
     pub relay: bool,
     /// Connections, rooms, members, streams.
     pub census: [usize; 4],
@@ -43,24 +41,20 @@ pub struct Health {
 
 /// What all handlers share.
 pub struct App {
-    /// Settings.
     pub config: Arc<Config>,
     /// Decides who may do what.
-    pub gate: Arc<Gate>,
-    /// To the server.
+    pub access: Arc<AccessControl>,
     pub inputs: mpsc::Sender<Input>,
     /// Number of the next connection.
     pub next_connection: AtomicU64,
-    /// Open WebSockets.
     pub open_connections: AtomicUsize,
 }
 
 impl App {
-    /// No connections yet.
-    pub fn new(config: Arc<Config>, gate: Arc<Gate>, inputs: mpsc::Sender<Input>) -> Self {
+    pub fn new(config: Arc<Config>, access: Arc<AccessControl>, inputs: mpsc::Sender<Input>) -> Self {
         Self {
             config,
-            gate,
+            access,
             inputs,
             next_connection: AtomicU64::new(1),
             open_connections: AtomicUsize::new(0),
@@ -97,8 +91,8 @@ fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     last.rsplit(',').next()?.trim().parse().ok()
 }
 
-/// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a suffix
-/// or a wildcard. Several are none.
+/// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a
+/// suffix or a wildcard. Several are none.
 fn is_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     match (origins.next(), origins.next()) {

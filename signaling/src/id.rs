@@ -27,4 +27,4 @@ impl RelayId {
 
 /// One request over HTTP that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
+pub struct HttpRequestId(pub u64);

@@ -1,9 +1,10 @@
 //! Strict reading of JSON from clients.
 //!
-//! Two readers that take the last and the first of duplicate keys see two different messages, and deep nesting is a
-//! stack for the asking. So before anything is understood the whole text is checked: no duplicate keys, at most
-//! [`DEPTH_MAX`] levels. What a client wants carried to another one (chat text, stream data) stays raw text and
-//! is never decoded and written again.
+//! Two readers that take the last and the first of duplicate keys see two different messages, and deep
+//! nesting is a stack for the asking. So before anything is understood the whole text is checked: no
+//! duplicate keys, at most
+//! [`DEPTH_MAX`] levels. What a client wants carried to another one (chat text, stream data) stays raw text
+//! and is never decoded and written again.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,7 +18,8 @@ pub const DEPTH_MAX: usize = 16;
 /// Above this not every whole number is a double (2^53).
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// Longest text that is carried raw to other clients: chat, stream data. A quarter of what may wait for one of them.
+/// Longest text that is carried raw to other clients: chat, stream data. A quarter of what may wait for one
+/// of them.
 pub const RAW_BYTES_MAX: usize = 64 << 10;
 
 /// Checks a whole text: JSON, no duplicate keys, not too deep.

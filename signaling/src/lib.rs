@@ -13,40 +13,41 @@
 //! - [`server`] puts them together.
 //!
 //! Invariants
-//! - Signaling may be killed at any moment: media flows on, and the next signaling rebuilds the rooms from the labels
-//!   on the relay's transports (`hub/adopt.rs`).
+//! - Signaling may be killed at any moment: media flows on, and the next signaling rebuilds the rooms from
+//!   the labels on the relay's transports (`hub/adopt.rs`).
 //! - Every queue, table and name has a limit, and the refusal is typed and visible to who caused it.
 //! - What a client sends never panics and never ends another client's session.
 
 #![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "a library for this workspace's programs, tests and benches only")]
 
 pub mod address;
 pub mod auth;
 pub mod config;
-pub mod deadline;
-pub mod descriptors;
+mod deadline;
+mod descriptors;
 pub mod edge;
 pub mod hub;
 pub mod id;
 pub mod json;
-pub mod listen;
+mod listen;
 pub mod log;
-pub mod member;
+mod log_limit;
+mod member;
 pub mod message;
 pub mod names;
-pub mod outbox;
-pub mod places;
+mod places;
 pub mod refusal;
 pub mod relay;
-pub mod rest;
-pub mod room;
+mod rest;
+mod room;
 pub mod sdp;
+mod send_queue;
 pub mod server;
 pub mod start;
-pub mod stream;
-pub mod stream_state;
-pub mod tally;
-pub mod timer;
-pub mod tls;
-pub mod web;
-pub mod ws;
+mod stream;
+mod stream_state;
+mod timer;
+mod tls;
+mod web;
+mod ws;

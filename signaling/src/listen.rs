@@ -1,15 +1,15 @@
-//! TCP listeners: accept, TLS, HTTP/1.1, each with a deadline and a bounded number of places, so that neither silence
-//! nor who does not read holds a socket for long, and one address never holds all of them.
+//! TCP listeners: accept, TLS, HTTP/1.1, each with a deadline and a bounded number of places, so that neither
+//! silence nor who does not read holds a socket for long, and one address never holds all of them.
 //!
-//! Every connection is accepted at once. One that finds no place is told so (503) or closed: in the backlog it would
-//! wait for others to go, and neither it nor anybody behind it would learn why.
+//! Every connection is accepted at once. One that finds no place is told so (503) or closed: in the backlog
+//! it would wait for others to go, and neither it nor anybody behind it would learn why.
 
 use crate::address::Subnet;
 use crate::config::Signaling;
 use crate::deadline::{Deadlined, WriteLimits};
 use crate::descriptors::{Budget, HANDSHAKES_MAX};
+use crate::log_limit::LogLimit;
 use crate::places::{NoPlace, Place, Places};
-use crate::tally::Tally;
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
@@ -31,26 +31,30 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// Request line and headers must be here by then, the first as well as those of a connection that is kept alive.
+/// Request line and headers must be here by then, the first as well as those of a connection that is kept
+/// alive.
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// The TLS handshake must be done by then.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
 /// Longest request head.
 const HEADER_BYTES_MAX: usize = 16 << 10;
-/// A WebSocket has a deadline of its own for each message, with a close frame behind it; ours is this much later.
+/// A WebSocket has a deadline of its own for each message, with a close frame behind it; ours is this much
+/// later.
 const STALL_MARGIN: Duration = Duration::from_secs(2);
-/// For who reads an octet now and then: all that waits must be out by then. Our largest file passes at 5 kB/s.
+/// For who reads an octet now and then: all that waits must be out by then. Our largest file passes at 5
+/// kB/s.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
-/// What the kernel keeps of what a connection has not read (it takes twice that for its own bookkeeping); it would be
-/// megabytes otherwise. 128 KiB a round trip are more than signaling ever needs.
+/// What the kernel keeps of what a connection has not read (it takes twice that for its own bookkeeping); it
+/// would be megabytes otherwise. 128 KiB a round trip are more than signaling ever needs.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// After an error of `accept` that is not about one connection (such as no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long who finds no place may take to read that.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// From this share of them on the oldest gives way to a newcomer. An honest one takes some round trips, so whoever wants to keep the
-/// others out must open nine hundred connections within that time, again and again, rather than in ten seconds.
+/// From this share of them on the oldest gives way to a newcomer. An honest one takes some round trips, so
+/// whoever wants to keep the others out must open nine hundred connections within that time, again and again,
+/// rather than in ten seconds.
 const HANDSHAKES_CROWDED_PERCENT: usize = 90;
 /// Of these by one address: a whole office that comes back at once is through in a second.
 const HANDSHAKES_PER_ADDRESS: usize = HANDSHAKES_MAX / 10;
@@ -60,10 +64,10 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nC
 
 /// Whose request it is: the other end of its TCP connection. Every request has it among its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
+pub(crate) struct Peer(pub IpAddr);
 
 /// What both listeners share: the router and the places.
-pub struct Doors {
+pub(crate) struct Listeners {
     router: Router,
     connections: Arc<Places>,
     handshakes: Arc<Places>,
@@ -74,13 +78,13 @@ pub struct Doors {
     proxies: Vec<IpAddr>,
     write_limits: WriteLimits,
     started: Instant,
-    refused: Mutex<Tally>,
-    failed_accepts: Mutex<Tally>,
+    refused: Mutex<LogLimit>,
+    failed_accepts: Mutex<LogLimit>,
 }
 
-impl Doors {
+impl Listeners {
     /// All places free.
-    pub fn new(router: Router, settings: &Signaling, budget: Budget) -> Self {
+    pub(crate) fn new(router: Router, settings: &Signaling, budget: Budget) -> Self {
         let stalled = settings.send_timeout + STALL_MARGIN;
         let of_handshakes = HANDSHAKES_PER_ADDRESS.min(budget.handshakes.div_ceil(2));
         Self {
@@ -134,12 +138,12 @@ impl Doors {
     }
 }
 
-/// Opens a listening socket, whose connections inherit its options. `::` falls back to `0.0.0.0` on a machine without
-/// IPv6.
+/// Opens a listening socket, whose connections inherit its options. `::` falls back to `0.0.0.0` on a machine
+/// without IPv6.
 ///
 /// # Errors
 /// The system's, with the address.
-pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
+pub(crate) async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
     let first = TcpListener::bind(SocketAddr::new(ip, port)).await;
     match first {
         Err(why) if ip == Ipv6Addr::UNSPECIFIED && why.kind() != io::ErrorKind::AddrInUse => {
@@ -159,14 +163,14 @@ pub async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves until the task is dropped.
-pub async fn serve(listener: TcpListener, doors: Arc<Doors>, tls: Option<Arc<ServerConfig>>) {
+pub(crate) async fn serve(listener: TcpListener, listeners: Arc<Listeners>, tls: Option<Arc<ServerConfig>>) {
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(&doors, stream, peer.ip().to_canonical(), acceptor.as_ref()),
+            Ok((stream, peer)) => admit(&listeners, stream, peer.ip().to_canonical(), acceptor.as_ref()),
             Err(why) if is_about_one_connection(&why) => {}
             Err(why) => {
-                doors.note_failed_accept(&why);
+                listeners.note_failed_accept(&why);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -180,29 +184,36 @@ fn is_about_one_connection(why: &io::Error) -> bool {
 }
 
 /// Never waits: a connection gets a task and a place, or goes.
-fn admit(doors: &Arc<Doors>, stream: TcpStream, ip: IpAddr, acceptor: Option<&TlsAcceptor>) {
+fn admit(listeners: &Arc<Listeners>, stream: TcpStream, ip: IpAddr, acceptor: Option<&TlsAcceptor>) {
     // Small messages should not wait for each other.
     let _ = stream.set_nodelay(true);
-    let stream = Deadlined::new(stream, doors.write_limits);
-    let from = doors.counted(ip);
-    let doors = Arc::clone(doors);
+    let stream = Deadlined::new(stream, listeners.write_limits);
+    let from = listeners.counted(ip);
+    let listeners = Arc::clone(listeners);
     let Some(acceptor) = acceptor else {
-        return enter(doors, stream, ip, |stream| stream);
+        return enter(listeners, stream, ip, |stream| stream);
     };
-    match doors.handshakes.take(from) {
-        Err(why) => doors.note_refusal(why, ip),
+    match listeners.handshakes.take(from) {
+        Err(why) => listeners.note_refusal(why, ip),
         Ok(place) => {
-            let task = tokio::spawn(shake_hands(Arc::clone(&doors), stream, ip, acceptor.clone(), place));
-            doors.note_handshake(task.abort_handle());
+            let task =
+                tokio::spawn(tls_handshake(Arc::clone(&listeners), stream, ip, acceptor.clone(), place));
+            listeners.note_handshake(task.abort_handle());
         }
     }
 }
 
-async fn shake_hands(doors: Arc<Doors>, stream: Deadlined, ip: IpAddr, acceptor: TlsAcceptor, place: Place) {
+async fn tls_handshake(
+    listeners: Arc<Listeners>,
+    stream: Deadlined,
+    ip: IpAddr,
+    acceptor: TlsAcceptor,
+    place: Place,
+) {
     let shaken = timeout(TLS_LIMIT, acceptor.accept(stream)).await;
     drop(place);
     match shaken {
-        Ok(Ok(stream)) => enter(doors, stream, ip, |stream| stream.get_mut().0),
+        Ok(Ok(stream)) => enter(listeners, stream, ip, |stream| stream.get_mut().0),
         Ok(Err(why)) => tracing::debug!("TLS handshake: {why}"),
         Err(_) => tracing::debug!("TLS handshake took too long"),
     }
@@ -210,19 +221,19 @@ async fn shake_hands(doors: Arc<Doors>, stream: Deadlined, ip: IpAddr, acceptor:
 
 /// Ready for requests, if there is a place; `holder` is the part of the stream that keeps it.
 fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    doors: Arc<Doors>,
+    listeners: Arc<Listeners>,
     mut stream: S,
     ip: IpAddr,
     holder: impl FnOnce(&mut S) -> &mut Deadlined,
 ) {
-    match doors.connections.take(doors.counted(ip)) {
+    match listeners.connections.take(listeners.counted(ip)) {
         Ok(place) => {
             holder(&mut stream).hold(place);
-            tokio::spawn(serve_http(stream, doors.router.clone(), ip));
+            tokio::spawn(serve_http(stream, listeners.router.clone(), ip));
         }
         Err(why) => {
-            doors.note_refusal(why, ip);
-            if let Ok(place) = doors.refusals.take(None) {
+            listeners.note_refusal(why, ip);
+            if let Ok(place) = listeners.refusals.take(None) {
                 holder(&mut stream).hold(place);
                 tokio::spawn(refuse(stream));
             }
@@ -253,8 +264,8 @@ async fn serve_http(
     }
 }
 
-/// Says so, and reads on for a moment: closing a socket with unread octets would reset the connection, and the peer's
-/// system may then throw our words away (RFC 9112 §9.6).
+/// Says so, and reads on for a moment: closing a socket with unread octets would reset the connection, and
+/// the peer's system may then throw our words away (RFC 9112 §9.6).
 async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let farewell = async {
         stream.write_all(REFUSAL).await?;

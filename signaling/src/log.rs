@@ -1,7 +1,8 @@
 //! How log lines are written: one event is one line, whatever stands in it.
 //!
-//! Names, error messages of others and texts of panics may hold anything; a line feed in one of them would begin a line that
-//! we never wrote, and an escape sequence would move the cursor of whoever reads the log in a terminal.
+//! Names, error messages of others and texts of panics may hold anything; a line feed in one of them would
+//! begin a line that we never wrote, and an escape sequence would move the cursor of whoever reads the log in
+//! a terminal.
 
 use std::fmt::{self, Debug, Write};
 use tracing::field::Field;

@@ -31,7 +31,7 @@ pub(crate) struct Playable {
 }
 
 impl Playable {
-    /// Whether it would get this track. Who has said nothing about a kind is not in the way.
+    /// Whether it would get this track. Who has said nothing about a kind gets any track of it.
     pub(crate) fn allows(&self, track: &SourceTrack) -> bool {
         let of_kind = |known: &[SourceTrack]| -> Vec<SourceTrack> {
             known.iter().filter(|one| one.kind == track.kind).copied().collect()
@@ -49,8 +49,8 @@ impl Playable {
 pub(crate) enum Presence {
     /// On a WebSocket.
     Attached(ConnectionId),
-    /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and has a secret to
-    /// come back with.
+    /// Its connection is lost, its place and its streams are kept for a while: its client asked for that, and
+    /// has a secret to come back with.
     Detached,
     /// The same of one that an earlier signaling knew: its client may have no secret.
     Adopted,

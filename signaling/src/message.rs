@@ -12,6 +12,7 @@ mod client;
 mod server;
 
 pub use crate::names::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
+pub use crate::room::Terms;
 pub use client::{ClientMessage, Hello, Login, Malformed, RoomCommand, StreamRef, StreamRequest, Written};
 pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
 

@@ -1,9 +1,9 @@
 //! What may stand in the name of a member, a room or a stream.
 //!
-//! People tell each other apart by names, in lists of members and in logs; a name that only looks like another one's is as
-//! good as that. So names hold nothing that is not seen and nothing that changes how the text around them reads, as in
-//! RFC 8264 §4.3.3 (`FreeformClass`). What joins or varies visible characters stays where it does that: Persian and Indic
-//! words and many emoji are written with it.
+//! People tell each other apart by names, in lists of members and in logs; a name that only looks like
+//! another one's is as good as that. So names hold nothing that is not seen and nothing that changes how the
+//! text around them reads, as in RFC 8264 §4.3.3 (`FreeformClass`). What joins or varies visible characters
+//! stays where it does that: Persian and Indic words and many emoji are written with it.
 //!
 //! Deliberately absent: letters of different scripts that look alike, and spaces.
 
@@ -35,9 +35,7 @@ pub enum NameFault {
 /// A name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameRefusal {
-    /// Which name.
     pub name: Name,
-    /// Why.
     pub fault: NameFault,
 }
 
@@ -76,8 +74,9 @@ impl Name {
     }
 }
 
-/// What a viewer's name is the name of. Members choose the names of their streams and, in an open server, their logins,
-/// so one member's login can be the name of another's stream. Who says which is meant gets that or nothing.
+/// What a viewer's name is the name of. Members choose the names of their streams and, in an open server,
+/// their logins, so one member's login can be the name of another's stream. Who says which is meant gets that
+/// or nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameOf {
     /// Not said: a login, or else a stream.
@@ -141,8 +140,9 @@ fn is_seen(name: &str) -> bool {
     true
 }
 
-/// Never seen, wherever it stands: controls, marks of direction, separators of lines, default ignorable characters
-/// (Unicode's `DerivedCoreProperties.txt`) and noncharacters. Joiners and variation selectors are none of these here.
+/// Never seen, wherever it stands: controls, marks of direction, separators of lines, default ignorable
+/// characters (Unicode's `DerivedCoreProperties.txt`) and noncharacters. Joiners and variation selectors are
+/// none of these here.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
@@ -228,8 +228,8 @@ fn is_arabic_mark(c: char) -> bool {
         | '\u{6df}'..='\u{6e4}' | '\u{6e7}' | '\u{6e8}' | '\u{6ea}'..='\u{6ed}' | '\u{8d3}'..='\u{8ff}')
 }
 
-/// RFC 5892 §A.1: a letter that would join the next one, so that a non-joiner between them is seen. The others of the
-/// script join to the right only, or not at all (Unicode's `ArabicShaping.txt`).
+/// RFC 5892 §A.1: a letter that would join the next one, so that a non-joiner between them is seen. The
+/// others of the script join to the right only, or not at all (Unicode's `ArabicShaping.txt`).
 fn joins_on(c: char) -> bool {
     is_arabic_letter(c)
         && !matches!(c, '\u{621}'..='\u{625}' | '\u{627}' | '\u{629}' | '\u{62f}'..='\u{632}' | '\u{648}'

@@ -1,11 +1,11 @@
-//! Places that clients take: so many in all, so many per address, none waited for.
+//! Connection limits: so many places in all, so many per address; nobody waits for one.
 
 use crate::address::{Shares, Subnet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A number of places.
 #[derive(Debug)]
-pub struct Places {
+pub(crate) struct Places {
     max: usize,
     max_per_address: usize,
     taken: Mutex<Taken>,
@@ -19,7 +19,7 @@ struct Taken {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoPlace {
+pub(crate) enum NoPlace {
     /// All are taken.
     Full,
     /// This address, or its site, has all that one may have.
@@ -28,14 +28,14 @@ pub enum NoPlace {
 
 /// One of them, given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     from: Option<Subnet>,
 }
 
 impl Places {
     /// So many, all free.
-    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self { max, max_per_address, taken: Mutex::default() })
     }
 
@@ -43,7 +43,7 @@ impl Places {
     ///
     /// # Errors
     /// See [`NoPlace`].
-    pub fn take(self: &Arc<Self>, from: Option<Subnet>) -> Result<Place, NoPlace> {
+    pub(crate) fn take(self: &Arc<Self>, from: Option<Subnet>) -> Result<Place, NoPlace> {
         let mut taken = self.taken();
         if taken.all >= self.max {
             return Err(NoPlace::Full);

@@ -1,7 +1,7 @@
 //! What a client is told when something is not done, or ends: a code for programs, and words for people.
 //!
-//! Clients go by the codes, so they stay as they are. Many of the words are the vendor's own, and pages of theirs compare
-//! them, so those stay as well.
+//! Clients go by the codes, so they stay as they are. Many of the words are the vendor's own, and pages of
+//! theirs compare them, so those stay as well.
 
 use crate::names::NameRefusal;
 use crate::sdp::{self, SdpError};

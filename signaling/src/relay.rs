@@ -1,34 +1,38 @@
-//! The line to the relay: speaks `relay-control` over its Unix socket, and starts the relay when nobody listens.
+//! The link to the relay: speaks `relay-control` over its Unix socket, and starts the relay when nobody
+//! listens.
 //!
 //! Invariants
-//! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is gone.
-//! - Commands for one transport keep their order, and what the relay has no room for is asked again ([`asked`]).
-//! - Requests that were unanswered when the line broke are said again to the *same* relay process (commands are
-//!   idempotent by their ids); a new process never hears what was meant for an old one.
-//! - The relay we start is not our child in any other sense than that we wait for it: it has a process group of its
-//!   own and lives on when we die.
-//! - Who was in command and is refused ends: of two signalings the one that was started last has the relay, and they do
-//!   not take it from each other. Only who never was in command goes above the epoch that it is refused for.
-//! - Nothing is said to who could be another user: the directory and the uid at the other end are looked at first.
-//! - Nothing that goes wrong is tried again without a pause that grows ([`backoff`]).
+//! - A request is answered exactly once: by the relay, or with `Err` if the relay that it was meant for is
+//!   gone.
+//! - Commands for one transport keep their order, and what the relay has no room for is asked again
+//!   ([`requests`]).
+//! - Requests that were unanswered when the connection broke are said again to the *same* relay process
+//!   (commands are idempotent by their ids); a new process never hears what was meant for an old one.
+//! - The relay that we start has a process group of its own and lives on when we end; we only wait for it.
+//! - A controller that was accepted once and is refused later ends: of two signalings the one that was
+//!   started last has the relay, and they do not take it from each other. Only one that was never accepted
+//!   goes above the epoch that it is refused for.
+//! - Nothing is sent to a process that could be another user's: the directory and the uid at the other end
+//!   are checked first.
+//! - What fails is tried again after a pause that grows ([`backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
-mod asked;
 mod backoff;
+mod connection;
 mod process;
-mod session;
+mod requests;
 
-pub use asked::{BUSY_LIMIT, UNANSWERED_MAX};
 pub use process::RelayProgram;
+pub use requests::{BUSY_LIMIT, UNANSWERED_MAX};
 
-use asked::Asked;
-use backoff::{Backoff, Trouble};
+use backoff::{Backoff, LinkFailure};
+use connection::{ControlConnection, Ended};
 use process::RelayProcess;
 use relay_control::{Command, EventBody, Inventory, ReplyBody, Untrusted, Welcome, check_directory, trusts};
+use requests::Requests;
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
-use session::{Ended, Session};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,7 +49,6 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Where the relay is and whether to start it.
 #[derive(Clone, Debug)]
 pub struct LinkSettings {
-    /// Its control socket.
     pub control_socket: PathBuf,
     /// What to start when nobody listens there; `None` = wait.
     pub program: Option<RelayProgram>,
@@ -60,11 +63,11 @@ pub enum LinkEvent {
     Down,
     /// The reply to a request; `Err`: that relay is gone.
     Reply(u64, Result<ReplyBody, ()>),
-    /// Something happened.
     Event(EventBody),
     /// A newer signaling has taken over: this one must end, and leave the relay alone.
     Superseded,
-    /// There is no relay that we can use: the one that we started ended, or another user could listen in its place.
+    /// There is no relay that we can use: the one that we started ended, or another user could listen in its
+    /// place.
     NotStarted(String),
 }
 
@@ -91,7 +94,7 @@ pub async fn run(
         in_command: false,
         commands,
         events,
-        asked: Asked::default(),
+        requests: Requests::default(),
         boot_id: None,
         relay_pid: None,
         shutdown: None,
@@ -99,7 +102,7 @@ pub async fn run(
     };
     while let Some(stream) = link.connect().await {
         let since = Instant::now();
-        let (ended, was_up) = Session::new(&mut link, stream).run().await;
+        let (ended, was_up) = ControlConnection::new(&mut link, stream).run().await;
         match ended {
             Ended::Lost(why) => {
                 if was_up && link.events.send(LinkEvent::Down).await.is_err() {
@@ -118,21 +121,21 @@ pub async fn run(
                 let _ = tokio::time::timeout(SHUTDOWN_LIMIT, link.relay_gone()).await;
                 return;
             }
-            Ended::NobodyAsks => return,
+            Ended::HubGone => return,
         }
     }
 }
 
-/// Microseconds since the machine started: of two signalings on it the one that was started last has the higher one, and
-/// nobody can set this clock.
+/// Microseconds since the machine started: of two signalings on it the one that was started last has the
+/// higher one, and nobody can set this clock.
 fn epoch() -> u64 {
     let since = clock_gettime(ClockId::Boottime);
     let micros = since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1000);
     u64::try_from(micros).unwrap_or(0).max(1)
 }
 
-/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called `listen`, which
-/// it has whatever becomes of the directory meanwhile.
+/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called
+/// `listen`, which it has whatever becomes of the directory meanwhile.
 async fn reach(control_socket: &Path) -> Result<Option<UnixStream>, Untrusted> {
     match check_directory(control_socket) {
         Err(Untrusted::Io(_, why)) if why.kind() == ErrorKind::NotFound => return Ok(None),
@@ -163,7 +166,7 @@ struct Link {
     commands: mpsc::Receiver<LinkCommand>,
     events: mpsc::Sender<LinkEvent>,
     /// Requests without a reply.
-    asked: Asked,
+    requests: Requests,
     /// The relay process that they are meant for.
     boot_id: Option<u64>,
     /// Who listens on the control socket, if it is a process that we can see.
@@ -187,7 +190,7 @@ impl Link {
                 Err(why) if self.shutdown.is_none() => {
                     let why = why.to_string();
                     self.events.send(LinkEvent::NotStarted(why.clone())).await.ok()?;
-                    let pause = self.backoff.failed(&Trouble::Untrusted(why), Duration::ZERO, random());
+                    let pause = self.backoff.failed(&LinkFailure::Untrusted(why), Duration::ZERO, random());
                     self.pause(pause).await?;
                     continue;
                 }
@@ -207,7 +210,8 @@ impl Link {
         }
     }
 
-    /// Waits, and takes what comes meanwhile; an order to end the relay ends the pause, as it is for the next connection.
+    /// Waits, and takes what comes meanwhile; an order to end the relay ends the pause, as it is for the next
+    /// connection.
     async fn pause(&mut self, pause: Duration) -> Option<()> {
         let pause = tokio::time::sleep(pause);
         tokio::pin!(pause);
@@ -224,12 +228,12 @@ impl Link {
     }
 
     /// Our greeting was refused: somebody with this epoch is, or was, in command.
-    fn outranked(&mut self, highest: u64) -> Ended {
+    fn refused_as_stale(&mut self, highest: u64) -> Ended {
         if self.in_command || highest < self.epoch || highest == u64::MAX {
             return Ended::Superseded;
         }
         self.epoch = highest + 1;
-        Ended::Lost(Trouble::Outranked(highest))
+        Ended::Lost(LinkFailure::StaleEpoch(highest))
     }
 
     /// The relay that we started and that does not listen yet, or never will.
@@ -251,21 +255,21 @@ impl Link {
     }
 
     async fn remember(&mut self, id: u64, command: Command) -> Option<()> {
-        for id in self.asked.ask(id, command) {
+        for id in self.requests.ask(id, command) {
             self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
         }
         Some(())
     }
 
     /// Called with each greeting: what was meant for another process will never be answered.
-    async fn meet(&mut self, boot_id: u64) -> Option<()> {
+    async fn greeted(&mut self, boot_id: u64) -> Option<()> {
         if self.boot_id.is_some_and(|known| known != boot_id) {
-            for id in self.asked.forget_all() {
+            for id in self.requests.forget_all() {
                 self.events.send(LinkEvent::Reply(id, Err(()))).await.ok()?;
             }
         }
         self.boot_id = Some(boot_id);
-        for id in self.asked.begin_again() {
+        for id in self.requests.begin_again() {
             tracing::error!(
                 id,
                 "two connections to the relay broke over this request, or beside it; given up"

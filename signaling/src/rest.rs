@@ -10,7 +10,7 @@
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
-use crate::auth::{Admitted, HttpVisit};
+use crate::auth::{Admitted, HttpAttempt};
 use crate::edge::{App, Health, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
@@ -40,16 +40,16 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// The routes of both listeners.
-pub fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     let sessions = Router::new()
         .route("/whip/{room}", post(whip).merge(options(accept_post)))
         .route(
-            "/whip/{room}/{session}",
+            "/whip/{room}/{secret}",
             axum::routing::delete(end_whip).patch(patch_whip).options(accept_patch),
         )
         .route("/whep/{room}/{stream}", post(whep).merge(options(accept_post)))
         .route(
-            "/whep/{room}/{stream}/{session}",
+            "/whep/{room}/{stream}/{secret}",
             axum::routing::delete(end_whep).patch(patch_whep).options(accept_patch),
         )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -62,9 +62,9 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// RFC 9112 §3.2: 400 for a request without `Host` (HTTP/1.1), with several, or with one that is none. Whoever stands
-/// in front of us might have read another one than we do. In absolute form it is not looked at, but must be there
-/// (§3.2.2).
+/// RFC 9112 §3.2: 400 for a request without `Host` (HTTP/1.1), with several, or with one that is none.
+/// Whoever stands in front of us might have read another one than we do. In absolute form it is not looked
+/// at, but must be there (§3.2.2).
 async fn one_host(request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let good = match (hosts.next(), hosts.next()) {
@@ -80,7 +80,8 @@ async fn one_host(request: Request, next: Next) -> Response {
     response
 }
 
-/// `uri-host [ ":" port ]`, or nothing where the target has none (RFC 9110 §7.2). User information is no part of it.
+/// `uri-host [ ":" port ]`, or nothing where the target has none (RFC 9110 §7.2). User information is no part
+/// of it.
 fn is_host(host: &[u8]) -> bool {
     host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
 }
@@ -112,8 +113,8 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     let Health { relay, census: [connections, rooms, members, streams] } =
         health.unwrap_or(Health { relay: false, census: [0; 4] });
     let mut body = serde_json::json!({"status": if relay { "ok" } else { "degraded" }});
-    // How busy a server is is its operator's business. By address it cannot be told who asks: behind a proxy on this
-    // machine, everybody comes from here.
+    // How busy a server is is its operator's business. By address it cannot be told who asks: behind a proxy
+    // on this machine, everybody comes from here.
     if app.config.signaling.health_counts {
         for (name, count) in
             [("connections", connections), ("rooms", rooms), ("members", members), ("streams", streams)]
@@ -146,7 +147,7 @@ async fn whip(
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
     };
-    let visit = HttpVisit {
+    let visit = HttpAttempt {
         headers: &headers,
         publish: true,
         room: &room,
@@ -154,7 +155,7 @@ async fn whip(
         stream: None,
         sdp: &sdp,
     };
-    match app.gate.judge_http(visit).await {
+    match app.access.authorize_http(visit).await {
         Ok(Admitted { login, priority }) => {
             let request = HttpRequest::Publish { room, login, sdp, priority };
             created(app.ask(app.origin(peer, &headers), request).await, uri.path())
@@ -187,7 +188,7 @@ async fn whep(
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
     };
-    let visit = HttpVisit {
+    let visit = HttpAttempt {
         headers: &headers,
         publish: false,
         room: &room,
@@ -195,7 +196,7 @@ async fn whep(
         stream: Some((&name, by)),
         sdp: &sdp,
     };
-    match app.gate.judge_http(visit).await {
+    match app.access.authorize_http(visit).await {
         Ok(_) => {
             let from = app.origin(peer, &headers);
             created(app.ask(from, HttpRequest::Play { room, name, by, sdp }).await, uri.path())
@@ -216,36 +217,36 @@ fn only(query: Vec<(String, String)>, key: &str) -> Result<Option<String>, Twice
     }
 }
 
-async fn end_whip(State(app): State<Arc<App>>, Path((_, session)): Path<(String, String)>) -> Response {
-    plain(app.ask(None, HttpRequest::Delete { session, published: true }).await)
+async fn end_whip(State(app): State<Arc<App>>, Path((_, secret)): Path<(String, String)>) -> Response {
+    plain(app.ask(None, HttpRequest::Delete { secret, published: true }).await)
 }
 
 async fn end_whep(
     State(app): State<Arc<App>>,
-    Path((_, _, session)): Path<(String, String, String)>,
+    Path((_, _, secret)): Path<(String, String, String)>,
 ) -> Response {
-    plain(app.ask(None, HttpRequest::Delete { session, published: false }).await)
+    plain(app.ask(None, HttpRequest::Delete { secret, published: false }).await)
 }
 
 async fn patch_whip(
     State(app): State<Arc<App>>,
-    Path((_, session)): Path<(String, String)>,
+    Path((_, secret)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    patch(&app, session, true, &headers, &body).await
+    patch(&app, secret, true, &headers, &body).await
 }
 
 async fn patch_whep(
     State(app): State<Arc<App>>,
-    Path((_, _, session)): Path<(String, String, String)>,
+    Path((_, _, secret)): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    patch(&app, session, false, &headers, &body).await
+    patch(&app, secret, false, &headers, &body).await
 }
 
-async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
+async fn patch(app: &App, secret: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
     if !has_type(headers, FRAGMENT) {
         return refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -256,7 +257,7 @@ async fn patch(app: &App, session: String, published: bool, headers: &HeaderMap,
         return refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8");
     };
     let if_match = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let patch = Patch { session, published, if_match, fragment };
+    let patch = Patch { secret, published, if_match, fragment };
     plain(app.ask(None, HttpRequest::Patch(patch)).await)
 }
 
@@ -281,9 +282,9 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 
 fn created(reply: HttpReply, path: &str) -> Response {
     match reply {
-        HttpReply::Created { session, etag, sdp } => {
+        HttpReply::Created { secret, etag, sdp } => {
             // The path as the client wrote it, so names in it need no second encoding.
-            let location = format!("{}/{session}", path.trim_end_matches('/'));
+            let location = format!("{}/{secret}", path.trim_end_matches('/'));
             let headers = [
                 (header::CONTENT_TYPE, SDP.to_owned()),
                 (header::LOCATION, location),
@@ -343,8 +344,8 @@ async fn accept_patch() -> Response {
     (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-patch"), FRAGMENT)]).into_response()
 }
 
-/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also the
-/// deadline of a request.
+/// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also
+/// the deadline of a request.
 async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !app.origin_allowed(request.headers()) {
         return refuse(StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins");

@@ -1,9 +1,11 @@
-//! One room: who is here, in the order of coming. Tables and questions only; what happens in a room is decided in
+//! One room: who is here, in the order of coming. Tables and questions only; what happens in a room is
+//! decided in
 //! [`crate::hub`], which owns all rooms.
 //!
 //! Invariants
 //! - A login is in a room at most once.
-//! - Members are told about in the order in which they came, streams in the order in which they were published.
+//! - Members are told about in the order in which they came, streams in the order in which they were
+//!   published.
 
 use crate::config::Media;
 use crate::id::{ConnectionId, MemberId, RelayId, StreamKey};
@@ -41,7 +43,6 @@ impl Terms {
     }
 }
 
-/// One room.
 #[derive(Debug)]
 pub(crate) struct Room {
     /// As the client spelt it. Never parsed.
@@ -125,8 +126,9 @@ impl Room {
         self.members().filter(|member| member.id != id).filter_map(Member::connection).collect()
     }
 
-    /// The content of `STATE` for a newcomer: one entry a stream that is on the air, one plain string for a member
-    /// without any. Nobody stands there both ways: a string behind its objects would wipe its streams in the page.
+    /// The content of `STATE` for a newcomer: one entry a stream that is on the air, one plain string for a
+    /// member without any. Nobody stands there both ways: a string behind its objects would wipe its streams
+    /// in the page.
     pub(crate) fn state<'a>(
         &self,
         newcomer: MemberId,

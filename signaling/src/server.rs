@@ -1,20 +1,21 @@
 //! The server: one task owns the hub, feeds it what the edges bring, and carries out what it wants.
 //!
-//! Inputs come through one bounded queue, so a busy hub slows the readers of sockets down and nothing else. Outputs
-//! never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read answers nothing
-//! and the streams concerned end by their timers.
+//! Inputs come through one bounded queue, so a busy hub slows the readers of sockets down and nothing else.
+//! Outputs never wait: a client that does not read is cut off ([`crate::ws`]), a relay that does not read
+//! answers nothing and the streams concerned end by their timers.
 //!
-//! A panic over what one client said ends that client. Any other ends the server, and one such that comes again and again as
-//! well: whoever supervises the process starts it again, and it takes over what the relay runs.
+//! A panic over what one client said ends that client. Any other ends the server, and one such that comes
+//! again and again as well: whoever supervises the process starts it again, and it takes over what the relay
+//! runs.
 
-use crate::auth::Gate;
+use crate::auth::AccessControl;
 use crate::config::Config;
 use crate::edge::{Health, Input};
 use crate::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
-use crate::id::{ConnectionId, RelayId, Ticket};
-use crate::outbox::Outbox;
+use crate::id::{ConnectionId, HttpRequestId, RelayId};
 use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
+use crate::send_queue::SendQueue;
 use crate::timer::Time;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -32,7 +33,8 @@ const PANICS_MAX: u32 = 8;
 /// Events that wait for the hub.
 pub const EVENTS_MAX: usize = 4_096;
 
-/// Events handled in a row while an edge waits: a relay with much to say must not keep an order to end from being heard.
+/// Relay events handled in a row while clients wait: a relay with much to report must not delay an order to
+/// shut down.
 const EVENTS_IN_A_ROW_MAX: u32 = 64;
 /// How often it is looked whether those that read slowly have caught up, while there are any.
 const RELIEVE_PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +55,6 @@ pub enum Ended {
 /// What the relay did first.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RelayStart {
-    /// It is connected.
     Up,
     /// It was started and ended at once.
     Failed(String),
@@ -62,19 +63,19 @@ pub enum RelayStart {
 /// The task that owns the hub.
 pub struct Server {
     hub: Hub,
-    gate: Arc<Gate>,
+    access: Arc<AccessControl>,
     started: Instant,
     config: Arc<Config>,
     inputs: mpsc::Receiver<Input>,
     events: mpsc::Receiver<LinkEvent>,
     commands: mpsc::Sender<LinkCommand>,
-    outboxes: HashMap<ConnectionId, Outbox>,
+    send_queues: HashMap<ConnectionId, SendQueue>,
     /// Connections that the hub was told to spare.
     slow: HashSet<ConnectionId>,
     /// When to look which of them read again; `None`: there are none.
     relieve_at: Option<Instant>,
-    tickets: HashMap<Ticket, oneshot::Sender<HttpReply>>,
-    last_ticket: u64,
+    http_requests: HashMap<HttpRequestId, oneshot::Sender<HttpReply>>,
+    last_http_request: u64,
     relay_start: Option<oneshot::Sender<RelayStart>>,
     /// Panics, and since when: a minute at most.
     panics: (u32, Time),
@@ -89,7 +90,7 @@ pub struct Wiring {
     /// To the link.
     pub commands: mpsc::Sender<LinkCommand>,
     /// Tells the access hook.
-    pub gate: Arc<Gate>,
+    pub access: Arc<AccessControl>,
     /// Told once how the relay came up.
     pub relay_start: oneshot::Sender<RelayStart>,
 }
@@ -104,17 +105,17 @@ impl Server {
     fn with_hub(hub: Hub, config: Arc<Config>, wiring: Wiring) -> Self {
         Self {
             hub,
-            gate: wiring.gate,
+            access: wiring.access,
             started: Instant::now(),
             config,
             inputs: wiring.inputs,
             events: wiring.events,
             commands: wiring.commands,
-            outboxes: HashMap::new(),
+            send_queues: HashMap::new(),
             slow: HashSet::new(),
             relieve_at: None,
-            tickets: HashMap::new(),
-            last_ticket: 0,
+            http_requests: HashMap::new(),
+            last_http_request: 0,
             relay_start: Some(wiring.relay_start),
             panics: (0, Time::ZERO),
         }
@@ -168,22 +169,22 @@ impl Server {
     fn handle_input(&mut self, input: Input) {
         let now = self.now();
         match input {
-            Input::Connected(id, outbox, from) => {
-                self.outboxes.insert(id, outbox);
+            Input::Connected(id, send_queue, from) => {
+                self.send_queues.insert(id, send_queue);
                 self.obey(id, |hub| hub.handle_connected(now, id, from));
             }
             Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
             Input::Closed(id, clean) => {
-                self.outboxes.remove(&id);
+                self.send_queues.remove(&id);
                 self.hub.handle_closed(now, id, clean);
             }
             Input::Http(from, request, reply) => {
-                self.last_ticket += 1;
-                let ticket = Ticket(self.last_ticket);
-                self.tickets.insert(ticket, reply);
-                if !self.holds(|hub| hub.handle_http(now, ticket, from, request)) {
+                self.last_http_request += 1;
+                let http_request = HttpRequestId(self.last_http_request);
+                self.http_requests.insert(http_request, reply);
+                if !self.holds(|hub| hub.handle_http(now, http_request, from, request)) {
                     let answer = HttpReply::Refused(Refusal::ServerError);
-                    self.tickets.remove(&ticket).map(|waiting| waiting.send(answer));
+                    self.http_requests.remove(&http_request).map(|waiting| waiting.send(answer));
                 }
             }
             Input::Health(reply) => {
@@ -199,8 +200,8 @@ impl Server {
             return;
         }
         tracing::error!(connection = id.0, "closed: what it said led to a panic");
-        if let Some(outbox) = self.outboxes.remove(&id) {
-            outbox.close(1011, "Internal error");
+        if let Some(send_queue) = self.send_queues.remove(&id) {
+            send_queue.close(1011, "Internal error");
         }
         let now = self.now();
         self.hub.handle_closed(now, id, false);
@@ -260,11 +261,11 @@ impl Server {
             match output {
                 Output::Send { to, text } => self.send(to, text),
                 Output::Close { to, code, reason } => {
-                    if let Some(outbox) = self.outboxes.remove(&to) {
-                        outbox.close(code.frame().0, reason);
+                    if let Some(send_queue) = self.send_queues.remove(&to) {
+                        send_queue.close(code.frame().0, reason);
                     }
                 }
-                Output::Note { about, method, object } => self.gate.note(about, method, object),
+                Output::Note { about, method, object } => self.access.note(about, method, object),
                 // The link is to the only relay that there is.
                 Output::Relay { relay: _, request_id, command } => {
                     if self.commands.try_send(LinkCommand::Ask(request_id, command)).is_err() {
@@ -272,8 +273,8 @@ impl Server {
                         self.hub.handle_reply(now, request_id, Err(()));
                     }
                 }
-                Output::Http { ticket, reply } => {
-                    if let Some(waiting) = self.tickets.remove(&ticket) {
+                Output::Http { http_request, reply } => {
+                    if let Some(waiting) = self.http_requests.remove(&http_request) {
                         self.reply(waiting, reply);
                     }
                 }
@@ -281,18 +282,19 @@ impl Server {
         }
     }
 
-    /// A session whose maker has gone away before it got the answer would be nobody's.
+    /// A WHIP or WHEP session whose client has gone before it got the answer is deleted: nobody else knows
+    /// its URL.
     fn reply(&mut self, waiting: oneshot::Sender<HttpReply>, reply: HttpReply) {
-        if let Err(HttpReply::Created { session, .. }) = waiting.send(reply) {
+        if let Err(HttpReply::Created { secret, .. }) = waiting.send(reply) {
             let now = self.now();
-            self.last_ticket += 1;
+            self.last_http_request += 1;
             for published in [true, false] {
-                let session = session.clone();
+                let secret = secret.clone();
                 self.hub.handle_http(
                     now,
-                    Ticket(self.last_ticket),
+                    HttpRequestId(self.last_http_request),
                     None,
-                    HttpRequest::Delete { session, published },
+                    HttpRequest::Delete { secret, published },
                 );
             }
         }
@@ -301,9 +303,9 @@ impl Server {
     /// Tells the hub of connections whose queue is short again.
     fn relieve(&mut self) {
         let limit = self.pressure_limit();
-        let (outboxes, hub) = (&self.outboxes, &mut self.hub);
+        let (send_queues, hub) = (&self.send_queues, &mut self.hub);
         self.slow.retain(|id| {
-            let slow = outboxes.get(id).is_some_and(|outbox| outbox.queued() > limit);
+            let slow = send_queues.get(id).is_some_and(|send_queue| send_queue.queued() > limit);
             if !slow {
                 hub.handle_pressure(*id, false);
             }
@@ -318,23 +320,24 @@ impl Server {
 
     fn send(&mut self, to: ConnectionId, text: String) {
         let limit = self.pressure_limit();
-        let Some(outbox) = self.outboxes.get(&to) else { return };
-        let pushed = outbox.push(text, self.config.signaling.send_queue_bytes_max);
-        if outbox.queued() > limit && self.slow.insert(to) {
+        let Some(send_queue) = self.send_queues.get(&to) else { return };
+        let pushed = send_queue.push(text, self.config.signaling.send_queue_bytes_max);
+        if send_queue.queued() > limit && self.slow.insert(to) {
             self.relieve_at.get_or_insert_with(|| Instant::now() + RELIEVE_PAUSE);
             self.hub.handle_pressure(to, true);
         }
         if pushed.is_err() {
             tracing::info!(connection = to.0, "cut off: it does not read");
-            if let Some(outbox) = self.outboxes.remove(&to) {
-                outbox.close(1008, "Does not read");
+            if let Some(send_queue) = self.send_queues.remove(&to) {
+                send_queue.close(1008, "Does not read");
             }
             let now = self.now();
             self.hub.handle_closed(now, to, false);
         }
     }
 
-    /// Ends the relay. What it still says is passed over: the link would wait for room for that and not hear the order.
+    /// Ends the relay. What it still says is passed over: the link would wait for room for that and not hear
+    /// the order.
     async fn end_relay(&mut self) {
         let commands = self.commands.clone();
         let order = async move {
@@ -356,7 +359,7 @@ impl Server {
     async fn shut_down(&mut self) {
         self.hub.handle_shutdown();
         self.carry_out();
-        for (_, waiting) in self.tickets.drain() {
+        for (_, waiting) in self.http_requests.drain() {
             let _ = waiting.send(HttpReply::Refused(Refusal::ShuttingDown));
         }
         if self.config.signaling.stop_relay
@@ -365,7 +368,7 @@ impl Server {
             tracing::warn!("the relay does not end");
         }
         let (code, reason) = CloseCode::GoingAway.frame();
-        self.outboxes.drain().for_each(|(_, outbox)| outbox.close(code, reason));
+        self.send_queues.drain().for_each(|(_, send_queue)| send_queue.close(code, reason));
     }
 }
 
@@ -390,7 +393,7 @@ mod tests {
     /// A server whose hub panics when it makes up something secret, so often.
     fn server(panics: &Arc<AtomicU32>) -> (Server, mpsc::Sender<Input>, mpsc::Sender<LinkEvent>) {
         let config = Arc::new(Config::default());
-        let gate = Arc::new(Gate::new(&config.auth, "test".to_owned()).expect("a gate"));
+        let access = Arc::new(AccessControl::new(&config.auth, "test".to_owned()).expect("open to all"));
         let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
         let (commands, _) = mpsc::channel(COMMANDS_MAX);
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
@@ -402,7 +405,7 @@ mod tests {
             random()
         };
         let hub = Hub::new(Arc::clone(&config), Box::new(random));
-        let wiring = Wiring { inputs: hub_inputs, events, commands, gate, relay_start };
+        let wiring = Wiring { inputs: hub_inputs, events, commands, access, relay_start };
         (Server::with_hub(hub, config, wiring), inputs, link_events)
     }
 
@@ -424,7 +427,7 @@ mod tests {
         let running = tokio::spawn(server.run());
         for id in [1, 2] {
             let id = ConnectionId(id);
-            inputs.send(Input::Connected(id, Outbox::for_test(), None)).await.expect("it runs");
+            inputs.send(Input::Connected(id, SendQueue::for_test(), None)).await.expect("it runs");
         }
         panics.store(1, Ordering::Relaxed);
         inputs.send(login(ConnectionId(1))).await.expect("it runs");
@@ -442,7 +445,7 @@ mod tests {
         let running = tokio::spawn(server.run());
         for id in 0..=u64::from(PANICS_MAX) {
             let id = ConnectionId(id);
-            inputs.send(Input::Connected(id, Outbox::for_test(), None)).await.expect("it runs");
+            inputs.send(Input::Connected(id, SendQueue::for_test(), None)).await.expect("it runs");
             inputs.send(login(id)).await.expect("it runs");
         }
         assert!(running.await.expect_err("the last one is not caught").is_panic());

@@ -1,6 +1,6 @@
 //! The start-up order: settings, relay, sockets; and the way down.
 
-use crate::auth::Gate;
+use crate::auth::AccessControl;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
 use crate::edge::{App, Input};
@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// How long the doors stay shut for the relay: members of a running one should be known before their clients come.
+/// How long listening waits for the relay: members of a running one should be known before their clients
+/// come back.
 const RELAY_START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running signaling.
@@ -28,13 +29,14 @@ pub struct Running {
     pub has_relay: bool,
     inputs: mpsc::Sender<Input>,
     server: JoinHandle<Ended>,
-    doors: Vec<JoinHandle<()>>,
+    listeners: Vec<JoinHandle<()>>,
 }
 
 /// Why it did not start.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Starts everything. Sockets are bound first: a second signaling by mistake must fail before it takes the relay over.
+/// Starts everything. Sockets are bound first: a second signaling by mistake must fail before it takes the
+/// relay over.
 ///
 /// # Errors
 /// For people to read.
@@ -47,7 +49,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let https = listen::bind(settings.bind, settings.https_port).await?;
     let tls = tls::server_config(settings.certificate(), &settings.data_dir)?;
 
-    let gate = Arc::new(Gate::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
+    let access = Arc::new(AccessControl::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
     if let Some(warning) = open_to_others(&config) {
         tracing::warn!("{warning}");
     }
@@ -59,7 +61,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let link =
         LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
     tokio::spawn(relay::run(link, link_commands, link_events));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate: Arc::clone(&gate) };
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access: Arc::clone(&access) };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
     let has_relay = match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
@@ -75,15 +77,16 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
         }
     };
 
-    let router = rest::router(Arc::new(App::new(Arc::clone(&config), gate, inputs.clone())));
-    let all = Arc::new(listen::Doors::new(router, &config.signaling, budget));
+    let router = rest::router(Arc::new(App::new(Arc::clone(&config), access, inputs.clone())));
+    let all = Arc::new(listen::Listeners::new(router, &config.signaling, budget));
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
-    let doors = vec![open(http, None), open(https, Some(tls))];
-    Ok(Running { http: addresses.0, https: addresses.1, has_relay, inputs, server, doors })
+    let listeners = vec![open(http, None), open(https, Some(tls))];
+    Ok(Running { http: addresses.0, https: addresses.1, has_relay, inputs, server, listeners })
 }
 
-/// How many connections there may be, by the settings and by the limit of file descriptors, which is raised for it.
+/// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
+/// for it.
 fn budget(config: &Config) -> Budget {
     let wanted = config.signaling.max_connections;
     let limit = descriptors::raise();
@@ -133,9 +136,9 @@ fn beside_us() -> std::io::Result<PathBuf> {
 }
 
 impl Running {
-    /// Ends it: doors first, then sessions, then the relay if so configured.
+    /// Ends it: listeners first, then sessions, then the relay if so configured.
     pub async fn stop(self) {
-        self.doors.iter().for_each(JoinHandle::abort);
+        self.listeners.iter().for_each(JoinHandle::abort);
         let _ = self.inputs.send(Input::Shutdown).await;
         let _ = self.server.await;
     }
@@ -174,7 +177,7 @@ mod tests {
         let server = tokio::spawn(async { panic!("a panic that the test wanted") });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running =
-            Running { http: nowhere, https: nowhere, has_relay: true, inputs, server, doors: Vec::new() };
+            Running { http: nowhere, https: nowhere, has_relay: true, inputs, server, listeners: Vec::new() };
         assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

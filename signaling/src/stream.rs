@@ -19,9 +19,9 @@ pub(crate) enum Owner {
 pub(crate) struct Stream {
     /// Order in which streams were made.
     pub(crate) number: u64,
-    /// `mediaSessionId`, or a digest of the secret part of the WHIP or WHEP session's URL: this stands in labels, which
-    /// people see.
-    pub(crate) session: String,
+    /// `mediaSessionId`, or a digest of the secret part of the WHIP or WHEP session's URL: this stands in
+    /// labels, which people see.
+    pub(crate) media_session_id: String,
     /// Stream name. For a play: that of the stream it plays.
     pub(crate) name: String,
     /// Where its transport is.
@@ -36,7 +36,8 @@ pub(crate) struct Stream {
     pub(crate) has_video: bool,
     /// Made by WHIP or WHEP.
     pub(crate) over_http: bool,
-    /// The relay's ICE user fragment: names the ICE session, so it serves as entity tag. Empty before the answer.
+    /// The relay's ICE user fragment: names the ICE session, so it serves as entity tag. Empty before the
+    /// answer.
     pub(crate) local_ufrag: String,
     /// What was planned; gone for streams found in a running relay.
     pub(crate) plan: Option<Plan>,

@@ -6,24 +6,24 @@
 //!      └──── 5 s ──► Ended          └──── 15 s ──► Ended              Closing ◄───DTLS closed────┘ ── 2 s ──► Ended
 //! ```
 
-use crate::id::Ticket;
+use crate::id::HttpRequestId;
 use crate::refusal::StreamEnd;
 use relay_control::{Command, DownTrackAdded, TransportOpened};
 use std::time::Duration;
 
-/// From the offer to the relay's last reply. The relay answers in well under a millisecond; this is for the moment in
-/// which it is being restarted.
+/// From the offer to the relay's last reply. The relay answers in well under a millisecond; this is for the
+/// moment in which it is being restarted.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// From the answer to ICE and DTLS being up.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a publisher whose transport is up may keep the others waiting for its first RTP.
-pub const RTP_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const RTP_GRACE: Duration = Duration::from_secs(2);
 /// A client closes its peer connection right after it sent the stop: the stop may be the slower of the two.
-pub const CLOSING_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// How far a stream is.
 #[derive(Debug, PartialEq)]
-pub enum StreamState {
+pub(crate) enum StreamState {
     /// The relay was asked; the client waits for the answer.
     Negotiating(Box<Negotiation>),
     /// The client has the answer; ICE and DTLS are running.
@@ -35,42 +35,39 @@ pub enum StreamState {
     AwaitingMedia,
     /// Others see it.
     OnAir,
-    /// The client closed the DTLS association: the word why is on its way on the WebSocket.
+    /// The client closed the DTLS association; its message that says why may still come on the WebSocket.
     Closing {
         /// Others see it still.
         on_air: bool,
     },
-    /// It is over.
     Ended {
-        /// Why.
         end: StreamEnd,
-        /// Others saw it.
         was_on_air: bool,
         /// The request over HTTP that has got no answer yet.
-        ticket: Option<Ticket>,
+        http_request: Option<HttpRequestId>,
     },
 }
 
 /// What is collected for the answer.
 #[derive(Debug, Default, PartialEq)]
-pub struct Negotiation {
+pub(crate) struct Negotiation {
     /// Tracks whose replies are still to come.
-    pub awaited: usize,
+    pub(crate) awaited: usize,
     /// The tracks to ask for once the transport is there.
-    pub tracks: Vec<Command>,
+    pub(crate) tracks: Vec<Command>,
     /// The relay's half of the transport.
-    pub opened: Option<TransportOpened>,
+    pub(crate) opened: Option<TransportOpened>,
     /// For a play: SSRCs, in the order of the plan's tracks.
-    pub down_tracks: Vec<DownTrackAdded>,
+    pub(crate) down_tracks: Vec<DownTrackAdded>,
     /// Where the answer goes, if it came over HTTP.
-    pub ticket: Option<Ticket>,
+    pub(crate) http_request: Option<HttpRequestId>,
     /// Then the secret part of the session's URL, told once.
-    pub secret: Option<String>,
+    pub(crate) secret: Option<String>,
 }
 
 /// What happens to a stream.
 #[derive(Debug)]
-pub enum Trigger {
+pub(crate) enum Trigger {
     /// The relay has opened its transport.
     Opened(TransportOpened),
     /// The relay has added a track of a publisher.
@@ -93,8 +90,7 @@ pub enum Trigger {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Nothing.
+pub(crate) enum Action {
     Wait,
     /// The relay is asked for these.
     AskForTracks(Vec<Command>),
@@ -108,7 +104,7 @@ pub enum Action {
 
 impl StreamState {
     /// What comes of it.
-    pub fn on(self, trigger: Trigger) -> (Self, Action) {
+    pub(crate) fn on(self, trigger: Trigger) -> (Self, Action) {
         use Trigger as On;
         match (self, trigger) {
             (ended @ Self::Ended { .. }, _) => (ended, Action::Wait),
@@ -141,17 +137,18 @@ impl StreamState {
 
     fn end(self, end: StreamEnd) -> (Self, Action) {
         let was_on_air = self.is_on_air();
-        let ticket = if let Self::Negotiating(negotiation) = self { negotiation.ticket } else { None };
-        (Self::Ended { end, was_on_air, ticket }, Action::Remove)
+        let http_request =
+            if let Self::Negotiating(negotiation) = self { negotiation.http_request } else { None };
+        (Self::Ended { end, was_on_air, http_request }, Action::Remove)
     }
 
     /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
-    pub fn is_on_air(&self) -> bool {
+    pub(crate) fn is_on_air(&self) -> bool {
         matches!(self, Self::OnAir | Self::Closing { on_air: true })
     }
 
     /// How long a stream may be where it is.
-    pub fn limit(&self) -> Option<Duration> {
+    pub(crate) fn limit(&self) -> Option<Duration> {
         match self {
             Self::Negotiating(_) => Some(ANSWER_LIMIT),
             Self::Connecting { .. } => Some(CONNECT_LIMIT),
@@ -179,8 +176,8 @@ mod tests {
     use super::*;
 
     fn negotiating(awaited: usize) -> StreamState {
-        let ticket = Some(Ticket(1));
-        StreamState::Negotiating(Box::new(Negotiation { awaited, ticket, ..Negotiation::default() }))
+        let http_request = Some(HttpRequestId(1));
+        StreamState::Negotiating(Box::new(Negotiation { awaited, http_request, ..Negotiation::default() }))
     }
 
     #[test]
@@ -196,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_time_out_says_what_was_waited_for_and_an_end_is_the_last() {
-        for (state, end, ticket) in [
-            (negotiating(1), StreamEnd::ServerError, Some(Ticket(1))),
+        for (state, end, http_request) in [
+            (negotiating(1), StreamEnd::ServerError, Some(HttpRequestId(1))),
             (StreamState::Connecting { checked: false }, StreamEnd::IceTimeout, None),
             (StreamState::Connecting { checked: true }, StreamEnd::DtlsFailed, None),
             (StreamState::Closing { on_air: true }, StreamEnd::DtlsFailed, None),
@@ -205,9 +202,12 @@ mod tests {
             let was_on_air = state.is_on_air();
             assert!(state.limit().is_some());
             let (ended, action) = state.on(Trigger::TimeOut);
-            assert_eq!((&ended, action), (&StreamState::Ended { end, was_on_air, ticket }, Action::Remove));
+            assert_eq!(
+                (&ended, action),
+                (&StreamState::Ended { end, was_on_air, http_request }, Action::Remove)
+            );
             let (still, action) = ended.on(Trigger::End(StreamEnd::StoppedByUser));
-            assert_eq!((still, action), (StreamState::Ended { end, was_on_air, ticket }, Action::Wait));
+            assert_eq!((still, action), (StreamState::Ended { end, was_on_air, http_request }, Action::Wait));
         }
         assert_eq!(StreamState::AwaitingMedia.on(Trigger::TimeOut), (StreamState::OnAir, Action::Announce));
         assert_eq!(StreamState::OnAir.on(Trigger::TimeOut), (StreamState::OnAir, Action::Wait));

@@ -5,16 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Monotonic time since a moment that the caller chose.
-pub type Time = Duration;
+pub(crate) type Time = Duration;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Timer {
+pub(crate) enum Timer {
     /// The first message of a connection.
     Hello(ConnectionId),
     /// The next ping.
     KeepAlive(ConnectionId),
-    /// This connection wants a login that another one has; then the other's silence is judged.
+    /// This connection wants a login that another one has: until then the other may show that it is alive.
     Probe(ConnectionId),
     /// The next thing that must happen to a stream; see [`crate::stream_state`].
     Stream(StreamKey),
@@ -26,50 +26,38 @@ pub enum Timer {
     RelayLost(RelayId),
 }
 
-/// The table.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     due: BTreeSet<(Time, Timer)>,
     at: HashMap<Timer, Time>,
 }
 
 impl Timers {
     /// Starts it, or moves it.
-    pub fn set(&mut self, timer: Timer, at: Time) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Time) {
         self.clear(timer);
         self.at.insert(timer, at);
         self.due.insert((at, timer));
     }
 
     /// Stops it, if it runs.
-    pub fn clear(&mut self, timer: Timer) {
+    pub(crate) fn clear(&mut self, timer: Timer) {
         if let Some(at) = self.at.remove(&timer) {
             self.due.remove(&(at, timer));
         }
     }
 
-    /// Whether it runs.
-    pub fn is_set(&self, timer: Timer) -> bool {
-        self.at.contains_key(&timer)
-    }
-
-    /// How many run.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.at.len()
     }
 
-    /// Whether none runs.
-    pub fn is_empty(&self) -> bool {
-        self.at.is_empty()
-    }
-
     /// When the first one is due.
-    pub fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)
     }
 
     /// Takes one that is due.
-    pub fn pop_due(&mut self, now: Time) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
         let (_, timer) = *self.due.first().filter(|(at, _)| *at <= now)?;
         self.clear(timer);
         Some(timer)

@@ -19,7 +19,7 @@ const RENEW_AFTER: Duration = Duration::from_secs(350 * 86_400);
 
 /// Why there is no TLS.
 #[derive(Debug)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file cannot be read or written.
     File(PathBuf, std::io::Error),
     /// A file holds no certificate or no key.
@@ -52,7 +52,10 @@ impl std::error::Error for TlsError {}
 ///
 /// # Errors
 /// See [`TlsError`].
-pub fn server_config(given: Option<(&Path, &Path)>, data_dir: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server_config(
+    given: Option<(&Path, &Path)>,
+    data_dir: &Path,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let (certificate, key) = match given {
         Some((certificate, key)) => (certificate.to_owned(), key.to_owned()),
         None => self_made(data_dir)?,
@@ -133,7 +136,7 @@ fn host_name() -> Option<String> {
 }
 
 /// Addresses of this machine that others may know, IPv4 first.
-pub fn interface_addresses() -> Vec<IpAddr> {
+pub(crate) fn interface_addresses() -> Vec<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;
@@ -150,8 +153,8 @@ pub fn interface_addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years are counted from March,
-/// so that the leap day is the last one.
+/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years are counted
+/// from March, so that the leap day is the last one.
 fn civil_date(days: u64) -> (i32, u8, u8) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -19,14 +19,14 @@ const CONTENT_TYPES: [(&str, &str); 7] = [
     ("woff2", "font/woff2"),
 ];
 
-/// Only our own scripts and styles, none of them inline: text of users can never become either. Pages may open
-/// WebSockets anywhere, as their URL field says where to connect.
+/// Only our own scripts and styles, none of them inline: text of users can never become either. Pages may
+/// open WebSockets anywhere, as their URL field says where to connect.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; \
      media-src 'self' blob: mediastream:; object-src 'none'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'self'";
 
 /// Answers `GET` and `HEAD` of a page.
-pub fn page(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Response {
+pub(crate) fn page(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Response {
     if method != Method::GET && method != Method::HEAD {
         let allow = [(header::ALLOW, "GET, HEAD")];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "Only GET and HEAD").into_response();

@@ -1,15 +1,15 @@
 //! WebSockets of clients: text in, text out, limits on both.
 //!
-//! Reading is paced by a token bucket: a flood waits in the sender's own socket and costs the others nothing. Writing
-//! has a queue of bounded size and a deadline a message: a reader that does not read is cut off with 1008. The two
-//! directions are apart, so a client that is slow to read is still heard.
+//! Reading is paced by a token bucket: a flood waits in the sender's own socket and costs the others nothing.
+//! Writing has a queue of bounded size and a deadline a message: a reader that does not read is cut off with
+//! 1008. The two directions are apart, so a client that is slow to read is still heard.
 
 use crate::address::Subnet;
-use crate::auth::Visit;
+use crate::auth::ClientAccess;
 use crate::edge::{App, Input};
 use crate::id::ConnectionId;
 use crate::message::ClientMessage;
-use crate::outbox::{ENTRY_BYTES, Inbox, Outbox, Outgoing};
+use crate::send_queue::{ENTRY_BYTES, Outgoing, SendQueue, SendQueueEnd};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,7 +29,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const BURST_SECONDS: u32 = 2;
 
 /// Answers an upgrade request, whatever its path: real deployments put a proxy in front.
-pub fn upgrade(
+pub(crate) fn upgrade(
     app: Arc<App>,
     headers: &HeaderMap,
     from: Option<Subnet>,
@@ -68,8 +68,8 @@ impl Drop for Place {
 
 async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: Place) {
     let id = ConnectionId(app.next_connection.fetch_add(1, Ordering::Relaxed));
-    let (outbox, inbox) = Outbox::new();
-    if app.inputs.send(Input::Connected(id, outbox.clone(), from)).await.is_err() {
+    let (send_queue, inbox) = SendQueue::new();
+    if app.inputs.send(Input::Connected(id, send_queue.clone(), from)).await.is_err() {
         return;
     }
     let (sink, mut stream) = socket.split();
@@ -80,9 +80,9 @@ async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: P
         _ = &mut writer => (ReadEnd::Lost, None),
     };
     if let ReadEnd::Offence(code, reason) = ended {
-        outbox.close(code, reason);
+        send_queue.close(code, reason);
     }
-    drop(outbox);
+    drop(send_queue);
     let clean = matches!(ended, ReadEnd::Clean | ReadEnd::Offence(..));
     let _ = app.inputs.send(Input::Closed(id, clean)).await;
     match writer {
@@ -113,7 +113,7 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
     let limits = &app.config.signaling;
     let mut messages = Bucket::new(limits.messages_per_second);
     let mut bytes = Bucket::new(limits.bytes_per_second);
-    let mut visit = Visit::new(id);
+    let mut access = ClientAccess::new(id);
     loop {
         let (input, length) = match stream.next().await {
             None => return ReadEnd::Lost,
@@ -126,7 +126,7 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
             Some(Ok(Message::Text(text))) => {
                 let message = match ClientMessage::parse(&text) {
                     Ok(message) => {
-                        let verdict = app.gate.judge(&mut visit, &text, &message).await;
+                        let verdict = app.access.authorize(&mut access, &text, &message).await;
                         Ok((message, verdict))
                     }
                     Err(malformed) => Err(malformed),
@@ -159,7 +159,7 @@ fn offence(error: axum::Error) -> ReadEnd {
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, limit: Duration) {
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: SendQueueEnd, limit: Duration) {
     while let Some(outgoing) = inbox.receiver.recv().await {
         match outgoing {
             Outgoing::Text(text) => {
@@ -182,8 +182,8 @@ async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16, reason: Cow<
     let _ = timeout(CLOSE_LIMIT, sink.send(Message::Close(Some(frame)))).await;
 }
 
-/// Paces a reader: `rate` messages or bytes a second, [`BURST_SECONDS`] of them at once. What is more is read and then
-/// paid for by waiting.
+/// Paces a reader: `rate` messages or bytes a second, [`BURST_SECONDS`] of them at once. What is more is read
+/// and then paid for by waiting.
 struct Bucket {
     rate: f64,
     burst: f64,

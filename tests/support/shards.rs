@@ -52,7 +52,7 @@ pub struct Shards {
     ports_end: ThreadEnd,
     ports_woken: Arc<AtomicBool>,
     router: Router,
-    /// Rung by whoever has something for the worker.
+    /// Set when there is something for the worker.
     woken: Vec<Arc<AtomicBool>>,
     /// Datagrams that each worker has not read yet.
     inbox: Vec<VecDeque<InFlight>>,
@@ -61,7 +61,8 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Empty shards in good weather; a room has `budget` transports on one of them before it uses the next.
+    /// Empty shards and a network without loss; a room has `budget` transports on one of them before it uses
+    /// the next.
     #[must_use]
     pub fn new(seed: u64, shards: u32, budget: usize) -> Self {
         Self::with_profile(seed, shards, budget, SrtpProfile::AeadAes128Gcm)
@@ -244,7 +245,7 @@ impl Shards {
             driver.handle_datagram(now, &path, &mut in_flight.bytes, &mut outbox);
         }
         driver.shard.ring_ports();
-        // Orders first: whoever obeys one must look into the pipes by itself.
+        // Orders first: carrying one out must read the pipes by itself.
         loop {
             match driver.handle_order(now, &mut outbox) {
                 OrderOutcome::Nothing => break,

@@ -38,7 +38,7 @@ pub struct World {
     pub sent_to: HashMap<SocketAddr, u64>,
     /// Octets on each path.
     pub traffic: HashMap<Path, Traffic>,
-    /// What lately reached the relay, for whoever listens: path and datagram.
+    /// The last datagrams that reached the relay, with their paths, for tests that eavesdrop.
     pub overheard: VecDeque<(Path, Vec<u8>)>,
     /// How many there were in all, those that are not remembered any more included.
     pub overheard_ever: usize,

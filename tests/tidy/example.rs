@@ -48,9 +48,8 @@ fn both_programs_take_the_example() {
     let text = lines.collect::<Vec<_>>().join("\n");
     assert!(text.contains("\nhook_concurrency = 64 # a number from 1 to 10000\n"), "{text}");
     let path = PathBuf::from("ringvox.toml.example");
-    let (mut relay, mut signaling) = (relay::config::Config::default(), signaling::config::Config::default());
-    relay.apply_file(&path, &text).expect("good for the relay");
-    signaling.apply_file(&path, &text).expect("good for signaling");
+    let relay = relay::config::Config::from_text(&path, &text).expect("good for the relay");
+    let signaling = signaling::config::Config::from_text(&path, &text).expect("good for signaling");
     assert_eq!(relay.control_socket, Path::new("/run/ringvox/relay.sock"));
     assert_eq!(signaling.control_socket, relay.control_socket);
     let relay = relay::config::Config { control_socket: relay_control::default_control_socket(), ..relay };

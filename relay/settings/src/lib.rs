@@ -29,23 +29,25 @@ pub trait Settings: Default {
     /// Its keys, in the order of the example file.
     fn keys(&mut self) -> Vec<Key<'_>>;
 
-    /// Takes the tables of a file's text that are this program's.
+    /// The defaults, and on top of them the tables of a file's text that are this program's.
     ///
     /// # Errors
     /// The first thing that is wrong, with the key's name and what it accepts.
-    fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
+    fn from_text(path: &Path, text: &str) -> Result<Self, Error> {
+        let mut settings = Self::default();
         let file: toml::Table = text.parse().map_err(|why| Error::Syntax(path.to_owned(), Box::new(why)))?;
         if let Some(name) = file.keys().find(|name| !TABLES.contains(&name.as_str())) {
             return Err(Error::UnknownTable(name.clone(), &TABLES));
         }
-        let mut keys = self.keys();
+        let mut keys = settings.keys();
         for (table, content) in &file {
             if keys.iter().any(|key| key.table == table) {
                 let content = content.as_table().ok_or_else(|| Error::not_a_table(table, content))?;
                 content.iter().try_for_each(|(name, value)| set(&mut keys, table, name, value))?;
             }
         }
-        Ok(())
+        drop(keys);
+        Ok(settings)
     }
 }
 
@@ -68,11 +70,12 @@ fn set(keys: &mut [Key<'_>], table: &str, name: &str, value: &toml::Value) -> Re
 /// # Errors
 /// The first thing that is wrong, with the key's name and what it accepts.
 pub fn load<S: Settings>(flags: &Flags<S>) -> Result<(S, Option<PathBuf>), Error> {
-    let mut settings = S::default();
     let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
-    let file = match std::fs::read_to_string(path) {
-        Ok(text) => settings.apply_file(path, &text).map(|()| Some(path.to_owned()))?,
-        Err(why) if flags.config.is_none() && why.kind() == std::io::ErrorKind::NotFound => None,
+    let (mut settings, file) = match std::fs::read_to_string(path) {
+        Ok(text) => (S::from_text(path, &text)?, Some(path.to_owned())),
+        Err(why) if flags.config.is_none() && why.kind() == std::io::ErrorKind::NotFound => {
+            (S::default(), None)
+        }
         Err(why) => return Err(Error::Unreadable(path.to_owned(), why)),
     };
     flags.apply(&mut settings)?;

@@ -10,9 +10,7 @@ pub struct Grant {
     pub login: Option<String>,
     /// Rooms as patterns in which `*` stands for any characters; `None` = all.
     pub rooms: Option<Vec<String>>,
-    /// May publish.
     pub publish: bool,
-    /// May play.
     pub subscribe: bool,
     /// May have streams and rooms recorded.
     pub record: bool,
@@ -44,8 +42,8 @@ impl Grant {
     }
 }
 
-/// Whether the pattern covers the whole text. In time of the product of the lengths, whatever they hold: a mismatch
-/// goes back to the last `*` only.
+/// Whether the pattern covers the whole text. In time of the product of the lengths, whatever they hold: a
+/// mismatch goes back to the last `*` only.
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut p) = (0, 0);

@@ -1,8 +1,8 @@
 //! The operator's access hook: one `POST` a question, one connection a `POST`.
 //!
-//! The address is the settings' own and the path one of a fixed list, so no client has a say in where we connect.
-//! Redirects are answers like any other that is neither 2xx nor 4xx: a failure. Time and concurrency are bounded, and
-//! what a failure counts for is a setting.
+//! The address is the settings' own and the path one of a fixed list, so no client has a say in where we
+//! connect. Redirects are answers like any other that is neither 2xx nor 4xx: a failure. Time and concurrency
+//! are bounded, and what a failure counts for is a setting.
 
 use super::{AuthError, line_end};
 use crate::config::{Auth, HookUrl, OnFailure};
@@ -64,7 +64,8 @@ impl Hook {
         Ok(Self { tls, url, timeout: settings.hook_timeout, on_failure: settings.hook_on_failure, places })
     }
 
-    /// Asks; in finite time. What a hook that says yes may say besides: the priority of the video that is published.
+    /// Asks; in finite time. What a hook that says yes may say besides: the priority of the video that is
+    /// published.
     ///
     /// # Errors
     /// The answer was no, or there was none and that counts as no.
@@ -90,7 +91,8 @@ impl Hook {
         }
     }
 
-    /// Tells; the answer does not matter. Has a connection of its own, so that questions need not wait for it.
+    /// Tells; the answer does not matter. Has a connection of its own, so that questions need not wait for
+    /// it.
     ///
     /// # Errors
     /// Why it could not be told.

@@ -1,8 +1,9 @@
 //! Who may do what: the edge that decides before the hub is told.
 //!
-//! The hub knows [`Grant`]s and refusals; how they come about is decided here: by nobody, by a token or by the
-//! operator's hook. The reader of a WebSocket passes every message through [`Gate::judge`] and waits for the verdict,
-//! so what came behind waits in the client's own socket and the order stays what it was.
+//! The hub knows [`Grant`]s and refusals; how they come about is decided here: by nobody, by a token or by
+//! the operator's hook. The reader of a WebSocket passes every message through [`AccessControl::authorize`]
+//! and waits for the verdict, so what came behind waits in the client's own socket and the order stays what
+//! it was.
 //!
 //! Invariants
 //! - A message that needs a verdict reaches the hub with one, or is refused.
@@ -31,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Why there can be no gate.
+/// Why access control cannot be set up.
 #[derive(Debug)]
 pub enum AuthError {
     /// The key file cannot be read.
@@ -62,52 +63,47 @@ impl fmt::Display for AuthError {
 
 impl std::error::Error for AuthError {}
 
-/// Decides.
-pub struct Gate {
-    judge: Judge,
+/// Decides what clients may do, by the configured policy.
+pub struct AccessControl {
+    policy: Policy,
     /// Names this server in what the hook is told.
     node: String,
 }
 
-enum Judge {
-    Nobody,
+enum Policy {
+    Open,
     Token(Box<TokenReader>),
     Hook(Arc<Hook>, Notes),
 }
 
-/// What the gate remembers of a connection.
+/// What is known of a connection: whether the hook allowed it.
 #[derive(Debug)]
-pub struct Visit {
+pub struct ClientAccess {
     connection: ConnectionId,
     app_key: String,
     allowed: bool,
 }
 
-impl Visit {
-    /// Of a new one.
+impl ClientAccess {
     pub fn new(connection: ConnectionId) -> Self {
         Self { connection, app_key: String::new(), allowed: false }
     }
 }
 
-/// What a WHIP or WHEP client wants.
+/// A WHIP or WHEP request to publish or play.
 #[derive(Clone, Copy, Debug)]
-pub struct HttpVisit<'a> {
-    /// Its headers.
+pub struct HttpAttempt<'a> {
     pub headers: &'a HeaderMap,
-    /// Publish or play.
     pub publish: bool,
-    /// In which room.
     pub room: &'a str,
     /// The name it gives itself.
     pub login: Option<&'a str>,
     /// Which stream it plays: a name, and what that is the name of.
     pub stream: Option<(&'a str, NameOf)>,
-    /// Its offer.
     pub sdp: &'a str,
 }
 
-/// What a WHIP or WHEP client that is let in goes by.
+/// What an allowed WHIP or WHEP client is given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Admitted {
     /// Its name; made up if there is none.
@@ -116,63 +112,64 @@ pub struct Admitted {
     pub priority: Option<Priority>,
 }
 
-/// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why not.
+/// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why
+/// not.
 pub type Verdict = Result<Option<Grant>, Refusal>;
 
-impl Gate {
+impl AccessControl {
     /// As the settings say. Must be called within the runtime.
     ///
     /// # Errors
     /// See [`AuthError`].
     pub fn new(settings: &Auth, node: String) -> Result<Self, AuthError> {
-        let judge = match settings.mode {
-            AuthMode::Open => Judge::Nobody,
-            AuthMode::Token => Judge::Token(Box::new(TokenReader::new(settings)?)),
+        let policy = match settings.mode {
+            AuthMode::Open => Policy::Open,
+            AuthMode::Token => Policy::Token(Box::new(TokenReader::new(settings)?)),
             AuthMode::Hook => {
                 let hook = Arc::new(Hook::new(settings)?);
-                Judge::Hook(Arc::clone(&hook), Notes::new(hook))
+                Policy::Hook(Arc::clone(&hook), Notes::new(hook))
             }
         };
-        Ok(Self { judge, node })
+        Ok(Self { policy, node })
     }
 
     /// What the operator's rules say to a message.
     ///
     /// # Errors
     /// It is refused.
-    pub async fn judge(&self, visit: &mut Visit, text: &str, message: &ClientMessage) -> Verdict {
-        match (&self.judge, message) {
-            (Judge::Token(reader), ClientMessage::Connection(hello)) => {
+    pub async fn authorize(&self, client: &mut ClientAccess, text: &str, message: &ClientMessage) -> Verdict {
+        match (&self.policy, message) {
+            (Policy::Token(reader), ClientMessage::Connection(hello)) => {
                 reader.read(hello.token.as_deref().unwrap_or_default(), now_s()).map(Some)
             }
-            (Judge::Nobody | Judge::Token(_), _) => Ok(None),
-            (Judge::Hook(hook, notes), _) => self.judge_hook(hook, notes, visit, text, message).await,
+            (Policy::Open | Policy::Token(_), _) => Ok(None),
+            (Policy::Hook(hook, notes), _) => self.ask_hook(hook, notes, client, text, message).await,
         }
     }
 
-    async fn judge_hook(
+    async fn ask_hook(
         &self,
         hook: &Hook,
         notes: &Notes,
-        visit: &mut Visit,
+        client: &mut ClientAccess,
         text: &str,
         message: &ClientMessage,
     ) -> Verdict {
-        let heard = heard(text, message, visit.allowed);
+        let heard = hook_request(text, message, client.allowed);
         let heard = heard.map_err(|_| Refusal::BadMessage("The message cannot be understood".into()))?;
-        let Some(Heard { method, asked, mut object }) = heard else { return Ok(None) };
+        let Some(HookRequest { method, asked, mut object }) = heard else { return Ok(None) };
         if let ClientMessage::Connection(hello) = message {
-            visit.app_key.clone_from(&hello.app_key);
+            client.app_key.clone_from(&hello.app_key);
         }
-        self.sign(&mut object, Some(visit.connection));
-        object.insert("appKey".to_owned(), visit.app_key.clone().into());
+        self.sign(&mut object, Some(client.connection));
+        object.insert("appKey".to_owned(), client.app_key.clone().into());
         let object = Value::Object(object);
         if !asked {
-            notes.push(visit.connection.0, method, object);
+            notes.push(client.connection.0, method, object);
             return Ok(None);
         }
         let priority = hook.ask(method, &object).await?;
-        visit.allowed |= matches!(message, ClientMessage::Connection(_));
+        client.allowed |= matches!(message, ClientMessage::Connection(_));
         Ok(Some(Grant { priority, ..Grant::everything() }))
     }
 
@@ -185,7 +182,7 @@ impl Gate {
 
     /// Tells the hook what happened. Nobody waits for the answer.
     pub fn note(&self, about: Option<ConnectionId>, method: &'static str, mut object: Map<String, Value>) {
-        if let Judge::Hook(_, notes) = &self.judge {
+        if let Policy::Hook(_, notes) = &self.policy {
             self.sign(&mut object, about);
             notes.push(about.map_or(0, |connection| connection.0), method, Value::Object(object));
         }
@@ -195,24 +192,24 @@ impl Gate {
     ///
     /// # Errors
     /// It may not.
-    pub async fn judge_http(&self, visit: HttpVisit<'_>) -> Result<Admitted, Refusal> {
-        let login = visit.login.map(str::to_owned);
-        match &self.judge {
-            Judge::Nobody => Ok(Admitted { login, priority: None }),
-            Judge::Token(reader) => http_token(reader, &visit, now_s()),
-            Judge::Hook(hook, _) => {
-                let method = if visit.publish { "publishStream" } else { "playStream" };
+    pub async fn authorize_http(&self, client: HttpAttempt<'_>) -> Result<Admitted, Refusal> {
+        let login = client.login.map(str::to_owned);
+        match &self.policy {
+            Policy::Open => Ok(Admitted { login, priority: None }),
+            Policy::Token(reader) => http_token(reader, &client, now_s()),
+            Policy::Hook(hook, _) => {
+                let method = if client.publish { "publishStream" } else { "playStream" };
                 let mut object = Map::new();
                 self.sign(&mut object, None);
-                object.insert("appKey".to_owned(), if visit.publish { "whip" } else { "whep" }.into());
-                object.insert("name".to_owned(), visit.stream.map(|(name, _)| name).into());
-                object.insert("published".to_owned(), visit.publish.into());
+                object.insert("appKey".to_owned(), if client.publish { "whip" } else { "whep" }.into());
+                object.insert("name".to_owned(), client.stream.map(|(name, _)| name).into());
+                object.insert("published".to_owned(), client.publish.into());
                 object.insert("mediaProvider".to_owned(), "WebRTC".into());
-                let token = bearer(visit.headers);
-                let by = visit.stream.and_then(|(_, by)| by.word());
-                let custom = json!({"name": visit.room, "login": visit.login, "token": token, "by": by});
+                let token = bearer(client.headers);
+                let by = client.stream.and_then(|(_, by)| by.word());
+                let custom = json!({"name": client.room, "login": client.login, "token": token, "by": by});
                 object.insert("custom".to_owned(), custom);
-                object.insert("sdp".to_owned(), visit.sdp.into());
+                object.insert("sdp".to_owned(), client.sdp.into());
                 let priority = hook.ask(method, &Value::Object(object)).await?;
                 Ok(Admitted { login, priority })
             }
@@ -220,13 +217,13 @@ impl Gate {
     }
 }
 
-fn http_token(reader: &TokenReader, visit: &HttpVisit<'_>, now_s: f64) -> Result<Admitted, Refusal> {
-    let grant = reader.read(bearer(visit.headers).unwrap_or_default(), now_s)?;
-    let right = if visit.publish { grant.publish } else { grant.subscribe };
-    if !right || !grant.may_enter(visit.room) {
+fn http_token(reader: &TokenReader, client: &HttpAttempt<'_>, now_s: f64) -> Result<Admitted, Refusal> {
+    let grant = reader.read(bearer(client.headers).unwrap_or_default(), now_s)?;
+    let right = if client.publish { grant.publish } else { grant.subscribe };
+    if !right || !grant.may_enter(client.room) {
         return Err(Refusal::TokenScope);
     }
-    let login = grant.login(visit.login.map(str::to_owned))?;
+    let login = grant.login(client.login.map(str::to_owned))?;
     Ok(Admitted { login, priority: grant.priority })
 }
 
@@ -240,7 +237,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// What the hook hears of a message.
 #[derive(Debug)]
-pub struct Heard {
+pub struct HookRequest {
     /// Last part of the hook's address.
     pub method: &'static str,
     /// The message waits for its answer.
@@ -253,11 +250,16 @@ pub struct Heard {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// What the hook hears of a message, given its text. `None`: nothing. `let_in`: it allowed this client's `connection`.
+/// What the hook hears of a message, given its text. `None`: nothing. `let_in`: it allowed this client's
+/// `connection`.
 ///
 /// # Errors
 /// [`Unreadable`]: the hub must not see it. No message that was understood is.
-pub fn heard(text: &str, message: &ClientMessage, let_in: bool) -> Result<Option<Heard>, Unreadable> {
+pub fn hook_request(
+    text: &str,
+    message: &ClientMessage,
+    let_in: bool,
+) -> Result<Option<HookRequest>, Unreadable> {
     let (method, asked, published) = match message {
         ClientMessage::Connection(_) if !let_in => ("connect", true, None),
         _ if !let_in => return Ok(None),
@@ -280,7 +282,7 @@ pub fn heard(text: &str, message: &ClientMessage, let_in: bool) -> Result<Option
     if let Some(published) = published {
         object.insert("published".to_owned(), published.into());
     }
-    Ok(Some(Heard { method, asked, object }))
+    Ok(Some(HookRequest { method, asked, object }))
 }
 
 /// Seconds since 1970.

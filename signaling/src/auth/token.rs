@@ -1,7 +1,8 @@
 //! Access tokens (RFC 7519).
 //!
 //! The algorithm is the one of the settings: a token that names another is refused before any key is touched
-//! (RFC 8725 §3.1). Claims that are absent give little, claims of a wrong type give nothing: the token is refused.
+//! (RFC 8725 §3.1). Claims that are absent give little, claims of a wrong type give nothing: the token is
+//! refused.
 
 use super::{AuthError, Grant};
 use crate::config::{Auth, TokenAlgorithm};

@@ -264,15 +264,13 @@ mod tests {
     use super::*;
     use clap::{Args, FromArgMatches};
 
-    fn from_file(text: &str) -> Result<Config, String> {
-        let mut config = Config::default();
-        config.apply_file(Path::new("ringvox.toml"), text).map_err(|e| e.to_string())?;
-        Ok(config)
+    fn from_text(text: &str) -> Result<Config, String> {
+        Config::from_text(Path::new("ringvox.toml"), text).map_err(|why| why.to_string())
     }
 
     #[test]
     fn good_values_are_taken() {
-        let config = from_file(
+        let config = from_text(
             "[signaling]\nbind = \"127.0.0.1\"\nhttp_port = 0\nallowed_origins = [\"https://a.example\"]\n\
              start_relay = false\nsend_timeout_ms = 250\n[rooms]\nmax_participants = 3\n\
              [media]\nvideo = [\"h264\"]\n[relay]\nbase_port = 1\ncontrol_socket = \"/tmp/x.sock\"\n",
@@ -334,7 +332,7 @@ mod tests {
             ("rooms = 3", "rooms = 3: give a table: [rooms]"),
             ("[rooms", "is not valid TOML"),
         ] {
-            let error = from_file(text).expect_err(text);
+            let error = from_text(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

@@ -1,8 +1,8 @@
 //! Rooms rebuilt from the labels on transports.
 //!
-//! A signaling that finds a running relay rebuilds rooms, members and streams from the labels ([`super::label`]) and
-//! closes nothing that it understands: media flows on. The members are *detached* until their clients come back with
-//! the secret of their earlier session.
+//! A signaling that finds a running relay rebuilds rooms, members and streams from the labels
+//! ([`super::label`]) and closes nothing that it understands: media flows on. The members are *detached*
+//! until their clients come back with the secret of their earlier session.
 
 use super::context::Context;
 use super::label::{Label, MemberLabel, RoleLabel, write_label};
@@ -70,7 +70,7 @@ fn adopt_stream(
     info: &TransportInfo,
 ) -> Option<()> {
     let key = StreamKey(info.transport_id);
-    if streams.of_session(&label.session).is_some() {
+    if streams.with_id(&label.media_session_id).is_some() {
         return None;
     }
     let role = adopted_role(streams, &label.role, info)?;
@@ -92,7 +92,7 @@ fn adopt_stream(
     }
     let stream = Stream {
         number: label.number,
-        session: label.session,
+        media_session_id: label.media_session_id,
         name: label.name,
         relay,
         room,

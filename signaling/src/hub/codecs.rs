@@ -1,9 +1,10 @@
 //! Which codec a publisher is answered with.
 //!
-//! Nothing is transcoded, so the choice is made for those who are to play it: of the room's codecs, most wanted first,
-//! the first one that every present member can play; if there is none, the most wanted one, and who cannot play it is
-//! told `No common codecs` when it tries. What members can play is known from their offers; who has made none yet is
-//! not in the way. WHEP players are not asked: they are no members, and nobody waits for them.
+//! Nothing is transcoded, so the choice is made for those who are to play it: of the room's codecs, most
+//! wanted first, the first one that every present member can play; if there is none, the most wanted one, and
+//! who cannot play it is told `No common codecs` when it tries. What members can play is known from their
+//! offers; who has made none yet does not count. WHEP players are not asked: they are no members, and
+//! nobody waits for them.
 
 use super::context::Context;
 use super::label::write_label;
@@ -33,8 +34,9 @@ pub(super) fn plan_publish(
     Ok(sdp::answer_publish_to(offer, &preferences, allowed)?)
 }
 
-/// Remembers what an offer says about its author, for a signaling that comes after us as well: the label of its
-/// newest stream tells it. One, as a client that changes its mind all the time must not keep the relay busy.
+/// Remembers what an offer says about its author, for a signaling that comes after us as well: the label of
+/// its newest stream tells it. One, as a client that changes its mind all the time must not keep the relay
+/// busy.
 pub(super) fn note_codecs(
     cx: &mut Context,
     rooms: &mut Rooms,

@@ -23,12 +23,12 @@ pub const BACKLOG_MAX: usize = 64;
 /// How long the holder of a wanted login may take to answer a ping.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Who said something within this time is not given up for one unanswered ping: longer than from one regular ping to the
-/// next, and [`PROBE_LIMIT`] for its answer.
+/// Who said something within this time is not given up for one unanswered ping: longer than from one regular
+/// ping to the next, and [`PROBE_LIMIT`] for its answer.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(7);
 
-/// How long the media of a holder that says nothing is watched. The relay says after 5 s that nothing comes any more: what
-/// still flows then was sent since the newcomer came.
+/// How long the media of a holder that says nothing is watched. The relay says after 5 s that nothing comes
+/// any more: what still flows then was sent since the newcomer came.
 pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
 
 #[derive(Default)]
@@ -172,8 +172,8 @@ impl Connections {
         }
     }
 
-    /// It said something, so it is alive, and whoever waited for its word is to be refused: those are given. `None`: no such
-    /// connection.
+    /// It said something, so it is alive, and whoever waited for its word is to be refused: those are given.
+    /// `None`: no such connection.
     pub(super) fn heard(&mut self, now: Time, id: ConnectionId) -> Option<Vec<ConnectionId>> {
         let connection = self.all.get_mut(&id)?;
         connection.missed = 0;

@@ -1,10 +1,10 @@
-//! What every step of the hub needs besides tables: settings, the time, random numbers, timers, and a queue for what is
-//! to be done.
+//! What every step of the hub needs besides tables: settings, the time, random numbers, timers, and a queue
+//! for what is to be done.
 
 use super::http::HttpReply;
 use super::relays::Purpose;
 use crate::config::{AuthMode, Config};
-use crate::id::{ConnectionId, RelayId, Ticket};
+use crate::id::{ConnectionId, HttpRequestId, RelayId};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::refusal::Refusal;
 use crate::timer::{Time, Timers};
@@ -18,19 +18,13 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Output {
     /// Text for a client.
-    Send {
-        /// To whom.
-        to: ConnectionId,
-        /// One message.
-        text: String,
-    },
+    Send { to: ConnectionId, text: String },
     /// Ends a connection, after what was sent before.
     Close {
         /// Which; the hub has forgotten it already.
         to: ConnectionId,
         /// Why; names the WebSocket close code.
         code: CloseCode,
-        /// In words.
         reason: Cow<'static, str>,
     },
     /// For the operator's access hook, if there is one; nothing waits for it.
@@ -39,25 +33,17 @@ pub enum Output {
         about: Option<ConnectionId>,
         /// Last part of the hook's address.
         method: &'static str,
-        /// What happened.
         object: Map<String, Value>,
     },
     /// A command for a relay.
     Relay {
-        /// Which relay.
         relay: RelayId,
         /// Comes back in the reply.
         request_id: u64,
-        /// What is asked.
         command: Command,
     },
     /// The answer to an HTTP request.
-    Http {
-        /// Which request.
-        ticket: Ticket,
-        /// The answer.
-        reply: HttpReply,
-    },
+    Http { http_request: HttpRequestId, reply: HttpReply },
 }
 
 /// Why the server closes a connection.
@@ -178,8 +164,8 @@ impl Context {
         }
     }
 
-    pub(super) fn reply(&mut self, ticket: Ticket, reply: HttpReply) {
-        self.output(Output::Http { ticket, reply });
+    pub(super) fn reply(&mut self, http_request: HttpRequestId, reply: HttpReply) {
+        self.output(Output::Http { http_request, reply });
     }
 
     /// The reply comes back with the purpose.

@@ -1,4 +1,4 @@
-//! The end of streams and of members: of what hangs on them, and what others hear of it.
+//! The end of streams and of members, of what depends on them, and what others are told.
 
 use super::context::Context;
 use super::http::HttpReply;
@@ -24,16 +24,16 @@ pub(super) fn end_stream(
     }
 }
 
-/// Ends everything that hangs on a stream: the owner hears first, then its players, then the room.
+/// Removes a stream and what depends on it: the owner is told first, then its players, then the room.
 pub(super) fn remove_ended(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, key: StreamKey) {
     let Some(stream) = streams.remove(cx, key) else { return };
     rooms.remove_stream(key, &stream);
-    let StreamState::Ended { end, was_on_air, ticket } = stream.state else { return };
+    let StreamState::Ended { end, was_on_air, http_request } = stream.state else { return };
     cx.tell_relay(stream.relay, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
     let status = Status::ended(end, stream.is_publish());
     tell_owner(cx, rooms, streams, &stream, (status, Some(end.reason())));
-    if let Some(ticket) = ticket {
-        cx.reply(ticket, HttpReply::Refused(Refusal::Ended(end)));
+    if let Some(http_request) = http_request {
+        cx.reply(http_request, HttpReply::Refused(Refusal::Ended(end)));
     }
     let Role::Publish(publish) = &stream.role else { return };
     for player in publish.players.values() {

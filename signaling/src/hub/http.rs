@@ -9,30 +9,25 @@ use relay_control::Priority;
 pub enum HttpRequest {
     /// `POST /whip/{room}`
     Publish {
-        /// Room.
         room: String,
         /// The publisher's name in the room; made up if absent.
         login: Option<String>,
-        /// Offer.
         sdp: String,
         /// What the operator says of its video.
         priority: Option<Priority>,
     },
     /// `POST /whep/{room}/{name}?by=…`
     Play {
-        /// Room.
         room: String,
         /// Of what is played.
         name: String,
         /// What it is the name of.
         by: NameOf,
-        /// Offer.
         sdp: String,
     },
     /// `DELETE` of a session.
     Delete {
-        /// The secret.
-        session: String,
+        secret: String,
         /// WHIP or WHEP.
         published: bool,
     },
@@ -43,8 +38,7 @@ pub enum HttpRequest {
 /// `PATCH` of a session.
 #[derive(Debug)]
 pub struct Patch {
-    /// The secret.
-    pub session: String,
+    pub secret: String,
     /// WHIP or WHEP.
     pub published: bool,
     /// Value of `If-Match`.
@@ -59,10 +53,9 @@ pub enum HttpReply {
     /// 201
     Created {
         /// Secret part of the session's URL.
-        session: String,
+        secret: String,
         /// Names the ICE session; without quotes.
         etag: String,
-        /// The answer.
         sdp: String,
     },
     /// 200: the session is gone.
@@ -76,6 +69,5 @@ pub enum HttpReply {
         /// `application/trickle-ice-sdpfrag`
         fragment: String,
     },
-    /// Not done.
     Refused(Refusal),
 }

@@ -1,10 +1,11 @@
 //! Labels on transports: what a signaling that finds a running relay needs to know of each.
 //!
-//! A label is JSON of at most [`LABEL_BYTES_MAX`]. It may grow fields, which an older signaling does not read and
-//! which a newer one does without if they are not there; what would be misread otherwise gets a new version.
+//! A label is JSON of at most [`LABEL_BYTES_MAX`]. It may grow fields, which an older signaling does not read
+//! and which a newer one does without if they are not there; what would be misread otherwise gets a new
+//! version.
 //!
-//! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members without streams;
-//! they join again and nobody misses anything.
+//! Deliberately absent: chat, secrets (labels are shown by `ringvox-relay ctl inventory`), and members
+//! without streams; they join again and nobody misses anything.
 
 use super::context::Context;
 use super::rooms::Rooms;
@@ -29,7 +30,8 @@ pub(super) struct Label {
     /// Order in which streams were made: `STATE` lists a member's camera before its screen.
     pub(super) number: u64,
     pub(super) room: String,
-    pub(super) session: String,
+    #[serde(rename = "session")]
+    pub(super) media_session_id: String,
     pub(super) name: String,
     /// Absent: a WHEP player.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,8 +64,8 @@ pub(super) struct MemberLabel {
     pub(super) login: String,
     /// A digest of the secret with which its client comes back; the secret itself only the client has.
     pub(super) token: String,
-    /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of a label
-    /// that would become too long: they make a call better, but it goes on without them.
+    /// Formats it can play, as [`format_name`] writes them, by its offers to play and to publish. Left out of
+    /// a label that would become too long: they make a call better, but it goes on without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     plays: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,7 +91,7 @@ impl Label {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut label = serde_json::from_slice::<Self>(bytes).ok()?;
         if label.http && !label.digest {
-            label.session = digest(&label.session);
+            label.media_session_id = digest(&label.media_session_id);
             (label.digest, label.outdated) = (true, true);
         }
         (label.version == LABEL_VERSION).then_some(label)
@@ -197,7 +199,7 @@ pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Ve
         version: LABEL_VERSION,
         number: stream.number,
         room: room.name.clone(),
-        session: stream.session.clone(),
+        media_session_id: stream.media_session_id.clone(),
         name: stream.name.clone(),
         member: rooms.owner(stream).map(MemberLabel::new),
         http: stream.over_http,
@@ -230,7 +232,7 @@ mod tests {
             version: 1,
             number: 7,
             room: "r".to_owned(),
-            session: "s".to_owned(),
+            media_session_id: "s".to_owned(),
             name: "n".to_owned(),
             member,
             http: false,

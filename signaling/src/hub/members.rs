@@ -95,7 +95,8 @@ pub(super) fn enter(
     send_state(cx, rooms, streams, id, (room, member), None);
 }
 
-/// The client is back: its member goes on, its streams never stopped. Gives the connection that it had before.
+/// The client is back: its member goes on, its streams never stopped. Gives the connection that it had
+/// before.
 pub(super) fn resume(
     cx: &mut Context,
     connections: &mut Connections,
@@ -150,7 +151,7 @@ fn own_streams(streams: &Streams, member: &Member) -> Vec<Value> {
             (true, true) => Status::Publishing,
             (true, false) => Status::Playing,
         };
-        json!({"mediaSessionId": stream.session, "name": stream.name,
+        json!({"mediaSessionId": stream.media_session_id, "name": stream.name,
             "published": stream.is_publish(), "status": status.name()})
     })
     .collect()

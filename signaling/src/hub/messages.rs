@@ -119,8 +119,8 @@ impl Hub {
             ClientMessage::Play(request) => self.play_requested(id, &request),
             ClientMessage::Unpublish(stream) => self.stop_requested(id, &stream, true),
             ClientMessage::Stop(stream) => self.stop_requested(id, &stream, false),
-            ClientMessage::StreamEvent { session, event, payload } => {
-                if let Some(key) = self.own_stream(id, &session) {
+            ClientMessage::StreamEvent { media_session_id, event, payload } => {
+                if let Some(key) = self.own_stream(id, &media_session_id) {
                     let (connections, rooms) = (&self.connections, &self.rooms);
                     let event = (event, payload.as_deref());
                     stream_event(&mut self.cx, connections, rooms, &mut self.streams, key, event);
@@ -209,8 +209,8 @@ impl Hub {
         }
     }
 
-    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still in its call;
-    /// one that is gone sends no media either. Given up, its login is free for all who waited.
+    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still
+    /// in its call; one that is gone sends no media either. Given up, its login is free for all who waited.
     pub(super) fn probe_due(&mut self, newcomer: ConnectionId) {
         let Some((holder, since)) = self.connections.waits_for(newcomer) else { return };
         let Some(holder) = holder else { return self.retry_join(newcomer) };
@@ -270,7 +270,8 @@ impl Hub {
     }
 
     fn refuse_stream(&mut self, id: ConnectionId, request: &StreamRequest, published: bool, why: &Refusal) {
-        let stream = StreamRef { session: request.session.clone(), name: request.name.clone() };
+        let stream =
+            StreamRef { media_session_id: request.media_session_id.clone(), name: request.name.clone() };
         self.tell_of_none(id, &stream, published, (Status::Failed, why.reason()));
     }
 
@@ -285,11 +286,12 @@ impl Hub {
         tell_of_none(&mut self.cx, (id, app_key.unwrap_or_default()), stream, published, status);
     }
 
-    /// `unPublishStream` or `stopStream`. One for a stream that is gone already, or that never was, is no error: after
-    /// a `leave` the client stops what the leave has stopped.
+    /// `unPublishStream` or `stopStream`. One for a stream that is gone already, or that never was, is no
+    /// error: after a `leave` the client stops what the leave has stopped.
     fn stop_requested(&mut self, id: ConnectionId, stream: &StreamRef, published: bool) {
-        // A publication is not stopped by the word for a player, or the access hook would hear of another thing than is done.
-        let own = self.own_stream(id, &stream.session);
+        // A publication is not stopped by the word for a player, or the access hook would hear of another
+        // thing than is done.
+        let own = self.own_stream(id, &stream.media_session_id);
         let is_meant = |key: &StreamKey| self.streams.get(*key).is_some_and(|s| s.is_publish() == published);
         let end = StreamEnd::StoppedByUser;
         if let Some(key) = own.filter(is_meant) {
@@ -300,8 +302,8 @@ impl Hub {
     }
 
     /// The stream with this `mediaSessionId`, if it is this connection's.
-    fn own_stream(&self, id: ConnectionId, session: &str) -> Option<StreamKey> {
-        let (key, stream) = self.streams.of_session(session)?;
+    fn own_stream(&self, id: ConnectionId, media_session_id: &str) -> Option<StreamKey> {
+        let (key, stream) = self.streams.with_id(media_session_id)?;
         let owner = self.rooms.owner(stream)?;
         (owner.presence == Presence::Attached(id)).then_some(key)
     }
@@ -309,6 +311,6 @@ impl Hub {
     fn available_requested(&mut self, id: ConnectionId, stream: &StreamRef) {
         let published = |room| self.streams.published(room, &stream.name).is_ok();
         let available = self.connections.memberships(id).iter().any(|(room, _)| published(*room));
-        self.cx.send(id, &ServerMessage::Available { session: &stream.session, available });
+        self.cx.send(id, &ServerMessage::Available { media_session_id: &stream.media_session_id, available });
     }
 }

@@ -1,21 +1,24 @@
 //! All rooms as one sans-IO state machine.
 //!
-//! In go client messages, closed connections, HTTP requests, the relay's replies and events, and the time. Out come
-//! [`Output`]s: messages to connections, commands to the relay, answers to HTTP requests. The hub opens no socket,
-//! reads no clock and makes no random number; the same hub runs in the server and in the tests.
+//! In go client messages, closed connections, HTTP requests, the relay's replies and events, and the time.
+//! Out come
+//! [`Output`]s: messages to connections, commands to the relay, answers to HTTP requests. The hub opens no
+//! socket, reads no clock and makes no random number; the same hub runs in the server and in the tests.
 //!
 //! Invariants
-//! - Messages of one connection are handled in the order of arrival, and what they cause is sent in that order. While
-//!   a `join` waits for a stale login to be probed, the connection's later messages wait behind it.
-//! - Every `sendData` is answered exactly once; every `publishStream` and `playStream` gets an answer and a status, or
-//!   `FAILED`, in finite time.
+//! - Messages of one connection are handled in the order of arrival, and what they cause is sent in that
+//!   order. While a `join` waits for a stale login to be probed, the connection's later messages wait behind
+//!   it.
+//! - Every `sendData` is answered exactly once; every `publishStream` and `playStream` gets an answer and a
+//!   status, or `FAILED`, in finite time.
 //! - A login is free before its `leave` is ACCEPTED.
-//! - What a connection asks concerns only rooms that it is a member of and streams of its own; all else is refused
-//!   with words that do not tell whether the thing exists.
+//! - What a connection asks concerns only rooms that it is a member of and streams of its own; all else is
+//!   refused with words that do not tell whether the thing exists.
 //! - A stream's transport is closed in the relay when the stream ends, whoever ended it.
 //!
-//! What is known stands in four tables with methods of their own: [`Connections`], [`Rooms`], [`Streams`] and [`Relays`].
-//! The hub decides which of them an input is for. What joins tables is a function that takes those it needs, beside the
+//! What is known stands in four tables with methods of their own: [`Connections`], [`Rooms`], [`Streams`] and
+//! [`Relays`]. The hub decides which of them an input is for. What joins tables is a function that takes
+//! those it needs, beside the
 //! [`Context`] that all have: settings, time, random numbers, timers and the queue of outputs.
 //!
 //! | file | idea |
@@ -59,13 +62,14 @@ mod streams;
 mod unproved;
 mod whip_whep;
 
+pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 pub use connections::{BACKLOG_MAX, HELLO_LIMIT, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
 pub use context::{CloseCode, Output, Random};
 pub use http::{HttpReply, HttpRequest, Patch};
 
 use crate::address::Subnet;
 use crate::config::Config;
-use crate::id::{ConnectionId, RelayId, Ticket};
+use crate::id::{ConnectionId, HttpRequestId, RelayId};
 use crate::stream_state::Trigger;
 use crate::timer::{Time, Timer};
 use connections::Connections;
@@ -149,8 +153,8 @@ impl Hub {
         self.connections.open(&mut self.cx, id, address);
     }
 
-    /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or left
-    /// out, so that nobody can get it cut off by talking to it.
+    /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or
+    /// left out, so that nobody can get it cut off by talking to it.
     pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
         self.connections.set_slow(id, slow);
         if !slow {
@@ -159,16 +163,22 @@ impl Hub {
         }
     }
 
-    /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the same
-    /// ticket, now or later.
-    pub fn handle_http(&mut self, now: Time, ticket: Ticket, address: Option<Subnet>, request: HttpRequest) {
+    /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the
+    /// same id, now or later.
+    pub fn handle_http(
+        &mut self,
+        now: Time,
+        http_request: HttpRequestId,
+        address: Option<Subnet>,
+        request: HttpRequest,
+    ) {
         self.cx.now = now;
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        let from = (ticket, address);
+        let from = (http_request, address);
         match whip_whep::handle_request(cx, rooms, streams, &self.relays, from, request) {
             Ok(None) => {}
-            Ok(Some(reply)) => cx.reply(ticket, reply),
-            Err(refusal) => cx.reply(ticket, HttpReply::Refused(refusal)),
+            Ok(Some(reply)) => cx.reply(http_request, reply),
+            Err(refusal) => cx.reply(http_request, HttpReply::Refused(refusal)),
         }
     }
 
@@ -194,9 +204,9 @@ impl Hub {
         let Some(purpose) = self.relays.answered(request_id) else { return };
         progress::log_refusal(now, &mut self.relays, purpose, &reply);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        if let Purpose::RestartIce(key, ticket) = purpose {
+        if let Purpose::RestartIce(key, http_request) = purpose {
             let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
-            cx.reply(ticket, reply);
+            cx.reply(http_request, reply);
         } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
             progress::advance(cx, rooms, streams, &self.relays, key, trigger);
         }
@@ -217,7 +227,7 @@ impl Hub {
         }
     }
 
-    /// Says goodbye to every connection; nothing is closed in a relay.
+    /// Closes every connection; nothing is closed in a relay.
     pub fn handle_shutdown(&mut self) {
         let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1);
         for id in self.connections.drain() {

@@ -9,7 +9,7 @@ use super::rooms::Rooms;
 use super::secret::digest;
 use super::streams::Streams;
 use super::unproved::Requester;
-use crate::id::{ConnectionId, RelayId, RoomId, StreamKey, Ticket};
+use crate::id::{ConnectionId, HttpRequestId, RelayId, RoomId, StreamKey};
 use crate::message::StreamRequest;
 use crate::names::Name;
 use crate::refusal::Refusal;
@@ -23,7 +23,7 @@ use relay_control::{
 /// A stream to be.
 pub(super) struct NewStream<'a> {
     /// `mediaSessionId`, or the secret part of the session's URL.
-    pub(super) session: String,
+    pub(super) id: String,
     pub(super) name: String,
     pub(super) room: RoomId,
     pub(super) owner: Owner,
@@ -31,7 +31,7 @@ pub(super) struct NewStream<'a> {
     pub(super) requester: Requester,
     pub(super) sdp: &'a str,
     /// Where the answer goes, if it came over HTTP.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) http_request: Option<HttpRequestId>,
 }
 
 /// What is asked of a publisher's stream besides.
@@ -55,7 +55,8 @@ struct Negotiated {
     max_bitrate_bps: u64,
 }
 
-/// What a member asks for on its WebSocket. Only members publish and play: a stream without a room would be anybody's.
+/// What a member asks for on its WebSocket. Only members publish and play: a stream without a room would be
+/// anybody's.
 pub(super) fn members_stream<'a>(
     cx: &Context,
     connections: &Connections,
@@ -80,14 +81,14 @@ pub(super) fn members_stream<'a>(
         return Err(Refusal::TooManyStreamsOfConnection);
     }
     Ok(NewStream {
-        session: request.session.clone(),
+        id: request.media_session_id.clone(),
         name: request.name.clone(),
         room,
         owner: Owner::Member(member),
         // WebSockets are counted where addresses cannot be: one of them is not to take all places.
         requester: Requester::new(connections.address(id), Some(id)),
         sdp: &request.sdp,
-        ticket: None,
+        http_request: None,
     })
 }
 
@@ -158,8 +159,9 @@ pub(super) fn begin_play(
     open_stream(cx, rooms, streams, relay, new, negotiated)
 }
 
-/// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that holds
-/// without it, the operator's or the relay's, and never lifts it: where that is not known, the wish counts nothing.
+/// What the relay is told to take of a publisher; 0 = its own default. A client's wish lowers the limit that
+/// holds without it, the operator's or the relay's, and never lifts it: where that is not known, the wish
+/// counts nothing.
 fn publish_bitrate_bps(cx: &Context, relays: &Relays, relay: RelayId, wish_bps: u64) -> u64 {
     let ours = cx.config.media.max_publish_bitrate_bps;
     let holds = if ours == 0 { relays.max_receive_bitrate_bps(relay) } else { ours };
@@ -178,13 +180,14 @@ fn check_new(
     if relays.is_gone(relay) {
         return Err(Refusal::NoRelay);
     }
-    if streams.of_session(&new.session).is_some() {
+    if streams.with_id(&new.id).is_some() {
         return Err(Refusal::StreamIdTaken);
     }
     if streams.admits_unproved(cx, new.requester) { Ok(relay) } else { Err(Refusal::TooManyUnproved) }
 }
 
-/// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is there.
+/// Puts the stream into the tables and asks the relay for its transport; its tracks follow when that is
+/// there.
 fn open_stream(
     cx: &mut Context,
     rooms: &mut Rooms,
@@ -197,27 +200,27 @@ fn open_stream(
     check_place(cx, rooms, &new, &role)?;
     let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
     let down_tracks = if matches!(role, Role::Play(_)) { plan.tracks.len() } else { 0 };
-    let (session, secret) = match new.ticket {
-        Some(_) => (digest(&new.session), Some(new.session)),
-        None => (new.session, None),
+    let (media_session_id, secret) = match new.http_request {
+        Some(_) => (digest(&new.id), Some(new.id)),
+        None => (new.id, None),
     };
     let mut stream = Stream {
         number: cx.number(),
-        session,
+        media_session_id,
         name: new.name,
         relay,
         room: new.room,
         owner: new.owner,
         has_audio: Stream::has(&parameters, MediaKind::Audio),
         has_video: Stream::has(&parameters, MediaKind::Video),
-        over_http: new.ticket.is_some(),
+        over_http: new.http_request.is_some(),
         local_ufrag: String::new(),
         state: StreamState::Negotiating(Box::new(Negotiation {
             awaited: tracks.len(),
             tracks,
             opened: None,
             down_tracks: vec![DownTrackAdded::default(); down_tracks],
-            ticket: new.ticket,
+            http_request: new.http_request,
             secret,
         })),
         role,
@@ -257,7 +260,8 @@ fn check_place(cx: &Context, rooms: &Rooms, new: &NewStream<'_>, role: &Role) ->
     if used < max { Ok(()) } else { Err(Refusal::TooManyStreams) }
 }
 
-/// One CNAME and one media stream id for all tracks of a publisher: browsers play only tracks of one stream together.
+/// One CNAME and one media stream id for all tracks of a publisher: browsers play only tracks of one stream
+/// together.
 pub(super) fn play_cname(source: StreamKey) -> String {
     format!("ringvox-{:016x}", source.0)
 }

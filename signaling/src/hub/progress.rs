@@ -139,11 +139,11 @@ fn answer(
     negotiation: Negotiation,
 ) {
     let answer = write_answer(cx, streams, relays, key, &negotiation);
-    let http = negotiation.ticket.zip(negotiation.secret);
+    let http = negotiation.http_request.zip(negotiation.secret);
     let Some((etag, sdp)) = answer else {
         end_stream(cx, rooms, streams, key, StreamEnd::ServerError);
-        if let Some((ticket, _)) = http {
-            cx.reply(ticket, HttpReply::Refused(Refusal::Ended(StreamEnd::ServerError)));
+        if let Some((http_request, _)) = http {
+            cx.reply(http_request, HttpReply::Refused(Refusal::Ended(StreamEnd::ServerError)));
         }
         return;
     };
@@ -151,10 +151,10 @@ fn answer(
     if let Some(stream) = streams.get(key)
         && let Some(to) = rooms.connection_of(stream)
     {
-        cx.send(to, &ServerMessage::RemoteSdp { session: &stream.session, sdp: &sdp });
+        cx.send(to, &ServerMessage::RemoteSdp { media_session_id: &stream.media_session_id, sdp: &sdp });
     }
-    if let Some((ticket, session)) = http {
-        cx.reply(ticket, HttpReply::Created { session, etag, sdp });
+    if let Some((http_request, secret)) = http {
+        cx.reply(http_request, HttpReply::Created { secret, etag, sdp });
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A room lives on one relay, as no packet goes from relay to relay.
 
-use crate::id::{RelayId, StreamKey, Ticket};
+use crate::id::{HttpRequestId, RelayId, StreamKey};
+use crate::log_limit::LogLimit;
 use crate::sdp::RelaySide;
-use crate::tally::Tally;
 use crate::timer::Time;
 use relay_control::{CandidateAddress, TransportOpened, Welcome};
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ pub(super) enum Purpose {
     UpTrack(StreamKey),
     /// Index in the plan.
     DownTrack(StreamKey, usize),
-    RestartIce(StreamKey, Ticket),
+    RestartIce(StreamKey, HttpRequestId),
     /// Nobody waits for the reply.
     Nothing,
 }
@@ -29,15 +29,13 @@ pub(super) struct Relays {
     requests: HashMap<u64, Purpose>,
     last_request: u64,
     /// Commands that were refused for a limit of a relay.
-    full: Tally,
+    full: LogLimit,
 }
 
 /// How the link to a relay is.
 #[derive(Debug)]
 enum Link {
-    /// Not seen yet.
     Never,
-    /// Connected.
     Up(Welcome),
     /// The connection broke a moment ago.
     Lost(Welcome),
@@ -58,7 +56,7 @@ pub(super) enum Found {
 impl Relays {
     pub(super) fn new(ids: impl IntoIterator<Item = RelayId>) -> Self {
         let links = ids.into_iter().map(|id| (id, Link::Never)).collect();
-        Self { links, requests: HashMap::new(), last_request: FIRST_REQUEST_ID, full: Tally::default() }
+        Self { links, requests: HashMap::new(), last_request: FIRST_REQUEST_ID, full: LogLimit::default() }
     }
 
     /// Where a new room is to live: the first relay that is up, or else the first.

@@ -1,4 +1,4 @@
-//! Secrets that clients are given, and what stands for one wherever others may read it.
+//! Secrets that clients are given, and the digests that stand for them where others may read.
 
 /// Labels are shown by `ringvox-relay ctl inventory`, so they hold digests.
 pub(super) fn digest(secret: &str) -> String {
@@ -6,7 +6,7 @@ pub(super) fn digest(secret: &str) -> String {
     hash.as_ref().iter().take(24).map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// Whether it looks like one of ours; a client cannot talk us into a guessable one by accident.
+/// Whether it has the form of one of ours; a client does not choose a guessable one by accident.
 pub(super) fn is_secret(token: &str) -> bool {
     token.len() == 48 && token.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -38,7 +38,8 @@ pub(super) fn open_session(
     Ok(())
 }
 
-/// What the session may do and what it is called. Where somebody decides, a session that nobody has judged is none.
+/// What the session may do and what it is called. Where somebody decides, a session that nobody has judged is
+/// none.
 fn admit(mode: AuthMode, hello: &Hello, granted: Option<Grant>) -> Result<(Grant, Option<String>), Refusal> {
     let grant = match (granted, mode) {
         (Some(grant), _) => grant,
@@ -54,7 +55,8 @@ fn admit(mode: AuthMode, hello: &Hello, granted: Option<Grant>) -> Result<(Grant
     Ok((grant, login))
 }
 
-/// Tells the client, and the operator's hook if there is no session. True: then the connection is to be closed.
+/// Tells the client, and the operator's hook if there is no session. True: then the connection is to be
+/// closed.
 pub(super) fn refuse_session(
     cx: &mut Context,
     connections: &Connections,

@@ -22,7 +22,7 @@ pub(super) fn tell_owner(
         _ => None,
     };
     let status = StreamStatus {
-        session: &stream.session,
+        media_session_id: &stream.media_session_id,
         name: &stream.name,
         status,
         reason,
@@ -42,10 +42,11 @@ pub(super) fn tell_of_none(
     published: bool,
     (status, reason): (Status, Reason),
 ) {
-    let StreamRef { session, name } = stream;
+    let StreamRef { media_session_id, name } = stream;
     let reason = Some(reason);
     let (has_video, has_audio, muted) = (true, true, None);
-    let status = StreamStatus { session, name, status, reason, published, has_video, has_audio, muted };
+    let status =
+        StreamStatus { media_session_id, name, status, reason, published, has_video, has_audio, muted };
     send_status(cx, to, app_key, &status);
 }
 

@@ -10,8 +10,8 @@ use crate::message::{ServerMessage, StreamEventType};
 use crate::stream::{Muted, Stream};
 use serde_json::value::RawValue;
 
-/// The publisher of this stream says something to its players. Those that read slowly are told of a mute when they read
-/// again: only the outcome counts, so nobody can be cut off by how often another one mutes.
+/// The publisher of this stream says something to its players. Those that read slowly are told of a mute when
+/// they read again: only the outcome counts, so nobody can be cut off by how often another one mutes.
 pub(super) fn stream_event(
     cx: &mut Context,
     connections: &Connections,
@@ -27,7 +27,10 @@ pub(super) fn stream_event(
         let Some(stream) = streams.get(player) else { continue };
         let Some(to) = rooms.connection_of(stream) else { continue };
         if !connections.is_slow(to) {
-            cx.send(to, &ServerMessage::StreamEvent { session: &stream.session, event, payload });
+            cx.send(
+                to,
+                &ServerMessage::StreamEvent { media_session_id: &stream.media_session_id, event, payload },
+            );
         } else if event != StreamEventType::Data {
             streams.withhold_notes(player);
         }
@@ -48,11 +51,11 @@ pub(super) fn catch_up_on_notes(
     let members = connections.memberships(to).iter().filter_map(|(room, id)| rooms.member(*room, *id));
     for player in members.flat_map(|member| &member.plays) {
         let Some(Muted { audio, video }) = streams.take_missed_notes(*player) else { continue };
-        let Some(Stream { session, .. }) = streams.get(*player) else { continue };
+        let Some(Stream { media_session_id, .. }) = streams.get(*player) else { continue };
         let audio = if audio { StreamEventType::AudioMuted } else { StreamEventType::AudioUnmuted };
         let video = if video { StreamEventType::VideoMuted } else { StreamEventType::VideoUnmuted };
         for event in [audio, video] {
-            cx.send(to, &ServerMessage::StreamEvent { session, event, payload: None });
+            cx.send(to, &ServerMessage::StreamEvent { media_session_id, event, payload: None });
         }
     }
 }

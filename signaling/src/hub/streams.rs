@@ -17,7 +17,7 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Streams {
     all: HashMap<StreamKey, Stream>,
-    by_session: HashMap<String, StreamKey>,
+    by_media_session_id: HashMap<String, StreamKey>,
     /// Publications; a name is unique within its room.
     by_name: HashMap<(RoomId, String), StreamKey>,
     by_track: HashMap<u64, StreamKey>,
@@ -38,8 +38,8 @@ impl Streams {
     }
 
     /// With this `mediaSessionId`, or digest of a session's URL.
-    pub(super) fn of_session(&self, session: &str) -> Option<(StreamKey, &Stream)> {
-        let key = *self.by_session.get(session)?;
+    pub(super) fn with_id(&self, id: &str) -> Option<(StreamKey, &Stream)> {
+        let key = *self.by_media_session_id.get(id)?;
         Some((key, self.get(key)?))
     }
 
@@ -86,7 +86,7 @@ impl Streams {
         if let Some(limit) = stream.state.limit() {
             cx.timers.set(Timer::Stream(key), cx.now + limit);
         }
-        self.by_session.insert(stream.session.clone(), key);
+        self.by_media_session_id.insert(stream.media_session_id.clone(), key);
         self.all.insert(key, stream);
     }
 
@@ -94,7 +94,7 @@ impl Streams {
         let stream = self.all.remove(&key)?;
         cx.timers.clear(Timer::Stream(key));
         self.unproved.remove(key);
-        self.by_session.remove(&stream.session);
+        self.by_media_session_id.remove(&stream.media_session_id);
         match &stream.role {
             Role::Publish(publish) => {
                 self.by_name.remove(&(stream.room, stream.name.clone()));
@@ -203,7 +203,7 @@ impl Streams {
     pub(super) fn ledger(&self) -> [(&'static str, usize); 4] {
         let missed = |stream: &&Stream| matches!(&stream.role, Role::Play(play) if play.missed_notes);
         [
-            ("streams", self.all.len() + self.by_session.len() + self.by_name.len()),
+            ("streams", self.all.len() + self.by_media_session_id.len() + self.by_name.len()),
             ("tracks", self.by_track.len()),
             ("unproved", self.unproved.len()),
             ("missed notes", self.all.values().filter(missed).count()),

@@ -1,15 +1,17 @@
-//! Streams whose clients have not proved an address yet: until there are keys, all that a client has shown is an offer, and
-//! perhaps one check whose sender may be forged. That costs it a kilobyte and us a transport. So they are few, in all and
-//! for each address they are asked from, or each connection where that is not known.
+//! Streams whose clients have not proved an address yet: until there are keys, all that a client has shown is
+//! an offer, and perhaps one check whose sender may be forged. That costs it a kilobyte and us a transport.
+//! So they are few, in all and for each address they are asked from, or each connection where that is not
+//! known.
 
 use crate::address::{Shares, Subnet, decrease};
 use crate::config::Signaling;
 use crate::id::{ConnectionId, StreamKey};
-use crate::tally::Tally;
+use crate::log_limit::LogLimit;
 use crate::timer::Time;
 use std::collections::HashMap;
 
-/// Of one WebSocket whose client's address is not known: as many as a full screen of a large room asks for at once.
+/// Of one WebSocket whose client's address is not known: as many as a full screen of a large room asks for at
+/// once.
 const UNPROVED_PER_CONNECTION: usize = 64;
 
 /// Whose a stream is counted to be.
@@ -34,7 +36,7 @@ pub(super) struct Unproved {
     streams: HashMap<StreamKey, Requester>,
     by_address: Shares,
     by_connection: HashMap<ConnectionId, usize>,
-    refused: Tally,
+    refused: LogLimit,
 }
 
 impl Unproved {

@@ -1,8 +1,8 @@
 //! WHIP (RFC 9725) publishers and WHEP players.
 //!
-//! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no member: it is
-//! seen by nobody and counts only towards the room's limit of viewers. The URL of a session holds a secret, which
-//! is all that DELETE and PATCH need; only its digest is kept.
+//! A WHIP publisher is a member of the room as any other, for as long as its stream. A WHEP player is no
+//! member: it is seen by nobody and counts only towards the room's limit of viewers. The URL of a session
+//! holds a secret, which is all that DELETE and PATCH need; only its digest is kept.
 
 use super::context::Context;
 use super::end::end_stream;
@@ -16,7 +16,7 @@ use super::streams::Streams;
 use super::unproved::Requester;
 use crate::address::Subnet;
 use crate::auth::Admitted;
-use crate::id::{RoomId, StreamKey, Ticket};
+use crate::id::{HttpRequestId, RoomId, StreamKey};
 use crate::member::Presence;
 use crate::message::RoomEvent;
 use crate::names::NameOf;
@@ -34,29 +34,30 @@ pub(super) fn handle_request(
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
-    (ticket, address): (Ticket, Option<Subnet>),
+    (http_request, address): (HttpRequestId, Option<Subnet>),
     request: HttpRequest,
 ) -> Result<Option<HttpReply>, Refusal> {
     let requester = Requester::new(address, None);
     match request {
         HttpRequest::Publish { room, login, sdp, priority } => {
             let admitted = Admitted { login, priority };
-            whip(cx, rooms, streams, relays, (ticket, requester), (&room, admitted, &sdp)).map(|()| None)
+            whip(cx, rooms, streams, relays, (http_request, requester), (&room, admitted, &sdp))
+                .map(|()| None)
         }
         HttpRequest::Play { room, name, by, sdp } => {
             let room = rooms.named(&room).ok_or(Refusal::StreamNotFound)?;
             let source = source(rooms, streams, room, &name, by)?;
             let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
-            let (session, owner, ticket) = (cx.secret(), Owner::Viewer, Some(ticket));
-            let new = NewStream { session, name, room, owner, requester, sdp: &sdp, ticket };
+            let (id, owner, http_request) = (cx.secret(), Owner::Viewer, Some(http_request));
+            let new = NewStream { id, name, room, owner, requester, sdp: &sdp, http_request };
             begin_play(cx, rooms, streams, relays, new, source).map(|()| None)
         }
-        HttpRequest::Delete { session, published } => {
-            let key = http_stream(streams, &session, published)?;
+        HttpRequest::Delete { secret, published } => {
+            let key = http_stream(streams, &secret, published)?;
             end_stream(cx, rooms, streams, key, StreamEnd::StoppedByUser);
             Ok(Some(HttpReply::Deleted))
         }
-        HttpRequest::Patch(patch) => self::patch(cx, streams, ticket, &patch),
+        HttpRequest::Patch(patch) => self::patch(cx, streams, http_request, &patch),
     }
 }
 
@@ -65,7 +66,7 @@ fn whip(
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
-    (ticket, requester): (Ticket, Requester),
+    (http_request, requester): (HttpRequestId, Requester),
     (room_name, Admitted { login, priority }, sdp): (&str, Admitted, &str),
 ) -> Result<(), Refusal> {
     let login = login.unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
@@ -81,8 +82,8 @@ fn whip(
     let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
     let member = rooms.add_member(cx, room, newcomer);
     let name = format!("{room_name}-{login}-{:04x}", cx.random_id() & 0xffff);
-    let (session, owner, ticket) = (cx.secret(), Owner::Member(member), Some(ticket));
-    let new = NewStream { session, name, room, owner, requester, sdp, ticket };
+    let (id, owner, http_request) = (cx.secret(), Owner::Member(member), Some(http_request));
+    let new = NewStream { id, name, room, owner, requester, sdp, http_request };
     let wish = PublishWish { priority, ..PublishWish::default() };
     let begun = begin_publish(cx, rooms, streams, relays, new, wish);
     if begun.is_ok() {
@@ -106,16 +107,16 @@ fn source(
     match by {
         NameOf::Stream => streams.published(room, name),
         NameOf::Login => of_login(rooms, streams, room, name).unwrap_or(Err(Refusal::StreamNotFound)),
-        // Logins are the operator's to give, names of streams are their publishers' to choose: so while somebody has
-        // this login, it is a stream of his or none, whatever others call theirs.
+        // Logins are the operator's to give, names of streams are their publishers' to choose: so while
+        // somebody has this login, it is a stream of his or none, whatever others call theirs.
         NameOf::Either => {
             of_login(rooms, streams, room, name).unwrap_or_else(|| streams.published(room, name))
         }
     }
 }
 
-/// What is played of the member with this login: the stream that is called like it, or else its first. `None`: nobody
-/// has it.
+/// What is played of the member with this login: the stream that is called like it, or else its first.
+/// `None`: nobody has it.
 fn of_login(
     rooms: &Rooms,
     streams: &Streams,
@@ -130,8 +131,8 @@ fn of_login(
 }
 
 /// Streams of WebSocket clients have ids that their clients chose; those open nothing here.
-fn http_stream(streams: &Streams, session: &str, published: bool) -> Result<StreamKey, Refusal> {
-    let found = streams.of_session(&digest(session));
+fn http_stream(streams: &Streams, secret: &str, published: bool) -> Result<StreamKey, Refusal> {
+    let found = streams.with_id(&digest(secret));
     let found = found.filter(|(_, stream)| stream.over_http && stream.is_publish() == published);
     found.map(|(key, _)| key).ok_or(Refusal::NoSuchSession)
 }
@@ -140,10 +141,10 @@ fn http_stream(streams: &Streams, session: &str, published: bool) -> Result<Stre
 fn patch(
     cx: &mut Context,
     streams: &mut Streams,
-    ticket: Ticket,
+    http_request: HttpRequestId,
     patch: &Patch,
 ) -> Result<Option<HttpReply>, Refusal> {
-    let key = http_stream(streams, &patch.session, patch.published)?;
+    let key = http_stream(streams, &patch.secret, patch.published)?;
     let if_match = patch.if_match.as_deref().ok_or(Refusal::IfMatchRequired)?;
     let fragment = sdp::parse_ice_fragment(&patch.fragment)?;
     let Some(stream) = streams.get(key) else { return Err(Refusal::OtherIceSession) };
@@ -155,7 +156,7 @@ fn patch(
         (Some(ufrag), Some(pwd)) if known != Some(ufrag) => {
             let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
             let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
-            cx.ask_relay(stream.relay, Purpose::RestartIce(key, ticket), Command::RestartIce(command));
+            cx.ask_relay(stream.relay, Purpose::RestartIce(key, http_request), Command::RestartIce(command));
             streams.set_remote_ice(key, ufrag, pwd);
             Ok(None)
         }

@@ -13,9 +13,7 @@ use serde_json::value::RawValue;
 /// What a client says.
 #[derive(Debug)]
 pub enum ClientMessage {
-    /// Opens the session.
     Connection(Hello),
-    /// Wants a pong.
     Ping,
     /// A sign of life, nothing more.
     Pong,
@@ -23,22 +21,16 @@ pub enum ClientMessage {
     Data {
         /// Echoed in the answer.
         operation_id: String,
-        /// What is asked.
         command: Result<RoomCommand, Refusal>,
     },
-    /// Wants to publish.
     Publish(StreamRequest),
-    /// Wants to play.
     Play(StreamRequest),
-    /// Stops publishing.
     Unpublish(StreamRef),
-    /// Stops playing.
     Stop(StreamRef),
     /// A note to the players of an own stream.
     StreamEvent {
         /// The publisher's.
-        session: String,
-        /// Which note.
+        media_session_id: String,
         event: StreamEventType,
         /// Any JSON object with [`StreamEventType::Data`].
         payload: Option<Box<RawValue>>,
@@ -54,7 +46,6 @@ pub enum ClientMessage {
 pub struct Hello {
     /// Echoed.
     pub app_key: String,
-    /// The participant's name.
     pub login: Login,
     /// The member is kept for a while if the connection is lost.
     pub resumable: bool,
@@ -70,7 +61,6 @@ pub enum Login {
     /// Nothing: good enough for pages that use no rooms.
     #[default]
     Absent,
-    /// A name.
     Name(String),
     /// Nothing that may be one.
     Bad(NameRefusal),
@@ -79,23 +69,18 @@ pub enum Login {
 /// Room commands inside `sendData`.
 #[derive(Debug)]
 pub enum RoomCommand {
-    /// Enters a room.
     Join {
-        /// Which.
         room: String,
         /// The room is to be recorded, if this member creates it.
         record: bool,
         /// What holds in the room, if this member creates it.
         terms: Terms,
     },
-    /// Leaves it.
     Leave {
-        /// Which.
         room: String,
     },
     /// Chat to one member.
     Message {
-        /// In which room.
         room: String,
         /// The addressee's login.
         to: String,
@@ -108,10 +93,8 @@ pub enum RoomCommand {
 #[derive(Debug, Default)]
 pub struct StreamRequest {
     /// `mediaSessionId`: made by the client, key of every later message about the stream.
-    pub session: String,
-    /// Stream name.
+    pub media_session_id: String,
     pub name: String,
-    /// The offer.
     pub sdp: String,
     /// Room (`custom.name`).
     pub room: Option<String>,
@@ -123,12 +106,9 @@ pub struct StreamRequest {
     pub screen: bool,
 }
 
-/// Names a stream.
 #[derive(Debug, Default)]
 pub struct StreamRef {
-    /// `mediaSessionId`.
-    pub session: String,
-    /// Stream name.
+    pub media_session_id: String,
     pub name: String,
 }
 
@@ -154,8 +134,8 @@ impl Malformed {
 
 /// A message as it is written: its name, and the object that it is about.
 ///
-/// Nobody else reads a client's text. Had the operator's hook a reader of its own, the two would sooner or later take
-/// some text differently, and a client could ask for one thing and get another.
+/// Nobody else reads a client's text. Had the operator's hook a reader of its own, the two would sooner or
+/// later take some text differently, and a client could ask for one thing and get another.
 #[derive(Debug)]
 pub struct Written<'a> {
     /// Which message it is.
@@ -201,7 +181,8 @@ impl ClientMessage {
     /// Reads one text message.
     ///
     /// # Errors
-    /// [`Malformed`]: not JSON, duplicate keys, too deep, not about one object, or a stream message without an id.
+    /// [`Malformed`]: not JSON, duplicate keys, too deep, not about one object, or a stream message without
+    /// an id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let Written { name, content } = Written::read(text)?;
         if !CONTENTFUL.contains(&name.as_str()) {
@@ -215,7 +196,7 @@ impl ClientMessage {
             return Err(Malformed::new(text, "data must be an array of one object".to_owned()));
         };
         let malformed = |why: String| Malformed::new(text, why);
-        let needs_session = |session: &str| match session.len() {
+        let needs_id = |media_session_id: &str| match media_session_id.len() {
             0 => Err(malformed("MediaSessionId is null".to_owned())),
             1..=ID_BYTES_MAX => Ok(()),
             _ => Err(malformed("mediaSessionId is too long".to_owned())),
@@ -229,9 +210,9 @@ impl ClientMessage {
                 None => return Err(malformed("sendData without operationId".to_owned())),
             },
             _ => {
-                let session = content.text("mediaSessionId").unwrap_or_default();
-                needs_session(&session)?;
-                stream_message(&name, session, &content)
+                let media_session_id = content.text("mediaSessionId").unwrap_or_default();
+                needs_id(&media_session_id)?;
+                stream_message(&name, media_session_id, &content)
             }
         })
     }
@@ -262,7 +243,8 @@ fn named(fields: &Fields<'_>, key: &str, name: Name) -> Result<String, NameRefus
 fn room_command(payload: &Fields<'_>) -> Result<RoomCommand, Refusal> {
     let bad = |words: &'static str| Refusal::BadMessage(words.into());
     let options = payload.object("options");
-    // Looked up only. A room of an older signaling may be called what no new one is; its members can leave it.
+    // Looked up only. A room of an older signaling may be called what no new one is; its members can leave
+    // it.
     let bad_name = || Refusal::BadName(NameRefusal { name: Name::Room, fault: NameFault::Length });
     let room = |fields: &Fields<'_>| fields.name("name", NAME_BYTES_MAX).ok_or_else(bad_name);
     match payload.text("command").as_deref() {
@@ -321,12 +303,12 @@ fn chat_text(text: Option<&RawValue>) -> Result<Box<RawValue>, &'static str> {
     }
 }
 
-fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMessage {
+fn stream_message(name: &str, media_session_id: String, content: &Fields<'_>) -> ClientMessage {
     let stream_name = content.text("name").unwrap_or_default();
     match name {
         "publishStream" | "playStream" => {
             let request = StreamRequest {
-                session,
+                media_session_id,
                 name: stream_name,
                 sdp: content.text("sdp").unwrap_or_default(),
                 room: content.object("custom").text("name"),
@@ -337,9 +319,9 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
             };
             if name == "playStream" { ClientMessage::Play(request) } else { ClientMessage::Publish(request) }
         }
-        "unPublishStream" => ClientMessage::Unpublish(StreamRef { session, name: stream_name }),
-        "stopStream" => ClientMessage::Stop(StreamRef { session, name: stream_name }),
-        "availableStream" => ClientMessage::Available(StreamRef { session, name: stream_name }),
+        "unPublishStream" => ClientMessage::Unpublish(StreamRef { media_session_id, name: stream_name }),
+        "stopStream" => ClientMessage::Stop(StreamRef { media_session_id, name: stream_name }),
+        "availableStream" => ClientMessage::Available(StreamRef { media_session_id, name: stream_name }),
         _ => {
             let event = content.text("type").and_then(|name| StreamEventType::from_name(&name));
             let payload = content.raw("payload").filter(|raw| raw.get().len() <= json::RAW_BYTES_MAX);
@@ -348,7 +330,7 @@ fn stream_message(name: &str, session: String, content: &Fields<'_>) -> ClientMe
                     ClientMessage::Ignored
                 }
                 Some(event) => ClientMessage::StreamEvent {
-                    session,
+                    media_session_id,
                     event,
                     payload: payload.filter(|_| event == StreamEventType::Data).map(ToOwned::to_owned),
                 },

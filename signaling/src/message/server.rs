@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 pub enum ServerMessage<'a> {
     /// The session is ESTABLISHED.
     UserData {
-        /// Echo.
         app_key: &'a str,
         /// The session's own secret; also what `custom.resume` takes.
         auth_token: &'a str,
@@ -20,34 +19,26 @@ pub enum ServerMessage<'a> {
     Fail {
         /// Which part of the API.
         api_method: &'a str,
-        /// Why.
         reason: &'a Reason,
     },
-    /// Keep-alive.
     Ping,
     /// Answer to the client's ping.
     Pong,
     /// Answer to `sendData`; `None` = accepted.
     DataStatus {
-        /// Echo.
         operation_id: &'a str,
         /// Why it was refused.
         refusal: Option<Refusal>,
     },
-    /// A room event.
     Room {
-        /// In which.
         room: &'a str,
-        /// What.
         event: RoomEvent<'a>,
         /// Unique; nobody reads it.
         operation_id: String,
     },
     /// The answer to an offer.
     RemoteSdp {
-        /// `mediaSessionId`.
-        session: &'a str,
-        /// The answer.
+        media_session_id: &'a str,
         sdp: &'a str,
     },
     /// See [`StreamStatus::to_json`].
@@ -55,8 +46,7 @@ pub enum ServerMessage<'a> {
     /// A note about a stream that one plays.
     StreamEvent {
         /// The player's own `mediaSessionId`.
-        session: &'a str,
-        /// Which note.
+        media_session_id: &'a str,
         event: StreamEventType,
         /// As the publisher gave it.
         payload: Option<&'a RawValue>,
@@ -64,13 +54,12 @@ pub enum ServerMessage<'a> {
     /// Answer to `availableStream`.
     Available {
         /// Echo of `mediaSessionId`.
-        session: &'a str,
+        media_session_id: &'a str,
         /// Whether the stream is published.
         available: bool,
     },
 }
 
-/// Room events.
 #[derive(Debug)]
 pub enum RoomEvent<'a> {
     /// Once per join, to the one who joined.
@@ -80,9 +69,7 @@ pub enum RoomEvent<'a> {
         /// Own streams that lived on, after a resume.
         resumed: Option<Vec<Value>>,
     },
-    /// Somebody came.
     Joined(&'a str),
-    /// Somebody went.
     Left(&'a str),
     /// Login and stream name.
     Published(&'a str, &'a str),
@@ -90,9 +77,7 @@ pub enum RoomEvent<'a> {
     Unpublished(&'a str, &'a str),
     /// Login and name of a stream that failed.
     Failed(&'a str, &'a str),
-    /// Chat.
     Message {
-        /// Login.
         from: &'a str,
         /// As it came.
         text: &'a RawValue,
@@ -102,9 +87,7 @@ pub enum RoomEvent<'a> {
 /// Content of `notifyStreamStatusEvent`.
 #[derive(Debug)]
 pub struct StreamStatus<'a> {
-    /// `mediaSessionId`.
-    pub session: &'a str,
-    /// Stream name.
+    pub media_session_id: &'a str,
     pub name: &'a str,
     /// Never missing: the vendor's client would store `undefined`.
     pub status: Status,
@@ -191,9 +174,9 @@ impl ServerMessage<'_> {
                 )
             }
             Self::Room { room, event, operation_id } => room_event(room, event, operation_id),
-            Self::RemoteSdp { session, sdp } => envelope("setRemoteSDP", [session, sdp]),
+            Self::RemoteSdp { media_session_id, sdp } => envelope("setRemoteSDP", [media_session_id, sdp]),
             Self::StreamStatus(status) => envelope("notifyStreamStatusEvent", [status]),
-            Self::StreamEvent { session, event, payload } => {
+            Self::StreamEvent { media_session_id, event, payload } => {
                 #[derive(Serialize)]
                 #[serde(rename_all = "camelCase")]
                 struct Content<'a> {
@@ -203,13 +186,13 @@ impl ServerMessage<'_> {
                 }
                 envelope(
                     "notifyStreamEvent",
-                    [Content { media_session_id: session, r#type: event.name(), payload: *payload }],
+                    [Content { media_session_id, r#type: event.name(), payload: *payload }],
                 )
             }
             // The status is a string: the vendor's client takes a boolean `true` as "not available".
-            Self::Available { session, available } => envelope(
+            Self::Available { media_session_id, available } => envelope(
                 "availableStream",
-                [json!({"id": session, "status": available.to_string(),
+                [json!({"id": media_session_id, "status": available.to_string(),
                     "info": if *available { Value::Null } else { "Stream not found".into() }})],
             ),
         }
@@ -269,7 +252,7 @@ impl StreamStatus<'_> {
     /// The object of the message; also what the access hook is told.
     pub fn to_json(&self) -> Value {
         let mut content = json!({
-            "mediaSessionId": self.session, "name": self.name, "status": self.status.name(),
+            "mediaSessionId": self.media_session_id, "name": self.name, "status": self.status.name(),
             "published": self.published, "hasVideo": self.has_video, "hasAudio": self.has_audio,
             // Nothing is recorded yet, whatever the publish asked for.
             "record": false, "mediaProvider": "WebRTC",

@@ -13,18 +13,15 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// A relay that lived this long was not ended by its settings: it is started again at once.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// A relay that ended well was told to, and so, most likely, are we in the same moment: a service manager stops all of a
-/// group. Our own order gets this long to arrive before another relay is started.
+/// A relay that ended well was told to, and so, most likely, are we in the same moment: a service manager
+/// stops all of a group. Our own order gets this long to arrive before another relay is started.
 const TOLD_TO_END: Duration = Duration::from_secs(1);
 
-/// What to start.
 #[derive(Clone, Debug)]
 pub struct RelayProgram {
-    /// The program.
     pub binary: PathBuf,
     /// Its settings file, the same as ours.
     pub config: Option<PathBuf>,
-    /// Its control socket.
     pub control_socket: PathBuf,
 }
 
@@ -88,7 +85,8 @@ impl RelayProcess {
             command.arg("--config").arg(config);
         }
         command.arg("--control-socket").arg(&self.program.control_socket);
-        // A group of its own: Ctrl-C in our terminal is for us, and we say goodbye to the relay in our own words.
+        // A group of its own: Ctrl-C in our terminal is for us, and we say goodbye to the relay in our own
+        // words.
         command.stdin(Stdio::null()).process_group(0);
         let child = command.spawn()?;
         tracing::info!(pid = child.id(), "started {}", self.program.binary.display());
@@ -100,7 +98,8 @@ impl RelayProcess {
     pub(super) fn terminate(&self) {
         let pid = self.child.as_ref().and_then(|(child, _)| child.id()).and_then(|id| i32::try_from(id).ok());
         if let Some(pid) = pid.and_then(Pid::from_raw) {
-            // It may have ended by itself meanwhile; it is not waited for yet, so the number is still its own.
+            // It may have ended by itself meanwhile; it is not waited for yet, so the number is still its
+            // own.
             let _ = kill_process(pid, Signal::TERM);
         }
     }

@@ -1,6 +1,7 @@
 //! What of an offer is used: one codec a kind, the features both sides know, one transport.
 //!
-//! The result is a [`Plan`]: numbers for the relay now, the text of the answer once the relay has opened its side.
+//! The result is a [`Plan`]: numbers for the relay now, the text of the answer once the relay has opened its
+//! side.
 
 use super::codec::{best_format, codec_of, description, rtx_of};
 use super::error::Refusal;
@@ -18,9 +19,7 @@ pub(super) const URI_VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 /// Which codecs a publisher may use, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecPreferences {
-    /// Audio codecs.
     pub audio: Vec<Codec>,
-    /// Video codecs.
     pub video: Vec<Codec>,
 }
 
@@ -48,8 +47,8 @@ pub fn answer_publish(offer: &Offer<'_>, preferences: &CodecPreferences) -> Resu
     answer_publish_to(offer, preferences, |_| true)
 }
 
-/// The same for an audience: of the preferred codecs the first one that `playable` agrees with is chosen, or the first
-/// one if it agrees with none.
+/// The same for an audience: of the preferred codecs the first one that `playable` agrees with is chosen, or
+/// the first one if it agrees with none.
 ///
 /// # Errors
 /// Why there can be no answer.
@@ -58,7 +57,7 @@ pub fn answer_publish_to(
     preferences: &CodecPreferences,
     playable: impl Fn(&SourceTrack) -> bool,
 ) -> Result<Plan, Refusal> {
-    let mut planner = Planner::new(offer, Role::Publish);
+    let mut planner = Planner::new(offer, AnswerTo::Publisher);
     for (index, media) in offer.media.iter().enumerate() {
         let Some(kind) = usable_kind(media) else {
             planner.reject(media);
@@ -77,12 +76,13 @@ pub fn answer_publish_to(
     planner.finish()
 }
 
-/// Plans the answer to a player: each m-line that receives gets the first source of its kind that has none yet.
+/// Plans the answer to a player: each m-line that receives gets the first source of its kind that has none
+/// yet.
 ///
 /// # Errors
 /// Why there can be no answer.
 pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, Refusal> {
-    let mut planner = Planner::new(offer, Role::Play);
+    let mut planner = Planner::new(offer, AnswerTo::Player);
     for (index, media) in offer.media.iter().enumerate() {
         let Some(kind) = usable_kind(media) else {
             planner.reject(media);
@@ -103,9 +103,9 @@ pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, R
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Publish,
-    Play,
+enum AnswerTo {
+    Publisher,
+    Player,
 }
 
 /// `None`: the m-line is rejected, whatever it offers.
@@ -161,7 +161,7 @@ const OFFERED_MAX: usize = 32;
 /// Collects lines and tracks.
 struct Planner<'o, 'a> {
     offer: &'o Offer<'a>,
-    role: Role,
+    answer_to: AnswerTo,
     lines: Vec<AnswerLine>,
     tracks: Vec<PlannedTrack>,
     /// What the one-byte extension ids mean in this bundle.
@@ -169,8 +169,8 @@ struct Planner<'o, 'a> {
 }
 
 impl<'o, 'a> Planner<'o, 'a> {
-    fn new(offer: &'o Offer<'a>, role: Role) -> Self {
-        Self { offer, role, lines: Vec::new(), tracks: Vec::new(), extensions: [None; 15] }
+    fn new(offer: &'o Offer<'a>, answer_to: AnswerTo) -> Self {
+        Self { offer, answer_to, lines: Vec::new(), tracks: Vec::new(), extensions: [None; 15] }
     }
 
     /// Is there a track of this kind already?
@@ -199,9 +199,9 @@ impl<'o, 'a> Planner<'o, 'a> {
         let track = self.tracks.len();
         let accepted = self.accepted(media, format, source.codec, Some(track));
         let rtp = accepted.rtp.clone();
-        let (ssrc, rtx_ssrc) = match self.role {
-            Role::Publish => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
-            Role::Play => (0, 0),
+        let (ssrc, rtx_ssrc) = match self.answer_to {
+            AnswerTo::Publisher => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
+            AnswerTo::Player => (0, 0),
         };
         let source_index = source_index.unwrap_or(track);
         self.tracks.push(PlannedTrack { rtp, ssrc, rtx_ssrc, source, source_index, media_index });
@@ -225,10 +225,10 @@ impl<'o, 'a> Planner<'o, 'a> {
         codec: Codec,
         track: Option<usize>,
     ) -> Accepted {
-        let direction = match (track, self.role) {
+        let direction = match (track, self.answer_to) {
             (None, _) => Direction::Inactive,
-            (Some(_), Role::Publish) => Direction::RecvOnly,
-            (Some(_), Role::Play) => Direction::SendOnly,
+            (Some(_), AnswerTo::Publisher) => Direction::RecvOnly,
+            (Some(_), AnswerTo::Player) => Direction::SendOnly,
         };
         Accepted {
             direction,
@@ -241,7 +241,7 @@ impl<'o, 'a> Planner<'o, 'a> {
 
     fn rtp_parameters(&mut self, media: &Media<'a>, format: &Format<'a>, codec: Codec) -> RtpParameters {
         let (kind, _, clock_rate_hz, _) = description(codec);
-        let publish = self.role == Role::Publish;
+        let publish = self.answer_to == AnswerTo::Publisher;
         let extensions = self.extension_ids(media, kind);
         let feedback = format.feedback;
         RtpParameters {
@@ -262,7 +262,7 @@ impl<'o, 'a> Planner<'o, 'a> {
     }
 
     fn extension_ids(&mut self, media: &Media<'a>, kind: MediaKind) -> ExtensionIds {
-        let publish = self.role == Role::Publish;
+        let publish = self.answer_to == AnswerTo::Publisher;
         let mut id = |uri: &'static str, wanted: bool| -> u32 {
             let usable =
                 |direction: Direction| if publish { direction.sends() } else { direction.receives() };
@@ -305,8 +305,8 @@ impl<'o, 'a> Planner<'o, 'a> {
         })
     }
 
-    /// Indices of the accepted m-lines in the order of the offer's group, without those that were rejected (their
-    /// author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
+    /// Indices of the accepted m-lines in the order of the offer's group, without those that were rejected
+    /// (their author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
     fn bundle_order(&self) -> Result<Vec<usize>, Refusal> {
         let is_accepted = |index: &usize| self.lines.get(*index).is_some_and(|line| line.accepted.is_some());
         let accepted: Vec<usize> = (0..self.lines.len()).filter(is_accepted).collect();
@@ -343,8 +343,9 @@ impl<'o, 'a> Planner<'o, 'a> {
     }
 }
 
-/// The format parameters of the answer. Opus: what both sides want in a room (RFC 7587 §6.1); `stereo` is left to
-/// the page, which may add it. H.264: the offer's own profile and level, which is always allowed (RFC 6184 §8.2.2).
+/// The format parameters of the answer. Opus: what both sides want in a room (RFC 7587 §6.1); `stereo` is
+/// left to the page, which may add it. H.264: the offer's own profile and level, which is always allowed (RFC
+/// 6184 §8.2.2).
 fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
     match codec {
         Codec::Opus => {
@@ -359,8 +360,8 @@ fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
     }
 }
 
-/// SSRCs of media and retransmissions that a publisher announces, 0 for none. With simulcast it is the first layer's:
-/// an answer without `a=simulcast` makes the publisher send one (RFC 8853 §5.3.2).
+/// SSRCs of media and retransmissions that a publisher announces, 0 for none. With simulcast it is the first
+/// layer's: an answer without `a=simulcast` makes the publisher send one (RFC 8853 §5.3.2).
 fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
     let group = |semantics: &str| media.groups.iter().find(|group| group.semantics == semantics);
     let ssrc = group("SIM")
@@ -372,8 +373,8 @@ fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
     (ssrc, fid.filter(|_| with_rtx).map_or(0, |group| group.second))
 }
 
-/// ICE and DTLS parameters: those of the tagged m-line, or of the first after it that has any (bundled m-lines need
-/// not repeat them, RFC 9143 §7.1.3).
+/// ICE and DTLS parameters: those of the tagged m-line, or of the first after it that has any (bundled
+/// m-lines need not repeat them, RFC 9143 §7.1.3).
 fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal> {
     let bundled = || order.iter().filter_map(|&index| offer.media.get(index));
     let head_muxes = bundled().next().is_some_and(|media| media.rtcp_mux);

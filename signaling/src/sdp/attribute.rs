@@ -12,8 +12,8 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&byte)
 }
 
-/// ICE credentials: visible characters, `len` of them. RFC 8839 §5.4 allows letters, digits, `+` and `/` only, but
-/// libraries exist that use more, and all we do with them is to compare.
+/// ICE credentials: visible characters, `len` of them. RFC 8839 §5.4 allows letters, digits, `+` and `/`
+/// only, but libraries exist that use more, and all we do with them is to compare.
 pub(super) fn ice_credential(value: &str, len: std::ops::RangeInclusive<usize>) -> Option<&str> {
     (len.contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())).then_some(value)
 }
@@ -78,8 +78,8 @@ pub(super) fn add_feedback(feedback: &mut Feedback, value: &str) {
     }
 }
 
-/// `<id>[/<direction>] <uri> [...]`. `Ok(None)`: an id of 4096 to 4351, which an offer may use to ask for one that
-/// is free (RFC 8285 §7); we leave such extensions out. `Err`: an id that nobody may use.
+/// `<id>[/<direction>] <uri> [...]`. `Ok(None)`: an id of 4096 to 4351, which an offer may use to ask for one
+/// that is free (RFC 8285 §7); we leave such extensions out. `Err`: an id that nobody may use.
 pub(super) fn extension(value: &str) -> Option<Result<Option<Extension<'_>>, u32>> {
     let mut words = value.split_ascii_whitespace();
     let (head, uri) = (words.next()?, words.next()?);

@@ -7,7 +7,6 @@ use std::fmt;
 pub struct SdpError {
     /// Line number, from 1; 0 if it concerns the whole text.
     pub line: usize,
-    /// What was wrong.
     pub kind: SdpErrorKind,
 }
 

@@ -3,8 +3,8 @@
 use super::offer::Format;
 
 /// What libwebrtc takes a missing `profile-level-id` for: constrained baseline, level 3.1. RFC 6184 §8.1 says
-/// baseline, level 1, but RFC 7742 §6.2 makes the parameter mandatory, so only sloppy endpoints leave it out, and
-/// they mean what every browser decodes.
+/// baseline, level 1, but RFC 7742 §6.2 makes the parameter mandatory, so only sloppy endpoints leave it out,
+/// and they mean what every browser decodes.
 const DEFAULT_PROFILE_LEVEL_ID: [u8; 3] = [0x42, 0xe0, 0x1f];
 
 /// Sub-profiles of RFC 6184 §8.1, table 5, ordered by how many players can be expected to decode them.
@@ -14,11 +14,9 @@ pub enum H264Profile {
     ConstrainedBaseline,
     /// With FMO and ASO, in name: browsers offer it and send the constrained one.
     Baseline,
-    /// Main
     Main,
     /// High without interlace and B-frames.
     ConstrainedHigh,
-    /// High
     High,
     /// 4:4:4 predictive
     PredictiveHigh444,
@@ -77,14 +75,15 @@ impl H264Format {
         )
     }
 
-    /// How well a player that offers `self` can take the stream of a publisher that sends `source`: lower is better,
-    /// `None` is not at all.
+    /// How well a player that offers `self` can take the stream of a publisher that sends `source`: lower is
+    /// better, `None` is not at all.
     ///
-    /// RFC 6184 §8.2.2 wants profile and mode the same on both sides, which comes first here. Then, since nothing
-    /// flows the other way: a decoder takes every stream of a smaller profile (in Annex A of H.264 some of these lack
-    /// tools, such as interlace in constrained high, that no WebRTC encoder uses), and mode 1 allows single NAL units,
-    /// which are all of mode 0 (§6.2, §6.3). A lower level than the publisher's is the last resort, not a reason to
-    /// refuse: browsers state the level their encoder starts with, and decode more.
+    /// RFC 6184 §8.2.2 wants profile and mode the same on both sides, which comes first here. Then, since
+    /// nothing flows the other way: a decoder takes every stream of a smaller profile (in Annex A of H.264
+    /// some of these lack tools, such as interlace in constrained high, that no WebRTC encoder uses), and
+    /// mode 1 allows single NAL units, which are all of mode 0 (§6.2, §6.3). A lower level than the
+    /// publisher's is the last resort, not a reason to refuse: browsers state the level their encoder starts
+    /// with, and decode more.
     pub fn rank_for(&self, source: &Self) -> Option<u32> {
         let profile = match (source.profile, self.profile) {
             (from, to) if from == to => 0,
@@ -103,8 +102,8 @@ impl H264Format {
         Some(level * 100 + profile * 10 + mode)
     }
 
-    /// Order in which a publisher's formats are chosen: what the most players decode, then mode 1, as it allows
-    /// packets of any size to be fragmented.
+    /// Order in which a publisher's formats are chosen: what the most players decode, then mode 1, as it
+    /// allows packets of any size to be fragmented.
     pub fn rank_to_publish(&self) -> (u8, H264Profile) {
         (1 - self.packetization_mode.min(1), self.profile)
     }
@@ -126,8 +125,8 @@ fn parse_profile_level_id(value: &str) -> Option<[u8; 3]> {
     Some(octets)
 }
 
-/// RFC 6184 §8.1, table 5. Bit 4 (`constraint_set3`) marks level 1b in the first three and says nothing about the
-/// profile there.
+/// RFC 6184 §8.1, table 5. Bit 4 (`constraint_set3`) marks level 1b in the first three and says nothing about
+/// the profile there.
 fn profile_of([profile, constraints, _]: [u8; 3]) -> Option<H264Profile> {
     Some(match (profile, constraints) {
         (0x42, flags) if flags & 0x4f == 0x40 => H264Profile::ConstrainedBaseline,

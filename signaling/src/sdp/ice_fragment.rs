@@ -16,11 +16,11 @@ pub struct IceFragment<'a> {
     pub pwd: Option<&'a str>,
     /// Number of candidates.
     pub candidates: usize,
-    /// `a=end-of-candidates`
     pub end_of_candidates: bool,
 }
 
-/// Parses a fragment. Its pseudo m-lines tell bundled m-lines apart, which share one transport; so all lines count.
+/// Parses a fragment. Its pseudo m-lines tell bundled m-lines apart, which share one transport; so all lines
+/// count.
 ///
 /// # Errors
 /// The first line that is wrong, and how.
@@ -48,8 +48,9 @@ pub fn parse_ice_fragment(text: &str) -> Result<IceFragment<'_>, SdpError> {
     Ok(fragment)
 }
 
-/// The answer to an ICE restart (RFC 9725 §4.3.2): new credentials and all candidates, for the tagged m-line of the
-/// plan that the session runs by. Without a plan (the session was negotiated by an earlier process) at session level.
+/// The answer to an ICE restart (RFC 9725 §4.3.2): new credentials and all candidates, for the tagged m-line
+/// of the plan that the session runs by. Without a plan (the session was negotiated by an earlier process) at
+/// session level.
 pub fn write_ice_fragment<'p>(plan: impl Into<Option<&'p Plan>>, relay: &RelaySide) -> String {
     let mut out = String::with_capacity(512);
     out.push_str("a=ice-lite\r\n");

@@ -1,20 +1,21 @@
 //! SDP: offers in, answers out.
 //!
 //! [`parse`] reads a browser's offer, [`answer_publish`] and [`answer_play`] decide what of it is used, and
-//! [`Plan::write`] says so once the relay has told its side. The relay itself never sees any SDP: a [`Plan`] carries
-//! the numbers it needs as [`relay_control::RtpParameters`].
+//! [`Plan::write`] says so once the relay has told its side. The relay itself never sees any SDP: a [`Plan`]
+//! carries the numbers it needs as [`relay_control::RtpParameters`].
 //!
 //! Invariants
-//! - An [`Offer`] borrows the text and exists only if every line that we understand was good; a [`Plan`] owns all it
-//!   holds and may outlive the offer.
+//! - An [`Offer`] borrows the text and exists only if every line that we understand was good; a [`Plan`] owns
+//!   all it holds and may outlive the offer.
 //! - Time and memory are bounded by the named [`limits`]; no input panics.
 //! - An answer has as many m-lines as its offer, in the same order, with at most one codec and its RTX each
 //!   (RFC 9429 §5.3.1, RFC 3264 §6).
-//! - All that is accepted shares one transport: one BUNDLE group, rtcp-mux, we are ICE-lite and the DTLS server.
+//! - All that is accepted shares one transport: one BUNDLE group, rtcp-mux, we are ICE-lite and the DTLS
+//!   server.
 //! - Nothing from the offer is echoed without having been checked to be a token.
 //!
-//! Deliberately absent: offers of our own, renegotiation, simulcast and SVC (one layer is used), data channels,
-//! candidates of the peer (ICE-lite learns addresses from checks).
+//! Deliberately absent: offers of our own, renegotiation, simulcast and SVC (one layer is used), data
+//! channels, candidates of the peer (ICE-lite learns addresses from checks).
 
 mod answer;
 mod attribute;

@@ -7,7 +7,6 @@ use relay_control::MediaKind;
 pub struct Offer<'a> {
     /// Mids of the first `a=group:BUNDLE`, in its order.
     pub bundle: Vec<&'a str>,
-    /// `a=ice-lite`
     pub ice_lite: bool,
     /// m-lines in order.
     pub media: Vec<Media<'a>>,
@@ -28,7 +27,6 @@ pub struct Media<'a> {
     pub protocol: &'a str,
     /// Formats as they were written.
     pub format_list: &'a str,
-    /// `a=mid`
     pub mid: Option<&'a str>,
     /// Direction; none was given means `sendrecv`.
     pub direction: Option<Direction>,
@@ -36,7 +34,6 @@ pub struct Media<'a> {
     pub formats: Vec<Format<'a>>,
     /// What `a=rtcp-fb:*` says; every format's own has it as well.
     pub feedback: Feedback,
-    /// Header extensions.
     pub extensions: Vec<Extension<'a>>,
     /// SSRCs in order of appearance.
     pub sources: Vec<Source<'a>>,
@@ -46,13 +43,9 @@ pub struct Media<'a> {
     pub msid: Option<Msid<'a>>,
     /// ICE and DTLS parameters.
     pub transport: TransportAttributes<'a>,
-    /// `a=rtcp-mux`
     pub rtcp_mux: bool,
-    /// `a=rtcp-rsize`
     pub rtcp_rsize: bool,
-    /// `a=bundle-only`
     pub bundle_only: bool,
-    /// `a=extmap-allow-mixed`
     pub extmap_allow_mixed: bool,
     /// Number of `a=rid` lines.
     pub rids: usize,
@@ -62,7 +55,6 @@ pub struct Media<'a> {
     pub slides: bool,
     /// Number of `a=candidate` lines; what they say is not used.
     pub candidates: usize,
-    /// `a=end-of-candidates`
     pub end_of_candidates: bool,
 }
 
@@ -73,24 +65,18 @@ pub struct TransportAttributes<'a> {
     pub ufrag: Option<&'a str>,
     /// `a=ice-pwd`
     pub pwd: Option<&'a str>,
-    /// `a=ice-options`
     pub ice_options: Option<&'a str>,
     /// The first `a=fingerprint:sha-256`.
     pub fingerprint_sha256: Option<[u8; 32]>,
-    /// `a=setup`
     pub setup: Option<Setup>,
 }
 
 /// RFC 8866 §6.7
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// `a=sendrecv`
     SendRecv,
-    /// `a=sendonly`
     SendOnly,
-    /// `a=recvonly`
     RecvOnly,
-    /// `a=inactive`
     Inactive,
 }
 
@@ -134,7 +120,6 @@ pub struct RtpMap<'a> {
 /// The RTCP feedback messages we know (RFC 4585 §4.2, RFC 5104 §7.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Feedback {
-    /// `nack`
     pub nack: bool,
     /// `nack pli`
     pub pli: bool,
@@ -142,7 +127,6 @@ pub struct Feedback {
     pub fir: bool,
     /// `goog-remb`
     pub remb: bool,
-    /// `transport-cc`
     pub transport_cc: bool,
 }
 
@@ -153,18 +137,14 @@ pub struct Extension<'a> {
     pub id: u8,
     /// The offerer's direction.
     pub direction: Direction,
-    /// What it is.
     pub uri: &'a str,
 }
 
 /// `a=ssrc` lines of one SSRC (RFC 5576 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source<'a> {
-    /// The SSRC.
     pub ssrc: u32,
-    /// `cname`
     pub cname: Option<&'a str>,
-    /// `msid`
     pub msid: Option<Msid<'a>>,
 }
 
@@ -199,7 +179,6 @@ impl Direction {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 
-    /// The attribute's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::SendRecv => "sendrecv",
@@ -255,8 +234,8 @@ impl<'a> Media<'a> {
         self.formats.iter().find(|format| format.payload_type == payload_type)
     }
 
-    /// Id of the extension with this URI, if it fits the one-byte form (RFC 8285 §4.2: 1 to 14) and the offerer may
-    /// use it in the direction that is asked for.
+    /// Id of the extension with this URI, if it fits the one-byte form (RFC 8285 §4.2: 1 to 14) and the
+    /// offerer may use it in the direction that is asked for.
     pub fn extension_id(&self, uri: &str, usable: impl Fn(Direction) -> bool) -> Option<u8> {
         self.extensions
             .iter()

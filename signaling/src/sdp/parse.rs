@@ -1,7 +1,7 @@
 //! From text to [`Offer`]: lines, m-lines, attributes, and what m-lines inherit from the session level.
 //!
-//! Tolerated: LF without CR, empty lines, attribute names in any case, unknown attributes and lines, sections that we
-//! shall never use. Not tolerated: values we do understand and that are wrong.
+//! Tolerated: LF without CR, empty lines, attribute names in any case, unknown attributes and lines, sections
+//! that we shall never use. Not tolerated: values we do understand and that are wrong.
 
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
@@ -285,7 +285,8 @@ fn formats(list: &str) -> Result<Vec<Format<'_>>, SdpErrorKind> {
     Ok(formats)
 }
 
-/// `a=rtpmap`, `a=fmtp`, `a=rtcp-fb`: about one payload type, or all. One that the m-line does not list is ignored.
+/// `a=rtpmap`, `a=fmtp`, `a=rtcp-fb`: about one payload type, or all. One that the m-line does not list is
+/// ignored.
 fn format_attribute<'a>(media: &mut Media<'a>, name: &str, value: &'a str) -> Result<(), SdpErrorKind> {
     let (of, value) = value.split_once(' ').unwrap_or((value, ""));
     if of == "*" && name == "rtcp-fb" {

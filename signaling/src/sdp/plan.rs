@@ -8,17 +8,15 @@ use relay_control::{Codec, MediaKind, RtpParameters};
 /// A published track as a player's offer is compared with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceTrack {
-    /// Audio or video.
     pub kind: MediaKind,
-    /// What is sent.
     pub codec: Codec,
     /// Profile and packetization of H.264; `None` for other codecs.
     pub h264: Option<H264Format>,
 }
 
 impl SourceTrack {
-    /// A track from what can be stored of it: codec, and what [`fmtp`](Self::fmtp) said. `None` if the latter is not
-    /// understood.
+    /// A track from what can be stored of it: codec, and what [`fmtp`](Self::fmtp) said. `None` if the latter
+    /// is not understood.
     pub fn new(codec: Codec, fmtp: &str) -> Option<Self> {
         let h264 = if codec == Codec::H264 { Some(H264Format::from_fmtp(fmtp)?) } else { None };
         Some(Self { kind: description(codec).0, codec, h264 })
@@ -43,9 +41,7 @@ impl SourceTrack {
 /// The peer's half of the transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteSide {
-    /// ICE user fragment.
     pub ufrag: String,
-    /// ICE password.
     pub pwd: String,
     /// SHA-256 of its certificate.
     pub fingerprint_sha256: [u8; 32],
@@ -62,7 +58,8 @@ pub struct PlannedTrack {
     pub rtx_ssrc: u32,
     /// What this track is to players (publish), or what feeds it (play).
     pub source: SourceTrack,
-    /// Play: index of the source in the slice given to [`answer_play`](super::answer_play). Publish: index of this track.
+    /// Play: index of the source in the slice given to [`answer_play`](super::answer_play). Publish: index of
+    /// this track.
     pub source_index: usize,
     /// Index of its m-line.
     pub media_index: usize,

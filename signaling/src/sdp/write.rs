@@ -11,9 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// What the relay and the room have to say for an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelaySide {
-    /// ICE user fragment.
     pub ufrag: String,
-    /// ICE password.
     pub pwd: String,
     /// SHA-256 of the relay's certificate.
     pub fingerprint_sha256: [u8; 32],
@@ -32,7 +30,6 @@ pub struct RelaySide {
 pub struct PlaySide {
     /// One media stream for all tracks: browsers play only tracks of one stream together.
     pub stream_id: String,
-    /// RTCP CNAME.
     pub cname: String,
     /// As many as the plan has tracks, in their order.
     pub ssrcs: Vec<TrackSsrcs>,
@@ -59,7 +56,6 @@ macro_rules! line {
 }
 
 impl Plan {
-    /// Writes the answer.
     pub fn write(&self, relay: &RelaySide) -> String {
         // About what an answer with two m-lines takes.
         let mut out = String::with_capacity(3 * 1024);
@@ -133,7 +129,8 @@ fn write_media_line(out: &mut String, answer: &AnswerLine, accepted: &Accepted, 
     }
 }
 
-/// ICE and DTLS. Every m-line repeats them, as browsers' own answers do; only the tagged one has the candidates.
+/// ICE and DTLS. Every m-line repeats them, as browsers' own answers do; only the tagged one has the
+/// candidates.
 fn write_transport(out: &mut String, relay: &RelaySide, tagged: bool) {
     write_ice(out, relay, tagged);
     out.push_str("a=fingerprint:sha-256 ");
@@ -224,8 +221,8 @@ fn track_name(stream: &str, accepted: &Accepted) -> String {
     format!("{}-{kind}", stream.get(..stream.len().min(NAME_BYTES_MAX - 6)).unwrap_or(stream))
 }
 
-/// A name made fit for a line: other characters than those of a token become `_`. Rooms and logins may be any text,
-/// and none of it may end the line.
+/// A name made fit for a line: other characters than those of a token become `_`. Rooms and logins may be any
+/// text, and none of it may end the line.
 fn name(text: &str) -> String {
     let name: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! Who may do what: grants and refusals in the hub, tokens on both doors, limits of a connection.
+//! Who may do what: grants and refusals in the hub, tokens over WebSocket and HTTP, limits of a connection.
 
 use crate::edges::{Client, header, http, setup};
 use crate::world::{PLAY, PUBLISH, World};
@@ -19,7 +19,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) fn granted(world: &mut World, login: Option<&str>, grant: Grant) -> ConnectionId {
     let id = world.open();
     let hello = json!({"message": "connection", "data": [{"custom": {"login": login}}]});
-    world.say_judged(id, &hello.to_string(), Ok(Some(grant)));
+    world.say_authorized(id, &hello.to_string(), Ok(Some(grant)));
     id
 }
 
@@ -127,7 +127,7 @@ fn what_the_operators_rules_forbid_is_refused_in_the_messages_own_way() {
             "FAILED not now",
         ),
     ] {
-        world.say_judged(a, &text.to_string(), Err(Refusal::HookRefused("not now".to_owned())));
+        world.say_authorized(a, &text.to_string(), Err(Refusal::HookRefused("not now".to_owned())));
         assert_eq!(world.names(a), [expected]);
     }
     assert_eq!(world.hub.ledger(), before);
@@ -162,7 +162,7 @@ fn a_connection_has_limits_over_all_its_rooms() {
     assert_eq!(world.names(b), ["SDP s4"]);
 }
 
-// ---- the doors ----
+// ---- over sockets ----
 
 pub(crate) fn with_token(dir: &Path, config: &mut Config) {
     let key = dir.join("token.key");

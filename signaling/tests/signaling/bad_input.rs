@@ -1,7 +1,7 @@
 //! Every message of the protocol with a field that is missing, wrong, huge or somebody else's.
 //!
-//! Whatever comes: nobody else's connection is closed, nobody else hears anything, nothing is left in the tables, and
-//! what must be answered is answered, exactly once.
+//! Whatever comes: nobody else's connection is closed, nobody else hears anything, nothing is left in the
+//! tables, and what must be answered is answered, exactly once.
 
 use crate::world::{PLAY, PUBLISH, World};
 use serde_json::{Value, json};

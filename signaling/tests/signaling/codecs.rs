@@ -166,7 +166,8 @@ fn what_was_wished_and_what_members_play_outlive_signaling() {
         let mut world = World::new();
         let (a, _) = join_with(&mut world, "a", wished.clone());
         published(&mut world, a, "sa", PUBLISH);
-        // Firefox cannot play H.264; it is known from an offer that comes to nothing, behind one that says more.
+        // Firefox cannot play H.264; it is known from an offer that comes to nothing, behind one that says
+        // more.
         let b = world.enter("b", "r");
         published(&mut world, b, "sb", PUBLISH);
         offer(&mut world, b, "playStream", ["pb", "sa"], FIREFOX_PLAY);

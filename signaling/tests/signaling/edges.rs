@@ -9,7 +9,7 @@ use relay_control::{
     TransportStateChanged, UpTrackActivity, encode_frame,
 };
 use serde_json::{Value, json};
-use signaling::auth::Gate;
+use signaling::auth::AccessControl;
 use signaling::config::Config;
 use signaling::edge::Input;
 use signaling::relay::{LinkCommand, LinkEvent};
@@ -56,7 +56,8 @@ impl FakeRelay {
         self.model.lock().expect("model").priorities()
     }
 
-    /// Waits until the relay has this many transports: commands to it are on their way when a client is answered.
+    /// Waits until the relay has this many transports: commands to it are on their way when a client is
+    /// answered.
     async fn has_transports(&self, number: usize) {
         let reached = async {
             while self.model.lock().expect("model").transports.len() != number {
@@ -490,8 +491,8 @@ async fn a_relay_that_has_much_to_say_ends_all_the_same() {
     let (commands, mut link_commands) = mpsc::channel(1);
     let (link_events, events) = mpsc::channel(1);
     let (relay_start, _started) = oneshot::channel();
-    let gate = Arc::new(Gate::new(&config.auth, "node".to_owned()).expect("open"));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, gate };
+    let access = Arc::new(AccessControl::new(&config.auth, "node".to_owned()).expect("open"));
+    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access };
     let server = tokio::spawn(Server::new(config, wiring).run());
     // A link that is full of events, all of which it tells before it looks at its orders.
     let link = tokio::spawn(async move {

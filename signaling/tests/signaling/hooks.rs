@@ -4,6 +4,7 @@ use crate::edges::{Client, PATIENCE, http, setup};
 use crate::world::{PLAY, PUBLISH, World};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
+use signaling::auth::Grant;
 use signaling::config::{AuthMode, Config, HookUrl, OnFailure};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -277,7 +278,7 @@ async fn the_hook_hears_what_is_done_and_not_what_the_client_calls_it() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_given_twice_is_refused_at_the_second_door() {
+async fn a_login_that_is_given_twice_is_refused_by_whip() {
     let service = Service::start(&[]).await;
     let setup = setup(|config| service.configure(config)).await;
     let long = "x".repeat(257);
@@ -331,4 +332,20 @@ fn without_a_hook_nothing_is_noted() {
         world.say_text(id, &hello.to_string());
         assert_eq!(world.notes.len(), notes);
     }
+}
+
+#[test]
+fn what_ends_with_a_lost_connection_is_noted_with_the_key_of_its_session() {
+    let mut world = World::with(|config| config.auth.mode = AuthMode::Hook);
+    let a = world.open();
+    let granted = || Ok(Some(Grant::everything()));
+    let hello = json!({"message": "connection", "data": [{"appKey": "myApp", "custom": {"login": "a"}}]});
+    world.say_authorized(a, &hello.to_string(), granted());
+    world.join(a, "r");
+    world.published(a, "r", "s", "n");
+    world.notes.clear();
+    world.close(a, false);
+    let notes = world.notes.iter().map(|(_, note)| (note["appKey"].as_str(), note["status"].as_str()));
+    let expected = ["DISCONNECTED", "UNPUBLISHED"].map(|status| (Some("myApp"), Some(status)));
+    assert_eq!(notes.collect::<Vec<_>>(), expected);
 }

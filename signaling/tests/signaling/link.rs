@@ -1,12 +1,13 @@
-//! The line to the relay, against a relay that says what a test wants. Time is tokio's own and does not pass by itself.
+//! The line to the relay, against a relay that says what a test wants. Time is tokio's own and does not pass
+//! by itself.
 
 use relay_control::{
     AddDownTrack, Command, CommandError, Done, DownTrackAdded, ErrorCode, Event, EventBody, FrameDecoder,
     FromRelay, GetInventory, Hello, Inventory, Outgoing, Reply, ReplyBody, Request, SetLabel, TransportInfo,
     TransportState, TransportStateChanged, Welcome, encode_frame,
 };
+use signaling::hub::ANSWER_LIMIT;
 use signaling::relay::{BUSY_LIMIT, LinkCommand, LinkEvent, LinkSettings, run};
-use signaling::stream_state::ANSWER_LIMIT;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What strangers can do to the listeners: crowds that do not read, do not speak, or do not go. Other addresses of
-//! 127.0.0.0/8 stand for other clients; 127.0.0.1 itself is a proxy's by default.
+//! What strangers can do to the listeners: crowds that do not read, do not speak, or do not go. Other
+//! addresses of 127.0.0.0/8 stand for other clients; 127.0.0.1 itself is a proxy's by default.
 
 use crate::edges::{Client, FakeRelay, PATIENCE, header, setup};
 use crate::relay_model::RelayModel;
@@ -38,7 +38,8 @@ async fn connect(from: Ipv4Addr, server: SocketAddr) -> TcpStream {
     timeout(PATIENCE, socket.connect(server)).await.expect("in time").expect("connected")
 }
 
-/// A connection that has room for little and takes small segments, so that the other side can send little ahead.
+/// A connection that has room for little and takes small segments, so that the other side can send little
+/// ahead.
 fn narrow(from: Ipv4Addr, server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("socket");
     socket.set_tcp_mss(1_000).expect("set");
@@ -426,7 +427,8 @@ async fn requests_are_read_in_one_way_only() {
         (format!("{post}Transfer-Encoding: gzip\r\n\r\nx"), 400),
         (format!("{post}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"), 400),
         (format!("{post}X: y\r\n z\r\nContent-Length: 0\r\n\r\n"), 400),
-        // Read by its chunks, answered (400: no SDP), and then closed (RFC 9112 §6.3): what follows is no request.
+        // Read by its chunks, answered (400: no SDP), and then closed (RFC 9112 §6.3): what follows is no
+        // request.
         (format!("{post}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{GET}"), 400),
         (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n{GET}"), 400),
     ] {

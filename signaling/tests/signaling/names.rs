@@ -1,4 +1,4 @@
-//! Names that look like others' are refused at every door, with words that say why.
+//! Names that look like others' are refused over WebSocket, WHIP and WHEP, with words that say why.
 
 use crate::edges::{http, setup};
 use crate::world::{PUBLISH, World};
@@ -73,7 +73,7 @@ fn what_is_called_so_already_goes_on() {
 }
 
 #[tokio::test]
-async fn the_second_door_refuses_them_as_well() {
+async fn whip_and_whep_refuse_them_as_well() {
     let setup = setup(|_| {}).await;
     for (path, words) in [
         ("/whip/r%00", "Room name has"),

@@ -53,7 +53,7 @@ fn the_operators_word_stands_above_what_is_shown() {
         let a = granted(&mut world, Some("a"), Grant { priority: grant, ..Grant::everything() });
         world.join(a, "r");
         let request = StreamRequest {
-            session: "s".to_owned(),
+            media_session_id: "s".to_owned(),
             name: "n".to_owned(),
             sdp: PUBLISH.to_owned(),
             room: Some("r".to_owned()),

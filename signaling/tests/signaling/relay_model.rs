@@ -1,4 +1,5 @@
-//! A relay without media: it keeps transports and tracks and answers commands as the language of the boundary says.
+//! A relay without media: it keeps transports and tracks and answers commands as the language of the boundary
+//! says.
 
 use relay_control::{
     AddDownTrack, AddUpTrack, CandidateAddress, Command, CommandError, Done, DownTrackAdded, DownTrackInfo,

@@ -1,8 +1,8 @@
-//! Captured sessions of the unmodified vendor SDK, replayed: what the clients said goes in, and what they heard from
-//! a server that was proved against them must come out, per client in the same order.
+//! Captured sessions of the unmodified vendor SDK, replayed: what the clients said goes in, and what they
+//! heard from a server that was proved against them must come out, per client in the same order.
 //!
-//! Ids made by the server differ; SDP is replaced by whole offers of the same browser. One difference is ours on
-//! purpose: `leave` also stops what the leaver plays, so that nothing flows to somebody outside the room.
+//! Ids made by the server differ; SDP is replaced by whole offers of the same browser. One difference is ours
+//! on purpose: `leave` also stops what the leaver plays, so that nothing flows to somebody outside the room.
 
 use crate::world::{PLAY, PUBLISH, World};
 use serde_json::{Value, json};

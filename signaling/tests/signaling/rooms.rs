@@ -247,7 +247,7 @@ fn who_lost_the_socket_keeps_the_login_while_the_media_flows() {
     let (a, token) = world.connect_with(json!({"login": "a", "resumable": true}));
     world.join(a, "r");
     let transport = world.published(a, "r", "s1", "r-a-1");
-    // One waits for the login already, one comes later, and one comes by the other door.
+    // One waits for the login already, one comes later, and one comes by WHIP.
     let (second, third) = (world.connect("a"), world.connect("a"));
     world.command(second, "join", json!({"name": "r"}));
     world.close(a, false);

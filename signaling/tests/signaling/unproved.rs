@@ -1,13 +1,13 @@
 //! Streams whose clients never do ICE.
 
-use crate::door::refused_with;
+use crate::whip_whep::refused_with;
 use crate::world::{PLAY, PUBLISH_AUDIO, World};
 use relay_control::{ErrorCode, FailReason, TransportState};
 use signaling::address::Subnet;
+use signaling::hub::{ANSWER_LIMIT, CONNECT_LIMIT};
 use signaling::hub::{HttpReply, HttpRequest};
 use signaling::names::NameOf;
 use signaling::refusal::{Refusal, StreamEnd};
-use signaling::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 use std::net::IpAddr;
 
 fn from(last: u8) -> Option<Subnet> {
@@ -25,7 +25,7 @@ fn limited() -> World {
 fn whip(world: &mut World, room: &str) -> Result<String, bool> {
     let (room, sdp) = (room.to_owned(), PUBLISH_AUDIO.to_owned());
     match world.http(HttpRequest::Publish { room, login: None, sdp, priority: None }) {
-        Some(HttpReply::Created { session, .. }) => Ok(session.clone()),
+        Some(HttpReply::Created { secret: session, .. }) => Ok(session.clone()),
         Some(HttpReply::Refused(refusal)) => Err(refusal.http_status() == 503),
         other => panic!("{other:?}"),
     }
@@ -58,10 +58,10 @@ fn one_address_has_few_streams_without_ice_and_the_others_have_theirs() {
     assert_eq!(whip(&mut world, "once more"), Err(true));
     // Nor who has gone: by himself, or because his time is up.
     let (session, published) = (sessions[1].clone().expect("created"), true);
-    assert_eq!(world.http(HttpRequest::Delete { session, published }), Some(&HttpReply::Deleted));
+    assert_eq!(world.http(HttpRequest::Delete { secret: session, published }), Some(&HttpReply::Deleted));
     assert!(whip(&mut world, "once more").is_ok());
     let session = sessions[0].clone().expect("created");
-    assert_eq!(world.http(HttpRequest::Delete { session, published }), Some(&HttpReply::Deleted));
+    assert_eq!(world.http(HttpRequest::Delete { secret: session, published }), Some(&HttpReply::Deleted));
     world.wait(ANSWER_LIMIT + CONNECT_LIMIT);
     assert!(world.relay.transports.is_empty() && empty(&world), "{:?}", world.hub.ledger());
     assert!((0..4).all(|room| whip(&mut world, &format!("r{room}")).is_ok()));

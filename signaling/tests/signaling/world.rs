@@ -1,4 +1,5 @@
-//! The hub with a fake clock, a relay model behind it, and clients that say JSON and remember what they heard.
+//! The hub with a fake clock, a relay model behind it, and clients that say JSON and remember what they
+//! heard.
 
 use crate::relay_model::RelayModel;
 use relay_control::{
@@ -9,7 +10,7 @@ use signaling::address::Subnet;
 use signaling::auth::Verdict;
 use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
-use signaling::id::{ConnectionId, RelayId, Ticket};
+use signaling::id::{ConnectionId, HttpRequestId, RelayId};
 use signaling::message::ClientMessage;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -49,7 +50,8 @@ impl World {
     pub(crate) fn without_relay(change: impl FnOnce(&mut Config), relay: RelayModel) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        // Deterministic, and different for each world: two signalings on one relay must not choose the same ids.
+        // Deterministic, and different for each world: two signalings on one relay must not choose the same
+        // ids.
         let mut seed = relay.asked.len() as u64 * 0x1_0000_0001;
         let random = move || {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -119,11 +121,11 @@ impl World {
     }
 
     pub(crate) fn say_text(&mut self, id: ConnectionId, text: &str) {
-        self.say_judged(id, text, Ok(None));
+        self.say_authorized(id, text, Ok(None));
     }
 
     /// What the operator's rules say to it as well.
-    pub(crate) fn say_judged(&mut self, id: ConnectionId, text: &str, verdict: Verdict) {
+    pub(crate) fn say_authorized(&mut self, id: ConnectionId, text: &str, verdict: Verdict) {
         let parsed = ClientMessage::parse(text).map(|message| (message, verdict));
         self.hub.handle_message(self.now, id, parsed);
         self.pump();
@@ -243,10 +245,10 @@ impl World {
     /// The reply, if it is there already.
     pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
         self.next += 1;
-        let ticket = self.next;
-        self.hub.handle_http(self.now, Ticket(ticket), self.from, request);
+        let http_request = self.next;
+        self.hub.handle_http(self.now, HttpRequestId(http_request), self.from, request);
         self.pump();
-        self.http.get(&ticket)
+        self.http.get(&http_request)
     }
 
     // ---- time ----
@@ -272,8 +274,8 @@ impl World {
                 }
                 Output::Close { to, code, .. } => self.closed.push((to, code)),
                 Output::Note { method, object, .. } => self.notes.push((method, Value::Object(object))),
-                Output::Http { ticket, reply } => {
-                    self.http.insert(ticket.0, reply);
+                Output::Http { http_request, reply } => {
+                    self.http.insert(http_request.0, reply);
                 }
                 Output::Relay { request_id, command, .. } => {
                     if !self.relay_mute {

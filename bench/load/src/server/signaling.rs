@@ -60,8 +60,7 @@ mod tests {
     #[test]
     fn the_settings_are_some_that_signaling_takes() {
         let text = config(Path::new("/tmp/x"), Path::new("/tmp/x/relay.sock"));
-        let mut config = Config::default();
-        config.apply_file(Path::new("ringvox.toml"), &text).expect("good settings");
+        let config = Config::from_text(Path::new("ringvox.toml"), &text).expect("good settings");
         assert_eq!(config.control_socket, Path::new("/tmp/x/relay.sock"));
         assert_eq!(config.media.max_publish_bitrate_bps, 1_000_000_000);
     }

@@ -173,7 +173,8 @@ fn doubles_are_refused() {
 
 #[test]
 fn unusable_extension_ids_are_left_out() {
-    // RFC 8285: 15 is reserved in the one-byte form, 16 to 255 need the two-byte form, 4096 and up ask for a free id.
+    // RFC 8285: 15 is reserved in the one-byte form, 16 to 255 need the two-byte form, 4096 and up ask for a
+    // free id.
     for id in ["15", "16", "255", "4096", "4351"] {
         let text = PUBLISH[1].1.replace("a=extmap:1 urn", &format!("a=extmap:{id} urn"));
         let plan = publish(&text);

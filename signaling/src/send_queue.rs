@@ -10,7 +10,7 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 
 /// The way to one client.
 #[derive(Clone, Debug)]
-pub struct Outbox {
+pub struct SendQueue {
     sender: mpsc::UnboundedSender<Outgoing>,
     /// Bytes in the queue.
     queued: Arc<AtomicUsize>,
@@ -24,13 +24,13 @@ pub(crate) enum Outgoing {
 
 /// The queue is full.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Overflow;
+pub(crate) struct Overflow;
 
-impl Outbox {
-    pub(crate) fn new() -> (Self, Inbox) {
+impl SendQueue {
+    pub(crate) fn new() -> (Self, SendQueueEnd) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        (Self { sender, queued: Arc::clone(&queued) }, Inbox { receiver, queued })
+        (Self { sender, queued: Arc::clone(&queued) }, SendQueueEnd { receiver, queued })
     }
 
     /// The way to nobody.
@@ -43,7 +43,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Overflow`]: more than `limit` bytes would wait.
-    pub fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
+    pub(crate) fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
         let cost = text.len() + ENTRY_BYTES;
         if self.queued.fetch_add(cost, Ordering::Relaxed) + cost > limit {
             self.queued.fetch_sub(cost, Ordering::Relaxed);
@@ -54,19 +54,18 @@ impl Outbox {
         Ok(())
     }
 
-    /// Bytes that wait.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
     /// Closes the connection behind what is queued.
-    pub fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
+    pub(crate) fn close(&self, code: u16, reason: impl Into<Cow<'static, str>>) {
         let _ = self.sender.send(Outgoing::Close(code, reason.into()));
     }
 }
 
 /// Its other end.
-pub(crate) struct Inbox {
+pub(crate) struct SendQueueEnd {
     pub(crate) receiver: mpsc::UnboundedReceiver<Outgoing>,
     pub(crate) queued: Arc<AtomicUsize>,
 }
@@ -77,11 +76,11 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_by_bytes() {
-        let (outbox, mut inbox) = Outbox::new();
-        assert_eq!(outbox.push("x".repeat(100), 300), Ok(()));
-        assert_eq!(outbox.push("x".repeat(100), 300), Err(Overflow));
-        assert_eq!(outbox.push("x".repeat(50), 300), Ok(()));
-        outbox.close(1008, "no");
+        let (send_queue, mut inbox) = SendQueue::new();
+        assert_eq!(send_queue.push("x".repeat(100), 300), Ok(()));
+        assert_eq!(send_queue.push("x".repeat(100), 300), Err(Overflow));
+        assert_eq!(send_queue.push("x".repeat(50), 300), Ok(()));
+        send_queue.close(1008, "no");
         let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
         assert!(matches!(
             queued.as_slice(),

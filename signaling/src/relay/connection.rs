@@ -1,6 +1,6 @@
 //! One connection to the relay's control socket, from greeting to end.
 
-use super::backoff::Trouble;
+use super::backoff::LinkFailure;
 use super::{Link, LinkCommand, LinkEvent, SHUTDOWN_LIMIT};
 use relay_control::{
     CONTROL_VERSION, Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay,
@@ -31,31 +31,31 @@ const SHUTDOWN: u64 = 3;
 
 /// How the connection ended.
 pub(super) enum Ended {
-    Lost(Trouble),
+    Lost(LinkFailure),
     Superseded,
     Shutdown(oneshot::Sender<()>),
-    NobodyAsks,
+    HubGone,
 }
 
 /// An inventory that is being gathered, page by page.
 #[derive(Default)]
-struct Stock {
+struct Gathering {
     inventory: Inventory,
-    /// Events that came meanwhile. They are told behind the inventory: each is newer than what the pages show, or says the
-    /// same.
+    /// Events that came meanwhile. They are told behind the inventory: each is newer than what the pages
+    /// show, or says the same.
     early: Vec<EventBody>,
     /// Events were lost meanwhile, so the pages before may be wrong.
-    spoilt: bool,
+    incomplete: bool,
 }
 
-pub(super) struct Session<'a> {
+pub(super) struct ControlConnection<'a> {
     link: &'a mut Link,
     stream: UnixStream,
     decoder: FrameDecoder,
     out: Vec<u8>,
     welcome: Option<Welcome>,
     /// `None`: the hub has it.
-    stock: Option<Stock>,
+    gathering: Option<Gathering>,
     next_event: Option<u64>,
     /// When to ask again for the page that was refused.
     page_again: Option<Instant>,
@@ -65,7 +65,7 @@ pub(super) struct Session<'a> {
     done: Option<oneshot::Sender<()>>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> ControlConnection<'a> {
     pub(super) fn new(link: &'a mut Link, stream: UnixStream) -> Self {
         Self {
             link,
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
             decoder: FrameDecoder::default(),
             out: Vec::new(),
             welcome: None,
-            stock: Some(Stock::default()),
+            gathering: Some(Gathering::default()),
             next_event: None,
             page_again: None,
             is_up: false,
@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
         if let Some(done) = self.link.shutdown.take() {
             self.shut_down(done);
         }
-        let ended = self.pump().await.err().unwrap_or(Ended::Lost(Trouble::Closed));
+        let ended = self.pump().await.err().unwrap_or(Ended::Lost(LinkFailure::Closed));
         let ended = match (self.done, ended) {
             (Some(done), _) => Ended::Shutdown(done),
             (None, ended) => ended,
@@ -98,30 +98,30 @@ impl<'a> Session<'a> {
         (ended, self.is_up)
     }
 
-    /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be writing
-    /// to us at the same time.
+    /// Moves bytes and commands until something ends it. Reading never waits for writing: the relay may be
+    /// writing to us at the same time.
     async fn pump(&mut self) -> Result<(), Ended> {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            self.send_asked();
+            self.send_requests();
             let (mut reader, mut writer) = self.stream.split();
             let forever = Instant::now() + Duration::from_secs(3600);
-            let again = self.link.asked.poll_timeout().unwrap_or(forever);
+            let again = self.link.requests.poll_timeout().unwrap_or(forever);
             tokio::select! {
                 read = reader.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => return Err(Ended::Lost(Trouble::Closed)),
+                    Ok(0) | Err(_) => return Err(Ended::Lost(LinkFailure::Closed)),
                     Ok(n) => self.received(buffer.get(..n).unwrap_or_default()).await?,
                 },
                 written = writer.write(&self.out), if !self.out.is_empty() => match written {
                     Ok(n) => drop(self.out.drain(..n)),
-                    Err(_) => return Err(Ended::Lost(Trouble::Closed)),
+                    Err(_) => return Err(Ended::Lost(LinkFailure::Closed)),
                 },
-                command = self.link.commands.recv() => self.commanded(command).await?,
+                command = self.link.commands.recv() => self.command_received(command).await?,
                 () = tokio::time::sleep_until(again), if self.welcome.is_some() => {}
                 () = tokio::time::sleep_until(self.page_again.unwrap_or(forever)) => self.ask_page_again(),
                 () = tokio::time::sleep_until(self.deadline.unwrap_or(forever)) => {
                     if self.deadline.is_some() {
-                        return Err(Ended::Lost(Trouble::Silent));
+                        return Err(Ended::Lost(LinkFailure::Silent));
                     }
                 }
             }
@@ -129,9 +129,9 @@ impl<'a> Session<'a> {
     }
 
     /// Before the greeting requests are only kept: it is not yet clear whom we talk to.
-    fn send_asked(&mut self) {
+    fn send_requests(&mut self) {
         while self.welcome.is_some()
-            && let Some((id, command)) = self.link.asked.next_ready(Instant::now())
+            && let Some((id, command)) = self.link.requests.next_ready(Instant::now())
         {
             self.request(id, command);
         }
@@ -144,11 +144,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn commanded(&mut self, command: Option<LinkCommand>) -> Result<(), Ended> {
+    async fn command_received(&mut self, command: Option<LinkCommand>) -> Result<(), Ended> {
         match command {
-            None => return Err(Ended::NobodyAsks),
+            None => return Err(Ended::HubGone),
             Some(LinkCommand::Ask(id, command)) => {
-                self.link.remember(id, command).await.ok_or(Ended::NobodyAsks)?;
+                self.link.remember(id, command).await.ok_or(Ended::HubGone)?;
             }
             Some(LinkCommand::Shutdown(done)) => self.shut_down(done),
         }
@@ -169,40 +169,42 @@ impl<'a> Session<'a> {
         loop {
             match self.decoder.next::<FromRelay>() {
                 Ok(None) => return Ok(()),
-                Ok(Some(FromRelay { outgoing: Some(Outgoing::Reply(reply)) })) => self.replied(reply).await?,
+                Ok(Some(FromRelay { outgoing: Some(Outgoing::Reply(reply)) })) => {
+                    self.reply_received(reply).await?
+                }
                 Ok(Some(FromRelay { outgoing: Some(Outgoing::Event(event)) })) => {
-                    self.happened(event).await?
+                    self.event_received(event).await?
                 }
                 Ok(Some(FromRelay { outgoing: None })) => {}
-                Err(why) => return Err(Ended::Lost(Trouble::Gibberish(why.to_string()))),
+                Err(why) => return Err(Ended::Lost(LinkFailure::Malformed(why.to_string()))),
             }
         }
     }
 
-    async fn replied(&mut self, reply: Reply) -> Result<(), Ended> {
+    async fn reply_received(&mut self, reply: Reply) -> Result<(), Ended> {
         let Some(body) = reply.body else { return Ok(()) };
         match (reply.request_id, body) {
             (HELLO, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => {
-                Err(self.link.outranked(error.highest_epoch))
+                Err(self.link.refused_as_stale(error.highest_epoch))
             }
             (_, ReplyBody::Error(error)) if error.code() == ErrorCode::StaleEpoch => Err(Ended::Superseded),
             (HELLO, ReplyBody::Welcome(welcome)) => self.welcomed(welcome).await,
             (HELLO, ReplyBody::Error(CommandError { message, .. })) => {
-                Err(Ended::Lost(Trouble::Refused(message)))
+                Err(Ended::Lost(LinkFailure::Refused(message)))
             }
-            (INVENTORY, ReplyBody::Inventory(page)) => self.took_page(page).await,
+            (INVENTORY, ReplyBody::Inventory(page)) => self.page_received(page).await,
             // A full mailbox: until the deadline of the page.
             (INVENTORY, ReplyBody::Error(error)) if error.code() == ErrorCode::Busy => {
                 self.page_again = Some(Instant::now() + PAGE_PAUSE);
                 Ok(())
             }
             (INVENTORY, ReplyBody::Error(CommandError { message, .. })) => {
-                Err(Ended::Lost(Trouble::NoInventory(message)))
+                Err(Ended::Lost(LinkFailure::NoInventory(message)))
             }
             (SHUTDOWN, _) => Ok(()),
-            (HELLO | INVENTORY, _) => Err(Ended::Lost(Trouble::Gibberish("another answer".to_owned()))),
+            (HELLO | INVENTORY, _) => Err(Ended::Lost(LinkFailure::Malformed("another answer".to_owned()))),
             (id, body) => {
-                if self.link.asked.answered(id, &body, Instant::now()) {
+                if self.link.requests.answered(id, &body, Instant::now()) {
                     self.tell(LinkEvent::Reply(id, Ok(body))).await?;
                 }
                 Ok(())
@@ -212,22 +214,22 @@ impl<'a> Session<'a> {
 
     async fn welcomed(&mut self, welcome: Welcome) -> Result<(), Ended> {
         self.next_event = Some(welcome.next_event_seq);
-        self.link.meet(welcome.boot_id).await.ok_or(Ended::NobodyAsks)?;
+        self.link.greeted(welcome.boot_id).await.ok_or(Ended::HubGone)?;
         self.link.in_command = true;
         self.welcome = Some(welcome);
         if self.done.is_some() {
             self.request(SHUTDOWN, Command::Shutdown(Shutdown {}));
             return Ok(());
         }
-        // What was asked before the line broke comes first, so that the inventory shows it.
-        self.send_asked();
-        self.take_stock();
+        // What was asked before the connection broke comes first, so that the inventory shows it.
+        self.send_requests();
+        self.gather_inventory();
         Ok(())
     }
 
     /// From the first page on.
-    fn take_stock(&mut self) {
-        self.stock = Some(Stock::default());
+    fn gather_inventory(&mut self) {
+        self.gathering = Some(Gathering::default());
         self.ask_page(0);
     }
 
@@ -240,65 +242,65 @@ impl<'a> Session<'a> {
 
     /// Under the deadline that it has already.
     fn ask_page_again(&mut self) {
-        if let (Some(_), Some(stock)) = (self.page_again.take(), &self.stock) {
-            let after = stock.inventory.next;
+        if let (Some(_), Some(gathering)) = (self.page_again.take(), &self.gathering) {
+            let after = gathering.inventory.next;
             self.request(INVENTORY, Command::GetInventory(GetInventory { after }));
         }
     }
 
-    async fn took_page(&mut self, page: Inventory) -> Result<(), Ended> {
-        let (Some(stock), Some(welcome)) = (&mut self.stock, &self.welcome) else { return Ok(()) };
-        let (before, next) = (std::mem::replace(&mut stock.inventory.next, page.next), page.next);
-        stock.inventory.boot_id = page.boot_id;
-        stock.inventory.transports.extend(page.transports);
-        if stock.inventory.transports.len() > TRANSPORTS_MAX || (next != 0 && next <= before) {
-            return Err(Ended::Lost(Trouble::Gibberish("an inventory without an end".to_owned())));
+    async fn page_received(&mut self, page: Inventory) -> Result<(), Ended> {
+        let (Some(gathering), Some(welcome)) = (&mut self.gathering, &self.welcome) else { return Ok(()) };
+        let (before, next) = (std::mem::replace(&mut gathering.inventory.next, page.next), page.next);
+        gathering.inventory.boot_id = page.boot_id;
+        gathering.inventory.transports.extend(page.transports);
+        if gathering.inventory.transports.len() > TRANSPORTS_MAX || (next != 0 && next <= before) {
+            return Err(Ended::Lost(LinkFailure::Malformed("an inventory without an end".to_owned())));
         }
         if next != 0 {
             self.ask_page(next);
             return Ok(());
         }
-        if stock.spoilt {
-            self.take_stock();
+        if gathering.incomplete {
+            self.gather_inventory();
             return Ok(());
         }
-        let (stock, welcome) = (std::mem::take(stock), welcome.clone());
-        self.stock = None;
+        let (gathering, welcome) = (std::mem::take(gathering), welcome.clone());
+        self.gathering = None;
         if self.done.is_none() {
             self.deadline = None;
         }
         self.is_up = true;
-        self.tell(LinkEvent::Up(welcome, stock.inventory)).await?;
-        for event in stock.early {
+        self.tell(LinkEvent::Up(welcome, gathering.inventory)).await?;
+        for event in gathering.early {
             self.tell(LinkEvent::Event(event)).await?;
         }
         Ok(())
     }
 
-    async fn happened(&mut self, event: Event) -> Result<(), Ended> {
+    async fn event_received(&mut self, event: Event) -> Result<(), Ended> {
         if let Some(expected) = self.next_event.filter(|expected| event.seq > *expected) {
             tracing::warn!(expected, got = event.seq, "events were lost; asking for the inventory");
-            match &mut self.stock {
-                Some(stock) => stock.spoilt = true,
-                None => self.take_stock(),
+            match &mut self.gathering {
+                Some(gathering) => gathering.incomplete = true,
+                None => self.gather_inventory(),
             }
         }
         self.next_event = Some(event.seq + 1);
-        match (event.body, &mut self.stock) {
+        match (event.body, &mut self.gathering) {
             (None, _) => Ok(()),
             (Some(EventBody::Superseded(_)), _) => Err(Ended::Superseded),
-            (Some(body), Some(stock)) if stock.early.len() < EARLY_EVENTS_MAX => {
-                stock.early.push(body);
+            (Some(body), Some(gathering)) if gathering.early.len() < EARLY_EVENTS_MAX => {
+                gathering.early.push(body);
                 Ok(())
             }
             (Some(_), Some(_)) => {
-                Err(Ended::Lost(Trouble::NoInventory("too much happens meanwhile".to_owned())))
+                Err(Ended::Lost(LinkFailure::NoInventory("too much happens meanwhile".to_owned())))
             }
             (Some(body), None) => self.tell(LinkEvent::Event(body)).await,
         }
     }
 
     async fn tell(&mut self, event: LinkEvent) -> Result<(), Ended> {
-        self.link.events.send(event).await.map_err(|_| Ended::NobodyAsks)
+        self.link.events.send(event).await.map_err(|_| Ended::HubGone)
     }
 }

@@ -27,7 +27,7 @@ fn play_by(name: &str, by: NameOf) -> HttpRequest {
 
 fn created(reply: Option<&HttpReply>) -> (String, String) {
     match reply {
-        Some(HttpReply::Created { session, etag, sdp }) => {
+        Some(HttpReply::Created { secret: session, etag, sdp }) => {
             assert!(sdp.starts_with("v=0\r\n") && session.len() >= 32);
             (session.clone(), etag.clone())
         }
@@ -52,7 +52,7 @@ fn a_whip_publisher_looks_like_any_member() {
     assert!(name.starts_with("r-камера-"), "{name}");
     world.play(a, "r", "p1", &name);
     assert_eq!(world.names(a), ["SDP p1"]);
-    let reply = world.http(HttpRequest::Delete { session: session.clone(), published: true });
+    let reply = world.http(HttpRequest::Delete { secret: session.clone(), published: true });
     assert_eq!(reply, Some(&HttpReply::Deleted));
     assert_eq!(
         world.names(a),
@@ -62,7 +62,7 @@ fn a_whip_publisher_looks_like_any_member() {
             "LEFT камера".into()
         ]
     );
-    let again = world.http(HttpRequest::Delete { session, published: true });
+    let again = world.http(HttpRequest::Delete { secret: session, published: true });
     assert!(refused_with(again, 404));
     assert!(world.relay.transports.is_empty());
 }
@@ -121,9 +121,12 @@ fn a_whep_player_is_seen_by_nobody_and_has_a_limit() {
     assert!(world.listen(a).is_empty());
     let full = world.http(play("r-a-1"));
     assert!(refused_with(full, 503), "{full:?}");
-    let wrong_door = world.http(HttpRequest::Delete { session: session.clone(), published: true });
-    assert!(refused_with(wrong_door, 404));
-    assert_eq!(world.http(HttpRequest::Delete { session, published: false }), Some(&HttpReply::Deleted));
+    let wrong_kind = world.http(HttpRequest::Delete { secret: session.clone(), published: true });
+    assert!(refused_with(wrong_kind, 404));
+    assert_eq!(
+        world.http(HttpRequest::Delete { secret: session, published: false }),
+        Some(&HttpReply::Deleted)
+    );
     // By login: its first stream.
     created(world.http(play("a")));
     let gone = world.http(play("b"));
@@ -215,7 +218,7 @@ fn ids_of_websocket_streams_are_no_keys() {
     let a = world.enter("a", "r");
     world.published(a, "r", "s1", "r-a-1");
     for published in [true, false] {
-        let reply = world.http(HttpRequest::Delete { session: "s1".to_owned(), published });
+        let reply = world.http(HttpRequest::Delete { secret: "s1".to_owned(), published });
         assert!(refused_with(reply, 404));
     }
     assert_eq!(world.relay.transports.len(), 1);
@@ -230,7 +233,7 @@ fn patches() {
     let tag = format!("\"{etag}\"");
     let mut patch = |if_match: Option<&str>, fragment: &str| {
         let (if_match, fragment) = (if_match.map(str::to_owned), fragment.to_owned());
-        let patch = Patch { session: session.clone(), published: true, if_match, fragment };
+        let patch = Patch { secret: session.clone(), published: true, if_match, fragment };
         match world.http(HttpRequest::Patch(patch)) {
             Some(HttpReply::Restarted { etag, fragment }) => {
                 assert!(fragment.contains("a=ice-ufrag:") && fragment.contains("a=candidate:"), "{fragment}");
@@ -274,7 +277,7 @@ fn labels_hold_no_secret_of_a_session() {
     // Nor is what they hold instead a key.
     for session in shown {
         for published in [true, false] {
-            let reply = world.http(HttpRequest::Delete { session: session.clone(), published });
+            let reply = world.http(HttpRequest::Delete { secret: session.clone(), published });
             assert!(refused_with(reply, 404), "{reply:?}");
         }
     }
@@ -292,7 +295,7 @@ fn whip_sessions_survive_a_kill_of_signaling() {
     world.wait(Duration::from_secs(600));
     assert_eq!(world.relay.transports.len(), 2);
     let patch = Patch {
-        session: publisher.clone(),
+        secret: publisher.clone(),
         published: true,
         if_match: Some(format!("\"{etag}\"")),
         fragment: "a=ice-ufrag:new1\r\na=ice-pwd:a-password-of-22-chars!\r\n".to_owned(),
@@ -300,11 +303,11 @@ fn whip_sessions_survive_a_kill_of_signaling() {
     let restarted = world.http(HttpRequest::Patch(patch));
     assert!(matches!(restarted, Some(HttpReply::Restarted { .. })), "{restarted:?}");
     assert_eq!(
-        world.http(HttpRequest::Delete { session: viewer, published: false }),
+        world.http(HttpRequest::Delete { secret: viewer, published: false }),
         Some(&HttpReply::Deleted)
     );
     assert_eq!(
-        world.http(HttpRequest::Delete { session: publisher, published: true }),
+        world.http(HttpRequest::Delete { secret: publisher, published: true }),
         Some(&HttpReply::Deleted)
     );
     assert!(world.relay.transports.is_empty());
@@ -335,7 +338,7 @@ fn whip_sessions_of_an_older_signaling_are_ended_by_their_urls() {
     // What is written now is understood by the next one as well.
     let mut world = world.restart(|_| {});
     for (session, published) in [(viewer, false), (publisher, true)] {
-        let reply = world.http(HttpRequest::Delete { session, published });
+        let reply = world.http(HttpRequest::Delete { secret: session, published });
         assert_eq!(reply, Some(&HttpReply::Deleted));
     }
     assert!(world.relay.transports.is_empty());

@@ -1,13 +1,14 @@
 //! What the relay was asked and has not answered, in the order that it must keep. Sans-IO.
 //!
-//! Commands for one transport are asked one after the other: the next when the one before is answered. So what the relay
-//! has no room for ([`ErrorCode::Busy`], when a large room fills) is asked again after a pause, and nothing that belongs
-//! behind it gets in front of it. Only the end of a transport waits for nothing that has not been asked yet: that is not
-//! wanted any more and is answered here.
+//! Commands for one transport are asked one after the other: the next when the one before is answered. So
+//! what the relay has no room for ([`ErrorCode::Busy`], when a large room fills) is asked again after a
+//! pause, and nothing that belongs behind it gets in front of it. Only the end of a transport waits for
+//! nothing that has not been asked yet: that is not wanted any more and is answered here.
 //!
 //! Invariants
-//! - Each request is answered exactly once, by [`Asked::answered`], [`Asked::ask`], [`Asked::begin_again`] or
-//!   [`Asked::forget_all`].
+//! - Each request is answered exactly once, by [`Requests::answered`], [`Requests::ask`],
+//!   [`Requests::begin_again`] or
+//!   [`Requests::forget_all`].
 //! - The end of a transport is taken however much is unanswered.
 //! - `Busy` is an answer only after [`BUSY_LIMIT`].
 
@@ -22,10 +23,12 @@ pub const UNANSWERED_MAX: usize = 65_536;
 /// Ends of transports that may be unanswered beside them: more than a relay has transports.
 const UNANSWERED_CLOSES_MAX: usize = 2_000_000;
 
-/// Connections that may break while a request is on its way. It may be what breaks them, so it is not sent to a third.
+/// Connections that may break while a request is on its way. It may be what breaks them, so it is not sent to
+/// a third.
 const BREAKS_MAX: u32 = 2;
 
-/// A request is asked again for this long. Below the hub's limit for an answer, so that the reason reaches who waits.
+/// A request is asked again for this long. Below the hub's limit for an answer, so that the reason reaches
+/// who waits.
 pub const BUSY_LIMIT: Duration = Duration::from_secs(4);
 
 /// Pauses before a request is asked again.
@@ -56,9 +59,8 @@ struct Request {
     breaks: u32,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Requests {
     requests: BTreeMap<u64, Request>,
     /// By transport, in the order in which they were asked.
     lanes: HashMap<u64, VecDeque<u64>>,
@@ -66,7 +68,7 @@ pub(super) struct Asked {
     ready: VecDeque<u64>,
 }
 
-impl Asked {
+impl Requests {
     /// Takes a request. The requests that are answered by that: refused, all of them.
     pub(super) fn ask(&mut self, id: u64, command: Command) -> Vec<u64> {
         let lane = command.transport_id();
@@ -121,7 +123,7 @@ impl Asked {
         true
     }
 
-    /// When [`Asked::next_ready`] has something again, at the latest.
+    /// When [`Requests::next_ready`] has something again, at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.pauses.first().map(|(due, _)| *due)
     }
@@ -144,8 +146,8 @@ impl Asked {
         None
     }
 
-    /// A new connection to the same relay: everything is said again, in order, but what may have broken the ones before.
-    /// That is answered here.
+    /// A new connection to the same relay: everything is said again, in order, but what may have broken the
+    /// ones before. That is answered here.
     pub(super) fn begin_again(&mut self) -> Vec<u64> {
         self.pauses.clear();
         self.ready.clear();
@@ -187,7 +189,8 @@ impl Asked {
         }
     }
 
-    /// Whose turn it is: the oldest of the lane, and behind it the end of the transport, for which the relay keeps order.
+    /// Whose turn it is: the oldest of the lane, and behind it the end of the transport, for which the relay
+    /// keeps order.
     fn advance(&mut self, transport: u64) {
         let Some(queue) = self.lanes.get(&transport) else { return };
         if queue.is_empty() {
@@ -239,13 +242,13 @@ mod tests {
         ReplyBody::Done(Done {})
     }
 
-    fn ready(asked: &mut Asked, now: Instant) -> Vec<u64> {
+    fn ready(asked: &mut Requests, now: Instant) -> Vec<u64> {
         std::iter::from_fn(|| asked.next_ready(now)).map(|(id, _)| id).collect()
     }
 
     #[test]
     fn a_transport_keeps_its_order_and_others_do_not_wait_for_it() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, play(7, 70)), (3, open(8)), (4, label(7)), (5, play(7, 71))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_found_no_room_is_asked_again_and_nothing_gets_in_front_of_it() {
-        let (mut asked, mut now) = (Asked::default(), Instant::now());
+        let (mut asked, mut now) = (Requests::default(), Instant::now());
         let begun = now;
         for (id, command) in [(1, play(7, 70)), (2, label(7))] {
             assert!(asked.ask(id, command).is_empty());
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_transport_follows_what_is_under_way_and_replaces_what_is_not() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, play(7, 70)), (3, play(7, 71))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_new_connection_hears_everything_again_in_order() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, open(8)), (3, play(8, 80))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_was_on_its_way_when_two_connections_broke_is_not_sent_to_a_third() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         for (id, command) in [(1, open(7)), (2, label(7)), (3, open(8))] {
             assert!(asked.ask(id, command).is_empty());
         }
@@ -337,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_transport_is_taken_when_nothing_else_is() {
-        let (mut asked, now) = (Asked::default(), Instant::now());
+        let (mut asked, now) = (Requests::default(), Instant::now());
         let max = UNANSWERED_MAX as u64;
         assert!((0..max).all(|id| asked.ask(id, open(id)).is_empty()));
         assert_eq!(asked.ask(max, label(7)), [max]);
@@ -349,7 +352,7 @@ mod tests {
 
     #[test]
     fn too_many_are_refused() {
-        let mut asked = Asked::default();
+        let mut asked = Requests::default();
         let refused = (0..).find(|id| !asked.ask(*id, open(*id)).is_empty());
         assert_eq!(refused, Some(UNANSWERED_MAX as u64));
     }
