@@ -44,7 +44,7 @@ const PLAY: &str = include_str!("../../signaling/src/sdp/fixtures/chromium-play.
 struct Fixture {
     hub: Hub,
     let_in: bool,
-    /// The client's, as the hook heard it.
+    /// The client's login, as the hook received it.
     login: Value,
     /// Transports of the client: the ids of their streams, and whether they publish.
     transports: Vec<(u64, Value, bool)>,
@@ -108,7 +108,7 @@ impl Fixture {
         joined.into_iter().for_each(|room| self.witness_follows(room));
     }
 
-    /// Nothing happens but what the hook heard just now.
+    /// Nothing happens but what the hook was just asked about.
     fn was_heard(&mut self, heard: &(&'static str, bool, Value), output: &Output, joined: &mut Vec<Value>) {
         let (method, asked, object) = heard;
         match output {
@@ -195,7 +195,8 @@ impl Fixture {
         }
     }
 
-    /// The room that the hook heard of is the one that the client is in now; there it finds a stream to play.
+    /// The room that the hook was told of is the one that the client is in now; there it finds a stream to
+    /// play.
     fn witness_follows(&mut self, room: Value) {
         let payload = json!({"command": "join", "options": {"name": room}});
         let said = self.witness_says("sendData", json!({"operationId": "o", "payload": payload}));
@@ -224,7 +225,7 @@ impl Fixture {
         said
     }
 
-    /// A relay that does what it is told, and whose transports come up at once.
+    /// A relay that carries out every command, and whose transports connect at once.
     fn relay_does(&mut self, output: Output) {
         let Output::Relay { request_id, command, .. } = output else { return };
         let (mut transport, mut track) = (None, None);

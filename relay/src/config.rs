@@ -38,7 +38,7 @@ pub enum Loopback {
 }
 
 settings! {
-    /// What the relay was told.
+    /// The settings of a relay.
     pub struct Config in "relay" {
         /// How datagrams are moved. "mmsg" is recvmmsg, sendmmsg and epoll; "auto" is uring where the kernel
         /// allows it.

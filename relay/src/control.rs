@@ -1,4 +1,4 @@
-//! The control thread: listens, reads requests, writes replies and events, and ends the process when told to.
+//! The control thread: listens, reads requests, writes replies and events, and ends the process on request.
 //!
 //! One thread and one `poll(2)` over the listener, the connections, the signals and the eventfd that workers
 //! notify. Nothing here can hold up a shard: mailboxes are bounded and never waited for.

@@ -1,12 +1,12 @@
-//! How a worker keeps up: how long its waits gather datagrams, and how much video it sheds when that is not
-//! enough.
+//! Overload control of a worker: how long its waits gather datagrams, and how much video it sheds when that
+//! is not enough.
 //!
-//! Told what it needs to know, it reads no clock. An idle shard adds no delay. A busy one lets a wait gather
-//! for a moment, because packets that are handled together cost less: the hold grows with the share of time
-//! the shard works, up to a setting. A thread that even so never goes to sleep does not keep up: datagrams
-//! pile up in the kernel, which would discard them blindly, checks and audio included. Then video is shed, an
-//! eighth of the subscriptions at a time, until the shard finds time to sleep again; and as much of it as
-//! there is room for is taken back at once, by what the rest costs.
+//! Sans-IO: it is told the times and the thread's usage. An idle shard adds no delay. A busy one lets a wait
+//! gather for a moment, because packets that are handled together cost less: the hold grows with the share of
+//! time the shard works, up to a setting. A thread that even so never goes to sleep does not keep up:
+//! datagrams pile up in the kernel, which would discard them blindly, checks and audio included. Then video
+//! is shed, an eighth of the subscriptions at a time, until the thread sleeps again. Then as much is restored
+//! at once as there is room for, judging by what the rest costs.
 //!
 //! Whether a batch was full says less: io_uring completes 32 receives of a socket at a time, however many
 //! more wait. But one that was not full says that nothing more waited. So work that is only done while
@@ -29,13 +29,13 @@ const WINDOW: Duration = Duration::from_millis(10);
 const NEWEST: f64 = 0.3;
 /// A thread that has not slept for this long does not keep up.
 const SHED_AFTER: Duration = Duration::from_millis(50);
-/// What was shed is taken back, as much as will be borne, after so long with room to spare.
+/// After this long with room to spare, shed video is restored, as much as there is room for.
 const RESTORE_AFTER: Duration = Duration::from_millis(250);
-/// Each time that proves too much within so long, the pause doubles, up to a limit: whose video comes and
-/// goes sees less than whose video stays away.
+/// If more must be shed within this time after a restoration, the pause before the next one doubles, up to a
+/// limit: video that comes and goes is worse than video that stays away.
 const RELAPSE_WITHIN: Duration = Duration::from_secs(1);
 const RESTORE_AFTER_MAX: Duration = Duration::from_secs(2);
-/// A step costs at least this share of time; what was measured may be noise.
+/// Lower bound of a step's measured cost, as a share of time: smaller values may be noise.
 const STEP_COST_MIN: f64 = 0.02;
 /// Below this share of working time there is room to spare.
 const SPARE_BELOW: f64 = 0.8;
@@ -51,7 +51,7 @@ pub struct Turn {
     pub ended: Time,
     /// Datagrams that it received.
     pub received: usize,
-    /// Its wait was none, because handshakes or commands waited for their turn.
+    /// It did not wait, because handshakes or commands were deferred to it.
     pub kept_awake: bool,
     /// Time spent on them, if they kept it awake.
     pub deferred: Duration,
@@ -60,12 +60,12 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct OverloadControl {
     hold_max: Duration,
-    /// Begin of the window, what had been used until then, and the time worked in it.
+    /// When the window began, the usage until then, and the time worked in the window.
     window: Time,
     usage: Usage,
     worked: Duration,
-    /// In the window, too: time of what had to wait for its turn, and whether the thread would have slept but
-    /// for that.
+    /// Also in the window: the time spent on deferred work, and whether the thread would have slept without
+    /// it.
     deferred: Duration,
     idle: bool,
     /// Share of time worked, 0 to 1.
@@ -75,9 +75,9 @@ pub struct OverloadControl {
     /// Since when there has been room to spare.
     spare_since: Option<Time>,
     shed: u8,
-    /// The last time that something was taken back, unless something has been shed since.
+    /// The last restoration, unless something has been shed since.
     restored: Option<Restored>,
-    /// How long there must be room to spare before something is taken back.
+    /// How long there must be room to spare before the next restoration.
     pause: Duration,
 }
 

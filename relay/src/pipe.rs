@@ -31,7 +31,7 @@ pub struct PipeSender {
     /// Entries that neither side has.
     #[expect(clippy::vec_box, reason = "they go over as they are")]
     spare: Vec<Box<Entry>>,
-    /// Entries that there are, wherever they are, and how many there should be.
+    /// `made`: entries allocated, wherever they are; `wanted`: how many there should be.
     made: usize,
     wanted: usize,
     lent: Option<Box<Entry>>,

@@ -295,7 +295,7 @@ fn bind(config: &Config, shard: u32, own: &[IpAddr]) -> Result<Vec<UdpSocket>, S
         );
     }
     let beside = socket::bind_beside(&bound, own, &options).unwrap_or_else(|why| {
-        // An address has just gone, perhaps. It costs time, nothing else: the first socket serves all
+        // The address may just have been removed. This only makes sends slower: the first socket serves all
         // addresses.
         tracing::warn!(shard, %why, "no sockets for the machine's single addresses: sends cost more");
         Vec::new()

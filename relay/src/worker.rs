@@ -96,8 +96,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Peers hear that it is over instead of finding out after 30 s. As many at a time as the outbox surely
-    /// holds.
+    /// Sends close_notify to the peers, which would otherwise notice the end after 30 s only. As many at a
+    /// time as the outbox surely holds.
     fn close_transports(&mut self) {
         while self.driver.shard.close_some(CLOSES_PER_FLUSH, &mut SendMemory(self.io.send_queue())) {
             self.io.flush();

@@ -196,7 +196,7 @@ fn every_datagram_of_garbage_is_in_a_named_counter() {
         assert_eq!(total["tx.datagrams"], 0, "{io}: nothing is answered");
         assert_eq!(total["io.rx_kernel_drops"], 0, "{io}");
 
-        // It still serves, and ends when told.
+        // It still serves, and ends on request.
         assert_eq!(controller.open(1, 1), opened);
         assert_eq!(relay.ctl("inventory")["transports"][0]["state"], "new");
         relay.signal(rustix::process::Signal::TERM);

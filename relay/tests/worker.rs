@@ -33,7 +33,7 @@ impl DtlsFactory for Panics {
     }
 }
 
-/// The life of a worker thread; it reports its mailbox.
+/// The body of a worker thread; it reports its mailbox.
 fn live(stop: Arc<AtomicBool>, report: &mpsc::Sender<(ControlEnd, SocketAddr)>) {
     let clock = Clock::start();
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");

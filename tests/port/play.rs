@@ -216,7 +216,7 @@ impl Control {
         }
     }
 
-    /// The control thread may hear of our port a moment after we do.
+    /// The control thread may learn of our port a moment after us.
     fn until_known(&mut self, command: &Command) -> Result<(), Box<dyn Error>> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {

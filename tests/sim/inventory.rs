@@ -48,7 +48,7 @@ fn a_large_relay_is_taken_over_while_transports_come_and_go() {
         if after == 0 {
             break;
         }
-        // What the controller does itself meanwhile it knows; the rest is told by events.
+        // The controller knows what it does itself meanwhile; events report the rest.
         for index in [round * 3, TRANSPORTS - 1 - round * 5] {
             let transport_id = World::transport_id(index);
             world.command(Command::CloseTransport(CloseTransport { transport_id }));

@@ -241,7 +241,7 @@ fn an_overheard_check_is_good_for_one_address() {
     world.assert_ledger();
 }
 
-/// Who hears a check may be faster than it. That ends no consent, and moves nothing.
+/// An eavesdropper may replay a check before it arrives. That ends no consent, and moves nothing.
 #[test]
 fn a_check_that_was_overtaken_still_counts() {
     let mut world = World::careful(46);

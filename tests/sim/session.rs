@@ -1,4 +1,4 @@
-//! A transport's life: addresses move, consent expires, credentials change, commands repeat.
+//! One transport from start to end: addresses move, consent expires, credentials change, commands repeat.
 
 use relay_control::{Command, ErrorCode, FailReason, ReplyBody, TransportState};
 use relay_core::stats::{Count, DropReason};

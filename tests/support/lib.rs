@@ -1,4 +1,4 @@
-//! A world for the real core to live in: fake clock, fake network, fake peers, all from one seed.
+//! A simulated environment for the real core: fake clock, fake network, fake peers, all from one seed.
 //!
 //! The peers are [`ringvox_client`]s with real STUN, SRTP and RTCP; only DTLS is replaced by keys that follow
 //! from the fingerprint, so that a run repeats to the bit. Nothing here is a second implementation of

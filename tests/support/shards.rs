@@ -19,7 +19,7 @@ use relay_core::config::{Limits, ShardConfig};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, DropReason, Stage};
+use relay_core::stats::{Count, DropReason, Ledger};
 use relay_core::time::Time;
 use relay_port::{Decoded, Frame, FrameReader, PORT_VERSION, encode};
 use std::collections::VecDeque;
@@ -52,7 +52,7 @@ pub struct Shards {
     ports_end: ThreadEnd,
     ports_woken: Arc<AtomicBool>,
     router: Router,
-    /// Rung by whoever has something for the worker.
+    /// Set when there is something for the worker.
     woken: Vec<Arc<AtomicBool>>,
     /// Datagrams that each worker has not read yet.
     inbox: Vec<VecDeque<InFlight>>,
@@ -61,7 +61,8 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Empty shards in good weather; a room has `budget` transports on one of them before it uses the next.
+    /// Empty shards and a network without loss; a room has `budget` transports on one of them before it uses
+    /// the next.
     #[must_use]
     pub fn new(seed: u64, shards: u32, budget: usize) -> Self {
         Self::with_profile(seed, shards, budget, SrtpProfile::AeadAes128Gcm)
@@ -244,7 +245,7 @@ impl Shards {
             driver.handle_datagram(now, &path, &mut in_flight.bytes, &mut outbox);
         }
         driver.shard.ring_ports();
-        // Orders first: whoever obeys one must look into the pipes by itself.
+        // Orders first: carrying one out must read the pipes by itself.
         loop {
             match driver.handle_order(now, &mut outbox) {
                 OrderOutcome::Nothing => break,
@@ -407,10 +408,10 @@ impl Shards {
         (0..self.drivers.len()).map(|n| self.count(n, Count::PipeAccepted)).sum()
     }
 
-    /// Discards of a stage, over all shards.
+    /// Discards that are part of a sum, over all shards.
     #[must_use]
-    pub fn dropped_in(&self, stage: Stage) -> u64 {
-        let reasons = DropReason::ALL.iter().filter(|d| d.stage() == stage);
+    pub fn dropped_in(&self, ledger: Ledger) -> u64 {
+        let reasons = DropReason::ALL.iter().filter(|d| d.ledger() == ledger);
         reasons.map(|d| (0..self.drivers.len()).map(|n| self.dropped(n, *d)).sum::<u64>()).sum()
     }
 }

@@ -338,7 +338,7 @@ impl IntoCommand for RequestKeyframe {
 
 /// Media and RTCP.
 impl Run {
-    /// An SSRC to speak of: received or sent, one's own or a neighbour's, or anybody's.
+    /// An SSRC: one that the client receives or sends, another client's, or any.
     fn any_ssrc(&self, number: u8, choice: u8) -> Ssrc {
         let client = &self.clients[usize::from(number)];
         let received = client.receives.get(usize::from(choice & 7));

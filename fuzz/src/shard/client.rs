@@ -38,7 +38,7 @@ pub(super) struct Packet<'a> {
 pub(super) struct Client {
     pub(super) number: u8,
     pub(super) room: u64,
-    /// It has a transport, as far as it was told.
+    /// It has a transport, as far as it knows.
     pub(super) is_in: bool,
     /// New each time it comes in, and with it the keys.
     pub(super) fingerprint: Fingerprint,
@@ -48,7 +48,7 @@ pub(super) struct Client {
     seal: SealContext,
     /// By SSRC, the index that follows the last.
     pub(super) next: HashMap<u32, u64>,
-    /// What it was told that it will receive: media SSRCs with their RTX.
+    /// Announced to it: media SSRCs with their RTX SSRCs.
     pub(super) receives: Vec<(u32, u32)>,
     /// RTX SSRCs of all times.
     pub(super) rtx: HashSet<u32>,

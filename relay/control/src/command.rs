@@ -16,7 +16,7 @@ pub struct Request {
     pub command: Option<Command>,
 }
 
-/// The commands, in the order of a session's life.
+/// The commands, in the order in which a session uses them.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Command {
     /// First on every connection that wants more than to read and to order local ports.

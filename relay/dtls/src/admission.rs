@@ -1,10 +1,10 @@
-//! How many attempts may be begun, and whose hello is next where there are more.
+//! How many attempts may be begun, and with which hello where there are more.
 
 use crate::assembly::Message;
 use relay_core::time::Time;
 use std::time::Duration;
 
-/// So many at once, and one more after each interval.
+/// A token bucket: `at_once` tokens at most, and one more after each interval.
 pub(crate) struct TokenBucket {
     left: u32,
     at_once: u32,
@@ -39,9 +39,9 @@ impl TokenBucket {
     }
 }
 
-/// The hello that is begun next. It is drawn from all that came since the last one was: were it the first or
-/// the last of them, whoever sends at the right moments would keep everybody else out with as many hellos as
-/// there are attempts.
+/// The next hello to begin an attempt with: a random one of all that came since the last attempt began
+/// (reservoir sampling of size 1). If it were the first or the last, an attacker that sends at the right
+/// moments could take every attempt with one hello each.
 #[derive(Default)]
 pub(crate) struct Reservoir {
     hello: Option<Message>,

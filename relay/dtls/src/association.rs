@@ -34,7 +34,7 @@ pub struct Association {
     stream: SslStream<DatagramQueue>,
     side: Side,
     state: State,
-    /// As told last; what BoringSSL's timers count from.
+    /// The time of the last call; BoringSSL's timers count from it.
     now: Time,
     deadline: Option<Time>,
 }

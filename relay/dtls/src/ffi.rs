@@ -17,7 +17,7 @@ thread_local! {
     static NOW: Cell<Time> = const { Cell::new(Time::ZERO) };
 }
 
-/// What BoringSSL takes for the time, on this thread, until it is told otherwise.
+/// The time for BoringSSL on this thread, until it is set again.
 pub(crate) fn set_now(now: Time) {
     NOW.set(now);
 }

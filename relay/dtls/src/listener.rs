@@ -8,7 +8,7 @@
 //!   protected record is shown to all of them; the first that ends its handshake is the one, the others are
 //!   forgotten.
 //! - A hello that nobody could answer costs nothing ([`crate::hello`]). Where more are good than may be
-//!   begun, the next one is drawn from all ([`crate::admission`]).
+//!   begun, the next one is chosen at random ([`crate::admission`]).
 //! - The hello that answers a HelloRetryRequest is one of several as well: each that differs has an attempt
 //!   of its own.
 //! - While there are several attempts, an answer is sent again when its hello is, and not by a timer: a
@@ -29,7 +29,7 @@ use crate::MESSAGE_BYTES_MAX;
 use crate::admission::{Reservoir, TokenBucket};
 use crate::assembly::{Assembly, Message, clear_record};
 use crate::association::{Association, INBOUND_BYTES_MAX};
-use crate::hello::is_for_us;
+use crate::hello::{CLIENT_HELLO, is_for_us};
 use crate::records::{self, Accept, Part};
 use crate::signature;
 use boring::ssl::SslContext;
@@ -43,7 +43,7 @@ pub(crate) const CANDIDATES_MAX: usize = 8;
 /// An attempt is not given up for another before: a client that has our flight already can end no other one.
 /// More than a round trip, so hellos that are forged behind a client's do it no harm.
 const ATTEMPT_LIFE_MIN: Duration = Duration::from_millis(500);
-/// Time between two that are given up, so that places come free one by one and each is drawn for.
+/// Time between two replacements, so that places become free one by one and each goes to a random hello.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(62);
 /// Attempts that may be begun at once, each 150 us of work, and the time after which one more may. Signed
 /// flights are paid for apart, at the same rate, one for each signature that is looked at.
@@ -64,8 +64,7 @@ const _: () =
 const _: () =
     assert!(REPLACEMENT_INTERVAL.as_millis() * CANDIDATES_MAX as u128 <= ATTEMPT_LIFE_MIN.as_millis());
 
-/// Handshake messages of a client (RFC 5246 §7.4).
-const CLIENT_HELLO: u8 = 1;
+/// Handshake messages of a client beside its hello (RFC 5246 §7.4).
 const CERTIFICATE: u8 = 11;
 const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
@@ -239,7 +238,7 @@ impl Listener {
         }
     }
 
-    /// A hello that is like none before begins an attempt, or takes part in the draw for the next.
+    /// A hello that differs from all before begins an attempt, or is a candidate for the next one.
     fn take_hello(&mut self, now: Time, hello: Message) {
         let Self { context, peer, state: State::Handshaking(handshake), attempts, .. } = self else { return };
         if handshake.knows(now, |known| known.hello == hello) || !is_for_us(&hello.body) {
@@ -417,6 +416,15 @@ impl DtlsEngine for Listener {
             }
             State::Handshaking(_) | State::Closed => false,
         }
+    }
+
+    fn is_plausible(&self, datagram: &[u8]) -> bool {
+        let accept = match &self.state {
+            State::Handshaking(_) => Accept::Handshake,
+            State::Decided(_) => Accept::ProtectedOnly,
+            State::Closed => return false,
+        };
+        records::any_may_pass(datagram, accept, MESSAGE_BYTES_MAX)
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {

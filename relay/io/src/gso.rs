@@ -10,12 +10,12 @@ pub(crate) const SEGMENTS_MAX: usize = 64;
 /// Most octets in one send: an IP datagram holds 65,535 with its headers, and 65,507 of UDP payload go in
 /// practice.
 const RUN_BYTES_MAX: usize = 60_000;
-/// Runs to a destination that go singly after the kernel refused one as GSO; each further refusal doubles
-/// them.
+/// Runs to a destination that are sent as single datagrams after the kernel refused one as GSO; each further
+/// refusal doubles the number.
 const SINGLY_FIRST: u32 = 16;
-/// And no more than these: a path that is well again, or another one, should not pay for long.
+/// Upper bound of the doublings: a destination that accepts GSO again should soon get it.
 const SINGLY_DOUBLINGS_MAX: u32 = 10;
-/// Destinations that are remembered for it. Should there be more, all are asked anew.
+/// Destinations that are remembered as refusing. Beyond this all are forgotten, and GSO is tried again.
 const REFUSING_MAX: usize = 4096;
 
 const _: () = assert!(RUN_BYTES_MAX + DATAGRAM_BYTES_MAX < 65_507);
@@ -61,8 +61,8 @@ impl Run {
     }
 }
 
-/// Which destinations get GSO sends: all, but for a while those to which the kernel refused one. The device
-/// that refuses, or the path whose MTU is too small, is that destination's and nobody else's.
+/// Which destinations get GSO sends: all but, for a while, those for which the kernel refused one. The
+/// reason, a device without GSO or a small path MTU, concerns only that destination.
 #[derive(Debug, Default)]
 pub(crate) struct Gso {
     is_on: bool,

@@ -85,7 +85,7 @@ pub struct Wake {
 }
 
 enum Receiver {
-    /// The ring is shared with the sends: it lives in the send queue.
+    /// The ring is shared with the sends: the send queue owns it.
     Uring,
     Mmsg(MmsgReceiver),
 }

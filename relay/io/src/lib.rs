@@ -37,7 +37,7 @@
 //! Deliberately absent: zero-copy sends (dearer below 10 KB), SQPOLL (burns a core), connected sockets, GRO,
 //! any knowledge of what the datagrams carry.
 //!
-//! All unsafe code of the relay but two DTLS calls lives here.
+//! With `relay-dtls` and `relay-gcm` this is the only package with unsafe code.
 
 #![warn(missing_docs)]
 

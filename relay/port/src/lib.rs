@@ -1,6 +1,6 @@
 //! Ports: the one border at which media in clear enters or leaves a shard of the relay.
 //!
-//! Behind a port is another shard, a local process or another node. All of them say and hear the same few
+//! Behind a port is another shard, a local process or another node. All of them exchange the same few
 //! [`Message`]s, and a shard does not know which of them it talks to. This package has what both sides share:
 //! the messages, the entry of the bounded queue that carries them ([`Entry`], [`PortSink`]), and their
 //! encoding for ports that are sockets ([`Frame`]).

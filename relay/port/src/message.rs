@@ -125,7 +125,7 @@ pub struct Track {
     /// Its publisher has keys, so packets may come and want a history. If it gets them later, the track
     /// begins once more.
     pub connected: bool,
-    /// It stays though nobody listens: whoever says that it begins is its only source, and was told to be.
+    /// The track stays although nobody listens: the side that begins it is its only source, by order.
     pub held: bool,
 }
 
@@ -164,7 +164,7 @@ pub struct Clock {
     pub timestamp: u32,
 }
 
-/// What one side of a port tells the other.
+/// A message from one side of a port to the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Message {
     /// The entry holds no message.

@@ -63,7 +63,7 @@ pub struct Load {
     pub videos: usize,
     /// Audio tracks sent this way.
     pub audios: usize,
-    /// Tracks that go the other way, of which this one speaks back.
+    /// Tracks sent the other way; keyframe requests and closings for them go this way.
     pub back: usize,
 }
 

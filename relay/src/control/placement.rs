@@ -1,4 +1,4 @@
-//! What lives where: rooms and transports on shards, tracks on transports.
+//! Which shard each room and transport is on, and which transport each track belongs to.
 //!
 //! The first transport of a room goes to the shard with the fewest transports, and later ones follow it there
 //! while the room stays within its budget of that shard: a small room is whole on one shard, and nothing of
@@ -6,11 +6,11 @@
 //! budget everywhere spreads evenly. A transport never moves; one that its shard has no place for is opened
 //! on another, so that a full shard keeps nobody out of its rooms.
 //!
-//! The shards are truth; this is the index that finds them. It says what will be when every order that was
-//! given so far is obeyed, so a command finds what an earlier one makes whether that has been answered or
-//! not: what an order makes is here when it is given, and goes again if it is refused; what an order removes
-//! is gone when it is given. Replies are told apart by the ticket of their order, as a transport may be
-//! closed and opened again before any of it is answered.
+//! The shards decide what exists; this is an index of it. It describes the state after every order given so
+//! far is carried out, so a command finds what an earlier one makes whether that has been answered or not:
+//! what an order makes is added when the order is given, and removed again if it is refused; what an order
+//! removes is removed when the order is given. Replies are told apart by the ticket of their order, as a
+//! transport may be closed and opened again before any of it is answered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -25,14 +25,14 @@ pub type Ticket = u64;
 #[derive(Clone, Debug)]
 struct Room {
     /// Its transports on each shard, those being opened included.
-    holders: Vec<usize>,
+    transports_on: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Transport {
     room_id: u64,
     shard: usize,
-    /// The first order to open it in this life: its place in the inventory.
+    /// The first order that opened it, since it was last closed: its place in the inventory.
     since: Ticket,
     /// Whether the shard has confirmed it, and not reported its end since.
     alive: bool,
@@ -64,7 +64,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Nothing lives anywhere. A room may have `budget` transports on a shard before it uses another one.
+    /// An empty index. A room may have `budget` transports on a shard before it uses another one.
     #[must_use]
     pub fn new(shards: usize, budget: usize) -> Self {
         Self {
@@ -89,14 +89,14 @@ impl Placement {
         self.choose_for_room(room_id)
     }
 
-    /// Another shard for a transport whose room's own has no place for it: the best of those that have not
-    /// been tried.
+    /// Another shard for a transport that the room's own shard has no place for: the best of those that have
+    /// not been tried.
     #[must_use]
     pub fn choose_other(&self, room_id: u64, tried: &[usize]) -> Option<usize> {
         self.best_for_room(room_id, |shard| !tried.contains(&shard))
     }
 
-    /// Its shard was told to open it, the one that [`Placement::choose`] says. Answered by
+    /// A shard was ordered to open it, the one that [`Placement::choose`] returned. Answered by
     /// [`Placement::opened`] or [`Placement::not_opened`].
     pub fn opening(&mut self, transport_id: u64, room_id: u64, shard: usize, ticket: Ticket) {
         let mut is_new = false;
@@ -109,7 +109,7 @@ impl Placement {
         transport.opening.push((ticket, room_id));
         if is_new {
             self.by_age.insert(ticket, transport_id);
-            self.hold(room_id, shard);
+            self.add_to_room(room_id, shard);
         }
     }
 
@@ -118,11 +118,11 @@ impl Placement {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
         let Some((_, room_id)) = take(&mut transport.opening, ticket) else { return };
         transport.alive = true;
-        self.live_in(transport_id, room_id);
+        self.move_to_room(transport_id, room_id);
     }
 
-    /// The shard refused. True: so the transport is nowhere, nobody has closed it meanwhile, and no track has
-    /// been ordered behind it that will be refused there.
+    /// The shard refused to open it. True: the transport is on no shard, it was not closed meanwhile, and no
+    /// track was ordered for it, which would be refused.
     pub fn not_opened(&mut self, transport_id: u64, ticket: Ticket) -> bool {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return false };
         let was_awaited = take(&mut transport.opening, ticket).is_some();
@@ -138,13 +138,13 @@ impl Placement {
         let Some(transport) = self.transports.remove(&transport_id) else { return };
         self.by_age.remove(&transport.since);
         for track in transport.tracks {
-            self.disown(track, |owner| owner == transport_id);
+            self.remove_owners(track, |owner| owner == transport_id);
         }
-        self.release(transport.room_id, transport.shard);
+        self.remove_from_room(transport.room_id, transport.shard);
     }
 
-    /// Its shard says that it ended. Events keep the order of the shard's replies, so this is about a former
-    /// life if an order to open it is not answered yet. Saying it twice is no error.
+    /// Its shard says that it ended. Events keep the order of the shard's replies, so this is about an
+    /// earlier transport of this id if an order to open it is not answered yet. Repeating it is no error.
     pub fn ended(&mut self, transport_id: u64, shard: usize) {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
         if transport.shard != shard || !std::mem::take(&mut transport.alive) {
@@ -159,12 +159,12 @@ impl Placement {
                 track.owner = track.owner.filter(|owner| *owner != transport_id);
                 self.forget_track_if_gone(track_id);
             }
-            self.unlist(track_id, transport_id);
+            self.remove_from_list(track_id, transport_id);
         }
         self.settle(transport_id);
     }
 
-    /// A shard was told to add a track to a transport of its own. Answered by [`Placement::added`] or
+    /// A shard was ordered to add a track to one of its transports. Answered by [`Placement::added`] or
     /// [`Placement::not_added`].
     pub fn adding(&mut self, track_id: u64, transport_id: u64, ticket: Ticket) {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
@@ -189,7 +189,7 @@ impl Placement {
         let Some(track) = self.tracks.get_mut(&track_id) else { return };
         if let Some((_, transport_id)) = take(&mut track.adding, ticket) {
             self.forget_track_if_gone(track_id);
-            self.unlist(track_id, transport_id);
+            self.remove_from_list(track_id, transport_id);
         }
     }
 
@@ -197,8 +197,8 @@ impl Placement {
     pub fn removing(&mut self, track_id: u64) {
         let Some(track) = self.tracks.get(&track_id) else { return };
         let whose: Vec<u64> = track.adding.iter().map(|(_, id)| *id).chain(track.owner).collect();
-        self.disown(track_id, |_| true);
-        whose.into_iter().for_each(|transport_id| self.unlist(track_id, transport_id));
+        self.remove_owners(track_id, |_| true);
+        whose.into_iter().for_each(|transport_id| self.remove_from_list(track_id, transport_id));
     }
 
     #[must_use]
@@ -246,28 +246,28 @@ impl Placement {
         (self.rooms.len(), self.transports.len(), self.tracks.len())
     }
 
-    /// After one thing less speaks for it: a transport that nothing speaks for is not there, and one that is
-    /// only being opened is in the room that is asked for first.
+    /// To be called when a transport has ended or an order to open it was refused. Without another order to
+    /// open it, it is removed; with one, it is in the room that the oldest such order names.
     fn settle(&mut self, transport_id: u64) {
         let Some(transport) = self.transports.get(&transport_id) else { return };
         match transport.opening.first() {
             _ if transport.alive => {}
-            Some(&(_, room_id)) => self.live_in(transport_id, room_id),
+            Some(&(_, room_id)) => self.move_to_room(transport_id, room_id),
             None => self.closing(transport_id),
         }
     }
 
-    fn live_in(&mut self, transport_id: u64, room_id: u64) {
+    fn move_to_room(&mut self, transport_id: u64, room_id: u64) {
         let Some(transport) = self.transports.get_mut(&transport_id) else { return };
         let (before, shard) = (std::mem::replace(&mut transport.room_id, room_id), transport.shard);
         if before != room_id {
-            self.hold(room_id, shard);
-            self.release(before, shard);
+            self.add_to_room(room_id, shard);
+            self.remove_from_room(before, shard);
         }
     }
 
     /// Ends the ownership of a track by the transports that `whose` selects.
-    fn disown(&mut self, track_id: u64, whose: impl Fn(u64) -> bool) {
+    fn remove_owners(&mut self, track_id: u64, whose: impl Fn(u64) -> bool) {
         let Some(track) = self.tracks.get_mut(&track_id) else { return };
         track.owner = track.owner.filter(|owner| !whose(*owner));
         track.adding.retain(|(_, transport_id)| !whose(*transport_id));
@@ -275,7 +275,7 @@ impl Placement {
     }
 
     /// Takes a track out of a transport's list, unless it is or will be that transport's.
-    fn unlist(&mut self, track_id: u64, transport_id: u64) {
+    fn remove_from_list(&mut self, track_id: u64, transport_id: u64) {
         let is_its = self.tracks.get(&track_id).is_some_and(|track| {
             track.owner == Some(transport_id) || track.adding.iter().any(|(_, id)| *id == transport_id)
         });
@@ -291,18 +291,18 @@ impl Placement {
         }
     }
 
-    fn hold(&mut self, room_id: u64, shard: usize) {
+    fn add_to_room(&mut self, room_id: u64, shard: usize) {
         let shards = self.load.len();
-        let room = self.rooms.entry(room_id).or_insert_with(|| Room { holders: vec![0; shards] });
-        room.holders[shard] += 1;
+        let room = self.rooms.entry(room_id).or_insert_with(|| Room { transports_on: vec![0; shards] });
+        room.transports_on[shard] += 1;
         self.load[shard] += 1;
     }
 
-    fn release(&mut self, room_id: u64, shard: usize) {
+    fn remove_from_room(&mut self, room_id: u64, shard: usize) {
         let Some(room) = self.rooms.get_mut(&room_id) else { return };
-        room.holders[shard] -= 1;
+        room.transports_on[shard] -= 1;
         self.load[shard] -= 1;
-        if room.holders.iter().all(|holders| *holders == 0) {
+        if room.transports_on.iter().all(|transports_on| *transports_on == 0) {
             self.rooms.remove(&room_id);
         }
     }
@@ -314,10 +314,11 @@ impl Placement {
     }
 
     fn best_for_room(&self, room_id: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
-        let holders = |shard: usize| self.rooms.get(&room_id).map_or(0, |room| room.holders[shard]);
+        let transports_on =
+            |shard: usize| self.rooms.get(&room_id).map_or(0, |room| room.transports_on[shard]);
         let shards = || (0..self.load.len()).filter(|shard| may(*shard));
-        let within = shards().filter(|shard| holders(*shard) < self.budget);
-        let best = within.min_by_key(|shard| (std::cmp::Reverse(holders(*shard)), self.load[*shard]));
+        let within = shards().filter(|shard| transports_on(*shard) < self.budget);
+        let best = within.min_by_key(|shard| (std::cmp::Reverse(transports_on(*shard)), self.load[*shard]));
         best.or_else(|| shards().min_by_key(|shard| self.load[*shard]))
     }
 }
@@ -443,7 +444,7 @@ mod tests {
             p.not_added(ticket, ticket + 1000);
         }
         assert!(p.transports[&1].tracks.is_empty());
-        // Another order for the same track still speaks for it.
+        // The other order for the same track is not answered yet.
         p.adding(11, 1, 5);
         p.adding(11, 1, 6);
         p.not_added(11, 5);

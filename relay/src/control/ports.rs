@@ -61,7 +61,7 @@ impl Ports {
         Some(known.name)
     }
 
-    /// Shards that are to be told of who is gone; what could not be told is to be put back.
+    /// The list of shards to inform; the caller puts back those whose mailbox is full.
     pub fn leaving(&mut self) -> &mut Vec<(usize, u32)> {
         &mut self.leaving
     }

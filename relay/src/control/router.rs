@@ -1,5 +1,5 @@
-//! Which command goes where, whose answer goes to whom, and who may command at all. Sans-IO: the control
-//! thread's sockets are not seen here.
+//! Routes commands to shards and replies to connections, and decides which connection may command. Sans-IO:
+//! the control thread's sockets are not seen here.
 //!
 //! Invariants
 //! - Every request gets exactly one reply.
@@ -7,10 +7,10 @@
 //!   the earlier ones answered or not: they go through one mailbox, and those behind a subscription that
 //!   waits for its pipe wait with it.
 //! - The highest epoch named in a `Hello` commands, under the instance that named it first; a lower one is
-//!   refused from that request on (fencing), and can read. Epoch 0, as without a `Hello`, reads, and orders
-//!   local ports, which are no controller's alone.
-//! - A subscriber whose up-track lives on another shard is told of only when that shard pipes it. The two are
-//!   connected when that is needed first.
+//!   refused from that request on (fencing), and may only read. Epoch 0, as without a `Hello`, reads, and
+//!   orders local ports, which are no controller's alone.
+//! - A subscription to an up-track on another shard goes to the subscriber's shard only when the publisher's
+//!   shard pipes the track. Two shards are connected when this is first needed.
 //! - Events are numbered here without gaps, and every connection that said `Hello` gets all of them from then
 //!   on.
 
@@ -215,7 +215,7 @@ impl Router {
             return self.stale();
         }
         if hello.epoch > self.epoch {
-            // Told before the newcomer is welcome: it hears of its successors only.
+            // Sent before the new controller is welcomed: it is only told of its own successors.
             self.greeted.remove(&from);
             if self.epoch != 0 {
                 self.handle_event(EventBody::Superseded(Superseded { epoch: hello.epoch }));
@@ -284,7 +284,7 @@ impl Router {
         self.behind_pipes.entry(transport_id).or_default().push_back(waiting);
     }
 
-    /// Whose order a command has to keep. `None`: nobody's that is known.
+    /// The transport whose commands this one must not overtake. `None`: no known one.
     fn transport_of(&self, command: &Command) -> Option<u64> {
         match command {
             Command::RemoveTrack(c) => self.transport_of_track(c.track_id),
@@ -293,7 +293,7 @@ impl Router {
         }
     }
 
-    /// The index knows tracks that a shard was told of; others wait behind a pipe.
+    /// The index has tracks that a shard was ordered to add; others wait behind a pipe.
     fn transport_of_track(&self, track_id: u64) -> Option<u64> {
         let adds = |command: &Command| match command {
             Command::AddUpTrack(c) => c.track_id == track_id,
@@ -328,7 +328,7 @@ impl Router {
                 None => route_track(placement, c.track_id, c.transport_id),
             },
             Command::AddDownTrack(c) => route_down_track(placement, c, self.home_of(c.up_track_id)),
-            // What is not there is closed, or removed, already.
+            // An unknown one has been closed or removed already.
             Command::CloseTransport(c) => match placement.shard_of_transport(c.transport_id) {
                 Some(shard) => Route::Shard(shard, Change::Close { transport_id: c.transport_id }),
                 None => Route::Answered(done()),
@@ -375,7 +375,7 @@ impl Router {
         self.pending.insert(self.last_ticket, pending);
     }
 
-    /// A shard opened a transport or did not. One that is full keeps nobody out while others are not.
+    /// A shard opened a transport or did not. If it is full, another shard is tried.
     fn handle_opened(&mut self, ticket: Ticket, pending: Pending, body: ReplyBody) {
         let Pending { from, request_id, kind: Kind::Open { command, mut tried } } = pending else { return };
         let change = Change::Open { transport_id: command.transport_id, room_id: command.room_id };
@@ -466,8 +466,8 @@ impl Router {
         }
     }
 
-    /// The track is piped to the subscriber's shard, or will not be: on with the command that wanted it
-    /// there, and with what came behind that. If one of those waits for a pipe itself, the rest waits again.
+    /// The publisher's shard has answered whether it pipes the track: continues with the subscription, and
+    /// with the commands that wait behind it. If one of those needs a pipe itself, the rest waits again.
     fn piped(&mut self, pending: Pending, body: ReplyBody) {
         let Pending { from, request_id, kind } = pending;
         let Kind::Pipe { then, shard, change, transport_id } = kind else { return };
@@ -551,7 +551,7 @@ fn refusal(code: ErrorCode, message: &str) -> ReplyBody {
     ReplyBody::Error(CommandError { code: code.into(), message: message.to_owned(), highest_epoch: 0 })
 }
 
-/// `is_second`: another controller was connected that commanded until now.
+/// `is_second`: the controller that commanded until now is still connected.
 fn log_command(hello: &Hello, is_second: bool) {
     let (epoch, name) = (hello.epoch, printable(&hello.name));
     if is_second {

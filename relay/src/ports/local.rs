@@ -2,12 +2,13 @@
 //! Sans-IO: `run.rs` has the thread and the sockets.
 //!
 //! Invariants
-//! - A process gets the packets of its taps and no others, and gives those of its sources and no others.
+//! - A process receives the packets of its taps and no others, and only packets of its sources are taken from
+//!   it.
 //! - Every packet that a shard wrote for a process is in `port.out.written` or a `port.dropped.*` of that
 //!   way; every packet that a process sent is in `port.in.sent` or a `port.dropped.*` of the other way
 //!   ([`Counts`]).
-//! - A process that does not read costs what it would have read: the queues from the shards are emptied all
-//!   the same.
+//! - A process that does not read loses packets and holds up nobody: the queues from the shards are emptied
+//!   all the same.
 //! - Messages about a process that is gone, or about a track that has ended, are ignored.
 
 use super::counts::Counts;
@@ -33,7 +34,7 @@ pub enum ToPorts {
     Tap { number: u32, track_id: u64, shard: PortId },
     /// The process is not to get the track any more.
     Untap { number: u32, track_id: u64 },
-    /// The process is to send this track, and the shard to take it. Has an answer.
+    /// The process is to send this track to the shard. Answered by [`FromPorts::Answer`].
     Source {
         /// Echoed in [`FromPorts::Answer`].
         ticket: u64,
@@ -109,10 +110,10 @@ struct Port {
 #[derive(Debug, Default)]
 pub struct LocalPorts {
     ports: BTreeMap<u32, Port>,
-    /// Of processes that are gone: emptied until the shard lets go of its end.
+    /// Queues to processes that are gone: emptied until the shard drops its end.
     closing: Vec<PipeReceiver>,
     counts: Arc<Counts>,
-    /// What each source may send.
+    /// Payload bit rate that each source may have.
     max_source_bitrate_bps: u64,
     last_number: u32,
     events: VecDeque<FromPorts>,
@@ -124,7 +125,7 @@ impl LocalPorts {
         Self { counts, max_source_bitrate_bps, ..Self::default() }
     }
 
-    /// A process connected; by which number it is called from now on.
+    /// A process has connected; returns its number.
     pub fn connect(&mut self, now: Time) -> u32 {
         self.last_number += 1;
         self.counts.connections.add(1);
@@ -197,7 +198,7 @@ impl LocalPorts {
         self.events.push_back(FromPorts::Connected { number, name: name.to_owned() });
     }
 
-    /// Obeys the control thread. Orders about who is gone are answered, and change nothing.
+    /// Carries out an order. One about a process that is gone is answered, and changes nothing.
     pub fn handle_order(&mut self, now: Time, order: ToPorts) {
         match order {
             ToPorts::Connect { number, ends } => {
@@ -249,7 +250,7 @@ impl LocalPorts {
         }
         let counts = &self.counts;
         self.closing.retain_mut(|from| {
-            // Whoever lets go has written all before.
+            // A shard drops its end after its last entry, so what is read after this check is all.
             let let_go = from.is_abandoned();
             while from.handle(|entry| count_unread(entry.take().0, counts)) {}
             !let_go
@@ -267,8 +268,8 @@ impl LocalPorts {
         shards.for_each(|queues| queues.to.flush());
     }
 
-    /// Ends those who did not say who they are in time, and takes away those whose end has come; their
-    /// numbers.
+    /// Disconnects processes that did not send their name in time, and removes those that are to be
+    /// disconnected; returns their numbers.
     pub fn reap(&mut self, now: Time) -> Vec<u32> {
         let Self { ports, closing, counts, events, .. } = self;
         let mut gone = Vec::new();
@@ -344,7 +345,7 @@ impl Port {
                         }
                         process.send(&message);
                     }
-                    // It was given up before it began.
+                    // The tap was removed before the track began.
                     None => to.send(Message::Close { track_id, opening }),
                 },
                 Message::Clock { .. } if tap.is_some() => process.send_if_room(&message),
@@ -356,7 +357,7 @@ impl Port {
                 Message::Keyframe { track_id } if sources.contains_key(&track_id) => {
                     process.send_if_room(&message)
                 }
-                // Nobody there takes it: its id is in use.
+                // The shard refuses it, as its id is in use.
                 Message::Close { track_id, opening }
                     if sources.get(&track_id).is_some_and(|source| source.opening == opening) =>
                 {
@@ -378,8 +379,8 @@ impl Port {
     }
 }
 
-/// A shard has begun anew, and saw no opening after this one: what is to be said of which track, and whether
-/// it is a source.
+/// A shard was reset, and has seen no opening after `seen`. Returns the end of each lost track, for the
+/// process, and whether the track is a source.
 fn reset(
     taps: &mut BTreeMap<u64, Tap>,
     sources: &mut BTreeMap<u64, Source>,
@@ -450,7 +451,7 @@ struct Inbound<'a> {
 }
 
 impl Inbound<'_> {
-    /// `Some`: it says who it is. Before that nothing else is listened to.
+    /// Handles a frame. `Some`: it is a `Hello` with this name. Before one, every other frame is refused.
     fn take(&mut self, named: bool, decoded: Decoded<'_>) -> Result<Option<String>, Refusal> {
         match decoded {
             Decoded::Frame(Frame::Hello(hello), _) if !named && hello.version > 0 => Ok(Some(hello.name)),

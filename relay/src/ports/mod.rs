@@ -15,7 +15,7 @@ pub use link::{PortsEnd, ThreadEnd, link};
 pub use local::{FromPorts, LocalPorts, ToPorts};
 pub use run::{PortsThread, spawn};
 
-/// Processes that are connected at one time: a recorder, doors, and some that people start by hand.
+/// Processes that are connected at one time: a recorder, protocol gateways, and some started by hand.
 pub const PROCESSES_MAX: usize = 16;
 
 /// Taps and sources of one process together.

@@ -1,4 +1,5 @@
-//! A process at a local port, as octets: frames in, frames out, with a limit on what waits.
+//! The connection of a local process: decodes its frames, encodes those for it, and bounds what waits to be
+//! read.
 
 use relay_core::time::Time;
 use relay_port::{
@@ -9,7 +10,8 @@ use std::time::Duration;
 /// Packets are dropped while more than this waits to be read: a second of ten videos.
 pub const UNREAD_PACKETS_MAX: usize = 2 << 20;
 
-/// A process that lets more than this wait is ended: it does not even read the messages about its tracks.
+/// A process that leaves more than this unread is disconnected: it does not even read the messages about its
+/// tracks.
 pub const UNREAD_BYTES_MAX: usize = UNREAD_PACKETS_MAX + (256 << 10);
 
 /// Time for a process to send its name.

@@ -260,7 +260,7 @@ impl Client {
         }
     }
 
-    /// Says goodbye; what waits to be sent is still to be taken.
+    /// Sends close_notify and ends; what waits to be sent is still to be taken.
     pub fn close(&mut self) {
         self.drive(|dtls| dtls.close());
         self.state = State::Ended(None);

@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((answer.class(), answer.error_code()), (StunClass::Error, Some(ROLE_CONFLICT)));
         assert!(answer.verify_integrity(&agent.local_key));
         assert_eq!(peer.handle(&reply), Err(Fault::Refused(Some(ROLE_CONFLICT))));
-        // A stranger gets no answer.
+        // A check with another username gets no response.
         let wrong = Credentials::new(&own.ufrag, "another password, long enough");
         let mut stranger = Agent::new(&Credentials::from_octets([2; 20]), &wrong, remote());
         assert_eq!(agent.handle(&stranger.check(true)), Err(Fault::Unsigned));

@@ -2,7 +2,7 @@
 //! agent, a DTLS client, SRTP both ways, and payloads that say where they come from.
 //!
 //! Invariants
-//! - Time, randomness and datagrams are arguments; sockets, clocks and threads are whoever's who drives it.
+//! - Time, randomness and datagrams are arguments; sockets, clocks and threads are the caller's.
 //! - What a server must never send is a [`Fault`]; whether that is a panic or a count, the caller decides.
 //!
 //! Deliberately absent: congestion control, jitter buffers, decoding. A client takes what it gets and says

@@ -8,7 +8,7 @@ use relay_control::{Command, Inventory, ReplyBody, ShardStats, Stats};
 use std::collections::BTreeMap;
 
 impl Router {
-    /// A page of the inventory, from the shards that its transports live on.
+    /// A page of the inventory, from the shards that its transports are on.
     pub(super) fn ask_page(&mut self, from: ConnectionId, request_id: u64, after: Ticket) {
         let (page, next) = self.placement.page(after);
         let mut of_shards: BTreeMap<usize, Vec<u64>> = BTreeMap::new();

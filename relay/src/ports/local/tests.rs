@@ -74,7 +74,9 @@ fn a_source_is_held_to_its_rate_and_the_excess_is_counted() {
             };
             let frame = Frame::Message(Message::Packet(packet));
             ports.handle_bytes(now, number, &encoded(&frame, &[0; 1_000]));
-            while from_port.handle(|entry| drop(entry.take())) {}
+            while from_port.handle(|entry| {
+                entry.take();
+            }) {}
         }
         (counts.in_sent.get(), counts.dropped_policed.get())
     };
