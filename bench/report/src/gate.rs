@@ -71,21 +71,24 @@ impl Change {
     fn fault(&self) -> Option<&'static str> {
         match (self.before, self.now) {
             (Some(before), Some(now)) => {
-                let limit = before as f64 * (1.0 + TOLERANCE_PERCENT / 100.0);
-                (now as f64 > limit).then_some("TOO MANY")
+                (self.percent(before, now) > TOLERANCE_PERCENT).then_some("TOO MANY")
             }
             (None, _) => Some("NEW"),
             (_, None) => Some("GONE"),
         }
+    }
+
+    fn percent(&self, before: u64, now: u64) -> f64 {
+        // Exact at the tolerance itself, which a quotient is not.
+        (now as f64 - before as f64) * 100.0 / before as f64
     }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-        let percent =
-            |(before, now): (u64, u64)| format!("{:+.1}%", (now as f64 / before as f64 - 1.0) * 100.0);
-        let percent = self.before.zip(self.now).map_or_else(String::new, percent);
+        let percent = self.before.zip(self.now).map(|(before, now)| self.percent(before, now));
+        let percent = percent.map_or_else(String::new, |percent| format!("{percent:+.1}%"));
         let (before, now, fault) = (count(self.before), count(self.now), self.fault().unwrap_or_default());
         write!(f, "{:<40} {before:>12} {now:>12} {percent:>8}  {fault}", self.name)
     }
