@@ -50,7 +50,6 @@ fn pipe(c: &mut Criterion) {
         group.throughput(Throughput::Elements(BATCH));
         let mut stream = UpStream::new(&UpStreamConfig {
             ssrc: Ssrc(1),
-            rtx_ssrc: None,
             kind: MediaKind::Video,
             clock_rate_hz: 90_000,
             nack: false,

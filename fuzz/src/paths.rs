@@ -1,6 +1,5 @@
 use crate::actions::Actions;
 use relay_control::EventBody;
-use relay_core::demux::Ufrag;
 use relay_core::id::Ssrc;
 use relay_core::outbox::Path;
 use relay_core::stats::Count;
@@ -46,7 +45,7 @@ struct Simulation {
     /// Where clients are or have been, by address.
     homes: HashMap<SocketAddr, usize>,
     /// The last new ids of each client, and where they came from.
-    ids: HashMap<Ufrag, VecDeque<([u8; 12], Path)>>,
+    ids: HashMap<[u8; 8], VecDeque<([u8; 12], Path)>>,
     /// The publisher or the viewer fell silent or moved, so something may be missing.
     disturbed: bool,
     longest_silence: Duration,

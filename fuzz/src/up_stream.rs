@@ -47,7 +47,6 @@ impl Simulation {
         let kind = if first & 1 == 0 { MediaKind::Audio } else { MediaKind::Video };
         let config = UpStreamConfig {
             ssrc: Ssrc(1),
-            rtx_ssrc: Some(Ssrc(2)),
             kind,
             clock_rate_hz: if first & 8 == 0 { 90_000 } else { u32::MAX },
             nack: first & 2 != 0,
@@ -173,7 +172,7 @@ impl Simulation {
     }
 
     fn change_ssrc(&mut self, ssrc: u32) {
-        self.up.change_ssrc(Ssrc(ssrc), None);
+        self.up.change_ssrc(Ssrc(ssrc));
         self.next = ssrc as u16;
     }
 

@@ -1,6 +1,6 @@
 //! Catches panics of a shard, so that they cost who caused them, or this shard at most.
 //!
-//! Whom a panic is held against, and what is put right after it, the shard knows ([`Shard::recover`]); here
+//! Whose input led to a panic, and what is put right after it, the shard knows ([`Shard::recover`]); here
 //! is when it is given up: its tables do not agree any more, nobody's input was handled, or [`PANICS_MAX`]
 //! were caught in a minute. It then ends its transports and begins anew, on the same thread, sockets and
 //! queues; the other shards go on.
@@ -9,7 +9,7 @@
 //! instruction, only tables for the unwinder, and with one nothing else of the batch is lost.
 
 use relay_core::time::Time;
-use relay_core::{Blamed, Shard};
+use relay_core::{PanicSource, Shard};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -76,12 +76,12 @@ impl Faults {
         let recovered = catch_unwind(AssertUnwindSafe(|| shard.recover(now))).unwrap_or_else(|panic| {
             Err(format!("again while it was put right: {}", panic_text(panic.as_ref())))
         });
-        let proved = recovered.as_ref().is_ok_and(|blamed| *blamed != Blamed::Unproved);
+        let proved = recovered.as_ref().is_ok_and(|source| *source != PanicSource::Unproved);
         match recovered {
             // Whoever makes us panic without being anybody could write any number of lines; the counter says
             // it.
-            Ok(Blamed::Unproved) => {}
-            Ok(blamed) => tracing::error!(shard = self.shard, ?blamed, "a panic ended a transport: {text}"),
+            Ok(PanicSource::Unproved) => {}
+            Ok(source) => tracing::error!(shard = self.shard, ?source, "a panic ended a transport: {text}"),
             Err(why) => return self.begin_anew(shard, &format!("{text}; {why}")),
         }
         if proved && self.panics.exceeds(now, PANICS_MAX) {

@@ -291,7 +291,7 @@ fn unproved(plays: impl Fn(u64) -> Option<u64>) {
     assert_eq!(shard.check_invariants(), Ok(()));
     shard.handle_timeout(now + Duration::from_secs(16), &mut outbox);
     while shard.poll_event().is_some() {}
-    assert_eq!((shard.transport_count(), shard.check_invariants()), (0, Ok(())));
+    assert_eq!((shard.transports().count(), shard.check_invariants()), (0, Ok(())));
     let reply = convert::obey(&mut shard, now, opening(many + 1), &mut outbox);
     assert!(matches!(reply, ReplyBody::TransportOpened(_)), "{reply:?}");
 }
@@ -340,7 +340,7 @@ fn two_thousand_joins_and_leaves_leave_nothing() {
             shard.handle_timeout(now, &mut NullOutbox::default());
         }
         while shard.poll_event().is_some() {}
-        assert_eq!(shard.transport_count(), 0);
+        assert_eq!(shard.transports().count(), 0);
         (LIVE.get(), LIVE_BYTES.get())
     };
     let (few, few_bytes) = run(1..2_000);

@@ -263,6 +263,6 @@ fn a_shard_that_begins_anew_has_all_places_for_those_who_wait_for_a_check() {
     for peer in 0..places {
         world.command(World::opening(peer, 1).0);
     }
-    assert_eq!(world.shard.transport_count(), places as usize);
+    assert_eq!(world.shard.transports().count(), places as usize);
     assert_eq!(world.shard.check_invariants(), Ok(()));
 }

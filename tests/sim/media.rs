@@ -296,6 +296,6 @@ fn packets_never_leave_their_room_while_slots_are_reused() {
         }
     }
     assert!(world.inventory().is_empty());
-    assert_eq!(world.shard.transport_count(), 0);
+    assert_eq!(world.shard.transports().count(), 0);
     world.assert_ledger();
 }

@@ -9,7 +9,7 @@ use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
 use relay_core::port::OpenPort;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, DropReason, Stage};
+use relay_core::stats::{Count, DropReason, Ledger};
 use relay_core::wire::rtcp;
 use relay_port::{Entry, Load, Message, PortId};
 use std::collections::BTreeSet;
@@ -75,7 +75,7 @@ fn a_packet_crosses_once_and_all_get_all_in_order() {
             assert!(received.packets[0].1.keyframe, "video begins with a keyframe");
             assert!(received.reports >= 4, "a sender report a second");
         }
-        assert_eq!(world.dropped_in(Stage::PipeOut) + world.dropped_in(Stage::PipeIn), 0);
+        assert_eq!(world.dropped_in(Ledger::PipeOut) + world.dropped_in(Ledger::PipeIn), 0);
         assert_eq!(world.count(1, Count::RxRtp), 0, "nothing is decrypted twice");
         world.assert_ledger();
     }
@@ -233,7 +233,7 @@ fn subscribers_on_both_shards_are_told_the_same_clock() {
     }
     let moved = without[0].wrapping_sub(with[0]).cast_signed();
     assert!((moved - 45_000).abs() <= 1_800, "half a second: {moved}");
-    assert!(world.dropped_in(Stage::Own) == 0 && world.crossed() > 0);
+    assert!(world.dropped_in(Ledger::Own) == 0 && world.crossed() > 0);
 }
 
 fn remove(world: &mut Shards, track_id: u64) {

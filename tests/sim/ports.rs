@@ -8,7 +8,7 @@ use relay_control::{
 use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, DropReason, Stage};
+use relay_core::stats::{Count, DropReason, Ledger};
 use relay_core::wire::rtcp;
 use relay_port::{Clock, Entry, Frame, MediaTime, Message, Packet, PortId};
 use std::time::Duration;
@@ -151,7 +151,7 @@ fn a_process_that_does_not_read_costs_a_counter_and_nobody_else() {
         got += numbers(&world.process_reads(other)).len();
     }
     assert!(world.port_counts.dropped_slow.get() > 100, "{}", world.port_counts.dropped_slow.get());
-    assert_eq!(world.dropped_in(Stage::PipeOut), 0, "no shard waits for it");
+    assert_eq!(world.dropped_in(Ledger::PipeOut), 0, "no shard waits for it");
     assert!(got > 14_990, "{got}");
     for (subscriber, before) in subscribers.into_iter().zip(before) {
         assert!(packets(&world, subscriber) - before > 14_990);

@@ -145,3 +145,17 @@ fn what_waits_for_a_transport_that_ends_is_counted_and_reaches_no_other() {
     assert_eq!((count(&world, Count::RxDtls), count(&world, Count::TransportsConnected)), (0, 0));
     world.assert_ledger();
 }
+
+/// Anybody can write a client's address, so what no engine has a use for takes no place from its hello.
+#[test]
+fn junk_from_a_clients_address_takes_no_place() {
+    let mut world = World::new(36);
+    let joined = crowd(&mut world, 1)[0];
+    let address = world.peers[joined as usize].address;
+    (0..100).for_each(|_| world.inject(address, &[22; 60]));
+    say_hello(&mut world, joined);
+    world.turn();
+    assert_eq!(count(&world, Count::TransportsConnected), 1);
+    assert_eq!((world.dropped(DropReason::DtlsRefused), world.dropped(DropReason::DtlsBusy)), (100, 0));
+    world.assert_ledger();
+}

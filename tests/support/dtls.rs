@@ -64,6 +64,10 @@ impl DtlsFactory for CarefulFactory {
         Box::new(Engine { number: Some(mixed.to_be_bytes()), ..Engine::new(self.0, peer) })
     }
 
+    fn may_begin(&self, datagram: &[u8]) -> bool {
+        datagram.starts_with(&CLEAR)
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         [0xaa; 32]
     }
@@ -73,6 +77,10 @@ impl DtlsFactory for Factory {
     fn accept(&mut self, _: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
         point();
         Box::new(Engine::new(self.0, peer))
+    }
+
+    fn may_begin(&self, datagram: &[u8]) -> bool {
+        datagram.starts_with(&CLEAR)
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -122,6 +130,10 @@ impl DtlsEngine for Engine {
             self.summary = Some(DtlsSummary { keys, version: "simulated", group: "none" });
         }
         true
+    }
+
+    fn is_plausible(&self, datagram: &[u8]) -> bool {
+        datagram.starts_with(&CLEAR)
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {

@@ -19,7 +19,7 @@ use relay_core::config::{Limits, ShardConfig};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, DropReason, Stage};
+use relay_core::stats::{Count, DropReason, Ledger};
 use relay_core::time::Time;
 use relay_port::{Decoded, Frame, FrameReader, PORT_VERSION, encode};
 use std::collections::VecDeque;
@@ -408,10 +408,10 @@ impl Shards {
         (0..self.drivers.len()).map(|n| self.count(n, Count::PipeAccepted)).sum()
     }
 
-    /// Discards of a stage, over all shards.
+    /// Discards that are part of a sum, over all shards.
     #[must_use]
-    pub fn dropped_in(&self, stage: Stage) -> u64 {
-        let reasons = DropReason::ALL.iter().filter(|d| d.stage() == stage);
+    pub fn dropped_in(&self, ledger: Ledger) -> u64 {
+        let reasons = DropReason::ALL.iter().filter(|d| d.ledger() == ledger);
         reasons.map(|d| (0..self.drivers.len()).map(|n| self.dropped(n, *d)).sum::<u64>()).sum()
     }
 }

@@ -12,7 +12,7 @@ use relay_core::dtls::{DtlsFactory, Fingerprint};
 use relay_core::id::Ssrc;
 use relay_core::outbox::{Path, VecOutbox};
 use relay_core::srtp::SrtpProfile;
-use relay_core::stats::{Count, Counters, DropReason, Stage};
+use relay_core::stats::{Count, Counters, DropReason, Ledger};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::{Protocol, classify};
 use relay_core::{Limits, Shard, ShardConfig};
@@ -356,13 +356,13 @@ impl World {
 
     /// The same for any shard that has sent so many datagrams.
     pub fn assert_ledger_of(c: &Counters, datagrams: u64) {
-        let dropped = |stage| -> u64 {
-            DropReason::ALL.iter().filter(|d| d.stage() == stage).map(|d| c.dropped(*d)).sum()
+        let dropped = |ledger| -> u64 {
+            DropReason::ALL.iter().filter(|d| d.ledger() == ledger).map(|d| c.dropped(*d)).sum()
         };
         let consumed: u64 =
             [Count::RxStun, Count::RxDtls, Count::RxRtp, Count::RxRtcp].iter().map(|w| c.get(*w)).sum();
-        assert_eq!(c.get(Count::RxDatagrams), consumed + dropped(Stage::Datagram), "received");
-        assert_eq!(c.get(Count::FanOut), c.get(Count::TxRtp) + dropped(Stage::Egress), "fanned out");
+        assert_eq!(c.get(Count::RxDatagrams), consumed + dropped(Ledger::Datagram), "received");
+        assert_eq!(c.get(Count::FanOut), c.get(Count::TxRtp) + dropped(Ledger::Egress), "fanned out");
         let sent: u64 = [Count::TxStun, Count::TxDtls, Count::TxRtp, Count::TxRtx, Count::TxRtcp]
             .iter()
             .map(|w| c.get(*w))
@@ -371,12 +371,12 @@ impl World {
         assert_eq!(c.get(Count::TxDatagrams), datagrams, "sent");
         assert_eq!(
             c.get(Count::PipeOffered),
-            c.get(Count::PipeSent) + dropped(Stage::PipeOut),
+            c.get(Count::PipeSent) + dropped(Ledger::PipeOut),
             "to other shards"
         );
         assert_eq!(
             c.get(Count::PipeReceived),
-            c.get(Count::PipeAccepted) + dropped(Stage::PipeIn),
+            c.get(Count::PipeAccepted) + dropped(Ledger::PipeIn),
             "from other shards"
         );
     }

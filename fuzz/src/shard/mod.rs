@@ -187,7 +187,7 @@ impl Run {
             self.turn();
         }
         self.check();
-        assert!(self.places.iter().all(|place| place.shard.transport_count() == 0), "consent has expired");
+        assert!(self.places.iter().all(|place| place.shard.transports().count() == 0), "consent has expired");
         assert!(
             self.places.iter().all(|place| place.shard.poll_timeout().is_none()),
             "nothing is due for nobody"

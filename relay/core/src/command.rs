@@ -1,8 +1,8 @@
 //! What a shard can be told to do, and what it answers: in the core's own types.
 //!
-//! What a controller writes is put into them where the relay meets its controllers, in `relay/src/convert.rs`. A type here
-//! says what shape a value has (a fingerprint has 32 octets, a codec is one that is known); whether the value is good is
-//! for the shard to check.
+//! What a controller writes is put into them where the relay meets its controllers, in
+//! `relay/src/convert.rs`. A type here says what shape a value has (a fingerprint has 32 octets, a codec is
+//! one that is known); whether the value is good is for the shard to check.
 //!
 //! Deliberately absent: what is for the process and not for a shard (`Hello`, counters, taps).
 
@@ -16,7 +16,8 @@ use std::net::SocketAddr;
 /// Longest label of a transport, in octets.
 pub const LABEL_BYTES_MAX: usize = 4096;
 
-/// An order to a shard. Ids are the controller's. The same order twice has the effect of one, and the same answer.
+/// An order to a shard. Ids are the controller's. The same order twice has the effect of one, and the same
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Answer: [`Reply::TransportOpened`].

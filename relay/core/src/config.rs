@@ -1,4 +1,4 @@
-//! What a shard is told at its birth, and its limits.
+//! What a shard is made with, and its limits.
 
 use crate::time::NtpClock;
 use std::net::SocketAddr;
@@ -26,9 +26,9 @@ pub struct ShardConfig {
 pub struct Limits {
     /// Transports at one time.
     pub transports: usize,
-    /// Transports without keys. One check proves no address, as its sender may be forged; only a handshake does. Each costs
-    /// 4 KiB at most before that check and is gone after `ice_timeout` and `dtls_timeout`, so this is what strangers can make
-    /// a shard hold. Twice what a storm of joins has under way.
+    /// Transports without keys. One check proves no address, as its sender may be forged; only a handshake
+    /// does. Each costs 4 KiB at most before that check and is gone after `ice_timeout` and `dtls_timeout`,
+    /// so this is what strangers can make a shard hold. Twice what a storm of joins has under way.
     pub unproved_transports: usize,
     /// Up-tracks of one transport: a camera, a microphone, a screen with sound, and room for simulcast.
     pub up_tracks_per_transport: usize,

@@ -1,7 +1,8 @@
 //! Which transport a datagram belongs to: by the path it came along, or, for STUN, by the ufrag in USERNAME.
 //!
-//! A path has one owner. Another transport's check along it does not change that while the owner is heard of; it makes that
-//! transport a claimant, which gets what the owner cannot have sent or wanted, until one of them proves that its peer is there.
+//! A path has one owner. Another transport's check along it does not change that while the owner is heard of;
+//! it makes that transport a claimant, which gets what the owner cannot have sent or wanted, until one of
+//! them proves that its peer is there.
 //!
 //! Invariant: a path is in the table only if a Binding request with good MESSAGE-INTEGRITY came along it.
 
@@ -11,23 +12,22 @@ use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// Length of a ufrag the relay makes: 48 bits, enough to make collisions and guesses rare among 20,000 transports.
-pub const UFRAG_LEN: usize = 8;
+/// Length of a ufrag the relay makes: 48 bits, enough to make collisions and guesses rare among 20,000
+/// transports.
+pub(crate) const UFRAG_LEN: usize = 8;
 
-/// A ufrag the relay made.
-pub type Ufrag = [u8; UFRAG_LEN];
+pub(crate) type Ufrag = [u8; UFRAG_LEN];
 
 /// Transports that may claim one path beside its owner. A path has more than one transport when a client's
 /// old one is not closed yet, or when somebody forges; the oldest claim goes, which keeps nobody from proving
 /// himself ([`crate::transports`]).
-pub const CLAIMANTS_MAX: usize = 3;
+pub(crate) const CLAIMANTS_MAX: usize = 3;
 
 /// Those who claim one path, oldest first.
-pub type Claimants = ArrayVec<TransportKey, CLAIMANTS_MAX>;
+pub(crate) type Claimants = ArrayVec<TransportKey, CLAIMANTS_MAX>;
 
-/// The tables.
 #[derive(Debug, Default)]
-pub struct Demux {
+pub(crate) struct Demux {
     by_path: HashMap<Path, TransportKey, RandomState>,
     /// Nearly always empty.
     claims: HashMap<Path, Claimants, RandomState>,
@@ -35,16 +35,15 @@ pub struct Demux {
 }
 
 impl Demux {
-    /// The transport that a path belongs to.
     #[must_use]
-    pub fn owner(&self, path: &Path) -> Option<TransportKey> {
+    pub(crate) fn owner(&self, path: &Path) -> Option<TransportKey> {
         self.by_path.get(path).copied()
     }
 
     /// Those who claim a path beside its owner.
     #[inline]
     #[must_use]
-    pub fn claimants(&self, path: &Path) -> Claimants {
+    pub(crate) fn claimants(&self, path: &Path) -> Claimants {
         if self.claims.is_empty() {
             return Claimants::new();
         }
@@ -53,7 +52,7 @@ impl Demux {
 
     /// The transport that announced the left half of a STUN USERNAME (`local:remote`, RFC 8445 §7.2.2).
     #[must_use]
-    pub fn by_username(&self, username: &[u8]) -> Option<TransportKey> {
+    pub(crate) fn by_username(&self, username: &[u8]) -> Option<TransportKey> {
         let (ufrag, rest) = username.split_first_chunk::<UFRAG_LEN>()?;
         if rest.first() != Some(&b':') {
             return None;
@@ -61,27 +60,25 @@ impl Demux {
         self.by_ufrag.get(ufrag).copied()
     }
 
-    /// The transport that announced this ufrag.
     #[must_use]
-    pub fn by_ufrag(&self, ufrag: &Ufrag) -> Option<TransportKey> {
+    pub(crate) fn by_ufrag(&self, ufrag: &Ufrag) -> Option<TransportKey> {
         self.by_ufrag.get(ufrag).copied()
     }
 
     /// Every path with its owner, and with everybody who claims it.
-    pub fn paths(&self) -> impl Iterator<Item = (Path, TransportKey)> + '_ {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (Path, TransportKey)> + '_ {
         let claims = self.claims.iter().flat_map(|(path, keys)| keys.iter().map(|key| (*path, *key)));
         self.by_path.iter().map(|(path, key)| (*path, *key)).chain(claims)
     }
 
-    /// How many ufrags are announced.
     #[must_use]
-    pub fn ufrag_count(&self) -> usize {
+    pub(crate) fn ufrag_count(&self) -> usize {
         self.by_ufrag.len()
     }
 
     /// Announces a ufrag. False if it is taken.
     #[must_use]
-    pub fn add_ufrag(&mut self, ufrag: Ufrag, key: TransportKey) -> bool {
+    pub(crate) fn add_ufrag(&mut self, ufrag: Ufrag, key: TransportKey) -> bool {
         if self.by_ufrag.contains_key(&ufrag) {
             return false;
         }
@@ -89,19 +86,18 @@ impl Demux {
         true
     }
 
-    /// Forgets a ufrag.
-    pub fn remove_ufrag(&mut self, ufrag: &Ufrag) {
+    pub(crate) fn remove_ufrag(&mut self, ufrag: &Ufrag) {
         self.by_ufrag.remove(ufrag);
     }
 
     /// Gives a path to a transport; who owned it before.
-    pub fn bind(&mut self, path: Path, key: TransportKey) -> Option<TransportKey> {
+    pub(crate) fn bind(&mut self, path: Path, key: TransportKey) -> Option<TransportKey> {
         self.drop_claim(&path, key);
         self.by_path.insert(path, key).filter(|before| *before != key)
     }
 
     /// Notes that a transport claims a path that belongs to another.
-    pub fn claim(&mut self, path: Path, key: TransportKey) {
+    pub(crate) fn claim(&mut self, path: Path, key: TransportKey) {
         let claimants = self.claims.entry(path).or_default();
         if claimants.contains(&key) {
             return;
@@ -113,13 +109,13 @@ impl Demux {
     }
 
     /// Unbinds a path from `key`, whether it owned or claimed it. What it owned goes to the latest claimant.
-    pub fn unbind(&mut self, path: &Path, key: TransportKey) {
+    pub(crate) fn unbind(&mut self, path: &Path, key: TransportKey) {
         self.drop_claim(path, key);
         if self.by_path.get(path) != Some(&key) {
             return;
         }
         match self.claimants(path).last() {
-            Some(&heir) => drop(self.bind(*path, heir)),
+            Some(&latest) => drop(self.bind(*path, latest)),
             None => drop(self.by_path.remove(path)),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - The relay is always the DTLS server (`a=setup:passive`).
-//! - The engine compares the SHA-256 of the peer's certificate with the announced fingerprint before it lets the
-//!   handshake finish; keys of a peer that is not the announced one never leave the engine.
+//! - The engine compares the SHA-256 of the peer's certificate with the announced fingerprint before it lets
+//!   the handshake finish; keys of a peer that is not the announced one never leave the engine.
 //! - An engine never sends to an address: whoever drives it gives its datagrams to a validated 5-tuple only.
 
 use crate::srtp::KeyingMaterial;
@@ -40,12 +40,18 @@ pub struct DtlsSummary {
 
 /// One DTLS association, server side.
 pub trait DtlsEngine: Send {
-    /// Takes a datagram from the peer. A datagram that is no good is ignored by the engine (RFC 9147 §4.5.2); returns
-    /// whether it was consumed without complaint.
+    /// Takes a datagram from the peer. A datagram that is no good is ignored by the engine (RFC 9147 §4.5.2);
+    /// returns whether it was consumed without complaint.
     fn handle_datagram(&mut self, now: Time, datagram: &[u8]) -> bool;
 
     /// Writes the next datagram to send into `out` and returns its length, `None` when there is none.
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize>;
+
+    /// Whether [`DtlsEngine::handle_datagram`] has a use for a datagram, as far as can be seen at no cost:
+    /// anybody who can write the peer's address can send some, and none may take a place from the peer's.
+    fn is_plausible(&self, _datagram: &[u8]) -> bool {
+        true
+    }
 
     /// When `handle_timeout` wants to be called.
     fn poll_timeout(&self) -> Option<Time>;
@@ -59,8 +65,8 @@ pub trait DtlsEngine: Send {
     /// The result of the handshake, once.
     fn take_summary(&mut self) -> Option<DtlsSummary>;
 
-    /// Attempts begun since the last call, without the first: hellos that differ from those before, and flights that had to be
-    /// looked at. Bounded in time by the engine.
+    /// Attempts begun since the last call, without the first: hellos that differ from those before, and
+    /// flights that had to be looked at. Bounded in time by the engine.
     fn take_restarts(&mut self) -> u32 {
         0
     }
@@ -73,6 +79,11 @@ pub trait DtlsEngine: Send {
 pub trait DtlsFactory: Send {
     /// A new server-side engine that will accept only a peer whose certificate has this fingerprint.
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
+
+    /// As [`DtlsEngine::is_plausible`], of the first datagram for a new engine.
+    fn may_begin(&self, _datagram: &[u8]) -> bool {
+        true
+    }
 
     /// Fingerprint of our own certificate.
     fn fingerprint(&self) -> Fingerprint;

@@ -1,17 +1,19 @@
 //! Handshake datagrams that wait for their turn, so that a storm of joins does not hold up media.
 //!
-//! A step of a handshake costs as much as a hundred forwarded packets. So a turn of the loop takes them in, serves its media,
-//! and then does [`STEPS_PER_TURN`] of them at most; the rest waits here. An idle shard answers in the same turn.
+//! A step of a handshake costs as much as a hundred forwarded packets. So a turn of the loop takes them in,
+//! serves its media, and then does [`STEPS_PER_TURN`] of them at most; the rest waits here. An idle shard
+//! answers in the same turn.
 //!
 //! Invariants
 //! - First come, first served, so a transport's datagrams keep their order.
-//! - One transport holds [`PER_TRANSPORT_MAX`] places at most: nobody can take them all, and what is sent again while the
-//!   first copy waits is mostly refused.
+//! - One transport holds [`PER_TRANSPORT_MAX`] places at most: nobody can take them all, and what is sent
+//!   again while the first copy waits is mostly refused.
 //! - What is begun is finished first: the last quarter of the places is not for hellos.
-//! - What finds no place is refused to the caller, who counts it; the peer's DTLS sends its flight again. No work is lost
-//!   by that: what was agreed so far stays in the engine.
+//! - What finds no place is refused to the caller, who counts it; the peer's DTLS sends its flight again. No
+//!   work is lost by that: what was agreed so far stays in the engine.
 //!
-//! Deliberately absent: a thread for handshakes. Every core has a shard already, so it would only compete with one.
+//! Deliberately absent: a thread for handshakes. Every core has a shard already, so it would only compete
+//! with one.
 
 use crate::keys::TransportKey;
 use crate::outbox::Path;
@@ -19,15 +21,16 @@ use std::collections::VecDeque;
 
 /// Steps between two batches of media. With a batch of 128 datagrams, hellos alone kept the loop for 15 ms.
 pub const STEPS_PER_TURN: usize = 4;
-/// Datagrams that wait, of all transports: 6 MB at most. Two thousand browsers that come in one moment send two each, and the
-/// last of them waits for about half a second.
+/// Datagrams that wait, of all transports: 6 MB at most. Two thousand browsers that come in one moment send
+/// two each, and the last of them waits for about half a second.
 pub const WAITING_MAX: usize = 4096;
 /// Of them from transports that have not begun.
 pub const HELLOS_MAX: usize = WAITING_MAX / 4 * 3;
 /// Of one transport: a flight of a client with an RSA certificate has 4.
 pub const PER_TRANSPORT_MAX: u8 = 4;
 
-/// A ClientHello, the dearest step, takes about 150 us: a turn spends a small part of the 5 ms that forwarding may take.
+/// A ClientHello, the dearest step, takes about 150 us: a turn spends a small part of the 5 ms that
+/// forwarding may take.
 const _: () = assert!(STEPS_PER_TURN * 150 < 1_000);
 
 /// A datagram and whose it is.

@@ -1,13 +1,16 @@
 //! ICE-lite (RFC 8445 §2.5): answers checks, never sends one. The peer is controlling and nominates.
 //!
-//! A check says who its sender is, but not where: whoever has a ufrag of his own may forge the source address, and a check
-//! that was overheard may be sent again from elsewhere. So a path (local and remote address) is *known* by a check and *proven*
-//! by something that only the peer can have sent from there: SRTP, SRTCP, the end of a DTLS handshake, or the answer to
-//! a Binding request of ours whose transaction id nobody else can know (RFC 9000 §8.2 does the same with PATH_CHALLENGE).
+//! A check says who its sender is, but not where: whoever has a ufrag of his own may forge the source
+//! address, and a check that was overheard may be sent again from elsewhere. So a path (local and remote
+//! address) is *known* by a check and *proven* by something that only the peer can have sent from there:
+//! SRTP, SRTCP, the end of a DTLS handshake, or the answer to a Binding request of ours whose transaction id
+//! nobody else can know (RFC 9000 §8.2 does the same with PATH_CHALLENGE).
 //!
 //! Invariants
-//! - Media goes to a proven path only, and stays there until another one is both nominated (or the old one silent) and proven.
-//! - A path that is not proven gets at most [`CREDIT_PER_OCTET`] times the octets that came from it (RFC 9000 §8.1).
+//! - Media goes to a proven path only, and stays there until another one is both nominated (or the old one
+//!   silent) and proven.
+//! - A path that is not proven gets at most [`CREDIT_PER_OCTET`] times the octets that came from it (RFC 9000
+//!   §8.1).
 //! - A transaction id is good for one path.
 //! - A bad check is an error response at most; it never ends anything.
 //! - Consent (RFC 7675) is the peer's own checks: as long as they come, the peer wants our packets.
@@ -21,59 +24,59 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Length of a password the relay makes: 144 bits (RFC 8445 asks for 128).
-pub const PWD_LEN: usize = 24;
+pub(crate) const PWD_LEN: usize = 24;
 
 /// Paths that are known of one peer at a time: two interfaces and two families of each side.
 const PATHS_MAX: usize = 16;
 
-/// Transaction ids that are remembered of one peer: Chromium's checks of the last three minutes, or of the first three seconds.
+/// Transaction ids that are remembered of one peer: Chromium's checks of the last three minutes, or of the
+/// first three seconds.
 const IDS_MAX: usize = 64;
 
 /// Octets that may go to a path that is not proven for each octet that came from there (RFC 9000 §8.1).
-pub const CREDIT_PER_OCTET: usize = 3;
+pub(crate) const CREDIT_PER_OCTET: usize = 3;
 
-/// A proven path belongs to its transport as long as it was heard from within this time. Firefox renews its consent every 4 to
-/// 6 s and Chromium every 2.5 s, so one lost check gives nothing away.
+/// A proven path belongs to its transport as long as it was heard from within this time. Firefox renews its
+/// consent every 4 to 6 s and Chromium every 2.5 s, so one lost check gives nothing away.
 const HOLD_PROVEN: Duration = Duration::from_secs(10);
 /// The same before it is proven: a client repeats its checks much faster then.
 const HOLD_UNPROVEN: Duration = Duration::from_secs(3);
 
-/// A Binding request of ours is sent again with the same id for so long: longer than any way that a call can be held over.
+/// A Binding request of ours is sent again with the same id for so long: longer than any way that a call can
+/// be held over.
 const CHALLENGE_LIFE: Duration = Duration::from_secs(5);
 
-/// An owner that was asked for its proof so lately is taken at its word: others' engines do not answer its hello meanwhile.
-/// A fraction of [`CHALLENGE_LIFE`], so who owns a path without ever proving it keeps others waiting for a fifth of the time.
+/// An owner that was asked for its proof so lately is taken at its word: others' engines do not answer its
+/// hello meanwhile. A fraction of [`CHALLENGE_LIFE`], so who owns a path without ever proving it keeps others
+/// waiting for a fifth of the time.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// A check along a new path without USE-CANDIDATE moves the pair if the selected one has had no check for this long.
-/// Chromium checks a selected pair every 2.5 s, so backup pairs of a healthy client never take over.
+/// A check along a new path without USE-CANDIDATE moves the pair if the selected one has had no check for
+/// this long. Chromium checks a selected pair every 2.5 s, so backup pairs of a healthy client never take
+/// over.
 const REBIND_AFTER: Duration = Duration::from_secs(3);
 
 /// What the relay announced about itself.
 pub struct LocalCredentials {
     /// Left half of the peers' USERNAME.
     pub ufrag: Ufrag,
-    /// As announced.
     pub pwd: [u8; PWD_LEN],
     /// The same for HMAC; prepared once the peer has come.
     pub key: IntegrityKey,
 }
 
 impl LocalCredentials {
-    /// New random ones.
     #[must_use]
     pub fn random(rng: &mut Rng) -> Self {
         let pwd = rng.ice_string::<PWD_LEN>();
         Self { ufrag: rng.ice_string(), key: IntegrityKey::unprepared(&pwd), pwd }
     }
 
-    /// The ufrag as text.
     #[must_use]
     pub fn ufrag_text(&self) -> String {
         String::from_utf8_lossy(&self.ufrag).into_owned()
     }
 
-    /// The password as text.
     #[must_use]
     pub fn pwd_text(&self) -> String {
         String::from_utf8_lossy(&self.pwd).into_owned()
@@ -99,19 +102,21 @@ struct Known {
     proven: Option<Time>,
     /// Octets that may go out along it while it is not proven.
     credit: usize,
-    /// Transaction id of our own Binding request along it that waits for an answer, and when it was first sent.
+    /// Transaction id of our own Binding request along it that waits for an answer, and when it was first
+    /// sent.
     challenge: Option<(TransactionId, Time)>,
 }
 
 /// Of a STUN transaction (RFC 8489 §5).
-pub type TransactionId = [u8; 12];
+pub(crate) type TransactionId = [u8; 12];
 
 /// Whether a transaction id was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdUse {
     /// Never, as far as we remember.
     New,
-    /// Along this path: our answer was lost, or somebody sends again what he heard. It is answered and changes nothing.
+    /// Along this path: our answer was lost, or somebody sends again what he heard. It is answered and
+    /// changes nothing.
     Repeated,
     /// Along another path: somebody sends again what he heard, from elsewhere.
     Elsewhere,
@@ -120,7 +125,6 @@ pub enum IdUse {
 /// What an authenticated check did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckOutcome {
-    /// The pair stays as it is.
     Unchanged,
     /// The first pair was selected.
     Selected,
@@ -128,7 +132,6 @@ pub enum CheckOutcome {
     Moved,
 }
 
-/// One transport's ICE state.
 #[derive(Debug)]
 pub struct Ice {
     /// What we announced last.
@@ -150,7 +153,6 @@ pub struct Ice {
 }
 
 impl Ice {
-    /// Nothing known yet.
     #[must_use]
     pub fn new(local: LocalCredentials, remote_ufrag: &str, now: Time) -> Self {
         Self {
@@ -180,7 +182,6 @@ impl Ice {
         if self.selected_proven { self.selected.as_ref() } else { None }
     }
 
-    /// When an authenticated check came last.
     #[must_use]
     pub fn last_check(&self) -> Time {
         self.last_check
@@ -191,8 +192,8 @@ impl Ice {
         self.known.iter().map(|known| known.path)
     }
 
-    /// New credentials of both sides (RFC 8445 §9). Media goes on along the selected pair until the peer checks with
-    /// the new ones.
+    /// New credentials of both sides (RFC 8445 §9). Media goes on along the selected pair until the peer
+    /// checks with the new ones.
     pub fn restart(&mut self, local: LocalCredentials, remote_ufrag: &str) -> Option<LocalCredentials> {
         self.remote_ufrag = remote_ufrag.as_bytes().to_vec();
         let old = std::mem::replace(&mut self.local, local);
@@ -217,8 +218,8 @@ impl Ice {
         let Some((_, serial)) = self.ids.iter_mut().find(|(seen, _)| seen == id) else { return IdUse::New };
         match here {
             Some((here, _)) if here == *serial => IdUse::Repeated,
-            // Who overhears a check may be faster than the check. It still counts where the peer has proven to be,
-            // or he could make all of them useless.
+            // Who overhears a check may be faster than the check. It still counts where the peer has proven
+            // to be, or he could make all of them useless.
             Some((here, true)) if !self.known.iter().any(|k| k.serial == *serial && k.proven.is_some()) => {
                 *serial = here;
                 IdUse::New
@@ -227,7 +228,8 @@ impl Ice {
         }
     }
 
-    /// Takes note of a new authenticated check. Returns what it did, and a path that had to be forgotten for it.
+    /// Takes note of a new authenticated check. Returns what it did, and a path that had to be forgotten for
+    /// it.
     pub fn on_check(
         &mut self,
         now: Time,
@@ -249,7 +251,8 @@ impl Ice {
         (CheckOutcome::Moved, forgotten)
     }
 
-    /// Something came along `path` that only the peer can have sent from there. The pair moves there if the peer wants it.
+    /// Something came along `path` that only the peer can have sent from there. The pair moves there if the
+    /// peer wants it.
     #[inline]
     pub fn on_authentic(&mut self, now: Time, path: &Path) -> CheckOutcome {
         if self.selected_proven && self.selected.as_ref() == Some(path) {
@@ -280,7 +283,8 @@ impl Ice {
         self.selected_proven = self.known(&path).is_some_and(|known| known.proven.is_some());
     }
 
-    /// Whether the peer would rather have `path` than the selected one: it nominated it later, or the selected one is silent.
+    /// Whether the peer would rather have `path` than the selected one: it nominated it later, or the
+    /// selected one is silent.
     fn is_wanted(&self, now: Time, path: &Path) -> bool {
         let (Some(known), Some(selected)) = (self.known(path), self.selected) else { return false };
         if selected == *path {
@@ -301,7 +305,8 @@ impl Ice {
         now.since(known.last_check.max(authentic)) < HOLD_PROVEN
     }
 
-    /// Whether it is worth asking the peer to prove `path`: it would move there, or `contested` it with others.
+    /// Whether it is worth asking the peer to prove `path`: it would move there, or `contested` it with
+    /// others.
     #[must_use]
     pub fn should_challenge(&self, now: Time, path: &Path, contested: bool) -> bool {
         let fresh = |known: &Known| known.proven.is_some() && self.selected == Some(*path);
@@ -309,8 +314,9 @@ impl Ice {
         self.known(path).is_some_and(|known| wanted || contested && !fresh(known))
     }
 
-    /// The id of a Binding request of ours along `path` that may still be answered. Checks come faster than answers where the
-    /// way is long, so it is sent again: were each a new one, no answer would ever be to the last.
+    /// The id of a Binding request of ours along `path` that may still be answered. Checks come faster than
+    /// answers where the way is long, so it is sent again: were each a new one, no answer would ever be to
+    /// the last.
     #[must_use]
     pub fn outstanding(&self, now: Time, path: &Path) -> Option<TransactionId> {
         let (id, since) = self.known(path)?.challenge?;
@@ -350,7 +356,8 @@ impl Ice {
         }
     }
 
-    /// Whether so many octets may go out along `path`. While it is not proven they are taken from what came from there.
+    /// Whether so many octets may go out along `path`. While it is not proven they are taken from what came
+    /// from there.
     #[must_use]
     pub fn pay(&mut self, path: &Path, octets: usize) -> bool {
         let Some(known) = self.known_mut(path) else { return false };

@@ -27,8 +27,8 @@ impl SeqNo {
         self.0.wrapping_sub(other.0).cast_signed()
     }
 
-    /// The extended (unwrapped) number nearest to `reference`, never below zero: of the candidates that share these
-    /// low 16 bits, the one with the smallest distance (RFC 3711 §3.3.1, RFC 3550 A.1).
+    /// The extended (unwrapped) number nearest to `reference`, never below zero: of the candidates that share
+    /// these low 16 bits, the one with the smallest distance (RFC 3711 §3.3.1, RFC 3550 A.1).
     #[must_use]
     pub const fn extend(self, reference: u64) -> u64 {
         let delta = self.distance(Self(reference as u16)) as i64;

@@ -44,7 +44,8 @@ impl Hash for Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxFull;
 
-/// Datagrams to one destination that lie back to back: they can leave as one send, cut by the kernel or the card.
+/// Datagrams to one destination that lie back to back: they can leave as one send, cut by the kernel or the
+/// card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Where the first begins, from the start of the region lent last.
@@ -87,7 +88,8 @@ pub trait Outbox {
     /// [`OutboxFull`] when the kernel has not given back enough memory; the caller counts and drops.
     fn lend(&mut self, bytes: usize) -> Result<&mut [u8], OutboxFull>;
 
-    /// Sends datagrams of the region lent last along `path`. Several runs of a region may be sent, none of them twice.
+    /// Sends datagrams of the region lent last along `path`. Several runs of a region may be sent, none of
+    /// them twice.
     fn commit(&mut self, path: &Path, run: Run);
 
     /// Lends room for one datagram of any length.

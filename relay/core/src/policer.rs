@@ -1,7 +1,7 @@
 //! Holds a publisher to what it was told it may send: a token bucket in octets.
 //!
-//! It is looked at before a packet is decrypted and charged only when the packet proved authentic, so garbage from a
-//! forged source address costs the honest publisher nothing.
+//! It is looked at before a packet is decrypted and charged only when the packet proved authentic, so garbage
+//! from a forged source address costs the honest publisher nothing.
 
 use crate::time::Time;
 use std::time::Duration;

@@ -8,7 +8,6 @@ use crate::transports::Transports;
 use crate::up::Accepted;
 use relay_port::{Load, MediaKind, Message, PortId, PortSink, PortWriter};
 
-/// A port that the shard is connected to.
 struct Connected {
     port: PortId,
     writer: PortWriter<Box<dyn PortSink>>,
@@ -16,7 +15,6 @@ struct Connected {
     seen: u64,
 }
 
-/// All ports that the shard is connected to.
 pub(crate) struct Ports {
     connected: Vec<Connected>,
     /// How often a track was opened at one of them.
@@ -130,7 +128,8 @@ impl Ports {
         self.connected.iter_mut().for_each(|connected| connected.writer.flush());
     }
 
-    /// Writes a packet that is in the history once for each port that the track is sent to: of the first layer.
+    /// Writes a packet that is in the history once for each port that the track is sent to: of the first
+    /// layer.
     pub(crate) fn send(&mut self, up: &UpTrack, layer: u8, accepted: &Accepted, counters: &mut Counters) {
         if up.ports.is_empty() || layer != 0 {
             return;

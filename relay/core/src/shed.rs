@@ -1,25 +1,27 @@
 //! Whose video is withheld when the shard does not keep up.
 //!
-//! All video subscriptions stand in one order, by rank: first the priority of the track, then one of 32 parts of
-//! that priority, dealt out so that each stream has its share of every part. Below a cut they get nothing. Where the cut
-//! is follows from how many there are of each rank, so a priority that nobody has takes no step, and the next one is
-//! touched only when the lower one is withheld whole.
+//! All video subscriptions stand in one order, by rank: first the priority of the track, then one of 32 parts
+//! of that priority, dealt out so that each stream has its share of every part. Below a cut they get nothing.
+//! Where the cut is follows from how many there are of each rank, so a priority that nobody has takes no
+//! step, and the next one is touched only when the lower one is withheld whole.
 //!
 //! Invariants
 //! - The fan-out compares one octet with another, however many priorities there are.
 //! - Audio ranks above every cut.
 //! - What is withheld is at least the share that was asked for.
 //!
-//! Deliberately absent: when to shed, and how much. The process measures that; see [`Shard::shed`](crate::Shard::shed).
+//! Deliberately absent: when to shed, and how much. The process measures that; see
+//! [`Shard::shed`](crate::Shard::shed).
 
 use crate::media::{MediaKind, Priority};
 use std::ops::Range;
 
-/// Video is shed in so many steps, each the same share of the shard's video subscriptions: better some see nothing for a
-/// moment than all see damage.
+/// Video is shed in so many steps, each the same share of the shard's video subscriptions: better some see
+/// nothing for a moment than all see damage.
 pub const SHED_STEPS: u8 = 8;
 
-/// Parts of one priority. More than steps, as a step may be a small share of a priority that most streams have.
+/// Parts of one priority. More than steps, as a step may be a small share of a priority that most streams
+/// have.
 const PARTS: u8 = 32;
 const PRIORITIES: u8 = 4;
 /// Ranks of video, and the cut below which all of them are.
@@ -213,9 +215,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the distribution, what is withheld is at least the share and less than a step more (or than one
-        /// subscription); no priority is touched before those below it are withheld whole; and a stream whose
-        /// subscribers were dealt one after the other loses the share of its priority, give or take three.
+        /// Whatever the distribution, what is withheld is at least the share and less than a step more (or
+        /// than one subscription); no priority is touched before those below it are withheld whole; and a
+        /// stream whose subscribers were dealt one after the other loses the share of its priority, give or
+        /// take three.
         #[test]
         fn what_is_withheld_is_within_a_step_of_the_share(
             numbers in prop::array::uniform4(prop_oneof![Just(0), 1..10_u32, 0..2_000_u32]),

@@ -1,6 +1,7 @@
-//! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name here.
+//! Counters of one shard: plain integers, one writer, read by copy. Every way a datagram can end has a name
+//! here.
 //!
-//! The ledgers that tests assert stand at [`Stage`].
+//! Which of them add up to which stands at [`Ledger`].
 
 /// Declares an enum whose variants have stable counter names.
 macro_rules! named {
@@ -70,7 +71,8 @@ named! {
         RtpPoliced = "drop.rtp_policed",
         /// Decrypted, but the padding or length makes no sense.
         RtpBadPayload = "drop.rtp_bad_payload",
-        /// A sequence number received before (not caught by the replay window: a retransmission of what came).
+        /// A sequence number received before (not caught by the replay window: a retransmission of what
+        /// came).
         RtpDuplicate = "drop.rtp_duplicate",
         /// A large jump of the numbering that no second packet has confirmed (RFC 3550 A.1).
         RtpJump = "drop.rtp_jump",
@@ -113,8 +115,8 @@ named! {
         TooOld = "drop.too_old",
         /// The queue to a port (another shard, a local process) is full: who listens there misses a packet.
         PipeFull = "drop.pipe_full",
-        /// A packet from a port whose track ended, or is no longer listened to, while it was in the queue; or one that the history
-        /// does not take.
+        /// A packet from a port whose track ended, or is no longer listened to, while it was in the queue; or
+        /// one that the history does not take.
         PipeStale = "drop.pipe_stale",
         /// The queue to a port has no room for what will be said again: a keyframe request, a clock.
         PipeControlFull = "drop.pipe_control_full",
@@ -154,7 +156,8 @@ named! {
         TxStun = "tx.stun",
         /// DTLS datagrams among them.
         TxDtls = "tx.dtls",
-        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of stage Egress add up to.
+        /// Accepted media packets times their subscribers: what `tx.rtp` and the discards of
+        /// [`Ledger::Egress`] add up to.
         FanOut = "fanout.offered",
         /// Media packets among them.
         TxRtp = "tx.rtp",
@@ -176,8 +179,8 @@ named! {
         UpResync = "up.resync",
         /// Accepted packets times the ports that their tracks are sent to.
         PipeOffered = "pipe.offered",
-        /// Of them written into a queue. Over all shards and local processes (`port.*`), what was sent and is not in a queue
-        /// any more was received.
+        /// Of them written into a queue. Over all shards and local processes (`port.*`), what was sent and is
+        /// not in a queue any more was received.
         PipeSent = "pipe.sent",
         /// Packets from ports taken out of a queue.
         PipeReceived = "pipe.received",
@@ -209,16 +212,17 @@ named! {
         Panics = "panic.caught",
         /// Transports that ended because of one.
         PanicTransports = "panic.transports_ended",
-        /// How often the shard was begun anew, without any transport, because it could not be trusted any more.
+        /// How often the shard was begun anew, without any transport, because it could not be trusted any
+        /// more.
         PanicRestarts = "panic.shard_restarts",
         /// Certificates that were not the announced ones.
         FingerprintMismatches = "dtls.fingerprint_mismatches",
     }
 }
 
-/// Where in a packet's walk a discard happens.
+/// The sums that a discard is part of: each holds at the end of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Ledger {
     /// The whole received datagram: `rx.datagrams` = `rx.stun` + `rx.dtls` + `rx.rtp` + `rx.rtcp` + these.
     Datagram,
     /// One item of an accepted RTCP compound.
@@ -235,23 +239,23 @@ pub enum Stage {
 }
 
 impl DropReason {
-    /// Which ledger the discard belongs to.
+    /// Which sum it is part of.
     #[must_use]
-    pub const fn stage(self) -> Stage {
+    pub const fn ledger(self) -> Ledger {
         match self {
             Self::RtcpForeignSsrc | Self::KeyframeShed | Self::NackMiss | Self::NackThrottled => {
-                Stage::Feedback
+                Ledger::Feedback
             }
             Self::OutboxFull
             | Self::SubscriberNotReady
             | Self::AwaitingKeyframe
             | Self::Overload
             | Self::TooOld
-            | Self::EgressPanicked => Stage::Egress,
-            Self::PipeFull | Self::PipeOutPanicked => Stage::PipeOut,
-            Self::PipeStale | Self::PipeInPanicked => Stage::PipeIn,
-            Self::ControlOutboxFull | Self::PathCredit | Self::PipeControlFull => Stage::Own,
-            _ => Stage::Datagram,
+            | Self::EgressPanicked => Ledger::Egress,
+            Self::PipeFull | Self::PipeOutPanicked => Ledger::PipeOut,
+            Self::PipeStale | Self::PipeInPanicked => Ledger::PipeIn,
+            Self::ControlOutboxFull | Self::PathCredit | Self::PipeControlFull => Ledger::Own,
+            _ => Ledger::Datagram,
         }
     }
 }
@@ -304,12 +308,12 @@ impl Counters {
         self.drops[reason as usize]
     }
 
-    /// Discards of a stage.
+    /// All discards that are part of a sum.
     #[must_use]
-    pub fn dropped_in(&self, stage: Stage) -> u64 {
+    pub fn dropped_in(&self, ledger: Ledger) -> u64 {
         DropReason::ALL
             .iter()
-            .filter(|reason| reason.stage() == stage)
+            .filter(|reason| reason.ledger() == ledger)
             .map(|reason| self.dropped(*reason))
             .sum()
     }

@@ -40,7 +40,8 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Middle 32 bits of an NTP timestamp, as in the LSR and DLSR fields (RFC 3550 §6.4.1): units of 1/65536 s.
+    /// Middle 32 bits of an NTP timestamp, as in the LSR and DLSR fields (RFC 3550 §6.4.1): units of 1/65536
+    /// s.
     #[must_use]
     pub const fn compact_ntp(ntp: u64) -> u32 {
         (ntp >> 16) as u32

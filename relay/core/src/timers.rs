@@ -1,8 +1,9 @@
 //! When the shard wants to be called back.
 //!
-//! Every transport and track has its own small table of named timers ([`TimerTable`]); the shard keeps one heap over
-//! their earliest deadlines ([`Deadlines`]). Moving a deadline later costs nothing: the old entry fires, finds nothing
-//! due and is armed anew. Neither structure allocates once it has grown to its working size.
+//! Every transport and track has its own small table of named timers ([`TimerTable`]); the shard keeps one
+//! heap over their earliest deadlines ([`Deadlines`]). Moving a deadline later costs nothing: the old entry
+//! fires, finds nothing due and is armed anew. Neither structure allocates once it has grown to its working
+//! size.
 
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::time::Time;
@@ -20,7 +21,6 @@ pub trait Timer: Copy {
     fn index(self) -> usize;
 }
 
-/// Declares the timers of an entity.
 macro_rules! timers {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident,)* }) => {
         $(#[$meta])*
@@ -63,13 +63,6 @@ impl<T: Timer> TimerTable<T> {
         *self.at(timer) = at;
     }
 
-    /// Sets a timer unless it is set to something earlier.
-    pub fn set_earlier(&mut self, timer: T, at: Time) {
-        let before = *self.at(timer);
-        self.set(timer, before.min(at));
-    }
-
-    /// Unsets a timer.
     pub fn clear(&mut self, timer: T) {
         self.set(timer, Time::MAX);
     }
@@ -99,11 +92,8 @@ impl<T: Timer> TimerTable<T> {
 /// Whom a deadline of a shard belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerOwner {
-    /// A transport.
     Transport(TransportKey),
-    /// An up-track.
     Up(UpKey),
-    /// A down-track.
     Down(DownKey),
 }
 
@@ -129,7 +119,8 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
-    /// The next entity whose entry is due. Call [`Deadlines::fired`] with its table, handle what is due, then arm again.
+    /// The next entity whose entry is due. Call [`Deadlines::fired`] with its table, handle what is due, then
+    /// arm again.
     pub fn pop_due(&mut self, now: Time) -> Option<(Time, K)> {
         let Reverse((at, _)) = self.heap.peek()?;
         if *at > now {
@@ -153,7 +144,6 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.heap.iter().map(|Reverse(entry)| *entry)
     }
 
-    /// When the next entry is due.
     #[must_use]
     pub fn next(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse((at, _))| *at)
@@ -198,7 +188,7 @@ mod tests {
         let mut table = TimerTable::default();
         table.set(Named::A, ms(50));
         deadlines.arm(1u32, &mut table);
-        table.set_earlier(Named::B, ms(20));
+        table.set(Named::B, ms(20));
         deadlines.arm(1, &mut table);
 
         let (at, _) = deadlines.pop_due(ms(60)).expect("the early entry");
@@ -209,7 +199,8 @@ mod tests {
         assert_eq!(deadlines.next(), None);
     }
 
-    /// What a deadline belongs to may go before it fires, and another one may take its place and have the same deadline.
+    /// What a deadline belongs to may go before it fires, and another one may take its place and have the
+    /// same deadline.
     #[test]
     fn a_deadline_of_what_went_does_not_fire_for_its_successor() {
         let (mut deadlines, mut entities) = (Deadlines::default(), Table::default());

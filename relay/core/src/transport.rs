@@ -1,7 +1,7 @@
 //! One peer: its ICE, its DTLS association or the keys that came of it, and the tracks on it.
 //!
-//! A transport lives on one shard for life. Its phase only goes forward: Ice → Dtls → Connected; ending it means
-//! removing it from the shard.
+//! A transport lives on one shard for life. Its phase only goes forward: Ice → Dtls → Connected; ending it
+//! means removing it from the shard.
 
 use crate::dtls::{DtlsEngine, Fingerprint};
 use crate::ice::Ice;
@@ -56,7 +56,8 @@ pub struct Session {
     pub open: OpenContext,
     /// For what we send.
     pub seal: SealContext,
-    /// Kept: it answers a repeated last flight and sees close_notify. `None` after a panic in it: the keys do without.
+    /// Kept: it answers a repeated last flight and sees close_notify. `None` after a panic in it: the keys do
+    /// without.
     pub engine: Option<Box<dyn DtlsEngine>>,
     /// For the inventory.
     pub profile: SrtpProfile,
@@ -213,7 +214,8 @@ impl Transport {
         }
     }
 
-    /// Until when its peer's consent lasts, `None` if it has expired: `consent` after its last check (RFC 7675 §5.1).
+    /// Until when its peer's consent lasts, `None` if it has expired: `consent` after its last check (RFC
+    /// 7675 §5.1).
     #[must_use]
     pub fn consent_left(&self, now: Time, consent: Duration) -> Option<Time> {
         let until = self.ice.last_check() + consent;
@@ -261,7 +263,8 @@ impl Transport {
         }
     }
 
-    /// Seals, sends and counts one RTCP compound; nothing if there are no keys or no address, or `fill` wrote nothing.
+    /// Seals, sends and counts one RTCP compound; nothing if there are no keys or no address, or `fill` wrote
+    /// nothing.
     pub fn send_rtcp<O: Outbox>(
         &mut self,
         counters: &mut Counters,
@@ -288,6 +291,11 @@ impl Transport {
     pub fn forget_up(&mut self, up: UpKey) {
         self.ups.retain(|key| *key != up);
         self.receiving.forget(up);
+    }
+
+    /// Forgets a down-track of its peer that goes.
+    pub fn forget_down(&mut self, down: DownKey) {
+        self.downs.retain(|key| *key != down);
     }
 
     /// Arms the phase's limit.

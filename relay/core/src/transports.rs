@@ -1,5 +1,5 @@
-//! All transports of a shard: by key, by the controller's id, by the ufrag that was announced for them and by the paths that
-//! lead to them.
+//! All transports of a shard: by key, by the controller's id, by the ufrag that was announced for them and by
+//! the paths that lead to them.
 
 mod paths;
 
@@ -17,7 +17,6 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 
-/// See the module.
 #[derive(Default)]
 pub struct Transports {
     table: Table<Transport, OfTransports>,
@@ -36,19 +35,16 @@ impl Transports {
         Self { challenge_mask, ..Self::default() }
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// How many of them have no keys.
     #[must_use]
     pub fn unproved(&self) -> usize {
         self.unproved
@@ -115,8 +111,8 @@ impl Transports {
         }
     }
 
-    /// Takes note of a good check that was not seen before; what it did. `current`: it was signed with the latest
-    /// credentials, so those before a restart are done with.
+    /// Takes note of a good check that was not seen before; what it did. `current`: it was signed with the
+    /// latest credentials, so those before a restart are done with.
     pub fn on_check(
         &mut self,
         now: Time,
@@ -136,7 +132,6 @@ impl Transports {
         outcome
     }
 
-    /// Whether one has keys.
     #[must_use]
     pub fn is_connected(&self, key: TransportKey) -> bool {
         self.table[key].is_connected()
@@ -153,7 +148,6 @@ impl Transports {
         self.demux.by_username(username)
     }
 
-    /// The one that a path belongs to.
     #[inline]
     #[must_use]
     pub fn owner(&self, path: &Path) -> Option<TransportKey> {
@@ -173,18 +167,15 @@ impl Transports {
         self.ids.get(&id).copied()
     }
 
-    /// The transport, if it is there still.
     #[must_use]
     pub fn get(&self, key: TransportKey) -> Option<&Transport> {
         self.table.get(key)
     }
 
-    /// The transport, if it is there still.
     pub fn get_mut(&mut self, key: TransportKey) -> Option<&mut Transport> {
         self.table.get_mut(key)
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (TransportKey, &Transport)> {
         self.table.iter()
     }

@@ -4,7 +4,12 @@
 //! costs a walk over its octets and no more. What passes here may still be refused there: BoringSSL reads all
 //! of it and decides.
 
+use crate::MESSAGE_BYTES_MAX;
+use crate::records::{self, Part};
 use relay_core::srtp::SrtpProfile;
+
+/// The handshake message (RFC 5246 §7.4).
+pub(crate) const CLIENT_HELLO: u8 = 1;
 
 /// Extensions by their numbers (RFC 5764 §4.1, RFC 7627 §5.1, RFC 8446 §4.2.1).
 const USE_SRTP: u16 = 14;
@@ -16,6 +21,17 @@ const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
 
 /// Octets of a session id at most (RFC 5246 §7.4.1.2).
 const SESSION_ID_LEN_MAX: usize = 32;
+
+/// Whether a datagram can begin a handshake: it has a part of a first ClientHello, and if that is whole, it
+/// is for us.
+pub(crate) fn may_begin(datagram: &[u8]) -> bool {
+    records::parts(datagram).any(|part| {
+        let Part::Fragment(part) = part else { return false };
+        let is_of_hello = part.kind == CLIENT_HELLO && part.seq == 0 && !part.body.is_empty();
+        let is_whole = part.body.len() == part.message_len;
+        is_of_hello && part.message_len <= MESSAGE_BYTES_MAX && (!is_whole || is_for_us(part.body))
+    })
+}
 
 /// Whether the body of a ClientHello is well formed and asks for something that we have.
 pub(crate) fn is_for_us(body: &[u8]) -> bool {
@@ -146,5 +162,42 @@ mod tests {
         }
         let whole = hello(&[0x13, 1], &[0], &[srtp, versions]);
         (0..whole.len()).for_each(|len| assert!(!is_for_us(&whole[..len]), "{len} octets"));
+    }
+
+    /// A record of DTLS 1.2 with one fragment of a handshake message, of so many octets in all.
+    fn record(epoch: u8, (kind, seq): (u8, u8), message_len: usize, body: &[u8]) -> Vec<u8> {
+        let len = |len: usize| (len as u32).to_be_bytes()[1..].to_vec();
+        let fragment = [&[kind][..], &len(message_len), &[0, seq], &[0; 3], &len(body.len()), body].concat();
+        let header =
+            [&[22, 0xfe, 0xfd, 0, epoch][..], &[0; 6], &(fragment.len() as u16).to_be_bytes()].concat();
+        [header, fragment].concat()
+    }
+
+    #[test]
+    fn a_datagram_can_begin_a_handshake_or_takes_no_place() {
+        let (srtp, versions): (&[u8], &[u8]) = (&[0, 14, 0, 5, 0, 2, 0, 7, 0], &[0, 43, 0, 3, 2, 0xfe, 0xfc]);
+        let good = hello(&[0x13, 1], &[0], &[srtp, versions]);
+        let bad = hello(&[0x13, 1], &[0], &[versions]);
+        let (first, whole) = ((CLIENT_HELLO, 0), good.len());
+        for (name, datagram, want) in [
+            ("a hello", record(0, first, whole, &good), true),
+            ("its first half", record(0, first, whole, &good[..40]), true),
+            (
+                "behind another",
+                [record(0, (11, 1), 9, &[0; 9]), record(0, first, whole, &good)].concat(),
+                true,
+            ),
+            ("one that is not for us", record(0, first, bad.len(), &bad), false),
+            ("none of it", record(0, first, whole, &[]), false),
+            ("one too long", record(0, first, MESSAGE_BYTES_MAX + 1, &good), false),
+            ("a second hello", record(0, (CLIENT_HELLO, 1), whole, &good), false),
+            ("a certificate", record(0, (11, 0), 9, &[0; 9]), false),
+            ("what is protected", record(1, first, whole, &good), false),
+            ("the same of 1.3", [&[0x2f, 1, 2][..], &[0x5a; 60]].concat(), false),
+            ("junk", vec![22; 60], false),
+            ("nothing", Vec::new(), false),
+        ] {
+            assert_eq!(may_begin(&datagram), want, "{name}");
+        }
     }
 }

@@ -29,7 +29,7 @@ use crate::MESSAGE_BYTES_MAX;
 use crate::admission::{Reservoir, TokenBucket};
 use crate::assembly::{Assembly, Message, clear_record};
 use crate::association::{Association, INBOUND_BYTES_MAX};
-use crate::hello::is_for_us;
+use crate::hello::{CLIENT_HELLO, is_for_us};
 use crate::records::{self, Accept, Part};
 use crate::signature;
 use boring::ssl::SslContext;
@@ -64,8 +64,7 @@ const _: () =
 const _: () =
     assert!(REPLACEMENT_INTERVAL.as_millis() * CANDIDATES_MAX as u128 <= ATTEMPT_LIFE_MIN.as_millis());
 
-/// Handshake messages of a client (RFC 5246 §7.4).
-const CLIENT_HELLO: u8 = 1;
+/// Handshake messages of a client beside its hello (RFC 5246 §7.4).
 const CERTIFICATE: u8 = 11;
 const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
@@ -417,6 +416,15 @@ impl DtlsEngine for Listener {
             }
             State::Handshaking(_) | State::Closed => false,
         }
+    }
+
+    fn is_plausible(&self, datagram: &[u8]) -> bool {
+        let accept = match &self.state {
+            State::Handshaking(_) => Accept::Handshake,
+            State::Decided(_) => Accept::ProtectedOnly,
+            State::Closed => return false,
+        };
+        records::any_may_pass(datagram, accept, MESSAGE_BYTES_MAX)
     }
 
     fn poll_datagram(&mut self, out: &mut [u8]) -> Option<usize> {

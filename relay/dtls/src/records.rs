@@ -33,17 +33,14 @@ pub(crate) enum Accept {
 
 /// Copies the records of `datagram` that may pass to `out`.
 pub(crate) fn admit(datagram: &[u8], accept: Accept, message_bytes_max: usize, out: &mut Vec<u8>) {
-    for record in Records(datagram) {
-        let passes = match record.kind {
-            Kind::Protected | Kind::Unified => true,
-            Kind::Clear { .. } if accept == Accept::ProtectedOnly => false,
-            Kind::Clear { content_type: HANDSHAKE, body } => is_client_flight(body, message_bytes_max),
-            Kind::Clear { content_type, body } => content_type == CHANGE_CIPHER_SPEC && body == [1],
-        };
-        if passes {
-            out.extend_from_slice(record.octets);
-        }
+    for record in Records(datagram).filter(|record| record.may_pass(accept, message_bytes_max)) {
+        out.extend_from_slice(record.octets);
     }
+}
+
+/// Whether any record of `datagram` may pass.
+pub(crate) fn any_may_pass(datagram: &[u8], accept: Accept, message_bytes_max: usize) -> bool {
+    Records(datagram).any(|record| record.may_pass(accept, message_bytes_max))
 }
 
 /// A fragment of a handshake message (RFC 6347 §4.2.2); it fits the message.
@@ -130,6 +127,17 @@ enum Kind<'a> {
 struct Record<'a> {
     kind: Kind<'a>,
     octets: &'a [u8],
+}
+
+impl Record<'_> {
+    fn may_pass(&self, accept: Accept, message_bytes_max: usize) -> bool {
+        match self.kind {
+            Kind::Protected | Kind::Unified => true,
+            Kind::Clear { .. } if accept == Accept::ProtectedOnly => false,
+            Kind::Clear { content_type: HANDSHAKE, body } => is_client_flight(body, message_bytes_max),
+            Kind::Clear { content_type, body } => content_type == CHANGE_CIPHER_SPEC && body == [1],
+        }
+    }
 }
 
 /// The records of a datagram, up to the first that is none.

@@ -1,7 +1,7 @@
 //! The relay's end.
 
 use crate::certificate::Identity;
-use crate::hello::offers_what_we_need;
+use crate::hello::{self, offers_what_we_need};
 use crate::listener::Listener;
 use crate::{DATAGRAM_BYTES_MAX, MESSAGE_BYTES_MAX, SetupError, ffi, peer};
 use boring::ssl::{
@@ -48,6 +48,10 @@ impl ServerFactory {
 impl DtlsFactory for ServerFactory {
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
         Box::new(Listener::new(self.context.clone(), now, peer))
+    }
+
+    fn may_begin(&self, datagram: &[u8]) -> bool {
+        hello::may_begin(datagram)
     }
 
     fn fingerprint(&self) -> Fingerprint {

@@ -166,7 +166,7 @@ fn churn(count: u32) {
                 heap.octets - since.octets,
                 heap.allocations,
                 heap.allocations - since.allocations,
-                relay.shard.transport_count()
+                relay.shard.transports().count()
             );
         }
     }

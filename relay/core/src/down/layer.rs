@@ -1,7 +1,7 @@
 //! Decides whether a packet goes to this subscriber at all.
 //!
-//! Audio always does. Video begins with a keyframe: what comes before it cannot be decoded, and would only make the
-//! receiver ask.
+//! Audio always does. Video begins with a keyframe: what comes before it cannot be decoded, and would only
+//! make the receiver ask.
 
 use crate::stats::DropReason;
 
@@ -16,9 +16,9 @@ pub enum Gate {
     AwaitingKeyframe,
 }
 
-/// What the gate says to a packet.
+/// What becomes of a packet at the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage {
+pub enum GateVerdict {
     /// Forward it.
     Pass,
     /// Forward it: the first since the gate was shut, so numbering continues here.
@@ -42,14 +42,14 @@ impl Gate {
 
     /// Whether a packet, in which a keyframe may start, passes.
     #[inline]
-    pub fn admit(&mut self, keyframe: bool) -> Passage {
+    pub fn admit(&mut self, keyframe: bool) -> GateVerdict {
         match *self {
-            Self::Always | Self::Open => Passage::Pass,
+            Self::Always | Self::Open => GateVerdict::Pass,
             Self::AwaitingKeyframe if keyframe => {
                 *self = Self::Open;
-                Passage::PassFirst
+                GateVerdict::PassFirst
             }
-            Self::AwaitingKeyframe => Passage::Withhold(DropReason::AwaitingKeyframe),
+            Self::AwaitingKeyframe => GateVerdict::Withhold(DropReason::AwaitingKeyframe),
         }
     }
 
@@ -69,12 +69,12 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use super::Passage::{Pass, PassFirst, Withhold};
+    use super::GateVerdict::{Pass, PassFirst, Withhold};
     use super::*;
 
     #[test]
     fn video_waits_for_a_keyframe_and_audio_for_nothing() {
-        const WAIT: Passage = Withhold(DropReason::AwaitingKeyframe);
+        const WAIT: GateVerdict = Withhold(DropReason::AwaitingKeyframe);
         // Packets (does a keyframe start in it, is the gate shut before it) and what becomes of them.
         let packets =
             [(false, false), (true, false), (false, false), (true, false), (false, true), (true, false)];

@@ -1,12 +1,14 @@
 //! The sending side of a track: what one subscriber gets of an up-track, in numbers of the relay's own.
 //!
 //! Invariants
-//! - Every call is told the time; nothing here reads a clock, sends or logs, nor allocates after [`DownStream::prepare`].
-//! - No own index is given to two different packets, so no (key, SSRC, index) is used twice, provided that each
-//!   packet of the up-track is offered once (the history refuses the second).
+//! - Every call is told the time; nothing here reads a clock, sends or logs, nor allocates after
+//!   [`DownStream::prepare`].
+//! - No own index is given to two different packets, so no (key, SSRC, index) is used twice, provided that
+//!   each packet of the up-track is offered once (the history refuses the second).
 //! - What is withheld or refused names its [`crate::stats::DropReason`].
 //!
-//! Deliberately absent: header and cipher (`wire`, `srtp`), and the subscriber's address and keys (`transport`).
+//! Deliberately absent: header and cipher (`wire`, `srtp`), and the subscriber's address and keys
+//! (`transport`).
 
 pub mod layer;
 pub mod prefix;

@@ -1,5 +1,5 @@
-//! What a subscriber has in front of the payload that it shares with all others: its own numbers where a codec counts
-//! pictures within the payload, as VP8 does (RFC 7741 §4.2).
+//! What a subscriber has in front of the payload that it shares with all others: its own numbers where a
+//! codec counts pictures within the payload, as VP8 does (RFC 7741 §4.2).
 
 use std::ops::Deref;
 

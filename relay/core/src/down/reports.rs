@@ -100,7 +100,8 @@ impl SenderReports {
     }
 }
 
-/// A − LSR − DLSR (RFC 3550 §6.4.1), all in 1/65536 s; `None` if no report was received or the numbers cannot be true.
+/// A − LSR − DLSR (RFC 3550 §6.4.1), all in 1/65536 s; `None` if no report was received or the numbers cannot
+/// be true.
 #[must_use]
 pub fn round_trip(now_compact: u32, lsr: u32, dlsr: u32) -> Option<Duration> {
     if lsr == 0 {
@@ -153,7 +154,8 @@ mod tests {
 
     #[test]
     fn round_trips_and_lies() {
-        // (now, LSR, DLSR, round trip), all but the last in 1/65536 s; the first row is the example of RFC 3550 §6.4.1.
+        // (now, LSR, DLSR, round trip), all but the last in 1/65536 s; the first row is the example of RFC
+        // 3550 §6.4.1.
         for (now, lsr, dlsr, rtt) in [
             (0xb710_8000u32, 0xb705_2000, 0x0005_4000, Some(Duration::from_millis(6_125))),
             (0x0000_8000, 0xffff_8000, 0x0000_8000, Some(Duration::from_millis(500))),

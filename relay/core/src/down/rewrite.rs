@@ -1,7 +1,8 @@
 //! Renumbers an up-track's packets into a subscriber's own sequence numbers and timestamps.
 //!
 //! Own number = up number + an offset that stays until the source changes, so mapping is one addition, a loss
-//! upstream looks like a loss, reordered packets map consistently, and the way back (for NACKs) is one subtraction.
+//! upstream looks like a loss, reordered packets map consistently, and the way back (for NACKs) is one
+//! subtraction.
 //!
 //! Invariants
 //! - Own indices of different up numbers differ, and keep the up-track's order.
@@ -16,8 +17,9 @@ use crate::up::loss::NACK_LIST_MAX;
 
 /// First own sequence numbers lie below this.
 pub const FIRST_SEQ_MAX: u16 = 1 << 15;
-/// A gap upstream larger than this is not passed on: nobody can mend it, and the receiver would ask in vain for each
-/// of these packets. One number is left out instead, so that its decoder knows. Same limit as upstream.
+/// A gap upstream larger than this is not passed on: nobody can mend it, and the receiver would ask in vain
+/// for each of these packets. One number is left out instead, so that its decoder knows. Same limit as
+/// upstream.
 pub const GAP_MAX: u64 = NACK_LIST_MAX as u64;
 /// A source whose timestamps continue within this many seconds of the elapsed time keeps its offset.
 const CONTINUITY_SECONDS: u32 = 1;
@@ -88,7 +90,8 @@ impl Rewriter {
         }
     }
 
-    /// Maps a packet of the up-track, given its extended number. `None` for one that is older than the anchor.
+    /// Maps a packet of the up-track, given its extended number. `None` for one that is older than the
+    /// anchor.
     #[inline]
     pub fn rewrite(&mut self, seq: u64, timestamp: u32, arrival: Time) -> Option<Rewritten> {
         if self.is_ahead(seq) {
@@ -104,15 +107,16 @@ impl Rewriter {
         Some(Rewritten { index: self.own(seq), timestamp: timestamp.wrapping_add(self.timestamp_offset) })
     }
 
-    /// The next packet ahead takes the number after the highest, whatever its own is: packets were withheld on purpose.
+    /// The next packet ahead takes the number after the highest, whatever its own is: packets were withheld
+    /// on purpose.
     pub fn splice(&mut self) {
         if self.anchor == Anchor::Keep {
             self.anchor = Anchor::Splice;
         }
     }
 
-    /// Another source takes over: its first packet takes the number after the highest. Until then nothing can be
-    /// traced back, and afterwards nothing before it.
+    /// Another source takes over: its first packet takes the number after the highest. Until then nothing can
+    /// be traced back, and afterwards nothing before it.
     pub fn switch_source(&mut self) {
         if self.anchor != Anchor::Start {
             self.anchor = Anchor::Switch;
@@ -129,8 +133,8 @@ impl Rewriter {
         }
     }
 
-    /// The own index and up number that a subscriber means by a wire number of ours. `None` if nothing was sent under
-    /// it, or before the anchor.
+    /// The own index and up number that a subscriber means by a wire number of ours. `None` if nothing was
+    /// sent under it, or before the anchor.
     #[must_use]
     pub fn source_of(&self, seq: SeqNo) -> Option<(u64, u64)> {
         let highest_own = self.highest_index()?;
@@ -176,7 +180,8 @@ impl Rewriter {
         Some(())
     }
 
-    /// Keeps the timestamp offset if the source's timestamps went on with time, else continues ours with time.
+    /// Keeps the timestamp offset if the source's timestamps went on with time, else continues ours with
+    /// time.
     fn anchor_timestamp(&mut self, timestamp: u32, arrival: Time) {
         let expected = self.last.extrapolate(arrival, self.clock_rate_hz);
         let error = self.timestamp(timestamp).wrapping_sub(expected).cast_signed().unsigned_abs();
@@ -294,8 +299,8 @@ mod tests {
         }
     }
 
-    /// Fault F22: a subscriber that estimates the rollover counter as RFC 3711 §3.3.1 says finds our index for every
-    /// start near the publisher's wrap and every length of a loss there.
+    /// Fault F22: a subscriber that estimates the rollover counter as RFC 3711 §3.3.1 says finds our index
+    /// for every start near the publisher's wrap and every length of a loss there.
     #[test]
     fn a_loss_at_the_wrap_does_not_confuse_the_rollover_counter() {
         for start in 65_000u32..=65_535 {
@@ -344,8 +349,8 @@ mod tests {
     }
 
     proptest! {
-        /// For any arrival order, loss, repetition, jump and switch of sources: a number is given to one packet only,
-        /// order is the source's, small gaps stay, and a number leads back to its packet.
+        /// For any arrival order, loss, repetition, jump and switch of sources: a number is given to one
+        /// packet only, order is the source's, small gaps stay, and a number leads back to its packet.
         #[test]
         fn own_numbers_are_unique_ordered_and_traceable(
             first in any::<u16>(), start in 0u64..200_000, steps in prop::collection::vec(step(), 1..500)

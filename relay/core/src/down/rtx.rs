@@ -19,7 +19,6 @@ pub const BUDGET_PERCENT: u64 = 25;
 pub const BUDGET_BYTES_MIN: u64 = 50_000;
 /// The budget's second is watched in this many steps.
 const STEPS: usize = 8;
-/// Length of a step.
 const STEP_NANOS: u64 = 1_000_000_000 / STEPS as u64;
 
 /// One step of the budget.
@@ -56,8 +55,9 @@ impl RtxResponder {
         }
     }
 
-    /// Whether the packet `index` (own, extended) of `len` octets may be resent now. If so it is accounted for, and
-    /// the answer is its RTX index. `media_octets`: sent so far on this stream, retransmissions apart.
+    /// Whether the packet `index` (own, extended) of `len` octets may be resent now. If so it is accounted
+    /// for, and the answer is its RTX index. `media_octets`: sent so far on this stream, retransmissions
+    /// apart.
     pub fn admit(
         &mut self,
         now: Time,
@@ -79,7 +79,8 @@ impl RtxResponder {
     }
 
     /// Begins the steps that passed since the last call, as if media had flowed evenly. Called by
-    /// [`RtxResponder::admit`]; now and then besides, so that the budget knows the media rate before the first NACK.
+    /// [`RtxResponder::admit`]; now and then besides, so that the budget knows the media rate before the
+    /// first NACK.
     pub fn advance(&mut self, now: Time, media_octets: u64) {
         let step = now.as_nanos() / STEP_NANOS;
         let passed = step.saturating_sub(self.newest);
@@ -140,7 +141,8 @@ mod tests {
         }
     }
 
-    /// Octets resent in each millisecond to somebody who asks for everything always, while media flows evenly.
+    /// Octets resent in each millisecond to somebody who asks for everything always, while media flows
+    /// evenly.
     fn resent(rtx: &mut RtxResponder, media_bps: u64, from_ms: u64, until_ms: u64) -> Vec<u64> {
         let mut each = Vec::new();
         for at in from_ms..until_ms {

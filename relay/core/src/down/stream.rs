@@ -3,7 +3,7 @@
 //! A packet's way: [`DownStream::forward`] says whether and under which numbers it goes; when it was sealed,
 //! [`DownStream::sent`] counts it. Both are a handful of instructions: a room's fan-out is a loop of them.
 
-use super::layer::{Gate, Passage};
+use super::layer::{Gate, GateVerdict};
 use super::prefix::PayloadPrefix;
 use super::reports::{SenderInfo, SenderReports};
 use super::rewrite::{Rewriter, Rewritten};
@@ -94,7 +94,8 @@ impl DownStream {
         }
     }
 
-    /// Numbers for the up-track's packet `seq`. Offer each packet once: the same one twice gets the same numbers.
+    /// Numbers for the up-track's packet `seq`. Offer each packet once: the same one twice gets the same
+    /// numbers.
     ///
     /// # Errors
     /// Why this subscriber does not get it.
@@ -102,9 +103,9 @@ impl DownStream {
     pub fn forward(&mut self, seq: u64, meta: &PacketMeta) -> Result<Rewritten, DropReason> {
         // A keyframe older than what went out cannot be where numbering goes on.
         match self.gate.admit(meta.keyframe && self.rewriter.is_ahead(seq)) {
-            Passage::Pass => {}
-            Passage::PassFirst => self.rewriter.splice(),
-            Passage::Withhold(reason) => return Err(reason),
+            GateVerdict::Pass => {}
+            GateVerdict::PassFirst => self.rewriter.splice(),
+            GateVerdict::Withhold(reason) => return Err(reason),
         }
         self.rewriter.rewrite(seq, meta.timestamp, meta.arrival).ok_or(DropReason::TooOld)
     }
@@ -185,7 +186,8 @@ impl DownStream {
         self.gate.shut();
     }
 
-    /// Another source (an up-track's other layer) takes over: video waits for its keyframe, numbering goes on.
+    /// Another source (an up-track's other layer) takes over: video waits for its keyframe, numbering goes
+    /// on.
     pub fn switch_source(&mut self) {
         self.gate.shut();
         self.rewriter.switch_source();

@@ -135,7 +135,8 @@ impl Shard {
         Reply::Done
     }
 
-    /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none is left.
+    /// Closes up to `most` transports, each with its close_notify, as at the end of the process. False: none
+    /// is left.
     pub fn close_some<O: Outbox>(&mut self, most: usize, outbox: &mut O) -> bool {
         self.forward_pending(outbox);
         let ids: Vec<u64> = self.transports.iter().take(most).map(|(_, t)| t.identity.id).collect();
@@ -310,7 +311,6 @@ fn down_added(down: &DownTrack) -> Reply {
     Reply::DownTrackAdded { track_id: down.id, ssrc: down.ssrc, rtx_ssrc: down.offered_rtx_ssrc() }
 }
 
-/// Whom a command is about.
 fn subject(command: &Command) -> Input {
     match command {
         Command::OpenTransport(OpenTransport { transport_id, .. })

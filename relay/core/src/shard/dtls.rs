@@ -13,8 +13,9 @@ use crate::time::Time;
 use crate::transport::{Phase, Session, TransportTimer};
 
 impl Shard {
-    /// Handshakes wait until the turn's media is served. What comes after one costs no more than a media packet, so
-    /// it is done at once, unless that would overtake. A datagram that several get is `counted` once.
+    /// Handshakes wait until the turn's media is served; what no engine has a use for does not wait. What
+    /// comes after one costs no more than a media packet, so it is done at once, unless that would overtake.
+    /// A datagram that several get is `counted` once.
     pub(super) fn on_dtls<O: Outbox>(
         &mut self,
         now: Time,
@@ -30,7 +31,13 @@ impl Shard {
             self.count_dtls(&outcome, counted);
             return outcome;
         }
-        let begun = matches!(transport.phase, Phase::Dtls(Some(_)));
+        let (begun, plausible) = match transport.engine() {
+            Some(engine) => (true, engine.is_plausible(datagram)),
+            None => (false, self.dtls.may_begin(datagram)),
+        };
+        if !plausible {
+            return Err(DropReason::DtlsRefused);
+        }
         let waiting = Waiting { key, path: *path, counted, datagram: datagram.into() };
         let pushed = self.handshakes.push(begun, &mut transport.dtls_waiting, waiting);
         pushed.map_err(|Full| DropReason::DtlsBusy)
@@ -80,7 +87,8 @@ impl Shard {
         if consumed { Ok(()) } else { Err(DropReason::DtlsRefused) }
     }
 
-    /// Sends what the engine has to say, arms its timer and follows its status. `path`: along which a datagram came, if one did.
+    /// Sends what the engine has to say, arms its timer and follows its status. `path`: along which a
+    /// datagram came, if one did.
     pub(super) fn drive_dtls<O: Outbox>(
         &mut self,
         now: Time,
@@ -161,7 +169,8 @@ impl Shard {
         keyframes::want_all(now, &transports[key], tracks, deadlines, counters);
     }
 
-    /// Media may come and go: allocates what the tracks of a transport need for it. Before, nobody has proved anything.
+    /// Media may come and go: allocates what the tracks of a transport need for it. Before, nobody has proved
+    /// anything.
     fn prepare_tracks(&mut self, key: TransportKey) {
         let transport = &mut self.transports[key];
         for index in 0..transport.ups.len() {

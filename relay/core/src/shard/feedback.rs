@@ -1,4 +1,5 @@
-//! RTCP of the relay's own: reports, NACKs, keyframe requests and feedback to publishers, sender reports to subscribers.
+//! RTCP of the relay's own: reports, NACKs, keyframe requests and feedback to publishers, sender reports to
+//! subscribers.
 
 use crate::keys::DownKey;
 use crate::outbox::Outbox;

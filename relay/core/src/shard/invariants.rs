@@ -1,9 +1,10 @@
 //! What must hold between the tables of a shard whenever none of its functions runs.
 //!
-//! Costs as much as there are transports and tracks, so it is for tests, and for whoever has to know whether a shard can
-//! still be trusted: after a panic was caught in it, say.
+//! Costs as much as there are transports and tracks, so it is for tests, and for whoever has to know whether
+//! a shard can still be trusted: after a panic was caught in it, say.
 //!
-//! Deliberately absent: the ledgers, which are of counters and not of tables; see [`Stage`](crate::stats::Stage).
+//! Deliberately absent: the ledgers, which are of counters and not of tables; see
+//! [`Ledger`](crate::stats::Ledger).
 
 use super::Shard;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
@@ -29,8 +30,9 @@ fn ensure_distinct<T: Hash + Eq>(
 }
 
 impl Shard {
-    /// Looks whether the tables agree: each index between them leads both ways, the demultiplexer knows exactly the living
-    /// transports, subscriptions stay in their room, every deadline is armed, and the counts are right.
+    /// Looks whether the tables agree: each index between them leads both ways, the demultiplexer knows
+    /// exactly the living transports, subscriptions stay in their room, every deadline is armed, and the
+    /// counts are right.
     ///
     /// # Errors
     /// The first thing that does not hold, in words.
@@ -144,10 +146,13 @@ impl Shard {
         ensure_distinct(up.subscribers(), || "lists a subscriber twice".into())?;
         for (index, layer) in (0..).zip(&up.layers) {
             let fed = LayerKey { up: key, layer: index };
-            for down_key in &layer.subscribers {
+            for (place, down_key) in (0..).zip(&layer.subscribers) {
                 let down = self.tracks.downs.get(*down_key);
                 ensure(down.is_some_and(|down| down.layer == fed && down.up_track_id == up.id), || {
                     format!("lists a subscriber at {down_key:?} that is not fed by {fed:?}")
+                })?;
+                ensure(down.is_some_and(|down| down.place == place), || {
+                    format!("lists a subscriber at {down_key:?} in another place than it knows")
                 })?;
             }
         }
@@ -327,7 +332,7 @@ mod tests {
     #[test]
     fn what_does_not_agree_is_found() {
         assert_eq!(shard().check_invariants(), Ok(()));
-        let damages: [(&str, Damage); 14] = [
+        let damages: [(&str, Damage); 15] = [
             ("an id without a transport", |s, k| {
                 assert!(s.transports.indices_mut().0.insert(9, k.sender).is_none())
             }),
@@ -355,6 +360,10 @@ mod tests {
                     .push((Ssrc(5), SsrcUse::Media(LayerKey::first(k.up))));
             }),
             ("a subscriber that is not listed", |s, k| s.tracks.ups[k.up].layers[0].subscribers.clear()),
+            ("a subscriber that takes itself for another", |s, k| {
+                let down = s.transports[k.receiver].downs[0];
+                s.tracks.downs[down].place = 1;
+            }),
             ("another room", |s, k| s.transports[k.receiver].identity.room_id = 2),
             ("packets that wait unseen", |s, k| s.tracks.ups[k.up].layers[0].pending.push(1)),
             ("a timer that is not armed", |s, k| {

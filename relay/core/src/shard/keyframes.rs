@@ -1,9 +1,9 @@
 //! Who needs a keyframe, when a publisher is asked for one, and who waits until it comes.
 //!
-//! A subscriber's video begins with a keyframe, so it waits for one ([`Gate`](crate::down::Gate)) when it is new, when another
-//! source continues the track, and when it was withheld. Whoever waits has one asked for; so does a subscriber by PLI or FIR,
-//! and a jump of the publisher's numbering. All requests for a track are merged
-//! ([`KeyframeRequests`](crate::up::KeyframeRequests)), which decides when one leaves.
+//! A subscriber's video begins with a keyframe, so it waits for one ([`Gate`](crate::down::Gate)) when it is
+//! new, when another source continues the track, and when it was withheld. Whoever waits has one asked for;
+//! so does a subscriber by PLI or FIR, and a jump of the publisher's numbering. All requests for a track are
+//! merged ([`KeyframeRequests`](crate::up::KeyframeRequests)), which decides when one leaves.
 
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey};
@@ -106,8 +106,8 @@ pub(super) fn want(
     up.arm(key.up, deadlines);
 }
 
-/// Asks the publisher: by PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The publisher
-/// behind a port is asked by its own side, which merges the requests of all ports once more.
+/// Asks the publisher: by PLI (RFC 4585 §6.3.1), or FIR (RFC 5104 §4.3.1) if that is all it knows. The
+/// publisher behind a port is asked by its own side, which merges the requests of all ports once more.
 pub(super) fn ask_publisher<O: Outbox>(
     now: Time,
     up: &mut UpTrack,

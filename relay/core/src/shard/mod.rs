@@ -1,17 +1,20 @@
 //! The façade: one shard of the media plane.
 //!
-//! `handle_*` takes something in, `poll_*` gives something out, datagrams leave through the [`Outbox`] one is handed.
+//! `handle_*` takes something in, `poll_*` gives something out, datagrams leave through the [`Outbox`] one is
+//! handed.
 //!
 //! Invariants
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
-//!   [`DropReason`] of stage [`Stage::Datagram`](crate::stats::Stage::Datagram); handshakes do so when their turn comes.
-//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer alone can have sent
-//!   from there makes it one for media ([`crate::transports`], [`crate::ice`]).
-//! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of stage
-//!   [`Stage::PipeIn`](crate::stats::Stage::PipeIn), every packet to one in `pipe.sent` or one of stage
-//!   [`Stage::PipeOut`](crate::stats::Stage::PipeOut).
+//!   [`DropReason`] of [`Ledger::Datagram`](crate::stats::Ledger::Datagram); handshakes do so when their turn
+//!   comes.
+//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer
+//!   alone can have sent from there makes it one for media ([`crate::transports`], [`crate::ice`]).
+//! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of
+//!   [`Ledger::PipeIn`](crate::stats::Ledger::PipeIn), every packet to one in `pipe.sent` or one of
+//!   [`Ledger::PipeOut`](crate::stats::Ledger::PipeOut).
 //! - On the forwarding path nothing is allocated.
-//! - Whose input is handled is noted before anything of it is changed, so that a panic can be held against it (`faults.rs`).
+//! - Whose input is handled is noted before anything of it is changed, so that it is known when that panics
+//!   (`faults.rs`).
 //!
 //! Deliberately absent: sockets, clocks, threads, SDP, and any second place where a packet is decrypted.
 
@@ -42,8 +45,8 @@ use crate::timers::{Deadlines, TimerOwner};
 use crate::track::Tracks;
 use crate::transports::Transports;
 use crate::wire::{Protocol, classify, is_protected_dtls};
-pub use faults::Blamed;
 use faults::Input;
+pub use faults::PanicSource;
 pub use inventory::TransportView;
 use std::collections::VecDeque;
 
@@ -63,7 +66,8 @@ pub struct Shard {
     ports: Ports,
     /// Whose input is handled just now.
     input: faults::Input,
-    suspicion: faults::Suspicion,
+    /// When the tables were checked after a panic over something unproved.
+    last_check: Option<Time>,
     stun_errors: stun::ErrorBudget,
     /// Plaintext of packets that have no place in a history yet: a new SSRC's first, and retransmissions.
     scratch: Box<[u8; DATAGRAM_BYTES_MAX]>,
@@ -88,14 +92,14 @@ impl Shard {
             events: VecDeque::new(),
             counters: Counters::default(),
             input: faults::Input::None,
-            suspicion: faults::Suspicion::default(),
+            last_check: None,
             stun_errors: stun::ErrorBudget::default(),
             scratch: Box::new([0; DATAGRAM_BYTES_MAX]),
         }
     }
 
-    /// Takes one received datagram; it may be decrypted in place. Answers go to `outbox`; media is forwarded by
-    /// [`Shard::forward_pending`].
+    /// Takes one received datagram; it may be decrypted in place. Answers go to `outbox`; media is forwarded
+    /// by [`Shard::forward_pending`].
     pub fn handle_datagram<O: Outbox>(
         &mut self,
         now: Time,
@@ -214,9 +218,9 @@ impl Shard {
         outcome.unwrap_or(Err(DropReason::DtlsUnexpected))
     }
 
-    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the video
-    /// subscriptions get nothing, those of the lowest priority first. What is taken back begins at a keyframe, which is
-    /// asked for.
+    /// The shard does not keep up, or does again: `steps` of [`SHED_STEPS`](crate::shed::SHED_STEPS) of the
+    /// video subscriptions get nothing, those of the lowest priority first. What is taken back begins at a
+    /// keyframe, which is asked for.
     pub fn shed(&mut self, now: Time, steps: u8) {
         let Self { tracks, deadlines, counters, .. } = self;
         let restored = tracks.shed(steps);
@@ -246,11 +250,5 @@ impl Shard {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// Number of transports that live here, for placement.
-    #[must_use]
-    pub fn transport_count(&self) -> usize {
-        self.transports.len()
     }
 }

@@ -1,4 +1,4 @@
-//! The ports of a shard: what it writes for others and what it does with their entries.
+//! What comes by the ports of a shard, and the orders about them. What it says to them is [`crate::ports`].
 //!
 //! An up-track that comes by a port is an [`UpTrack`] like any other, in the same tables, with
 //! [`Source::Port`] instead of a transport. It has no SSRC, asks nobody for lost packets (its publisher's

@@ -1,5 +1,5 @@
-//! A media packet's walk: header → rate → which track → open into the history → notes → other shards; and, at the end of
-//! the batch, with the others of its track to every subscriber ([`crate::fanout`]).
+//! A media packet's walk: header → rate → which track → open into the history → notes → other shards; and, at
+//! the end of the batch, with the others of its track to every subscriber ([`crate::fanout`]).
 //!
 //! Each stage is one named call of [`Shard::on_rtp`]. Nothing here allocates.
 
@@ -161,7 +161,8 @@ impl Shard {
         }
     }
 
-    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to subscribers.
+    /// A packet is in the history, whether it came from a peer or by a pipe: to other shards, then to
+    /// subscribers.
     pub(super) fn pass_on<O: Outbox>(
         &mut self,
         now: Time,
@@ -197,8 +198,8 @@ impl Shard {
         self.input = before;
     }
 
-    /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it by
-    /// themselves before they change anything.
+    /// Forwards what the datagrams of a batch brought: called at the end of each. Commands and timeouts do it
+    /// by themselves before they change anything.
     pub fn forward_pending<O: Outbox>(&mut self, outbox: &mut O) {
         // The list stays whole until all are served: after a panic the others go on.
         let mut served = 0;
@@ -286,7 +287,8 @@ pub(super) fn bind_ssrc(now: Time, receiving: &mut Receiving, tracks: &Tracks, s
     receiving.ssrcs.push((ssrc, used));
 }
 
-/// One cipher pass from the receive buffer to the place where the plaintext stays; its length. It is not in the history yet.
+/// One cipher pass from the receive buffer to the place where the plaintext stays; its length. It is not in
+/// the history yet.
 fn open_into_history(
     transport: &mut Transport,
     tracks: &mut Tracks,
@@ -299,8 +301,8 @@ fn open_into_history(
     Ok(session.open.open_rtp(header, packet, slot)?.len)
 }
 
-/// What header and plaintext say of an authentic packet: its length without padding, what is kept of it, and its number
-/// for transport-wide feedback.
+/// What header and plaintext say of an authentic packet: its length without padding, what is kept of it, and
+/// its number for transport-wide feedback.
 fn read_opened(
     now: Time,
     tracks: &Tracks,

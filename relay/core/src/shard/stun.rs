@@ -9,11 +9,9 @@ use crate::outbox::{Outbox, Path, Run};
 use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::transport::Phase;
-use crate::wire::stun::{self, IntegrityKey, StunClass, StunMessage};
+use crate::wire::stun::{self, IntegrityKey, METHOD_BINDING, StunClass, StunMessage};
 use arrayvec::ArrayVec;
 
-/// STUN method Binding (RFC 8489 §18.2).
-const BINDING: u16 = 0x001;
 /// Octets of the longest answer to a good check, to an IPv6 address.
 const ANSWER_BYTES_MAX: usize = 76;
 /// Unknown attributes named in a 420 response at most.
@@ -63,8 +61,8 @@ impl Shard {
     ) -> Result<(), DropReason> {
         let message = StunMessage::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
         match (message.method(), message.class()) {
-            (BINDING, StunClass::Request) => {}
-            (BINDING, StunClass::Success) => {
+            (METHOD_BINDING, StunClass::Request) => {}
+            (METHOD_BINDING, StunClass::Success) => {
                 let key = self.transports.check_challenge_answer(path, &message)?;
                 self.input = Input::Transport(key);
                 self.counters.add(Count::RxStun, 1);
@@ -136,7 +134,8 @@ impl Shard {
         transports.claim_path(now, key, path, counters);
         let contested = !transports.claimants(path).is_empty();
         if transports[key].ice.should_challenge(now, path, contested) {
-            // Before the answer: the peer's handshake begins with that, and by then the path should be its own.
+            // Before the answer: the peer's handshake begins with that, and by then the path should be its
+            // own.
             transports.challenge(now, key, path, rng, counters, outbox);
         }
         if let Some(owner) = transports.unproven_owner(path, key) {
@@ -178,7 +177,8 @@ impl Shard {
     }
 }
 
-/// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials were used.
+/// RFC 8489 §9.1.3 for short-term credentials, then RFC 8445 §7.3. Returns whether the current credentials
+/// were used.
 fn check_credentials(ice: &Ice, message: &StunMessage<'_>, username: &[u8]) -> Result<bool, Refusal> {
     let bad = |code| Refusal { reason: DropReason::StunBadIntegrity, code };
     if !message.has_integrity() {

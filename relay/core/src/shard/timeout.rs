@@ -1,4 +1,5 @@
-//! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end of things.
+//! What happens when time passes: limits of a transport's phase, feedback that is due, silence, and the end
+//! of things.
 
 use super::faults::Input;
 use super::{Shard, feedback, keyframes};
@@ -169,19 +170,12 @@ impl Shard {
     /// Removes a down-track by command.
     pub(super) fn remove_down(&mut self, down_key: DownKey) {
         let down = self.tracks.remove_down(down_key);
-        self.transports[down.transport].downs.retain(|k| *k != down_key);
+        self.transports[down.transport].forget_down(down_key);
     }
 
     /// Removes an up-track with what it feeds, here and behind ports.
     pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
-        // Taken whole: looked up one by one, the end of a large audience would be quadratic.
-        let layers = &mut self.tracks.ups[up_key].layers;
-        let subscribers: Vec<Vec<DownKey>> =
-            layers.iter_mut().map(|l| std::mem::take(&mut l.subscribers)).collect();
-        for down_key in subscribers.into_iter().flatten() {
-            self.remove_down(down_key);
-        }
-        let up = self.tracks.remove_up(up_key);
+        let up = self.tracks.remove_up(up_key, &mut self.transports);
         self.ports.end(&up);
     }
 }

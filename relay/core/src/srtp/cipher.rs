@@ -1,4 +1,5 @@
-//! How the profiles lay out a packet. Everything here works on one packet of known SSRC and index and keeps no state.
+//! How the profiles lay out a packet. Everything here works on one packet of known SSRC and index and keeps
+//! no state.
 //!
 //! ```text
 //! SRTP,  both:  header | ciphertext | tag
@@ -185,8 +186,8 @@ impl Cipher {
                 )?;
             }
             Self::Gcm(gcm) => {
-                // RFC 7714 §9.3: all of the packet and the word are associated data; the word moves up behind the
-                // packet, where the tag stood.
+                // RFC 7714 §9.3: all of the packet and the word are associated data; the word moves up behind
+                // the packet, where the tag stood.
                 let tag = *packet.get(len..)?.first_chunk::<{ gcm::TAG_LEN }>()?;
                 packet.get_mut(len..len + WORD_LEN)?.copy_from_slice(&word.0.to_be_bytes());
                 gcm.open_in_place(at, packet.get(..len + WORD_LEN)?, &mut [], &tag)?;

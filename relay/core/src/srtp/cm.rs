@@ -7,7 +7,6 @@ use aes::cipher::{InnerIvInit, KeyInit, StreamCipher};
 use aws_lc_rs::{constant_time, hmac};
 use ctr::Ctr128BE;
 
-/// Octets of the tag.
 pub(super) const TAG_LEN: usize = 10;
 
 const SALT_LEN: usize = 14;
@@ -72,7 +71,8 @@ impl Cm {
         self.keystream(ssrc, index).apply_keystream(text);
     }
 
-    /// The tag over `message`, followed by the roll-over counter if there is one (RFC 3711 §4.2: SRTP has, SRTCP has not).
+    /// The tag over `message`, followed by the roll-over counter if there is one (RFC 3711 §4.2: SRTP has,
+    /// SRTCP has not).
     pub(super) fn tag(&self, message: &[u8], roc: Option<u32>) -> [u8; TAG_LEN] {
         let mut context = hmac::Context::with_key(&self.auth);
         context.update(message);

@@ -33,8 +33,8 @@ impl Gcm {
         Self { key: LessSafeKey::new(key), salt }
     }
 
-    /// RFC 7714 §8.1 and §9.1: two zero octets, SSRC, 48 bits of index, all added to the salt. An SRTCP index has 31
-    /// bits, which makes the two zero octets of §9.1.
+    /// RFC 7714 §8.1 and §9.1: two zero octets, SSRC, 48 bits of index, all added to the salt. An SRTCP index
+    /// has 31 bits, which makes the two zero octets of §9.1.
     pub(super) fn nonce_octets(&self, ssrc: Ssrc, index: u64) -> [u8; SALT_LEN] {
         let mut nonce = [0; SALT_LEN];
         nonce[2..6].copy_from_slice(&ssrc.0.to_be_bytes());
@@ -64,7 +64,8 @@ impl Gcm {
             .ok()
     }
 
-    /// Encrypts `prefix` where it lies and `rest` into `out`, and writes the tag behind it: `out` ends with room for that.
+    /// Encrypts `prefix` where it lies and `rest` into `out`, and writes the tag behind it: `out` ends with
+    /// room for that.
     pub(super) fn seal_behind(
         &self,
         (ssrc, index): (Ssrc, u64),
@@ -87,7 +88,8 @@ impl Gcm {
         self.key.seal_in_place_scatter(self.nonce(ssrc, index), Aad::from(aad), text, &[], tag).ok()
     }
 
-    /// Decrypts `ciphertext` into `out` (of equal length) if the tag is good. If not, what stands in `out` means nothing.
+    /// Decrypts `ciphertext` into `out` (of equal length) if the tag is good. If not, what stands in `out`
+    /// means nothing.
     pub(super) fn open(
         &self,
         (ssrc, index): (Ssrc, u64),

@@ -1,6 +1,7 @@
 //! Session keys from master keys (RFC 3711 §4.3; AES-256 by RFC 6188 §3; GCM salts by RFC 7714 §11).
 //!
-//! The key derivation rate is zero, as DTLS-SRTP has it (RFC 5764 §4.1.2): one derivation for the life of a context.
+//! The key derivation rate is zero, as DTLS-SRTP has it (RFC 5764 §4.1.2): one derivation for the life of a
+//! context.
 
 use aes::{Aes128, Aes256};
 use ctr::Ctr128BE;

@@ -1,14 +1,14 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714), profiles of DTLS-SRTP (RFC 5764).
 //!
 //! Invariants
-//! - A packet is decrypted once, from the receive buffer into the place where its plaintext stays, and encrypted once
-//!   per subscriber, from there into the send slot. Neither allocates.
+//! - A packet is decrypted once, from the receive buffer into the place where its plaintext stays, and
+//!   encrypted once per subscriber, from there into the send slot. Neither allocates.
 //! - Replay windows and roll-over counters move only after the tag proved good (RFC 3711 §3.3).
-//! - The send side keeps no index for RTP: whoever owns the down-track owns its 48-bit index and never uses one twice.
-//!   SRTCP indices are counted here.
+//! - The send side keeps no index for RTP: whoever owns the down-track owns its 48-bit index and never uses
+//!   one twice. SRTCP indices are counted here.
 //!
-//! Deliberately absent: MKI, key derivation rates other than zero, encrypted header extensions (RFC 6904), rekeying
-//! (a new DTLS handshake makes new contexts) and the 32-bit tag profile.
+//! Deliberately absent: MKI, key derivation rates other than zero, encrypted header extensions (RFC 6904),
+//! rekeying (a new DTLS handshake makes new contexts) and the 32-bit tag profile.
 
 mod cipher;
 mod cm;

@@ -51,8 +51,8 @@ pub enum OpenError {
 
 /// Keys for what one peer sends, and what has come so far.
 ///
-/// All packets of an SSRC must pass through here, those of unwanted layers as well: the roll-over counter is estimated
-/// from the last authentic packet, and goes wrong when 32,768 of them are kept from it.
+/// All packets of an SSRC must pass through here, those of unwanted layers as well: the roll-over counter is
+/// estimated from the last authentic packet, and goes wrong when 32,768 of them are kept from it.
 pub struct OpenContext {
     profile: SrtpProfile,
     rtp: Cipher,
@@ -141,14 +141,14 @@ impl std::fmt::Debug for OpenContext {
 struct Streams {
     ssrcs: ArrayVec<Ssrc, SSRCS_MAX>,
     /// Parallel to `ssrcs`; grows when a new SSRC has proved authentic.
-    heard: Vec<Heard>,
+    heard: Vec<KnownStream>,
     /// Authentic packets.
     packets: u64,
     /// SSRCs that gave their place away, sorted, with their highest index.
     retired: Vec<(Ssrc, u64)>,
 }
 
-struct Heard {
+struct KnownStream {
     window: ReplayWindow,
     /// [`Streams::packets`] at its last one.
     last: u64,
@@ -178,7 +178,7 @@ impl Streams {
             self.retired.remove(at);
         }
         self.packets += 1;
-        let heard = Heard { window, last: self.packets };
+        let heard = KnownStream { window, last: self.packets };
         let oldest = self.heard.iter().enumerate().min_by_key(|(_, heard)| heard.last).map(|(at, _)| at);
         match oldest.filter(|_| self.ssrcs.is_full()) {
             None => {
@@ -197,7 +197,7 @@ impl Streams {
 }
 
 enum Stream<'a> {
-    Known(&'a mut Heard, &'a mut u64),
+    Known(&'a mut KnownStream, &'a mut u64),
     /// With its highest index. Takes its place again only when a packet proves authentic.
     Back(&'a mut Streams, Ssrc, u64),
     /// The same of one that was never heard.
@@ -207,13 +207,13 @@ enum Stream<'a> {
 impl Stream<'_> {
     /// Indices a sequence number may stand for, likeliest first (RFC 3711 §3.3.1).
     ///
-    /// Senders begin with roll-over counter 0; of a new SSRC the packets before a wrap may all be lost, so 1 is tried as
-    /// well. Once a packet has proved authentic, its counter is certain and the estimate can only go wrong by a gap of
-    /// 32,768 packets: no more guesses then, and garbage costs one pass.
+    /// Senders begin with roll-over counter 0; of a new SSRC the packets before a wrap may all be lost, so 1
+    /// is tried as well. Once a packet has proved authentic, its counter is certain and the estimate can only
+    /// go wrong by a gap of 32,768 packets: no more guesses then, and garbage costs one pass.
     fn guesses(&self, seq: SeqNo) -> ArrayVec<u64, 2> {
         let mut guesses = ArrayVec::new();
         match self {
-            Self::Known(Heard { window, .. }, _) => guesses.push(seq.extend(window.highest())),
+            Self::Known(KnownStream { window, .. }, _) => guesses.push(seq.extend(window.highest())),
             Self::Back(_, _, highest) => guesses.push(seq.extend(*highest)),
             Self::New(..) => guesses.extend([u64::from(seq.0), u64::from(seq.0) + (1 << 16)]),
         }
@@ -222,7 +222,7 @@ impl Stream<'_> {
 
     fn is_fresh(&self, index: u64) -> bool {
         match self {
-            Self::Known(Heard { window, .. }, _) => window.is_fresh(index),
+            Self::Known(KnownStream { window, .. }, _) => window.is_fresh(index),
             Self::Back(_, _, highest) => index > *highest,
             Self::New(..) => true,
         }

@@ -3,7 +3,8 @@
 //! The caller asks with [`ReplayWindow::is_fresh`] before it spends a cipher pass, and marks with
 //! [`ReplayWindow::accept`] only what has proved authentic: so nobody without the key can move a window.
 
-/// Packets a window looks back. RFC 3711 asks for at least 64; video that is resent after a lost burst needs more.
+/// Packets a window looks back. RFC 3711 asks for at least 64; video that is resent after a lost burst needs
+/// more.
 pub const WINDOW_PACKETS: u64 = 1024;
 
 const WORDS: usize = (WINDOW_PACKETS / 64) as usize;

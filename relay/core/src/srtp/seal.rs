@@ -7,8 +7,8 @@ use super::keys::{Half, Purpose, derive};
 use crate::id::{SeqNo, Ssrc};
 use relay_gcm::{LANES, Quad, SealKey};
 
-/// The index of RTP is roll-over counter and sequence number, 48 bits; behind the last there are no more packets
-/// under one key (RFC 3711 §9.2).
+/// The index of RTP is roll-over counter and sequence number, 48 bits; behind the last there are no more
+/// packets under one key (RFC 3711 §9.2).
 const RTP_INDEX_END: u64 = 1 << 48;
 
 /// The SRTCP index has 31 bits and never comes again under one key (RFC 3711 §9.2).
@@ -16,13 +16,14 @@ const RTCP_INDEX_END: u32 = 1 << 31;
 
 /// Keys for what we send to one peer.
 ///
-/// It keeps no index for RTP: the caller owns the 48-bit index of each of its SSRCs (its extended sequence number) and
-/// never uses one twice. For SRTCP it counts itself.
+/// It keeps no index for RTP: the caller owns the 48-bit index of each of its SSRCs (its extended sequence
+/// number) and never uses one twice. For SRTCP it counts itself.
 pub struct SealContext {
     profile: SrtpProfile,
     rtp: Cipher,
     rtcp: Cipher,
-    /// The RTP key once more, for sealing beside three others; boxed, because most of the time is spent without.
+    /// The RTP key once more, for sealing beside three others; boxed, because most of the time is spent
+    /// without.
     lane: Option<Box<SealKey>>,
     /// The next SRTCP index; one for all our SSRCs, which keeps each unique.
     rtcp_index: u32,
@@ -44,8 +45,8 @@ impl SealContext {
         }
     }
 
-    /// Lets it be one of [`SealFour`], given what it was made from. Changes nothing where the processor or the profile does
-    /// not allow it.
+    /// Lets it be one of [`SealFour`], given what it was made from. Changes nothing where the processor or
+    /// the profile does not allow it.
     #[must_use]
     pub fn with_lane(mut self, master_key: &[u8], master_salt: &[u8]) -> Self {
         if self.profile == SrtpProfile::AeadAes128Gcm && relay_gcm::is_supported() {
@@ -61,8 +62,8 @@ impl SealContext {
         self.profile
     }
 
-    /// Encrypts `payload` behind the header that stands in the first `header_len` octets of `slot`, in one pass, and adds
-    /// the tag. The length of all, `None` if the slot is too short or the indices are used up.
+    /// Encrypts `payload` behind the header that stands in the first `header_len` octets of `slot`, in one
+    /// pass, and adds the tag. The length of all, `None` if the slot is too short or the indices are used up.
     pub fn seal_rtp(
         &self,
         slot: &mut [u8],
@@ -107,8 +108,8 @@ impl SealContext {
         self.seal_prefixed(slot, header_len, (ssrc, index), &osn.0.to_be_bytes(), payload)
     }
 
-    /// Protects the `len` octets of RTCP at the front of `slot` where they lie. The length of all, `None` if the slot is
-    /// too short, the packet is no RTCP or the indices are used up.
+    /// Protects the `len` octets of RTCP at the front of `slot` where they lie. The length of all, `None` if
+    /// the slot is too short, the packet is no RTCP or the indices are used up.
     pub fn seal_rtcp(&mut self, len: usize, slot: &mut [u8]) -> Option<usize> {
         let (_, ssrc) = slot.get(..len)?.first_chunk::<RTCP_CLEAR_LEN>()?.split_last_chunk::<4>()?;
         let ssrc = Ssrc(u32::from_be_bytes(*ssrc));
@@ -135,8 +136,8 @@ impl<'a> SealFour<'a> {
         Some(Self { quad: Quad::new([a?, b?, c?, d?]), contexts })
     }
 
-    /// [`SealContext::seal_rtp`] for each: headers of one length stand in front of the slots. The length of each datagram;
-    /// `None`, and nothing is sealed, if a slot is too short or an index used up.
+    /// [`SealContext::seal_rtp`] for each: headers of one length stand in front of the slots. The length of
+    /// each datagram; `None`, and nothing is sealed, if a slot is too short or an index used up.
     pub fn seal_rtp(
         &self,
         slots: [&mut [u8]; LANES],

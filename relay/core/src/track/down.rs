@@ -3,7 +3,8 @@
 //! Invariants
 //! - A packet's payload is read from the up-track's history and nowhere else.
 //! - An index is used for one packet only, whether that packet found a slot or not.
-//! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same index again.
+//! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same
+//!   index again.
 
 use super::Params;
 use crate::down::{DownStream, DownStreamConfig, PREFIX_BYTES_MAX, Rewritten};
@@ -54,11 +55,13 @@ pub struct DownTrack {
     pub rtx_ssrc: Ssrc,
     /// As negotiated, checked.
     pub params: Params,
-    /// The subscriber has reported on the SSRC, so it knows which m-line it belongs to and needs no MID any more. Or there is
-    /// none: an extension has one octet at least (RFC 8285 §4.2).
+    /// The subscriber has reported on the SSRC, so it knows which m-line it belongs to and needs no MID any
+    /// more. Or there is none: an extension has one octet at least (RFC 8285 §4.2).
     mid_known: bool,
     /// When it wants to be looked at.
     pub timers: TimerTable<DownTimer>,
+    /// Its index among the subscribers of its layer.
+    pub place: u32,
     /// The controller's id.
     pub id: u64,
     /// The controller's id of what feeds it.
@@ -116,6 +119,7 @@ impl DownTrack {
             params,
             mid_known: params.extensions.mid == 0 || params.mid.is_empty(),
             timers,
+            place: 0,
             id,
             up_track_id,
             cname: Cname::from(cname).unwrap_or_default(),
@@ -192,8 +196,8 @@ impl DownTrack {
         Ok(())
     }
 
-    /// The header with this subscriber's extension ids: MID until it is known, then what the publisher said of the
-    /// packet.
+    /// The header with this subscriber's extension ids: MID until it is known, then what the publisher said
+    /// of the packet.
     fn write_header(&self, slot: &mut [u8], fields: &HeaderFields, meta: &PacketMeta) -> Option<usize> {
         let ids = &self.params.extensions;
         let (level, orientation) = ([meta.audio_level.unwrap_or(0)], [meta.video_orientation.unwrap_or(0)]);

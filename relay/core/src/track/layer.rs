@@ -9,11 +9,12 @@ use crate::up::{UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
 use std::time::Duration;
 
-/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by more.
+/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by
+/// more.
 const SOURCE_GONE: Duration = Duration::from_millis(200);
 
-/// Accepted packets of one up-track that are forwarded together. More arrive in a batch only under a flood or after a stall,
-/// and a longer run gains nothing.
+/// Accepted packets of one up-track that are forwarded together. More arrive in a batch only under a flood or
+/// after a stall, and a longer run gains nothing.
 pub const BURST_MAX: usize = 16;
 
 /// Extended sequence numbers of accepted packets that wait for the end of the batch.
@@ -33,7 +34,7 @@ pub struct Layer {
     pub sources: u32,
     /// When the last change was.
     pub source_since: Time,
-    /// Down-tracks it feeds.
+    /// Down-tracks it feeds, in no order: each knows its index ([`DownTrack::place`](super::DownTrack)).
     pub subscribers: Vec<DownKey>,
     /// Accepted packets that wait for the end of the batch.
     pub pending: Pending,
@@ -49,7 +50,6 @@ impl Layer {
     pub fn new(params: &Params, now: Time) -> Self {
         let stream = UpStream::new(&UpStreamConfig {
             ssrc: Ssrc::default(),
-            rtx_ssrc: None,
             kind: params.kind,
             clock_rate_hz: params.clock_rate_hz,
             nack: params.nack && params.rtx_pt.is_some(),
@@ -83,7 +83,7 @@ impl Layer {
     /// Another SSRC feeds the track from now on; `rtx` are those of its retransmissions until now. False: it
     /// is the first.
     pub fn follow_ssrc(&mut self, now: Time, ssrc: Ssrc, rtx: impl Iterator<Item = Ssrc>) -> bool {
-        self.stream.change_ssrc(ssrc, None);
+        self.stream.change_ssrc(ssrc);
         let Some(before) = self.ssrc.replace(ssrc) else { return false };
         for left in rtx.chain([before]) {
             self.left.retain(|known| *known != left);

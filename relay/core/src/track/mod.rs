@@ -2,9 +2,11 @@
 //!
 //! Invariants
 //! - A down-track is listed by exactly one up-track, which is of the same room, kind and codec.
-//! - A room is no object here: its id is compared when a subscription is made, and a packet follows subscriptions only.
+//! - A room is no object here: its id is compared when a subscription is made, and a packet follows
+//!   subscriptions only.
 //!
-//! Deliberately absent: what a stream does with its packets. That is [`crate::up`] and [`crate::down`], which know no tables.
+//! Deliberately absent: what a stream does with its packets. That is [`crate::up`] and [`crate::down`], which
+//! know no tables.
 
 pub mod down;
 pub mod layer;

@@ -5,6 +5,7 @@ use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey, OfDownTracks, OfUpTracks, UpKey};
 use crate::shed::Shedding;
 use crate::table::Table;
+use crate::transports::Transports;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -109,8 +110,24 @@ impl Tracks {
         down.rank = self.shedding.add(up.params.kind, up.priority);
         let key = self.downs.insert(down);
         self.down_ids.insert(id, key);
-        self.layer_mut(layer).subscribers.push(key);
+        self.list(key, layer);
         key
+    }
+
+    fn list(&mut self, key: DownKey, layer: LayerKey) {
+        let subscribers = &mut self.ups[layer.up].layers[usize::from(layer.layer)].subscribers;
+        self.downs[key].place = subscribers.len() as u32;
+        subscribers.push(key);
+    }
+
+    /// Takes a down-track off the list of what feeds it, without a search: a large room ends subscriber by
+    /// subscriber. The last of the list has its place then.
+    fn unlist(&mut self, layer: LayerKey, place: u32) {
+        let subscribers = &mut self.ups[layer.up].layers[usize::from(layer.layer)].subscribers;
+        subscribers.swap_remove(place as usize);
+        if let Some(moved) = subscribers.get(place as usize) {
+            self.downs[*moved].place = place;
+        }
     }
 
     /// A layer, which must be there.
@@ -134,8 +151,8 @@ impl Tracks {
         })
     }
 
-    /// Feeds a down-track by another layer of its up-track from now on: its video waits for a keyframe of that one. What waits
-    /// on the layer before is to be forwarded first.
+    /// Feeds a down-track by another layer of its up-track from now on: its video waits for a keyframe of
+    /// that one. What waits on the layer before is to be forwarded first.
     pub fn select_layer(&mut self, key: DownKey, layer: u8) {
         let before = self.downs[key].layer;
         if layer == before.layer {
@@ -143,8 +160,8 @@ impl Tracks {
         }
         debug_assert!(self.layer(before).pending.is_empty(), "forwarded first");
         let selected = LayerKey { layer, ..before };
-        self.layer_mut(before).subscribers.retain(|subscriber| *subscriber != key);
-        self.layer_mut(selected).subscribers.push(key);
+        self.unlist(before, self.downs[key].place);
+        self.list(key, selected);
         let down = &mut self.downs[key];
         down.layer = selected;
         down.stream.switch_source();
@@ -152,17 +169,21 @@ impl Tracks {
 
     /// Removes a sent track.
     pub fn remove_down(&mut self, key: DownKey) -> DownTrack {
-        let down = self.downs.remove(key).expect("the caller has its key from us");
-        self.down_ids.remove(&down.id);
-        self.shedding.remove(down.rank);
-        if self.ups.contains(down.layer.up) {
-            self.layer_mut(down.layer).subscribers.retain(|k| *k != key);
-        }
+        let down = self.take_down(key);
+        self.unlist(down.layer, down.place);
         down
     }
 
-    /// Sheds so many [`SHED_STEPS`](crate::shed::SHED_STEPS); the ranks that are taken back. To be called again and again:
-    /// who came or went since is noticed here.
+    /// Removes a sent track that is on no list any more.
+    fn take_down(&mut self, key: DownKey) -> DownTrack {
+        let down = self.downs.remove(key).expect("the caller has its key from us");
+        self.down_ids.remove(&down.id);
+        self.shedding.remove(down.rank);
+        down
+    }
+
+    /// Sheds so many [`SHED_STEPS`](crate::shed::SHED_STEPS); the ranks that are taken back. To be called
+    /// again and again: who came or went since is noticed here.
     pub fn shed(&mut self, steps: u8) -> Range<u8> {
         if steps > 0 && self.shedding.steps() == 0 {
             self.deal_ranks();
@@ -170,8 +191,8 @@ impl Tracks {
         self.shedding.set(steps)
     }
 
-    /// Subscription by subscription, so that each track has its share of every rank. Takes a moment with thousands of
-    /// them, so it is done only when shedding begins.
+    /// Subscription by subscription, so that each track has its share of every rank. Takes a moment with
+    /// thousands of them, so it is done only when shedding begins.
     fn deal_ranks(&mut self) {
         self.shedding.clear();
         for (_, up) in self.ups.iter() {
@@ -181,11 +202,75 @@ impl Tracks {
         }
     }
 
-    /// Removes a received track; the caller has removed what it feeds.
-    pub fn remove_up(&mut self, key: UpKey) -> UpTrack {
+    /// Removes a received track, and what it feeds from the transports as well.
+    pub fn remove_up(&mut self, key: UpKey, transports: &mut Transports) -> UpTrack {
         let up = self.ups.remove(key).expect("the caller has its key from us");
-        debug_assert!(up.subscribers().next().is_none(), "down-tracks go first");
         self.up_ids.remove(&up.id);
+        for down_key in up.subscribers() {
+            let down = self.take_down(down_key);
+            transports[down.transport].forget_down(down_key);
+        }
         up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Mid, Pt};
+    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
+    use crate::rng::Rng;
+    use crate::table::Key;
+    use crate::time::Time;
+    use crate::track::{Life, Params, Source};
+    use relay_port::PortId;
+
+    const PARAMS: Params = Params {
+        kind: MediaKind::Video,
+        codec: Codec::Vp8,
+        clock_rate_hz: 90_000,
+        pt: Pt(96),
+        rtx_pt: None,
+        mid: Mid::new_const(),
+        extensions: ExtensionIds {
+            mid: 0,
+            transport_cc: 0,
+            abs_send_time: 0,
+            audio_level: 0,
+            video_orientation: 0,
+        },
+        nack: false,
+        pli: false,
+        fir: false,
+        remb: false,
+        transport_cc: false,
+    };
+
+    /// Steps are counted in subscribers that change their place: in a list that keeps its order, all behind
+    /// the one that goes.
+    #[test]
+    fn a_large_audience_leaves_in_as_many_steps_as_it_has_members() {
+        const AUDIENCE: u64 = 2_000;
+        let (mut tracks, mut rng) = (Tracks::default(), Rng::new([3; 32]));
+        let source = Source::Port { port: PortId::shard(1), opening: 1, life: Life::Held };
+        let up = tracks.insert_up(UpTrack::new(1, source, 1, PARAMS, Priority::Medium, Time::ZERO));
+        let layer = LayerKey::first(up);
+        let mut join = |id: u64| {
+            let (keys, ssrcs) = ((Key::forged(0), layer), (Ssrc(1), Ssrc(2)));
+            let down = DownTrack::new((id, 1), "relay", keys, PARAMS, ssrcs, &mut rng, Time::ZERO);
+            tracks.insert_down(down)
+        };
+        let audience: Vec<DownKey> = (10..10 + AUDIENCE).map(&mut join).collect();
+        let mut steps = 0;
+        for key in audience {
+            let before = tracks.layer(layer).subscribers.clone();
+            tracks.remove_down(key);
+            let after = &tracks.layer(layer).subscribers;
+            assert!(after.len() == before.len() - 1 && !after.contains(&key));
+            steps += after.iter().zip(&before).filter(|(after, before)| after != before).count() as u64;
+            let places = after.iter().map(|key| tracks.down(*key).place);
+            assert!(places.eq(0..after.len() as u32), "each knows its own");
+        }
+        assert!(steps < AUDIENCE, "{steps} steps");
     }
 }

@@ -166,7 +166,8 @@ impl UpTrack {
         }
     }
 
-    /// The same of the first layer, as its publisher reported it; what is only guessed from arrivals is not told on.
+    /// The same of the first layer, as its publisher reported it; what is only guessed from arrivals is not
+    /// told on.
     #[must_use]
     pub fn reported_clock(&self, transports: &Transports) -> Option<ClockReference> {
         let stream = &self.layers.first()?.stream;

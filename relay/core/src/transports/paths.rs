@@ -1,8 +1,10 @@
-//! Whose a path is, when more than one transport has checked along it, and how a peer proves that it is there.
+//! Whose a path is, when more than one transport has checked along it, and how a peer proves that it is
+//! there.
 //!
-//! A forged source address is cheap, so a check that is good for one transport says nothing about another's path. The owner
-//! keeps a path while it is heard of ([`Ice::holds`](crate::ice::Ice::holds)). A claimant is answered and asked to prove itself;
-//! it gets what the owner cannot use, sends to the path no more than it paid for, and takes the path over with its proof.
+//! A forged source address is cheap, so a check that is good for one transport says nothing about another's
+//! path. The owner keeps a path while it is heard of ([`Ice::holds`](crate::ice::Ice::holds)). A claimant is
+//! answered and asked to prove itself; it gets what the owner cannot use, sends to the path no more than it
+//! paid for, and takes the path over with its proof.
 //!
 //! Claims are few ([`CLAIMANTS_MAX`](crate::demux::CLAIMANTS_MAX)), and whoever has transports of his own can
 //! push an honest one out by forged checks. That costs it nothing: whom an answer to a challenge is of stands
@@ -22,7 +24,8 @@ use crate::time::Time;
 use crate::wire::stun::{self, IntegrityKey, StunMessage};
 use arrayvec::ArrayVec;
 
-/// PRIORITY of our own Binding requests (RFC 8445 §5.1.2.1): a peer-reflexive candidate's; nobody chooses by it.
+/// PRIORITY of our own Binding requests (RFC 8445 §5.1.2.1): a peer-reflexive candidate's; nobody chooses by
+/// it.
 const PRIORITY: u32 = 110 << 24;
 
 /// Of the transaction id of a challenge: what makes it impossible to guess. The rest says who is asked.
@@ -69,11 +72,12 @@ impl Transports {
         self.on_authentic(now, key, path, counters);
     }
 
-    /// The transports whose engines get a datagram of DTLS that came along `path`, of which the first counts it.
+    /// The transports whose engines get a datagram of DTLS that came along `path`, of which the first counts
+    /// it.
     ///
-    /// An owner with keys has no use for what is in clear, and cannot tell whose a protected record is. One that has no keys,
-    /// but whose peer has shown that it is there or was just asked to, gets what is in clear alone: others' engines would
-    /// answer, too, and the client cannot tell whose answer is its own.
+    /// An owner with keys has no use for what is in clear, and cannot tell whose a protected record is. One
+    /// that has no keys, but whose peer has shown that it is there or was just asked to, gets what is in
+    /// clear alone: others' engines would answer, too, and the client cannot tell whose answer is its own.
     #[must_use]
     pub fn receivers_of_dtls(
         &self,
@@ -95,8 +99,8 @@ impl Transports {
         receivers
     }
 
-    /// Credits what came along `path` once, however many get it: to one whose handshake it may be. The owner comes before
-    /// anybody who only says that he is there.
+    /// Credits what came along `path` once, however many get it: to one whose handshake it may be. The owner
+    /// comes before anybody who only says that he is there.
     pub fn earn(&mut self, path: &Path, owner: TransportKey, octets: usize) {
         let claimants = self.claimants(path);
         let mut in_turn = [owner].into_iter().chain(claimants.iter().rev().copied());
@@ -104,9 +108,9 @@ impl Transports {
         self.table[paid].ice.earn(path, octets);
     }
 
-    /// Asks the peer of `key` to show that it is at the other end of `path`: it alone gets the request, and it alone can sign
-    /// the answer (RFC 8489 §9.1.3). A lite agent sends no checks to find a path (RFC 8445 §2.5); this one only confirms
-    /// what the peer itself has begun.
+    /// Asks the peer of `key` to show that it is at the other end of `path`: it alone gets the request, and
+    /// it alone can sign the answer (RFC 8489 §9.1.3). A lite agent sends no checks to find a path (RFC 8445
+    /// §2.5); this one only confirms what the peer itself has begun.
     pub fn challenge<O: Outbox>(
         &mut self,
         now: Time,
@@ -149,15 +153,16 @@ impl Transports {
         self.table[key].ice.is_challenge(path, id).then_some(key)
     }
 
-    /// The owner of a path along which another one's check came, if it has not proved itself. It is asked to: then what is
-    /// in clear is its alone.
+    /// The owner of a path along which another one's check came, if it has not proved itself. It is asked to:
+    /// then what is in clear is its alone.
     #[must_use]
     pub fn unproven_owner(&self, path: &Path, claimant: TransportKey) -> Option<TransportKey> {
         let owner = self.demux.owner(path).filter(|owner| *owner != claimant);
         owner.filter(|owner| !self.table[*owner].ice.is_proven(path))
     }
 
-    /// Who has answered a challenge: the answer is good if it is to one of ours, and signed by the peer that was asked.
+    /// Who has answered a challenge: the answer is good if it is to one of ours, and signed by the peer that
+    /// was asked.
     ///
     /// # Errors
     /// Why it is not.

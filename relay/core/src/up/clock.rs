@@ -1,8 +1,8 @@
-//! Puts publishers' media clocks on the relay's own time, so that sender reports to subscribers keep lips and voice
-//! together (RFC 3550 §6.4.1: NTP and RTP timestamp of one moment).
+//! Puts publishers' media clocks on the relay's own time, so that sender reports to subscribers keep lips and
+//! voice together (RFC 3550 §6.4.1: NTP and RTP timestamp of one moment).
 //!
-//! Audio and video of a publisher share that publisher's wallclock, and so one [`SenderClock`]: whatever its error,
-//! it is the same for both and cancels out.
+//! Audio and video of a publisher share that publisher's wallclock, and so one [`SenderClock`]: whatever its
+//! error, it is the same for both and cancels out.
 
 use super::jitter::{SrArrival, ticks};
 use crate::time::Time;
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn the_fastest_report_sets_the_clock_and_skew_is_followed() {
-        // Reports of a publisher 3,900,000,000 s ahead, sent every second, each with its delay in ms: where the last
-        // one's moment lies after them all, in ms before its arrival.
+        // Reports of a publisher 3,900,000,000 s ahead, sent every second, each with its delay in ms: where
+        // the last one's moment lies after them all, in ms before its arrival.
         for (delays, before_arrival) in [
             (vec![20], 0),
             (vec![20, 50], 29),

@@ -1,9 +1,10 @@
-//! Transport-wide congestion feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01): notes when each packet of
-//! a transport came and reports it to the sender.
+//! Transport-wide congestion feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01): notes when each
+//! packet of a transport came and reports it to the sender.
 //!
 //! Invariants
 //! - At most [`WINDOW`] packets are remembered, whatever the numbers do.
-//! - A report has at most [`STATUSES_MAX`] statuses, so it never exceeds 1,200 octets however they are encoded.
+//! - A report has at most [`STATUSES_MAX`] statuses, so it never exceeds 1,200 octets however they are
+//!   encoded.
 //! - Each number is reported at most once; what comes after its report is ignored.
 
 use crate::id::{SeqNo, Ssrc};
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 /// Packets remembered between two reports: 10,000 packets a second over 100 ms.
 pub const WINDOW: usize = 1024;
-/// Statuses in one report. The dearest encoding takes 2 octets of delta and 2/7 of chunk for each, and 20 of header:
-/// 512 of them are 1,195 octets.
+/// Statuses in one report. The dearest encoding takes 2 octets of delta and 2/7 of chunk for each, and 20 of
+/// header: 512 of them are 1,195 octets.
 pub const STATUSES_MAX: usize = 512;
 /// Usual time between reports.
 pub const INTERVAL: Duration = Duration::from_millis(100);
@@ -43,8 +44,8 @@ pub struct FeedbackReport {
     pub fb_count: u8,
     /// In 64 ms, 24 bit.
     pub reference_time: i32,
-    /// One per packet from `base_seq` on: `None` not received, else the delta in 250 µs to the received one before
-    /// (the first: to the reference time).
+    /// One per packet from `base_seq` on: `None` not received, else the delta in 250 µs to the received one
+    /// before (the first: to the reference time).
     pub deltas: ArrayVec<Option<i16>, STATUSES_MAX>,
 }
 
@@ -116,8 +117,8 @@ impl TransportFeedback {
         }
     }
 
-    /// Writes the next report into `out`, if one is due. Call until `None`: an outage or a full window takes more
-    /// than one. `out` needs room for 1,200 octets.
+    /// Writes the next report into `out`, if one is due. Call until `None`: an outage or a full window takes
+    /// more than one. `out` needs room for 1,200 octets.
     pub fn poll(&mut self, now: Time, out: &mut [u8], sender: Ssrc, media: Ssrc) -> Option<usize> {
         self.poll_report(now)?.write(out, sender, media)
     }
@@ -240,7 +241,8 @@ mod tests {
             // A loss inside, and one across the wrap of the counter.
             (vec![(7, 0.0), (9, 1.0)], vec![(7, 0, vec![Some(0), lost, Some(4)])]),
             (vec![(65_534, 0.0), (1, 1.0)], vec![(65_534, 0, vec![Some(0), lost, lost, Some(4)])]),
-            // Reordered: the second is earlier than the first in number. What is below the base came too late.
+            // Reordered: the second is earlier than the first in number. What is below the base came too
+            // late.
             (vec![(7, 0.0), (9, 1.0), (8, 2.0)], vec![(7, 0, vec![Some(0), Some(8), Some(-4)])]),
             (vec![(7, 0.0), (6, 1.0), (8, 2.0)], vec![(7, 0, vec![Some(0), Some(8)])]),
             // A duplicate keeps its first arrival.
@@ -331,7 +333,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any input: reports fit, parse, and tell each packet at most once between jumps; memory does not grow.
+        /// Any input: reports fit, parse, and tell each packet at most once between jumps; memory does not
+        /// grow.
         #[test]
         fn any_sequence_is_survived(steps in prop::collection::vec(
             (prop_oneof![4 => 0u16..20, 1 => any::<u16>()], 0u64..20_000_000_000), 1..400)

@@ -1,19 +1,22 @@
 //! The plaintext history: a byte ring of payloads and an index by extended sequence number.
 //!
-//! It is the one copy the relay keeps of a packet. Fan-out, retransmissions and late readers all borrow from it.
+//! It is the one copy the relay keeps of a packet. Fan-out, retransmissions and late readers all borrow from
+//! it.
 //!
 //! Invariants
-//! - Nothing is allocated after [`History::new`]. One that has no room yet ([`History::empty`]) takes nothing.
-//! - A reserved region becomes visible only by a commit; an aborted one (decryption failed) is simply reserved again.
-//! - A sequence number is committed at most once while it is inside the window, even if its bytes were evicted
-//!   since: what this ring refuses can never be forwarded twice.
+//! - Nothing is allocated after [`History::new`]. One that has no room yet ([`History::empty`]) takes
+//!   nothing.
+//! - A reserved region becomes visible only by a commit; an aborted one (decryption failed) is simply
+//!   reserved again.
+//! - A sequence number is committed at most once while it is inside the window, even if its bytes were
+//!   evicted since: what this ring refuses can never be forwarded twice.
 //! - Bytes are handed out only while they are whole: a payload vanishes when a reservation touches any of it.
 //! - Behind each payload lie [`PADDING_BYTES_MAX`] octets that belong to it, for padding.
 
 use crate::time::Time;
 
-/// Octets of padding that a packet may be given (RFC 3550 §5.1), to make it as long as its neighbours: encoders split a
-/// frame into packets that differ by one.
+/// Octets of padding that a packet may be given (RFC 3550 §5.1), to make it as long as its neighbours:
+/// encoders split a frame into packets that differ by one.
 pub const PADDING_BYTES_MAX: usize = 8;
 
 /// No packet has this extended sequence number: marks an index slot that was never used.
@@ -106,8 +109,8 @@ impl History {
         }
     }
 
-    /// Lends `len` contiguous octets for the next payload, overwriting the oldest. Empty if `len`, with the padding
-    /// behind it, exceeds the ring.
+    /// Lends `len` contiguous octets for the next payload, overwriting the oldest. Empty if `len`, with the
+    /// padding behind it, exceeds the ring.
     pub fn reserve(&mut self, len: usize) -> &mut [u8] {
         let ring = self.bytes.len();
         let whole = len.saturating_add(PADDING_BYTES_MAX);
@@ -132,13 +135,14 @@ impl History {
         &self.bytes[offset..offset + len]
     }
 
-    /// Makes the first `len` reserved octets the payload of packet `seq`. False, and nothing changes, if that number
-    /// is there already, is too old for the index, or `len` exceeds the reservation.
+    /// Makes the first `len` reserved octets the payload of packet `seq`. False, and nothing changes, if that
+    /// number is there already, is too old for the index, or `len` exceeds the reservation.
     pub fn commit(&mut self, seq: u64, len: usize, meta: PacketMeta) -> bool {
         self.commit_from(seq, 0, len, meta)
     }
 
-    /// As [`History::commit`], for the `len` octets that follow the first `skip` reserved ones (RTX: behind the OSN).
+    /// As [`History::commit`], for the `len` octets that follow the first `skip` reserved ones (RTX: behind
+    /// the OSN).
     pub fn commit_from(&mut self, seq: u64, skip: usize, len: usize, meta: PacketMeta) -> bool {
         let (start, reserved) = self.reserved;
         let fits = skip.checked_add(len).is_some_and(|end| end <= reserved);
@@ -180,8 +184,8 @@ impl History {
         Some(Stored { meta: slot.meta, payload: &self.bytes[offset..offset + slot.len as usize] })
     }
 
-    /// Puts `count` octets of padding behind the payload of packet `seq`: zeros, and the count in the last (RFC 3550 §5.1).
-    /// False if the packet is not there or `count` is more than [`PADDING_BYTES_MAX`].
+    /// Puts `count` octets of padding behind the payload of packet `seq`: zeros, and the count in the last
+    /// (RFC 3550 §5.1). False if the packet is not there or `count` is more than [`PADDING_BYTES_MAX`].
     pub fn pad(&mut self, seq: u64, count: usize) -> bool {
         let (Some(stored), Ok(last)) = (self.get(seq), u8::try_from(count)) else { return false };
         if count == 0 || count > PADDING_BYTES_MAX {

@@ -1,7 +1,8 @@
 //! Reception statistics of one SSRC: sequence validation, loss and jitter as in RFC 3550 appendix A.
 //!
 //! Invariants
-//! - Extended numbers handed out never fall behind a restart: a restart continues above the highest one before.
+//! - Extended numbers handed out never fall behind a restart: a restart continues above the highest one
+//!   before.
 //! - A large jump is believed only when a second packet follows it in order (A.1); the first is refused.
 //!
 //! Where we differ from A.1: no probation for a new source, because every packet here was authenticated.
@@ -12,8 +13,8 @@ use crate::wire::rtcp::ReportBlock;
 
 /// Largest forward step taken without question (A.1 MAX_DROPOUT).
 pub const DROPOUT_MAX: i16 = 3000;
-/// Largest backward step taken as a late packet (A.1 MAX_MISORDER is 100; retransmissions on the media SSRC come
-/// later than that, and the history reaches this far).
+/// Largest backward step taken as a late packet (A.1 MAX_MISORDER is 100; retransmissions on the media SSRC
+/// come later than that, and the history reaches this far).
 pub const MISORDER_MAX: i16 = 1024;
 /// Extended numbers begin in this cycle, so that a late packet before the first one has a number too.
 const FIRST_CYCLE: u64 = 1 << 16;
@@ -29,7 +30,8 @@ pub enum SeqVerdict {
     Late(u64),
     /// A large jump that nothing confirms yet: drop it.
     Suspect,
-    /// The jump is confirmed by this packet, or it is the first of another SSRC. The number is above all before.
+    /// The jump is confirmed by this packet, or it is the first of another SSRC. The number is above all
+    /// before.
     Restart(u64),
 }
 
@@ -103,8 +105,8 @@ impl ReceiverStats {
         verdict
     }
 
-    /// The source's numbering begins anew with the packet `seq`, which [`ReceiverStats::received`] took for a late one.
-    /// Its extended number now.
+    /// The source's numbering begins anew with the packet `seq`, which [`ReceiverStats::received`] took for a
+    /// late one. Its extended number now.
     pub fn restart_at(&mut self, seq: SeqNo) -> u64 {
         let highest = self.range.map_or(self.next_base, |(_, highest)| highest);
         let start = self.restart(highest, seq);
@@ -113,7 +115,8 @@ impl ReceiverStats {
         start
     }
 
-    /// The extended number of a retransmission's original, without counting it. `None` before the first packet.
+    /// The extended number of a retransmission's original, without counting it. `None` before the first
+    /// packet.
     #[must_use]
     pub fn extend_original(&self, osn: SeqNo) -> Option<u64> {
         self.range.map(|(_, highest)| osn.extend(highest))
@@ -130,7 +133,8 @@ impl ReceiverStats {
         self.last_sr
     }
 
-    /// The report block for now; begins a new interval. `None` if nothing came since the last one (RFC 3550 §6.4).
+    /// The report block for now; begins a new interval. `None` if nothing came since the last one (RFC 3550
+    /// §6.4).
     pub fn report_block(&mut self, now: Time) -> Option<ReportBlock> {
         let (_, highest) = self.range.filter(|_| self.received != self.received_prior)?;
         let expected = self.expected();
@@ -206,8 +210,8 @@ impl ReceiverStats {
         SeqVerdict::Restart(self.restart(highest, seq))
     }
 
-    /// A.1 init_seq, on the next number with these low 16 bits that is above `highest`: a whole cycle above, if they are
-    /// those of `highest` itself.
+    /// A.1 init_seq, on the next number with these low 16 bits that is above `highest`: a whole cycle above,
+    /// if they are those of `highest` itself.
     fn restart(&mut self, highest: u64, seq: SeqNo) -> u64 {
         let next = highest + 1;
         let start = next + u64::from(seq.0.wrapping_sub(next as u16));
@@ -348,7 +352,8 @@ mod tests {
 
     #[test]
     fn jitter_follows_a_8() {
-        // Packets 20 ms apart on a 90 kHz clock, given how late each came, in ms: jitter by the integer code of A.8.
+        // Packets 20 ms apart on a 90 kHz clock, given how late each came, in ms: jitter by the integer code
+        // of A.8.
         for (late, jitter) in [
             (vec![0, 0, 0, 0], 0),
             (vec![7, 7, 7, 7], 0),

@@ -3,7 +3,8 @@
 //! Invariants
 //! - At most one request leaves per [`INTERVAL_MIN`], whoever asks how often; during a storm one per
 //!   [`INTERVAL_STORM`], so that keyframes stay a small part of the publisher's bitrate.
-//! - While a request is unanswered it is repeated, the second time after [`INTERVAL_MIN`], then every [`INTERVAL_STORM`].
+//! - While a request is unanswered it is repeated, the second time after [`INTERVAL_MIN`], then every
+//!   [`INTERVAL_STORM`].
 //! - A request is answered only by a keyframe that starts after it.
 
 use crate::time::Time;
@@ -81,9 +82,8 @@ impl KeyframeRequests {
         Some(wanted.max(last + interval))
     }
 
-    /// Whether somebody waits.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_waiting(&self) -> bool {
         self.wanted.is_some()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - At most [`NACK_LIST_MAX`] packets are awaited, whatever the publisher's numbers do.
-//! - A packet is asked for at most [`TRIES_MAX`] times and at most [`GIVE_UP_AFTER`] long, then counted as lost.
+//! - A packet is asked for at most [`TRIES_MAX`] times and at most [`GIVE_UP_AFTER`] long, then counted as
+//!   lost.
 //! - The list is sorted by extended sequence number, so what [`NackGenerator::poll`] returns is too.
 
 use crate::id::SeqNo;
@@ -10,8 +11,8 @@ use crate::time::Time;
 use arrayvec::ArrayVec;
 use std::time::Duration;
 
-/// Most packets awaited at once. A gap larger than this is no loss that retransmissions could mend in time: the
-/// numbering is taken as new and a keyframe is cheaper.
+/// Most packets awaited at once. A gap larger than this is no loss that retransmissions could mend in time:
+/// the numbering is taken as new and a keyframe is cheaper.
 pub const NACK_LIST_MAX: usize = 128;
 /// How long a gap may be plain reordering before it is asked for.
 pub const REORDER_TOLERANCE: Duration = Duration::from_millis(10);
@@ -48,7 +49,8 @@ struct Missing {
 /// See the module.
 #[derive(Debug)]
 pub struct NackGenerator {
-    /// Apart, and with room for all from [`NackGenerator::prepare`] on: a publisher that never comes has none.
+    /// Apart, and with room for all from [`NackGenerator::prepare`] on: a publisher that never comes has
+    /// none.
     missing: Vec<Missing>,
     highest: Option<u64>,
     /// Whether packets are asked for; if not, they are only counted.

@@ -1,11 +1,12 @@
 //! The receiving side of a track: what one publisher's SSRC sends us, until it stands in the history.
 //!
 //! Invariants
-//! - Every call is told the time; nothing here reads a clock, sends or logs, nor allocates after [`UpStream::prepare`].
-//! - Any sequence of inputs is survived: a publisher may lie about numbers, timestamps and reports, and gets at most
-//!   the state that these fixed arrays hold.
-//! - Extended sequence numbers of one [`UpStream`] only ever grow at a resync, so the history and every subscriber's
-//!   numbering can trust "higher is newer".
+//! - Every call is told the time; nothing here reads a clock, sends or logs, nor allocates after
+//!   [`UpStream::prepare`].
+//! - Any sequence of inputs is survived: a publisher may lie about numbers, timestamps and reports, and gets
+//!   at most the state that these fixed arrays hold.
+//! - Extended sequence numbers of one [`UpStream`] only ever grow at a resync, so the history and every
+//!   subscriber's numbering can trust "higher is newer".
 //!
 //! Deliberately absent: decryption, packet formats (`wire`), and who receives what (`down`).
 

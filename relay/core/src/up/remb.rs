@@ -36,7 +36,8 @@ impl RembEstimator {
         Self { cap_bps, target_bps: cap_bps, expected: 0, lost: 0, due: None }
     }
 
-    /// Adds what one stream expected and lost since its last report ([`super::ReceiverStats::last_interval`]).
+    /// Adds what one stream expected and lost since its last report
+    /// ([`super::ReceiverStats::last_interval`]).
     pub fn on_interval(&mut self, expected: u64, lost: u64) {
         self.expected = self.expected.saturating_add(expected);
         self.lost = self.lost.saturating_add(lost.min(expected));

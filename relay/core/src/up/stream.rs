@@ -1,7 +1,8 @@
 //! One received stream: an SSRC with its RTX, from the decrypted packet to the history.
 //!
-//! A packet's way: [`UpStream::reserve`] lends room for the plaintext, the caller decrypts into it and looks at it,
-//! then [`UpStream::on_rtp`] or [`UpStream::on_rtx`] decides, and commits it to the history if it is new.
+//! A packet's way: [`UpStream::reserve`] lends room for the plaintext, the caller decrypts into it and looks
+//! at it, then [`UpStream::on_rtp`] or [`UpStream::on_rtx`] decides, and commits it to the history if it is
+//! new.
 
 use super::clock::{ClockReference, SenderClock};
 use super::history::{History, PacketMeta, Stored};
@@ -21,8 +22,8 @@ pub const VIDEO_HISTORY_PACKETS: usize = 1024;
 pub const AUDIO_HISTORY_BYTES: usize = 32 * 1024;
 /// Packets of history per audio stream: over a second at 10 ms.
 pub const AUDIO_HISTORY_PACKETS: usize = 128;
-/// So many refused packets in a row, numbered one after the other, are no repetition but a numbering that stepped back
-/// a little. Audio is silent for a third of a second until then.
+/// So many refused packets in a row, numbered one after the other, are no repetition but a numbering that
+/// stepped back a little. Audio is silent for a third of a second until then.
 const REFUSED_RUN_MAX: u8 = 16;
 /// A publisher's report that disagrees with its packets by more than this many seconds is not believed.
 const REPORT_ERROR_SECONDS_MAX: u32 = 2;
@@ -32,8 +33,6 @@ const REPORT_ERROR_SECONDS_MAX: u32 = 2;
 pub struct UpStreamConfig {
     /// SSRC of the media.
     pub ssrc: Ssrc,
-    /// SSRC of its retransmissions (RFC 4588), if known.
-    pub rtx_ssrc: Option<Ssrc>,
     /// Sizes the history.
     pub kind: MediaKind,
     /// Of the RTP timestamps.
@@ -67,8 +66,6 @@ pub struct Accepted {
 /// See the module.
 #[derive(Debug)]
 pub struct UpStream {
-    ssrc: Ssrc,
-    rtx_ssrc: Option<Ssrc>,
     kind: MediaKind,
     clock_rate_hz: u32,
     /// Sequence numbers, loss and jitter.
@@ -94,8 +91,6 @@ impl UpStream {
     #[must_use]
     pub fn new(config: &UpStreamConfig) -> Self {
         Self {
-            ssrc: config.ssrc,
-            rtx_ssrc: config.rtx_ssrc,
             kind: config.kind,
             clock_rate_hz: config.clock_rate_hz,
             stats: ReceiverStats::new(config.ssrc, config.clock_rate_hz),
@@ -111,8 +106,8 @@ impl UpStream {
         }
     }
 
-    /// Allocates everything the stream will ever need, once: when its publisher has keys. A stranger who asks for a track
-    /// and never comes takes no history.
+    /// Allocates everything the stream will ever need, once: when its publisher has keys. A stranger who asks
+    /// for a track and never comes takes no history.
     pub fn prepare(&mut self) {
         if self.history.packets_max() > 0 {
             return;
@@ -125,27 +120,8 @@ impl UpStream {
         self.nack.prepare();
     }
 
-    /// SSRC of the media.
-    #[must_use]
-    pub fn ssrc(&self) -> Ssrc {
-        self.ssrc
-    }
-
-    /// SSRC of the retransmissions.
-    #[must_use]
-    pub fn rtx_ssrc(&self) -> Option<Ssrc> {
-        self.rtx_ssrc
-    }
-
-    /// The retransmissions' SSRC became known.
-    pub fn set_rtx_ssrc(&mut self, ssrc: Option<Ssrc>) {
-        self.rtx_ssrc = ssrc;
-    }
-
-    /// The publisher continues this track under other SSRCs. Subscribers' numbering goes on (a resync).
-    pub fn change_ssrc(&mut self, ssrc: Ssrc, rtx_ssrc: Option<Ssrc>) {
-        self.ssrc = ssrc;
-        self.rtx_ssrc = rtx_ssrc;
+    /// The publisher continues this track under another SSRC. Subscribers' numbering goes on (a resync).
+    pub fn change_ssrc(&mut self, ssrc: Ssrc) {
         self.stats.change_ssrc(ssrc);
     }
 
@@ -194,10 +170,12 @@ impl UpStream {
         Ok(Accepted { seq, arrival, resync: restart || lost })
     }
 
-    /// A retransmission, whose payload (with the OSN in front, RFC 4588 §4) is the first `len` reserved octets.
+    /// A retransmission, whose payload (with the OSN in front, RFC 4588 §4) is the first `len` reserved
+    /// octets.
     ///
     /// # Errors
-    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, or unknown.
+    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, or
+    /// unknown.
     pub fn on_rtx(&mut self, now: Time, len: usize, meta: PacketMeta) -> Result<Accepted, DropReason> {
         const OSN_BYTES: usize = 2;
         let osn = self.history.reserved().get(..len).and_then(|bytes| bytes.first_chunk::<OSN_BYTES>());
@@ -346,10 +324,8 @@ mod tests {
     }
 
     fn video() -> UpStream {
-        let (ssrc, rtx_ssrc) = (Ssrc(1), Some(Ssrc(2)));
         let mut up = UpStream::new(&UpStreamConfig {
-            ssrc,
-            rtx_ssrc,
+            ssrc: Ssrc(1),
             kind: MediaKind::Video,
             clock_rate_hz: 90_000,
             nack: true,
@@ -479,12 +455,12 @@ mod tests {
         let mut up = video();
         let before = rtp(&mut up, 0, 500, true).expect("first").seq;
         for (ssrc, seq) in [(8, 40_000), (1, 501), (8, 40_001)] {
-            up.change_ssrc(Ssrc(ssrc), None);
+            up.change_ssrc(Ssrc(ssrc));
             let accepted = rtp(&mut up, 10, seq, true).expect("a new source is believed at once");
             assert!(accepted.resync && accepted.seq > before);
             assert_eq!(rtp(&mut up, 11, seq + 1, false).map(|a| a.resync), Ok(false));
         }
-        assert_eq!((up.ssrc(), up.rtx_ssrc(), up.nack.take_given_up()), (Ssrc(8), None, 0));
+        assert_eq!(up.nack.take_given_up(), 0);
     }
 
     #[test]
@@ -501,7 +477,8 @@ mod tests {
     #[test]
     fn sender_reports_are_believed_if_the_packets_agree() {
         let clock_at = |ntp_ms: u64| (4_000_000_000 << 32) + ((ntp_ms << 32) / 1_000);
-        // (RTP timestamp in the report, in ms of media; its moment on relay time, in ms; where the reference stands)
+        // (RTP timestamp in the report, in ms of media; its moment on relay time, in ms; where the reference
+        // stands)
         for (report_ms, expected) in [(1_000, ms(980)), (1_500, ms(980)), (60_000, ms(1_000))] {
             let mut up = video();
             let mut clock = SenderClock::new();

@@ -82,7 +82,8 @@ pub enum Protocol {
 const RTCP_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
 
 /// Tells the protocols apart by the first octet (RFC 7983 §7), and RTP from RTCP by the second (RFC 5761 §4).
-/// `None` is for ZRTP, TURN channels, QUIC (RFC 9443) and whatever else we do not speak, and for media of one octet.
+/// `None` is for ZRTP, TURN channels, QUIC (RFC 9443) and whatever else we do not speak, and for media of one
+/// octet.
 #[must_use]
 pub fn classify(datagram: &[u8]) -> Option<Protocol> {
     match *datagram.first()? {
@@ -94,7 +95,8 @@ pub fn classify(datagram: &[u8]) -> Option<Protocol> {
     }
 }
 
-/// Whether a DTLS datagram begins with a protected record: of DTLS 1.3 (RFC 9147 §4), or of an epoch that has keys.
+/// Whether a DTLS datagram begins with a protected record: of DTLS 1.3 (RFC 9147 §4), or of an epoch that has
+/// keys.
 #[must_use]
 pub fn is_protected_dtls(datagram: &[u8]) -> bool {
     match (datagram.first(), datagram.get(3..5)) {
@@ -108,8 +110,8 @@ pub fn is_protected_dtls(datagram: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// RFC 7983 §7, every first octet with every short length and every second octet: exactly one class, no panic
-    /// in the parser of that class.
+    /// RFC 7983 §7, every first octet with every short length and every second octet: exactly one class, no
+    /// panic in the parser of that class.
     #[test]
     fn every_first_octet_has_one_class() {
         for first in 0..=255u8 {

@@ -82,8 +82,8 @@ impl RtpHeader {
     }
 }
 
-/// Length of the decrypted `payload` without its padding (RFC 3550 §5.1), which is 0 for a probe of padding only.
-/// `None` if the count in the last octet is zero or larger than the payload.
+/// Length of the decrypted `payload` without its padding (RFC 3550 §5.1), which is 0 for a probe of padding
+/// only. `None` if the count in the last octet is zero or larger than the payload.
 #[must_use]
 pub fn strip_padding(padding: bool, payload: &[u8]) -> Option<usize> {
     if !padding {
@@ -110,9 +110,9 @@ pub struct HeaderFields {
     pub ssrc: Ssrc,
 }
 
-/// Writes a header with the elements `ext` in the one-byte form (RFC 8285 §4.2), padded to 32 bits; without any
-/// there is no extension block. Returns its length; `None` if it does not fit, an id is not in 1..=14, or an
-/// element's length not in 1..=16.
+/// Writes a header with the elements `ext` in the one-byte form (RFC 8285 §4.2), padded to 32 bits; without
+/// any there is no extension block. Returns its length; `None` if it does not fit, an id is not in 1..=14, or
+/// an element's length not in 1..=16.
 #[must_use]
 pub fn write_header(out: &mut [u8], fields: &HeaderFields, ext: &[(u8, &[u8])]) -> Option<usize> {
     let mut w = Writer::new(out);
@@ -166,8 +166,8 @@ mod tests {
         }
     }
 
-    /// Every combination of P, X, CC, extension length and packet length up to 40 octets: the header is accepted
-    /// exactly if it fits, and nothing reaches outside the packet.
+    /// Every combination of P, X, CC, extension length and packet length up to 40 octets: the header is
+    /// accepted exactly if it fits, and nothing reaches outside the packet.
     #[test]
     fn every_small_header_fits_or_is_refused() {
         for (bits, words, len) in

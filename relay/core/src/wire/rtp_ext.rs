@@ -93,7 +93,8 @@ pub(in crate::wire) fn write_one_byte_block(w: &mut Writer<'_>, ext: &[(u8, &[u8
     w.patch(start - 2, &words.to_be_bytes())
 }
 
-/// Audio level of RFC 6464: whether the sender's voice detector fired, and the level in -dBov (0 loud, 127 silence).
+/// Audio level of RFC 6464: whether the sender's voice detector fired, and the level in -dBov (0 loud, 127
+/// silence).
 #[must_use]
 pub fn audio_level(value: &[u8]) -> Option<(bool, u8)> {
     let level = *value.first()?;
@@ -156,8 +157,8 @@ mod tests {
         }
     }
 
-    /// All blocks of up to six octets, and of up to four words with a smaller alphabet, in both forms: iteration
-    /// ends, and every value lies inside the block.
+    /// All blocks of up to six octets, and of up to four words with a smaller alphabet, in both forms:
+    /// iteration ends, and every value lies inside the block.
     #[test]
     fn every_small_block_ends() {
         let alphabet = [0x00u8, 0x01, 0x02, 0x0f, 0x10, 0x13, 0xe0, 0xf0, 0xff];

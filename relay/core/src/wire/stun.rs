@@ -1,6 +1,7 @@
 //! STUN (RFC 8489) as far as ICE (RFC 8445) needs it: Binding requests and their answers.
 //!
-//! A [`StunMessage`] is well formed; that says nothing about who sent it. [`StunMessage::verify_integrity`] does.
+//! A [`StunMessage`] is well formed; that says nothing about who sent it. [`StunMessage::verify_integrity`]
+//! does.
 
 use std::net::SocketAddr;
 
@@ -63,7 +64,8 @@ pub enum StunClass {
 #[derive(Clone)]
 pub struct IntegrityKey(Prepared);
 
-/// The 1.2 KB of a prepared key stand apart: checks are rare, and a transport that fan-out walks over should be small.
+/// The 1.2 KB of a prepared key stand apart: checks are rare, and a transport that fan-out walks over should
+/// be small.
 #[derive(Clone)]
 enum Prepared {
     Ready(Box<hmac::Key>),
@@ -178,7 +180,8 @@ impl<'a> StunMessage<'a> {
         Ok(message)
     }
 
-    /// Notes one attribute. Of repeated ones the first counts (RFC 8489 §14), but integrity may not come twice.
+    /// Notes one attribute. Of repeated ones the first counts (RFC 8489 §14), but integrity may not come
+    /// twice.
     fn take_attribute(&mut self, attribute: &Attribute<'a>) -> Result<(), WireError> {
         let Attribute { kind, value, before } = *attribute;
         if self.fingerprint.is_some() {

@@ -299,7 +299,8 @@ fn secrets_stay_out_of_debug() {
     assert_eq!(format!("{receiver:?}"), "OpenContext { profile: AeadAes128Gcm, .. }");
 }
 
-/// Four contexts at once give the octets that each gives alone, for any length; whoever cannot be one of four says so.
+/// Four contexts at once give the octets that each gives alone, for any length; whoever cannot be one of four
+/// says so.
 #[test]
 fn four_at_once_are_sealed_as_each_alone() {
     let keys = |n: u8| ([n; 16], [n ^ 0x5a; 12]);

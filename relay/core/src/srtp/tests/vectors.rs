@@ -282,8 +282,8 @@ fn libsrtp_rtcp() {
     }
 }
 
-/// Encrypted header extensions are not negotiated: such a packet opens like any other and its elements stay as they are
-/// on the wire.
+/// Encrypted header extensions are not negotiated: such a packet opens like any other and its elements stay
+/// as they are on the wire.
 #[test]
 fn rfc6904_is_not_special() {
     let v = json(include_str!("../../../../../tests/vectors/rfc6904-header-extension-encryption.json"));

@@ -1,7 +1,7 @@
 //! RTCP (RFC 3550 §6, RFC 4585, RFC 5104), one file a message.
 //!
-//! A compound is checked to its end before the first packet of it is handed out: one bad block drops all of it.
-//! Reduced-size compounds (RFC 5506) are accepted, unknown packet types are named and skipped.
+//! A compound is checked to its end before the first packet of it is handed out: one bad block drops all of
+//! it. Reduced-size compounds (RFC 5506) are accepted, unknown packet types are named and skipped.
 
 mod bye;
 mod fir;
@@ -39,7 +39,8 @@ mod pt {
     pub(super) const PSFB: u8 = 206;
 }
 
-/// Feedback message types (RFC 4585 §6.2, §6.3, RFC 5104 §4.3.1, draft-holmer-rmcat-transport-wide-cc-extensions-01).
+/// Feedback message types (RFC 4585 §6.2, §6.3, RFC 5104 §4.3.1,
+/// draft-holmer-rmcat-transport-wide-cc-extensions-01).
 mod fmt {
     pub(super) const NACK: u8 = 1;
     pub(super) const TRANSPORT_CC: u8 = 15;

@@ -35,8 +35,8 @@ impl<'a> Nack<'a> {
     }
 }
 
-/// Writes a NACK for `seqs`, which are sorted upwards (over the wrap) so that neighbours share an entry. Returns its
-/// length, `None` if it does not fit or there are none.
+/// Writes a NACK for `seqs`, which are sorted upwards (over the wrap) so that neighbours share an entry.
+/// Returns its length, `None` if it does not fit or there are none.
 #[must_use]
 pub fn write_nack(out: &mut [u8], sender: Ssrc, media: Ssrc, seqs: &[SeqNo]) -> Option<usize> {
     let (first, rest) = seqs.split_first()?;

@@ -6,7 +6,6 @@ use crate::wire::WireError;
 use crate::wire::cursor::Reader;
 
 const IDENTIFIER: &[u8; 4] = b"REMB";
-/// Bits of the mantissa.
 const MANTISSA_BITS: u32 = 18;
 
 /// What a receiver thinks that its path carries.
@@ -43,8 +42,8 @@ impl<'a> Remb<'a> {
     }
 }
 
-/// Writes a REMB for at most 255 streams; the bitrate is rounded down to 18 significant bits. Returns its length, `None`
-/// if it does not fit.
+/// Writes a REMB for at most 255 streams; the bitrate is rounded down to 18 significant bits. Returns its
+/// length, `None` if it does not fit.
 #[must_use]
 pub fn write_remb(out: &mut [u8], sender: Ssrc, bitrate_bps: u64, ssrcs: &[Ssrc]) -> Option<usize> {
     let count = u8::try_from(ssrcs.len()).ok()?;

@@ -4,7 +4,6 @@ use crate::id::Ssrc;
 use crate::wire::WireError;
 use crate::wire::cursor::{Reader, Writer};
 
-/// Octets of one block.
 const BLOCK_BYTES: usize = 24;
 
 /// Reception statistics of one source.

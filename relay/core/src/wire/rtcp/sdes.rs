@@ -58,8 +58,8 @@ impl<'a> Sdes<'a> {
     }
 }
 
-/// Reads an item, or the zeros that end a chunk on a 32-bit boundary (RFC 3550 §6.5). A packet's body starts on such
-/// a boundary and ends on one, so what is left tells where we are.
+/// Reads an item, or the zeros that end a chunk on a 32-bit boundary (RFC 3550 §6.5). A packet's body starts
+/// on such a boundary and ends on one, so what is left tells where we are.
 fn read_item<'a>(r: &mut Reader<'a>) -> Result<Option<(u8, &'a [u8])>, WireError> {
     let kind = r.u8()?;
     if kind == 0 {
@@ -70,8 +70,8 @@ fn read_item<'a>(r: &mut Reader<'a>) -> Result<Option<(u8, &'a [u8])>, WireError
     Ok(Some((kind, r.take(len)?)))
 }
 
-/// Writes a description of one source by its canonical name (255 octets at most). Returns its length, `None` if it does
-/// not fit.
+/// Writes a description of one source by its canonical name (255 octets at most). Returns its length, `None`
+/// if it does not fit.
 #[must_use]
 pub fn write_sdes_cname(out: &mut [u8], ssrc: Ssrc, cname: &str) -> Option<usize> {
     write_packet(out, pt::SDES, 1, |w| {

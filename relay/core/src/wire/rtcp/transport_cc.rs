@@ -1,7 +1,7 @@
 //! Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 //!
-//! Sixteen octets may claim 65,535 packets that never came. [`TransportCc::received`] steps over such runs at once and
-//! so does work in proportion to the octets; only [`TransportCc::statuses`] follows the claim.
+//! Sixteen octets may claim 65,535 packets that never came. [`TransportCc::received`] steps over such runs at
+//! once and so does work in proportion to the octets; only [`TransportCc::statuses`] follows the claim.
 
 use super::{fmt, pt, write_feedback};
 use crate::id::Ssrc;
@@ -103,8 +103,8 @@ impl<'a> TransportCc<'a> {
         })
     }
 
-    /// All statuses in order: sequence number, and for a received packet the time since the one received before it (or
-    /// since the reference time) in units of 250 µs. As many as are claimed.
+    /// All statuses in order: sequence number, and for a received packet the time since the one received
+    /// before it (or since the reference time) in units of 250 µs. As many as are claimed.
     #[must_use]
     pub fn statuses(&self) -> Statuses<'a> {
         Statuses {
@@ -265,9 +265,9 @@ impl Iterator for Chunk {
     }
 }
 
-/// Writes feedback for `deltas.len()` packets from `base_seq` on: `None` for a lost one, otherwise the time since the one
-/// received before it (since the reference time for the first) in units of 250 µs. Returns the length, `None` if it does
-/// not fit into `out` or is over [`TRANSPORT_CC_BYTES_MAX`].
+/// Writes feedback for `deltas.len()` packets from `base_seq` on: `None` for a lost one, otherwise the time
+/// since the one received before it (since the reference time for the first) in units of 250 µs. Returns the
+/// length, `None` if it does not fit into `out` or is over [`TRANSPORT_CC_BYTES_MAX`].
 #[must_use]
 pub fn write_transport_cc(
     out: &mut [u8],

@@ -13,8 +13,8 @@ const REQUEST: u16 = 0x0001;
 const SUCCESS: u16 = 0x0101;
 const ERROR: u16 = 0x0111;
 
-/// A success answer: XOR-MAPPED-ADDRESS, MESSAGE-INTEGRITY, FINGERPRINT (RFC 8445 §7.3.1.2); 64 octets for IPv4, 76
-/// for IPv6. Returns the length, `None` if it does not fit.
+/// A success answer: XOR-MAPPED-ADDRESS, MESSAGE-INTEGRITY, FINGERPRINT (RFC 8445 §7.3.1.2); 64 octets for
+/// IPv4, 76 for IPv6. Returns the length, `None` if it does not fit.
 #[must_use]
 pub fn write_binding_success(
     out: &mut [u8],
@@ -41,9 +41,9 @@ pub fn write_binding_success(
     })
 }
 
-/// An error answer with `code` (300 to 699) and, if there are any, the `unknown` attributes of a 420. A 400 or 401 has
-/// no `key` (RFC 8489 §9.1.3). Returns the length (36 octets at least), `None` if it does not fit; whether it is longer
-/// than the request is for the caller to check.
+/// An error answer with `code` (300 to 699) and, if there are any, the `unknown` attributes of a 420. A 400
+/// or 401 has no `key` (RFC 8489 §9.1.3). Returns the length (36 octets at least), `None` if it does not fit;
+/// whether it is longer than the request is for the caller to check.
 #[must_use]
 pub fn write_binding_error(
     out: &mut [u8],
@@ -71,8 +71,9 @@ pub fn write_binding_error(
     })
 }
 
-/// A connectivity check of a controlling agent (RFC 8445 §7.2.2): what a browser sends us, for peers in tests and
-/// benchmarks; ICE-lite sends none. Returns the length, `None` if it does not fit or `username` is longer than 508.
+/// A connectivity check of a controlling agent (RFC 8445 §7.2.2): what a browser sends us, for peers in tests
+/// and benchmarks; ICE-lite sends none. Returns the length, `None` if it does not fit or `username` is longer
+/// than 508.
 #[must_use]
 pub fn write_binding_request(
     out: &mut [u8],
@@ -94,8 +95,9 @@ pub fn write_binding_request(
     })
 }
 
-/// A Binding request of a controlled agent that asks its peer to show itself: no tie breaker decides anything, and nothing is
-/// nominated. Returns the length, `None` if it does not fit or `username` is longer than 508.
+/// A Binding request of a controlled agent that asks its peer to show itself: no tie breaker decides
+/// anything, and nothing is nominated. Returns the length, `None` if it does not fit or `username` is longer
+/// than 508.
 #[must_use]
 pub fn write_path_challenge(
     out: &mut [u8],
