@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// A /48 may have as much as so many of its /64, but no more than half of all, unless one of them may have
 /// that alone.
-pub const SITE_SHARE: usize = 4;
+pub(crate) const SITE_SHARE: usize = 4;
 
 /// An address as far as it is counted: IPv4 whole, IPv6 its first 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ impl Subnet {
 
 /// How much each address has of something that is short.
 #[derive(Debug, Default)]
-pub struct Shares {
+pub(crate) struct Shares {
     by_address: HashMap<Subnet, usize>,
     by_site: HashMap<Ipv6Addr, usize>,
 }
@@ -38,7 +38,7 @@ pub struct Shares {
 impl Shares {
     /// Whether it may have one more, where one address may have `most` and all together `all`. Of an address
     /// at least one.
-    pub fn admits(&self, from: Subnet, most: usize, all: usize) -> bool {
+    pub(crate) fn admits(&self, from: Subnet, most: usize, all: usize) -> bool {
         let most = most.max(1);
         let most_of_site = most.saturating_mul(SITE_SHARE).min(all / 2).max(most);
         let of_site = from.site().map_or(0, |site| self.by_site.get(&site).copied().unwrap_or(0));
@@ -46,12 +46,12 @@ impl Shares {
     }
 
     /// What it has.
-    pub fn of(&self, from: Subnet) -> usize {
+    pub(crate) fn of(&self, from: Subnet) -> usize {
         self.by_address.get(&from).copied().unwrap_or(0)
     }
 
     /// It has one more.
-    pub fn add(&mut self, from: Subnet) {
+    pub(crate) fn add(&mut self, from: Subnet) {
         *self.by_address.entry(from).or_default() += 1;
         if let Some(site) = from.site() {
             *self.by_site.entry(site).or_default() += 1;
@@ -59,7 +59,7 @@ impl Shares {
     }
 
     /// It has one less.
-    pub fn remove(&mut self, from: Subnet) {
+    pub(crate) fn remove(&mut self, from: Subnet) {
         decrease(&mut self.by_address, &from);
         if let Some(site) = from.site() {
             decrease(&mut self.by_site, &site);
@@ -67,13 +67,8 @@ impl Shares {
     }
 
     /// Entries of both tables.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_address.len() + self.by_site.len()
-    }
-
-    /// Whether nobody has anything.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -123,7 +118,7 @@ mod tests {
             shares.remove(taken.swap_remove(0));
             assert!(shares.admits(subnet(1, 99), most, all));
             taken.into_iter().for_each(|from| shares.remove(from));
-            assert!(shares.is_empty());
+            assert_eq!(shares.len(), 0);
         }
     }
 

@@ -79,7 +79,8 @@ impl Change {
     }
 
     fn percent(&self, before: u64, now: u64) -> f64 {
-        (now as f64 / before as f64 - 1.0) * 100.0
+        // Exact at the tolerance itself, which a quotient is not.
+        (now as f64 - before as f64) * 100.0 / before as f64
     }
 }
 

@@ -44,7 +44,7 @@ struct Answer {
 }
 
 /// Asks.
-pub struct Hook {
+pub(super) struct Hook {
     url: HookUrl,
     timeout: Duration,
     on_failure: OnFailure,
@@ -57,7 +57,7 @@ impl Hook {
     ///
     /// # Errors
     /// https is wanted and the system has no certificate authorities.
-    pub fn new(settings: &Auth) -> Result<Self, AuthError> {
+    pub(super) fn new(settings: &Auth) -> Result<Self, AuthError> {
         let url = settings.hook_url.clone().ok_or(AuthError::Incomplete)?;
         let tls = if url.https { Some(connector()?) } else { None };
         let places = Semaphore::new(settings.hook_concurrency);
@@ -69,7 +69,11 @@ impl Hook {
     ///
     /// # Errors
     /// The answer was no, or there was none and that counts as no.
-    pub async fn ask(&self, method: &'static str, object: &Value) -> Result<Option<Priority>, Refusal> {
+    pub(super) async fn ask(
+        &self,
+        method: &'static str,
+        object: &Value,
+    ) -> Result<Option<Priority>, Refusal> {
         let asked = timeout(self.timeout, async {
             let _place = self.places.acquire().await?;
             self.post(method, object).await
@@ -96,7 +100,7 @@ impl Hook {
     ///
     /// # Errors
     /// Why it could not be told.
-    pub async fn tell(&self, method: &'static str, object: &Value) -> Result<(), String> {
+    pub(super) async fn tell(&self, method: &'static str, object: &Value) -> Result<(), String> {
         match timeout(self.timeout, self.post(method, object)).await {
             Ok(Ok(answer)) if answer.status.is_success() => Ok(()),
             Ok(Ok(answer)) => Err(answer.status.to_string()),

@@ -15,8 +15,8 @@ mod notes;
 mod token;
 
 pub use grant::Grant;
-pub use hook::Hook;
-pub use token::TokenReader;
+use hook::Hook;
+use token::TokenReader;
 
 use crate::config::{Auth, AuthMode};
 use crate::id::ConnectionId;
@@ -78,38 +78,38 @@ enum Policy {
 
 /// What is known of a connection: whether the hook allowed it.
 #[derive(Debug)]
-pub struct ClientAccess {
+pub(crate) struct ClientAccess {
     connection: ConnectionId,
     app_key: String,
     allowed: bool,
 }
 
 impl ClientAccess {
-    pub fn new(connection: ConnectionId) -> Self {
+    pub(crate) fn new(connection: ConnectionId) -> Self {
         Self { connection, app_key: String::new(), allowed: false }
     }
 }
 
 /// A WHIP or WHEP request to publish or play.
 #[derive(Clone, Copy, Debug)]
-pub struct HttpAttempt<'a> {
-    pub headers: &'a HeaderMap,
-    pub publish: bool,
-    pub room: &'a str,
+pub(crate) struct HttpAttempt<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) publish: bool,
+    pub(crate) room: &'a str,
     /// The name it gives itself.
-    pub login: Option<&'a str>,
+    pub(crate) login: Option<&'a str>,
     /// Which stream it plays: a name, and what that is the name of.
-    pub stream: Option<(&'a str, NameOf)>,
-    pub sdp: &'a str,
+    pub(crate) stream: Option<(&'a str, NameOf)>,
+    pub(crate) sdp: &'a str,
 }
 
 /// What an allowed WHIP or WHEP client is given.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// Its name; made up if there is none.
-    pub login: Option<String>,
+    pub(crate) login: Option<String>,
     /// Of the video that it publishes; `None` = as usual for what it shows.
-    pub priority: Option<Priority>,
+    pub(crate) priority: Option<Priority>,
 }
 
 /// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why
@@ -137,7 +137,12 @@ impl AccessControl {
     ///
     /// # Errors
     /// It is refused.
-    pub async fn authorize(&self, client: &mut ClientAccess, text: &str, message: &ClientMessage) -> Verdict {
+    pub(crate) async fn authorize(
+        &self,
+        client: &mut ClientAccess,
+        text: &str,
+        message: &ClientMessage,
+    ) -> Verdict {
         match (&self.policy, message) {
             (Policy::Token(reader), ClientMessage::Connection(hello)) => {
                 reader.read(hello.token.as_deref().unwrap_or_default(), now_s()).map(Some)
@@ -181,7 +186,12 @@ impl AccessControl {
     }
 
     /// Tells the hook what happened. Nobody waits for the answer.
-    pub fn note(&self, about: Option<ConnectionId>, method: &'static str, mut object: Map<String, Value>) {
+    pub(crate) fn note(
+        &self,
+        about: Option<ConnectionId>,
+        method: &'static str,
+        mut object: Map<String, Value>,
+    ) {
         if let Policy::Hook(_, notes) = &self.policy {
             self.sign(&mut object, about);
             notes.push(about.map_or(0, |connection| connection.0), method, Value::Object(object));
@@ -192,7 +202,7 @@ impl AccessControl {
     ///
     /// # Errors
     /// It may not.
-    pub async fn authorize_http(&self, client: HttpAttempt<'_>) -> Result<Admitted, Refusal> {
+    pub(crate) async fn authorize_http(&self, client: HttpAttempt<'_>) -> Result<Admitted, Refusal> {
         let login = client.login.map(str::to_owned);
         match &self.policy {
             Policy::Open => Ok(Admitted { login, priority: None }),

@@ -51,7 +51,7 @@ fn yes() -> bool {
 }
 
 /// Reads tokens.
-pub struct TokenReader {
+pub(super) struct TokenReader {
     key: DecodingKey,
     validation: Validation,
 }
@@ -61,7 +61,7 @@ impl TokenReader {
     ///
     /// # Errors
     /// The key file cannot be read or is not what the algorithm needs.
-    pub fn new(settings: &Auth) -> Result<Self, AuthError> {
+    pub(super) fn new(settings: &Auth) -> Result<Self, AuthError> {
         let (Some(algorithm), Some(path)) = (settings.token_algorithm, &settings.token_key) else {
             return Err(AuthError::Incomplete);
         };
@@ -96,7 +96,7 @@ impl TokenReader {
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn read(&self, token: &str, now_s: f64) -> Result<Grant, Refusal> {
+    pub(super) fn read(&self, token: &str, now_s: f64) -> Result<Grant, Refusal> {
         if token.is_empty() {
             return Err(Refusal::TokenMissing);
         }
