@@ -7,7 +7,7 @@
 //! Invariants
 //! - A packet is read from the history and sealed straight into its place in the send memory; nothing is allocated.
 //! - Packets keep the order in which they were accepted.
-//! - Every packet offered to a subscriber is sent or counted under a [`DropReason`] of stage Egress.
+//! - Every packet offered to a subscriber is sent or counted under a [`DropReason`] of `Ledger::Egress`.
 
 use crate::down::PREFIX_BYTES_MAX;
 use crate::id::Ssrc;

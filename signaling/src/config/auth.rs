@@ -8,21 +8,21 @@ use std::time::Duration;
 settings! {
     /// `[auth]`
     pub struct Auth in "auth" {
-        /// Who decides what a client may do.
-        /// "open": everybody may do everything. Fine on a laptop; a server that others reach says so loudly at start.
-        /// "token": the page passes a JSON Web Token (custom.token of the session; "Authorization: Bearer" for WHIP and
-        ///   WHEP). Claims: "exp" (required) and "nbf", both with 60 s of leeway; "sub": the login, any if absent; "rooms":
-        ///   a text or a list of texts in which * stands for any characters, none if absent; "publish" and "subscribe"
-        ///   (default true); "record" (default false); "priority": "very-low", "low", "medium" or "high", of the video
-        ///   that the bearer publishes. It is checked when the session begins.
-        /// "hook": what a client asks is POSTed as JSON to hook_url with /connect, /publishStream, /playStream or /sendData
-        ///   behind it. 2xx allows it; 4xx refuses, and the body's "info" (or the reason phrase) is what the client is
-        ///   told. An allowing body may be JSON with a "priority" as in tokens: to connect for all the session publishes,
-        ///   to publishStream for that stream, which counts more; one that is none of the four is a failure of the hook.
-        ///   What happens besides is told to /unPublishStream, /stopStream, /ConnectionStatusEvent and /StreamStatusEvent;
-        ///   nobody waits for those answers. Redirects are not followed.
-        /// A relay that does not keep up withholds video of the lowest priority first. Where nobody says any, a shared
-        /// screen has "high" and other video "medium".
+        /// Who decides what a client may do. "open": everybody may do everything. Fine on a laptop; a server
+        /// that others reach says so loudly at start. "token": the page passes a JSON Web Token (custom.token
+        /// of the session; "Authorization: Bearer" for WHIP and WHEP). Claims: "exp" (required) and "nbf",
+        /// both with 60 s of leeway; "sub": the login, any if absent; "rooms": a text or a list of texts in
+        /// which * stands for any characters, none if absent; "publish" and "subscribe" (default true);
+        /// "record" (default false); "priority": "very-low", "low", "medium" or "high", of the video that the
+        /// bearer publishes. It is checked when the session begins. "hook": what a client asks is POSTed as
+        /// JSON to hook_url with /connect, /publishStream, /playStream or /sendData behind it. 2xx allows it;
+        /// 4xx refuses, and the body's "info" (or the reason phrase) is what the client is told. An allowing
+        /// body may be JSON with a "priority" as in tokens: to connect for all the session publishes, to
+        /// publishStream for that stream, which counts more; one that is none of the four is a failure of the
+        /// hook. What happens besides is told to /unPublishStream, /stopStream, /ConnectionStatusEvent and
+        /// /StreamStatusEvent; nobody waits for those answers. Redirects are not followed. A relay that does
+        /// not keep up withholds video of the lowest priority first. Where nobody says any, a shared screen
+        /// has "high" and other video "medium".
         mode: AuthMode = "open",
             one_of(&[("open", AuthMode::Open), ("token", AuthMode::Token), ("hook", AuthMode::Hook)]);
         /// The only signature that is accepted, whatever a token says of itself.
@@ -36,7 +36,8 @@ settings! {
             path("a file with the secret (HS256) or the public key in PEM").map(Some);
         /// What "iss" must be; not looked at without this key.
         token_issuer: Option<String> = (None, "https://login.example.com"), text().map(Some);
-        /// What "aud" must contain. Without this key, a token that has "aud" is for somebody else and refused.
+        /// What "aud" must contain. Without this key, a token that has "aud" is for somebody else and
+        /// refused.
         token_audience: Option<String> = (None, "ringvox"), text().map(Some);
         /// What stands before /connect, /publishStream and so on.
         hook_url: Option<HookUrl> = (None, "http://127.0.0.1:9000/ringvox"), single(

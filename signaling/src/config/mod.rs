@@ -52,35 +52,40 @@ settings! {
         tls_key: Option<PathBuf> = (None, "/etc/ringvox/privkey.pem"), path("a PEM file").map(Some);
         /// Where the self-made certificate is kept.
         data_dir: PathBuf = "ringvox-data", path("a directory");
-        /// Pages of which origins may open WebSockets and use WHIP and WHEP. With a list, the server's own address must
-        /// stand there too for the built-in pages to work.
+        /// Pages of which origins may open WebSockets and use WHIP and WHEP. With a list, the server's own
+        /// address must stand there too for the built-in pages to work.
         allowed_origins: Option<Vec<String>> = "*", origins();
-        /// WebSockets at a time. 1000 other connections come on top. The limit of file descriptors is raised as far as the
-        /// system allows; where that is too little, fewer connections are taken, and the log says how many.
+        /// WebSockets at a time. 1000 other connections come on top. The limit of file descriptors is raised
+        /// as far as the system allows; where that is too little, fewer connections are taken, and the log
+        /// says how many.
         max_connections: usize = 10_000, number("a number", 1..=1_000_000);
-        /// Connections of one address (IPv6: of one /64) of all kinds at a time. "auto": 1000, but at most half of
-        /// max_connections. One more is refused with 503. Enough for an office of several hundred people behind one NAT.
-        /// All of an IPv6 /48 together have four times as many, but at most half of all.
+        /// Connections of one address (IPv6: of one /64) of all kinds at a time. "auto": 1000, but at most
+        /// half of max_connections. One more is refused with 503. Enough for an office of several hundred
+        /// people behind one NAT. All of an IPv6 /48 together have four times as many, but at most half of
+        /// all.
         max_connections_per_address: Option<usize> = "auto",
             number("a number", 1..=1_000_000).map(Some).or("auto", "\"auto\"", None);
-        // Below what one shard of the relay takes: the reason reaches the client, and one room finds its places.
-        /// Streams at a time, published or played, whose clients have not proved an address yet by ICE and DTLS. That takes
-        /// a browser well under a second. More are refused: 503 with Retry-After for WHIP and WHEP, FAILED on a WebSocket.
+        // Below what one shard of the relay takes: the reason reaches the client, and one room finds its
+        // places.
+        /// Streams at a time, published or played, whose clients have not proved an address yet by ICE and
+        /// DTLS. That takes a browser well under a second. More are refused: 503 with Retry-After for WHIP
+        /// and WHEP, FAILED on a WebSocket.
         max_unproved_streams: usize = 4_000, number("a number", 1..=1_000_000);
         /// Of such streams, how many one address may have at a time; a /48 as above.
         max_unproved_streams_per_address: usize = 1_000, number("a number", 1..=1_000_000);
-        /// Reverse proxies in front of this server. What comes from there is not counted by address, as many clients come
-        /// from there; let the proxy limit each of them. Where there is no proxy, [] lets local programs count as well.
+        /// Reverse proxies in front of this server. What comes from there is not counted by address, as many
+        /// clients come from there; let the proxy limit each of them. Where there is no proxy, [] lets local
+        /// programs count as well.
         proxies: Vec<IpAddr> = ["127.0.0.1", "::1"], list(
             "a list of IP addresses",
             0..=LIST_MAX,
             parsed::<IpAddr>("", "IP").map(|ip| ip.to_canonical()),
         );
-        /// Whether these proxies always write who asks into X-Forwarded-For (as the last address). Then that one is counted
-        /// for streams. Leave it off for a proxy that passes on what clients write there.
+        /// Whether these proxies always write who asks into X-Forwarded-For (as the last address). Then that
+        /// one is counted for streams. Leave it off for a proxy that passes on what clients write there.
         forwarded_for: bool = false, truth();
-        /// Whether /healthz tells everybody how many connections, rooms, members and streams there are. Else it tells only
-        /// whether the server is well ("ok") or without its relay ("degraded").
+        /// Whether /healthz tells everybody how many connections, rooms, members and streams there are. Else
+        /// it tells only whether the server is well ("ok") or without its relay ("degraded").
         health_counts: bool = false, truth();
         /// Longest message from a client; a longer one closes the connection with code 1009.
         message_bytes_max: usize = 262_144, number("a number of bytes", 64 << 10..=1 << 20);
@@ -128,9 +133,11 @@ settings! {
         max_play_streams: usize = 128, number("a number", 1..=1_000);
         /// WHEP players of a room; they are not members.
         max_viewers: usize = 256, number("a number", 0..=100_000);
-        /// After a restart of signaling: how long the members found in the running relay may take to come back.
+        /// After a restart of signaling: how long the members found in the running relay may take to come
+        /// back.
         adopt_grace + "_ms": Duration = 60_000, millis(0..=3_600_000);
-        /// After a lost connection: how long a member that asked for it (custom.resumable) may take to come back.
+        /// After a lost connection: how long a member that asked for it (custom.resumable) may take to come
+        /// back.
         resume_grace + "_ms": Duration = 15_000, millis(0..=3_600_000);
     }
 }
@@ -193,8 +200,8 @@ impl Config {
     }
 }
 
-/// Connections of one address where the settings say "auto": an office of several hundred people behind one NAT, each
-/// with a WebSocket and some with a page that is just loading.
+/// Connections of one address where the settings say "auto": an office of several hundred people behind one
+/// NAT, each with a WebSocket and some with a page that is just loading.
 const AUTO_PER_ADDRESS: usize = 1_000;
 
 impl Signaling {

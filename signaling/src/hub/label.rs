@@ -38,7 +38,8 @@ pub(super) struct Label {
     pub(super) member: Option<MemberLabel>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) http: bool,
-    /// Where `http`: `session` is a digest of the secret in the session's URL. Older labels hold the secret itself.
+    /// Where `http`: `session` is a digest of the secret in the session's URL. Older labels hold the secret
+    /// itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     digest: bool,
     /// It was written by an older signaling, and has to be written anew.
