@@ -83,7 +83,11 @@ pub fn connect(socket: &Path, name: &str) -> Result<(ClientWriter, ClientReader)
     };
     let mut writer = ClientWriter { stream, out: Vec::new() };
     let hello = Hello { version: PORT_VERSION, name: name.to_owned() };
-    writer.send(&Frame::Hello(hello), &[])?;
+    match writer.send(&Frame::Hello(hello), &[]) {
+        // A relay that is full refuses without listening, and may have closed already: what it said can be read still.
+        Err(ClientError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => {}
+        sent => sent?,
+    }
     loop {
         let greeted = reader.read(|frame, _| matches!(frame, Frame::Hello(_)))?;
         match greeted {
@@ -154,6 +158,7 @@ impl ClientReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn a_relay_of_another_user_is_not_trusted() {
@@ -162,5 +167,28 @@ mod tests {
         {
             assert_eq!(is_trusted(own, listener), trusted, "{own} {listener}");
         }
+    }
+
+    /// Which of the two comes first is chance; either way the reason is heard.
+    #[test]
+    fn who_is_refused_before_it_has_spoken_hears_why() {
+        let socket = std::env::temp_dir().join(format!("ringvox-port-client-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&socket).expect("binds");
+        let (mut refused, mut heard) = (Vec::new(), Vec::new());
+        assert!(encode(&Frame::Refused(Refusal::TooMany), &[], &mut refused));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let (mut stream, _) = listener.accept().expect("accepts");
+                    stream.write_all(&refused).expect("written");
+                }
+            });
+            for _ in 0..200 {
+                heard.push(connect(&socket, "late").map(|_| ()).expect_err("refused").to_string());
+            }
+        });
+        std::fs::remove_file(&socket).expect("was there");
+        let why = ClientError::Refused(Refusal::TooMany).to_string();
+        assert_eq!(heard, vec![why; 200]);
     }
 }
