@@ -23,9 +23,10 @@ const ROOM: u64 = 9;
 const TRACK: u64 = 11;
 const SOURCE: u64 = 12;
 
-/// A relay whose rooms use both shards.
+/// A relay whose rooms use both shards, and whose sources may send as fast as these tests do.
 fn start() -> Running {
-    Running::start_as(Config { room_transports_per_shard: 2, ..Config::default() })
+    let max_receive_bitrate_bps = 1_000_000_000;
+    Running::start_as(Config { room_transports_per_shard: 2, max_receive_bitrate_bps, ..Config::default() })
 }
 
 fn video() -> RtpParameters {
