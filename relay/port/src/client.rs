@@ -84,7 +84,8 @@ pub fn connect(socket: &Path, name: &str) -> Result<(ClientWriter, ClientReader)
     let mut writer = ClientWriter { stream, out: Vec::new() };
     let hello = Hello { version: PORT_VERSION, name: name.to_owned() };
     match writer.send(&Frame::Hello(hello), &[]) {
-        // A relay that is full refuses without listening, and may have closed already: what it said can be read still.
+        // A relay that is full refuses without listening, and may have closed already: what it said can
+        // still be read.
         Err(ClientError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => {}
         sent => sent?,
     }
