@@ -330,7 +330,7 @@ mod tests {
     use crate::srtp::{OpenContext, SrtpProfile};
     use crate::time::Time;
     use crate::track::{Life, Params, Source, UpTrack};
-    use crate::transport::{Identity, Session, Transport};
+    use crate::transport::{Identity, SrtpSession, Transport};
     use crate::wire::rtp::RtpHeader;
     use relay_port::PortId;
     use std::net::SocketAddr;
@@ -374,13 +374,13 @@ mod tests {
         transport_cc: false,
     };
 
-    fn session(profile: SrtpProfile, number: u8, four_lanes: bool) -> (Session, OpenContext) {
+    fn session(profile: SrtpProfile, number: u8, four_lanes: bool) -> (SrtpSession, OpenContext) {
         let (key, salt) = (vec![number; profile.key_len()], vec![!number; profile.salt_len()]);
         let seal = SealContext::new(profile, &key, &salt);
         let seal = if four_lanes { seal.with_lane(&key, &salt) } else { seal };
         let open = || OpenContext::new(profile, &key, &salt);
         let (version, group) = ("", "");
-        (Session { open: open(), seal, engine: None, profile, version, group }, open())
+        (SrtpSession { open: open(), seal, engine: None, profile, version, group }, open())
     }
 
     impl Room {

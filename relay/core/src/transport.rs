@@ -51,7 +51,7 @@ pub struct Identity {
 }
 
 /// Keys, and what they were agreed with.
-pub struct Session {
+pub struct SrtpSession {
     /// For what the peer sends.
     pub open: OpenContext,
     /// For what we send.
@@ -74,7 +74,7 @@ pub enum Phase {
     /// The engine is made when the first DTLS datagram comes from a validated address.
     Dtls(Option<Box<dyn DtlsEngine>>),
     /// Media may flow.
-    Connected(Box<Session>),
+    Connected(Box<SrtpSession>),
 }
 
 /// What a received SSRC is.
@@ -246,7 +246,7 @@ impl Transport {
 
     /// Keys and engine, once connected.
     #[must_use]
-    pub fn session(&mut self) -> Option<&mut Session> {
+    pub fn session(&mut self) -> Option<&mut SrtpSession> {
         match &mut self.phase {
             Phase::Connected(session) => Some(session),
             _ => None,

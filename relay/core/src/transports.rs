@@ -12,7 +12,7 @@ use crate::rng::Rng;
 use crate::table::Table;
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
-use crate::transport::{Phase, Session, Transport};
+use crate::transport::{Phase, SrtpSession, Transport};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
@@ -76,7 +76,7 @@ impl Transports {
     }
 
     /// Gives one its keys.
-    pub fn connect(&mut self, key: TransportKey, session: Session) {
+    pub fn connect(&mut self, key: TransportKey, session: SrtpSession) {
         let transport = &mut self.table[key];
         self.unproved -= usize::from(!transport.is_connected());
         transport.phase = Phase::Connected(Box::new(session));

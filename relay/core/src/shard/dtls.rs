@@ -10,7 +10,7 @@ use crate::outbox::{Outbox, Path};
 use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
-use crate::transport::{Phase, Session, TransportTimer};
+use crate::transport::{Phase, SrtpSession, TransportTimer};
 
 impl Shard {
     /// Handshakes wait until the turn's media is served; what no engine has a use for does not wait. What
@@ -153,7 +153,7 @@ impl Shard {
         let seal = SealContext::new(keys.profile, &keys.local_key, &keys.local_salt);
         let seal =
             if self.config.four_lanes { seal.with_lane(&keys.local_key, &keys.local_salt) } else { seal };
-        let session = Session {
+        let session = SrtpSession {
             open: OpenContext::new(keys.profile, &keys.remote_key, &keys.remote_salt),
             seal,
             engine: Some(engine),
