@@ -323,8 +323,8 @@ mod tests {
     use super::*;
     use crate::down::PayloadPrefix;
     use crate::ice::{Ice, LocalCredentials};
-    use crate::id::{Mid, Pt, SeqNo};
-    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
+    use crate::id::{Pt, SeqNo};
+    use crate::media::{Codec, MediaKind, Priority};
     use crate::outbox::VecOutbox;
     use crate::rng::Rng;
     use crate::srtp::{OpenContext, SrtpProfile};
@@ -354,24 +354,10 @@ mod tests {
     }
 
     const PARAMS: Params = Params {
-        kind: MediaKind::Audio,
-        codec: Codec::Opus,
-        clock_rate_hz: 48_000,
         pt: Pt(111),
         rtx_pt: Some(Pt(112)),
-        mid: Mid::new_const(),
-        extensions: ExtensionIds {
-            mid: 0,
-            transport_cc: 0,
-            abs_send_time: 0,
-            audio_level: 0,
-            video_orientation: 0,
-        },
         nack: true,
-        pli: false,
-        fir: false,
-        remb: false,
-        transport_cc: false,
+        ..Params::bare(MediaKind::Audio, Codec::Opus, 48_000)
     };
 
     fn session(profile: SrtpProfile, number: u8, four_lanes: bool) -> (SrtpSession, OpenContext) {

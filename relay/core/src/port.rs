@@ -1,8 +1,6 @@
 //! The core's words and those of its ports ([`relay_port`]), each put into the other at the border of a
 //! shard.
 
-use crate::id::{Mid, Pt};
-use crate::media::ExtensionIds;
 use crate::outbox::DATAGRAM_BYTES_MAX;
 use crate::time::RoomClock;
 use crate::track::{Params, UpTrack};
@@ -39,20 +37,7 @@ pub(crate) fn track_of(up: &UpTrack, connected: bool) -> Track {
 /// The up-track's parameters. What is negotiated with a publisher alone (payload types, MID, header
 /// extensions, feedback) means nothing at a port.
 pub(crate) fn params_of(track: &Track) -> Params {
-    Params {
-        kind: track.kind,
-        codec: track.codec,
-        clock_rate_hz: track.clock_rate_hz,
-        pt: Pt::default(),
-        rtx_pt: None,
-        mid: Mid::default(),
-        extensions: ExtensionIds::default(),
-        nack: false,
-        pli: false,
-        fir: false,
-        remb: false,
-        transport_cc: false,
-    }
+    Params::bare(track.kind, track.codec, track.clock_rate_hz)
 }
 
 /// What is said of a packet of this track.

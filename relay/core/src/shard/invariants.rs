@@ -249,8 +249,8 @@ mod tests {
     use crate::command::{AddDownTrack, AddUpTrack, Command, OpenTransport, RemoteCredentials};
     use crate::config::{Limits, ShardConfig};
     use crate::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
-    use crate::id::{Cname, Mid, Pt, Ssrc};
-    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
+    use crate::id::{Cname, Pt, Ssrc};
+    use crate::media::{Codec, MediaKind, Priority};
     use crate::outbox::NullOutbox;
     use crate::outbox::Path;
     use crate::time::NtpClock;
@@ -291,20 +291,7 @@ mod tests {
             limits: Limits::default(),
         };
         let mut shard = Shard::new(config, Box::new(NoDtls), [1; 32]);
-        let params = Params {
-            kind: MediaKind::Video,
-            codec: Codec::Vp8,
-            clock_rate_hz: 90_000,
-            pt: Pt(96),
-            rtx_pt: None,
-            mid: Mid::default(),
-            extensions: ExtensionIds::default(),
-            nack: false,
-            pli: false,
-            fir: false,
-            remb: false,
-            transport_cc: false,
-        };
+        let params = Params { pt: Pt(96), ..Params::bare(MediaKind::Video, Codec::Vp8, 90_000) };
         let open = |transport_id| {
             Command::OpenTransport(OpenTransport {
                 transport_id,

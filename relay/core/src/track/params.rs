@@ -33,6 +33,30 @@ pub struct Params {
 }
 
 impl Params {
+    /// Of a track of which nothing was negotiated but this: no payload types, extensions or feedback.
+    pub(crate) const fn bare(kind: MediaKind, codec: Codec, clock_rate_hz: u32) -> Self {
+        Self {
+            kind,
+            codec,
+            clock_rate_hz,
+            pt: Pt(0),
+            rtx_pt: None,
+            mid: Mid::new_const(),
+            extensions: ExtensionIds {
+                mid: 0,
+                transport_cc: 0,
+                abs_send_time: 0,
+                audio_level: 0,
+                video_orientation: 0,
+            },
+            nack: false,
+            pli: false,
+            fir: false,
+            remb: false,
+            transport_cc: false,
+        }
+    }
+
     /// Whether they can be on the wire.
     ///
     /// # Errors

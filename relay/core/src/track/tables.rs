@@ -217,34 +217,15 @@ impl Tracks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{Mid, Pt};
-    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
+    use crate::id::Pt;
+    use crate::media::{Codec, MediaKind, Priority};
     use crate::rng::Rng;
     use crate::table::Key;
     use crate::time::Time;
     use crate::track::{Life, Params, Source};
     use relay_port::PortId;
 
-    const PARAMS: Params = Params {
-        kind: MediaKind::Video,
-        codec: Codec::Vp8,
-        clock_rate_hz: 90_000,
-        pt: Pt(96),
-        rtx_pt: None,
-        mid: Mid::new_const(),
-        extensions: ExtensionIds {
-            mid: 0,
-            transport_cc: 0,
-            abs_send_time: 0,
-            audio_level: 0,
-            video_orientation: 0,
-        },
-        nack: false,
-        pli: false,
-        fir: false,
-        remb: false,
-        transport_cc: false,
-    };
+    const PARAMS: Params = Params { pt: Pt(96), ..Params::bare(MediaKind::Video, Codec::Vp8, 90_000) };
 
     /// Steps are counted in subscribers that change their place: in a list that keeps its order, all behind
     /// the one that goes.
