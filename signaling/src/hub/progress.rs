@@ -154,7 +154,8 @@ fn answer(
         cx.send(to, &ServerMessage::RemoteSdp { media_session_id: &stream.media_session_id, sdp: &sdp });
     }
     if let Some((http_request, secret)) = http {
-        cx.reply(http_request, HttpReply::Created { secret, etag, sdp });
+        let rejected = streams.get(key).map(|stream| stream.rejected().to_vec()).unwrap_or_default();
+        cx.reply(http_request, HttpReply::Created { secret, etag, sdp, rejected });
     }
 }
 
@@ -194,7 +195,7 @@ fn announce(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) 
     if stream.is_publish()
         && let Some(member) = rooms.owner(stream)
     {
-        let event = RoomEvent::Published(&member.login, &stream.name);
+        let event = RoomEvent::Published(stream.for_room(&member.login));
         rooms.tell_others(cx, stream.room, member.id, event);
     }
 }

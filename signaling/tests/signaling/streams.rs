@@ -135,7 +135,7 @@ fn refusals() {
     world.publish(b, "r", "s2", "r-b-1");
     world.forget();
     let room = |name: &str| json!({"name": name});
-    let h264_play = PLAY.replace("VP8/90000", "VP7/90000");
+    let h264_play = PLAY.replace("VP8/90000", "VP7/90000").replace("opus/48000", "vorbis/48000");
     let cases: Vec<(_, Case<'_>)> = vec![
         (
             c,
@@ -288,7 +288,13 @@ fn h264_reaches_only_players_that_have_it() {
     let without = FIREFOX_PLAY.replace("H264/90000", "H26X/90000");
     let request = json!({"mediaSessionId": "p2", "name": "n", "sdp": without, "custom": {"name": "r"}});
     world.say(b, "playStream", request);
-    assert_eq!(world.names(b), ["FAILED p2 (No common codecs)"]);
+    world.media_up(world.transport_of("p2"));
+    assert_eq!(world.names(b), ["SDP p2", "PLAYING p2 (video: No common codecs)"]);
+    // Without its sound there is nothing left.
+    let without = without.replace("opus/48000", "vorbis/48000");
+    let request = json!({"mediaSessionId": "p3", "name": "n", "sdp": without, "custom": {"name": "r"}});
+    world.say(b, "playStream", request);
+    assert_eq!(world.names(b), ["FAILED p3 (No common codecs)"]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn check(name: &str, offer: &str, plan: &Plan, relay: &RelaySide) {
 }
 
 fn check_media(name: &str, offered: &Media<'_>, answered: &Media<'_>, relay: &RelaySide) {
-    assert_eq!(answered.transport.setup, Some(Setup::Passive), "{name}");
+    assert_eq!(answered.transport.setup.map(|(setup, _)| setup), Some(Setup::Passive), "{name}");
     assert_eq!(answered.transport.ufrag, Some(relay.ufrag.as_str()), "{name}");
     assert_eq!(answered.transport.pwd, Some(relay.pwd.as_str()), "{name}");
     assert_eq!(answered.transport.fingerprint_sha256, Some(relay.fingerprint_sha256), "{name}");
@@ -197,11 +197,11 @@ fn ice_fragments_are_read_and_written() {
     for (bad, line, kind) in [
         ("a=ice-ufrag:abc", 1, SdpErrorKind::BadUfrag),
         ("a=mid:0\na=ice-pwd:short", 2, SdpErrorKind::BadPassword),
-        (&"a=candidate:1\n".repeat(33), 33, SdpErrorKind::TooMany("candidates", 32)),
-        ("nonsense", 1, SdpErrorKind::NotALine),
     ] {
         assert_eq!(parse_ice_fragment(bad), Err(SdpError { line, kind }), "{bad}");
     }
+    assert_eq!(parse_ice_fragment("nonsense"), Ok(IceFragment::default()));
+    assert_eq!(parse_ice_fragment(&"a=candidate:1\n".repeat(1_000)).unwrap().candidates, 1_000);
     let written = write_ice_fragment(&publish(CHROMIUM_PUBLISH), &relay_side());
     let fragment = parse_ice_fragment(&written).unwrap();
     assert_eq!((fragment.ufrag, fragment.candidates), (Some("relayufrag"), 3));
