@@ -43,6 +43,7 @@ fn relay_side(play: Option<PlaySide>) -> RelaySide {
         fingerprint_sha256: [0xab; 32],
         candidates: vec![([192, 0, 2, 7].into(), 10_000)],
         session_id: 1,
+        max_bitrate_bps: play.is_none().then_some(2_500_000),
         max_video_bitrate_bps: play.is_none().then_some(2_500_000),
         play,
     }

@@ -1,7 +1,7 @@
 //! Publish, play, stop, failures, mute (protocol section 4).
 
 use crate::world::{PLAY, PUBLISH, PUBLISH_AUDIO, World};
-use relay_control::{Codec, Command, FailReason, MediaKind, TransportState};
+use relay_control::{Codec, Command, FailReason, MediaKind, TransportState, UpTrackPoliced};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -497,5 +497,35 @@ fn the_bitrate_is_the_smaller_of_setting_and_wish() {
             _ => None,
         });
         assert_eq!(told, Some(expected), "{setting} {wish}");
+        // And so the publisher is told: of all together; at its video what is not only the relay's own.
+        let heard = world.listen(a);
+        let answer = heard.iter().find(|heard| heard["message"] == "setRemoteSDP");
+        let answer = answer.and_then(|heard| heard["data"][1].as_str()).expect("an answer");
+        let bound = format!("b=TIAS:{}\r\n", if expected == 0 { 4_000_000 } else { expected });
+        let (session, media) = answer.split_once("m=").expect("m-lines");
+        assert!(session.contains(&bound), "{setting} {wish}: {answer}");
+        assert_eq!(media.contains(&bound), expected != 0, "{setting} {wish}: {answer}");
     }
+}
+
+/// Whoever is not told why packets are missing looks for the fault elsewhere.
+#[test]
+fn a_publisher_that_sends_too_much_is_told_so() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    let transport = world.published(a, "r", "s", "n");
+    world.playing(b, "r", "p", "n");
+    let track_id = world.relay.transports[&transport].up_tracks[0].track_id;
+    let policed = UpTrackPoliced { track_id, packets: 17, max_receive_bitrate_bps: 4_000_000 };
+    world.policed(policed);
+    let event = world.only(a, "notifyStreamEvent");
+    let payload = json!({"maxBitrateBps": 4_000_000, "discardedPackets": 17});
+    assert_eq!((&event["mediaSessionId"], &event["type"]), (&json!("s"), &json!("bitrateExceeded")));
+    assert_eq!((&event["payload"], world.listen(b).len()), (&payload, 0));
+    // Of a track that is gone nobody is told.
+    world.policed(UpTrackPoliced { track_id: 7, ..policed });
+    assert!(world.listen(a).is_empty());
+    // It is the server's word: no client says it to others.
+    world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s", "type": "bitrateExceeded"}));
+    assert!(world.listen(b).is_empty());
 }

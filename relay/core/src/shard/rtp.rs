@@ -74,10 +74,13 @@ impl Shard {
         let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
         let Self { transports, tracks, scratch, .. } = self;
         let transport = &mut transports[key];
+        let known = transport.receiving.ssrc_use(header.ssrc);
         if !transport.receiving.policer.admits(now) {
+            if let Some(used) = known {
+                tracks.ups[used.layer().up].policed.count += 1;
+            }
             return Err(DropReason::RtpPoliced);
         }
-        let known = transport.receiving.ssrc_use(header.ssrc);
         let used = match known {
             Some(used) => used,
             None => place_ssrc(transport, tracks, &header, packet, &mut scratch[..])?,

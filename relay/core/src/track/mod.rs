@@ -18,4 +18,4 @@ pub use down::{DownTimer, DownTrack};
 pub use layer::{BURST_MAX, Layer, Pending};
 pub use params::Params;
 pub use tables::{Downs, Tracks, Ups};
-pub use up::{Life, Source, UpTimer, UpTrack};
+pub use up::{Life, PolicedPackets, Source, UpTimer, UpTrack};

@@ -14,8 +14,10 @@ use crate::media::MediaKind;
 use crate::stats::DropReason;
 use crate::time::Time;
 
-/// Octets of history per video stream: about 1.6 s at 2.5 Mb/s.
-pub const VIDEO_HISTORY_BYTES: usize = 512 * 1024;
+/// Octets of history per video stream: over 3 s at 2.5 Mb/s, and 0.4 s at the 20 Mb/s that a publisher may
+/// send, so that what was lost twice on a round trip of 150 ms is still there. More of them would be beyond
+/// [`VIDEO_HISTORY_PACKETS`] of full size.
+pub const VIDEO_HISTORY_BYTES: usize = 1024 * 1024;
 /// Packets of history per video stream: the SRTP replay window, beyond which nothing is accepted anyway.
 pub const VIDEO_HISTORY_PACKETS: usize = 1024;
 /// Octets of history per audio stream: over a second of Opus at its highest common rates, 128 kb/s.

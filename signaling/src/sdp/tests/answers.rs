@@ -61,9 +61,16 @@ fn answers_to_publishers_hold_the_rules() {
     for (name, text) in PUBLISH {
         let plan = publish(text);
         check(name, text, &plan, &relay_side());
-        let relay = RelaySide { max_video_bitrate_bps: Some(1_500_001), ..relay_side() };
+        let max_bitrate_bps = Some(1_500_001);
+        let relay = RelaySide { max_bitrate_bps, ..relay_side() };
+        // 0.95 * 1,596,000 - 50 * 40 * 8 is 1,500,200 (RFC 9429 §5.9).
+        let bound = "b=AS:1596\r\nb=TIAS:1500001\r\n";
+        let whole = format!("s=-\r\n{bound}t=0 0\r\n");
+        let answer = plan.write(&relay);
+        assert!(answer.contains(&whole) && answer.matches(bound).count() == 1, "{name}: {answer}");
+        let relay = RelaySide { max_video_bitrate_bps: max_bitrate_bps, ..relay };
         let has_video = plan.tracks.iter().any(|track| track.source.codec != Codec::Opus);
-        assert_eq!(plan.write(&relay).contains("b=AS:1501\r\nb=TIAS:1500001\r\n"), has_video, "{name}");
+        assert_eq!(plan.write(&relay).matches(bound).count(), 1 + usize::from(has_video), "{name}");
     }
 }
 
