@@ -83,7 +83,7 @@ impl Plan {
                     write_rtp(&mut out, accepted);
                     self.write_streams(&mut out, accepted, relay);
                 }
-                None => write_rejected(&mut out, answer),
+                None => write_rejected(&mut out, answer, relay),
             }
         }
         out
@@ -220,13 +220,15 @@ fn write_rtp(out: &mut String, accepted: &Accepted) {
     }
 }
 
-/// RFC 3264 §6: port 0, and at least one format of the offer.
-fn write_rejected(out: &mut String, answer: &AnswerLine) {
+/// RFC 3264 §6: port 0, and at least one format of the offer. GStreamer's webrtcbin takes no answer in which an
+/// m-line has no ICE credentials, fingerprint and role, rejected or not.
+fn write_rejected(out: &mut String, answer: &AnswerLine, relay: &RelaySide) {
     line!(out, "m={} 0 {} {}", answer.name, answer.protocol, answer.format_list);
     line!(out, "c=IN IP4 0.0.0.0");
     if let Some(mid) = &answer.mid {
         line!(out, "a=mid:{mid}");
     }
+    write_transport(out, relay, false);
     line!(out, "a=inactive");
 }
 

@@ -120,6 +120,10 @@ fn without_a_group_the_first_m_line_goes_alone() {
     let text = CHROMIUM_PUBLISH.replace("a=group:BUNDLE 0 1\r\n", "");
     let answer = publish(&text).write(&relay_side());
     assert!(!answer.contains("a=group") && answer.contains("a=mid:0"), "{answer}");
+    // It takes no answer in which an m-line lacks one of these.
+    for name in ["a=mid:", "a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:"] {
+        assert_eq!(answer.matches(name).count(), 2, "{name} in {answer}");
+    }
     // What it does not send does not take the place.
     let text = text.replacen("a=sendonly", "a=recvonly", 1);
     assert_eq!(accepted(&publish(&text)), (vec![Codec::Vp8], 1));
