@@ -24,6 +24,15 @@ if [ "${1:-build}" = test ]; then
     need procps command -v ps
     need nodejs command -v node
     need npm command -v npm
+    # WebRTC by GStreamer, with the codecs that it is tested with, and its bindings for the system's Python.
+    need gstreamer1.0-plugins-base file '/usr/lib/*/gstreamer-1.0/libgstopus.so'
+    need gstreamer1.0-plugins-good file '/usr/lib/*/gstreamer-1.0/libgstvpx.so'
+    need gstreamer1.0-plugins-bad file '/usr/lib/*/gstreamer-1.0/libgstwebrtc.so'
+    need gstreamer1.0-plugins-ugly file '/usr/lib/*/gstreamer-1.0/libgstx264.so'
+    need gstreamer1.0-libav file '/usr/lib/*/gstreamer-1.0/libgstlibav.so'
+    need gstreamer1.0-nice file '/usr/lib/*/gstreamer-1.0/libgstnice.so'
+    need python3-gi file '/usr/lib/python3/dist-packages/gi/__init__.py'
+    need gir1.2-gst-plugins-bad-1.0 file '/usr/lib/*/girepository-1.0/GstWebRTC-1.0.typelib'
     need python3-venv python3 -c 'import venv, ensurepip'
 fi
 if [ "${1:-build}" = bench ]; then
