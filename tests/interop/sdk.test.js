@@ -138,6 +138,24 @@ test("a room tells who is there, who comes, publishes and goes", () => {
     assert.deepEqual(events, [["STATE", "lobby"], ["JOINED", "dave"], ["PUBLISHED", "dave"], ["UNPUBLISHED", "dave"], ["LEFT", "dave"]]);
 });
 
+test("what a stream lacks is known of others' streams, and of ours with the reason", async () => {
+    const socket = establish();
+    const { room } = enter(socket, [{ login: "bob", name: "b", hasVideo: false }, { login: "carol", name: "c" }]);
+    socket.roomEvent("lobby", "PUBLISHED", { login: "dave", name: "d", hasAudio: false });
+    const streams = room.getParticipants().flatMap((one) => one.getStreams());
+    assert.deepEqual(streams.map((one) => [one.owner(), one.hasAudio(), one.hasVideo()]),
+        [["bob", true, false], ["carol", true, true], ["dave", false, true]]);
+    const stream = streams[1].play(undefined);
+    const { mediaSessionId } = await nth(socket, "playStream");
+    assert.deepEqual([stream.hasAudio(), stream.hasVideo(), stream.rejected()], [true, true, []]);
+    const rejected = [{ kind: "video", code: "no-common-codecs", info: "No common codecs" }];
+    socket.say("notifyStreamStatusEvent", { mediaSessionId, status: "PLAYING", hasAudio: true, hasVideo: false, rejected, info: "video: No common codecs" });
+    assert.deepEqual([stream.status(), stream.error(), stream.hasAudio(), stream.hasVideo(), stream.rejected()],
+        ["PLAYING", null, true, false, rejected]);
+    stream._restart();
+    assert.deepEqual([stream.hasVideo(), stream.rejected()], [true, []], "a new offer may have it");
+});
+
 test("a refused join tells why", async () => {
     const socket = establish();
     const room = session.join({ name: "lobby" });

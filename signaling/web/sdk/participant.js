@@ -8,12 +8,19 @@ export class PublishedStream {
     #room;
     #login;
     #name;
+    #has;
 
-    /** @param {import("./room.js").Room} room @param {string} login @param {string} name */
-    constructor(room, login, name) {
+    /**
+     * @param {import("./room.js").Room} room
+     * @param {string} login
+     * @param {string} name
+     * @param {{hasAudio?: boolean, hasVideo?: boolean}} has absent is yes
+     */
+    constructor(room, login, name, has) {
         this.#room = room;
         this.#login = login;
         this.#name = name;
+        this.#has = has;
     }
 
     name() {
@@ -23,6 +30,14 @@ export class PublishedStream {
     /** The login of its publisher. */
     owner() {
         return this.#login;
+    }
+
+    hasAudio() {
+        return this.#has.hasAudio ?? true;
+    }
+
+    hasVideo() {
+        return this.#has.hasVideo ?? true;
     }
 
     /**
@@ -69,11 +84,16 @@ export class Participant {
         return onError ? sent.catch(onError) : sent;
     }
 
-    /** @internal @param {string} name @returns {boolean} whether it is new */
-    _addStream(name) {
+    /**
+     * @internal
+     * @param {string} name
+     * @param {{hasAudio?: boolean, hasVideo?: boolean}} has
+     * @returns {boolean} whether it is new
+     */
+    _addStream(name, has) {
         const isNew = !this.#streams.has(name);
         if (isNew) {
-            this.#streams.set(name, new PublishedStream(this.#room, this.#name, name));
+            this.#streams.set(name, new PublishedStream(this.#room, this.#name, name, has));
         }
         return isNew;
     }

@@ -160,7 +160,7 @@ export class Room extends Emitter {
             case EVENT.LEFT:
                 return this.#went(info);
             case EVENT.PUBLISHED:
-                return this.#published(info.login, info.name);
+                return this.#published(info);
             case EVENT.UNPUBLISHED:
             case EVENT.FAILED:
                 return this.#unpublished(info?.login, info?.name);
@@ -172,7 +172,7 @@ export class Room extends Emitter {
     // ---- what happens here ----
 
     /**
-     * @param {(string | {login: string, name: string})[]} members
+     * @param {(string | import("./resume.js").Published)[]} members
      * @param {{mediaSessionId: string, status: string}[]} resumed
      */
     #state(members, resumed) {
@@ -185,7 +185,7 @@ export class Room extends Emitter {
             if (typeof member === "string") {
                 this.#enter(member);
             } else {
-                this.#enter(member.login)._addStream(member.name);
+                this.#enter(member.login)._addStream(member.name, member);
             }
         }
         this.emit(EVENT.STATE, this);
@@ -205,7 +205,7 @@ export class Room extends Emitter {
         plan.end.forEach((stream) => stream._end(undefined, "Stopped by publisher stop"));
         plan.restart.forEach((stream) => stream._restart());
         plan.joined.forEach((login) => this.#came(login));
-        plan.published.forEach(({ login, name }) => this.#published(login, name));
+        plan.published.forEach((stream) => this.#published(stream));
     }
 
     /** @param {string} login */
@@ -236,10 +236,10 @@ export class Room extends Emitter {
         }
     }
 
-    /** @param {string} login @param {string} name */
-    #published(login, name) {
+    /** @param {import("./resume.js").Published} stream */
+    #published({ login, name, ...has }) {
         const participant = this.#enter(login);
-        if (participant._addStream(name)) {
+        if (participant._addStream(name, has)) {
             this.emit(EVENT.PUBLISHED, participant);
         }
     }

@@ -32,6 +32,13 @@ const MOST_RESTARTS = 3;
  * @property {boolean} [receiveVideo]
  */
 
+/**
+ * @typedef {object} Rejected
+ * @property {"audio" | "video"} kind
+ * @property {string} code for programs
+ * @property {string} info for people
+ */
+
 export class Stream extends Emitter {
     #session;
     #plan;
@@ -53,6 +60,10 @@ export class Stream extends Emitter {
     #stopping = false;
     #restarts = 0;
     #muted = { audio: false, video: false };
+    /** @type {{audio?: boolean, video?: boolean}} as the server says */
+    #has = {};
+    /** @type {Rejected[]} */
+    #rejected = [];
     /** @type {QualityWatch | null} */
     #watch = null;
     #quality = { quality: /** @type {string} */ (CONNECTION_QUALITY.UNKNOWN), loss: 0, rtt: 0, jitter: 0 };
@@ -107,6 +118,21 @@ export class Stream extends Emitter {
     /** The `<video>` that shows it. */
     element() {
         return this.#screen?.element ?? null;
+    }
+
+    /** Whether sound flows, once it is PUBLISHING or PLAYING. */
+    hasAudio() {
+        return this.#has.audio ?? true;
+    }
+
+    /** Whether pictures flow, once it is PUBLISHING or PLAYING. */
+    hasVideo() {
+        return this.#has.video ?? true;
+    }
+
+    /** What was wanted and cannot be had, while the rest of it flows. @returns {readonly Rejected[]} */
+    rejected() {
+        return this.#rejected;
     }
 
     isAudioMuted() {
@@ -248,8 +274,10 @@ export class Stream extends Emitter {
     }
 
     /** @internal @param {any} content */
-    _status({ status, info, code, recordName, audioState, videoState }) {
+    _status({ status, info, code, recordName, audioState, videoState, hasAudio, hasVideo, rejected }) {
         this.#recordName = recordName ?? this.#recordName;
+        this.#has = { audio: hasAudio ?? this.#has.audio, video: hasVideo ?? this.#has.video };
+        this.#rejected = Array.isArray(rejected) ? rejected : this.#rejected;
         if (isFinal(status)) {
             this._end(status, info, code);
         } else if ((status === STATUS.PUBLISHING || status === STATUS.PLAYING) && !this.#stopping) {
@@ -320,6 +348,8 @@ export class Stream extends Emitter {
             failed: () => this.#peerFailed(peer),
         });
         this.#id = id;
+        this.#has = {};
+        this.#rejected = [];
         this.#name = this.#plan.newName();
         this.#peer = peer;
         this.#sent = false;

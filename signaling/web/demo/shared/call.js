@@ -17,6 +17,8 @@ import { inWords } from "./words.js";
 
 const { SESSION_STATUS, STREAM_STATUS, ROOM_EVENT } = RoomApi;
 
+const MEDIA = { audio: "sound", video: "picture" };
+
 /** Ends the name of a stream that shows a screen; pages of other makers look for it, too. */
 export const SCREEN = "screenShare";
 
@@ -154,7 +156,10 @@ export class Call {
         const stream = this.room?.publish({ display: this.me.tile.display, constraints });
         if (stream) {
             stream.on(STREAM_STATUS.FAILED, () => stream === this.me.tile.stream && this.#notPublished(stream, constraints))
-                .on(STREAM_STATUS.PUBLISHING, () => this.devices.follow(stream))
+                .on(STREAM_STATUS.PUBLISHING, () => {
+                    this.devices.follow(stream);
+                    stream.rejected().forEach((one) => this.chat.note(`Your ${MEDIA[one.kind]} is not sent: ${inWords(one)}`));
+                })
                 .on(STREAM_STATUS.UNPUBLISHED, () => this.devices.follow(null));
             this.me.follow(stream);
         }
@@ -201,6 +206,8 @@ export class Call {
                 isScreen && tile.stream === stream && this.#app.screenGone?.(tile);
             };
             [STREAM_STATUS.STOPPED, STREAM_STATUS.FAILED].forEach((status) => stream.on(status, ended));
+            stream.on(STREAM_STATUS.PLAYING, () => stream.rejected().forEach((one) =>
+                this.chat.note(`The ${MEDIA[one.kind]} of ${login} cannot be played: ${inWords(one)}`)));
             tile.follow(stream);
         }
     }

@@ -70,8 +70,9 @@ export class Tile {
         const status = stream?.status() ?? NONE;
         setPill(this.pill, this.owner === null ? NONE : (SHOWN[status] ?? status));
         this.pill.title = stream?.info() ?? "";
-        this.#showMutes(stream?.isAudioMuted() ?? false, stream?.isVideoMuted() ?? false);
         const flows = status === STREAM_STATUS.PUBLISHING || status === STREAM_STATUS.PLAYING;
+        const has = (/** @type {"audio" | "video"} */ kind) => !flows || !stream?.rejected().some((one) => one.kind === kind);
+        this.#showMutes((stream?.isAudioMuted() ?? false) || !has("audio"), (stream?.isVideoMuted() ?? false) || !has("video"));
         const quality = (flows && stream?.quality().quality) || CONNECTION_QUALITY.UNKNOWN;
         this.signal.hidden = quality === CONNECTION_QUALITY.UNKNOWN;
         this.signal.dataset.quality = quality;

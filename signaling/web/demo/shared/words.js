@@ -13,6 +13,7 @@ const WORDS = {
     "not-supported": "This browser cannot share a screen. Use one on a computer.",
     "room-full": "The room is full. Try again later, or choose another room.",
     "login-taken": "Somebody with this name is in the room already. Choose another name.",
+    "no-common-codecs": "There is no codec for it that both sides have.",
     "unreachable": "The server cannot be reached. Check the network and the server's address, then join again.",
     "connection-lost": "The connection to the server was lost and did not come back. Join again when the network is back.",
 };
