@@ -13,6 +13,7 @@ mod names;
 mod panics;
 mod priority;
 mod relay_model;
+mod renewal;
 mod replay;
 mod rooms;
 mod sessions;
