@@ -4,6 +4,7 @@
 use crate::relay_model::RelayModel;
 use relay_control::{
     EventBody, FailReason, Inventory, ReplyBody, TransportState, TransportStateChanged, UpTrackActivity,
+    UpTrackPoliced,
 };
 use serde_json::{Value, json};
 use signaling::address::Subnet;
@@ -226,6 +227,12 @@ impl World {
             let activity = UpTrackActivity { track_id, active: true };
             self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackActivity(activity));
         }
+        self.pump();
+    }
+
+    /// The relay says that a publisher sends too much.
+    pub(crate) fn policed(&mut self, policed: UpTrackPoliced) {
+        self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackPoliced(policed));
         self.pump();
     }
 
