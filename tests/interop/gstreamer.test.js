@@ -1,6 +1,6 @@
 /**
- * GStreamer's webrtcbin over WHIP and WHEP, with its defaults: no BUNDLE group, so that only the first m-line can be had,
- * players that say nothing of their H.264, and a handshake in many small datagrams.
+ * GStreamer's webrtcbin over WHIP and WHEP, with its defaults: no BUNDLE group, so that only the first m-line
+ * can be had, players that say nothing of their H.264, and a handshake in many small datagrams.
  * @module
  */
 
@@ -42,7 +42,8 @@ const CASES = [
         published: ["video", "audio"], played: ["video"], rejected: [null, NOT_BUNDLED("audio")],
     },
     {
-        // Audio first: where it is the bundle's first m-line that is rejected, webrtcbin 1.22 makes a transport that it never offered.
+        // Audio first: where the bundle's first m-line is rejected, webrtcbin 1.22 makes a transport that it
+        // has not offered.
         what: "bundled, H.264 to a player of VP8: the sound",
         how: ["--policy", "max-bundle", "--video", "H264", "--play-video", "VP8", "--kinds", "audio,video"],
         published: ["audio", "video"], played: ["audio"], rejected: [null, 'video;code="no-common-codecs";info="No common codecs"'],

@@ -1,6 +1,6 @@
 /**
- * What a browser cannot have does not cost it the rest: who has no codec for the picture hears the sound, who can
- * send no picture is heard, and the pages say so.
+ * What a browser cannot have does not cost it the rest: who has no codec for the picture hears the sound, who
+ * can send no picture is heard, and the pages say so.
  * @module
  */
 
