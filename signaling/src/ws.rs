@@ -4,11 +4,12 @@
 //! Writing has a queue of bounded size and a deadline a message: a reader that does not read is cut off with
 //! 1008. The two directions are apart, so a client that is slow to read is still heard.
 
-use crate::address::Subnet;
 use crate::auth::ClientAccess;
 use crate::edge::{App, Input};
+use crate::forwarded::ClientAddress;
 use crate::id::ConnectionId;
 use crate::message::ClientMessage;
+use crate::places::{NoPlace, Place};
 use crate::send_queue::{ENTRY_BYTES, Outgoing, SendQueue, SendQueueEnd};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,8 +17,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
@@ -32,44 +34,39 @@ const BURST_SECONDS: u32 = 2;
 pub(crate) fn upgrade(
     app: Arc<App>,
     headers: &HeaderMap,
-    from: Option<Subnet>,
+    client: ClientAddress,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !app.origin_allowed(headers) {
         return (StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins").into_response();
     }
     let limits = &app.config.signaling;
-    let Some(place) = Place::take(&app) else {
-        let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-        return (StatusCode::SERVICE_UNAVAILABLE, retry, "Too many connections").into_response();
+    let place = match app.web_sockets.take(client.counted) {
+        Ok(place) => place,
+        Err(why) => {
+            note_refusal(&app, why, client.ip);
+            let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+            return (StatusCode::SERVICE_UNAVAILABLE, retry, "Too many connections").into_response();
+        }
     };
     upgrade
         .max_message_size(limits.message_bytes_max)
         .max_frame_size(limits.message_bytes_max)
-        .on_upgrade(move |socket| serve(app, socket, from, place))
+        .on_upgrade(move |socket| serve(app, socket, client, place))
 }
 
-/// One of `max_connections`, given back when dropped.
-struct Place(Arc<App>);
-
-impl Place {
-    fn take(app: &Arc<App>) -> Option<Self> {
-        let before = app.open_connections.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(app));
-        (before < app.config.signaling.max_connections).then_some(place)
+fn note_refusal(app: &App, why: NoPlace, ip: IpAddr) {
+    let mut refused = app.refused_web_sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(count) = refused.note(app.started.elapsed()) {
+        tracing::warn!(count, last = %ip, "WebSockets refused: {why}");
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: Place) {
+async fn serve(app: Arc<App>, socket: WebSocket, client: ClientAddress, _place: Place) {
     let id = ConnectionId(app.next_connection.fetch_add(1, Ordering::Relaxed));
+    tracing::debug!(connection = id.0, client = %client.ip, "a WebSocket is opened");
     let (send_queue, inbox) = SendQueue::new();
-    if app.inputs.send(Input::Connected(id, send_queue.clone(), from)).await.is_err() {
+    if app.inputs.send(Input::Connected(id, send_queue.clone(), client.counted)).await.is_err() {
         return;
     }
     let (sink, mut stream) = socket.split();

@@ -7,8 +7,11 @@ mod auth;
 pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
 pub use relay_settings::{Error as ConfigError, Settings};
 
+use crate::address::Network;
 use relay_control::{Codec, default_control_socket};
-use relay_settings::{Accepts, Key, list, log_level, millis, number, parsed, path, settings, single, truth};
+use relay_settings::{
+    Accepts, Key, list, log_level, millis, number, one_of, parsed, path, settings, single, truth,
+};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +22,17 @@ pub type Flags = relay_settings::Flags<Config>;
 
 /// Longest list of origins or proxies.
 const LIST_MAX: usize = 100;
+
+/// The header in which proxies say whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: addresses, each added behind those before it.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Proxies do not say it.
+    None,
+}
 
 /// What signaling was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,17 +87,23 @@ settings! {
         max_unproved_streams: usize = 4_000, number("a number", 1..=1_000_000);
         /// Of such streams, how many one address may have at a time; a /48 as above.
         max_unproved_streams_per_address: usize = 1_000, number("a number", 1..=1_000_000);
-        /// Reverse proxies in front of this server. What comes from there is not counted by address, as many
-        /// clients come from there; let the proxy limit each of them. Where there is no proxy, [] lets local
-        /// programs count as well.
-        proxies: Vec<IpAddr> = ["127.0.0.1", "::1"], list(
-            "a list of IP addresses",
+        /// Reverse proxies in front of this server, by address or network ("10.0.0.0/8"). What they say of
+        /// who asks is believed; connections of their own are not counted by address, as many clients come
+        /// from there. Where there is no proxy, [] lets local programs count as well.
+        proxies: Vec<Network> = ["127.0.0.1", "::1"], list(
+            "a list of IP addresses and networks",
             0..=LIST_MAX,
-            parsed::<IpAddr>("", "IP").map(|ip| ip.to_canonical()),
+            parsed("", "IP[/BITS]"),
         );
-        /// Whether these proxies always write who asks into X-Forwarded-For (as the last address). Then that
-        /// one is counted for streams. Leave it off for a proxy that passes on what clients write there.
-        forwarded_for: bool = false, truth();
+        /// In which header they say it: "x-forwarded-for", "forwarded" (RFC 7239) or "none". They must set or
+        /// extend it in every request, or clients choose their address. What is counted by address is
+        /// counted by that one then, and it stands in the log. With "none", or where a proxy does not say it,
+        /// what comes from there is not counted by address; let the proxy limit each client.
+        forwarded_header: ForwardedHeader = "x-forwarded-for", one_of(&[
+            ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+            ("forwarded", ForwardedHeader::Forwarded),
+            ("none", ForwardedHeader::None),
+        ]);
         /// Whether /healthz tells everybody how many connections, rooms, members and streams there are. Else
         /// it tells only whether the server is well ("ok") or without its relay ("degraded").
         health_counts: bool = false, truth();

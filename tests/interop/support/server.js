@@ -222,7 +222,7 @@ export async function startRelay(io) {
 }
 
 /** @returns {Promise<number>} a TCP port that nobody uses */
-async function freePort() {
+export async function freePort() {
     const server = createServer().listen(0, "::");
     await new Promise((resolve) => server.once("listening", resolve));
     const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
