@@ -299,7 +299,8 @@ fn created(reply: HttpReply, path: &str, proxied: bool) -> Response {
 }
 
 /// The URL of a session, below the one that was asked for: as a path from the root, or relative to what was
-/// asked for ([`HttpClient::proxied`]). The path as the client wrote it, so names in it need no second encoding.
+/// asked for ([`HttpClient::proxied`]). The path is as the client wrote it, so names in it need no second
+/// encoding.
 fn location(path: &str, secret: &str, proxied: bool) -> String {
     match path.rsplit_once('/') {
         // `./` for a name with a colon, which would else be taken for a scheme (RFC 3986 §4.2).

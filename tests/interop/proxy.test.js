@@ -24,7 +24,10 @@ const OFFER = await readFile(path(dirname(fileURLToPath(import.meta.url)), "../.
 /** An address of this machine that is no proxy's: who comes from it is told from the others. */
 const CLIENT = "127.0.0.9";
 
-/** The settings for a proxy as the README has them, with our ports. @param {string} name @param {number} port */
+/**
+ * The settings for a proxy as the README has them, with our ports.
+ * @param {string} name @param {number} port
+ */
 async function fromReadme(name, port) {
     const text = await readFile(README, "utf8");
     const block = text.split(`\`\`\`${name}\n`)[1]?.split("```")[0] ?? "";
@@ -162,7 +165,8 @@ for (const [name, settings] of Object.entries(PROXIES)) {
 }
 
 /**
- * @param {string} method @param {string} url @param {import("node:http").OutgoingHttpHeaders} [headers] @param {string} [body]
+ * @param {string} method @param {string} url
+ * @param {import("node:http").OutgoingHttpHeaders} [headers] @param {string} [body]
  * @param {string} [localAddress]
  * @returns {Promise<{status: number, headers: import("node:http").IncomingHttpHeaders, body: string}>}
  */
