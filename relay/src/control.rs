@@ -336,6 +336,7 @@ mod tests {
             fingerprint_sha256: [0; 32],
             io_backend: "mmsg",
             max_receive_bitrate_bps: 4_000_000,
+            started_by_signaling: false,
         };
         Control::new(listener, notifier.clone(), None, Router::new(identity, shards, 1), Clock::start())
     }

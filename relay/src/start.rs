@@ -13,7 +13,7 @@ use crate::overload::OverloadControl;
 use crate::ports;
 use crate::worker::Worker;
 use nix::sys::signalfd::SignalFd;
-use relay_control::port_socket;
+use relay_control::{STARTED_BY_SIGNALING, port_socket};
 use relay_core::Shard;
 use relay_core::config::{Limits, ShardConfig};
 use relay_core::dtls::DtlsFactory;
@@ -316,6 +316,7 @@ fn identity(
         fingerprint_sha256: dtls.fingerprint(),
         io_backend: backend.name(),
         max_receive_bitrate_bps,
+        started_by_signaling: std::env::var_os(STARTED_BY_SIGNALING).is_some(),
     })
 }
 

@@ -29,7 +29,10 @@ pub enum Input {
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Close all connections, then end the relay if so configured.
-    Shutdown,
+    Shutdown {
+        /// Whoever asks manages the relay as well, and has not asked that one.
+        alone: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

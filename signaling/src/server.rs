@@ -55,7 +55,10 @@ pub enum Ended {
 /// What the relay did first.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RelayStart {
-    Up,
+    Up {
+        /// By this one or one before it.
+        started_by_signaling: bool,
+    },
     /// It was started and ended at once.
     Failed(String),
 }
@@ -77,6 +80,8 @@ pub struct Server {
     http_requests: HashMap<HttpRequestId, oneshot::Sender<HttpReply>>,
     last_http_request: u64,
     relay_start: Option<oneshot::Sender<RelayStart>>,
+    /// Who started the relay; before it is known, what the settings say.
+    relay_is_ours: bool,
     /// Panics, and since when: a minute at most.
     panics: (u32, Time),
 }
@@ -106,6 +111,7 @@ impl Server {
         Self {
             hub,
             access: wiring.access,
+            relay_is_ours: config.signaling.start_relay,
             started: Instant::now(),
             config,
             inputs: wiring.inputs,
@@ -142,8 +148,12 @@ impl Server {
                     None
                 }
                 input = self.inputs.recv() => match input {
-                    Some(Input::Shutdown) | None => {
-                        self.shut_down().await;
+                    Some(Input::Shutdown { alone: true }) => {
+                        self.shut_down(true).await;
+                        Some(Ended::Shutdown)
+                    }
+                    Some(Input::Shutdown { alone: false }) | None => {
+                        self.shut_down(false).await;
                         Some(Ended::Shutdown)
                     }
                     Some(input) => {
@@ -190,7 +200,7 @@ impl Server {
             Input::Health(reply) => {
                 let _ = reply.send(Health { relay: self.hub.relays_are_up(), census: self.hub.census() });
             }
-            Input::Shutdown => {}
+            Input::Shutdown { .. } => {}
         }
     }
 
@@ -227,8 +237,10 @@ impl Server {
         match event {
             LinkEvent::Up(welcome, inventory) => {
                 tracing::info!(shards = welcome.shards, io = welcome.io_backend, "connected to the relay");
+                let started_by_signaling = welcome.started_by_signaling;
+                self.relay_is_ours = started_by_signaling;
                 self.hub.handle_relay_up(now, RelayId::FIRST, welcome, inventory);
-                self.relay_started(RelayStart::Up);
+                self.relay_started(RelayStart::Up { started_by_signaling });
             }
             LinkEvent::Down => {
                 tracing::warn!("the connection to the relay broke");
@@ -243,7 +255,7 @@ impl Server {
                      have to connect to the newer one. If both are meant to run, give each a relay of its \
                      own (relay.control_socket)"
                 );
-                self.hub.handle_shutdown();
+                self.hub.handle_shutdown(CloseCode::GoingAway);
                 return Some(Ended::Superseded);
             }
         }
@@ -356,18 +368,21 @@ impl Server {
         }
     }
 
-    async fn shut_down(&mut self) {
-        self.hub.handle_shutdown();
+    async fn shut_down(&mut self, alone: bool) {
+        let ends_relay = self.config.signaling.stop_relay.ends(self.relay_is_ours, alone);
+        let close_code = if ends_relay { CloseCode::GoingAway } else { CloseCode::Restarting };
+        if !ends_relay {
+            tracing::info!("the relay goes on with all calls; the next signaling takes them over");
+        }
+        self.hub.handle_shutdown(close_code);
         self.carry_out();
         for (_, waiting) in self.http_requests.drain() {
             let _ = waiting.send(HttpReply::Refused(Refusal::ShuttingDown));
         }
-        if self.config.signaling.stop_relay
-            && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err()
-        {
+        if ends_relay && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err() {
             tracing::warn!("the relay does not end");
         }
-        let (code, reason) = CloseCode::GoingAway.frame();
+        let (code, reason) = close_code.frame();
         self.send_queues.drain().for_each(|(_, send_queue)| send_queue.close(code, reason));
     }
 }
@@ -434,7 +449,7 @@ mod tests {
         inputs.send(login(ConnectionId(2))).await.expect("it runs");
         assert_eq!(census(&inputs).await.map(|census| census[0]), Some(1), "the second is there");
         assert_eq!(panics.load(Ordering::Relaxed), 0, "the first made it panic");
-        inputs.send(Input::Shutdown).await.expect("it runs");
+        inputs.send(Input::Shutdown { alone: false }).await.expect("it runs");
         assert_eq!(running.await.expect("no panic"), Ended::Shutdown);
     }
 

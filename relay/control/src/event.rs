@@ -137,6 +137,10 @@ pub struct Welcome {
     /// not say.
     #[prost(uint64, tag = "8")]
     pub max_receive_bitrate_bps: u64,
+    /// A signaling started this process ([`STARTED_BY_SIGNALING`](crate::STARTED_BY_SIGNALING)), so it ends
+    /// with signaling; else whoever started it ends it.
+    #[prost(bool, tag = "9")]
+    pub started_by_signaling: bool,
 }
 
 /// An address of a host candidate.

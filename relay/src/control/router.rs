@@ -50,6 +50,7 @@ pub struct Identity {
     pub io_backend: &'static str,
     /// What a publisher may send if its transport's opening says nothing.
     pub max_receive_bitrate_bps: u64,
+    pub started_by_signaling: bool,
 }
 
 #[derive(Debug)]
@@ -234,6 +235,7 @@ impl Router {
             next_event_seq: self.next_event_seq,
             epoch: self.epoch,
             max_receive_bitrate_bps: self.identity.max_receive_bitrate_bps,
+            started_by_signaling: self.identity.started_by_signaling,
         })
     }
 

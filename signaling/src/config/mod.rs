@@ -9,7 +9,9 @@ pub use relay_settings::{Error as ConfigError, Settings};
 
 use crate::tls::CertificateSource;
 use relay_control::{Codec, default_control_socket};
-use relay_settings::{Accepts, Key, list, log_level, millis, number, parsed, path, settings, single, truth};
+use relay_settings::{
+    Accepts, Key, list, log_level, millis, number, one_of, parsed, path, settings, single, truth,
+};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +22,28 @@ pub type Flags = relay_settings::Flags<Config>;
 
 /// Longest list of origins or proxies.
 const LIST_MAX: usize = 100;
+
+/// Whether a clean stop of signaling stops the relay too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopRelay {
+    /// The one that a signaling started, unless a service manager ends signaling alone.
+    Auto,
+    /// Always.
+    Yes,
+    /// Never.
+    No,
+}
+
+impl StopRelay {
+    /// `started_by_signaling` is the relay's; `alone`: whoever ends us manages the relay as well.
+    pub(crate) fn ends(self, started_by_signaling: bool, alone: bool) -> bool {
+        match self {
+            Self::Auto => started_by_signaling && !alone,
+            Self::Yes => true,
+            Self::No => false,
+        }
+    }
+}
 
 /// What signaling was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,8 +135,16 @@ settings! {
         start_relay: bool = true, truth();
         /// The relay's program. The default is ringvox-relay beside ringvox-signaling.
         relay_binary: Option<PathBuf> = (None, "/usr/local/bin/ringvox-relay"), path("a program").map(Some);
-        /// Whether a clean stop of signaling stops the relay too. A crash never does.
-        stop_relay: bool = true, truth();
+        /// Whether a clean stop of signaling stops the relay, and so all calls, too. A crash never does.
+        /// "auto": a relay that a signaling started, unless a service manager ends us by SIGTERM (systemctl
+        /// restart); one that was started by itself goes on, and the next signaling takes its calls over.
+        stop_relay: StopRelay = "auto", one_of(&[
+            ("auto", StopRelay::Auto),
+            ("yes", StopRelay::Yes),
+            ("true", StopRelay::Yes),
+            ("no", StopRelay::No),
+            ("false", StopRelay::No),
+        ]);
         /// Log level on standard error. The environment variable RUST_LOG overrides it, and may name
         /// modules, as in "signaling::relay=debug".
         log: LevelFilter = "info", log_level();

@@ -51,6 +51,8 @@ pub enum Output {
 pub enum CloseCode {
     /// The server stops, or the connection is dead.
     GoingAway,
+    /// Signaling stops and the calls go on: another one will have them.
+    Restarting,
     /// No `connection` in time.
     NoHello,
     /// Too many messages wait.
@@ -66,6 +68,7 @@ impl CloseCode {
     pub fn frame(self) -> (u16, &'static str) {
         match self {
             Self::GoingAway => (1001, "Going away"),
+            Self::Restarting => (1012, "Service restart"),
             Self::Backlog => (1008, "Too many messages wait"),
             Self::Refused => (4401, "Session refused"),
             Self::NoHello => (4408, "No connection message"),

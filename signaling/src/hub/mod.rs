@@ -231,8 +231,8 @@ impl Hub {
     }
 
     /// Closes every connection; nothing is closed in a relay.
-    pub fn handle_shutdown(&mut self) {
-        let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1);
+    pub fn handle_shutdown(&mut self, code: CloseCode) {
+        let (_, reason) = code.frame();
         for id in self.connections.drain() {
             self.cx.close(id, code, reason.into());
         }

@@ -18,6 +18,7 @@ mod renewal;
 mod replay;
 mod rooms;
 mod sessions;
+mod stopping;
 mod streams;
 mod unproved;
 mod whip_whep;

@@ -14,6 +14,7 @@ pub(crate) struct RelayModel {
     pub(crate) transports: BTreeMap<u64, TransportInfo>,
     /// Everything it was asked, in order.
     pub(crate) asked: Vec<Command>,
+    pub(crate) started_by_signaling: bool,
     /// A newer controller has been here.
     pub(crate) superseded: bool,
     /// No client of it ever proves an address.
@@ -38,6 +39,7 @@ impl RelayModel {
             next_event_seq: 1,
             epoch: 1,
             max_receive_bitrate_bps: 4_000_000,
+            started_by_signaling: self.started_by_signaling,
         }
     }
 
