@@ -205,6 +205,14 @@ fn bind_to(addr: SocketAddr) -> io::Result<Socket> {
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    if !addr.ip().is_unspecified() {
+        // An address of a fail-over may come later.
+        let (level, option) = match addr {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_FREEBIND),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND),
+        };
+        set_option(&socket, level, option, 1)?;
+    }
     socket.bind(&addr.into())?;
     Ok(socket)
 }

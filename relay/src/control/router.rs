@@ -32,6 +32,7 @@ use relay_control::{
 use relay_core::port::OpenPort;
 use relay_port::PortId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 /// A connection, unique as long as the process lives.
 pub type ConnectionId = u64;
@@ -182,6 +183,17 @@ impl Router {
             }
         }
         self.handle_ports();
+    }
+
+    /// Orders all shards to announce these addresses, at ports from `base_port` on. False: one has no room
+    /// for the order now.
+    pub fn announce(&mut self, addresses: &[IpAddr], base_port: u16) -> bool {
+        let mut all = true;
+        for (shard, port) in self.shards.iter_mut().zip(base_port..) {
+            let candidates = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+            all &= shard.send(ToShard::Announce(candidates));
+        }
+        all
     }
 
     /// A connection is gone; its requests are carried out, their replies go nowhere.

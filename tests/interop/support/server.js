@@ -183,8 +183,8 @@ export class Server {
 }
 
 /**
- * @param {{io?: string, manager?: "none" | "one" | "both", signaling?: string, auth?: string, rooms?: string, media?: string}} [options] lines
- *     for these
+ * @param {{io?: string, manager?: "none" | "one" | "both", signaling?: string, auth?: string,
+ *     rooms?: string, media?: string}} [options] who starts the programs, and lines for these
  *   tables of ringvox.toml; files that they name are found in the directory of the server
  * @param {Record<string, string>} [files] such files, and what stands in them
  * @returns {Promise<Server>}
