@@ -17,6 +17,7 @@ mod replay;
 mod rooms;
 mod sessions;
 mod streams;
+mod takeovers;
 mod unproved;
 mod whip_whep;
 mod world;
