@@ -13,6 +13,7 @@ pub fn relay_side() -> RelaySide {
         fingerprint_sha256: [0xab; 32],
         candidates: vec![([192, 0, 2, 7].into(), 10_000)],
         session_id: 1,
+        max_bitrate_bps: Some(2_500_000),
         max_video_bitrate_bps: Some(2_500_000),
         play: None,
     }

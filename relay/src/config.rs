@@ -65,8 +65,9 @@ settings! {
         /// Log level on standard error.
         log: LevelFilter = "info", log_level();
         /// What a publisher may send if media.max_publish_bitrate_bps says nothing, and what each track of a
-        /// local process may have.
-        max_receive_bitrate_bps: u64 = 4_000_000, number("a number of bit/s", 64_000..=1_000_000_000);
+        /// local process may have. Publishers are told so; what is over one and a half times as much is
+        /// discarded, counted and reported.
+        max_receive_bitrate_bps: u64 = 20_000_000, number("a number of bit/s", 64_000..=1_000_000_000);
         /// How long a busy shard may gather datagrams before it handles them together. More streams per core
         /// for so much delay; an idle shard adds none. 0: never.
         max_hold_us: u32 = 500, number("a number of microseconds", 0..=5_000);

@@ -17,7 +17,9 @@ use relay_core::command::{
     RemoteCredentials, Reply, TransportOpened,
 };
 use relay_core::id::{Cname, Mid, Pt, Ssrc};
-use relay_core::media::{Codec, Event, ExtensionIds, FailReason, MediaKind, Priority, TransportEvent};
+use relay_core::media::{
+    Codec, Event, ExtensionIds, FailReason, MediaKind, Policed, Priority, TransportEvent,
+};
 use relay_core::outbox::Outbox;
 use relay_core::port::OpenPort;
 use relay_core::time::Time;
@@ -236,6 +238,10 @@ pub fn event_body(event: Event) -> EventBody {
     match event {
         Event::Activity(track_id, active) => {
             EventBody::UpTrackActivity(control::UpTrackActivity { track_id, active })
+        }
+        Event::Policed(Policed { track_id, packets, bitrate_bps: max_receive_bitrate_bps }) => {
+            let policed = control::UpTrackPoliced { track_id, packets, max_receive_bitrate_bps };
+            EventBody::UpTrackPoliced(policed)
         }
         Event::Transport(transport_id, event) => {
             let (state, reason) = match event {

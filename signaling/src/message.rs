@@ -19,7 +19,7 @@ pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
 /// Longest id a client may choose (they are UUIDs).
 pub const ID_BYTES_MAX: usize = 128;
 
-/// The notes of `sendStreamEvent`.
+/// The notes of `sendStreamEvent`, and one of the server's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEventType {
     AudioMuted,
@@ -27,22 +27,27 @@ pub enum StreamEventType {
     VideoMuted,
     VideoUnmuted,
     Data,
+    /// The server's, to the publisher: it sends more than its answer allows, and packets are discarded.
+    BitrateExceeded,
 }
 
 impl StreamEventType {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::AudioMuted, "audioMuted"),
         (Self::AudioUnmuted, "audioUnmuted"),
         (Self::VideoMuted, "videoMuted"),
         (Self::VideoUnmuted, "videoUnmuted"),
         (Self::Data, "data"),
+        (Self::BitrateExceeded, "bitrateExceeded"),
     ];
 
+    /// What a client may say.
     fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(event, _)| *event)
+        let known = Self::ALL.iter().find(|(_, known)| *known == name).map(|(event, _)| *event);
+        known.filter(|event| *event != Self::BitrateExceeded)
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(event, _)| *event == self).map_or("data", |(_, name)| name)
     }
 }

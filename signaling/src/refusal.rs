@@ -142,7 +142,11 @@ impl From<SdpError> for Refusal {
 
 impl From<sdp::Refusal> for Refusal {
     fn from(why: sdp::Refusal) -> Self {
-        if why == sdp::Refusal::NoCommonCodecs { Self::NoCommonCodecs } else { Self::OfferNotUsable(why) }
+        match why {
+            sdp::Refusal::NoCommonCodecs => Self::NoCommonCodecs,
+            sdp::Refusal::BadLine(line) => Self::BadOffer(line),
+            other => Self::OfferNotUsable(other),
+        }
     }
 }
 

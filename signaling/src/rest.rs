@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`; 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`, and `Ringvox-Rejected` if an m-line cannot be had (port 0 in the answer); 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
@@ -15,7 +15,8 @@ use crate::edge::{App, Health, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::listen::Peer;
 use crate::names::{Name, NameOf};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
+use crate::sdp::Rejected;
 use crate::{web, ws};
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -32,6 +33,7 @@ use tokio::sync::oneshot;
 
 const SDP: &str = "application/sdp";
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+const REJECTED: HeaderName = HeaderName::from_static("ringvox-rejected");
 
 /// Longest body: the SDP parser takes no more.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -282,7 +284,7 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 
 fn created(reply: HttpReply, path: &str) -> Response {
     match reply {
-        HttpReply::Created { secret, etag, sdp } => {
+        HttpReply::Created { secret, etag, sdp, rejected } => {
             // The path as the client wrote it, so names in it need no second encoding.
             let location = format!("{}/{secret}", path.trim_end_matches('/'));
             let headers = [
@@ -291,10 +293,26 @@ fn created(reply: HttpReply, path: &str) -> Response {
                 (header::ETAG, format!("\"{etag}\"")),
                 (HeaderName::from_static("accept-patch"), FRAGMENT.to_owned()),
             ];
-            (StatusCode::CREATED, headers, sdp).into_response()
+            let mut response = (StatusCode::CREATED, headers, sdp).into_response();
+            if let Some(rejected) = rejected_header(&rejected) {
+                response.headers_mut().insert(REJECTED, rejected);
+            }
+            response
         }
         other => plain(other),
     }
+}
+
+/// A list of RFC 9651 (§3.1) of the m-lines that the answer rejects, though the client wanted them:
+/// `video;code="no-common-codecs";info="No common codecs"`.
+fn rejected_header(rejected: &[Rejected]) -> Option<HeaderValue> {
+    let member = |one: &Rejected| {
+        let Reason { code, words } = Refusal::from(one.why).reason();
+        let words: String = words.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+        format!("{};code=\"{code}\";info=\"{words}\"", one.media())
+    };
+    let list = rejected.iter().map(member).collect::<Vec<_>>().join(", ");
+    if list.is_empty() { None } else { HeaderValue::try_from(list).ok() }
 }
 
 fn plain(reply: HttpReply) -> Response {
@@ -366,7 +384,7 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After, WWW-Authenticate",
+            "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After, Ringvox-Rejected, WWW-Authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ] {

@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::sdp::CodecPreferences;
 use crate::stream::{Owner, Stream};
 use relay_control::Codec;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What the member that creates a room may wish for it. Who comes later finds it as it is.
@@ -138,7 +138,7 @@ impl Room {
         for member in self.members().filter(|member| member.id != newcomer) {
             let before = entries.len();
             let on_air = member.publishes.iter().filter_map(|key| stream(*key)).filter(|s| s.is_on_air());
-            entries.extend(on_air.map(|stream| json!({"login": member.login, "name": stream.name})));
+            entries.extend(on_air.map(|stream| stream.for_room(&member.login)));
             if entries.len() == before {
                 entries.push(Value::String(member.login.clone()));
             }

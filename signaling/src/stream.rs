@@ -1,9 +1,10 @@
 //! A stream: one `RTCPeerConnection` of the client and one transport of the relay. It never changes its role.
 
 use crate::id::{MemberId, RelayId, RoomId, StreamKey};
-use crate::sdp::{Plan, SourceTrack};
+use crate::sdp::{Plan, Rejected, SourceTrack};
 use crate::stream_state::StreamState;
 use relay_control::RtpParameters;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Who a stream belongs to.
@@ -100,6 +101,24 @@ impl Stream {
     /// Whether others see it: `PUBLISHED` was said, or its owner was told `PLAYING`.
     pub(crate) fn is_on_air(&self) -> bool {
         self.state.is_on_air()
+    }
+
+    /// What its client wanted as well and cannot have, as far as that is known: an earlier signaling may have
+    /// made the answer.
+    pub(crate) fn rejected(&self) -> &[Rejected] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.rejected)
+    }
+
+    /// How the others in the room are told of it. What is not said of its kinds of media is as the vendor has
+    /// it: there are both.
+    pub(crate) fn for_room(&self, login: &str) -> Value {
+        let mut entry = json!({"login": login, "name": self.name});
+        for (name, has) in [("hasAudio", self.has_audio), ("hasVideo", self.has_video)] {
+            if !has {
+                entry[name] = false.into();
+            }
+        }
+        entry
     }
 
     /// The publisher's part.

@@ -59,6 +59,8 @@ pub(crate) struct Negotiation {
     pub(crate) opened: Option<TransportOpened>,
     /// For a play: SSRCs, in the order of the plan's tracks.
     pub(crate) down_tracks: Vec<DownTrackAdded>,
+    /// Of a publisher: what the relay was told to take of it, 0 = its own default.
+    pub(crate) max_bitrate_bps: u64,
     /// Where the answer goes, if it came over HTTP.
     pub(crate) http_request: Option<HttpRequestId>,
     /// Then the secret part of the session's URL, told once.

@@ -143,7 +143,7 @@ onEachStage("the vendor's RoomApi", {}, (stage) => {
         await desk.publish("alice", "words", "camera");
         const name = await desk.call("stream", "camera", "name");
         assert.deepEqual(await desk.call("playByName", "stranger", "words", name), { status: "FAILED", info: "Restricted access" });
-        assert.deepEqual(await desk.call("play", "bob", "words", "alice", "blind", { stripCodecs: "VP8,H264" }), { status: "FAILED", info: "No common codecs" });
+        assert.deepEqual(await desk.call("play", "bob", "words", "alice", "blind", { stripCodecs: "VP8,H264" }), { status: "PLAYING", info: "video: No common codecs" });
         await desk.play("bob", "words", "alice", "to bob");
         await desk.flows("to bob");
     });

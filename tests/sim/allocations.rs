@@ -354,7 +354,7 @@ fn two_thousand_joins_and_leaves_leave_nothing() {
 
 #[test]
 fn a_queue_to_another_shard_has_what_its_tracks_need_and_gives_it_back() {
-    const HISTORY_BYTES: i64 = 512 * 1024;
+    const HISTORY_BYTES: i64 = relay_core::up::stream::VIDEO_HISTORY_BYTES as i64;
     let mut world = Shards::new(1, 2, 2);
     let peers: Vec<u32> = (0..4).map(|_| world.join(1)).collect();
     world.publish(0, 1);

@@ -120,6 +120,73 @@ fn a_client_shakes_hands_and_its_media_opens() {
     }
 }
 
+/// OpenSSL sends so where nobody tells it the path's MTU, as in GStreamer: it takes 256 octets for it.
+#[test]
+fn a_flight_of_many_small_datagrams_is_taken_at_once() {
+    let options = ClientOptions { versions: Versions::Only1_2, ..ClientOptions::default() };
+    let clients = ClientFactory::new(&options).expect("client");
+    let (mut shard, ours, check) = shard(clients.fingerprint());
+    let mut client = clients.connect(NOW, Some(ours));
+    let mut outbox = VecOutbox::default();
+    shard.handle_datagram(NOW, &CLIENT, &mut check.clone(), &mut outbox);
+    let (mut buffer, mut records, mut longest) = ([0; 2_048], 0, 0);
+    for _ in 0..4 {
+        let mut flight = Vec::new();
+        while let Some(len) = client.poll_datagram(&mut buffer) {
+            flight.extend(in_small_datagrams(&buffer[..len], &mut records));
+        }
+        longest = longest.max(flight.len());
+        let mut outbox = VecOutbox::default();
+        // All of them come before the shard's turn ends.
+        for datagram in &mut flight {
+            shard.handle_datagram(NOW, &CLIENT, datagram, &mut outbox);
+        }
+        while shard.poll_timeout().is_some_and(|due| due <= NOW) {
+            shard.handle_timeout(NOW, &mut outbox);
+        }
+        for (_, bytes) in outbox.sent {
+            client.handle_datagram(NOW, &bytes);
+        }
+    }
+    assert!(longest >= 8, "{longest} in a flight");
+    assert_eq!(shard.counters().dropped(DropReason::DtlsBusy), 0);
+    let summary = client.take_summary().expect("the handshake ends without a flight sent again");
+    assert_media_opens(&mut shard, &summary);
+}
+
+/// The records of a datagram one by one, numbered anew, and what is in clear cut into pieces.
+fn in_small_datagrams(mut datagram: &[u8], records: &mut u64) -> Vec<Vec<u8>> {
+    const PIECE: usize = 40;
+    let number = |octets: &[u8]| octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+    let mut out = Vec::new();
+    while let Some((head, rest)) = datagram.split_at_checked(13) {
+        let (body, rest) = rest.split_at(number(&head[11..13]));
+        datagram = rest;
+        if head[3..5] != [0, 0] {
+            out.push([head, body].concat());
+            continue;
+        }
+        let mut pieces = if head[0] == 22 { Vec::new() } else { vec![body.to_vec()] };
+        let mut messages = if head[0] == 22 { body } else { &[] };
+        // RFC 6347 §4.2.2: type, length, message's number, offset and length of the fragment.
+        while let Some((message, rest)) = messages.split_at_checked(12) {
+            let (fragment, rest) = rest.split_at(number(&message[9..12]));
+            messages = rest;
+            let begin = number(&message[6..9]);
+            for (piece, offset) in fragment.chunks(PIECE).zip((begin..).step_by(PIECE)) {
+                let place = [&offset.to_be_bytes()[5..], &piece.len().to_be_bytes()[5..]].concat();
+                pieces.push([&message[..6], &place, piece].concat());
+            }
+        }
+        for piece in pieces {
+            let (seq, len) = (records.to_be_bytes(), piece.len().to_be_bytes());
+            out.push([&head[..5], &seq[2..], &len[6..], &piece].concat());
+            *records += 1;
+        }
+    }
+    out
+}
+
 fn assert_media_opens(shard: &mut Shard, summary: &DtlsSummary) {
     let keys = &summary.keys;
     let seal = SealContext::new(keys.profile, &keys.local_key, &keys.local_salt);

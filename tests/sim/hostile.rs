@@ -1,5 +1,6 @@
 //! What strangers and hostile members can do: be counted.
 
+use relay_control::EventBody;
 use relay_core::rng::Rng;
 use relay_core::stats::{Count, DropReason};
 use std::net::SocketAddr;
@@ -226,13 +227,30 @@ fn a_flood_by_a_member_is_policed_before_decryption() {
         for bytes in world.peers[0].take_out() {
             world.inject(publisher, &bytes);
         }
+        world.turn();
     }
     let rate = 100 - policed(&world) * 100 / 20_000;
     assert!((55..=85).contains(&rate), "{rate} % of 17 Mbit/s came through, 12 Mbit/s are allowed");
+    // Its track is named, and the controller told once, not for each packet or second.
+    assert_eq!(world.inventory()[0].up_tracks[0].policed, policed(&world));
     world.run(Duration::from_secs(2));
     let before = policed(&world);
     world.run(Duration::from_secs(2));
     assert_eq!(policed(&world), before, "an honest rate is not touched");
+    let told = |world: &World| -> Vec<_> {
+        let told = world.events.iter().filter_map(|(_, event)| match event {
+            EventBody::UpTrackPoliced(policed) => Some(*policed),
+            _ => None,
+        });
+        told.collect()
+    };
+    let once = told(&world);
+    assert_eq!(once.len(), 1, "{once:?}");
+    assert_eq!((once[0].track_id, once[0].max_receive_bitrate_bps), (World::up_track_id(0), 8_000_000));
+    world.run(Duration::from_secs(10));
+    let all = told(&world);
+    assert_eq!(all.len(), 2, "the rest after a pause: {all:?}");
+    assert_eq!(all[0].packets + all[1].packets, before);
     assert_eq!(world.inventory().len(), 2);
     world.assert_ledger();
 }

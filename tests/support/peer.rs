@@ -61,6 +61,13 @@ pub struct Received {
     pub last_header_bytes: usize,
 }
 
+impl Sending {
+    fn new(ssrc: Ssrc, first_index: u64) -> Self {
+        let packets = Outgoing::new(first_index, SENT_MAX);
+        Self { ssrc, packets, number: 0, keyframe_wanted: true, requests: Vec::new() }
+    }
+}
+
 pub struct Peer {
     pub index: u32,
     /// Room it is in.
@@ -75,6 +82,10 @@ pub struct Peer {
     rtcp_ssrc: Ssrc,
     /// What it sends, if anything.
     pub sending: Option<Sending>,
+    /// What it sends besides on the same m-line, as layers that nobody negotiated.
+    pub beside: Vec<Sending>,
+    /// Sends again under the SSRC of the media, as one without RTX.
+    pub without_rtx: bool,
     /// RTX SSRC → media SSRC of what it receives.
     pub rtx_of: HashMap<Ssrc, Ssrc>,
     /// By media SSRC.
@@ -124,6 +135,8 @@ impl Peer {
             profile,
             rtcp_ssrc: Ssrc(0x7000_0000 + index),
             sending: None,
+            beside: Vec::new(),
+            without_rtx: false,
             rtx_of: HashMap::new(),
             received: HashMap::new(),
             early: Vec::new(),
@@ -159,9 +172,12 @@ impl Peer {
 
     /// Begins to send video at packet index `first_index`.
     pub fn publish(&mut self, ssrc: Ssrc, first_index: u64) {
-        let packets = Outgoing::new(first_index, SENT_MAX);
-        self.sending =
-            Some(Sending { ssrc, packets, number: 0, keyframe_wanted: true, requests: Vec::new() });
+        self.sending = Some(Sending::new(ssrc, first_index));
+    }
+
+    /// Sends beside it under another SSRC.
+    pub fn publish_beside(&mut self, ssrc: Ssrc, first_index: u64) {
+        self.beside.push(Sending::new(ssrc, first_index));
     }
 
     /// Continues what it sends under another SSRC, as a new encoder would: with a keyframe.
@@ -211,6 +227,9 @@ impl Peer {
         self.out.extend(self.client.take_datagrams());
         if self.is_keyed() && self.sending.is_some() && now >= self.next_frame {
             self.send_frame(now);
+            let mut beside = std::mem::take(&mut self.beside);
+            beside.iter_mut().for_each(|sending| self.send_of(now, sending, 200));
+            self.beside = beside;
             self.next_frame = now + FRAME_INTERVAL;
         }
         if self.is_keyed() && !self.received.is_empty() && now >= self.next_report {
@@ -240,7 +259,12 @@ impl Peer {
 
     /// The same with a payload of `len` octets: several at one time are packets of one frame.
     pub fn send_packet(&mut self, now: Time, len: usize) {
-        let Some(sending) = &mut self.sending else { return };
+        let Some(mut sending) = self.sending.take() else { return };
+        self.send_of(now, &mut sending, len);
+        self.sending = Some(sending);
+    }
+
+    fn send_of(&mut self, now: Time, sending: &mut Sending, len: usize) {
         let keyframe = std::mem::take(&mut sending.keyframe_wanted);
         let payload =
             Payload { room: self.room, sender: self.index, number: sending.number, keyframe }.write(len);
@@ -376,8 +400,9 @@ impl Peer {
             match packet {
                 RtcpPacket::Nack(nack) => nack.seqs().for_each(|seq| self.retransmit(seq)),
                 RtcpPacket::Pli(pli) => {
-                    let sending = self.sending.as_mut().expect("a publisher is asked");
-                    assert_eq!(pli.media_ssrc, sending.ssrc);
+                    let mut all = self.sending.iter_mut().chain(&mut self.beside);
+                    let sending = all.find(|sending| sending.ssrc == pli.media_ssrc);
+                    let sending = sending.expect("a publisher is asked for what it sends");
                     sending.requests.push(now);
                     sending.keyframe_wanted = true;
                 }
@@ -391,14 +416,22 @@ impl Peer {
         }
     }
 
-    /// Sends what it has sent under a number once more, as RTX.
+    /// Sends what it has sent under a number once more, as RTX or, without that, as the same packet.
     pub fn retransmit(&mut self, seq: SeqNo) {
         let Some(sending) = &mut self.sending else { return };
+        let own = seq.extend(sending.packets.next());
         let Some((index, (timestamp, payload))) = sending.packets.recall(seq) else { return };
-        let fields = fields(RTX_PT, index, *timestamp, Ssrc(sending.ssrc.0 + 1));
         let mut slot = vec![0; SLOT_BYTES];
         let keys = self.client.keys().expect("who is asked again has keys");
-        let len = keys.rtx(&mut slot, &fields, &[(1, b"0")], (index, seq), payload).expect("fits");
+        let mid: &[(u8, &[u8])] = &[(1, b"0")];
+        let len = if self.without_rtx {
+            let fields = fields(PT, own, *timestamp, sending.ssrc);
+            keys.rtp(&mut slot, &fields, mid, own, payload)
+        } else {
+            let fields = fields(RTX_PT, index, *timestamp, Ssrc(sending.ssrc.0 + 1));
+            keys.rtx(&mut slot, &fields, mid, (index, seq), payload)
+        };
+        let len = len.expect("fits");
         slot.truncate(len);
         self.out.push(slot);
     }

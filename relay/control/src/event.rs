@@ -214,7 +214,7 @@ pub struct Event {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
     /// `None`: an event that this version does not know.
-    #[prost(oneof = "EventBody", tags = "2,3,4,5,6")]
+    #[prost(oneof = "EventBody", tags = "2,3,4,5,6,7")]
     pub body: Option<EventBody>,
 }
 
@@ -236,6 +236,9 @@ pub enum EventBody {
     /// A tap or a source ended otherwise than by command or with its process.
     #[prost(message, tag = "6")]
     PortTrackEnded(PortTrackEnded),
+    /// Packets of an up-track were discarded because its publisher sends too much; at most every 10 s.
+    #[prost(message, tag = "7")]
+    UpTrackPoliced(UpTrackPoliced),
 }
 
 /// The states of a transport.
@@ -298,6 +301,21 @@ pub struct UpTrackActivity {
     /// True: packets flow. False: none for 2.5 s.
     #[prost(bool, tag = "2")]
     pub active: bool,
+}
+
+/// See [`EventBody::UpTrackPoliced`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct UpTrackPoliced {
+    /// Its id, as chosen by the controller.
+    #[prost(uint64, tag = "1")]
+    pub track_id: u64,
+    /// Packets discarded since this was last said of the track.
+    #[prost(uint64, tag = "2")]
+    pub packets: u64,
+    /// What its transport may receive, of all tracks together. Discarded is what is over one and a half times
+    /// as much.
+    #[prost(uint64, tag = "3")]
+    pub max_receive_bitrate_bps: u64,
 }
 
 /// See [`EventBody::Superseded`].
@@ -435,6 +453,9 @@ pub struct UpTrackInfo {
     /// As in the command that added it.
     #[prost(enumeration = "Priority", tag = "9")]
     pub priority: i32,
+    /// Packets discarded because the publisher sends more than it may.
+    #[prost(uint64, tag = "10")]
+    pub policed: u64,
 }
 
 /// One track that the peer receives.

@@ -52,4 +52,17 @@ pub enum Event {
     Transport(u64, TransportEvent),
     /// Packets of an up-track, by the controller's id, begin or cease to flow.
     Activity(u64, bool),
+    /// Packets of an up-track were discarded because its publisher sends more than it was told it may.
+    Policed(Policed),
+}
+
+/// See [`Event::Policed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policed {
+    /// The controller's id.
+    pub track_id: u64,
+    /// Packets discarded since this was last said of the track.
+    pub packets: u64,
+    /// What the publisher was told, for all of its tracks together.
+    pub bitrate_bps: u64,
 }

@@ -16,6 +16,7 @@ const DEPTH_BYTES_MIN: i64 = 128 << 10;
 /// A token bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Policer {
+    bitrate_bps: u64,
     bytes_per_s: u64,
     depth: i64,
     /// Below zero after a packet larger than what was left: the next ones wait for it.
@@ -29,7 +30,13 @@ impl Policer {
     pub fn new(bitrate_bps: u64, now: Time) -> Self {
         let bytes_per_s = bitrate_bps.saturating_mul(TOLERANCE_PERCENT) / 100 / 8;
         let depth = octets(bytes_per_s.saturating_mul(DEPTH.as_millis() as u64) / 1000).max(DEPTH_BYTES_MIN);
-        Self { bytes_per_s, depth, tokens: depth, refilled: now }
+        Self { bitrate_bps, bytes_per_s, depth, tokens: depth, refilled: now }
+    }
+
+    /// What the publisher was told.
+    #[must_use]
+    pub const fn bitrate_bps(&self) -> u64 {
+        self.bitrate_bps
     }
 
     /// Whether the publisher is within its rate at this moment.

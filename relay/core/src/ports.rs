@@ -136,7 +136,7 @@ impl Ports {
         }
         let Some(layer) = up.layers.first() else { return };
         let Some(stored) = layer.stream.packet(accepted.seq) else { return };
-        let packet = port::packet_of((up.id, accepted.seq, layer.sources), &stored.meta, self.clock);
+        let packet = port::packet_of((up.id, accepted.seq, layer.changes), &stored.meta, self.clock);
         for &(port, _) in &up.ports {
             counters.add(Count::PipeOffered, 1);
             if self.writer(port).is_some_and(|writer| writer.try_send_packet(packet, stored.payload)) {

@@ -83,6 +83,8 @@ named! {
         /// Of an SSRC that the publisher has left, while the one after it is heard: a late packet, or its
         /// retransmission.
         RtpOldSource = "drop.rtp_old_source",
+        /// Of an SSRC beside the one that is forwarded of its m-line, where no simulcast was negotiated.
+        RtpOtherSource = "drop.rtp_other_source",
         /// RTX whose original is unknown or too old.
         RtxUseless = "drop.rtx_useless",
         /// RTCP whose tag is wrong.

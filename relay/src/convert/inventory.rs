@@ -52,6 +52,7 @@ fn up_info(up: &UpTrack) -> UpTrackInfo {
         keyframes: up.layers.iter().map(|layer| layer.stream.keyframes_seen()).sum(),
         lost: up.lost,
         priority: up.priority as i32,
+        policed: up.policed.count,
     }
 }
 

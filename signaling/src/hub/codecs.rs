@@ -2,7 +2,7 @@
 //!
 //! Nothing is transcoded, so the choice is made for those who are to play it: of the room's codecs, most
 //! wanted first, the first one that every present member can play; if there is none, the most wanted one, and
-//! who cannot play it is told `No common codecs` when it tries. What members can play is known from their
+//! who cannot play it has the rest of the stream and is told `No common codecs` of this when it tries. What members can play is known from their
 //! offers; who has made none yet does not count. WHEP players are not asked: they are no members, and
 //! nobody waits for them.
 

@@ -173,11 +173,16 @@ impl Context {
     }
 
     /// Tells the operator's hook, if there is one; only then is `object` made.
-    pub(super) fn note(&mut self, about: ConnectionId, method: &'static str, object: impl FnOnce() -> Value) {
+    pub(super) fn note(
+        &mut self,
+        about: impl Into<Option<ConnectionId>>,
+        method: &'static str,
+        object: impl FnOnce() -> Value,
+    ) {
         if self.config.auth.mode == AuthMode::Hook
             && let Value::Object(object) = object()
         {
-            self.output(Output::Note { about: Some(about), method, object });
+            self.output(Output::Note { about: about.into(), method, object });
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::auth::Rights;
 use crate::names::NameOf;
 use crate::refusal::Refusal;
+use crate::sdp::Rejected;
 use relay_control::Priority;
 
 /// What a WHIP or WHEP client asks.
@@ -60,6 +61,8 @@ pub enum HttpReply {
         /// Names the ICE session; without quotes.
         etag: String,
         sdp: String,
+        /// What was offered as well and cannot be had.
+        rejected: Vec<Rejected>,
     },
     /// 200: the session is gone.
     Deleted,

@@ -164,14 +164,17 @@ impl MemberLabel {
     }
 }
 
-/// A codec's name; for H.264 with what tells its formats apart: `h264/1/42e01f`.
+/// A codec's name; for H.264 with what tells its formats apart, as far as it was said: `h264/1/42e01f`.
 fn format_name(track: &SourceTrack) -> String {
     let name = codec_name(track.codec);
     match &track.h264 {
         None => name.to_owned(),
         Some(h264) => {
             let [profile, constraints, level] = h264.profile_level_id;
-            format!("{name}/{}/{profile:02x}{constraints:02x}{level:02x}", h264.packetization_mode)
+            let profile = || format!("{profile:02x}{constraints:02x}{level:02x}");
+            let profile = h264.says_profile.then(profile).unwrap_or_default();
+            let mode = if h264.says_mode { h264.packetization_mode.to_string() } else { String::new() };
+            format!("{name}/{mode}/{profile}")
         }
     }
 }
@@ -180,7 +183,11 @@ fn format_named(text: &str) -> Option<SourceTrack> {
     let mut parts = text.split('/');
     let codec = codec_named(parts.next()?)?;
     let fmtp = match (parts.next(), parts.next()) {
-        (Some(mode), Some(profile)) => format!("packetization-mode={mode};profile-level-id={profile}"),
+        (Some(mode), Some(profile)) => {
+            let said = [("packetization-mode", mode), ("profile-level-id", profile)];
+            let said = said.into_iter().filter(|(_, value)| !value.is_empty());
+            said.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(";")
+        }
         _ => String::new(),
     };
     SourceTrack::new(codec, &fmtp)

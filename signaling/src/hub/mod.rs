@@ -239,6 +239,9 @@ impl Hub {
             EventBody::UpTrackActivity(activity) => {
                 progress::up_track_activity(cx, rooms, streams, &self.relays, relay, *activity);
             }
+            EventBody::UpTrackPoliced(policed) => {
+                stream_events::policed(cx, rooms, streams, relay, *policed);
+            }
             EventBody::Superseded(_) | EventBody::Port(_) | EventBody::PortTrackEnded(_) => {}
         }
     }

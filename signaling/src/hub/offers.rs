@@ -223,6 +223,7 @@ fn open_stream(
             tracks,
             opened: None,
             down_tracks: vec![DownTrackAdded::default(); down_tracks],
+            max_bitrate_bps,
             http_request: new.http_request,
             secret,
         })),

@@ -155,7 +155,8 @@ fn answer(
         streams.set_answer(key, &sdp);
     }
     if let Some((http_request, secret)) = http {
-        cx.reply(http_request, HttpReply::Created { secret, etag, sdp });
+        let rejected = streams.get(key).map(|stream| stream.rejected().to_vec()).unwrap_or_default();
+        cx.reply(http_request, HttpReply::Created { secret, etag, sdp, rejected });
     }
 }
 
@@ -168,7 +169,6 @@ fn write_answer(
     negotiation: &Negotiation,
 ) -> Option<(String, String)> {
     let session_id = cx.random_id();
-    let max_publish_bitrate_bps = cx.config.media.max_publish_bitrate_bps;
     let stream = streams.get(key)?;
     let mut side = relays.side(stream.relay, negotiation.opened.as_ref()?, session_id)?;
     if let Role::Play(play) = &stream.role {
@@ -178,8 +178,11 @@ fn write_answer(
         });
         let cname = play_cname(play.source);
         side.play = Some(PlaySide { stream_id: cname.clone(), cname, ssrcs: ssrcs.collect() });
-    } else if max_publish_bitrate_bps > 0 {
-        side.max_video_bitrate_bps = Some(max_publish_bitrate_bps);
+    } else {
+        let asked_bps = Some(negotiation.max_bitrate_bps).filter(|bps| *bps > 0);
+        let relays_bps = Some(relays.max_receive_bitrate_bps(stream.relay)).filter(|bps| *bps > 0);
+        side.max_bitrate_bps = asked_bps.or(relays_bps);
+        side.max_video_bitrate_bps = asked_bps;
     }
     let sdp = stream.plan.as_ref()?.write(&side);
     Some((side.ufrag, sdp))
@@ -193,7 +196,7 @@ fn announce(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) 
     if stream.is_publish()
         && let Some(member) = rooms.owner(stream)
     {
-        let event = RoomEvent::Published(&member.login, &stream.name);
+        let event = RoomEvent::Published(stream.for_room(&member.login));
         rooms.tell_others(cx, stream.room, member.id, event);
     }
 }

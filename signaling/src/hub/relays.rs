@@ -127,6 +127,7 @@ impl Relays {
             fingerprint_sha256: self.welcome(id)?.fingerprint_sha256.as_slice().try_into().ok()?,
             candidates: opened.candidates.iter().filter_map(candidate).collect(),
             session_id,
+            max_bitrate_bps: None,
             max_video_bitrate_bps: None,
             play: None,
         })

@@ -29,6 +29,7 @@ pub(super) fn tell_owner(
         published: stream.is_publish(),
         has_video: stream.has_video,
         has_audio: stream.has_audio,
+        rejected: stream.rejected(),
         muted: muted.map(|muted| (muted.audio, muted.video)),
     };
     send_status(cx, to, &owner.app_key, &status);
@@ -44,9 +45,17 @@ pub(super) fn tell_of_none(
 ) {
     let StreamRef { media_session_id, name } = stream;
     let reason = Some(reason);
-    let (has_video, has_audio, muted) = (true, true, None);
-    let status =
-        StreamStatus { media_session_id, name, status, reason, published, has_video, has_audio, muted };
+    let status = StreamStatus {
+        media_session_id,
+        name,
+        status,
+        reason,
+        published,
+        has_video: true,
+        has_audio: true,
+        rejected: &[],
+        muted: None,
+    };
     send_status(cx, to, app_key, &status);
 }
 

@@ -167,7 +167,7 @@ impl Streams {
             StreamEventType::AudioUnmuted => muted.audio = false,
             StreamEventType::VideoMuted => muted.video = true,
             StreamEventType::VideoUnmuted => muted.video = false,
-            StreamEventType::Data => {}
+            StreamEventType::Data | StreamEventType::BitrateExceeded => {}
         }
         *muted != before
     }

@@ -2,6 +2,7 @@
 
 use super::StreamEventType;
 use crate::refusal::{Reason, Refusal, StreamEnd};
+use crate::sdp::Rejected;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -71,8 +72,8 @@ pub enum RoomEvent<'a> {
     },
     Joined(&'a str),
     Left(&'a str),
-    /// Login and stream name.
-    Published(&'a str, &'a str),
+    /// See [`crate::stream::Stream::for_room`].
+    Published(Value),
     /// Login and stream name.
     Unpublished(&'a str, &'a str),
     /// Login and name of a stream that failed.
@@ -99,6 +100,8 @@ pub struct StreamStatus<'a> {
     pub has_video: bool,
     /// As negotiated.
     pub has_audio: bool,
+    /// What was offered as well and cannot be had.
+    pub rejected: &'a [Rejected],
     /// Mute state of audio and video, told to players.
     pub muted: Option<(bool, bool)>,
 }
@@ -232,7 +235,7 @@ fn room_event(room: &str, event: &RoomEvent<'_>, operation_id: &str) -> String {
         }
         RoomEvent::Joined(login) => text(room, "JOINED", login, operation_id, None),
         RoomEvent::Left(login) => text(room, "LEFT", login, operation_id, None),
-        RoomEvent::Published(login, name) => text(room, "PUBLISHED", stream(login, name), operation_id, None),
+        RoomEvent::Published(stream) => text(room, "PUBLISHED", stream, operation_id, None),
         RoomEvent::Unpublished(login, name) => {
             text(room, "UNPUBLISHED", stream(login, name), operation_id, None)
         }
@@ -260,6 +263,17 @@ impl StreamStatus<'_> {
         if let Some(Reason { code, words }) = &self.reason {
             content["info"] = words.as_ref().into();
             content["code"] = (*code).into();
+        }
+        if self.reason.is_none() && !self.rejected.is_empty() {
+            let (mut rejected, mut info) = (Vec::new(), Vec::new());
+            for one in self.rejected {
+                let Reason { code, words } = Refusal::from(one.why).reason();
+                info.push(format!("{}: {words}", one.media()));
+                rejected.push(json!({"kind": one.media(), "code": code, "info": words}));
+            }
+            content["rejected"] = rejected.into();
+            // The vendor's client hands this to its page.
+            content["info"] = info.join(", ").into();
         }
         if let Some((audio, video)) = self.muted {
             content["audioState"] = json!({"muted": audio});

@@ -7,7 +7,7 @@ use super::codec::{best_format, codec_of, description, rtx_of};
 use super::error::Refusal;
 use super::h264::H264Format;
 use super::offer::{Direction, Format, Media, Offer, Setup};
-use super::plan::{Accepted, AnswerLine, Plan, PlannedTrack, RemoteSide, SourceTrack};
+use super::plan::{Accepted, AnswerLine, Plan, PlannedTrack, Rejected, RemoteSide, SourceTrack};
 use relay_control::{Codec, ExtensionIds, MediaKind, RtpParameters};
 
 pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -39,7 +39,8 @@ impl CodecPreferences {
     }
 }
 
-/// Plans the answer to a publisher: the first m-line of each kind that it sends is received.
+/// Plans the answer to a publisher: the first m-line of each kind that it sends is received. One that cannot
+/// be is rejected and costs the others nothing.
 ///
 /// # Errors
 /// Why there can be no answer.
@@ -57,49 +58,39 @@ pub fn answer_publish_to(
     preferences: &CodecPreferences,
     playable: impl Fn(&SourceTrack) -> bool,
 ) -> Result<Plan, Refusal> {
-    let mut planner = Planner::new(offer, AnswerTo::Publisher);
-    for (index, media) in offer.media.iter().enumerate() {
-        let Some(kind) = usable_kind(media) else {
-            planner.reject(media);
-            continue;
-        };
+    Planner::plan(offer, AnswerTo::Publisher, |planner, index, media, kind| {
+        let wanted = media.direction().sends() && !planner.has(kind);
         let preferred = preferences.of(kind);
         let format = choose(media, preferred, &playable).or_else(|| choose(media, preferred, &|_| true));
         match format {
-            Some((format, source)) if media.direction().sends() && !planner.has(kind) => {
-                planner.accept(index, media, format, source, None);
-            }
-            None if media.direction().sends() && !planner.has(kind) => return Err(Refusal::NoCommonCodecs),
-            other => planner.idle(media, other),
+            Some((format, source)) if wanted => planner.accept(index, media, format, source, None),
+            None if wanted => planner.refuse(media, Refusal::NoCommonCodecs),
+            other => planner.idle(index, media, other),
         }
-    }
-    planner.finish()
+    })
 }
 
-/// Plans the answer to a player: each m-line that receives gets the first source of its kind that has none
-/// yet.
+/// Plans the answer to a player: the first m-line of each kind that receives gets the first source of that
+/// kind. One that cannot have it is rejected and costs the others nothing.
 ///
 /// # Errors
 /// Why there can be no answer.
 pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, Refusal> {
-    let mut planner = Planner::new(offer, AnswerTo::Player);
-    for (index, media) in offer.media.iter().enumerate() {
-        let Some(kind) = usable_kind(media) else {
-            planner.reject(media);
-            continue;
-        };
+    Planner::plan(offer, AnswerTo::Player, |planner, index, media, kind| {
         let wanted = media.direction().receives() && !planner.has(kind);
         let source = sources.iter().enumerate().find(|(_, source)| wanted && source.kind == kind);
         match source {
             Some((source_index, source)) => {
-                let format = best_format(media, source.codec, |h264| h264.rank_for(&source.h264?))
-                    .ok_or(Refusal::NoCommonCodecs)?;
-                planner.accept(index, media, format, *source, Some(source_index));
+                match best_format(media, source.codec, |h264| h264.rank_for(&source.h264?)) {
+                    Some(format) => planner.accept(index, media, format, *source, Some(source_index)),
+                    None => planner.refuse(media, Refusal::NoCommonCodecs),
+                }
             }
-            None => planner.idle(media, choose(media, CodecPreferences::default().of(kind), &|_| true)),
+            None => {
+                planner.idle(index, media, choose(media, CodecPreferences::default().of(kind), &|_| true));
+            }
         }
-    }
-    planner.finish()
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,9 +101,21 @@ enum AnswerTo {
 
 /// `None`: the m-line is rejected, whatever it offers.
 fn usable_kind(media: &Media<'_>) -> Option<MediaKind> {
-    let is_dtls_srtp = media.protocol.split('/').rev().take(2).eq(["SAVPF", "RTP"]);
-    if media.is_rejected() || !is_dtls_srtp { None } else { media.kind }
+    let is_taken = PROTOCOLS.iter().any(|protocol| media.protocol.eq_ignore_ascii_case(protocol));
+    if media.is_rejected() || !is_taken { None } else { media.kind }
 }
+
+/// What some write who mean DTLS-SRTP with feedback (RFC 8829 §5.1.3). An answer repeats it.
+const PROTOCOLS: [&str; 8] = [
+    "UDP/TLS/RTP/SAVPF",
+    "UDP/TLS/RTP/SAVP",
+    "TCP/DTLS/RTP/SAVPF",
+    "TCP/DTLS/RTP/SAVP",
+    "RTP/SAVPF",
+    "RTP/SAVP",
+    "RTP/AVPF",
+    "RTP/AVP",
+];
 
 /// The format of the most preferred codec, and what it makes of the track.
 fn choose<'m, 'a>(
@@ -126,6 +129,7 @@ fn choose<'m, 'a>(
         let format =
             best_format(media, codec, |h264| playable(&of_h264(h264)).then(|| h264.rank_to_publish()))?;
         let h264 = if codec == Codec::H264 { H264Format::of(format) } else { None };
+        let h264 = h264.map(|h264| h264.completed_by(&h264));
         let track = SourceTrack { kind, codec, h264 };
         // A codec listed under the other kind is a mistake in the configuration, not in the offer.
         (media.kind == Some(kind) && playable(&track)).then_some((format, track))
@@ -166,11 +170,72 @@ struct Planner<'o, 'a> {
     tracks: Vec<PlannedTrack>,
     /// What the one-byte extension ids mean in this bundle.
     extensions: [Option<&'static str>; 15],
+    /// What the tracks use.
+    payload_types: [bool; 128],
+    /// Whether it is the m-lines of the offer's group that are answered. Otherwise the first that can be
+    /// answered goes alone.
+    bundled: bool,
+    /// What was wanted and is rejected.
+    rejected: Vec<Rejected>,
 }
 
 impl<'o, 'a> Planner<'o, 'a> {
-    fn new(offer: &'o Offer<'a>, answer_to: AnswerTo) -> Self {
-        Self { offer, answer_to, lines: Vec::new(), tracks: Vec::new(), extensions: [None; 15] }
+    /// Lets `answer` accept or reject each m-line that can be used at all.
+    fn plan(
+        offer: &'o Offer<'a>,
+        answer_to: AnswerTo,
+        answer: impl Fn(&mut Self, usize, &'o Media<'a>, MediaKind),
+    ) -> Result<Plan, Refusal> {
+        let plan = |bundled| {
+            let mut planner = Self {
+                offer,
+                answer_to,
+                lines: Vec::new(),
+                tracks: Vec::new(),
+                extensions: [None; 15],
+                payload_types: [false; 128],
+                bundled,
+                rejected: Vec::new(),
+            };
+            for (index, media) in offer.media.iter().enumerate() {
+                match usable_kind(media) {
+                    Some(kind) => answer(&mut planner, index, media, kind),
+                    None => planner.reject(media),
+                }
+            }
+            planner.finish()
+        };
+        // Where nothing of the group can be had, something outside it may.
+        plan(true).or_else(|why| {
+            plan(false).map_err(|why_alone| if offer.bundle.is_empty() { why_alone } else { why })
+        })
+    }
+
+    /// The m-lines of the group, in its order. One that it names twice comes once.
+    fn group(&self) -> impl Iterator<Item = (usize, &'o Media<'a>)> + use<'o, 'a> {
+        let offer = self.offer;
+        let mut seen = [false; super::limits::MEDIA_MAX];
+        let of_mid = |mid: &&str| offer.media.iter().enumerate().find(|(_, media)| media.mid == Some(*mid));
+        let media = offer.bundle.iter().filter_map(of_mid);
+        media
+            .filter(move |(index, _)| seen.get_mut(*index).is_some_and(|seen| !std::mem::replace(seen, true)))
+    }
+
+    /// Why an m-line cannot share the one transport.
+    fn why_not(&self, index: usize, media: &Media<'a>) -> Option<Refusal> {
+        let head_muxes = || self.group().next().is_some_and(|(_, head)| head.rtcp_mux);
+        let is_listed = if self.bundled {
+            self.group().any(|(listed, _)| listed == index)
+        } else {
+            self.lines.iter().all(|line| line.accepted.is_none())
+        };
+        if !is_listed {
+            Some(Refusal::NoBundle)
+        } else if !(media.rtcp_mux || (media.bundle_only && head_muxes())) {
+            Some(Refusal::NoRtcpMux)
+        } else {
+            None
+        }
     }
 
     /// Is there a track of this kind already?
@@ -182,9 +247,16 @@ impl<'o, 'a> Planner<'o, 'a> {
         self.line(media, None);
     }
 
-    /// Accepts the m-line with nothing flowing; rejects it if it has no codec of ours.
-    fn idle(&mut self, media: &Media<'a>, format: Option<(&Format<'a>, SourceTrack)>) {
-        let accepted = format.map(|(format, source)| self.accepted(media, format, source.codec, None));
+    /// Rejects an m-line that is wanted.
+    fn refuse(&mut self, media: &Media<'a>, why: Refusal) {
+        self.rejected.extend(media.kind.map(|kind| Rejected { kind, why }));
+        self.reject(media);
+    }
+
+    /// Accepts the m-line with nothing flowing; rejects it if it has no codec of ours, or cannot be bundled.
+    fn idle(&mut self, index: usize, media: &Media<'a>, format: Option<(&Format<'a>, SourceTrack)>) {
+        let format = format.filter(|_| self.bundled && self.why_not(index, media).is_none());
+        let accepted = format.map(|(format, source)| self.accepted(media, format, &source, None));
         self.line(media, accepted);
     }
 
@@ -196,8 +268,16 @@ impl<'o, 'a> Planner<'o, 'a> {
         source: SourceTrack,
         source_index: Option<usize>,
     ) {
+        if let Some(why) = self.why_not(media_index, media) {
+            return self.refuse(media, why);
+        }
+        if !self.takes(format.payload_type.into()) {
+            return self.refuse(media, Refusal::PayloadTypeConflict);
+        }
         let track = self.tracks.len();
-        let accepted = self.accepted(media, format, source.codec, Some(track));
+        let mut accepted = self.accepted(media, format, &source, Some(track));
+        let rtx = accepted.rtp.rtx_payload_type;
+        accepted.rtp.rtx_payload_type = rtx.filter(|payload_type| self.takes(*payload_type));
         let rtp = accepted.rtp.clone();
         let (ssrc, rtx_ssrc) = match self.answer_to {
             AnswerTo::Publisher => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
@@ -208,12 +288,19 @@ impl<'o, 'a> Planner<'o, 'a> {
         self.line(media, Some(accepted));
     }
 
+    /// Takes a payload type for a track, unless one before it has it: m-lines on one transport are told apart
+    /// by it.
+    fn takes(&mut self, payload_type: u32) -> bool {
+        let taken = self.payload_types.get_mut(payload_type as usize);
+        taken.is_some_and(|taken| !std::mem::replace(taken, true))
+    }
+
     fn line(&mut self, media: &Media<'a>, accepted: Option<Accepted>) {
         self.lines.push(AnswerLine {
             name: media.name.to_owned(),
             protocol: media.protocol.to_owned(),
             mid: media.mid.map(str::to_owned),
-            format_list: media.format_list.to_owned(),
+            format_list: tokens(media.format_list),
             accepted,
         });
     }
@@ -222,7 +309,7 @@ impl<'o, 'a> Planner<'o, 'a> {
         &mut self,
         media: &Media<'a>,
         format: &Format<'a>,
-        codec: Codec,
+        source: &SourceTrack,
         track: Option<usize>,
     ) -> Accepted {
         let direction = match (track, self.answer_to) {
@@ -232,8 +319,8 @@ impl<'o, 'a> Planner<'o, 'a> {
         };
         Accepted {
             direction,
-            rtp: self.rtp_parameters(media, format, codec),
-            fmtp: answer_fmtp(format, codec),
+            rtp: self.rtp_parameters(media, format, source.codec),
+            fmtp: answer_fmtp(format, source),
             rtcp_rsize: media.rtcp_rsize,
             track,
         }
@@ -250,7 +337,7 @@ impl<'o, 'a> Planner<'o, 'a> {
             clock_rate_hz,
             payload_type: format.payload_type.into(),
             rtx_payload_type: rtx_of(media, format.payload_type, clock_rate_hz).map(u32::from),
-            mid: media.mid.unwrap_or_default().to_owned(),
+            mid: mid_in_packets(media).unwrap_or_default().to_owned(),
             extensions,
             nack: feedback.nack,
             pli: feedback.pli,
@@ -277,7 +364,7 @@ impl<'o, 'a> Planner<'o, 'a> {
             }
         };
         ExtensionIds {
-            mid: id(URI_MID, media.mid.is_some()),
+            mid: id(URI_MID, mid_in_packets(media).is_some()),
             transport_cc: id(URI_TRANSPORT_CC, publish),
             abs_send_time: 0,
             audio_level: id(URI_AUDIO_LEVEL, kind == MediaKind::Audio),
@@ -285,69 +372,62 @@ impl<'o, 'a> Planner<'o, 'a> {
         }
     }
 
-    fn finish(self) -> Result<Plan, Refusal> {
+    fn finish(mut self) -> Result<Plan, Refusal> {
         if self.tracks.is_empty() {
-            return Err(Refusal::NoUsableMedia);
+            return Err(self.rejected.first().map_or(Refusal::NoUsableMedia, |rejected| rejected.why));
         }
+        // An m-line of the kind was accepted after all, or there was more than one.
+        let mut said = Vec::new();
+        self.rejected.retain(|Rejected { kind, .. }| {
+            let is_news = !said.contains(kind) && self.tracks.iter().all(|track| track.source.kind != *kind);
+            said.push(*kind);
+            is_news
+        });
         if self.offer.ice_lite {
             return Err(Refusal::BothIceLite);
         }
-        let order = self.bundle_order()?;
-        self.check_payload_types()?;
+        let order = self.accepted_order();
         let remote = remote_side(self.offer, &order)?;
-        let bundle = order.iter().filter_map(|&index| self.offer.media.get(index)?.mid);
+        let mids = order.iter().filter_map(|&index| self.offer.media.get(index)?.mid);
         Ok(Plan {
             remote,
-            bundle: bundle.map(str::to_owned).collect(),
+            bundle: mids.filter(|_| self.bundled).map(str::to_owned).collect(),
             tagged: order.first().copied().unwrap_or_default(),
             tracks: self.tracks,
+            rejected: self.rejected,
             lines: self.lines,
         })
     }
 
-    /// Indices of the accepted m-lines in the order of the offer's group, without those that were rejected
-    /// (their author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
-    fn bundle_order(&self) -> Result<Vec<usize>, Refusal> {
+    /// Indices of the accepted m-lines, in the order of the offer's group without those that were rejected
+    /// (its author's tagged one too: then the next speaks for the bundle, RFC 9143 §7.3.1).
+    fn accepted_order(&self) -> Vec<usize> {
         let is_accepted = |index: &usize| self.lines.get(*index).is_some_and(|line| line.accepted.is_some());
-        let accepted: Vec<usize> = (0..self.lines.len()).filter(is_accepted).collect();
-        if let [_] = accepted.as_slice() {
-            return Ok(accepted);
+        if self.bundled {
+            self.group().map(|(index, _)| index).filter(is_accepted).collect()
+        } else {
+            (0..self.lines.len()).filter(is_accepted).collect()
         }
-        let group = self.offer.bundle.iter();
-        let mut order: Vec<usize> = group
-            .filter_map(|&mid| self.offer.media.iter().position(|media| media.mid == Some(mid)))
-            .filter(is_accepted)
-            .collect();
-        // A group that names a mid twice says it once.
-        let mut seen = [false; super::limits::MEDIA_MAX];
-        order.retain(|&index| seen.get_mut(index).is_some_and(|seen| !std::mem::replace(seen, true)));
-        if order.len() == accepted.len() { Ok(order) } else { Err(Refusal::NoBundle) }
-    }
-
-    /// Two m-lines on one transport are told apart by payload type if by nothing else.
-    fn check_payload_types(&self) -> Result<(), Refusal> {
-        let mut used = [false; 128];
-        for accepted in self.lines.iter().filter_map(|line| line.accepted.as_ref()) {
-            if accepted.track.is_none() {
-                continue;
-            }
-            for payload_type in [Some(accepted.rtp.payload_type), accepted.rtp.rtx_payload_type] {
-                let Some(payload_type) = payload_type else { continue };
-                match used.get_mut(payload_type as usize) {
-                    Some(used) if !*used => *used = true,
-                    _ => return Err(Refusal::PayloadTypeConflict),
-                }
-            }
-        }
-        Ok(())
     }
 }
 
+/// The formats of an m-line, as an answer that rejects it may repeat them.
+fn tokens(format_list: &str) -> String {
+    let tokens = format_list.split_ascii_whitespace().filter(|format| super::attribute::is_token(format));
+    let tokens = tokens.collect::<Vec<_>>().join(" ");
+    if tokens.is_empty() { "0".to_owned() } else { tokens }
+}
+
+/// The mid, if the header extension can carry it.
+fn mid_in_packets<'a>(media: &Media<'a>) -> Option<&'a str> {
+    media.mid.filter(|mid| mid.len() <= super::limits::MID_BYTES_MAX)
+}
+
 /// The format parameters of the answer. Opus: what both sides want in a room (RFC 7587 §6.1); `stereo` is
-/// left to the page, which may add it. H.264: the offer's own profile and level, which is always allowed (RFC
-/// 6184 §8.2.2).
-fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
-    match codec {
+/// left to the page, which may add it. H.264: the offer's own profile and level, which is always allowed
+/// (RFC 6184 §8.2.2); what it does not say, from the stream.
+fn answer_fmtp(format: &Format<'_>, source: &SourceTrack) -> String {
+    match source.codec {
         Codec::Opus => {
             let echoed = ["minptime", "useinbandfec"].into_iter().filter_map(|name| {
                 let value = super::attribute::decimal(format.parameter(name)?)?;
@@ -355,7 +435,11 @@ fn answer_fmtp(format: &Format<'_>, codec: Codec) -> String {
             });
             echoed.collect::<Vec<_>>().join(";")
         }
-        Codec::H264 => H264Format::of(format).map(|h264| h264.fmtp()).unwrap_or_default(),
+        Codec::H264 => {
+            let stream = source.h264.as_ref();
+            let h264 = H264Format::of(format).zip(stream).map(|(h264, stream)| h264.completed_by(stream));
+            h264.map(|h264| h264.fmtp()).unwrap_or_default()
+        }
         Codec::Vp8 | Codec::Pcmu | Codec::Pcma => String::new(),
     }
 }
@@ -377,19 +461,17 @@ fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
 /// m-lines need not repeat them, RFC 9143 §7.1.3).
 fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal> {
     let bundled = || order.iter().filter_map(|&index| offer.media.get(index));
-    let head_muxes = bundled().next().is_some_and(|media| media.rtcp_mux);
-    if !bundled().all(|media| media.rtcp_mux || (media.bundle_only && head_muxes)) {
-        return Err(Refusal::NoRtcpMux);
-    }
+    let or_its_line = |refusal| bundled().find_map(|media| media.fault).map_or(refusal, Refusal::BadLine);
     let (ufrag, pwd) = bundled()
         .find_map(|media| Some((media.transport.ufrag?, media.transport.pwd?)))
-        .ok_or(Refusal::NoIceCredentials)?;
-    let fingerprint_sha256 =
-        bundled().find_map(|media| media.transport.fingerprint_sha256).ok_or(Refusal::NoSha256Fingerprint)?;
+        .ok_or_else(|| or_its_line(Refusal::NoIceCredentials))?;
+    let fingerprint_sha256 = bundled()
+        .find_map(|media| media.transport.fingerprint_sha256)
+        .ok_or_else(|| or_its_line(Refusal::NoSha256Fingerprint))?;
     // RFC 4145 §4: an offer without the attribute is `active`.
-    match bundled().find_map(|media| media.transport.setup).unwrap_or(Setup::Active) {
-        Setup::ActPass | Setup::Active => {}
-        Setup::Passive | Setup::HoldConn => return Err(Refusal::SetupNotActive),
+    match bundled().find_map(|media| media.transport.setup) {
+        None | Some((Setup::ActPass | Setup::Active, _)) => {}
+        Some((Setup::Passive | Setup::HoldConn, line)) => return Err(Refusal::SetupNotActive(line)),
     }
     Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint_sha256 })
 }

@@ -34,7 +34,7 @@ pub(super) fn sha256(value: &str) -> Option<[u8; 32]> {
 
 /// RFC 4145 §4
 pub(super) fn setup(value: &str) -> Option<Setup> {
-    Some(match value {
+    Some(match value.to_ascii_lowercase().as_str() {
         "active" => Setup::Active,
         "passive" => Setup::Passive,
         "actpass" => Setup::ActPass,
@@ -78,22 +78,17 @@ pub(super) fn add_feedback(feedback: &mut Feedback, value: &str) {
     }
 }
 
-/// `<id>[/<direction>] <uri> [...]`. `Ok(None)`: an id of 4096 to 4351, which an offer may use to ask for one
-/// that is free (RFC 8285 §7); we leave such extensions out. `Err`: an id that nobody may use.
-pub(super) fn extension(value: &str) -> Option<Result<Option<Extension<'_>>, u32>> {
+/// `<id>[/<direction>] <uri> [...]`. `None` also for an id from 4096 to 4351, by which an offer asks for one
+/// that is free (RFC 8285 §7): we leave such extensions out.
+pub(super) fn extension(value: &str) -> Option<Extension<'_>> {
     let mut words = value.split_ascii_whitespace();
     let (head, uri) = (words.next()?, words.next()?);
     let (id, direction) = match head.split_once('/') {
         Some((id, direction)) => (id, Direction::from_name(direction)?),
         None => (head, Direction::SendRecv),
     };
-    let id = decimal(id)?;
-    Some(match u8::try_from(id) {
-        Ok(0) => Err(id),
-        Ok(id) => Ok(Some(Extension { id, direction, uri })),
-        Err(_) if (4096..=4351).contains(&id) => Ok(None),
-        Err(_) => Err(id),
-    })
+    let id = u8::try_from(decimal(id)?).ok().filter(|id| *id > 0)?;
+    Some(Extension { id, direction, uri })
 }
 
 /// `<stream> [<track>]`

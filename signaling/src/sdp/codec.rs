@@ -33,9 +33,13 @@ pub(super) fn codec_of(format: &Format<'_>) -> Option<Codec> {
     };
     [Codec::Opus, Codec::Pcmu, Codec::Pcma, Codec::Vp8, Codec::H264].into_iter().find(|&codec| {
         let (_, name, clock_rate_hz, channels) = description(codec);
-        rtpmap.name.eq_ignore_ascii_case(name)
-            && rtpmap.clock_rate_hz == clock_rate_hz
-            && rtpmap.channels == channels
+        // RFC 7587 §7 wants two channels of all Opus, mono included; some say what they send. Video has none.
+        let channels_fit = match codec {
+            Codec::Pcmu | Codec::Pcma => rtpmap.channels == channels,
+            Codec::Opus => rtpmap.channels <= channels,
+            Codec::Vp8 | Codec::H264 => true,
+        };
+        rtpmap.name.eq_ignore_ascii_case(name) && rtpmap.clock_rate_hz == clock_rate_hz && channels_fit
     })
 }
 

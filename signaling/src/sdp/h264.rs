@@ -18,8 +18,14 @@ pub enum H264Profile {
     /// High without interlace and B-frames.
     ConstrainedHigh,
     High,
+    /// High 10
+    High10,
+    /// High 4:2:2
+    High422,
     /// 4:4:4 predictive
     PredictiveHigh444,
+    /// Of this `profile_idc`, which table 5 does not have: nothing is known of who decodes it.
+    Other(u8),
 }
 
 /// An H.264 format as negotiated: what a player's format is compared with.
@@ -33,6 +39,10 @@ pub struct H264Format {
     pub packetization_mode: u8,
     /// `level-asymmetry-allowed=1`
     pub level_asymmetry_allowed: bool,
+    /// Whether profile and level were said, and not left to the default.
+    pub says_profile: bool,
+    /// Whether the mode was.
+    pub says_mode: bool,
 }
 
 impl H264Format {
@@ -47,22 +57,36 @@ impl H264Format {
     }
 
     fn from_parameters<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
-        let profile_level_id = match parameter("profile-level-id") {
-            Some(value) => parse_profile_level_id(value)?,
-            None => DEFAULT_PROFILE_LEVEL_ID,
-        };
+        let profile_level_id = parameter("profile-level-id").and_then(parse_profile_level_id);
+        let mode = parameter("packetization-mode");
         // RFC 6184 §8.1: 0 if absent. Mode 2 (interleaved) nobody speaks.
-        let packetization_mode = match parameter("packetization-mode") {
+        let packetization_mode = match mode {
             None | Some("0") => 0,
             Some("1") => 1,
             Some(_) => return None,
         };
+        let says_profile = profile_level_id.is_some();
+        let profile_level_id = profile_level_id.unwrap_or(DEFAULT_PROFILE_LEVEL_ID);
         Some(Self {
             profile_level_id,
-            profile: profile_of(profile_level_id)?,
+            profile: profile_of(profile_level_id),
             packetization_mode,
             level_asymmetry_allowed: parameter("level-asymmetry-allowed") == Some("1"),
+            says_profile,
+            says_mode: mode.is_some(),
         })
+    }
+
+    /// With what it does not say from a stream that it is answered with: of its own defaults for a publisher.
+    pub fn completed_by(mut self, stream: &Self) -> Self {
+        if !self.says_profile {
+            self.profile_level_id = stream.profile_level_id;
+            self.profile = stream.profile;
+        }
+        if !self.says_mode {
+            self.packetization_mode = stream.packetization_mode;
+        }
+        Self { says_profile: true, says_mode: true, ..self }
     }
 
     /// Value of `a=fmtp` that says this.
@@ -83,10 +107,13 @@ impl H264Format {
     /// some of these lack tools, such as interlace in constrained high, that no WebRTC encoder uses), and
     /// mode 1 allows single NAL units, which are all of mode 0 (§6.2, §6.3). A lower level than the
     /// publisher's is the last resort, not a reason to refuse: browsers state the level their encoder starts
-    /// with, and decode more.
+    /// with, and decode more. A player that does not say what it takes takes what comes: by RFC 6184 §8.1 it
+    /// would mean a mode and a profile that nobody sends.
     pub fn rank_for(&self, source: &Self) -> Option<u32> {
         let profile = match (source.profile, self.profile) {
+            _ if !self.says_profile => 4,
             (from, to) if from == to => 0,
+            (H264Profile::Other(_), _) | (_, H264Profile::Other(_)) => return None,
             (H264Profile::ConstrainedBaseline, H264Profile::Baseline) => 1,
             // Browsers' "baseline" is the constrained one, whatever its flags say.
             (H264Profile::Baseline, H264Profile::ConstrainedBaseline) => 2,
@@ -96,9 +123,10 @@ impl H264Format {
         let mode = match (source.packetization_mode, self.packetization_mode) {
             (from, to) if from == to => 0,
             (0, 1) => 1,
+            _ if !self.says_mode => 2,
             _ => return None,
         };
-        let level = u32::from(self.level() < source.level());
+        let level = u32::from(self.says_profile && self.level() < source.level());
         Some(level * 100 + profile * 10 + mode)
     }
 
@@ -125,21 +153,23 @@ fn parse_profile_level_id(value: &str) -> Option<[u8; 3]> {
     Some(octets)
 }
 
-/// RFC 6184 §8.1, table 5. Bit 4 (`constraint_set3`) marks level 1b in the first three and says nothing about
-/// the profile there.
-fn profile_of([profile, constraints, _]: [u8; 3]) -> Option<H264Profile> {
-    Some(match (profile, constraints) {
-        (0x42, flags) if flags & 0x4f == 0x40 => H264Profile::ConstrainedBaseline,
-        (0x4d, flags) if flags & 0x8f == 0x80 => H264Profile::ConstrainedBaseline,
-        (0x58, flags) if flags & 0xcf == 0xc0 => H264Profile::ConstrainedBaseline,
-        (0x42, flags) if flags & 0x4f == 0x00 => H264Profile::Baseline,
-        (0x58, flags) if flags & 0xcf == 0x80 => H264Profile::Baseline,
-        (0x4d, flags) if flags & 0xaf == 0x00 => H264Profile::Main,
-        (0x64, 0x00) => H264Profile::High,
-        (0x64, 0x0c) => H264Profile::ConstrainedHigh,
-        (0xf4, 0x00) => H264Profile::PredictiveHigh444,
-        _ => return None,
-    })
+/// RFC 6184 §8.1, table 5, by the flags that tell the profiles apart: encoders set others as well.
+fn profile_of([profile, constraints, _]: [u8; 3]) -> H264Profile {
+    let has = |flags: u8| constraints & flags == flags;
+    match profile {
+        0x42 if has(0x40) => H264Profile::ConstrainedBaseline,
+        0x42 => H264Profile::Baseline,
+        0x4d if has(0x80) => H264Profile::ConstrainedBaseline,
+        0x4d => H264Profile::Main,
+        0x58 if has(0xc0) => H264Profile::ConstrainedBaseline,
+        0x58 if has(0x80) => H264Profile::Baseline,
+        0x64 if has(0x0c) => H264Profile::ConstrainedHigh,
+        0x64 => H264Profile::High,
+        0x6e => H264Profile::High10,
+        0x7a => H264Profile::High422,
+        0xf4 => H264Profile::PredictiveHigh444,
+        other => H264Profile::Other(other),
+    }
 }
 
 #[cfg(test)]
@@ -168,10 +198,21 @@ mod tests {
             ("64001f", Some(P::High)),
             ("640c1f", Some(P::ConstrainedHigh)),
             ("f4001f", Some(P::PredictiveHigh444)),
-            ("6e001f", None),
-            ("42e1", None),
-            ("+2e01f", None),
-            ("42e01g", None),
+            ("6e001f", Some(P::High10)),
+            ("7a001f", Some(P::High422)),
+            // Flags that table 5 does not have, as encoders set them.
+            ("42e81f", Some(P::ConstrainedBaseline)),
+            ("420c1f", Some(P::Baseline)),
+            ("4d081f", Some(P::Main)),
+            ("64101f", Some(P::High)),
+            ("641c1f", Some(P::ConstrainedHigh)),
+            // Extended, and CAVLC 4:4:4 Intra.
+            ("58001f", Some(P::Other(0x58))),
+            ("2c001f", Some(P::Other(0x2c))),
+            // As if nothing were said.
+            ("42e1", Some(P::ConstrainedBaseline)),
+            ("+2e01f", Some(P::ConstrainedBaseline)),
+            ("64001g", Some(P::ConstrainedBaseline)),
         ] {
             let format = H264Format::from_fmtp(&format!("profile-level-id={id}"));
             assert_eq!(format.map(|format| format.profile), expected, "{id}");
@@ -205,6 +246,24 @@ mod tests {
         ] {
             assert_eq!(player.rank_for(&source).is_some(), playable, "{source:?} {player:?}");
         }
+    }
+
+    #[test]
+    fn a_player_that_does_not_say_takes_what_comes() {
+        let says = |fmtp: &str| H264Format::from_fmtp(fmtp).unwrap();
+        let high = format("640c28", 1);
+        for (player, answered) in [
+            ("", Some("packetization-mode=1;profile-level-id=640c28")),
+            ("packetization-mode=1", Some("packetization-mode=1;profile-level-id=640c28")),
+            ("packetization-mode=0", None),
+            ("profile-level-id=64001f", Some("packetization-mode=1;profile-level-id=64001f")),
+            ("profile-level-id=42e01f", None),
+        ] {
+            let format = says(player);
+            let fmtp = format.rank_for(&high).map(|_| format.completed_by(&high).fmtp());
+            assert_eq!(fmtp.as_deref(), answered, "{player:?}");
+        }
+        assert!(format("640c28", 1).rank_for(&high) < says("").rank_for(&high), "who says it goes first");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
-use super::limits::{CANDIDATES_MAX, PWD_BYTES, UFRAG_BYTES};
+use super::limits::{PWD_BYTES, UFRAG_BYTES};
 use super::parse::lines;
 use super::plan::Plan;
 use super::write::{RelaySide, write_bundle, write_ice};
@@ -27,7 +27,6 @@ pub struct IceFragment<'a> {
 pub fn parse_ice_fragment(text: &str) -> Result<IceFragment<'_>, SdpError> {
     let mut fragment = IceFragment::default();
     for line in lines(text)? {
-        let line = line?;
         match line.attribute() {
             Some(("ice-ufrag", value)) => {
                 let value = attribute::ice_credential(value, UFRAG_BYTES);
@@ -36,9 +35,6 @@ pub fn parse_ice_fragment(text: &str) -> Result<IceFragment<'_>, SdpError> {
             Some(("ice-pwd", value)) => {
                 let value = attribute::ice_credential(value, PWD_BYTES);
                 fragment.pwd = Some(value.ok_or(line.error(SdpErrorKind::BadPassword))?);
-            }
-            Some(("candidate", _)) if fragment.candidates == CANDIDATES_MAX => {
-                return Err(line.error(SdpErrorKind::TooMany("candidates", CANDIDATES_MAX)));
             }
             Some(("candidate", _)) => fragment.candidates += 1,
             Some(("end-of-candidates", _)) => fragment.end_of_candidates = true,

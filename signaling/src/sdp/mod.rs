@@ -5,13 +5,14 @@
 //! carries the numbers it needs as [`relay_control::RtpParameters`].
 //!
 //! Invariants
-//! - An [`Offer`] borrows the text and exists only if every line that we understand was good; a [`Plan`] owns
-//!   all it holds and may outlive the offer.
+//! - An [`Offer`] borrows the text and holds only what was understood of it: a line that nobody needs refuses
+//!   nothing. A [`Plan`] owns all it holds and may outlive the offer.
 //! - Time and memory are bounded by the named [`limits`]; no input panics.
 //! - An answer has as many m-lines as its offer, in the same order, with at most one codec and its RTX each
 //!   (RFC 9429 §5.3.1, RFC 3264 §6).
-//! - All that is accepted shares one transport: one BUNDLE group, rtcp-mux, we are ICE-lite and the DTLS
-//!   server.
+//! - An m-line that cannot be had is rejected ([`Plan::rejected`] says why) and costs the others nothing.
+//! - All that is accepted shares one transport: one BUNDLE group, or one m-line of an offer without; rtcp-mux,
+//!   we are ICE-lite and the DTLS server.
 //! - Nothing from the offer is echoed without having been checked to be a token.
 //!
 //! Deliberately absent: offers of our own, renegotiation, simulcast and SVC (one layer is used), data
@@ -41,5 +42,5 @@ pub use offer::{
     TransportAttributes,
 };
 pub use parse::parse;
-pub use plan::{Plan, PlannedTrack, RemoteSide, SourceTrack};
+pub use plan::{Plan, PlannedTrack, Rejected, RemoteSide, SourceTrack};
 pub use write::{PlaySide, RelaySide, TrackSsrcs};

@@ -1,5 +1,6 @@
 //! What an offer says, borrowed from its text.
 
+use super::error::SdpError;
 use relay_control::MediaKind;
 
 /// A parsed session description. Also fits answers, which is what tests and test clients use it for.
@@ -43,6 +44,7 @@ pub struct Media<'a> {
     pub msid: Option<Msid<'a>>,
     /// ICE and DTLS parameters.
     pub transport: TransportAttributes<'a>,
+    /// `a=rtcp-mux`, or `a=rtcp-mux-only` (RFC 8858 §3).
     pub rtcp_mux: bool,
     pub rtcp_rsize: bool,
     pub bundle_only: bool,
@@ -56,6 +58,8 @@ pub struct Media<'a> {
     /// Number of `a=candidate` lines; what they say is not used.
     pub candidates: usize,
     pub end_of_candidates: bool,
+    /// The first line that says something of the transport which is not understood.
+    pub fault: Option<SdpError>,
 }
 
 /// ICE and DTLS parameters, at session level or of one m-line.
@@ -68,7 +72,8 @@ pub struct TransportAttributes<'a> {
     pub ice_options: Option<&'a str>,
     /// The first `a=fingerprint:sha-256`.
     pub fingerprint_sha256: Option<[u8; 32]>,
-    pub setup: Option<Setup>,
+    /// `a=setup`, and the number of its line.
+    pub setup: Option<(Setup, usize)>,
 }
 
 /// RFC 8866 §6.7

@@ -1,13 +1,17 @@
 //! From text to [`Offer`]: lines, m-lines, attributes, and what m-lines inherit from the session level.
 //!
-//! Tolerated: LF without CR, empty lines, attribute names in any case, unknown attributes and lines, sections
-//! that we shall never use. Not tolerated: values we do understand and that are wrong.
+//! Only what no offer can be answered without is refused: its size, its version, its m-lines. Of everything
+//! else what is not understood is left out, as if it had not been said, so that a line that nobody needs
+//! costs nothing. Where something needed is missing because it was not understood, the answer is refused with
+//! that line ([`Media::fault`]).
+//!
+//! Of attributes that are said twice, the first counts.
 
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
 use super::limits::{
-    CANDIDATES_MAX, EXTENSIONS_MAX, FINGERPRINTS_MAX, FMTP_LINES_MAX, FORMATS_MAX, LINE_BYTES_MAX, MEDIA_MAX,
-    MID_BYTES_MAX, PWD_BYTES, RIDS_MAX, SDP_BYTES_MAX, SOURCE_GROUPS_MAX, SOURCES_MAX, UFRAG_BYTES,
+    EXTENSIONS_MAX, FMTP_LINES_MAX, FORMATS_MAX, MEDIA_MAX, PWD_BYTES, SDP_BYTES_MAX, SOURCE_GROUPS_MAX,
+    SOURCES_MAX, UFRAG_BYTES,
 };
 use super::offer::{Direction, Format, Media, Offer};
 use relay_control::MediaKind;
@@ -18,13 +22,13 @@ use relay_control::MediaKind;
 /// The first line that is wrong, and how.
 pub fn parse(text: &str) -> Result<Offer<'_>, SdpError> {
     let mut parser = Parser::default();
-    let mut first = true;
-    for line in lines(text)? {
-        let line = line?;
-        if first && line.text != "v=0" {
-            return Err(line.error(SdpErrorKind::NoVersion));
-        }
-        first = false;
+    let mut lines = lines(text)?;
+    match lines.next() {
+        Some(line) if line.text == "v=0" => {}
+        Some(line) => return Err(line.error(SdpErrorKind::NoVersion)),
+        None => return Err(SdpError { line: 1, kind: SdpErrorKind::NoVersion }),
+    }
+    for line in lines {
         parser.line(line)?;
     }
     parser.finish()
@@ -51,25 +55,21 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The lines of a text, checked for length, control characters and form. Empty ones are left out.
-pub(super) fn lines(text: &str) -> Result<impl Iterator<Item = Result<Line<'_>, SdpError>>, SdpError> {
+/// The lines of a text that have the form of one, without white space around them. They end with LF, CR or
+/// both.
+pub(super) fn lines(text: &str) -> Result<impl Iterator<Item = Line<'_>>, SdpError> {
     if text.len() > SDP_BYTES_MAX {
         return Err(SdpError { line: 0, kind: SdpErrorKind::TooLong });
     }
-    Ok(text.split('\n').enumerate().filter_map(|(index, text)| {
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        let line = Line { number: index + 1, text: text.trim_end_matches(' ') };
-        if text.len() > LINE_BYTES_MAX {
-            return Some(Err(line.error(SdpErrorKind::LineTooLong)));
-        }
-        if text.bytes().any(|byte| byte.is_ascii_control()) {
-            return Some(Err(line.error(SdpErrorKind::ControlCharacter)));
-        }
-        match line.text.as_bytes() {
-            [] => None,
-            [letter, b'=', ..] if letter.is_ascii_alphabetic() => Some(Ok(line)),
-            _ => Some(Err(line.error(SdpErrorKind::NotALine))),
-        }
+    let text = text.trim_start_matches('\u{feff}');
+    let end = if text.contains('\n') { '\n' } else { '\r' };
+    let numbered = text.split(end).zip(1..);
+    // A CR elsewhere ends a line as well: whoever reads an answer may take it for one.
+    let pieces = numbered.flat_map(|(line, number)| line.split('\r').map(move |text| (text, number)));
+    Ok(pieces.filter_map(|(text, number)| {
+        let text = text.trim_matches([' ', '\t']);
+        matches!(text.as_bytes(), [letter, b'=', ..] if letter.is_ascii_alphabetic())
+            .then_some(Line { number, text })
     }))
 }
 
@@ -79,8 +79,6 @@ struct Parser<'a> {
     session: Media<'a>,
     offer: Offer<'a>,
     has_bundle: bool,
-    /// Of the section that is being read.
-    fingerprints: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -95,41 +93,47 @@ impl<'a> Parser<'a> {
         lower.copy_from_slice(name.as_bytes());
         lower.make_ascii_lowercase();
         let name = std::str::from_utf8(lower).unwrap_or_default();
-        let result = match self.section_attribute(name, value) {
+        match self.section_attribute(line.number, name, value) {
+            Ok(true) => {}
             Ok(false) => self.media_attribute(name, value),
-            Ok(true) => Ok(()),
-            Err(kind) => Err(kind),
-        };
-        result.map_err(|kind| line.error(kind))
+            Err(kind) => {
+                let fault = &mut self.section().fault;
+                *fault = fault.or(Some(line.error(kind)));
+            }
+        }
+        Ok(())
     }
 
-    /// `m=<media> <port>[/<number>] <protocol> <format> ...`
+    /// The one that is being read.
+    fn section(&mut self) -> &mut Media<'a> {
+        self.offer.media.last_mut().unwrap_or(&mut self.session)
+    }
+
+    /// `m=<media> <port>[/<number>] <protocol> <format> ...`. An answer repeats media and
+    /// protocol, so they are tokens. Formats may be missing where an m-line is rejected.
     fn media_line(&mut self, line: Line<'a>, value: &'a str) -> Result<(), SdpError> {
         if self.offer.media.len() == MEDIA_MAX {
-            return Err(line.error(SdpErrorKind::TooMany("m-lines", MEDIA_MAX)));
+            return Err(line.error(SdpErrorKind::TooManyMediaLines));
         }
-        let mut words = value.splitn(4, ' ');
-        let (Some(name), Some(port), Some(protocol), Some(format_list)) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
+        let words = || {
+            let (name, rest) = word(value)?;
+            let (port, rest) = word(rest)?;
+            let (protocol, formats) = word(rest).unwrap_or((rest, ""));
+            let port = attribute::decimal(port.split('/').next()?)?;
+            Some((name, u16::try_from(port).ok()?, protocol, formats))
+        };
+        let Some((name, port, protocol, format_list)) = words() else {
             return Err(line.error(SdpErrorKind::BadMediaLine));
         };
-        let port =
-            port.split('/').next().and_then(attribute::decimal).and_then(|port| u16::try_from(port).ok());
-        let tokens = format_list.split_ascii_whitespace().all(attribute::is_token);
-        let (Some(port), true) = (port, attribute::is_token(name) && is_protocol(protocol) && tokens) else {
+        if !(attribute::is_token(name) && is_protocol(protocol)) {
             return Err(line.error(SdpErrorKind::BadMediaLine));
-        };
+        }
         let kind = match name {
             "audio" => Some(MediaKind::Audio),
             "video" => Some(MediaKind::Video),
             _ => None,
         };
-        let formats = match kind {
-            Some(_) => formats(format_list).map_err(|kind| line.error(kind))?,
-            None => Vec::new(),
-        };
-        self.fingerprints = 0;
+        let formats = kind.map(|_| formats(format_list)).unwrap_or_default();
         self.offer.media.push(Media {
             line: line.number,
             kind,
@@ -144,36 +148,39 @@ impl<'a> Parser<'a> {
     }
 
     /// Attributes that have a meaning at both levels. `Ok(false)`: it is none of them.
-    fn section_attribute(&mut self, name: &str, value: &'a str) -> Result<bool, SdpErrorKind> {
+    ///
+    /// # Errors
+    /// How a value is wrong that an answer may not do without.
+    fn section_attribute(&mut self, line: usize, name: &str, value: &'a str) -> Result<bool, SdpErrorKind> {
         let at_session = self.offer.media.is_empty();
-        let section = self.offer.media.last_mut().unwrap_or(&mut self.session);
+        let section = self.section();
         let transport = &mut section.transport;
         match name {
-            "group" if at_session => self.group(value)?,
+            "group" if at_session => self.group(value),
             "ice-lite" => self.offer.ice_lite = true,
             "ice-ufrag" => {
-                transport.ufrag =
-                    Some(attribute::ice_credential(value, UFRAG_BYTES).ok_or(SdpErrorKind::BadUfrag)?);
+                let ufrag = attribute::ice_credential(value, UFRAG_BYTES).ok_or(SdpErrorKind::BadUfrag)?;
+                transport.ufrag = transport.ufrag.or(Some(ufrag));
             }
             "ice-pwd" => {
-                transport.pwd =
-                    Some(attribute::ice_credential(value, PWD_BYTES).ok_or(SdpErrorKind::BadPassword)?);
+                let pwd = attribute::ice_credential(value, PWD_BYTES).ok_or(SdpErrorKind::BadPassword)?;
+                transport.pwd = transport.pwd.or(Some(pwd));
             }
-            "ice-options" => transport.ice_options = Some(value),
+            "ice-options" => transport.ice_options = transport.ice_options.or(Some(value)),
             "fingerprint" => {
-                count(&mut self.fingerprints, "fingerprints", FINGERPRINTS_MAX)?;
                 let sha256 = fingerprint(value)?;
                 transport.fingerprint_sha256 = transport.fingerprint_sha256.or(sha256);
             }
             "setup" => {
-                transport.setup = Some(attribute::setup(value).ok_or(SdpErrorKind::BadAttribute("setup"))?);
+                let setup = attribute::setup(value).ok_or(SdpErrorKind::BadAttribute("setup"))?;
+                transport.setup = transport.setup.or(Some((setup, line)));
             }
             "sendrecv" | "sendonly" | "recvonly" | "inactive" => {
-                section.direction = Direction::from_name(name)
+                section.direction = section.direction.or(Direction::from_name(name));
             }
-            "extmap" => add_extension(section, value)?,
+            "extmap" => add_extension(section, value),
             "extmap-allow-mixed" => section.extmap_allow_mixed = true,
-            "candidate" => count(&mut section.candidates, "candidates", CANDIDATES_MAX)?,
+            "candidate" => section.candidates += 1,
             "end-of-candidates" => section.end_of_candidates = true,
             _ => return Ok(false),
         }
@@ -181,63 +188,46 @@ impl<'a> Parser<'a> {
     }
 
     /// `BUNDLE <mid> ...`; other semantics (`LS`, `MID`) say nothing to us.
-    fn group(&mut self, value: &'a str) -> Result<(), SdpErrorKind> {
+    fn group(&mut self, value: &'a str) {
         let mut words = value.split_ascii_whitespace();
-        if words.next() != Some("BUNDLE") || self.has_bundle {
-            return Ok(());
+        if words.next() == Some("BUNDLE") && !self.has_bundle {
+            self.has_bundle = true;
+            self.offer.bundle = words.take(MEDIA_MAX).collect();
         }
-        self.has_bundle = true;
-        self.offer.bundle = words.take(MEDIA_MAX + 1).collect();
-        if self.offer.bundle.len() > MEDIA_MAX {
-            return Err(SdpErrorKind::TooMany("bundled mids", MEDIA_MAX));
-        }
-        Ok(())
     }
 
     /// Attributes of an m-line only. Those of kinds we never use are not looked at, but for the mid.
-    fn media_attribute(&mut self, name: &str, value: &'a str) -> Result<(), SdpErrorKind> {
+    fn media_attribute(&mut self, name: &str, value: &'a str) {
         if name == "mid" {
             return self.mid(value);
         }
-        let Some(media) = self.offer.media.last_mut().filter(|media| media.kind.is_some()) else {
-            return Ok(());
-        };
+        let Some(media) = self.offer.media.last_mut().filter(|media| media.kind.is_some()) else { return };
         match name {
-            "rtpmap" | "fmtp" | "rtcp-fb" => format_attribute(media, name, value)?,
-            "ssrc" => add_source(media, value)?,
+            "rtpmap" | "fmtp" | "rtcp-fb" => format_attribute(media, name, value),
+            "ssrc" => add_source(media, value),
             "ssrc-group" => {
-                let group = attribute::source_group(value).ok_or(SdpErrorKind::BadAttribute("ssrc-group"))?;
-                room(media.groups.len(), "ssrc-groups", SOURCE_GROUPS_MAX)?;
-                media.groups.extend(group);
+                let group = attribute::source_group(value).filter(|_| media.groups.len() < SOURCE_GROUPS_MAX);
+                media.groups.extend(group.flatten());
             }
-            "msid" => {
-                let msid = attribute::msid(value).ok_or(SdpErrorKind::BadAttribute("msid"))?;
-                media.msid = media.msid.or(Some(msid));
-            }
-            "rtcp-mux" => media.rtcp_mux = true,
+            "msid" => media.msid = media.msid.or(attribute::msid(value)),
+            "rtcp-mux" | "rtcp-mux-only" => media.rtcp_mux = true,
             "rtcp-rsize" => media.rtcp_rsize = true,
             "bundle-only" => media.bundle_only = true,
-            "rid" => count(&mut media.rids, "rids", RIDS_MAX)?,
+            "rid" => media.rids += 1,
             "simulcast" => media.simulcast = true,
             "content" => {
-                media.slides |= value.split(',').any(|word| word.trim().eq_ignore_ascii_case("slides"))
+                media.slides |= value.split(',').any(|word| word.trim().eq_ignore_ascii_case("slides"));
             }
             _ => {}
         }
-        Ok(())
     }
 
-    fn mid(&mut self, value: &'a str) -> Result<(), SdpErrorKind> {
-        if !attribute::is_token(value) || value.len() > MID_BYTES_MAX {
-            return Err(SdpErrorKind::BadAttribute("mid"));
-        }
-        if self.offer.media.iter().any(|media| media.mid == Some(value)) {
-            return Err(SdpErrorKind::DuplicateMid);
-        }
-        let Some(media) = self.offer.media.last_mut() else { return Ok(()) };
-        match media.mid.replace(value) {
-            Some(_) => Err(SdpErrorKind::DuplicateMid),
-            None => Ok(()),
+    /// An m-line whose mid is another's has none, and is in no group (RFC 9143 §5).
+    fn mid(&mut self, value: &'a str) {
+        let is_taken = self.offer.media.iter().any(|media| media.mid == Some(value));
+        let Some(media) = self.offer.media.last_mut() else { return };
+        if attribute::is_token(value) && !is_taken {
+            media.mid = media.mid.or(Some(value));
         }
     }
 
@@ -264,6 +254,7 @@ fn inherit<'a>(media: &mut Media<'a>, session: &Media<'a>) {
     own.fingerprint_sha256 = own.fingerprint_sha256.or(default.fingerprint_sha256);
     own.setup = own.setup.or(default.setup);
     media.direction = media.direction.or(session.direction);
+    media.fault = media.fault.or(session.fault);
     media.extmap_allow_mixed |= session.extmap_allow_mixed;
     for extension in &session.extensions {
         if media.extensions.iter().all(|own| own.id != extension.id && own.uri != extension.uri) {
@@ -272,73 +263,63 @@ fn inherit<'a>(media: &mut Media<'a>, session: &Media<'a>) {
     }
 }
 
+/// The first word of a text, and what is behind it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let (word, rest) = text.split_once([' ', '\t'])?;
+    Some((word, rest.trim_start_matches([' ', '\t'])))
+}
+
 /// The list of an m-line. One that repeats a payload type says it once.
-fn formats(list: &str) -> Result<Vec<Format<'_>>, SdpErrorKind> {
+fn formats(list: &str) -> Vec<Format<'_>> {
     let mut formats: Vec<Format<'_>> = Vec::new();
-    for word in list.split_ascii_whitespace() {
-        let payload_type = attribute::payload_type(word).ok_or(SdpErrorKind::BadPayloadType)?;
-        room(formats.len(), "formats", FORMATS_MAX)?;
-        if formats.iter().all(|format| format.payload_type != payload_type) {
+    for payload_type in list.split_ascii_whitespace().filter_map(attribute::payload_type) {
+        let known = formats.iter().any(|format| format.payload_type == payload_type);
+        if !known && formats.len() < FORMATS_MAX {
             formats.push(Format { payload_type, ..Format::default() });
         }
     }
-    Ok(formats)
+    formats
 }
 
-/// `a=rtpmap`, `a=fmtp`, `a=rtcp-fb`: about one payload type, or all. One that the m-line does not list is
-/// ignored.
-fn format_attribute<'a>(media: &mut Media<'a>, name: &str, value: &'a str) -> Result<(), SdpErrorKind> {
-    let (of, value) = value.split_once(' ').unwrap_or((value, ""));
+/// `a=rtpmap`, `a=fmtp`, `a=rtcp-fb`: about one payload type that the m-line lists, or all.
+fn format_attribute<'a>(media: &mut Media<'a>, name: &str, value: &'a str) {
+    let (of, value) = word(value).unwrap_or((value, ""));
     if of == "*" && name == "rtcp-fb" {
-        attribute::add_feedback(&mut media.feedback, value);
-        return Ok(());
+        return attribute::add_feedback(&mut media.feedback, value);
     }
-    let payload_type = attribute::payload_type(of).ok_or(SdpErrorKind::BadPayloadType)?;
+    let Some(payload_type) = attribute::payload_type(of) else { return };
     let Some(format) = media.formats.iter_mut().find(|format| format.payload_type == payload_type) else {
-        return Ok(());
+        return;
     };
     match name {
-        "rtpmap" => {
-            format.rtpmap = Some(attribute::rtpmap(value).ok_or(SdpErrorKind::BadAttribute("rtpmap"))?);
-        }
-        "fmtp" => {
-            room(format.fmtp.len(), "fmtp lines of a format", FMTP_LINES_MAX)?;
-            format.fmtp.push(value);
-        }
+        "rtpmap" => format.rtpmap = format.rtpmap.or(attribute::rtpmap(value)),
+        "fmtp" if format.fmtp.len() < FMTP_LINES_MAX => format.fmtp.push(value),
+        "fmtp" => {}
         _ => attribute::add_feedback(&mut format.feedback, value),
     }
-    Ok(())
 }
 
-fn add_source<'a>(media: &mut Media<'a>, value: &'a str) -> Result<(), SdpErrorKind> {
-    let source = attribute::source(value).ok_or(SdpErrorKind::BadAttribute("ssrc"))?;
+fn add_source<'a>(media: &mut Media<'a>, value: &'a str) {
+    let Some(source) = attribute::source(value) else { return };
     if let Some(known) = media.sources.iter_mut().find(|known| known.ssrc == source.ssrc) {
         known.cname = known.cname.or(source.cname);
         known.msid = known.msid.or(source.msid);
-        return Ok(());
+    } else if media.sources.len() < SOURCES_MAX {
+        media.sources.push(source);
     }
-    room(media.sources.len(), "SSRCs", SOURCES_MAX)?;
-    media.sources.push(source);
-    Ok(())
 }
 
-fn add_extension<'a>(section: &mut Media<'a>, value: &'a str) -> Result<(), SdpErrorKind> {
-    let extension = match attribute::extension(value).ok_or(SdpErrorKind::BadAttribute("extmap"))? {
-        Ok(Some(extension)) => extension,
-        Ok(None) => return Ok(()),
-        Err(_) => return Err(SdpErrorKind::BadExtensionId),
-    };
-    if section.extensions.iter().any(|known| known.id == extension.id) {
-        return Err(SdpErrorKind::DuplicateExtension);
+fn add_extension<'a>(section: &mut Media<'a>, value: &'a str) {
+    let Some(extension) = attribute::extension(value) else { return };
+    let known = section.extensions.iter().any(|known| known.id == extension.id);
+    if !known && section.extensions.len() < EXTENSIONS_MAX {
+        section.extensions.push(extension);
     }
-    room(section.extensions.len(), "header extensions", EXTENSIONS_MAX)?;
-    section.extensions.push(extension);
-    Ok(())
 }
 
 /// `<hash> <octets>`. Only SHA-256 is of use to us, so only that is checked.
 fn fingerprint(value: &str) -> Result<Option<[u8; 32]>, SdpErrorKind> {
-    let (hash, octets) = value.split_once(' ').ok_or(SdpErrorKind::BadFingerprint)?;
+    let (hash, octets) = word(value).unwrap_or((value, ""));
     if !hash.eq_ignore_ascii_case("sha-256") {
         return Ok(None);
     }
@@ -348,15 +329,4 @@ fn fingerprint(value: &str) -> Result<Option<[u8; 32]>, SdpErrorKind> {
 /// `UDP/TLS/RTP/SAVPF`: tokens with slashes.
 fn is_protocol(text: &str) -> bool {
     text.split('/').all(attribute::is_token)
-}
-
-/// Room for one more?
-fn room(len: usize, what: &'static str, max: usize) -> Result<(), SdpErrorKind> {
-    if len < max { Ok(()) } else { Err(SdpErrorKind::TooMany(what, max)) }
-}
-
-fn count(counter: &mut usize, what: &'static str, max: usize) -> Result<(), SdpErrorKind> {
-    room(*counter, what, max)?;
-    *counter += 1;
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What an answer will say, and what the relay is told.
 
 use super::codec::description;
+use super::error::Refusal;
 use super::h264::H264Format;
 use super::offer::Direction;
 use relay_control::{Codec, MediaKind, RtpParameters};
@@ -65,6 +66,23 @@ pub struct PlannedTrack {
     pub media_index: usize,
 }
 
+/// A kind of media whose m-line is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    pub kind: MediaKind,
+    pub why: Refusal,
+}
+
+impl Rejected {
+    /// The media word of its m-line.
+    pub fn media(&self) -> &'static str {
+        match self.kind {
+            MediaKind::Audio => "audio",
+            MediaKind::Video => "video",
+        }
+    }
+}
+
 /// What will be answered. Owns everything; the offer is no longer needed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -72,7 +90,10 @@ pub struct Plan {
     pub remote: RemoteSide,
     /// Tracks in the order of their m-lines: at least one, at most one a kind.
     pub tracks: Vec<PlannedTrack>,
-    /// Mids of accepted m-lines; the first is the answerer-tagged one (RFC 9143 §7.3.1).
+    /// What the offer wants besides and cannot have, at most one a kind.
+    pub rejected: Vec<Rejected>,
+    /// Mids of accepted m-lines; the first is the answerer-tagged one (RFC 9143 §7.3.1). Empty if no group is
+    /// answered.
     pub(super) bundle: Vec<String>,
     /// Index of the m-line that speaks for the transport.
     pub(super) tagged: usize,

@@ -19,7 +19,11 @@ pub struct RelaySide {
     pub candidates: Vec<(IpAddr, u16)>,
     /// For `o=`, random; only the lower 62 bits are used (RFC 9429 §5.2.1).
     pub session_id: u64,
-    /// Upper bound for the video that a publisher sends, bit/s; `None` = say nothing.
+    /// Bound on all that a publisher sends together, bit/s; `None` = say nothing.
+    pub max_bitrate_bps: Option<u64>,
+    /// The same of its video, where operator or client have chosen one. A bound that is only the relay's does
+    /// not stand at the m-line: Chromium takes what is there in place of its own bound, which is lower and
+    /// follows the picture's size, and so a camera would send as much as it may.
     pub max_video_bitrate_bps: Option<u64>,
     /// Answers to players: what is sent. Without it the answer names no streams and SSRCs.
     pub play: Option<PlaySide>,
@@ -62,6 +66,9 @@ impl Plan {
         line!(out, "v=0");
         line!(out, "o=- {} 1 IN IP4 127.0.0.1", relay.session_id & (u64::MAX >> 2));
         line!(out, "s=-");
+        if let Some(bitrate_bps) = relay.max_bitrate_bps.filter(|_| relay.play.is_none()) {
+            write_bandwidth(&mut out, bitrate_bps);
+        }
         line!(out, "t=0 0");
         line!(out, "a=ice-lite");
         write_bundle(&mut out, &self.bundle);
@@ -76,7 +83,7 @@ impl Plan {
                     write_rtp(&mut out, accepted);
                     self.write_streams(&mut out, accepted, relay);
                 }
-                None => write_rejected(&mut out, answer),
+                None => write_rejected(&mut out, answer, relay),
             }
         }
         out
@@ -120,13 +127,20 @@ fn write_media_line(out: &mut String, answer: &AnswerLine, accepted: &Accepted, 
     line!(out, "c=IN {} {address}", if address.is_ipv4() { "IP4" } else { "IP6" });
     let is_video = rtp.kind() == MediaKind::Video;
     if let Some(bitrate_bps) = relay.max_video_bitrate_bps.filter(|_| is_video && relay.play.is_none()) {
-        // RFC 3890 for who knows it, kbit/s for who does not.
-        line!(out, "b=AS:{}", bitrate_bps.div_ceil(1000));
-        line!(out, "b=TIAS:{bitrate_bps}");
+        write_bandwidth(out, bitrate_bps);
     }
     if let Some(mid) = &answer.mid {
         line!(out, "a=mid:{mid}");
     }
+}
+
+/// A bound on media as RFC 3890 says it, without the headers of RTP, UDP and IP, and for who does not know
+/// that, in kbit/s with them: as much as RFC 9429 §5.9 subtracts again. The relay's own tolerance is larger
+/// than all headers.
+fn write_bandwidth(out: &mut String, bitrate_bps: u64) {
+    const HEADERS_BPS: u64 = 50 * 40 * 8;
+    line!(out, "b=AS:{}", bitrate_bps.saturating_add(HEADERS_BPS).div_ceil(950));
+    line!(out, "b=TIAS:{bitrate_bps}");
 }
 
 /// ICE and DTLS. Every m-line repeats them, as browsers' own answers do; only the tagged one has the
@@ -206,13 +220,15 @@ fn write_rtp(out: &mut String, accepted: &Accepted) {
     }
 }
 
-/// RFC 3264 §6: port 0, and at least one format of the offer.
-fn write_rejected(out: &mut String, answer: &AnswerLine) {
+/// RFC 3264 §6: port 0, and at least one format of the offer. GStreamer's webrtcbin takes no answer in which an
+/// m-line has no ICE credentials, fingerprint and role, rejected or not.
+fn write_rejected(out: &mut String, answer: &AnswerLine, relay: &RelaySide) {
     line!(out, "m={} 0 {} {}", answer.name, answer.protocol, answer.format_list);
     line!(out, "c=IN IP4 0.0.0.0");
     if let Some(mid) = &answer.mid {
         line!(out, "a=mid:{mid}");
     }
+    write_transport(out, relay, false);
     line!(out, "a=inactive");
 }
 

@@ -144,7 +144,8 @@ fn without_a_common_codec_the_most_wanted_is_taken_and_who_cannot_play_it_is_tol
     published(&mut world, c, "sc", &without_vp8(PUBLISH));
     assert_eq!(published(&mut world, a, "sa", PUBLISH), [Codec::Opus, Codec::H264]);
     offer(&mut world, b, "playStream", ["p1", "sa"], FIREFOX_PLAY);
-    assert_eq!(world.names(b), ["FAILED p1 (No common codecs)"]);
+    world.media_up(world.transport_of("p1"));
+    assert_eq!(world.names(b), ["SDP p1", "PLAYING p1 (video: No common codecs)"]);
     offer(&mut world, c, "playStream", ["p2", "sa"], PLAY);
     assert_eq!(world.names(c), ["SDP p2"]);
 }

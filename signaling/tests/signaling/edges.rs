@@ -425,7 +425,8 @@ async fn whip_and_whep_over_http() {
     let whip = post("/whip/r");
     let wrong_type = "POST /whip/r HTTP/1.1\r\nContent-Type: text/plain".to_owned();
     let no_accept = format!("{whip}\r\nAccept: text/html");
-    let opus_only = PUBLISH.replace("opus/", "vorbis/").replace("PCM", "XCM");
+    let no_sound = PUBLISH.replace("opus/", "vorbis/").replace("PCM", "XCM");
+    let nothing = no_sound.replace("VP8", "XP8").replace("H264", "H26X");
     let too_long = "x".repeat(70_000);
     for (head, body, expected) in [
         (whip.clone(), "nonsense", 400),
@@ -434,7 +435,7 @@ async fn whip_and_whep_over_http() {
         (post("/whip/%D0%B4%D0%BE%D0%BC?login=%D1%8F"), PUBLISH, 409),
         (whip.clone(), &too_long, 413),
         (wrong_type, PUBLISH, 415),
-        (whip, &opus_only, 422),
+        (whip, &nothing, 422),
         ("GET /whip/r HTTP/1.1".to_owned(), "", 405),
         ("PUT /whip/r/x HTTP/1.1".to_owned(), "", 405),
         ("OPTIONS /whip/r HTTP/1.1".to_owned(), "", 204),

@@ -11,6 +11,7 @@ mod link;
 mod listeners;
 mod names;
 mod panics;
+mod peers;
 mod priority;
 mod relay_model;
 mod replay;

@@ -1,7 +1,7 @@
 //! Publish, play, stop, failures, mute (protocol section 4).
 
 use crate::world::{PLAY, PUBLISH, PUBLISH_AUDIO, World};
-use relay_control::{Codec, Command, FailReason, MediaKind, TransportState};
+use relay_control::{Codec, Command, FailReason, MediaKind, TransportState, UpTrackPoliced};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ fn refusals() {
     world.publish(b, "r", "s2", "r-b-1");
     world.forget();
     let room = |name: &str| json!({"name": name});
-    let h264_play = PLAY.replace("VP8/90000", "VP7/90000");
+    let h264_play = PLAY.replace("VP8/90000", "VP7/90000").replace("opus/48000", "vorbis/48000");
     let cases: Vec<(_, Case<'_>)> = vec![
         (
             c,
@@ -288,7 +288,13 @@ fn h264_reaches_only_players_that_have_it() {
     let without = FIREFOX_PLAY.replace("H264/90000", "H26X/90000");
     let request = json!({"mediaSessionId": "p2", "name": "n", "sdp": without, "custom": {"name": "r"}});
     world.say(b, "playStream", request);
-    assert_eq!(world.names(b), ["FAILED p2 (No common codecs)"]);
+    world.media_up(world.transport_of("p2"));
+    assert_eq!(world.names(b), ["SDP p2", "PLAYING p2 (video: No common codecs)"]);
+    // Without its sound there is nothing left.
+    let without = without.replace("opus/48000", "vorbis/48000");
+    let request = json!({"mediaSessionId": "p3", "name": "n", "sdp": without, "custom": {"name": "r"}});
+    world.say(b, "playStream", request);
+    assert_eq!(world.names(b), ["FAILED p3 (No common codecs)"]);
 }
 
 #[test]
@@ -491,5 +497,35 @@ fn the_bitrate_is_the_smaller_of_setting_and_wish() {
             _ => None,
         });
         assert_eq!(told, Some(expected), "{setting} {wish}");
+        // And so the publisher is told: of all together; at its video what is not only the relay's own.
+        let heard = world.listen(a);
+        let answer = heard.iter().find(|heard| heard["message"] == "setRemoteSDP");
+        let answer = answer.and_then(|heard| heard["data"][1].as_str()).expect("an answer");
+        let bound = format!("b=TIAS:{}\r\n", if expected == 0 { 4_000_000 } else { expected });
+        let (session, media) = answer.split_once("m=").expect("m-lines");
+        assert!(session.contains(&bound), "{setting} {wish}: {answer}");
+        assert_eq!(media.contains(&bound), expected != 0, "{setting} {wish}: {answer}");
     }
+}
+
+/// Whoever is not told why packets are missing looks for the fault elsewhere.
+#[test]
+fn a_publisher_that_sends_too_much_is_told_so() {
+    let mut world = World::new();
+    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
+    let transport = world.published(a, "r", "s", "n");
+    world.playing(b, "r", "p", "n");
+    let track_id = world.relay.transports[&transport].up_tracks[0].track_id;
+    let policed = UpTrackPoliced { track_id, packets: 17, max_receive_bitrate_bps: 4_000_000 };
+    world.policed(policed);
+    let event = world.only(a, "notifyStreamEvent");
+    let payload = json!({"maxBitrateBps": 4_000_000, "discardedPackets": 17});
+    assert_eq!((&event["mediaSessionId"], &event["type"]), (&json!("s"), &json!("bitrateExceeded")));
+    assert_eq!((&event["payload"], world.listen(b).len()), (&payload, 0));
+    // Of a track that is gone nobody is told.
+    world.policed(UpTrackPoliced { track_id: 7, ..policed });
+    assert!(world.listen(a).is_empty());
+    // It is the server's word: no client says it to others.
+    world.say(a, "sendStreamEvent", json!({"mediaSessionId": "s", "type": "bitrateExceeded"}));
+    assert!(world.listen(b).is_empty());
 }

@@ -29,7 +29,7 @@ fn play_by(name: &str, by: NameOf) -> HttpRequest {
 
 fn created(reply: Option<&HttpReply>) -> (String, String) {
     match reply {
-        Some(HttpReply::Created { secret: session, etag, sdp }) => {
+        Some(HttpReply::Created { secret: session, etag, sdp, .. }) => {
             assert!(sdp.starts_with("v=0\r\n") && session.len() >= 32);
             (session.clone(), etag.clone())
         }
@@ -100,10 +100,24 @@ fn refused_publishers_are_never_seen() {
         rights: Grant::everything().rights(),
     };
     for (request, refusal) in [
-        (broken("nonsense".to_owned()), (400, "SDP line 1: not of the form <letter>=<value>")),
+        (broken("nonsense".to_owned()), (400, "SDP line 1: does not start with v=0")),
         (
-            broken(PUBLISH.replace("opus/48000", "vorbis/48000").replace("PCM", "XCM")),
+            broken(
+                PUBLISH
+                    .replace("opus/48000", "vorbis/48000")
+                    .replace("PCM", "XCM")
+                    .replace("VP8", "XP8")
+                    .replace("H264", "H26X"),
+            ),
             (422, "No common codecs"),
+        ),
+        (
+            broken(PUBLISH.replace("setup:actpass", "setup:passive")),
+            (422, "SDP line 15: setup is neither actpass nor active"),
+        ),
+        (
+            broken(PUBLISH.replace("a=ice-pwd:", "a=ice-pwd:short\r\na=x:")),
+            (400, "SDP line 12: ice-pwd is not 22 to 256 visible characters"),
         ),
     ] {
         let Some(HttpReply::Refused(refused)) = world.http(request) else { panic!("not {refusal:?}") };

@@ -4,6 +4,7 @@
 use crate::relay_model::RelayModel;
 use relay_control::{
     EventBody, FailReason, Inventory, ReplyBody, TransportState, TransportStateChanged, UpTrackActivity,
+    UpTrackPoliced,
 };
 use serde_json::{Value, json};
 use signaling::address::Subnet;
@@ -229,6 +230,12 @@ impl World {
     /// Something authentic of its peer comes all the time from now on, or the last came now.
     pub(crate) fn peer_lives(&mut self, transport: u64, lives: bool) {
         self.relay.peers.insert(transport, if lives { None } else { Some(self.now) });
+    }
+
+    /// The relay says that a publisher sends too much.
+    pub(crate) fn policed(&mut self, policed: UpTrackPoliced) {
+        self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackPoliced(policed));
+        self.pump();
     }
 
     /// Nothing of it came for a while.

@@ -40,8 +40,8 @@ export const ROOM_EVENT = Object.freeze({
 });
 
 /**
- * What is told about a stream while it runs. All but QUALITY come from its publisher and are the `type` on
- * the wire.
+ * What is told about a stream while it runs: the `type` on the wire, but for QUALITY. All but that and
+ * BITRATE_EXCEEDED come from its publisher.
  */
 export const STREAM_EVENT = Object.freeze({
     AUDIO_MUTED: "audioMuted",
@@ -49,6 +49,8 @@ export const STREAM_EVENT = Object.freeze({
     VIDEO_MUTED: "videoMuted",
     VIDEO_UNMUTED: "videoUnmuted",
     DATA: "data",
+    /** The server's, to the publisher, each ten seconds at most: (stream, {maxBitrateBps, discardedPackets}). */
+    BITRATE_EXCEEDED: "bitrateExceeded",
     /** Our own, every two seconds while it plays or publishes: (stream, Quality). */
     QUALITY: "connectionQuality",
 });

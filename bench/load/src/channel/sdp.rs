@@ -129,7 +129,7 @@ pub(super) fn read(text: &str, local: SocketAddr) -> Result<(JoinAnswer, Vec<Lin
     let lines: Result<Vec<Line>, String> =
         parsed.media.iter().enumerate().map(|(at, media)| read_line(at, media)).collect();
     let all = || parsed.media.iter().map(|media| media.transport);
-    if all().any(|transport| transport.setup == Some(Setup::Active)) {
+    if all().any(|transport| transport.setup.is_some_and(|(setup, _)| setup == Setup::Active)) {
         // That is our role.
         return Err("the server says a=setup:active, but our clients begin the DTLS handshake".to_owned());
     }

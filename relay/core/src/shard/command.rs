@@ -171,6 +171,7 @@ impl Shard {
         }
         let room_id = transport.identity.room_id;
         let mut up = UpTrack::new(c.track_id, Source::Peer(key), room_id, c.params, c.priority, now);
+        up.layers.iter_mut().for_each(|layer| layer.sources.announce(c.ssrc, c.rtx_ssrc));
         if transport.is_connected() {
             up.prepare_with(transport);
         }
@@ -179,7 +180,7 @@ impl Shard {
         let layer = LayerKey::first(up_key);
         for (ssrc, used) in [(c.ssrc, SsrcUse::Media(layer)), (c.rtx_ssrc, SsrcUse::Rtx(layer))] {
             if let Some(ssrc) = ssrc {
-                bind_ssrc(now, &mut transport.receiving, &self.tracks, ssrc, used);
+                bind_ssrc(&mut transport.receiving, &self.tracks, ssrc, used);
             }
         }
         Ok(added)

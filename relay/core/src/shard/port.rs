@@ -144,10 +144,10 @@ impl Shard {
     ) -> Result<(), DropReason> {
         let up_key = self.came_by(packet.track_id, from).ok_or(DropReason::PipeStale)?;
         let key = LayerKey::first(up_key);
-        if self.tracks.layer(key).sources != packet.source {
+        if self.tracks.layer(key).changes != packet.source {
             self.forward(key, outbox);
             let layer = self.tracks.layer_mut(key);
-            layer.sources = packet.source;
+            layer.changes = packet.source;
             layer.stream.forget_port_clock();
             keyframes::await_from(key, &mut self.tracks);
         }

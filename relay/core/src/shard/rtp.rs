@@ -74,10 +74,13 @@ impl Shard {
         let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
         let Self { transports, tracks, scratch, .. } = self;
         let transport = &mut transports[key];
+        let known = transport.receiving.ssrc_use(header.ssrc);
         if !transport.receiving.policer.admits(now) {
+            if let Some(used) = known {
+                tracks.ups[used.layer().up].policed.count += 1;
+            }
             return Err(DropReason::RtpPoliced);
         }
-        let known = transport.receiving.ssrc_use(header.ssrc);
         let used = match known {
             Some(used) => used,
             None => place_ssrc(transport, tracks, &header, packet, &mut scratch[..])?,
@@ -87,7 +90,7 @@ impl Shard {
         transport.receiving.policer.charge(packet.len());
         if known.is_none() {
             // Only now: a first packet must prove itself before anything about it is remembered.
-            bind_ssrc(now, &mut transport.receiving, tracks, header.ssrc, used);
+            bind_ssrc(&mut transport.receiving, tracks, header.ssrc, used);
         }
         let (len, meta, transport_seq) = read_opened(now, tracks, used, (&header, packet), len)?;
         if let Some(seq) = transport_seq {
@@ -112,14 +115,13 @@ impl Shard {
         match used {
             SsrcUse::Media(layer) => {
                 if self.tracks.layer(layer).ssrc != Some(header.ssrc) {
-                    self.follow_ssrc(now, key, layer, header.ssrc, outbox)?;
+                    self.tracks.layer_mut(layer).check_source(now, header.ssrc, len > 0)?;
+                    self.follow_ssrc(now, key, layer, header.ssrc, outbox);
                 }
                 self.tracks.layer_mut(layer).stream.on_rtp(now, header.seq, len, meta)
             }
-            SsrcUse::Rtx(layer) if self.tracks.layer(layer).is_late_rtx(now, header.ssrc) => {
-                Err(DropReason::RtpOldSource)
-            }
             SsrcUse::Rtx(layer) => {
+                self.tracks.layer(layer).check_rtx(now, header.ssrc)?;
                 let accepted = self.tracks.layer_mut(layer).stream.on_rtx(now, len, meta)?;
                 self.counters.add(Count::RxRtxRecovered, 1);
                 Ok(accepted)
@@ -127,11 +129,8 @@ impl Shard {
         }
     }
 
-    /// A publisher may continue a track under another SSRC (a new encoder): the subscribers' numbering goes
-    /// on, their video waits for the new source's keyframe, and retransmissions of the old one are counted
-    /// ([`Layer::is_late_rtx`](crate::track::Layer::is_late_rtx)). It may go back to one that it has left,
-    /// but not while the one after it is heard: that is a late packet, and to follow it would spend the new
-    /// source's keyframe.
+    /// A publisher continues a track under another SSRC (a new encoder): the subscribers' numbering goes on,
+    /// their video waits for the new source's keyframe, and what still comes of the old one is counted.
     fn follow_ssrc<O: Outbox>(
         &mut self,
         now: Time,
@@ -139,16 +138,12 @@ impl Shard {
         layer: LayerKey,
         ssrc: Ssrc,
         outbox: &mut O,
-    ) -> Result<(), DropReason> {
-        if self.tracks.layer(layer).is_late_source(now, ssrc) {
-            return Err(DropReason::RtpOldSource);
-        }
+    ) {
         self.forward(layer, outbox);
         let rtx = self.transports[key].receiving.rtx_ssrcs(layer);
         if self.tracks.layer_mut(layer).follow_ssrc(now, ssrc, rtx) {
             keyframes::await_from(layer, &mut self.tracks);
         }
-        Ok(())
     }
 
     fn note_accepted(&mut self, now: Time, up_key: UpKey) {
@@ -276,10 +271,13 @@ fn gives_way(receiving: &Receiving, tracks: &Tracks, used: SsrcUse) -> Option<us
     left.or_else(|| ssrcs.iter().position(|(_, other)| *other == used))
 }
 
-/// Remembers what an SSRC is, if it has a place. A late packet of a source that was left takes none away.
-pub(super) fn bind_ssrc(now: Time, receiving: &mut Receiving, tracks: &Tracks, ssrc: Ssrc, used: SsrcUse) {
-    let is_late = matches!(used, SsrcUse::Media(layer) if tracks.layer(layer).is_late_source(now, ssrc));
-    if receiving.ssrc_use(ssrc).is_some() || (is_late && receiving.ssrcs.is_full()) {
+/// Remembers what an SSRC is, if it has a place. One that does not feed its track takes none away.
+pub(super) fn bind_ssrc(receiving: &mut Receiving, tracks: &Tracks, ssrc: Ssrc, used: SsrcUse) {
+    let feeds = match used {
+        SsrcUse::Media(layer) => tracks.layer(layer).ssrc.is_none_or(|current| current == ssrc),
+        SsrcUse::Rtx(layer) => tracks.layer(layer).is_rtx_source(ssrc),
+    };
+    if receiving.ssrc_use(ssrc).is_some() || (!feeds && receiving.ssrcs.is_full()) {
         return;
     }
     let Some(place) = gives_way(receiving, tracks, used) else { return };

@@ -4,13 +4,14 @@
 use super::faults::Input;
 use super::{Shard, feedback, keyframes};
 use crate::keys::{DownKey, TransportKey, UpKey};
-use crate::media::{Event, FailReason, TransportEvent};
+use crate::media::{Event, FailReason, Policed, TransportEvent};
 use crate::outbox::Outbox;
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
-use crate::track::{DownTimer, Source, UpTimer};
+use crate::track::{DownTimer, Source, UpTimer, UpTrack, Ups};
 use crate::transport::{Phase, Transport, TransportTimer};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 impl Shard {
@@ -88,6 +89,7 @@ impl Shard {
         }
         if report {
             feedback::send_report(now, transport, &mut self.tracks.ups, &mut self.counters, outbox);
+            say_policed(now, transport, &mut self.tracks.ups, &mut self.events);
         }
         if dtls {
             // What a record left in the engine may come to light here.
@@ -177,6 +179,17 @@ impl Shard {
     pub(super) fn remove_up_track(&mut self, up_key: UpKey) {
         let up = self.tracks.remove_up(up_key, &mut self.transports);
         self.ports.end(&up);
+    }
+}
+
+/// Tells the controller whose packets were discarded for sending too much.
+fn say_policed(now: Time, publisher: &Transport, ups: &mut Ups, events: &mut VecDeque<Event>) {
+    let bitrate_bps = publisher.receiving.policer.bitrate_bps();
+    for key in &publisher.ups {
+        let UpTrack { id: track_id, policed, .. } = &mut ups[*key];
+        if let Some(packets) = policed.poll(now) {
+            events.push_back(Event::Policed(Policed { track_id: *track_id, packets, bitrate_bps }));
+        }
     }
 }
 

@@ -1,17 +1,13 @@
 //! One encoding of an up-track: what a subscriber gets the packets of.
 
-use super::Params;
+use super::{Params, Sources};
 use crate::id::Ssrc;
 use crate::keys::DownKey;
+use crate::stats::DropReason;
 use crate::time::Time;
 use crate::up::loss::GIVE_UP_AFTER;
 use crate::up::{UpStream, UpStreamConfig};
 use arrayvec::ArrayVec;
-use std::time::Duration;
-
-/// A source that was not heard for so long may have been left for one before it. Packets are not reordered by
-/// more.
-const SOURCE_GONE: Duration = Duration::from_millis(200);
 
 /// Accepted packets of one up-track that are forwarded together. More arrive in a batch only under a flood or
 /// after a stall, and a longer run gains nothing.
@@ -28,10 +24,12 @@ pub const LEFT_MAX: usize = 6;
 pub struct Layer {
     /// SSRC that feeds it now.
     pub ssrc: Option<Ssrc>,
+    /// What else is heard in its place.
+    pub sources: Sources,
     /// SSRCs that have fed it before, and those of their retransmissions, latest last.
     pub left: ArrayVec<Ssrc, LEFT_MAX>,
     /// Counts its SSRCs one after the other, in the publisher's shard.
-    pub sources: u32,
+    pub changes: u32,
     /// When the last change was.
     pub source_since: Time,
     /// Down-tracks it feeds, in no order: each knows its index ([`DownTrack::place`](super::DownTrack)).
@@ -52,12 +50,13 @@ impl Layer {
             ssrc: Ssrc::default(),
             kind: params.kind,
             clock_rate_hz: params.clock_rate_hz,
-            nack: params.nack && params.rtx_pt.is_some(),
+            nack: params.nack,
         });
         Self {
             ssrc: None,
+            sources: Sources::default(),
             left: ArrayVec::new(),
-            sources: 0,
+            changes: 0,
             source_since: Time::ZERO,
             subscribers: Vec::new(),
             pending: Pending::new(),
@@ -66,18 +65,36 @@ impl Layer {
         }
     }
 
-    /// Whether a packet of this SSRC is a late one, of a source that the publisher has left.
-    #[must_use]
-    pub fn is_late_source(&self, now: Time, ssrc: Ssrc) -> bool {
-        self.left.contains(&ssrc) && now.since(self.last_packet) < SOURCE_GONE
+    /// What a packet of another SSRC than that which feeds it is called when it is not followed. `payload`:
+    /// whether it has one; padding says nothing about who speaks for the track.
+    ///
+    /// # Errors
+    /// It does not feed the layer.
+    pub fn check_source(&mut self, now: Time, ssrc: Ssrc, payload: bool) -> Result<(), DropReason> {
+        if payload && self.sources.takes_over(now, ssrc, self.ssrc, self.last_packet) {
+            return Ok(());
+        }
+        let is_left = self.left.contains(&ssrc);
+        Err(if is_left { DropReason::RtpOldSource } else { DropReason::RtpOtherSource })
     }
 
-    /// Whether a retransmission under this SSRC was asked for before the source changed: an encoder may have
-    /// continued the numbers, and then it would be taken for one of the new source's. Later it is one, of a
-    /// publisher that keeps the SSRC of its retransmissions.
+    /// Whether a retransmission under this SSRC is of what feeds the layer. Not if it was asked for before
+    /// the source changed: an encoder may have continued the numbers, and then it would be taken for one of
+    /// the new source's. Later it is one, of a publisher that keeps the SSRC of its retransmissions.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_rtx(&self, now: Time, ssrc: Ssrc) -> Result<(), DropReason> {
+        if self.left.contains(&ssrc) && now.since(self.source_since) < GIVE_UP_AFTER {
+            return Err(DropReason::RtpOldSource);
+        }
+        if self.is_rtx_source(ssrc) { Ok(()) } else { Err(DropReason::RtpOtherSource) }
+    }
+
+    /// Whether retransmissions under this SSRC may be of what feeds the layer.
     #[must_use]
-    pub fn is_late_rtx(&self, now: Time, ssrc: Ssrc) -> bool {
-        self.left.contains(&ssrc) && now.since(self.source_since) < GIVE_UP_AFTER
+    pub fn is_rtx_source(&self, ssrc: Ssrc) -> bool {
+        self.sources.pairs(self.ssrc, ssrc)
     }
 
     /// Another SSRC feeds the track from now on; `rtx` are those of its retransmissions until now. False: it
@@ -93,7 +110,7 @@ impl Layer {
             self.left.push(left);
         }
         self.left.retain(|known| *known != ssrc);
-        self.sources = self.sources.wrapping_add(1);
+        self.changes = self.changes.wrapping_add(1);
         self.source_since = now;
         true
     }

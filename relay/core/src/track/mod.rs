@@ -11,11 +11,13 @@
 pub mod down;
 pub mod layer;
 pub mod params;
+pub mod sources;
 pub mod tables;
 pub mod up;
 
 pub use down::{DownTimer, DownTrack};
 pub use layer::{BURST_MAX, Layer, Pending};
 pub use params::Params;
+pub use sources::Sources;
 pub use tables::{Downs, Tracks, Ups};
-pub use up::{Life, Source, UpTimer, UpTrack};
+pub use up::{Life, PolicedPackets, Source, UpTimer, UpTrack};

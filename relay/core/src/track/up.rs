@@ -9,6 +9,7 @@ use crate::transport::Transport;
 use crate::transports::Transports;
 use crate::up::ClockReference;
 use relay_port::PortId;
+use std::time::Duration;
 
 timers! {
     /// The timers of an up-track.
@@ -80,6 +81,31 @@ pub struct UpTrack {
     pub active: bool,
     /// Packets given up.
     pub lost: u64,
+    /// Packets discarded because the publisher sends too much.
+    pub policed: PolicedPackets,
+}
+
+/// How long a track whose publisher sends too much is not spoken of again.
+pub const POLICED_SAID_EVERY: Duration = Duration::from_secs(10);
+
+/// Packets of a track that were discarded because its publisher sends more than it may.
+#[derive(Debug, Default)]
+pub struct PolicedPackets {
+    /// In all.
+    pub count: u64,
+    said: u64,
+    said_at: Option<Time>,
+}
+
+impl PolicedPackets {
+    /// How many since this was last said, if it is time to say so: at most every [`POLICED_SAID_EVERY`].
+    pub fn poll(&mut self, now: Time) -> Option<u64> {
+        if self.count == self.said || self.said_at.is_some_and(|at| now.since(at) < POLICED_SAID_EVERY) {
+            return None;
+        }
+        self.said_at = Some(now);
+        Some(self.count - std::mem::replace(&mut self.said, self.count))
+    }
 }
 
 impl UpTrack {
@@ -97,6 +123,7 @@ impl UpTrack {
             timers: TimerTable::default(),
             active: false,
             lost: 0,
+            policed: PolicedPackets::default(),
         };
         up.add_layer(now);
         up

@@ -14,8 +14,10 @@ use crate::media::MediaKind;
 use crate::stats::DropReason;
 use crate::time::Time;
 
-/// Octets of history per video stream: about 1.6 s at 2.5 Mb/s.
-pub const VIDEO_HISTORY_BYTES: usize = 512 * 1024;
+/// Octets of history per video stream: over 3 s at 2.5 Mb/s, and 0.4 s at the 20 Mb/s that a publisher may
+/// send, so that what was lost twice on a round trip of 150 ms is still there. More of them would be beyond
+/// [`VIDEO_HISTORY_PACKETS`] of full size.
+pub const VIDEO_HISTORY_BYTES: usize = 1024 * 1024;
 /// Packets of history per video stream: the SRTP replay window, beyond which nothing is accepted anyway.
 pub const VIDEO_HISTORY_PACKETS: usize = 1024;
 /// Octets of history per audio stream: over a second of Opus at its highest common rates, 128 kb/s.
@@ -27,6 +29,10 @@ pub const AUDIO_HISTORY_PACKETS: usize = 128;
 const REFUSED_RUN_MAX: u8 = 16;
 /// A publisher's report that disagrees with its packets by more than this many seconds is not believed.
 const REPORT_ERROR_SECONDS_MAX: u32 = 2;
+
+/// A retransmission is of a packet at most this many seconds from the last one: a second in which it is asked
+/// for, and another one for streams of few packets.
+const RTX_SECONDS_MAX: u32 = 2;
 
 /// What a stream is made from.
 #[derive(Clone, Copy, Debug)]
@@ -174,14 +180,16 @@ impl UpStream {
     /// octets.
     ///
     /// # Errors
-    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, or
-    /// unknown.
+    /// [`DropReason::RtxUseless`] if it is padding, or its original is here, given up too long ago, of another
+    /// time, or unknown.
     pub fn on_rtx(&mut self, now: Time, len: usize, meta: PacketMeta) -> Result<Accepted, DropReason> {
         const OSN_BYTES: usize = 2;
         let osn = self.history.reserved().get(..len).and_then(|bytes| bytes.first_chunk::<OSN_BYTES>());
         let seq = osn.and_then(|osn| self.stats.extend_original(SeqNo(u16::from_be_bytes(*osn))));
         // A retransmission of what never was: ahead of all that came first-hand.
         let seq = seq.filter(|seq| self.stats.highest().is_some_and(|highest| *seq <= highest));
+        // RFC 4588 §4: it has its original's timestamp. One of another source, which is probed with, has not.
+        let seq = seq.filter(|_| self.is_near(meta.timestamp));
         let seq = seq.ok_or(DropReason::RtxUseless)?;
         if !self.history.commit_from(seq, OSN_BYTES, len - OSN_BYTES, meta) {
             return Err(DropReason::RtxUseless);
@@ -294,6 +302,12 @@ impl UpStream {
         let run = if seq == next { run.saturating_add(1) } else { 1 };
         self.refused = (SeqNo(seq.0.wrapping_add(1)), run);
         run >= REFUSED_RUN_MAX
+    }
+
+    /// Whether a timestamp is of about the time of the last packet.
+    fn is_near(&self, timestamp: u32) -> bool {
+        let away = |last: ClockReference| last.timestamp.wrapping_sub(timestamp).cast_signed().unsigned_abs();
+        self.last.is_some_and(|last| away(last) <= self.clock_rate_hz.saturating_mul(RTX_SECONDS_MAX))
     }
 
     fn agrees(&self, reported: ClockReference, last: ClockReference) -> bool {

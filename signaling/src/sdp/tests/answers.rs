@@ -29,7 +29,7 @@ fn check(name: &str, offer: &str, plan: &Plan, relay: &RelaySide) {
 }
 
 fn check_media(name: &str, offered: &Media<'_>, answered: &Media<'_>, relay: &RelaySide) {
-    assert_eq!(answered.transport.setup, Some(Setup::Passive), "{name}");
+    assert_eq!(answered.transport.setup.map(|(setup, _)| setup), Some(Setup::Passive), "{name}");
     assert_eq!(answered.transport.ufrag, Some(relay.ufrag.as_str()), "{name}");
     assert_eq!(answered.transport.pwd, Some(relay.pwd.as_str()), "{name}");
     assert_eq!(answered.transport.fingerprint_sha256, Some(relay.fingerprint_sha256), "{name}");
@@ -61,9 +61,16 @@ fn answers_to_publishers_hold_the_rules() {
     for (name, text) in PUBLISH {
         let plan = publish(text);
         check(name, text, &plan, &relay_side());
-        let relay = RelaySide { max_video_bitrate_bps: Some(1_500_001), ..relay_side() };
+        let max_bitrate_bps = Some(1_500_001);
+        let relay = RelaySide { max_bitrate_bps, ..relay_side() };
+        // 0.95 * 1,596,000 - 50 * 40 * 8 is 1,500,200 (RFC 9429 §5.9).
+        let bound = "b=AS:1596\r\nb=TIAS:1500001\r\n";
+        let whole = format!("s=-\r\n{bound}t=0 0\r\n");
+        let answer = plan.write(&relay);
+        assert!(answer.contains(&whole) && answer.matches(bound).count() == 1, "{name}: {answer}");
+        let relay = RelaySide { max_video_bitrate_bps: max_bitrate_bps, ..relay };
         let has_video = plan.tracks.iter().any(|track| track.source.codec != Codec::Opus);
-        assert_eq!(plan.write(&relay).contains("b=AS:1501\r\nb=TIAS:1500001\r\n"), has_video, "{name}");
+        assert_eq!(plan.write(&relay).matches(bound).count(), 1 + usize::from(has_video), "{name}");
     }
 }
 
@@ -190,11 +197,11 @@ fn ice_fragments_are_read_and_written() {
     for (bad, line, kind) in [
         ("a=ice-ufrag:abc", 1, SdpErrorKind::BadUfrag),
         ("a=mid:0\na=ice-pwd:short", 2, SdpErrorKind::BadPassword),
-        (&"a=candidate:1\n".repeat(33), 33, SdpErrorKind::TooMany("candidates", 32)),
-        ("nonsense", 1, SdpErrorKind::NotALine),
     ] {
         assert_eq!(parse_ice_fragment(bad), Err(SdpError { line, kind }), "{bad}");
     }
+    assert_eq!(parse_ice_fragment("nonsense"), Ok(IceFragment::default()));
+    assert_eq!(parse_ice_fragment(&"a=candidate:1\n".repeat(1_000)).unwrap().candidates, 1_000);
     let written = write_ice_fragment(&publish(CHROMIUM_PUBLISH), &relay_side());
     let fragment = parse_ice_fragment(&written).unwrap();
     assert_eq!((fragment.ufrag, fragment.candidates), (Some("relayufrag"), 3));

@@ -3,6 +3,7 @@
 mod answers;
 mod hostile;
 mod mutations;
+mod peers;
 mod plans;
 mod refusals;
 

@@ -1,6 +1,7 @@
 //! Offers that are well-formed and cannot be answered.
 
 use super::*;
+use relay_control::MediaKind;
 
 #[test]
 fn what_cannot_work_is_refused_with_its_reason() {
@@ -9,29 +10,24 @@ fn what_cannot_work_is_refused_with_its_reason() {
         CHROMIUM_PUBLISH.split_inclusive("\r\n").filter(keep).collect()
     };
     for (what, text, refusal) in [
-        ("no bundle", lines_without(&["a=group"]), Refusal::NoBundle),
-        ("half a bundle", CHROMIUM_PUBLISH.replace("BUNDLE 0 1", "BUNDLE 1"), Refusal::NoBundle),
-        ("a bundle of one, twice", CHROMIUM_PUBLISH.replace("BUNDLE 0 1", "BUNDLE 1 1"), Refusal::NoBundle),
-        ("no mids", lines_without(&["a=mid"]), Refusal::NoBundle),
         ("no mux", lines_without(&["a=rtcp-mux"]), Refusal::NoRtcpMux),
         ("no ufrag", lines_without(&["a=ice-ufrag"]), Refusal::NoIceCredentials),
         ("no pwd", lines_without(&["a=ice-pwd"]), Refusal::NoIceCredentials),
         ("no fingerprint", lines_without(&["a=fingerprint"]), Refusal::NoSha256Fingerprint),
         ("sha-1 only", CHROMIUM_PUBLISH.replace("sha-256", "sha-1"), Refusal::NoSha256Fingerprint),
-        ("passive", CHROMIUM_PUBLISH.replace("actpass", "passive"), Refusal::SetupNotActive),
-        ("holdconn", CHROMIUM_PUBLISH.replace("actpass", "holdconn"), Refusal::SetupNotActive),
+        ("passive", CHROMIUM_PUBLISH.replace("actpass", "passive"), Refusal::SetupNotActive(15)),
+        ("holdconn", CHROMIUM_PUBLISH.replace("actpass", "holdconn"), Refusal::SetupNotActive(15)),
         ("lite", CHROMIUM_PUBLISH.replace("a=extmap-allow-mixed", "a=ice-lite"), Refusal::BothIceLite),
         ("recvonly", CHROMIUM_PUBLISH.replace("sendonly", "recvonly"), Refusal::NoUsableMedia),
         ("rejected", CHROMIUM_PUBLISH.replace(" 9 UDP", " 0 UDP"), Refusal::NoUsableMedia),
-        ("no DTLS", CHROMIUM_PUBLISH.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"), Refusal::NoUsableMedia),
+        ("no RTP", CHROMIUM_PUBLISH.replace("UDP/TLS/RTP/SAVPF", "UDP/DTLS/SCTP"), Refusal::NoUsableMedia),
         (
-            "no audio codec",
-            CHROMIUM_PUBLISH.replace("opus", "L16").replace("PCM", "X"),
-            Refusal::NoCommonCodecs,
-        ),
-        (
-            "no video codec",
-            CHROMIUM_PUBLISH.replace("VP8", "X").replace("H264", "Y"),
+            "no codec",
+            CHROMIUM_PUBLISH
+                .replace("opus", "L16")
+                .replace("PCM", "X")
+                .replace("VP8", "Y")
+                .replace("H264", "Z"),
             Refusal::NoCommonCodecs,
         ),
     ] {
@@ -39,15 +35,106 @@ fn what_cannot_work_is_refused_with_its_reason() {
         let plan = answer_publish(&offer, &CodecPreferences::default());
         assert_eq!(plan, Err(refusal), "{what}");
     }
-    let opus_as_96 = CHROMIUM_PUBLISH.replace("SAVPF 111", "SAVPF 96").replace(":111 ", ":96 ");
-    let plan = answer_publish(&parse(&opus_as_96).unwrap(), &CodecPreferences::default());
-    assert_eq!(plan, Err(Refusal::PayloadTypeConflict));
+}
+
+/// Media of what is accepted, and how many m-lines are rejected.
+fn accepted(plan: &Plan) -> (Vec<Codec>, usize) {
+    let answer = plan.write(&relay_side());
+    let rejected = parse(&answer).unwrap().media.iter().filter(|media| media.is_rejected()).count();
+    (plan.tracks.iter().map(|track| track.rtp.codec()).collect(), rejected)
 }
 
 #[test]
-fn a_player_without_the_publishers_codec_is_refused_as_a_whole() {
+fn an_m_line_that_cannot_be_had_does_not_cost_the_others() {
+    let audio_lines = |start: &str| -> String {
+        let (audio, video) = CHROMIUM_PUBLISH.split_once("m=video").unwrap();
+        let audio: String = audio.split_inclusive("\r\n").filter(|line| !line.starts_with(start)).collect();
+        format!("{audio}m=video{video}")
+    };
+    let opus_as_96 = CHROMIUM_PUBLISH.replace("SAVPF 111", "SAVPF 96").replace(":111 ", ":96 ");
+    let opus_as_97 = CHROMIUM_PUBLISH.replace("SAVPF 111", "SAVPF 97").replace(":111 ", ":97 ");
+    assert_eq!(publish(&opus_as_97).tracks[1].rtp.rtx_payload_type, None, "its RTX gives way");
+    for (what, text, expected) in [
+        (
+            "no audio codec",
+            CHROMIUM_PUBLISH.replace("opus", "L16").replace("PCM", "X"),
+            (vec![Codec::Vp8], 1),
+        ),
+        ("no video codec", CHROMIUM_PUBLISH.replace("VP8", "X").replace("H264", "Y"), (vec![Codec::Opus], 1)),
+        ("no mux for audio", audio_lines("a=rtcp-mux"), (vec![Codec::Vp8], 1)),
+        ("one payload type for two", opus_as_96, (vec![Codec::Opus], 1)),
+        ("RTX of another's payload type", opus_as_97, (vec![Codec::Opus, Codec::Vp8], 0)),
+        ("no bundle", CHROMIUM_PUBLISH.replace("a=group:BUNDLE 0 1\r\n", ""), (vec![Codec::Opus], 1)),
+        ("half a bundle", CHROMIUM_PUBLISH.replace("BUNDLE 0 1", "BUNDLE 1"), (vec![Codec::Vp8], 1)),
+        (
+            "a bundle of one, twice",
+            CHROMIUM_PUBLISH.replace("BUNDLE 0 1", "BUNDLE 1 1"),
+            (vec![Codec::Vp8], 1),
+        ),
+        ("a bundle of others", CHROMIUM_PUBLISH.replace("BUNDLE 0 1", "BUNDLE x y"), (vec![Codec::Opus], 1)),
+        ("no mids", CHROMIUM_PUBLISH.replace("a=mid", "a=x-mid"), (vec![Codec::Opus], 1)),
+        ("one mid for both", CHROMIUM_PUBLISH.replace("a=mid:1", "a=mid:0"), (vec![Codec::Opus], 1)),
+        (
+            "a bundle without a codec",
+            CHROMIUM_PUBLISH.replace("BUNDLE 0 1", "BUNDLE 1").replace("VP8", "X").replace("H264", "Y"),
+            (vec![Codec::Opus], 1),
+        ),
+    ] {
+        assert_eq!(accepted(&publish(&text)), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_once_a_kind() {
+    let no_codec = Rejected { kind: MediaKind::Video, why: Refusal::NoCommonCodecs };
+    let video = &CHROMIUM_PUBLISH[CHROMIUM_PUBLISH.find("m=video").unwrap()..];
+    let av1 = video.replace("VP8", "AV1").replace("H264", "AV1").replace("a=mid:1", "a=mid:2");
+    let three = format!("{CHROMIUM_PUBLISH}{av1}").replace("BUNDLE 0 1", "BUNDLE 0 1 2");
+    let none = CHROMIUM_PUBLISH.replace("VP8", "AV1").replace("H264", "AV1") + &av1;
+    for (what, text, expected) in [
+        ("all there", CHROMIUM_PUBLISH.to_owned(), vec![]),
+        ("the second is no loss", three.clone(), vec![]),
+        (
+            "not even if it comes first",
+            three.replace("VP8", "AV1").replace("a=rtpmap:35 AV1", "a=rtpmap:35 VP8"),
+            vec![],
+        ),
+        ("neither of two", none, vec![no_codec]),
+        (
+            "no group",
+            CHROMIUM_PUBLISH.replace("a=group:BUNDLE 0 1\r\n", ""),
+            vec![Rejected { kind: MediaKind::Video, why: Refusal::NoBundle }],
+        ),
+        ("not sent", CHROMIUM_PUBLISH.replacen("a=sendonly", "a=inactive", 1), vec![]),
+    ] {
+        assert_eq!(publish(&text).rejected, expected, "{what}");
+    }
+    assert_eq!(play(PLAY[1].1, &[Codec::Opus, Codec::H264]).unwrap().rejected, [no_codec]);
+    assert_eq!(play(PLAY[1].1, &[Codec::Opus]).unwrap().rejected, [], "the stream has none");
+}
+
+/// As GStreamer's webrtcbin offers by default: an answer names no group that the offer has not (RFC 9143
+/// §7.3.1).
+#[test]
+fn without_a_group_the_first_m_line_goes_alone() {
+    let text = CHROMIUM_PUBLISH.replace("a=group:BUNDLE 0 1\r\n", "");
+    let answer = publish(&text).write(&relay_side());
+    assert!(!answer.contains("a=group") && answer.contains("a=mid:0"), "{answer}");
+    // It takes no answer in which an m-line lacks one of these.
+    for name in ["a=mid:", "a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:"] {
+        assert_eq!(answer.matches(name).count(), 2, "{name} in {answer}");
+    }
+    // What it does not send does not take the place.
+    let text = text.replacen("a=sendonly", "a=recvonly", 1);
+    assert_eq!(accepted(&publish(&text)), (vec![Codec::Vp8], 1));
+}
+
+#[test]
+fn a_player_without_the_publishers_video_codec_hears_it() {
     let firefox = PLAY[1].1;
-    assert_eq!(play(firefox, &[Codec::Opus, Codec::H264]), Err(Refusal::NoCommonCodecs));
+    let plan = play(firefox, &[Codec::Opus, Codec::H264]).unwrap();
+    assert_eq!(accepted(&plan), (vec![Codec::Opus], 1));
+    assert_eq!(play(firefox, &[Codec::H264]), Err(Refusal::NoCommonCodecs));
     assert_eq!(play(firefox, &[Codec::Opus, Codec::Vp8]).map(|plan| plan.tracks.len()), Ok(2));
     assert_eq!(Refusal::NoCommonCodecs.to_string(), "No common codecs");
     assert_eq!(play(firefox, &[]), Err(Refusal::NoUsableMedia));
