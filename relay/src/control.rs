@@ -77,6 +77,12 @@ pub struct Control {
     panics: PerMinute,
 }
 
+/// Signals that end the process.
+const ENDING: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
+/// Signals that would end it if nobody took them: a terminal that closes, and what rotates other programs'
+/// logs. There is nothing here to be read again.
+const PASSED_OVER: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+
 /// Blocks the signals that [`Control`] takes, for this thread and those it starts; so it is the first thing a
 /// process does.
 ///
@@ -84,9 +90,7 @@ pub struct Control {
 /// When the kernel refuses.
 pub fn take_signals() -> io::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        set.add(signal);
-    }
+    ENDING.into_iter().chain(PASSED_OVER).for_each(|signal| set.add(signal));
     set.thread_block()?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
@@ -188,7 +192,7 @@ impl Control {
         let Some(signals) = &self.signals else { return false };
         let mut ends = false;
         while let Ok(Some(info)) = signals.read_signal() {
-            ends |= info.ssi_signo != Signal::SIGHUP as u32;
+            ends |= ENDING.into_iter().any(|signal| signal as u32 == info.ssi_signo);
         }
         ends
     }

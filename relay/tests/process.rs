@@ -10,6 +10,7 @@ use relay_control::{
     RtpParameters, TransportState,
 };
 use relay_core::id::{SeqNo, Ssrc};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -65,7 +66,7 @@ impl Relay {
         Controller::connect(&self.socket)
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it is ours");
     }
@@ -199,7 +200,7 @@ fn every_datagram_of_garbage_is_in_a_named_counter() {
         // It still serves, and ends on request.
         assert_eq!(controller.open(1, 1), opened);
         assert_eq!(relay.ctl("inventory")["transports"][0]["state"], "new");
-        relay.signal(rustix::process::Signal::TERM);
+        relay.signal(Signal::TERM);
         assert_eq!(relay.wait().code(), Some(0), "{io}");
         assert!(!relay.socket.exists(), "{io}: the socket file is gone");
     }
@@ -311,7 +312,7 @@ fn a_room_that_outgrows_its_shard_is_answered_with_the_next_port_and_served_on_b
         let transports = inventory["transports"].as_array().expect("a list");
         let ups = transports.iter().flat_map(|t| t["up_tracks"].as_array().expect("a list"));
         assert_eq!(ups.count(), 1, "{io}: {inventory}");
-        relay.signal(rustix::process::Signal::TERM);
+        relay.signal(Signal::TERM);
         assert_eq!(relay.wait().code(), Some(0), "{io}");
     }
 }
@@ -376,7 +377,7 @@ fn peers_are_told_when_the_relay_is_ended() {
             let transports = inventory["transports"].as_array().expect("a list");
             transports.iter().all(|t| t["state"] == "connected").then_some(())
         });
-        relay.signal(rustix::process::Signal::TERM);
+        relay.signal(Signal::TERM);
         assert_eq!(relay.wait().code(), Some(0), "{io}");
         for client in &mut clients {
             assert!(client.is_told_the_end(), "{io}: no close_notify");
@@ -385,20 +386,21 @@ fn peers_are_told_when_the_relay_is_ended() {
 }
 
 #[test]
-fn it_outlives_a_closed_standard_error_and_a_hang_up() {
+fn it_outlives_a_closed_standard_error_and_signals_for_other_programs() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let mut relay = Relay::start_in(dir, "auto", Stdio::piped(), &[]);
     let mut controller = relay.connect();
     let first = controller.welcome(1);
     // Whoever read its log is gone: the next line meets a broken pipe.
     drop(relay.child.stderr.take());
-    relay.signal(rustix::process::Signal::HUP);
-    relay.signal(rustix::process::Signal::PIPE);
+    for signal in [Signal::HUP, Signal::PIPE, Signal::USR1, Signal::USR2] {
+        relay.signal(signal);
+    }
     for epoch in 2..50 {
         let mut next = relay.connect();
         assert_eq!(next.welcome(epoch).boot_id, first.boot_id);
     }
-    relay.signal(rustix::process::Signal::INT);
+    relay.signal(Signal::INT);
     assert_eq!(relay.wait().code(), Some(0));
 }
 
@@ -406,7 +408,7 @@ fn it_outlives_a_closed_standard_error_and_a_hang_up() {
 fn a_killed_relay_leaves_a_socket_that_the_next_one_replaces() {
     let mut relay = Relay::start("mmsg");
     let boot_id = relay.connect().welcome(1).boot_id;
-    relay.signal(rustix::process::Signal::KILL);
+    relay.signal(Signal::KILL);
     assert_eq!(relay.wait().signal(), Some(9));
     assert!(relay.socket.exists());
 
@@ -506,7 +508,7 @@ fn the_process_cannot_be_dumped() {
     // memory.
     let memory = fs::metadata(format!("/proc/{}/mem", relay.child.id())).expect("exists");
     assert_eq!(memory.uid(), 0);
-    relay.signal(rustix::process::Signal::TERM);
+    relay.signal(Signal::TERM);
     assert_eq!(relay.wait().code(), Some(0));
 }
 

@@ -39,6 +39,7 @@ pub mod names;
 mod places;
 pub mod refusal;
 pub mod relay;
+mod renewal;
 mod rest;
 mod room;
 pub mod sdp;

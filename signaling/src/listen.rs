@@ -10,6 +10,7 @@ use crate::deadline::{Deadlined, WriteLimits};
 use crate::descriptors::{Budget, HANDSHAKES_MAX};
 use crate::log_limit::LogLimit;
 use crate::places::{NoPlace, Place, Places};
+use crate::tls::InUse;
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
@@ -19,7 +20,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
-use rustls::ServerConfig;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -163,11 +164,17 @@ pub(crate) async fn bind(ip: IpAddr, port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener, listeners: Arc<Listeners>, tls: Option<Arc<ServerConfig>>) {
-    let acceptor = tls.map(TlsAcceptor::from);
+pub(crate) async fn serve(
+    listener: TcpListener,
+    listeners: Arc<Listeners>,
+    tls: Option<watch::Receiver<InUse>>,
+) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(&listeners, stream, peer.ip().to_canonical(), acceptor.as_ref()),
+            Ok((stream, peer)) => {
+                let in_use = tls.as_ref().map(|tls| Arc::clone(&tls.borrow().config));
+                admit(&listeners, stream, peer.ip().to_canonical(), in_use.map(TlsAcceptor::from));
+            }
             Err(why) if is_about_one_connection(&why) => {}
             Err(why) => {
                 listeners.note_failed_accept(&why);
@@ -184,7 +191,7 @@ fn is_about_one_connection(why: &io::Error) -> bool {
 }
 
 /// Never waits: a connection gets a task and a place, or goes.
-fn admit(listeners: &Arc<Listeners>, stream: TcpStream, ip: IpAddr, acceptor: Option<&TlsAcceptor>) {
+fn admit(listeners: &Arc<Listeners>, stream: TcpStream, ip: IpAddr, acceptor: Option<TlsAcceptor>) {
     // Small messages should not wait for each other.
     let _ = stream.set_nodelay(true);
     let stream = Deadlined::new(stream, listeners.write_limits);
@@ -196,8 +203,7 @@ fn admit(listeners: &Arc<Listeners>, stream: TcpStream, ip: IpAddr, acceptor: Op
     match listeners.handshakes.take(from) {
         Err(why) => listeners.note_refusal(why, ip),
         Ok(place) => {
-            let task =
-                tokio::spawn(tls_handshake(Arc::clone(&listeners), stream, ip, acceptor.clone(), place));
+            let task = tokio::spawn(tls_handshake(Arc::clone(&listeners), stream, ip, acceptor, place));
             listeners.note_handshake(task.abort_handle());
         }
     }

@@ -1,4 +1,4 @@
-//! `ringvox-signaling`: arguments → settings → start, and Ctrl-C.
+//! `ringvox-signaling`: arguments → settings → start, and signals.
 
 use clap::Parser;
 use mimalloc::MiMalloc;
@@ -57,15 +57,21 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> Result<Ended, StartError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // Others mean something to other programs (rotate a log); ours must not end by them.
+    let _ignored = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     let stop_relay = config.signaling.stop_relay;
     let control_socket = config.control_socket.clone();
     // A signal that comes meanwhile waits: a relay that has just been started is to be ended as well.
     let mut running = start(config).await?;
     announce(&running, stop_relay, &control_socket);
-    tokio::select! {
-        ended = running.ended() => return Ok(ended),
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            ended = running.ended() => return Ok(ended),
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => running.renew(),
+        }
     }
     tracing::info!("stopping");
     running.stop().await;

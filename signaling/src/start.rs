@@ -5,6 +5,7 @@ use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
 use crate::edge::{App, Input};
 use crate::relay::{self, LinkSettings, RelayProgram};
+use crate::renewal::{Renewal, Secret};
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
 use crate::{descriptors, listen, rest, tls};
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +31,7 @@ pub struct Running {
     inputs: mpsc::Sender<Input>,
     server: JoinHandle<Ended>,
     listeners: Vec<JoinHandle<()>>,
+    renewal: Renewal,
 }
 
 /// Why it did not start.
@@ -47,12 +49,16 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let settings = &config.signaling;
     let http = listen::bind(settings.bind, settings.http_port).await?;
     let https = listen::bind(settings.bind, settings.https_port).await?;
-    let tls = tls::server_config(settings.certificate(), &settings.data_dir)?;
+    let certificate = tls::Certificate::new(settings.certificate())?;
+    let tls = certificate.in_use();
 
     let access = Arc::new(AccessControl::new(&config.auth, format!("ringvox-{:08x}", node_id()?))?);
     if let Some(warning) = open_to_others(&config) {
         tracing::warn!("{warning}");
     }
+    let mut secrets: Vec<Box<dyn Secret>> = vec![Box::new(certificate)];
+    secrets.extend(access.token_key());
+    let renewal = Renewal::of(secrets);
 
     let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
     let (commands, link_commands) = mpsc::channel(COMMANDS_MAX);
@@ -82,7 +88,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
     let listeners = vec![open(http, None), open(https, Some(tls))];
-    Ok(Running { http: addresses.0, https: addresses.1, has_relay, inputs, server, listeners })
+    Ok(Running { http: addresses.0, https: addresses.1, has_relay, inputs, server, listeners, renewal })
 }
 
 /// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
@@ -143,6 +149,12 @@ impl Running {
         let _ = self.server.await;
     }
 
+    /// Takes a renewed certificate and a renewed key of tokens now; it happens by itself a little later. No
+    /// other setting is read again.
+    pub fn renew(&self) {
+        self.renewal.now();
+    }
+
     /// Until it ends on its own account.
     pub async fn ended(&mut self) -> Ended {
         (&mut self.server).await.unwrap_or(Ended::Panicked)
@@ -176,8 +188,9 @@ mod tests {
         let (inputs, _) = mpsc::channel(1);
         let server = tokio::spawn(async { panic!("a panic that the test wanted") });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running =
-            Running { http: nowhere, https: nowhere, has_relay: true, inputs, server, listeners: Vec::new() };
+        let renewal = Renewal::of(Vec::new());
+        let (http, https, listeners) = (nowhere, nowhere, Vec::new());
+        let mut running = Running { http, https, has_relay: true, inputs, server, listeners, renewal };
         assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

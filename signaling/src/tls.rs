@@ -1,5 +1,11 @@
 //! TLS of https and wss: the given certificate, or one of our own that is made on first run and kept.
+//!
+//! A renewed one is taken while we run ([`crate::renewal`]). Each has settings of its own, with an empty
+//! memory of sessions: nobody resumes under a certificate that is not used any more.
 
+mod validity;
+
+use crate::renewal::Secret;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
@@ -12,6 +18,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use validity::{OutOfDate, Validity};
 
 /// Some browsers refuse certificates that are valid for longer than 825 days; ours is made again well before.
 const VALID_DAYS: u64 = 700;
@@ -26,6 +34,8 @@ pub(crate) enum TlsError {
     Pem(PathBuf, pem::Error),
     /// Certificate and key do not fit, or the key is of no known kind.
     Unusable(PathBuf, rustls::Error),
+    /// It is for another time, and the one in use is not.
+    OutOfDate(PathBuf, OutOfDate),
     /// The self-made certificate could not be made.
     Make(rcgen::Error),
 }
@@ -41,6 +51,7 @@ impl fmt::Display for TlsError {
             Self::Unusable(path, why) => {
                 write!(f, "the certificate {} cannot be used: {why}", path.display())
             }
+            Self::OutOfDate(path, why) => write!(f, "the certificate {} {why}", path.display()),
             Self::Make(why) => write!(f, "cannot make a certificate: {why}"),
         }
     }
@@ -48,25 +59,114 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The TLS settings of the listener, from the files given or from those in `data_dir`.
-///
-/// # Errors
-/// See [`TlsError`].
-pub(crate) fn server_config(
-    given: Option<(&Path, &Path)>,
-    data_dir: &Path,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let (certificate, key) = match given {
-        Some((certificate, key)) => (certificate.to_owned(), key.to_owned()),
-        None => self_made(data_dir)?,
-    };
-    let chain = CertificateDer::pem_file_iter(&certificate)
+/// Where the certificate comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum CertificateSource {
+    /// The operator's chain and key.
+    Given(PathBuf, PathBuf),
+    /// Made by ourselves, in this directory.
+    SelfMade(PathBuf),
+}
+
+impl CertificateSource {
+    /// Chain and key.
+    fn files(&self) -> [PathBuf; 2] {
+        match self {
+            Self::Given(certificate, key) => [certificate.clone(), key.clone()],
+            Self::SelfMade(dir) => [dir.join("certificate.pem"), dir.join("certificate-key.pem")],
+        }
+    }
+}
+
+/// A certificate in use.
+#[derive(Clone)]
+pub(crate) struct InUse {
+    /// For new handshakes.
+    pub(crate) config: Arc<ServerConfig>,
+    /// `None`: it cannot be read, though TLS can use it.
+    validity: Option<Validity>,
+}
+
+impl InUse {
+    fn out_of_date(&self) -> Option<OutOfDate> {
+        self.validity.and_then(|validity| validity.check(SystemTime::now()))
+    }
+}
+
+/// The certificate of the listeners.
+pub(crate) struct Certificate {
+    source: CertificateSource,
+    in_use: watch::Sender<InUse>,
+}
+
+impl Certificate {
+    /// Reads it, or makes one.
+    ///
+    /// # Errors
+    /// See [`TlsError`]. One that is out of date is better than none: the log says so.
+    pub(crate) fn new(source: CertificateSource) -> Result<Self, TlsError> {
+        if let CertificateSource::SelfMade(dir) = &source {
+            self_made(dir)?;
+        }
+        let files = source.files();
+        let first = read(&files)?;
+        if let Some(why) = first.out_of_date() {
+            tracing::warn!("the certificate {} {why}: browsers will refuse it", files[0].display());
+        }
+        Ok(Self { source, in_use: watch::Sender::new(first) })
+    }
+
+    /// The one that counts at any time.
+    pub(crate) fn in_use(&self) -> watch::Receiver<InUse> {
+        self.in_use.subscribe()
+    }
+
+    fn renew(&self) -> Result<(), TlsError> {
+        let files = self.source.files();
+        let new = read(&files)?;
+        if let (Some(why), None) = (new.out_of_date(), self.in_use.borrow().out_of_date()) {
+            let [certificate, _] = files;
+            return Err(TlsError::OutOfDate(certificate, why));
+        }
+        self.in_use.send_replace(new);
+        Ok(())
+    }
+}
+
+impl Secret for Certificate {
+    fn name(&self) -> &'static str {
+        "the certificate"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.source.files().into()
+    }
+
+    /// A server that runs for years makes a new one in time. Files that somebody took away are left to him.
+    fn prepare(&self) -> Result<(), String> {
+        match &self.source {
+            CertificateSource::SelfMade(dir) if self.source.files().iter().all(|file| file.exists()) => {
+                self_made(dir).map_err(|why| why.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&self) -> Result<(), String> {
+        self.renew().map_err(|why| why.to_string())
+    }
+}
+
+/// The TLS settings of the listener, from chain and key.
+fn read([certificate, key]: &[PathBuf; 2]) -> Result<InUse, TlsError> {
+    let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|why| TlsError::Pem(certificate.clone(), why))?;
-    if chain.is_empty() {
-        return Err(TlsError::Pem(certificate, pem::Error::NoItemsFound));
-    }
-    let key = PrivateKeyDer::from_pem_file(&key).map_err(|why| TlsError::Pem(key.clone(), why))?;
+    let Some(first) = chain.first() else {
+        return Err(TlsError::Pem(certificate.clone(), pem::Error::NoItemsFound));
+    };
+    let validity = Validity::of(first);
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|why| TlsError::Pem(key.clone(), why))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let unusable = |why| TlsError::Unusable(certificate.clone(), why);
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -76,15 +176,16 @@ pub(crate) fn server_config(
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(InUse { config: Arc::new(config), validity })
 }
 
-fn self_made(data_dir: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
-    let files = (data_dir.join("certificate.pem"), data_dir.join("certificate-key.pem"));
-    let made = fs::metadata(&files.0).and_then(|metadata| metadata.modified()).ok();
+/// Makes chain and key if there are none, or old ones.
+fn self_made(data_dir: &Path) -> Result<(), TlsError> {
+    let [certificate_file, key_file] = CertificateSource::SelfMade(data_dir.to_owned()).files();
+    let made = fs::metadata(&certificate_file).and_then(|metadata| metadata.modified()).ok();
     let fresh = made.is_some_and(|made| made.elapsed().unwrap_or_default() < RENEW_AFTER);
-    if fresh && files.1.exists() {
-        return Ok(files);
+    if fresh && key_file.exists() {
+        return Ok(());
     }
     let (certificate, key) = make_certificate().map_err(TlsError::Make)?;
     let failed = |path: &Path| {
@@ -92,9 +193,8 @@ fn self_made(data_dir: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
         move |why| TlsError::File(path, why)
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed(data_dir))?;
-    replace(&files.1, &key).map_err(failed(&files.1))?;
-    replace(&files.0, &certificate).map_err(failed(&files.0))?;
-    Ok(files)
+    replace(&key_file, &key).map_err(failed(&key_file))?;
+    replace(&certificate_file, &certificate).map_err(failed(&certificate_file))
 }
 
 /// Whole or not at all, and never readable by others.
@@ -195,27 +295,77 @@ mod tests {
     fn the_certificate_is_made_once_and_kept_for_us_alone() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let data = dir.path().join("data");
-        server_config(None, &data).expect("first run");
+        self_made(&data).expect("first run");
         let key = data.join("certificate-key.pem");
         let before = fs::read(&key).expect("kept");
-        server_config(None, &data).expect("second run");
+        self_made(&data).expect("second run");
         assert_eq!(fs::read(&key).expect("kept"), before);
         assert_eq!(fs::metadata(&key).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&data).expect("there").permissions().mode() & 0o777, 0o700);
+    }
+
+    /// Chain and key for localhost, valid in these years.
+    fn pair(from: i32, to: i32) -> (String, String) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        (params.self_signed(&key).expect("signed").pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn what_cannot_be_used_does_not_take_the_place_of_what_can() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let files = ["chain.pem", "key.pem"].map(|name| dir.path().join(name));
+        let put = |chain: &str, key: &str| {
+            fs::write(&files[0], chain).expect("written");
+            fs::write(&files[1], key).expect("written");
+        };
+        let (good, key) = pair(2020, 2200);
+        let (_, other_key) = pair(2020, 2200);
+        let (expired, expired_key) = pair(2020, 2021);
+        let (early, early_key) = pair(2199, 2200);
+        put(&expired, &expired_key);
+        let [chain, key_file] = files.clone();
+        let certificate =
+            Certificate::new(CertificateSource::Given(chain, key_file)).expect("better than none");
+        put(&early, &early_key);
+        certificate.take().expect("no worse than the one before");
+        put(&good, &key);
+        certificate.take().expect("a good one");
+        let in_use = || Arc::as_ptr(&certificate.in_use.borrow().config);
+        let before = in_use();
+        for (chain, key, words) in [
+            (&*good, &*other_key, "cannot be used"),
+            (&expired, &expired_key, "has expired"),
+            (&early, &early_key, "is not valid yet"),
+            ("garbage", &key, "chain.pem"),
+            (&good, "garbage", "key.pem"),
+            (&good, "", "key.pem"),
+            (&good.replace("MI", "!!"), &key, "chain.pem"),
+        ] {
+            put(chain, key);
+            let why = certificate.take().expect_err(words);
+            assert!(why.contains(words), "{why}");
+            assert_eq!(in_use(), before, "{why}");
+        }
+        put(&good, &key);
+        certificate.take().expect("the same again");
     }
 
     #[test]
     fn what_is_wrong_with_given_files_is_said() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let data = dir.path().join("data");
-        server_config(None, &data).expect("made");
+        self_made(&data).expect("made");
         let empty = dir.path().join("empty.pem");
         fs::write(&empty, "nothing").expect("written");
         let good = data.join("certificate.pem");
         for (certificate, key) in
             [(empty.clone(), good.clone()), (good.clone(), empty.clone()), (empty.join("x"), good)]
         {
-            let error = server_config(Some((&certificate, &key)), &data).expect_err("refused").to_string();
+            let source = CertificateSource::Given(certificate, key);
+            let error = Certificate::new(source).err().expect("refused").to_string();
             assert!(error.contains("empty.pem"), "{error}");
         }
     }

@@ -13,16 +13,19 @@ mod grant;
 mod hook;
 mod notes;
 mod token;
+mod token_key;
 
 pub use grant::{Grant, Rights};
 use hook::Hook;
 use token::TokenReader;
+use token_key::TokenKey;
 
 use crate::config::{Auth, AuthMode};
 use crate::id::ConnectionId;
 use crate::message::{ClientMessage, RoomCommand, Written};
 use crate::names::NameOf;
 use crate::refusal::Refusal;
+use crate::renewal::Secret;
 use axum::http::{HeaderMap, header};
 use notes::Notes;
 use relay_control::Priority;
@@ -72,7 +75,7 @@ pub struct AccessControl {
 
 enum Policy {
     Open,
-    Token(Box<TokenReader>),
+    Token(TokenKey),
     Hook(Arc<Hook>, Notes),
 }
 
@@ -126,13 +129,21 @@ impl AccessControl {
     pub fn new(settings: &Auth, node: String) -> Result<Self, AuthError> {
         let policy = match settings.mode {
             AuthMode::Open => Policy::Open,
-            AuthMode::Token => Policy::Token(Box::new(TokenReader::new(settings)?)),
+            AuthMode::Token => Policy::Token(TokenKey::new(settings)?),
             AuthMode::Hook => {
                 let hook = Arc::new(Hook::new(settings)?);
                 Policy::Hook(Arc::clone(&hook), Notes::new(hook))
             }
         };
         Ok(Self { policy, node })
+    }
+
+    /// The key of tokens, where there are any: it may be renewed.
+    pub(crate) fn token_key(&self) -> Option<Box<dyn Secret>> {
+        match &self.policy {
+            Policy::Token(key) => Some(Box::new(key.clone())),
+            Policy::Open | Policy::Hook(..) => None,
+        }
     }
 
     /// What the operator's rules say to a message.
@@ -146,8 +157,8 @@ impl AccessControl {
         message: &ClientMessage,
     ) -> Verdict {
         match (&self.policy, message) {
-            (Policy::Token(reader), ClientMessage::Connection(hello)) => {
-                reader.read(hello.token.as_deref().unwrap_or_default(), now_s()).map(Some)
+            (Policy::Token(key), ClientMessage::Connection(hello)) => {
+                key.reader().read(hello.token.as_deref().unwrap_or_default(), now_s()).map(Some)
             }
             (Policy::Open | Policy::Token(_), _) => Ok(None),
             (Policy::Hook(hook, notes), _) => self.ask_hook(hook, notes, client, text, message).await,
@@ -208,7 +219,7 @@ impl AccessControl {
         let login = client.login.map(str::to_owned);
         match &self.policy {
             Policy::Open => Ok(Admitted { login, priority: None, rights: Grant::everything().rights() }),
-            Policy::Token(reader) => http_token(reader, &client, now_s()),
+            Policy::Token(key) => http_token(&key.reader(), &client, now_s()),
             Policy::Hook(hook, _) => {
                 let method = if client.publish { "publishStream" } else { "playStream" };
                 let mut object = Map::new();

@@ -8,10 +8,11 @@ pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
 pub use relay_settings::{Error as ConfigError, Settings};
 
 use crate::names::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
+use crate::tls::CertificateSource;
 use relay_control::{Codec, default_control_socket};
 use relay_settings::{Accepts, Key, list, log_level, millis, number, parsed, path, settings, single, truth};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
@@ -47,7 +48,8 @@ settings! {
         http_port: u16 = 8080, port();
         /// Port of https and wss.
         https_port: u16 = 8443, port();
-        /// Certificate chain. Without one a certificate is made on first run and kept in data_dir.
+        /// Certificate chain. Without one a certificate is made on first run and kept in data_dir. A renewed
+        /// chain and key are taken within seconds, or at once by SIGHUP.
         tls_cert: Option<PathBuf> = (None, "/etc/ringvox/fullchain.pem"), path("a PEM file").map(Some);
         /// Private key of the certificate.
         tls_key: Option<PathBuf> = (None, "/etc/ringvox/privkey.pem"), path("a PEM file").map(Some);
@@ -229,9 +231,12 @@ impl Signaling {
             .unwrap_or_else(|| AUTO_PER_ADDRESS.min(self.max_connections / 2).max(1))
     }
 
-    /// Certificate chain and key in PEM; `None` = the self-made one in [`data_dir`](Self::data_dir).
-    pub(crate) fn certificate(&self) -> Option<(&Path, &Path)> {
-        self.tls_cert.as_deref().zip(self.tls_key.as_deref())
+    /// Certificate chain and key in PEM, or the self-made one in [`data_dir`](Self::data_dir).
+    pub(crate) fn certificate(&self) -> CertificateSource {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => CertificateSource::Given(certificate.clone(), key.clone()),
+            _ => CertificateSource::SelfMade(self.data_dir.clone()),
+        }
     }
 }
 
@@ -288,6 +293,7 @@ pub(crate) fn codec_name(codec: Codec) -> &'static str {
 mod tests {
     use super::*;
     use clap::{Args, FromArgMatches};
+    use std::path::Path;
 
     fn from_text(text: &str) -> Result<Config, String> {
         Config::from_text(Path::new("ringvox.toml"), text).map_err(|why| why.to_string())

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 /// More than `max_connections = 200` and what may come on top of it.
 const CROWD: u16 = 1_205;
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+pub(crate) const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// Each of a crowd has an address of its own.
 fn own(number: u16) -> Ipv4Addr {
@@ -32,7 +32,7 @@ fn own(number: u16) -> Ipv4Addr {
     Ipv4Addr::new(127, 1, high, low)
 }
 
-async fn connect(from: Ipv4Addr, server: SocketAddr) -> TcpStream {
+pub(crate) async fn connect(from: Ipv4Addr, server: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("socket");
     socket.bind(SocketAddr::new(from.into(), 0)).expect("bound");
     timeout(PATIENCE, socket.connect(server)).await.expect("in time").expect("connected")
@@ -100,12 +100,12 @@ async fn comes_in(from: Ipv4Addr, server: SocketAddr) {
     timeout(PATIENCE, came_in).await.expect("in time");
 }
 
-async fn alive(client: &mut Client) {
+pub(crate) async fn alive(client: &mut Client) {
     client.say("ping", Value::Null).await;
     assert_eq!(client.hear().await["message"], "pong");
 }
 
-async fn client(from: Ipv4Addr, server: SocketAddr) -> Client {
+pub(crate) async fn client(from: Ipv4Addr, server: SocketAddr) -> Client {
     let stream = connect(from, server).await;
     let opened = tokio_tungstenite::client_async("ws://localhost/", stream);
     Client(timeout(PATIENCE, opened).await.expect("in time").expect("upgrade").0)
@@ -235,14 +235,14 @@ async fn a_full_server_says_so_over_tls() {
 }
 
 /// The program itself, under limits of its own.
-struct Program {
-    child: Child,
-    http: SocketAddr,
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) http: SocketAddr,
     _dir: TempDir,
     _relay: FakeRelay,
 }
 
-async fn program(limits: &str) -> Program {
+pub(crate) async fn program(limits: &str) -> Program {
     let dir = tempfile::tempdir().expect("directory");
     let socket = dir.path().join("relay.sock");
     let relay = FakeRelay::listen(&socket, RelayModel::new(7));
@@ -273,11 +273,11 @@ async fn program(limits: &str) -> Program {
 }
 
 impl Program {
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self._dir.path().join("stderr")).expect("log")
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.child.kill().await.expect("ended");
         assert!(!self.log().contains("panicked"), "{}", self.log());
     }

@@ -14,6 +14,7 @@ mod panics;
 mod peers;
 mod priority;
 mod relay_model;
+mod renewal;
 mod replay;
 mod rooms;
 mod sessions;
