@@ -3,6 +3,7 @@ use relay_core::id::{SeqNo, Ssrc};
 use relay_core::media::MediaKind;
 use relay_core::stats::DropReason;
 use relay_core::time::Time;
+use relay_core::up::Asker;
 use relay_core::up::{
     Accepted, Arrival, ClockReference, NACK_LIST_MAX, PacketMeta, SenderClock, UpStream, UpStreamConfig,
 };
@@ -81,7 +82,7 @@ impl Simulation {
             11 => self.wait(actions.u16()?),
             12 => self.up.on_sender_report(self.now, actions.u64()?, actions.u32()?, &mut self.clock),
             13 => self.report(),
-            14 => drop(self.up.keyframes.request(self.now)),
+            14 => drop(self.up.keyframes.request(self.now, Asker::Newcomer)),
             // What is reserved and not committed was never there.
             _ => self.up.reserve(usize::from(actions.u16()? % DATAGRAM_BYTES)).fill(0xee),
         }
@@ -182,7 +183,7 @@ impl Simulation {
         assert!(asked.len() <= NACK_LIST_MAX);
         let span = asked.first().zip(asked.last()).map_or(0, |(first, last)| last.distance(*first));
         assert!(span >= 0 && asked.windows(2).all(|pair| pair[1].distance(pair[0]) > 0), "{asked:?}");
-        let _ = self.up.keyframes.poll(self.now);
+        let _ = self.up.poll_keyframe(self.now);
         assert!(self.up.poll_timeout().is_none_or(|due| due > self.now), "nothing is due twice");
     }
 

@@ -137,12 +137,13 @@ fn keyframe_requests_of_both_shards_merge() {
         world.run(Duration::from_millis(50));
     }
     let requests = &world.peers[0].sending.as_ref().expect("it publishes").requests;
-    assert!(requests.iter().filter(|at| **at >= start).count() >= 5, "the crowd is heard");
+    // What each of them may ask for in 10 s: at once, after 1, 3 and 7 s.
+    assert!(requests.iter().filter(|at| **at >= start).count() >= 4, "the crowd is heard");
     for pair in requests.windows(2) {
         assert!(pair[1].since(pair[0]) >= Duration::from_millis(495), "at most one per 500 ms");
     }
     assert_eq!(world.count(1, Count::KeyframesAsked), 0, "a publisher is asked by its own shard");
-    assert!((5..=25).contains(&world.count(1, Count::PipeKeyframesAsked)), "merged before they cross");
+    assert!((4..=6).contains(&world.count(1, Count::PipeKeyframesAsked)), "merged before they cross");
     world.assert_ledger();
 }
 

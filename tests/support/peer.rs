@@ -84,6 +84,8 @@ pub struct Peer {
     pub sending: Option<Sending>,
     /// What it sends besides on the same m-line, as layers that nobody negotiated.
     pub beside: Vec<Sending>,
+    /// Packets of a keyframe.
+    pub keyframe_packets: usize,
     /// Sends again under the SSRC of the media, as one without RTX.
     pub without_rtx: bool,
     /// RTX SSRC → media SSRC of what it receives.
@@ -92,6 +94,7 @@ pub struct Peer {
     pub received: HashMap<Ssrc, Received>,
     /// Media that overtook the end of the handshake.
     early: Vec<Vec<u8>>,
+    fir_seq: u8,
     next_frame: Time,
     next_report: Time,
     /// Sends media without its MID, as browsers do once the relay has shown that it knows it.
@@ -136,10 +139,12 @@ impl Peer {
             rtcp_ssrc: Ssrc(0x7000_0000 + index),
             sending: None,
             beside: Vec::new(),
+            keyframe_packets: 1,
             without_rtx: false,
             rtx_of: HashMap::new(),
             received: HashMap::new(),
             early: Vec::new(),
+            fir_seq: 0,
             next_frame: Time::ZERO,
             next_report: Time::ZERO,
             without_mid: false,
@@ -252,9 +257,10 @@ impl Peer {
         self.client.keys().expect("keys")
     }
 
-    /// Sends one frame of one packet.
+    /// Sends one frame, of one packet unless it is a keyframe.
     pub fn send_frame(&mut self, now: Time) {
-        self.send_packet(now, 200);
+        let keyframe = self.sending.as_ref().is_some_and(|sending| sending.keyframe_wanted);
+        (0..if keyframe { self.keyframe_packets } else { 1 }).for_each(|_| self.send_packet(now, 200));
     }
 
     /// The same with a payload of `len` octets: several at one time are packets of one frame.
@@ -306,6 +312,16 @@ impl Peer {
                 let len = rtcp::write_rr(out, sender, &[])?;
                 Some(len + rtcp::write_pli(out.get_mut(len..)?, sender, ssrc)?)
             });
+        }
+    }
+
+    /// The same by FIR, each time a new one.
+    pub fn send_fir(&mut self) {
+        let (sender, media) = (self.rtcp_ssrc, self.received.keys().copied().collect::<Vec<_>>());
+        for ssrc in media {
+            self.fir_seq = self.fir_seq.wrapping_add(1);
+            let seq = self.fir_seq;
+            self.send_rtcp(|out| rtcp::write_fir(out, sender, ssrc, seq));
         }
     }
 

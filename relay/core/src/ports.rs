@@ -155,7 +155,7 @@ impl Ports {
         port: PortId,
         counters: &mut Counters,
     ) {
-        let asks = up.layers.first_mut().is_some_and(|layer| layer.stream.keyframes.poll(now).is_some());
+        let asks = up.layers.first_mut().is_some_and(|layer| layer.stream.poll_keyframe(now).is_some());
         if asks {
             counters.add(Count::PipeKeyframesAsked, 1);
             self.try_say(port, Message::Keyframe { track_id: up.id }, counters);

@@ -171,6 +171,8 @@ named! {
         KeyframesAsked = "keyframe.asked",
         /// Keyframe requests of subscribers merged into one already on its way.
         KeyframesMerged = "keyframe.merged",
+        /// Keyframe requests that wait because their subscriber has had one lately.
+        KeyframesDeferred = "keyframe.deferred",
         /// NACKed sequence numbers asked of publishers.
         NacksSent = "nack.sent",
         /// NACKed sequence numbers received from subscribers.

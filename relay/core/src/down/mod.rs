@@ -10,6 +10,7 @@
 //! Deliberately absent: header and cipher (`wire`, `srtp`), and the subscriber's address and keys
 //! (`transport`).
 
+pub mod keyframes;
 pub mod layer;
 pub mod prefix;
 pub mod reports;
@@ -17,6 +18,7 @@ pub mod rewrite;
 pub mod rtx;
 pub mod stream;
 
+pub use keyframes::{Grant, KeyframeBudget};
 pub use layer::Gate;
 pub use prefix::{PREFIX_BYTES_MAX, PayloadPrefix};
 pub use reports::{SenderInfo, SenderReports};

@@ -19,6 +19,7 @@ use crate::stats::Count;
 use crate::time::Time;
 use crate::track::{DownTrack, Params, Source, Tracks, UpTrack};
 use crate::transport::{Identity, SsrcUse, Transport};
+use crate::up::Asker;
 use std::borrow::Cow;
 
 /// Bounds of ICE credentials in characters (RFC 8839 §5.4).
@@ -234,7 +235,8 @@ impl Shard {
         })?;
         let Self { tracks, deadlines, counters, .. } = self;
         for layer in 0..tracks.up(up_key).layers.len() as u8 {
-            keyframes::want(now, LayerKey { up: up_key, layer }, tracks, deadlines, counters);
+            let key = LayerKey { up: up_key, layer };
+            keyframes::want(now, key, Asker::Newcomer, tracks, deadlines, counters);
         }
         Ok(Reply::Done)
     }

@@ -2,28 +2,31 @@
 //!
 //! A subscriber's video begins with a keyframe, so it waits for one ([`Gate`](crate::down::Gate)) when it is
 //! new, when another source continues the track, and when it was withheld. Whoever waits has one asked for;
-//! so does a subscriber by PLI or FIR, and a jump of the publisher's numbering. All requests for a track are
-//! merged ([`KeyframeRequests`](crate::up::KeyframeRequests)), which decides when one leaves.
+//! so does a subscriber by PLI or FIR, within its own bounds ([`KeyframeBudget`](crate::down::KeyframeBudget)),
+//! and a jump of the publisher's numbering. All requests for a track are merged
+//! ([`KeyframeRequests`](crate::up::KeyframeRequests)), which decides when one leaves.
 
+use crate::down::Grant;
 use crate::id::Ssrc;
-use crate::keys::{DownKey, LayerKey};
+use crate::keys::{DownKey, LayerKey, UpKey};
 use crate::media::MediaKind;
 use crate::outbox::Outbox;
 use crate::ports::Ports;
 use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
-use crate::track::{Source, Tracks, UpTrack};
+use crate::track::{DownTimer, Source, Tracks, UpTimer, UpTrack};
 use crate::transport::Transport;
 use crate::transports::Transports;
-use crate::up::Accepted;
+use crate::up::{Accepted, Asker};
 use crate::wire::rtcp;
+use relay_port::{PortId, PortKind};
 use std::ops::Range;
 
 /// The publisher's numbering jumped. The subscribers' goes on; what is missing only a keyframe can mend.
 pub(super) fn on_accepted(now: Time, up: &mut UpTrack, layer: u8, accepted: &Accepted) {
     if accepted.resync && up.params.kind == MediaKind::Video && up.is_wanted() {
-        up.layers[usize::from(layer)].stream.keyframes.request(now);
+        up.layers[usize::from(layer)].stream.keyframes.request(now, Asker::Newcomer);
     }
 }
 
@@ -41,8 +44,78 @@ pub(super) fn on_request(
     if tracks.is_shed(down) {
         return Err(DropReason::KeyframeShed);
     }
-    want(now, down.layer, tracks, deadlines, counters);
+    let layer = down.layer;
+    let is_waiting = tracks.layer(layer).stream.keyframes.is_waiting();
+    let down = &mut tracks.downs[down_key];
+    if is_waiting {
+        // One is on its way already. Who has no picture yet asks again and again until it comes.
+        if !down.stream.awaits_keyframe() {
+            down.keyframes.served(now);
+        }
+        counters.add(Count::KeyframesMerged, 1);
+        return Ok(());
+    }
+    match down.keyframes.request(now) {
+        Grant::First => want(now, layer, Asker::Newcomer, tracks, deadlines, counters),
+        Grant::Again => want(now, layer, Asker::Again, tracks, deadlines, counters),
+        Grant::Later(due) => {
+            counters.add(Count::KeyframesDeferred, 1);
+            down.timers.set(DownTimer::Keyframe, due);
+            down.arm(down_key, deadlines);
+        }
+    }
     Ok(())
+}
+
+/// The time of a subscriber's request that had to wait has come.
+pub(super) fn on_due(
+    now: Time,
+    down_key: DownKey,
+    tracks: &mut Tracks,
+    deadlines: &mut Deadlines<TimerOwner>,
+    counters: &mut Counters,
+) {
+    let layer = tracks.down(down_key).layer;
+    let last_keyframe = tracks.layer(layer).stream.keyframes.last_keyframe();
+    let down = &mut tracks.downs[down_key];
+    if down.keyframes.grant_waiting(now, last_keyframe) && !tracks.is_shed(tracks.down(down_key)) {
+        want(now, layer, Asker::Again, tracks, deadlines, counters);
+    }
+}
+
+/// What is behind a port asks. Another shard has merged the requests of its own subscribers, each within its
+/// bounds; local processes share one budget on each track.
+pub(super) fn on_port_request(
+    now: Time,
+    from: PortId,
+    up_key: UpKey,
+    tracks: &mut Tracks,
+    deadlines: &mut Deadlines<TimerOwner>,
+    counters: &mut Counters,
+) {
+    let layer = LayerKey::first(up_key);
+    if from.kind != PortKind::Local || tracks.layer(layer).stream.keyframes.is_waiting() {
+        return want(now, layer, Asker::Newcomer, tracks, deadlines, counters);
+    }
+    let up = &mut tracks.ups[up_key];
+    match up.port_keyframes.request(now) {
+        Grant::First => want(now, layer, Asker::Newcomer, tracks, deadlines, counters),
+        Grant::Again => want(now, layer, Asker::Again, tracks, deadlines, counters),
+        Grant::Later(due) => {
+            counters.add(Count::KeyframesDeferred, 1);
+            up.timers.set(UpTimer::PortKeyframe, due);
+            up.arm(up_key, deadlines);
+        }
+    }
+}
+
+/// The time of a local process's request that had to wait has come.
+pub(super) fn on_port_due(now: Time, up: &mut UpTrack) {
+    let Some(layer) = up.layers.first_mut() else { return };
+    let keyframes = &mut layer.stream.keyframes;
+    if up.port_keyframes.grant_waiting(now, keyframes.last_keyframe()) {
+        keyframes.request(now, Asker::Again);
+    }
 }
 
 /// Another source continues a track: its subscribers' video waits for that one's keyframe.
@@ -64,7 +137,7 @@ pub(super) fn want_all(
     for &down_key in &subscriber.downs {
         let down = tracks.down(down_key);
         if !tracks.is_shed(down) {
-            want(now, down.layer, tracks, deadlines, counters);
+            want(now, down.layer, Asker::Newcomer, tracks, deadlines, counters);
         }
     }
 }
@@ -84,7 +157,7 @@ pub(super) fn want_restored(
     let layers = tracks.layers().filter(|(_, layer)| layer.subscribers.iter().any(waits));
     let layers: Vec<LayerKey> = layers.map(|(key, _)| key).collect();
     for layer in layers {
-        want(now, layer, tracks, deadlines, counters);
+        want(now, layer, Asker::Newcomer, tracks, deadlines, counters);
     }
 }
 
@@ -92,6 +165,7 @@ pub(super) fn want_restored(
 pub(super) fn want(
     now: Time,
     key: LayerKey,
+    asker: Asker,
     tracks: &mut Tracks,
     deadlines: &mut Deadlines<TimerOwner>,
     counters: &mut Counters,
@@ -100,7 +174,7 @@ pub(super) fn want(
     if up.params.kind != MediaKind::Video {
         return;
     }
-    if up.layers[usize::from(key.layer)].stream.keyframes.request(now) {
+    if up.layers[usize::from(key.layer)].stream.keyframes.request(now, asker) {
         counters.add(Count::KeyframesMerged, 1);
     }
     up.arm(key.up, deadlines);
@@ -123,7 +197,7 @@ pub(super) fn ask_publisher<O: Outbox>(
     let transport = &mut transports[key];
     let sender = transport.rtcp_ssrc;
     for layer in &mut up.layers {
-        let (Some(()), Some(media)) = (layer.stream.keyframes.poll(now), layer.ssrc) else { continue };
+        let (Some(()), Some(media)) = (layer.stream.poll_keyframe(now), layer.ssrc) else { continue };
         let fir_seq = transport.receiving.next_fir_seq();
         counters.add(Count::KeyframesAsked, 1);
         transport.send_rtcp(counters, outbox, |compound| {

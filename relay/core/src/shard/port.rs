@@ -101,7 +101,7 @@ impl Shard {
             Message::Keyframe { track_id } => {
                 if let Some(up_key) = self.tracks.up_key(track_id) {
                     let Self { tracks, deadlines, counters, .. } = self;
-                    keyframes::want(now, LayerKey::first(up_key), tracks, deadlines, counters);
+                    keyframes::on_port_request(now, from, up_key, tracks, deadlines, counters);
                 }
             }
             Message::Close { track_id, opening } => {

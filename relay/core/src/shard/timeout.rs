@@ -57,13 +57,7 @@ impl Shard {
                     if let Some(down) = self.tracks.downs.get_mut(key)
                         && Deadlines::<TimerOwner>::fired(at, &mut down.timers)
                     {
-                        if down.timers.take_due(DownTimer::Report, now) {
-                            let Self { tracks, transports, config, counters, .. } = self;
-                            feedback::send_sender_report(
-                                now, key, tracks, transports, config.ntp, counters, outbox,
-                            );
-                        }
-                        self.tracks.downs[key].arm(key, &mut self.deadlines);
+                        self.on_down_timeout(now, key, outbox);
                     }
                 }
             }
@@ -103,12 +97,29 @@ impl Shard {
         transport.arm(key, &mut self.deadlines);
     }
 
+    fn on_down_timeout<O: Outbox>(&mut self, now: Time, key: DownKey, outbox: &mut O) {
+        let Self { tracks, transports, config, counters, deadlines, .. } = self;
+        let timers = &mut tracks.downs[key].timers;
+        let [report, keyframe] = [DownTimer::Report, DownTimer::Keyframe].map(|t| timers.take_due(t, now));
+        if report {
+            feedback::send_sender_report(now, key, tracks, transports, config.ntp, counters, outbox);
+        }
+        if keyframe {
+            keyframes::on_due(now, key, tracks, deadlines, counters);
+        }
+        tracks.downs[key].arm(key, deadlines);
+    }
+
     fn on_up_timeout<O: Outbox>(&mut self, now: Time, key: UpKey, outbox: &mut O) {
         let Self { tracks, transports, ports, counters, .. } = self;
         let up = &mut tracks.ups[key];
         let timers = &mut up.timers;
-        let due = [UpTimer::Nack, UpTimer::Keyframe, UpTimer::Silence].map(|t| timers.take_due(t, now));
-        let [nack, keyframe, silence] = due;
+        let due = [UpTimer::Nack, UpTimer::PortKeyframe, UpTimer::Keyframe, UpTimer::Silence]
+            .map(|t| timers.take_due(t, now));
+        let [nack, port_keyframe, keyframe, silence] = due;
+        if port_keyframe {
+            keyframes::on_port_due(now, up);
+        }
         if nack {
             feedback::send_nacks(now, up, transports, counters, outbox);
         }

@@ -7,7 +7,7 @@
 //!   index again.
 
 use super::Params;
-use crate::down::{DownStream, DownStreamConfig, PREFIX_BYTES_MAX, Rewritten};
+use crate::down::{DownStream, DownStreamConfig, KeyframeBudget, PREFIX_BYTES_MAX, Rewritten};
 use crate::id::{Cname, SeqNo, Ssrc};
 use crate::keys::{DownKey, LayerKey, TransportKey};
 use crate::outbox::{Outbox, Run};
@@ -35,6 +35,8 @@ timers! {
     pub enum DownTimer {
         /// The next sender report.
         Report,
+        /// A keyframe request that had to wait.
+        Keyframe,
     }
 }
 
@@ -60,6 +62,8 @@ pub struct DownTrack {
     mid_known: bool,
     /// When it wants to be looked at.
     pub timers: TimerTable<DownTimer>,
+    /// How often it may have a keyframe asked for.
+    pub keyframes: KeyframeBudget,
     /// Its index among the subscribers of its layer.
     pub place: u32,
     /// The controller's id.
@@ -119,6 +123,7 @@ impl DownTrack {
             params,
             mid_known: params.extensions.mid == 0 || params.mid.is_empty(),
             timers,
+            keyframes: KeyframeBudget::default(),
             place: 0,
             id,
             up_track_id,

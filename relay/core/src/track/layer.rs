@@ -65,6 +65,14 @@ impl Layer {
         }
     }
 
+    /// Allocates what media needs: when its publisher has keys.
+    pub fn prepare(&mut self) {
+        if self.stream.history.packets_max() == 0 {
+            self.stream.prepare();
+            self.sources.prepare();
+        }
+    }
+
     /// What a packet of another SSRC than that which feeds it is called when it is not followed. `payload`:
     /// whether it has one; padding says nothing about who speaks for the track.
     ///

@@ -11,7 +11,6 @@
 
 use crate::id::Ssrc;
 use crate::time::Time;
-use arrayvec::ArrayVec;
 use std::time::Duration;
 
 /// A source that was not heard for so long may have been left for another one. Packets are not reordered by
@@ -38,10 +37,15 @@ pub struct Sources {
     /// Announced for media and for retransmissions.
     announced: Option<Ssrc>,
     announced_rtx: Option<Ssrc>,
-    others: ArrayVec<Other, OTHERS_MAX>,
+    others: Vec<Other>,
 }
 
 impl Sources {
+    /// Allocates all that it will ever need: when its publisher has keys.
+    pub fn prepare(&mut self) {
+        self.others.reserve_exact(OTHERS_MAX);
+    }
+
     /// Takes note of what the publisher has announced.
     pub fn announce(&mut self, media: Option<Ssrc>, rtx: Option<Ssrc>) {
         (self.announced, self.announced_rtx) = (media, rtx);
@@ -74,7 +78,7 @@ impl Sources {
             other.last = now;
             return *other;
         }
-        if self.others.is_full() {
+        if self.others.len() >= OTHERS_MAX {
             let oldest = self.others.iter().enumerate().min_by_key(|(_, other)| other.last);
             let oldest = oldest.map_or(0, |(at, _)| at);
             self.others.swap_remove(oldest);

@@ -1,6 +1,7 @@
 //! A track that a peer sends: what it is, where it comes from and whom it feeds.
 
 use super::{Layer, Params};
+use crate::down::KeyframeBudget;
 use crate::keys::{DownKey, TransportKey, UpKey};
 use crate::media::Priority;
 use crate::time::Time;
@@ -18,6 +19,8 @@ timers! {
         Nack,
         /// A keyframe to ask for.
         Keyframe,
+        /// A local process's request for one that had to wait.
+        PortKeyframe,
         /// Silence; of a track that comes by a port: whether anybody listens.
         Silence,
     }
@@ -81,6 +84,8 @@ pub struct UpTrack {
     pub active: bool,
     /// Packets given up.
     pub lost: u64,
+    /// How often local processes, all together, may have a keyframe asked for.
+    pub port_keyframes: KeyframeBudget,
     /// Packets discarded because the publisher sends too much.
     pub policed: PolicedPackets,
 }
@@ -94,16 +99,18 @@ pub struct PolicedPackets {
     /// In all.
     pub count: u64,
     said: u64,
-    said_at: Option<Time>,
+    /// The beginning of time: never.
+    said_at: Time,
 }
 
 impl PolicedPackets {
     /// How many since this was last said, if it is time to say so: at most every [`POLICED_SAID_EVERY`].
     pub fn poll(&mut self, now: Time) -> Option<u64> {
-        if self.count == self.said || self.said_at.is_some_and(|at| now.since(at) < POLICED_SAID_EVERY) {
+        let said_lately = self.said_at != Time::ZERO && now.since(self.said_at) < POLICED_SAID_EVERY;
+        if self.count == self.said || said_lately {
             return None;
         }
-        self.said_at = Some(now);
+        self.said_at = now;
         Some(self.count - std::mem::replace(&mut self.said, self.count))
     }
 }
@@ -123,6 +130,7 @@ impl UpTrack {
             timers: TimerTable::default(),
             active: false,
             lost: 0,
+            port_keyframes: KeyframeBudget::default(),
             policed: PolicedPackets::default(),
         };
         up.add_layer(now);
@@ -137,7 +145,7 @@ impl UpTrack {
 
     /// Allocates what media needs: when its publisher has keys.
     pub fn prepare(&mut self) {
-        self.layers.iter_mut().for_each(|layer| layer.stream.prepare());
+        self.layers.iter_mut().for_each(Layer::prepare);
     }
 
     /// The same, and what its publisher's transport needs for it.

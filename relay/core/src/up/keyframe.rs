@@ -6,7 +6,11 @@
 //! - While a request is unanswered it is repeated, the second time after [`INTERVAL_MIN`], then every
 //!   [`INTERVAL_STORM`].
 //! - A request is answered only by a keyframe that starts after it.
+//! - Who was served lately waits while keyframes are more of the publisher's bitrate than [`PERCENT_MAX`].
+//!
+//! [`PERCENT_MAX`]: super::keyframe_share::PERCENT_MAX
 
+use super::keyframe_share::{KeyframeShare, Received};
 use crate::time::Time;
 use std::time::Duration;
 
@@ -19,11 +23,27 @@ const STORM_GAP: Duration = Duration::from_secs(2);
 /// This many requests in a row make a storm: a room that fills quickly needs a few.
 const STORM_AFTER: u32 = 4;
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who has no picture yet, or has not asked for long.
+    Newcomer,
+    /// Somebody who was served lately.
+    Again,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct KeyframeRequests {
     /// Since when somebody waits.
     wanted: Option<Time>,
+    /// A newcomer is among those who wait.
+    newcomer: bool,
+    /// Not before then, as there are too many keyframes already.
+    held_until: Time,
+    share: KeyframeShare,
+    /// When the last keyframe began.
+    began: Option<Time>,
     last_sent: Option<Time>,
     /// Sent since the request began to wait.
     tries: u32,
@@ -38,9 +58,15 @@ impl KeyframeRequests {
         Self::default()
     }
 
+    /// Allocates all that it will ever need.
+    pub fn prepare(&mut self) {
+        self.share.prepare();
+    }
+
     /// Somebody needs a keyframe. True if this merged into a request that already waits for its answer.
-    pub fn request(&mut self, now: Time) -> bool {
+    pub fn request(&mut self, now: Time, asker: Asker) -> bool {
         let merged = self.wanted.is_some();
+        self.newcomer = asker == Asker::Newcomer || (merged && self.newcomer);
         if !merged {
             self.wanted = Some(now);
             self.tries = 0;
@@ -50,6 +76,7 @@ impl KeyframeRequests {
 
     /// A keyframe began to arrive.
     pub fn answered(&mut self, now: Time) {
+        self.began = Some(now);
         if self.wanted.is_some_and(|since| since <= now) {
             self.wanted = None;
         }
@@ -60,11 +87,22 @@ impl KeyframeRequests {
         self.wanted = None;
     }
 
-    /// `Some` when a PLI or FIR is to be sent now.
-    pub fn poll(&mut self, now: Time) -> Option<()> {
+    /// When the last keyframe began.
+    #[must_use]
+    pub fn last_keyframe(&self) -> Option<Time> {
+        self.began
+    }
+
+    /// `Some` when a PLI or FIR is to be sent now. `received`: what came of the publisher until now.
+    pub fn poll(&mut self, now: Time, received: Received) -> Option<()> {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return None;
         }
+        if self.share.is_exceeded(now, received) && self.tries == 0 && !self.newcomer {
+            self.held_until = now + INTERVAL_STORM;
+            return None;
+        }
+        self.held_until = Time::ZERO;
         let in_storm = self.last_sent.is_some_and(|last| now.since(last) < STORM_GAP);
         self.streak = if in_storm { self.streak.saturating_add(1) } else { 1 };
         self.tries = self.tries.saturating_add(1);
@@ -76,14 +114,16 @@ impl KeyframeRequests {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         let wanted = self.wanted?;
+        let wanted = if self.newcomer { wanted } else { wanted.max(self.held_until) };
         let Some(last) = self.last_sent else { return Some(wanted) };
         let slow = self.tries >= 2 || self.streak >= STORM_AFTER;
         let interval = if slow { INTERVAL_STORM } else { INTERVAL_MIN };
         Some(wanted.max(last + interval))
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_waiting(&self) -> bool {
+    /// Whether a keyframe is wanted that has not begun.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
         self.wanted.is_some()
     }
 }
@@ -105,7 +145,7 @@ mod tests {
         let mut times = Vec::new();
         for at in (0..end).step_by(10) {
             each(at, requests);
-            if requests.poll(ms(at)).is_some() {
+            if requests.poll(ms(at), Received::default()).is_some() {
                 times.push(at);
             }
         }
@@ -116,8 +156,8 @@ mod tests {
     fn one_request_is_sent_at_once_and_repeated_until_answered() {
         let mut requests = KeyframeRequests::new();
         assert_eq!(requests.poll_timeout(), None);
-        assert!(!requests.request(ms(0)));
-        assert!(requests.request(ms(0)), "merged");
+        assert!(!requests.request(ms(0), Asker::Newcomer));
+        assert!(requests.request(ms(0), Asker::Newcomer), "merged");
         assert_eq!(requests.poll_timeout(), Some(ms(0)));
         let times = asked(&mut requests, 5_000, |at, r| {
             if at == 4_000 {
@@ -138,7 +178,7 @@ mod tests {
             if last.is_some_and(|sent| at == sent + 50) {
                 r.answered(ms(at));
             }
-            merged += (0..100).filter(|_| r.request(ms(at))).count();
+            merged += (0..100).filter(|_| r.request(ms(at), Asker::Newcomer)).count();
             if r.poll_timeout().is_some_and(|due| due <= ms(at)) {
                 last = Some(at);
             }
@@ -153,7 +193,7 @@ mod tests {
         let times = asked(&mut requests, 20_000, |at, r| {
             r.answered(ms(at));
             if at % 2_500 == 0 {
-                let _ = r.request(ms(at));
+                let _ = r.request(ms(at), Asker::Newcomer);
             }
         });
         assert_eq!(times, [0, 2_500, 5_000, 7_500, 10_000, 12_500, 15_000, 17_500]);
@@ -162,13 +202,33 @@ mod tests {
     #[test]
     fn only_a_keyframe_after_the_request_answers_it() {
         let mut requests = KeyframeRequests::new();
-        let _ = requests.request(ms(100));
+        let _ = requests.request(ms(100), Asker::Newcomer);
         requests.answered(ms(99));
         assert!(requests.is_waiting());
         requests.answered(ms(100));
         assert!(!requests.is_waiting());
-        let _ = requests.request(ms(200));
+        let _ = requests.request(ms(200), Asker::Newcomer);
         requests.cancel();
-        assert_eq!(requests.poll(ms(10_000)), None);
+        assert_eq!(requests.poll(ms(10_000), Received::default()), None);
+    }
+
+    #[test]
+    fn who_was_served_lately_waits_while_there_are_too_many_keyframes() {
+        let mut requests = KeyframeRequests::new();
+        let mut received = Received { octets: 1_000, keyframes: 0, last: 0 };
+        assert!(!requests.request(ms(0), Asker::Again));
+        assert_eq!(requests.poll(ms(0), received), Some(()), "there were none");
+        requests.answered(ms(50));
+        received = Received { octets: 101_000, keyframes: 50_000, last: 50_000 };
+        assert!(!requests.request(ms(2_000), Asker::Again));
+        assert_eq!(requests.poll(ms(2_000), received), None);
+        assert_eq!(requests.poll_timeout(), Some(ms(3_000)));
+        // A newcomer is served at once, and the other with it.
+        assert!(requests.request(ms(2_100), Asker::Newcomer));
+        assert_eq!(requests.poll(ms(2_100), received), Some(()));
+        requests.answered(ms(2_150));
+        assert!(!requests.request(ms(4_500), Asker::Again));
+        received.octets = 451_000;
+        assert_eq!(requests.poll(ms(4_500), received), Some(()), "a small part by now");
     }
 }

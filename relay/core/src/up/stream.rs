@@ -8,6 +8,7 @@ use super::clock::{ClockReference, SenderClock};
 use super::history::{History, PacketMeta, Stored};
 use super::jitter::{ReceiverStats, SeqVerdict};
 use super::keyframe::KeyframeRequests;
+use super::keyframe_share::Received;
 use super::loss::{LossVerdict, NackGenerator};
 use crate::id::{SeqNo, Ssrc};
 use crate::media::MediaKind;
@@ -90,6 +91,11 @@ pub struct UpStream {
     packets: u64,
     octets: u64,
     keyframes_seen: u64,
+    /// Timestamp of the last keyframe that began, and octets of all of them.
+    keyframe_timestamp: Option<u32>,
+    keyframe_octets: u64,
+    /// Those before the last one.
+    keyframe_octets_before: u64,
 }
 
 impl UpStream {
@@ -109,6 +115,9 @@ impl UpStream {
             packets: 0,
             octets: 0,
             keyframes_seen: 0,
+            keyframe_timestamp: None,
+            keyframe_octets: 0,
+            keyframe_octets_before: 0,
         }
     }
 
@@ -124,6 +133,7 @@ impl UpStream {
         };
         self.history = History::new(bytes, packets);
         self.nack.prepare();
+        self.keyframes.prepare();
     }
 
     /// The publisher continues this track under another SSRC. Subscribers' numbering goes on (a resync).
@@ -296,6 +306,13 @@ impl UpStream {
         self.keyframes_seen
     }
 
+    /// Whether the publisher is to be asked for a keyframe now.
+    pub fn poll_keyframe(&mut self, now: Time) -> Option<()> {
+        let last = self.keyframe_octets - self.keyframe_octets_before;
+        let received = Received { octets: self.octets, keyframes: self.keyframe_octets, last };
+        self.keyframes.poll(now, received)
+    }
+
     /// Notes a refused packet; true if it completes a run.
     fn refused_run_ends(&mut self, seq: SeqNo) -> bool {
         let (next, run) = self.refused;
@@ -320,6 +337,12 @@ impl UpStream {
         self.octets += len as u64;
         if meta.keyframe {
             self.keyframes_seen += 1;
+            if self.keyframe_timestamp.replace(meta.timestamp) != Some(meta.timestamp) {
+                self.keyframe_octets_before = self.keyframe_octets;
+            }
+        }
+        if self.keyframe_timestamp == Some(meta.timestamp) {
+            self.keyframe_octets += len as u64;
         }
         // A keyframe that comes late began before the request and does not answer it.
         if meta.keyframe && arrival == Arrival::Ahead {
@@ -481,7 +504,7 @@ mod tests {
     fn a_keyframe_answers_unless_it_comes_late() {
         let mut up = video();
         assert!(rtp(&mut up, 0, 10, false).is_ok());
-        let _ = up.keyframes.request(ms(1));
+        let _ = up.keyframes.request(ms(1), crate::up::Asker::Newcomer);
         assert!(rtp(&mut up, 2, 9, true).is_ok());
         assert!(up.keyframes.is_waiting());
         assert!(rtp(&mut up, 3, 11, true).is_ok());
