@@ -22,6 +22,8 @@ pub enum Input {
     Connected(ConnectionId, SendQueue, Option<Subnet>),
     /// A text message came, and what the operator's rules say to it.
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
+    /// A frame that is no message: a sign of life.
+    Heard(ConnectionId),
     /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.

@@ -184,6 +184,7 @@ impl Server {
                 self.obey(id, |hub| hub.handle_connected(now, id, from));
             }
             Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
+            Input::Heard(id) => self.hub.handle_heard(now, id),
             Input::Closed(id, clean) => {
                 self.send_queues.remove(&id);
                 self.hub.handle_closed(now, id, clean);
@@ -272,6 +273,8 @@ impl Server {
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Send { to, text } => self.send(to, text),
+                Output::SendState { to, text } => self.send_state(to, text),
+                Output::Ping { to } => self.send_queues.get(&to).into_iter().for_each(SendQueue::ping),
                 Output::Close { to, code, reason } => {
                     if let Some(send_queue) = self.send_queues.remove(&to) {
                         send_queue.close(code.frame().0, reason);
@@ -317,7 +320,7 @@ impl Server {
         let limit = self.pressure_limit();
         let (send_queues, hub) = (&self.send_queues, &mut self.hub);
         self.slow.retain(|id| {
-            let slow = send_queues.get(id).is_some_and(|send_queue| send_queue.queued() > limit);
+            let slow = send_queues.get(id).is_some_and(|send_queue| send_queue.unread() > limit);
             if !slow {
                 hub.handle_pressure(*id, false);
             }
@@ -330,14 +333,24 @@ impl Server {
         self.config.signaling.send_queue_bytes_max / 2
     }
 
-    fn send(&mut self, to: ConnectionId, text: String) {
-        let limit = self.pressure_limit();
+    fn send_state(&mut self, to: ConnectionId, text: String) {
         let Some(send_queue) = self.send_queues.get(&to) else { return };
-        let pushed = send_queue.push(text, self.config.signaling.send_queue_bytes_max);
-        if send_queue.queued() > limit && self.slow.insert(to) {
+        send_queue.push_state(text);
+        self.note_pressure(to);
+    }
+
+    fn note_pressure(&mut self, to: ConnectionId) {
+        let unread = self.send_queues.get(&to).map_or(0, SendQueue::unread);
+        if unread > self.pressure_limit() && self.slow.insert(to) {
             self.relieve_at.get_or_insert_with(|| Instant::now() + RELIEVE_PAUSE);
             self.hub.handle_pressure(to, true);
         }
+    }
+
+    fn send(&mut self, to: ConnectionId, text: String) {
+        let Some(send_queue) = self.send_queues.get(&to) else { return };
+        let pushed = send_queue.push(text, self.config.send_queue_bytes_max());
+        self.note_pressure(to);
         if pushed.is_err() {
             tracing::info!(connection = to.0, "cut off: it does not read");
             if let Some(send_queue) = self.send_queues.remove(&to) {

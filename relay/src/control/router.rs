@@ -337,6 +337,7 @@ impl Router {
             }
             Command::RestartIce(c) => route_by_transport(placement, c.transport_id),
             Command::SetLabel(c) => route_by_transport(placement, c.transport_id),
+            Command::ProbeTransport(c) => route_by_transport(placement, c.transport_id),
             Command::AddUpTrack(c) => match self.ports.source(c.track_id) {
                 Some(_) => Route::Answered(refusal(ErrorCode::IdInUse, "a local port's track has this id")),
                 None => route_track(placement, c.track_id, c.transport_id),

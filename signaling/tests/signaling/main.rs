@@ -20,6 +20,7 @@ mod rooms;
 mod sessions;
 mod stopping;
 mod streams;
+mod takeovers;
 mod unproved;
 mod whip_whep;
 mod world;
