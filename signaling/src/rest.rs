@@ -158,8 +158,8 @@ async fn whip(
         sdp: &sdp,
     };
     match app.access.authorize_http(visit).await {
-        Ok(Admitted { login, priority }) => {
-            let request = HttpRequest::Publish { room, login, sdp, priority };
+        Ok(Admitted { login, priority, rights }) => {
+            let request = HttpRequest::Publish { room, login, sdp, priority, rights };
             created(app.ask(app.origin(peer, &headers), request).await, uri.path())
         }
         Err(refusal) => refused(&refusal),
