@@ -29,6 +29,8 @@ pub enum Input {
     Connected(ConnectionId, SendQueue, Option<Subnet>),
     /// A text message came, and what the operator's rules say to it.
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
+    /// A frame that is no message: a sign of life.
+    Heard(ConnectionId),
     /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.
@@ -36,7 +38,10 @@ pub enum Input {
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Close all connections, then end the relay if so configured.
-    Shutdown,
+    Shutdown {
+        /// Whoever asks manages the relay as well, and has not asked that one.
+        alone: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

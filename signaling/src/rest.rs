@@ -154,8 +154,8 @@ async fn whip(
         sdp: &sdp,
     };
     match app.access.authorize_http(visit).await {
-        Ok(Admitted { login, priority }) => {
-            let request = HttpRequest::Publish { room, login, sdp, priority };
+        Ok(Admitted { login, priority, rights }) => {
+            let request = HttpRequest::Publish { room, login, sdp, priority, rights };
             created(app.ask(from.address.counted, request).await, uri.path(), from.proxied)
         }
         Err(refusal) => refused(&refusal),
