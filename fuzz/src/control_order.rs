@@ -95,6 +95,7 @@ impl World {
             fingerprint_sha256: [0; 32],
             io_backend: "none",
             max_receive_bitrate_bps: 1_000_000,
+            started_by_signaling: false,
         };
         let mut world = Self {
             // One transport of a room on a shard, then the next: pipes everywhere.

@@ -19,7 +19,25 @@ pub fn of_interfaces() -> std::io::Result<Vec<IpAddr>> {
         let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
     });
-    Ok(addresses.collect())
+    // Absent on a machine without IPv6. Of this thread: a process may have several networks.
+    let flags = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    let passing = passing_v6(&flags);
+    Ok(addresses.filter(|ip| !passing.iter().any(|passing| ip == passing)).collect())
+}
+
+/// Addresses that are not to be told to anybody new: those that another machine may have (tentative, or found
+/// to be so), those on their way out (deprecated), and those that change every day (temporary, RFC 8981),
+/// beside which there is one that stays. Of the kernel's list of IPv6 addresses with their flags.
+fn passing_v6(list: &str) -> Vec<Ipv6Addr> {
+    /// `IFA_F_TENTATIVE`, `IFA_F_DEPRECATED`, `IFA_F_DADFAILED` and `IFA_F_TEMPORARY` (linux/if_addr.h).
+    const PASSING: u32 = 0x40 | 0x20 | 0x08 | 0x01;
+    let passing = |line: &str| {
+        let mut words = line.split_whitespace();
+        let address = u128::from_str_radix(words.next()?, 16).ok()?;
+        let flags = u32::from_str_radix(words.nth(3)?, 16).ok()?;
+        (flags & PASSING != 0).then_some(Ipv6Addr::from(address))
+    };
+    list.lines().filter_map(passing).collect()
 }
 
 /// Addresses to have a socket for beside the one bound to all addresses: none if only one address was meant.
@@ -165,6 +183,20 @@ mod tests {
                 "{interfaces} {bind} {public} {loopback:?}"
             );
         }
+    }
+
+    #[test]
+    fn addresses_that_pass_are_told_to_nobody() {
+        let list = "\
+            00000000000000000000000000000001 01 80 10 80       lo\n\
+            20010db8000000000000000000000007 02 40 00 80     eth0\n\
+            20010db8000000000000000000000008 02 40 00 c0     eth0\n\
+            20010db8000000000000000000000009 02 40 00 a0     eth0\n\
+            20010db800000000000000000000000a 02 40 00 01     eth0\n\
+            20010db800000000000000000000000b 02 40 00 c8     eth0\n\
+            nonsense\n\n20010db8 1\n";
+        let want = ips("2001:db8::8 2001:db8::9 2001:db8::a 2001:db8::b");
+        assert_eq!(passing_v6(list).into_iter().map(IpAddr::V6).collect::<Vec<_>>(), want);
     }
 
     #[test]

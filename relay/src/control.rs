@@ -5,8 +5,8 @@
 //!
 //! A panic over a controller's request is that request's answer.
 //!
-//! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP means nothing (the relay outlives whoever
-//! started it).
+//! Signals: SIGTERM and SIGINT end the process cleanly, SIGHUP, SIGUSR1 and SIGUSR2 mean nothing (the relay
+//! outlives whoever started it).
 
 pub mod connection;
 pub mod counts;
@@ -14,6 +14,7 @@ pub mod placement;
 pub mod ports;
 pub mod router;
 
+use crate::address_watch::AddressWatch;
 use crate::clock::Clock;
 use crate::faults::{PerMinute, panic_text};
 use crate::listener::{Accepted, Listener};
@@ -68,6 +69,8 @@ pub struct Control {
     listener: Listener,
     notifier: Notifier,
     signals: Option<SignalFd>,
+    /// `None`: the addresses at the start are all there are (tests in one process).
+    addresses: Option<AddressWatch>,
     router: Router,
     connections: BTreeMap<ConnectionId, Connection>,
     last_connection: ConnectionId,
@@ -99,6 +102,7 @@ pub fn take_signals() -> io::Result<SignalFd> {
 struct Ready {
     listener: bool,
     signals: bool,
+    addresses: bool,
     connections: Vec<(ConnectionId, PollFlags)>,
 }
 
@@ -116,6 +120,7 @@ impl Control {
             listener,
             notifier,
             signals,
+            addresses: None,
             router,
             connections: BTreeMap::new(),
             last_connection: 0,
@@ -124,6 +129,12 @@ impl Control {
             scratch: Connection::scratch(),
             panics: PerMinute::default(),
         }
+    }
+
+    /// Announces other addresses when the machine's change.
+    #[must_use]
+    pub fn watching(self, addresses: AddressWatch) -> Self {
+        Self { addresses: Some(addresses), ..self }
     }
 
     /// Runs until something ends it, a panic of its own too. `worker_died` is asked each time the notifier
@@ -153,6 +164,7 @@ impl Control {
             if ready.listener {
                 self.accept();
             }
+            self.announce(ready.addresses);
             self.read(&ready.connections);
             self.exchange();
             self.reap();
@@ -167,24 +179,41 @@ impl Control {
         self.accept_paused_until = self.accept_paused_until.filter(|until| *until > now);
         let listens = if self.accept_paused_until.is_none() { PollFlags::IN } else { PollFlags::empty() };
         let timeouts = self.connections.values().filter_map(Connection::poll_timeout);
-        let wake_at = timeouts.chain(self.accept_paused_until).min();
+        let look_at = self.addresses.as_ref().and_then(AddressWatch::poll_timeout);
+        let wake_at = timeouts.chain(self.accept_paused_until).chain(look_at).min();
         let timeout = wake_at.map(|at| timespec(at.saturating_duration_since(now)));
 
         let mut fds = vec![PollFd::new(&self.notifier, PollFlags::IN), PollFd::new(&self.listener, listens)];
         fds.extend(self.connections.values().map(|c| PollFd::new(c, interest(c))));
         fds.extend(self.signals.as_ref().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
+        let changes = self.addresses.as_ref().and_then(AddressWatch::changes);
+        fds.extend(changes.map(|changes| PollFd::from_borrowed_fd(changes, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(why) => return Err(why.into()),
         }
         let happened: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         let (own, rest) = happened.split_at(2);
-        let (of_connections, signals) = rest.split_at(self.connections.len());
+        let (of_connections, rest) = rest.split_at(self.connections.len());
+        let (signals, changes) = rest.split_at(usize::from(self.signals.is_some()));
         Ok(Ready {
             listener: !own[1].is_empty(),
             signals: signals.iter().any(|flags| !flags.is_empty()),
+            addresses: changes.iter().any(|flags| !flags.is_empty()),
             connections: self.connections.keys().copied().zip(of_connections.iter().copied()).collect(),
         })
+    }
+
+    /// Tells the shards of the machine's addresses, if these are others than before.
+    fn announce(&mut self, changed: bool) {
+        let (Some(watch), now) = (&mut self.addresses, Instant::now()) else { return };
+        if changed {
+            watch.handle_changes(now);
+        }
+        if let Some(addresses) = watch.look(now) {
+            let by_all = self.router.announce(&addresses, watch.base_port());
+            watch.handle_announced(addresses, by_all, now);
+        }
     }
 
     /// Reads the waiting signals; true if one of them ends the process.
@@ -336,6 +365,7 @@ mod tests {
             fingerprint_sha256: [0; 32],
             io_backend: "mmsg",
             max_receive_bitrate_bps: 4_000_000,
+            started_by_signaling: false,
         };
         Control::new(listener, notifier.clone(), None, Router::new(identity, shards, 1), Clock::start())
     }

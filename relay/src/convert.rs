@@ -55,6 +55,7 @@ fn core_command(command: control::Command) -> Result<Command, Refused> {
         control::Command::AddDownTrack(c) => Command::AddDownTrack(add_down_track(&c)?),
         control::Command::RemoveTrack(c) => Command::RemoveTrack { track_id: c.track_id },
         control::Command::RequestKeyframe(c) => Command::RequestKeyframe { track_id: c.track_id },
+        control::Command::ProbeTransport(c) => Command::ProbeTransport { transport_id: c.transport_id },
         control::Command::SetLabel(c) => Command::SetLabel { transport_id: c.transport_id, label: c.label },
         control::Command::Hello(_)
         | control::Command::GetInventory(_)
@@ -189,6 +190,10 @@ fn reply_body(reply: Reply) -> ReplyBody {
     match reply {
         Reply::Done => ReplyBody::Done(control::Done {}),
         Reply::TransportOpened(opened) => ReplyBody::TransportOpened(transport_opened(opened)),
+        Reply::TransportProbed { transport_id, silence } => {
+            let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+            ReplyBody::TransportProbed(control::TransportProbed { transport_id, silent_ms })
+        }
         Reply::UpTrackAdded { track_id } => ReplyBody::UpTrackAdded(control::UpTrackAdded { track_id }),
         Reply::DownTrackAdded { track_id, ssrc, rtx_ssrc } => {
             let (ssrc, rtx_ssrc) = (ssrc.0, rtx_ssrc.map_or(0, |ssrc| ssrc.0));

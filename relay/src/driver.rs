@@ -108,6 +108,10 @@ impl ShardDriver {
                 self.disconnect(now, port, outbox);
                 return OrderOutcome::Done;
             }
+            ToShard::Announce(candidates) => {
+                self.shard.announce(candidates);
+                return OrderOutcome::Done;
+            }
             ToShard::OpenPort { ticket, order } => {
                 (ticket, self.faults.catch(&mut self.shard, now, |shard| convert::open_port(shard, order)))
             }

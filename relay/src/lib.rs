@@ -10,7 +10,7 @@
 //! ```
 //!
 //! - [`config`]: `ringvox.toml` and the command line, as plain values. [`addresses`]: what we tell peers to
-//!   send to.
+//!   send to; [`address_watch`]: that this has changed.
 //! - [`listener`]: who may connect. [`control`]: frames (`connection`), which shard and which epoch
 //!   (`router`, `placement`).
 //! - [`convert`]: the protocol's types and the core's, each made of the other.
@@ -59,6 +59,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address_watch;
 pub mod addresses;
 pub mod clock;
 pub mod config;

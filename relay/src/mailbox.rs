@@ -15,6 +15,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub enum ToShard {
     Connect(Box<PipeEnds>),
     /// The shard or process behind a port is gone. Has no reply.
     Disconnect(PortId),
+    /// The addresses to announce from now on, best first. Has no reply.
+    Announce(Vec<SocketAddr>),
 }
 
 /// The ends of a port's two queues that belong to one side.

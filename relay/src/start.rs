@@ -1,5 +1,6 @@
 //! Starting the parts in order, running them, and ending them.
 
+use crate::address_watch::AddressWatch;
 use crate::addresses;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, IoChoice};
@@ -13,7 +14,7 @@ use crate::overload::OverloadControl;
 use crate::ports;
 use crate::worker::Worker;
 use nix::sys::signalfd::SignalFd;
-use relay_control::port_socket;
+use relay_control::{STARTED_BY_SIGNALING, port_socket};
 use relay_core::Shard;
 use relay_core::config::{Limits, ShardConfig};
 use relay_core::dtls::DtlsFactory;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why the relay did not start.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ type FirstFailure = Arc<OnceLock<String>>;
 struct WorkerSetup {
     clock: Clock,
     ntp: NtpClock,
+    interfaces: Vec<IpAddr>,
     addresses: Vec<IpAddr>,
     backend: Backend,
     may_fall_back: bool,
@@ -120,6 +122,7 @@ impl Relay {
         let setup = WorkerSetup {
             clock,
             ntp: clock.ntp(),
+            interfaces,
             addresses,
             backend,
             may_fall_back: config.io == IoChoice::Auto,
@@ -142,7 +145,9 @@ impl Relay {
         let (ports, end) = ports::spawn(ports, notifier.clone(), clock, config.max_receive_bitrate_bps)
             .map_err(|why| StartError::Io("ports' thread", why))?;
         router.serve_ports(end);
-        Ok(Self { control: Control::new(listener, notifier, signals, router, clock), ports, workers })
+        let watch = AddressWatch::new(config, setup.addresses, Instant::now());
+        let control = Control::new(listener, notifier, signals, router, clock).watching(watch);
+        Ok(Self { control, ports, workers })
     }
 
     /// Runs until a signal, a command or the failure of a worker, and ends all threads.
@@ -316,6 +321,7 @@ fn identity(
         fingerprint_sha256: dtls.fingerprint(),
         io_backend: backend.name(),
         max_receive_bitrate_bps,
+        started_by_signaling: std::env::var_os(STARTED_BY_SIGNALING).is_some(),
     })
 }
 
@@ -329,6 +335,12 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
 fn tell(config: &Config, shards: u32, setup: &WorkerSetup) {
     if setup.addresses.is_empty() {
         tracing::warn!("no address to tell clients: set relay.public_ip, or bring an interface up");
+    }
+    if !config.bind.is_unspecified() && !setup.interfaces.contains(&config.bind) {
+        tracing::warn!(
+            "relay.bind = \"{}\" is the address of no interface: nobody is served until it comes",
+            config.bind
+        );
     }
     tracing::info!(
         shards,

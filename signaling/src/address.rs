@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
 
 /// A /48 may have as much as so many of its /64, but no more than half of all, unless one of them may have
 /// that alone.
@@ -24,6 +25,55 @@ impl Subnet {
                 Some(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
             }
             IpAddr::V4(_) => None,
+        }
+    }
+}
+
+/// A range of addresses: `10.0.0.0/8`, or one address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    base: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// Whether one of these holds the address.
+    pub(crate) fn any_contains(networks: &[Self], ip: IpAddr) -> bool {
+        networks.iter().any(|network| network.contains(ip))
+    }
+
+    fn contains(self, ip: IpAddr) -> bool {
+        match (self.base, ip) {
+            (IpAddr::V4(base), IpAddr::V4(ip)) => {
+                (base.to_bits() ^ ip.to_bits()).checked_shr(32 - self.prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(base), IpAddr::V6(ip)) => {
+                (base.to_bits() ^ ip.to_bits()).checked_shr(128 - self.prefix).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Not an address, or a prefix longer than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNetwork;
+
+impl FromStr for Network {
+    type Err = NoNetwork;
+
+    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, prefix)| (a, Some(prefix)));
+        let base: IpAddr = address.parse().map_err(|_| NoNetwork)?;
+        let bits: u32 = if base.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(bits), |prefix| prefix.parse().map_err(|_| NoNetwork))?;
+        match (base, base.to_canonical()) {
+            _ if prefix > bits => Err(NoNetwork),
+            // ::ffff:a.b.c.d/p: addresses are looked at in their own form.
+            (IpAddr::V6(_), base @ IpAddr::V4(_)) => {
+                Ok(Self { base, prefix: prefix.checked_sub(96).ok_or(NoNetwork)? })
+            }
+            (base, _) => Ok(Self { base, prefix }),
         }
     }
 }
@@ -119,6 +169,33 @@ mod tests {
             assert!(shares.admits(subnet(1, 99), most, all));
             taken.into_iter().for_each(|from| shares.remove(from));
             assert_eq!(shares.len(), 0);
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let holds = |network: &str, ip: &str| {
+            let ip = ip.parse::<IpAddr>().expect(ip).to_canonical();
+            Network::any_contains(&[network.parse().expect(network)], ip)
+        };
+        for (network, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("10.1.2.3/8", "10.255.0.1", "9.255.255.255"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("192.0.2.6/31", "::ffff:192.0.2.7", "192.0.2.8"),
+            ("0.0.0.0/0", "203.0.113.1", "::1"),
+            ("::/0", "2001:db8::1", "203.0.113.1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("::1", "::1", "::2"),
+            ("::ffff:192.0.2.0/120", "192.0.2.255", "192.0.3.0"),
+        ] {
+            assert!(holds(network, inside), "{inside} in {network}");
+            assert!(!holds(network, outside), "{outside} in {network}");
+        }
+        for text in
+            ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/-1", "10.0.0.0/", "a/8", "::ffff:0:0/95"]
+        {
+            assert_eq!(text.parse::<Network>(), Err(NoNetwork), "{text}");
         }
     }
 

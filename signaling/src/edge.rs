@@ -3,17 +3,24 @@
 use crate::address::Subnet;
 use crate::auth::{AccessControl, Verdict};
 use crate::config::Config;
+use crate::forwarded::{self, ClientAddress};
 use crate::hub::{HttpReply, HttpRequest};
 use crate::id::ConnectionId;
 use crate::listen::Peer;
+use crate::log_limit::LogLimit;
 use crate::message::{ClientMessage, Malformed};
+use crate::places::Places;
 use crate::refusal::Refusal;
 use crate::send_queue::SendQueue;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// What an edge brings.
 #[derive(Debug)]
@@ -22,6 +29,8 @@ pub enum Input {
     Connected(ConnectionId, SendQueue, Option<Subnet>),
     /// A text message came, and what the operator's rules say to it.
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
+    /// A frame that is no message: a sign of life.
+    Heard(ConnectionId),
     /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.
@@ -29,7 +38,10 @@ pub enum Input {
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Close all connections, then end the relay if so configured.
-    Shutdown,
+    Shutdown {
+        /// Whoever asks manages the relay as well, and has not asked that one.
+        alone: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,32 +59,31 @@ pub struct App {
     pub inputs: mpsc::Sender<Input>,
     /// Number of the next connection.
     pub next_connection: AtomicU64,
-    pub open_connections: AtomicUsize,
+    /// Places of WebSockets, by their clients' addresses: behind a proxy those of its TCP connections are all
+    /// the same.
+    pub(crate) web_sockets: Arc<Places>,
+    pub(crate) refused_web_sockets: Mutex<LogLimit>,
+    pub(crate) started: Instant,
 }
 
 impl App {
     pub fn new(config: Arc<Config>, access: Arc<AccessControl>, inputs: mpsc::Sender<Input>) -> Self {
+        let settings = &config.signaling;
+        let web_sockets = Places::new(settings.max_connections, settings.connections_per_address());
         Self {
             config,
             access,
             inputs,
             next_connection: AtomicU64::new(1),
-            open_connections: AtomicUsize::new(0),
+            web_sockets,
+            refused_web_sockets: Mutex::default(),
+            started: Instant::now(),
         }
     }
 
     /// Whether a page of this origin may talk to us. Programs send no origin; they are no pages.
     pub fn origin_allowed(&self, headers: &HeaderMap) -> bool {
         self.config.signaling.allowed_origins.as_ref().is_none_or(|allowed| is_allowed(allowed, headers))
-    }
-
-    /// By whose address the streams of a request are counted. `None`: there are many behind a proxy.
-    pub(crate) fn origin(&self, Peer(ip): Peer, headers: &HeaderMap) -> Option<Subnet> {
-        let settings = &self.config.signaling;
-        if !settings.proxies.contains(&ip) {
-            return Some(ip.into());
-        }
-        forwarded_for(headers).filter(|_| settings.forwarded_for).map(Subnet::from)
     }
 
     pub(crate) async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {
@@ -85,10 +96,26 @@ impl App {
     }
 }
 
-/// The last address is the proxy's own word; those before it are whatever the client wrote.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-    last.rsplit(',').next()?.trim().parse().ok()
+/// Who sent a request.
+pub(crate) struct HttpClient {
+    /// Behind proxies too.
+    pub address: ClientAddress,
+    /// Whether a proxy seems to have passed it on, and so may have changed its path.
+    pub proxied: bool,
+}
+
+impl FromRequestParts<Arc<App>> for HttpClient {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        // Both listeners put it there.
+        let peer = parts.extensions.get().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(ip)| *ip);
+        let (headers, settings) = (&parts.headers, &app.config.signaling);
+        Ok(Self {
+            address: forwarded::client(peer, headers, settings),
+            proxied: forwarded::came_through_a_proxy(peer, parts.version, headers, settings),
+        })
+    }
 }
 
 /// Compared octet by octet, as browsers write origins in one way only (RFC 6454 §6.2): nothing is a prefix, a

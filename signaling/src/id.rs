@@ -16,6 +16,15 @@ pub struct MemberId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamKey(pub u64);
 
+/// What only one can have at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Held {
+    /// A member's login in its room.
+    Login(RoomId, MemberId),
+    /// The name of a published stream.
+    StreamName(StreamKey),
+}
+
 /// A relay that carries our streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayId(pub u32);

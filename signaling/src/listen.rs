@@ -4,7 +4,7 @@
 //! Every connection is accepted at once. One that finds no place is told so (503) or closed: in the backlog
 //! it would wait for others to go, and neither it nor anybody behind it would learn why.
 
-use crate::address::Subnet;
+use crate::address::{Network, Subnet};
 use crate::config::Signaling;
 use crate::deadline::{Deadlined, WriteLimits};
 use crate::descriptors::{Budget, HANDSHAKES_MAX};
@@ -76,7 +76,7 @@ pub(crate) struct Listeners {
     shaking: Mutex<VecDeque<AbortHandle>>,
     crowded: usize,
     refusals: Arc<Places>,
-    proxies: Vec<IpAddr>,
+    proxies: Vec<Network>,
     write_limits: WriteLimits,
     started: Instant,
     refused: Mutex<LogLimit>,
@@ -105,7 +105,7 @@ impl Listeners {
 
     /// `None`: behind this address are many, and it is a proxy's business to tell them apart.
     fn counted(&self, ip: IpAddr) -> Option<Subnet> {
-        (!self.proxies.contains(&ip)).then(|| ip.into())
+        (!Network::any_contains(&self.proxies, ip)).then(|| ip.into())
     }
 
     /// A handshake has begun; where there are many, the oldest ends for it.
@@ -123,11 +123,7 @@ impl Listeners {
     fn note_refusal(&self, why: NoPlace, ip: IpAddr) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = refused.note(self.started.elapsed()) {
-            let words = match why {
-                NoPlace::Full => "all places are taken",
-                NoPlace::AddressFull => "their address has all that it may have",
-            };
-            tracing::warn!(count, last = %ip, "connections refused: {words}");
+            tracing::warn!(count, last = %ip, "connections refused: {why}");
         }
     }
 

@@ -55,32 +55,77 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<Ended, StartError> {
+    let supervision = Supervision::now();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     // Others mean something to other programs (rotate a log); ours must not end by them.
     let _ignored = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
-    let stop_relay = config.signaling.stop_relay;
     let control_socket = config.control_socket.clone();
     // A signal that comes meanwhile waits: a relay that has just been started is to be ended as well.
     let mut running = start(config).await?;
-    announce(&running, stop_relay, &control_socket);
-    loop {
+    announce(&running, &control_socket);
+    let alone = loop {
         tokio::select! {
             ended = running.ended() => return Ok(ended),
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = hangup.recv() => running.renew(),
+            _ = interrupt.recv() => break false,
+            _ = terminate.recv() => break supervision == Supervision::ServiceManager,
+            _ = hangup.recv() => {
+                // A terminal that was closed; else somebody wants files to be read again.
+                if supervision == Supervision::Terminal && !has_terminal() {
+                    break false;
+                }
+                running.renew();
+            }
         }
-    }
+    };
     tracing::info!("stopping");
-    running.stop().await;
+    if alone {
+        running.stop_alone().await;
+    } else {
+        running.stop().await;
+    }
     Ok(Ended::Shutdown)
 }
 
-fn announce(running: &Running, stop_relay: bool, control_socket: &Path) {
+/// Who watches over this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Supervision {
+    /// A person, in a terminal that ends what runs in it when it is closed.
+    Terminal,
+    /// It starts and ends the relay by itself, or keeps it in our control group and ends that as its settings
+    /// say.
+    ServiceManager,
+    Other,
+}
+
+impl Supervision {
+    /// Before signals are taken. In a desktop's terminal, too, systemd's variables are set.
+    fn now() -> Self {
+        let managed = ["INVOCATION_ID", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some());
+        match has_terminal() {
+            // `nohup` ignores what a terminal sends at its end.
+            true if !ignores_hangup() => Self::Terminal,
+            false if managed => Self::ServiceManager,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// As proc(5) has it: signal 1 is the lowest bit.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 != 0))
+}
+
+fn announce(running: &Running, control_socket: &Path) {
     let mut text = String::from("\n");
-    if running.has_relay {
+    if running.relay.is_some() {
         text.push_str("Ringvox is running. Open\n");
     } else {
         let socket = control_socket.display();
@@ -92,10 +137,10 @@ fn announce(running: &Running, stop_relay: bool, control_socket: &Path) {
     text.push_str(
         "Camera and microphone work on localhost and on https (accept the self-made certificate once).\n",
     );
-    text.push_str(if stop_relay {
+    text.push_str(if running.relay.is_none_or(|relay| relay.ends_with_us) {
         "Ctrl-C stops it.\n\n"
     } else {
-        "Ctrl-C stops it; the relay goes on (signaling.stop_relay = false).\n\n"
+        "Ctrl-C stops it; the relay goes on (see signaling.stop_relay).\n\n"
     });
     // Standard output may be closed; that is no reason to stop.
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -1,5 +1,6 @@
 //! A member of a room.
 
+use crate::auth::Rights;
 use crate::id::{ConnectionId, MemberId, StreamKey};
 use crate::sdp::SourceTrack;
 
@@ -14,6 +15,8 @@ pub(crate) struct Member {
     /// Of its client's session, for the operator's hook.
     pub(crate) app_key: String,
     pub(crate) presence: Presence,
+    /// By which it came in.
+    pub(crate) rights: Rights,
     /// What its client can play, as far as its offers told.
     pub(crate) playable: Playable,
     /// In the order in which they were published.

@@ -1,6 +1,7 @@
 //! Connection limits: so many places in all, so many per address; nobody waits for one.
 
 use crate::address::{Shares, Subnet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A number of places.
@@ -24,6 +25,15 @@ pub(crate) enum NoPlace {
     Full,
     /// This address, or its site, has all that one may have.
     AddressFull,
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "all places are taken",
+            Self::AddressFull => "their address has all that it may have",
+        })
+    }
 }
 
 /// One of them, given back when dropped.

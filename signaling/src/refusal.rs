@@ -102,6 +102,7 @@ table! {
     StoppedByUser = 200 "stopped" "Stopped by user";
     SessionEnded = 200 "session-ended" "Stopped by session disconnect";
     PublisherStopped = 200 "publisher-stopped" "Stopped by publisher stop";
+    Replaced = 200 "replaced" "Replaced by a newer session";
     IceTimeout = 503 "ice-timeout" "Failed by ICE timeout";
     ConsentLost = 503 "ice-lost" "Failed by ICE keep alive";
     DtlsFingerprint = 503 "dtls-fingerprint" "Failed by DTLS fingerprint error";

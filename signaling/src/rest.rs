@@ -11,13 +11,13 @@
 //! | any other `GET` | [`crate::web`] |
 
 use crate::auth::{Admitted, HttpAttempt};
-use crate::edge::{App, Health, Input};
+use crate::edge::{App, Health, HttpClient, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
-use crate::listen::Peer;
 use crate::names::{Name, NameOf};
 use crate::refusal::{Reason, Refusal};
 use crate::sdp::Rejected;
 use crate::{web, ws};
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, Request, State};
@@ -26,7 +26,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post};
-use axum::{Extension, Router};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -90,7 +89,7 @@ fn is_host(host: &[u8]) -> bool {
 
 async fn page_or_socket(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    from: HttpClient,
     method: Method,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
@@ -100,10 +99,7 @@ async fn page_or_socket(
         return web::page(&method, uri.path(), uri.query(), &headers);
     }
     match upgrade {
-        Ok(upgrade) => {
-            let from = app.origin(peer, &headers);
-            ws::upgrade(app, &headers, from, upgrade)
-        }
+        Ok(upgrade) => ws::upgrade(app, &headers, from.address, upgrade),
         Err(rejection) => rejection.into_response(),
     }
 }
@@ -130,7 +126,7 @@ async fn health(State(app): State<Arc<App>>) -> Response {
 
 async fn whip(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    from: HttpClient,
     Path(room): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
@@ -158,9 +154,9 @@ async fn whip(
         sdp: &sdp,
     };
     match app.access.authorize_http(visit).await {
-        Ok(Admitted { login, priority }) => {
-            let request = HttpRequest::Publish { room, login, sdp, priority };
-            created(app.ask(app.origin(peer, &headers), request).await, uri.path())
+        Ok(Admitted { login, priority, rights }) => {
+            let request = HttpRequest::Publish { room, login, sdp, priority, rights };
+            created(app.ask(from.address.counted, request).await, uri.path(), from.proxied)
         }
         Err(refusal) => refused(&refusal),
     }
@@ -168,7 +164,7 @@ async fn whip(
 
 async fn whep(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    from: HttpClient,
     Path((room, name)): Path<(String, String)>,
     Query(query): Query<Vec<(String, String)>>,
     OriginalUri(uri): OriginalUri,
@@ -200,8 +196,8 @@ async fn whep(
     };
     match app.access.authorize_http(visit).await {
         Ok(_) => {
-            let from = app.origin(peer, &headers);
-            created(app.ask(from, HttpRequest::Play { room, name, by, sdp }).await, uri.path())
+            let request = HttpRequest::Play { room, name, by, sdp };
+            created(app.ask(from.address.counted, request).await, uri.path(), from.proxied)
         }
         Err(refusal) => refused(&refusal),
     }
@@ -282,11 +278,10 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
 }
 
-fn created(reply: HttpReply, path: &str) -> Response {
+fn created(reply: HttpReply, path: &str, proxied: bool) -> Response {
     match reply {
         HttpReply::Created { secret, etag, sdp, rejected } => {
-            // The path as the client wrote it, so names in it need no second encoding.
-            let location = format!("{}/{secret}", path.trim_end_matches('/'));
+            let location = location(path, &secret, proxied);
             let headers = [
                 (header::CONTENT_TYPE, SDP.to_owned()),
                 (header::LOCATION, location),
@@ -300,6 +295,17 @@ fn created(reply: HttpReply, path: &str) -> Response {
             response
         }
         other => plain(other),
+    }
+}
+
+/// The URL of a session, below the one that was asked for: as a path from the root, or relative to what was
+/// asked for ([`HttpClient::proxied`]). The path is as the client wrote it, so names in it need no second
+/// encoding.
+fn location(path: &str, secret: &str, proxied: bool) -> String {
+    match path.rsplit_once('/') {
+        // `./` for a name with a colon, which would else be taken for a scheme (RFC 3986 §4.2).
+        Some((_, last)) if proxied => format!("./{last}/{secret}"),
+        _ => format!("{path}/{secret}"),
     }
 }
 

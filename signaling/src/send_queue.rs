@@ -12,13 +12,24 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct SendQueue {
     sender: mpsc::UnboundedSender<Outgoing>,
-    /// Bytes in the queue.
-    queued: Arc<AtomicUsize>,
+    unread: Arc<Unread>,
+}
+
+/// Octets that wait in the queue.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    ordinary: AtomicUsize,
+    /// Of what is as long as its room is large.
+    states: AtomicUsize,
 }
 
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Text(String),
+    /// What is in a room: as long as the room is large.
+    State(String),
+    /// A ping of the WebSocket, which the browser answers by itself.
+    Ping,
     Close(u16, Cow<'static, str>),
 }
 
@@ -29,8 +40,8 @@ pub(crate) struct Overflow;
 impl SendQueue {
     pub(crate) fn new() -> (Self, SendQueueEnd) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let queued = Arc::new(AtomicUsize::new(0));
-        (Self { sender, queued: Arc::clone(&queued) }, SendQueueEnd { receiver, queued })
+        let unread = Arc::new(Unread::default());
+        (Self { sender, unread: Arc::clone(&unread) }, SendQueueEnd { receiver, unread })
     }
 
     /// The way to nobody.
@@ -45,8 +56,8 @@ impl SendQueue {
     /// [`Overflow`]: more than `limit` bytes would wait.
     pub(crate) fn push(&self, text: String, limit: usize) -> Result<(), Overflow> {
         let cost = text.len() + ENTRY_BYTES;
-        if self.queued.fetch_add(cost, Ordering::Relaxed) + cost > limit {
-            self.queued.fetch_sub(cost, Ordering::Relaxed);
+        if self.unread.ordinary.fetch_add(cost, Ordering::Relaxed) + cost > limit {
+            self.unread.ordinary.fetch_sub(cost, Ordering::Relaxed);
             return Err(Overflow);
         }
         // A client that is gone is reported by its reader.
@@ -54,8 +65,20 @@ impl SendQueue {
         Ok(())
     }
 
-    pub(crate) fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+    /// Queues what is in a room. It has no limit but the room's own: whoever was let in is told. The hub lets
+    /// nobody into a second room who has much to read yet.
+    pub(crate) fn push_state(&self, text: String) {
+        self.unread.states.fetch_add(text.len() + ENTRY_BYTES, Ordering::Relaxed);
+        let _ = self.sender.send(Outgoing::State(text));
+    }
+
+    /// Asks the browser for a sign of life. Nothing is counted: the hub asks once for whoever wants a login.
+    pub(crate) fn ping(&self) {
+        let _ = self.sender.send(Outgoing::Ping);
+    }
+
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.ordinary.load(Ordering::Relaxed) + self.unread.states.load(Ordering::Relaxed)
     }
 
     /// Closes the connection behind what is queued.
@@ -67,7 +90,15 @@ impl SendQueue {
 /// Its other end.
 pub(crate) struct SendQueueEnd {
     pub(crate) receiver: mpsc::UnboundedReceiver<Outgoing>,
-    pub(crate) queued: Arc<AtomicUsize>,
+    unread: Arc<Unread>,
+}
+
+impl SendQueueEnd {
+    /// A message of so many octets is out, or will never be.
+    pub(crate) fn note_sent(&self, bytes: usize, is_state: bool) {
+        let of = if is_state { &self.unread.states } else { &self.unread.ordinary };
+        of.fetch_sub(bytes + ENTRY_BYTES, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -79,12 +110,24 @@ mod tests {
         let (send_queue, mut inbox) = SendQueue::new();
         assert_eq!(send_queue.push("x".repeat(100), 300), Ok(()));
         assert_eq!(send_queue.push("x".repeat(100), 300), Err(Overflow));
-        assert_eq!(send_queue.push("x".repeat(50), 300), Ok(()));
+        assert_eq!(send_queue.push("x".repeat(8), 300), Ok(()));
+        send_queue.push_state("x".repeat(1_000));
+        assert_eq!(send_queue.push("x".repeat(8), 310), Ok(()), "a state counts for itself");
+        assert_eq!(send_queue.unread(), 308 + 1_064);
+        inbox.note_sent(1_000, true);
+        inbox.note_sent(100, false);
+        assert_eq!(send_queue.unread(), 308 - 164);
         send_queue.close(1008, "no");
         let queued: Vec<_> = std::iter::from_fn(|| inbox.receiver.try_recv().ok()).collect();
         assert!(matches!(
             queued.as_slice(),
-            [Outgoing::Text(_), Outgoing::Text(_), Outgoing::Close(1008, _)]
+            [
+                Outgoing::Text(_),
+                Outgoing::Text(_),
+                Outgoing::State(_),
+                Outgoing::Text(_),
+                Outgoing::Close(1008, _)
+            ]
         ));
     }
 }

@@ -55,7 +55,10 @@ pub enum Ended {
 /// What the relay did first.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RelayStart {
-    Up,
+    Up {
+        /// By this one or one before it.
+        started_by_signaling: bool,
+    },
     /// It was started and ended at once.
     Failed(String),
 }
@@ -77,6 +80,8 @@ pub struct Server {
     http_requests: HashMap<HttpRequestId, oneshot::Sender<HttpReply>>,
     last_http_request: u64,
     relay_start: Option<oneshot::Sender<RelayStart>>,
+    /// Who started the relay; before it is known, what the settings say.
+    relay_is_ours: bool,
     /// Panics, and since when: a minute at most.
     panics: (u32, Time),
 }
@@ -106,6 +111,7 @@ impl Server {
         Self {
             hub,
             access: wiring.access,
+            relay_is_ours: config.signaling.start_relay,
             started: Instant::now(),
             config,
             inputs: wiring.inputs,
@@ -142,8 +148,12 @@ impl Server {
                     None
                 }
                 input = self.inputs.recv() => match input {
-                    Some(Input::Shutdown) | None => {
-                        self.shut_down().await;
+                    Some(Input::Shutdown { alone: true }) => {
+                        self.shut_down(true).await;
+                        Some(Ended::Shutdown)
+                    }
+                    Some(Input::Shutdown { alone: false }) | None => {
+                        self.shut_down(false).await;
                         Some(Ended::Shutdown)
                     }
                     Some(input) => {
@@ -174,6 +184,7 @@ impl Server {
                 self.obey(id, |hub| hub.handle_connected(now, id, from));
             }
             Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
+            Input::Heard(id) => self.hub.handle_heard(now, id),
             Input::Closed(id, clean) => {
                 self.send_queues.remove(&id);
                 self.hub.handle_closed(now, id, clean);
@@ -190,7 +201,7 @@ impl Server {
             Input::Health(reply) => {
                 let _ = reply.send(Health { relay: self.hub.relays_are_up(), census: self.hub.census() });
             }
-            Input::Shutdown => {}
+            Input::Shutdown { .. } => {}
         }
     }
 
@@ -227,8 +238,10 @@ impl Server {
         match event {
             LinkEvent::Up(welcome, inventory) => {
                 tracing::info!(shards = welcome.shards, io = welcome.io_backend, "connected to the relay");
+                let started_by_signaling = welcome.started_by_signaling;
+                self.relay_is_ours = started_by_signaling;
                 self.hub.handle_relay_up(now, RelayId::FIRST, welcome, inventory);
-                self.relay_started(RelayStart::Up);
+                self.relay_started(RelayStart::Up { started_by_signaling });
             }
             LinkEvent::Down => {
                 tracing::warn!("the connection to the relay broke");
@@ -243,7 +256,7 @@ impl Server {
                      have to connect to the newer one. If both are meant to run, give each a relay of its \
                      own (relay.control_socket)"
                 );
-                self.hub.handle_shutdown();
+                self.hub.handle_shutdown(CloseCode::GoingAway);
                 return Some(Ended::Superseded);
             }
         }
@@ -260,6 +273,8 @@ impl Server {
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Send { to, text } => self.send(to, text),
+                Output::SendState { to, text } => self.send_state(to, text),
+                Output::Ping { to } => self.send_queues.get(&to).into_iter().for_each(SendQueue::ping),
                 Output::Close { to, code, reason } => {
                     if let Some(send_queue) = self.send_queues.remove(&to) {
                         send_queue.close(code.frame().0, reason);
@@ -305,7 +320,7 @@ impl Server {
         let limit = self.pressure_limit();
         let (send_queues, hub) = (&self.send_queues, &mut self.hub);
         self.slow.retain(|id| {
-            let slow = send_queues.get(id).is_some_and(|send_queue| send_queue.queued() > limit);
+            let slow = send_queues.get(id).is_some_and(|send_queue| send_queue.unread() > limit);
             if !slow {
                 hub.handle_pressure(*id, false);
             }
@@ -318,14 +333,24 @@ impl Server {
         self.config.signaling.send_queue_bytes_max / 2
     }
 
-    fn send(&mut self, to: ConnectionId, text: String) {
-        let limit = self.pressure_limit();
+    fn send_state(&mut self, to: ConnectionId, text: String) {
         let Some(send_queue) = self.send_queues.get(&to) else { return };
-        let pushed = send_queue.push(text, self.config.signaling.send_queue_bytes_max);
-        if send_queue.queued() > limit && self.slow.insert(to) {
+        send_queue.push_state(text);
+        self.note_pressure(to);
+    }
+
+    fn note_pressure(&mut self, to: ConnectionId) {
+        let unread = self.send_queues.get(&to).map_or(0, SendQueue::unread);
+        if unread > self.pressure_limit() && self.slow.insert(to) {
             self.relieve_at.get_or_insert_with(|| Instant::now() + RELIEVE_PAUSE);
             self.hub.handle_pressure(to, true);
         }
+    }
+
+    fn send(&mut self, to: ConnectionId, text: String) {
+        let Some(send_queue) = self.send_queues.get(&to) else { return };
+        let pushed = send_queue.push(text, self.config.send_queue_bytes_max());
+        self.note_pressure(to);
         if pushed.is_err() {
             tracing::info!(connection = to.0, "cut off: it does not read");
             if let Some(send_queue) = self.send_queues.remove(&to) {
@@ -356,18 +381,21 @@ impl Server {
         }
     }
 
-    async fn shut_down(&mut self) {
-        self.hub.handle_shutdown();
+    async fn shut_down(&mut self, alone: bool) {
+        let ends_relay = self.config.signaling.stop_relay.ends(self.relay_is_ours, alone);
+        let close_code = if ends_relay { CloseCode::GoingAway } else { CloseCode::Restarting };
+        if !ends_relay {
+            tracing::info!("the relay goes on with all calls; the next signaling takes them over");
+        }
+        self.hub.handle_shutdown(close_code);
         self.carry_out();
         for (_, waiting) in self.http_requests.drain() {
             let _ = waiting.send(HttpReply::Refused(Refusal::ShuttingDown));
         }
-        if self.config.signaling.stop_relay
-            && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err()
-        {
+        if ends_relay && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err() {
             tracing::warn!("the relay does not end");
         }
-        let (code, reason) = CloseCode::GoingAway.frame();
+        let (code, reason) = close_code.frame();
         self.send_queues.drain().for_each(|(_, send_queue)| send_queue.close(code, reason));
     }
 }
@@ -434,7 +462,7 @@ mod tests {
         inputs.send(login(ConnectionId(2))).await.expect("it runs");
         assert_eq!(census(&inputs).await.map(|census| census[0]), Some(1), "the second is there");
         assert_eq!(panics.load(Ordering::Relaxed), 0, "the first made it panic");
-        inputs.send(Input::Shutdown).await.expect("it runs");
+        inputs.send(Input::Shutdown { alone: false }).await.expect("it runs");
         assert_eq!(running.await.expect("no panic"), Ended::Shutdown);
     }
 

@@ -26,12 +26,19 @@ pub struct Running {
     pub http: SocketAddr,
     /// Where https and wss are served.
     pub https: SocketAddr,
-    /// Whether a relay was connected before clients were let in.
-    pub has_relay: bool,
+    /// The relay that was connected before clients were let in.
+    pub relay: Option<RelayFound>,
     inputs: mpsc::Sender<Input>,
     server: JoinHandle<Ended>,
     listeners: Vec<JoinHandle<()>>,
     renewal: Renewal,
+}
+
+/// A relay that is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayFound {
+    /// A stop by a person ends it, too.
+    pub ends_with_us: bool,
 }
 
 /// Why it did not start.
@@ -70,8 +77,11 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access: Arc::clone(&access) };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
-    let has_relay = match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
-        Ok(Ok(RelayStart::Up)) => true,
+    let relay = match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
+        Ok(Ok(RelayStart::Up { started_by_signaling })) => {
+            let ends_with_us = config.signaling.stop_relay.ends(started_by_signaling, false);
+            Some(RelayFound { ends_with_us })
+        }
         Ok(Ok(RelayStart::Failed(why))) => return Err(format!("the relay does not start: {why}").into()),
         Ok(Err(_)) => {
             let socket = config.control_socket.display();
@@ -79,7 +89,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
         }
         Err(_) => {
             tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display());
-            false
+            None
         }
     };
 
@@ -88,7 +98,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
     let listeners = vec![open(http, None), open(https, Some(tls))];
-    Ok(Running { http: addresses.0, https: addresses.1, has_relay, inputs, server, listeners, renewal })
+    Ok(Running { http: addresses.0, https: addresses.1, relay, inputs, server, listeners, renewal })
 }
 
 /// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
@@ -142,10 +152,19 @@ fn beside_us() -> std::io::Result<PathBuf> {
 }
 
 impl Running {
-    /// Ends it: listeners first, then sessions, then the relay if so configured.
+    /// Ends it: listeners first, then sessions, then the relay if the settings say so.
     pub async fn stop(self) {
+        self.end(false).await;
+    }
+
+    /// The same for a service manager, which ends the relay by itself when it wants that.
+    pub async fn stop_alone(self) {
+        self.end(true).await;
+    }
+
+    async fn end(self, alone: bool) {
         self.listeners.iter().for_each(JoinHandle::abort);
-        let _ = self.inputs.send(Input::Shutdown).await;
+        let _ = self.inputs.send(Input::Shutdown { alone }).await;
         let _ = self.server.await;
     }
 
@@ -190,7 +209,7 @@ mod tests {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let renewal = Renewal::of(Vec::new());
         let (http, https, listeners) = (nowhere, nowhere, Vec::new());
-        let mut running = Running { http, https, has_relay: true, inputs, server, listeners, renewal };
+        let mut running = Running { http, https, relay: None, inputs, server, listeners, renewal };
         assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

@@ -40,6 +40,12 @@ pub(crate) struct Stream {
     /// The relay's ICE user fragment: names the ICE session, so it serves as entity tag. Empty before the
     /// answer.
     pub(crate) local_ufrag: String,
+    /// The same before the last restart of ICE: who says it again has not heard of the new one.
+    pub(crate) ufrag_before: Option<String>,
+    /// Digest of its offer; empty for streams found in a running relay.
+    pub(crate) offer: String,
+    /// What it was answered with, for a client on a WebSocket that asks again.
+    pub(crate) answer: Option<String>,
     /// What was planned; gone for streams found in a running relay.
     pub(crate) plan: Option<Plan>,
 }
@@ -78,13 +84,6 @@ pub(crate) struct Play {
 pub(crate) struct Muted {
     pub(crate) audio: bool,
     pub(crate) video: bool,
-}
-
-impl Publish {
-    /// Whether packets of any track come.
-    pub(crate) fn is_flowing(&self) -> bool {
-        self.tracks.iter().any(|track| track.flows)
-    }
 }
 
 /// One track of a publisher.

@@ -1,6 +1,6 @@
 //! Named timers: each stands in the table at most once, and one can ask which of them is due.
 
-use crate::id::{ConnectionId, MemberId, RelayId, RoomId, StreamKey};
+use crate::id::{ConnectionId, Held, MemberId, RelayId, RoomId, StreamKey};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ pub(crate) enum Timer {
     Hello(ConnectionId),
     /// The next ping.
     KeepAlive(ConnectionId),
-    /// This connection wants a login that another one has: until then the other may show that it is alive.
-    Probe(ConnectionId),
+    /// Somebody wants what another one holds: the next look at whether that one lives.
+    Takeover(Held),
     /// The next thing that must happen to a stream; see [`crate::stream_state`].
     Stream(StreamKey),
     /// A detached member's time runs out.

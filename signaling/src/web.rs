@@ -46,8 +46,9 @@ pub(crate) fn page(method: &Method, path: &str, query: Option<&str>, headers: &H
     let directory = format!("{name}/index.html");
     if Pages::get(&directory).is_some() {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        // Of our own names only, so it cannot lead elsewhere.
-        if let Ok(location) = HeaderValue::from_str(&format!("/{name}/{query}")) {
+        // Relative, for a proxy may have changed the path. Of our own names only, so it cannot lead elsewhere.
+        let last = name.rsplit('/').next().unwrap_or_default();
+        if let Ok(location) = HeaderValue::from_str(&format!("{last}/{query}")) {
             return (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response();
         }
     }

@@ -1,29 +1,40 @@
 //! WebSockets of clients: text in, text out, limits on both.
 //!
 //! Reading is paced by a token bucket: a flood waits in the sender's own socket and costs the others nothing.
-//! Writing has a queue of bounded size and a deadline a message: a reader that does not read is cut off with
-//! 1008. The two directions are apart, so a client that is slow to read is still heard.
+//! Writing has a queue of bounded size and a deadline for each 64 KiB: a reader that does not read is cut off
+//! with 1008. Every few seconds goes a ping of the WebSocket, which browsers answer whatever their page does:
+//! whoever answers none of three is gone, though TCP has not noticed. The two directions are apart, so a
+//! client that is slow to read is still heard.
 
-use crate::address::Subnet;
 use crate::auth::ClientAccess;
 use crate::edge::{App, Input};
+use crate::forwarded::ClientAddress;
 use crate::id::ConnectionId;
 use crate::message::ClientMessage;
-use crate::send_queue::{ENTRY_BYTES, Outgoing, SendQueue, SendQueueEnd};
+use crate::places::{NoPlace, Place};
+use crate::send_queue::{Outgoing, SendQueue, SendQueueEnd};
+use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 
 /// How long the closing handshake may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// `signaling.send_timeout_ms` is for so much of a message: a client that reads slowly reads a large room, too.
+const MESSAGE_BYTES: usize = 64 << 10;
+
+/// A client is asked so often for a sign of life before it is taken for gone.
+const PINGS: u32 = 3;
 
 /// Seconds of the sustained rate that may come at once.
 const BURST_SECONDS: u32 = 2;
@@ -32,55 +43,55 @@ const BURST_SECONDS: u32 = 2;
 pub(crate) fn upgrade(
     app: Arc<App>,
     headers: &HeaderMap,
-    from: Option<Subnet>,
+    client: ClientAddress,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !app.origin_allowed(headers) {
         return (StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins").into_response();
     }
     let limits = &app.config.signaling;
-    let Some(place) = Place::take(&app) else {
-        let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-        return (StatusCode::SERVICE_UNAVAILABLE, retry, "Too many connections").into_response();
+    let place = match app.web_sockets.take(client.counted) {
+        Ok(place) => place,
+        Err(why) => {
+            note_refusal(&app, why, client.ip);
+            let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+            return (StatusCode::SERVICE_UNAVAILABLE, retry, "Too many connections").into_response();
+        }
     };
     upgrade
         .max_message_size(limits.message_bytes_max)
         .max_frame_size(limits.message_bytes_max)
-        .on_upgrade(move |socket| serve(app, socket, from, place))
+        .on_upgrade(move |socket| serve(app, socket, client, place))
 }
 
-/// One of `max_connections`, given back when dropped.
-struct Place(Arc<App>);
-
-impl Place {
-    fn take(app: &Arc<App>) -> Option<Self> {
-        let before = app.open_connections.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(app));
-        (before < app.config.signaling.max_connections).then_some(place)
+fn note_refusal(app: &App, why: NoPlace, ip: IpAddr) {
+    let mut refused = app.refused_web_sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(count) = refused.note(app.started.elapsed()) {
+        tracing::warn!(count, last = %ip, "WebSockets refused: {why}");
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open_connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve(app: Arc<App>, socket: WebSocket, from: Option<Subnet>, _place: Place) {
+async fn serve(app: Arc<App>, socket: WebSocket, client: ClientAddress, _place: Place) {
     let id = ConnectionId(app.next_connection.fetch_add(1, Ordering::Relaxed));
+    tracing::debug!(connection = id.0, client = %client.ip, "a WebSocket is opened");
     let (send_queue, inbox) = SendQueue::new();
-    if app.inputs.send(Input::Connected(id, send_queue.clone(), from)).await.is_err() {
+    if app.inputs.send(Input::Connected(id, send_queue.clone(), client.counted)).await.is_err() {
         return;
     }
     let (sink, mut stream) = socket.split();
-    let mut writer = tokio::spawn(write(sink, inbox, app.config.signaling.send_timeout));
+    let limits = &app.config.signaling;
+    let pace = WritePace { message: limits.send_timeout, ping: limits.socket_silence / PINGS };
+    let mut writer = tokio::spawn(write(sink, inbox, pace));
     // Whichever ends first; a handle that has said so must not be asked again.
     let (ended, writer) = tokio::select! {
         ended = read(&app, id, &mut stream) => (ended, Some(writer)),
         _ = &mut writer => (ReadEnd::Lost, None),
     };
-    if let ReadEnd::Offence(code, reason) = ended {
-        send_queue.close(code, reason);
+    match ended {
+        ReadEnd::Offence(code, reason) => send_queue.close(code, reason),
+        // Its way back may be open still, or open again before TCP gives up.
+        ReadEnd::Silent => send_queue.close(1001, "No answer to a ping"),
+        ReadEnd::Clean | ReadEnd::Lost => {}
     }
     drop(send_queue);
     let clean = matches!(ended, ReadEnd::Clean | ReadEnd::Offence(..));
@@ -105,6 +116,8 @@ enum ReadEnd {
     Clean,
     /// The connection broke.
     Lost,
+    /// Nothing came for `signaling.socket_silence_ms`, not even an answer to a ping.
+    Silent,
     /// The client broke the rules; this is what it is told.
     Offence(u16, &'static str),
 }
@@ -115,7 +128,11 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
     let mut bytes = Bucket::new(limits.bytes_per_second);
     let mut access = ClientAccess::new(id);
     loop {
-        let (input, length) = match stream.next().await {
+        // Only what is waited for counts: how fast we read is our own choice.
+        let Ok(next) = timeout(limits.socket_silence, stream.next()).await else {
+            return ReadEnd::Silent;
+        };
+        let (input, length) = match next {
             None => return ReadEnd::Lost,
             Some(Err(error)) => return offence(error),
             Some(Ok(Message::Close(_))) => {
@@ -133,9 +150,10 @@ async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) 
                 };
                 (Some(Input::Message(id, message)), text.len())
             }
-            // The protocol has no binary messages; pings are answered by the layer below.
+            // The protocol has no binary messages; pings are answered by the layer below. All of them are
+            // signs of life.
             Some(Ok(Message::Binary(payload) | Message::Ping(payload) | Message::Pong(payload))) => {
-                (None, payload.len())
+                (Some(Input::Heard(id)), payload.len())
             }
         };
         if let Some(input) = input
@@ -159,21 +177,52 @@ fn offence(error: axum::Error) -> ReadEnd {
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: SendQueueEnd, limit: Duration) {
-    while let Some(outgoing) = inbox.receiver.recv().await {
-        match outgoing {
-            Outgoing::Text(text) => {
-                let cost = text.len() + ENTRY_BYTES;
-                let sent = timeout(limit, sink.send(Message::Text(text.into()))).await;
-                inbox.queued.fetch_sub(cost, Ordering::Relaxed);
-                match sent {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return,
-                    Err(_) => return close(&mut sink, 1008, "Does not read".into()).await,
-                }
-            }
-            Outgoing::Close(code, reason) => return close(&mut sink, code, reason).await,
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: SendQueueEnd, pace: WritePace) {
+    let mut ping = tokio::time::interval_at(Instant::now() + pace.ping, pace.ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let outgoing = tokio::select! {
+            outgoing = inbox.receiver.recv() => outgoing,
+            _ = ping.tick() => Some(Outgoing::Ping),
+        };
+        let (message, counted) = match outgoing {
+            None => return,
+            Some(Outgoing::Close(code, reason)) => return close(&mut sink, code, reason).await,
+            Some(Outgoing::Ping) => (Message::Ping(Bytes::new()), None),
+            Some(Outgoing::Text(text)) => counted(text, false),
+            Some(Outgoing::State(text)) => counted(text, true),
+        };
+        let limit = pace.limit(counted.map_or(0, |(bytes, _)| bytes));
+        let sent = timeout(limit, sink.send(message)).await;
+        if let Some((bytes, is_state)) = counted {
+            inbox.note_sent(bytes, is_state);
         }
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return close(&mut sink, 1008, "Does not read".into()).await,
+        }
+    }
+}
+
+fn counted(text: String, is_state: bool) -> (Message, Option<(usize, bool)>) {
+    let bytes = text.len();
+    (Message::Text(text.into()), Some((bytes, is_state)))
+}
+
+/// How long a client may take for what it is sent, and how often it is asked for a sign of life.
+#[derive(Clone, Copy)]
+struct WritePace {
+    /// For [`MESSAGE_BYTES`] of a message.
+    message: Duration,
+    ping: Duration,
+}
+
+impl WritePace {
+    /// For a message of so many octets.
+    fn limit(self, bytes: usize) -> Duration {
+        let parts = u32::try_from(bytes.div_ceil(MESSAGE_BYTES)).unwrap_or(u32::MAX);
+        self.message.saturating_mul(parts.max(1))
     }
 }
 

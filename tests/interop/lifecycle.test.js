@@ -33,6 +33,50 @@ for (const signal of /** @type {NodeJS.Signals[]} */ (["SIGINT", "SIGTERM"])) {
     });
 }
 
+for (const manager of /** @type {("one" | "both")[]} */ (["one", "both"])) {
+    test(`SIGTERM of a service manager that started ${manager} ends signaling alone, and clients are told to come back`, async () => {
+        const server = await startServer({ manager });
+        try {
+            const relay = await server.relayPid();
+            const socket = new WebSocket(server.ws);
+            await until("ws opens", () => socket.readyState === WebSocket.OPEN);
+            const closed = new Promise((resolve) => socket.once("close", resolve));
+            await server.retire();
+            assert.equal(await closed, 1012);
+            assert.ok(isAlive(relay), "the relay goes on");
+            await server.start();
+            assert.equal(await server.relayPid(), relay, "and is taken over");
+            assert.match(await server.log(), /the relay goes on with all calls/);
+        } finally {
+            await server.stop();
+        }
+    });
+}
+
+test("a relay that was started by itself is left to whoever started it, also by Ctrl-C", async () => {
+    const server = await startServer({ manager: "both" });
+    try {
+        const relay = await server.relayPid();
+        assert.equal(await server.end("SIGINT"), 0);
+        assert.ok(isAlive(relay));
+    } finally {
+        await server.stop();
+    }
+});
+
+test("a relay that an earlier signaling started ends with the last one", async () => {
+    const server = await startServer();
+    try {
+        const relay = await server.relayPid();
+        await server.crash();
+        await server.start();
+        assert.equal(await server.end("SIGTERM"), 0);
+        await until("the relay has ended", () => !isAlive(relay), { seconds: 10 });
+    } finally {
+        await server.stop();
+    }
+});
+
 test("the start prints where to go and how to stop", async () => {
     const server = await startServer();
     try {

@@ -1,6 +1,6 @@
 /**
- * Signaling is killed with -9 in the middle of a call and started again: media goes on as if nothing had
- * happened, the pages come back by themselves, and chat works again.
+ * Signaling is killed with -9 in the middle of a call, or ended by a service manager, and started again:
+ * media goes on as if nothing had happened, the pages come back by themselves, and chat works again.
  * @module
  */
 
@@ -12,15 +12,26 @@ import { figures, received } from "./support/figures.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
-for (const io of BACK_ENDS) {
-    describe(`signaling dies and comes back, over ${io}`, () => {
+/**
+ * How signaling goes, and who started the programs.
+ * @typedef {{io: string, manager: "none" | "both", how: string}} Way
+ */
+
+/** @type {Way[]} */
+const WAYS = [
+    ...BACK_ENDS.map((io) => /** @type {Way} */ ({ io, manager: "none", how: "dies" })),
+    { io: "auto", manager: "both", how: "is restarted by a service manager" },
+];
+
+for (const { io, manager, how } of WAYS) {
+    describe(`signaling ${how} and comes back, over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;
         /** @type {import("puppeteer-core").Browser} */
         let browser;
 
         before(async () => {
-            [server, browser] = await Promise.all([startServer({ io, rooms: "adopt_grace_ms = 10000" }), launch("chromium")]);
+            [server, browser] = await Promise.all([startServer({ io, manager, rooms: "adopt_grace_ms = 10000" }), launch("chromium")]);
         });
         after(async () => {
             await browser?.close();
@@ -38,7 +49,7 @@ for (const io of BACK_ENDS) {
             const connections = await Promise.all(people.map(({ page }) => page.evaluate(() => globalThis.__connections.length)));
             const gaps = await Promise.all(people.map(({ page }) => watchGaps(page)));
 
-            await server.crash();
+            await (manager === "none" ? server.crash() : server.retire());
             await Promise.all(people.map((person) => person.sees("status", "RECONNECTING")));
             const before = await Promise.all(people.map(({ page }) => received(page)));
             for (const [index, person] of people.entries()) {
@@ -76,7 +87,7 @@ for (const io of BACK_ENDS) {
         test("a member who does not come back after the crash leaves the room", async () => {
             const [alice, boris] = await Promise.all(["Алиса", "Борис"].map((login) => join(browser, server, { login, room: "потеря" })));
             await Promise.all([alice.inCall(), boris.inCall()]);
-            await server.crash();
+            await (manager === "none" ? server.crash() : server.retire());
             await boris.close();
             await server.start();
             await alice.inCall(0);

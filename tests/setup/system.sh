@@ -20,6 +20,8 @@ if [ "${1:-build}" = test ]; then
     need chromium command -v chromium
     need firefox-esr command -v firefox-esr
     need ffmpeg command -v ffmpeg
+    need nginx-light file '/usr/sbin/nginx'
+    need caddy command -v caddy
     need iproute2 file '/*bin/ip'
     need procps command -v ps
     need nodejs command -v node
@@ -58,10 +60,12 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "Installing ${missing[*]}"
     "${as_root[@]}" apt-get -q update
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"
-    # Its package starts a server that everybody can reach; the bench starts one of its own.
-    if [[ " ${missing[*]} " == *" janus "* ]] && [ -d /run/systemd/system ]; then
-        "${as_root[@]}" systemctl disable --now janus
-    fi
+    # Their packages start servers that everybody can reach; the bench and the tests start their own.
+    for service in janus nginx caddy; do
+        if [[ " ${missing[*]} " == *" $service"[\ -]* ]] && [ -d /run/systemd/system ]; then
+            "${as_root[@]}" systemctl disable --now "$service"
+        fi
+    done
 fi
 
 if ! command -v cargo >/dev/null; then

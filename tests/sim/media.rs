@@ -6,6 +6,7 @@ use relay_core::id::{SeqNo, Ssrc};
 use relay_core::srtp::SrtpProfile;
 use relay_core::stats::{Count, DropReason};
 use relay_core::time::Time;
+use relay_core::wire::rtcp::{self, ReportBlock};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::peer::{FRAME_INTERVAL, Received};
@@ -373,6 +374,75 @@ fn a_publisher_without_rtx_is_asked_for_what_is_lost() {
         assert_eq!(numbers(received).len(), all);
         world.assert_ledger();
     }
+}
+
+/// A player whose answer lists NACK and no RTX: what it lost comes again as it was, and never under a used
+/// index as anything else, which the world itself looks at.
+#[test]
+fn a_player_without_rtx_gets_what_it_lost_once_more() {
+    for profile in SrtpProfile::ALL {
+        let mut world = World::with_profile(20, profile);
+        let (publisher, with, without) = (world.join(1), world.join(1), world.join(1));
+        world.publish(publisher, 65_000);
+        let rtx = world.subscribe(with, publisher);
+        let Command::AddDownTrack(mut down) = World::subscription(without, publisher) else {
+            unreachable!("a subscription")
+        };
+        down.rtp.rtx_payload_type = None;
+        let ReplyBody::DownTrackAdded(added) = world.command(Command::AddDownTrack(down)) else {
+            panic!("not added")
+        };
+        assert_eq!(added.rtx_ssrc, 0);
+        let ssrc = world.peers[without as usize].receives(&added);
+        world.run(Duration::from_secs(2));
+        world.net.set_link(Link::lossy(5));
+        for round in 0..100 {
+            // Frames of packets that are nearly of one length, and so are padded.
+            let (now, address) = (world.now, world.peers[0].address);
+            (0..3).for_each(|n| world.peers[0].send_packet(now, 300 + n));
+            for bytes in world.peers[0].take_out() {
+                world.inject(address, &bytes);
+            }
+            if round == 50 {
+                let block = ReportBlock { ssrc, ..ReportBlock::default() };
+                world.peers[without as usize].send_rtcp(|out| rtcp::write_rr(out, Ssrc(1), &[block]));
+            }
+            world.run(Duration::from_millis(100));
+        }
+        world.net.set_link(Link::GOOD);
+        world.run(Duration::from_secs(2));
+        for (peer, ssrc) in [(with, rtx), (without, ssrc)] {
+            let received = &world.peers[peer as usize].received[&ssrc];
+            let (holes, all) = (holes(received), received.packets.len());
+            assert!(all > 1_500 && holes <= 5, "{profile:?}, peer {peer}: {holes} holes of {all}");
+        }
+        assert!(world.repeated > 40, "{profile:?}: {}", world.repeated);
+        assert_eq!(world.dropped(DropReason::ResendDiffers), 0);
+        world.assert_ledger();
+    }
+}
+
+/// As with RTX: who asks for everything all the time is no amplifier.
+#[test]
+fn repeated_nacks_without_rtx_are_throttled() {
+    let mut world = World::new(21);
+    let (publisher, subscriber) = (world.join(1), world.join(1));
+    world.publish(publisher, 1);
+    let Command::AddDownTrack(mut down) = World::subscription(subscriber, publisher) else { unreachable!() };
+    down.rtp.rtx_payload_type = None;
+    let ReplyBody::DownTrackAdded(added) = world.command(Command::AddDownTrack(down)) else { panic!() };
+    let ssrc = world.peers[1].receives(&added);
+    world.run(Duration::from_secs(2));
+    let highest = *world.peers[1].received[&ssrc].seen.last().expect("some");
+    let seqs: Vec<SeqNo> = (highest - 16..highest).map(|i| SeqNo(i as u16)).collect();
+    let before = world.shard.counters().get(Count::TxRtx);
+    for _ in 0..1_000 {
+        world.peers[1].send_rtcp(|out| rtcp::write_nack(out, Ssrc(1), ssrc, &seqs));
+        world.run(Duration::from_millis(1));
+    }
+    let resent = world.shard.counters().get(Count::TxRtx) - before;
+    assert!((16..300).contains(&resent), "50,000 octets a second: {resent} packets");
+    world.assert_ledger();
 }
 
 /// A new encoder, a program that is started again, a renegotiation: each has new SSRCs, and so have its

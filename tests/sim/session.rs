@@ -1,6 +1,6 @@
 //! One transport from start to end: addresses move, consent expires, credentials change, commands repeat.
 
-use relay_control::{Command, ErrorCode, FailReason, ReplyBody, TransportState};
+use relay_control::{Command, ErrorCode, EventBody, FailReason, ProbeTransport, ReplyBody, TransportState};
 use relay_core::stats::{Count, DropReason};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,6 +32,92 @@ fn an_address_change_moves_the_pair_by_an_authenticated_check() {
         assert_eq!(world.shard.counters().get(Count::PathMoves), 1);
         world.assert_ledger();
     }
+}
+
+/// How long the relay has heard nothing of a peer, which it asks for a sign of life.
+fn silent(world: &mut World, peer: usize) -> Duration {
+    let transport_id = World::transport_id(peer as u32);
+    match world.command(Command::ProbeTransport(ProbeTransport { transport_id })) {
+        ReplyBody::TransportProbed(probed) => Duration::from_millis(probed.silent_ms),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_probe_tells_the_dead_from_those_who_have_nothing_to_send() {
+    let mut world = World::new(15);
+    call(&mut world);
+    assert!(silent(&mut world, 0) < Duration::from_millis(50), "it sends");
+    // It is paused: a check now and then is all that comes of it, until it is asked.
+    world.peers[0].sending = None;
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        world.run(Duration::from_millis(700));
+        longest = longest.max(silent(&mut world, 0));
+        world.run(Duration::from_millis(100));
+        assert!(silent(&mut world, 0) <= Duration::from_millis(100), "it answers");
+    }
+    assert!(longest >= Duration::from_millis(600), "{longest:?}");
+    // It is dead, and somebody sends again whatever he has overheard of it.
+    world.peers[0].alive = false;
+    world.run(Duration::from_millis(200));
+    let before = silent(&mut world, 0);
+    let address = world.peers[0].address;
+    for round in 1..=30 {
+        for (path, bytes) in world.overheard.clone() {
+            if path.remote == address {
+                world.inject_along(path, &bytes);
+            }
+        }
+        world.run(Duration::from_millis(100));
+        assert_eq!(silent(&mut world, 0), before + Duration::from_millis(100) * round);
+    }
+    world.assert_ledger();
+}
+
+#[test]
+fn a_probe_of_one_that_never_came_tells_since_when_it_could() {
+    let mut world = World::new(16);
+    let peer = world.join(1) as usize;
+    world.peers[peer].alive = false;
+    world.run(Duration::from_secs(2));
+    assert_eq!(silent(&mut world, peer), Duration::from_secs(2));
+    let unknown = Command::ProbeTransport(ProbeTransport { transport_id: 4711 });
+    assert!(
+        matches!(world.try_command(unknown), ReplyBody::Error(e) if e.code() == ErrorCode::UnknownTransport)
+    );
+}
+
+#[test]
+fn media_that_stops_is_told_within_three_seconds_and_its_coming_back_at_once() {
+    let mut world = World::new(17);
+    call(&mut world);
+    let track_id = World::up_track_id(0);
+    let told = |world: &World, active: bool| {
+        let of_track = |body: &EventBody| matches!(body, EventBody::UpTrackActivity(a) if a.track_id == track_id && a.active == active);
+        world.events.iter().filter(|(_, body)| of_track(body)).map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    let sending = world.peers[0].sending.take();
+    let (stopped, before) = (world.now, told(&world, true).len());
+    // Its checks go on; so would its reports.
+    world.run(Duration::from_secs(5));
+    let stops = told(&world, false);
+    assert_eq!(stops.len(), 1);
+    assert!(stops[0].since(stopped) < Duration::from_secs(3), "{:?}", stops[0].since(stopped));
+    world.peers[0].sending = sending;
+    let resumed = world.now;
+    world.run(Duration::from_millis(200));
+    let starts = told(&world, true);
+    assert_eq!(starts.len(), before + 1);
+    assert!(starts[before].since(resumed) < Duration::from_millis(150));
+    // A still screen and an Opus encoder in silence send little; that is no stop.
+    for _ in 0..10 {
+        let mut sending = world.peers[0].sending.take();
+        world.run(Duration::from_secs(2));
+        std::mem::swap(&mut world.peers[0].sending, &mut sending);
+        world.run(Duration::from_millis(10));
+    }
+    assert_eq!(told(&world, false).len(), 1);
 }
 
 #[test]

@@ -196,7 +196,9 @@ impl Peer {
 
     /// Receives a track from now on, under the SSRC that is returned.
     pub fn receives(&mut self, added: &DownTrackAdded) -> Ssrc {
-        self.rtx_of.insert(Ssrc(added.rtx_ssrc), Ssrc(added.ssrc));
+        if added.rtx_ssrc != 0 {
+            self.rtx_of.insert(Ssrc(added.rtx_ssrc), Ssrc(added.ssrc));
+        }
         self.received.entry(Ssrc(added.ssrc)).or_default();
         Ssrc(added.ssrc)
     }

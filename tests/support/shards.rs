@@ -111,6 +111,7 @@ impl Shards {
             fingerprint_sha256: [0xaa; 32],
             io_backend: "none",
             max_receive_bitrate_bps: 8_000_000,
+            started_by_signaling: false,
         };
         let mut world = Self {
             now: Time::from_nanos(1_000_000_000_000),

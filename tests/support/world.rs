@@ -16,7 +16,8 @@ use relay_core::stats::{Count, Counters, DropReason, Ledger};
 use relay_core::time::{NtpClock, Time};
 use relay_core::wire::{Protocol, classify};
 use relay_core::{Limits, Shard, ShardConfig};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,9 +44,11 @@ pub struct World {
     /// How many there were in all, those that are not remembered any more included.
     pub overheard_ever: usize,
     profile: SrtpProfile,
-    /// Which packets left under which numbers: (address's peer, SSRC, sequence number) → ciphertext hash.
-    /// Invariant I2.
-    egress: HashSet<(SocketAddr, u32, u16, u64)>,
+    /// Which packets left under which numbers: address, SSRC, sequence number and timestamp → the hash of all
+    /// octets.
+    egress: HashMap<(SocketAddr, u32, u16, u32), u64>,
+    /// Those that left once more.
+    pub repeated: u64,
     relay: SocketAddr,
 }
 
@@ -115,7 +118,8 @@ impl World {
             overheard: VecDeque::new(),
             overheard_ever: 0,
             profile,
-            egress: HashSet::new(),
+            egress: HashMap::new(),
+            repeated: 0,
             relay,
         }
     }
@@ -338,14 +342,19 @@ impl World {
         }
     }
 
-    /// I2: one (key, SSRC, sequence number, roll-over) is used for one packet. The peer's index stands for
-    /// its key; a run is too short for the roll-over to come round twice, so the header's timestamp tells
-    /// rounds apart.
+    /// Invariant 5: one (key, SSRC, sequence number, roll-over) is used for one packet, the very octets of
+    /// which may be sent again. The peer's address stands for its key; a run is too short for the roll-over
+    /// to come round twice, so the header's timestamp tells rounds apart.
     fn check_egress(&mut self, to: SocketAddr, bytes: &[u8]) {
         let field = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four octets"));
         let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
-        let round = u64::from(field(4)) << 32 | u64::from(bytes.len() as u32);
-        assert!(self.egress.insert((to, field(8), seq, round)), "index used twice towards {to}");
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let hash = hasher.finish();
+        if let Some(before) = self.egress.insert((to, field(8), seq, field(4)), hash) {
+            assert_eq!(before, hash, "index used twice towards {to}");
+            self.repeated += 1;
+        }
     }
 
     /// All ledgers balance (invariant 3): nothing is unexplained. And the shard's tables agree.

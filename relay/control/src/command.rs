@@ -12,7 +12,7 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
     /// `None`: a command that this version does not know.
-    #[prost(oneof = "Command", tags = "2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17")]
+    #[prost(oneof = "Command", tags = "2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18")]
     pub command: Option<Command>,
 }
 
@@ -67,6 +67,9 @@ pub enum Command {
     /// Ends what the command before it orders.
     #[prost(message, tag = "17")]
     RemoveSource(RemoveSource),
+    /// Asks the peer of a transport for a sign of life. Answer, at once: [`crate::TransportProbed`].
+    #[prost(message, tag = "18")]
+    ProbeTransport(ProbeTransport),
 }
 
 impl Command {
@@ -89,6 +92,7 @@ impl Command {
             Self::AddUpTrack(c) => Some(c.transport_id),
             Self::AddDownTrack(c) => Some(c.transport_id),
             Self::SetLabel(c) => Some(c.transport_id),
+            Self::ProbeTransport(c) => Some(c.transport_id),
             Self::Hello(_)
             | Self::RemoveTrack(_)
             | Self::RequestKeyframe(_)
@@ -393,6 +397,16 @@ pub struct SetLabel {
     /// The new label.
     #[prost(bytes = "vec", tag = "2")]
     pub label: Vec<u8>,
+}
+
+/// Asks the peer of a transport for a sign of life: it is sent a Binding request along its path, if it has
+/// one, and a client that lives answers that whether it has media to send or not. The answer to this command
+/// does not wait for the peer's; whether it came shows the next one.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct ProbeTransport {
+    /// Its id, as chosen by the controller.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
 }
 
 /// Sends an up-track, whatever its room, to the process that is connected under this name, until the track

@@ -29,7 +29,7 @@ pub struct Reply {
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
     /// `None`: a reply that this version does not know.
-    #[prost(oneof = "ReplyBody", tags = "2,3,4,5,6,7,8,9")]
+    #[prost(oneof = "ReplyBody", tags = "2,3,4,5,6,7,8,9,10")]
     pub body: Option<ReplyBody>,
 }
 
@@ -60,6 +60,9 @@ pub enum ReplyBody {
     /// Answer to `GetStats`.
     #[prost(message, tag = "9")]
     Stats(Stats),
+    /// Answer to `ProbeTransport`.
+    #[prost(message, tag = "10")]
+    TransportProbed(TransportProbed),
 }
 
 /// The reply that has no contents.
@@ -137,6 +140,10 @@ pub struct Welcome {
     /// not say.
     #[prost(uint64, tag = "8")]
     pub max_receive_bitrate_bps: u64,
+    /// A signaling started this process ([`STARTED_BY_SIGNALING`](crate::STARTED_BY_SIGNALING)), so it ends
+    /// with signaling; else whoever started it ends it.
+    #[prost(bool, tag = "9")]
+    pub started_by_signaling: bool,
 }
 
 /// An address of a host candidate.
@@ -168,6 +175,18 @@ pub struct TransportOpened {
     /// All host candidates, best first.
     #[prost(message, repeated, tag = "5")]
     pub candidates: Vec<CandidateAddress>,
+}
+
+/// Answer to `ProbeTransport`.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct TransportProbed {
+    /// As in the request.
+    #[prost(uint64, tag = "1")]
+    pub transport_id: u64,
+    /// Since when nothing authentic came of its peer: no check, no answer to one of ours, no SRTP or SRTCP.
+    /// Of one that never came, since the transport was opened.
+    #[prost(uint64, tag = "2")]
+    pub silent_ms: u64,
 }
 
 /// Answer to `AddUpTrack`.
@@ -283,7 +302,7 @@ pub struct UpTrackActivity {
     /// Its id, as chosen by the controller.
     #[prost(uint64, tag = "1")]
     pub track_id: u64,
-    /// True: packets flow. False: none for 5 s.
+    /// True: packets flow. False: none for 2.5 s.
     #[prost(bool, tag = "2")]
     pub active: bool,
 }

@@ -27,6 +27,9 @@
 
 #![warn(missing_docs)]
 
+/// Set in the environment of a relay that a signaling starts, which it then says in its [`Welcome`].
+pub const STARTED_BY_SIGNALING: &str = "RINGVOX_STARTED_BY_SIGNALING";
+
 mod codec;
 mod command;
 mod connection;

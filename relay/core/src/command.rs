@@ -12,6 +12,7 @@ use crate::media::Priority;
 use crate::track::Params;
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Longest label of a transport, in octets.
 pub const LABEL_BYTES_MAX: usize = 4096;
@@ -47,6 +48,11 @@ pub enum Command {
     RequestKeyframe {
         /// The up-track.
         track_id: u64,
+    },
+    /// Asks the peer for a sign of life. Answer: [`Reply::TransportProbed`].
+    ProbeTransport {
+        /// Which transport.
+        transport_id: u64,
     },
     /// Replaces the label of a transport.
     SetLabel {
@@ -122,6 +128,13 @@ pub enum Reply {
     Done,
     /// A transport is there, or has new ICE credentials.
     TransportOpened(TransportOpened),
+    /// The peer is asked for a sign of life.
+    TransportProbed {
+        /// As ordered.
+        transport_id: u64,
+        /// How long nothing authentic has come of it.
+        silence: Duration,
+    },
     /// The peer may send.
     UpTrackAdded {
         /// As ordered.

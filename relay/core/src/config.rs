@@ -42,7 +42,9 @@ pub struct Limits {
     pub dtls_timeout: Duration,
     /// Life of consent without an authenticated check (RFC 7675 §5.1).
     pub consent: Duration,
-    /// Silence after which an up-track counts as inactive.
+    /// Silence after which an up-track counts as inactive. Above what comes of a client that sends on: an
+    /// Opus encoder in silence sends a packet every 400 ms (RFC 6716 §2.1.9), a browser a frame of a still
+    /// screen every second. Below the 3 s within which people are to know.
     pub silence: Duration,
     /// Time without a subscriber after which a track from another shard is closed; at most twice this.
     pub port_idle: Duration,
@@ -61,7 +63,7 @@ impl Default for Limits {
             ice_timeout: Duration::from_secs(15),
             dtls_timeout: Duration::from_secs(15),
             consent: Duration::from_secs(30),
-            silence: Duration::from_secs(5),
+            silence: Duration::from_millis(2_500),
             // Commands reach a shard within milliseconds; a viewer that zaps back finds the track open.
             port_idle: Duration::from_secs(5),
             stun_errors_per_s: 100,

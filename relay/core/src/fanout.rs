@@ -69,6 +69,17 @@ impl Share<'_> {
         }
         self.end += len;
     }
+
+    /// Shows the subscriber what was written for it, if it wants to see that.
+    fn show(&self, down: &mut DownTrack) {
+        if !down.stream.keeps_sent() {
+            return;
+        }
+        for run in self.runs.iter() {
+            let written = self.memory.get(run.start..run.start + run.len).unwrap_or_default();
+            written.chunks(run.segment).for_each(|datagram| down.stream.note_sent(datagram));
+        }
+    }
 }
 
 /// One subscriber of a group, and how much was written for it.
@@ -258,6 +269,7 @@ fn write_each<'m>(
             }
         }
         down.stream.sent(lane.packets, lane.octets);
+        share.show(down);
     }
 }
 
@@ -294,8 +306,9 @@ fn write_four(
             }
         }
     }
-    for (lane, down) in lanes.iter().zip(downs) {
+    for ((lane, down), share) in lanes.iter().zip(downs).zip(&shares) {
         down.stream.sent(lane.packets, lane.octets);
+        share.show(down);
     }
 }
 
@@ -323,17 +336,19 @@ mod tests {
     use super::*;
     use crate::down::PayloadPrefix;
     use crate::ice::{Ice, LocalCredentials};
-    use crate::id::{Pt, SeqNo};
-    use crate::media::{Codec, MediaKind, Priority};
+    use crate::id::{Mid, Pt, SeqNo};
+    use crate::media::{Codec, ExtensionIds, MediaKind, Priority};
     use crate::outbox::VecOutbox;
     use crate::rng::Rng;
     use crate::srtp::{OpenContext, SrtpProfile};
-    use crate::time::Time;
+    use crate::time::{NtpClock, Time};
     use crate::track::{Life, Params, Source, UpTrack};
     use crate::transport::{Identity, SrtpSession, Transport};
+    use crate::wire::rtcp::ReportBlock;
     use crate::wire::rtp::RtpHeader;
     use relay_port::PortId;
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     const NOW: Time = Time::from_nanos(1_000_000_000);
 
@@ -371,6 +386,10 @@ mod tests {
 
     impl Room {
         fn new(profile: SrtpProfile, four_lanes: bool, prefixes: &[&str]) -> Self {
+            Self::with(PARAMS, profile, four_lanes, prefixes)
+        }
+
+        fn with(params: Params, profile: SrtpProfile, four_lanes: bool, prefixes: &[&str]) -> Self {
             let (mut tracks, mut transports) = (Tracks::default(), Transports::default());
             let mut rng = Rng::new([5; 32]);
             let source = Source::Port { port: PortId::shard(1), opening: 1, life: Life::Held };
@@ -396,7 +415,7 @@ mod tests {
                 let track_id = u64::from(number) + 10;
                 let ssrcs = (Ssrc(100), Ssrc(200));
                 let mut down =
-                    DownTrack::new((track_id, 1), "relay", (key, up), PARAMS, ssrcs, &mut rng, NOW);
+                    DownTrack::new((track_id, 1), "relay", (key, up), params, ssrcs, &mut rng, NOW);
                 down.stream.prepare();
                 down.stream.set_prefix(PayloadPrefix::new(prefix.as_bytes()).expect("short"));
                 let down = tracks.insert_down(down);
@@ -406,9 +425,16 @@ mod tests {
         }
 
         fn forward(&mut self, packets: &[(u64, Vec<u8>)]) -> VecOutbox {
+            self.forward_frames(packets, 1)
+        }
+
+        /// So many packets are a frame.
+        fn forward_frames(&mut self, packets: &[(u64, Vec<u8>)], of: u64) -> VecOutbox {
             let layer = self.tracks.layer_mut(self.up);
             for (seq, payload) in packets {
-                let meta = PacketMeta { timestamp: *seq as u32, arrival: NOW, ..PacketMeta::default() };
+                let audio_level = (seq % 3 == 0).then_some(*seq as u8);
+                let timestamp = (*seq / of) as u32;
+                let meta = PacketMeta { timestamp, audio_level, arrival: NOW, ..PacketMeta::default() };
                 assert!(layer.stream.on_port_packet(NOW, *seq, payload, meta).is_some());
                 layer.pending.push(*seq);
             }
@@ -471,6 +497,54 @@ mod tests {
                     assert_eq!(resent[0].1, [&seq.0.to_be_bytes()[..], payload].concat());
                 }
                 assert_eq!(room.counters.get(Count::TxRtp), (packets.len() * prefixes.len()) as u64);
+            }
+        }
+    }
+
+    /// RFC 3711 §9.1: what goes out under an index once more is what went out under it, to the octet.
+    #[test]
+    fn without_rtx_the_very_same_octets_are_sent_again() {
+        let extensions = ExtensionIds { mid: 1, audio_level: 2, ..ExtensionIds::default() };
+        let mid = Mid::from("audio").expect("short");
+        let params = Params { rtx_pt: None, extensions, mid, ..PARAMS };
+        let packets: Vec<_> =
+            (1u64..17).map(|seq| (seq, vec![seq as u8; 300 + seq as usize * 7 % 5])).collect();
+        for (profile, four_lanes) in SrtpProfile::ALL.iter().flat_map(|p| [(*p, false), (*p, true)]) {
+            for prefixes in [&[""; 5], &["a", "b", "c", "d", "e"]] {
+                let mut room = Room::with(params, profile, four_lanes, prefixes);
+                let sent = room.forward_frames(&packets, 4).sent;
+                for (number, listener) in room.listeners.iter().enumerate() {
+                    let own: Vec<_> = sent.iter().filter(|(path, _)| *path == listener.path).collect();
+                    assert!(own.len() == packets.len() && own.iter().any(|(_, bytes)| bytes[0] & 0x20 != 0));
+                    let down = &mut room.tracks.downs[listener.down];
+                    if number % 2 == 0 {
+                        // From here on no MID stands in its headers.
+                        let block = ReportBlock { ssrc: down.ssrc, ..ReportBlock::default() };
+                        down.on_report_block(NOW, &block, NtpClock::default());
+                    }
+                    let history = &room.tracks.ups[room.up.up].layers[0].stream.history;
+                    let (transport, mut again) = (&room.transports[down.transport], VecOutbox::default());
+                    let counters = &mut room.counters;
+                    for (_, bytes) in &own {
+                        let seq = RtpHeader::parse(bytes).expect("RTP").seq;
+                        let resent = down.retransmit(NOW, seq, history, transport, counters, &mut again);
+                        assert_eq!(resent, Ok(()), "{profile:?} {four_lanes}");
+                    }
+                    assert!(again.sent.iter().eq(own.iter().copied()), "{profile:?} {four_lanes}");
+                    // Not twice at once, not what was not sent, and nothing that would differ.
+                    let seq = RtpHeader::parse(&own[3].1).expect("RTP").seq;
+                    let mut nack = |down: &mut DownTrack, at: Time, seq: SeqNo| {
+                        down.retransmit(at, seq, history, transport, counters, &mut again)
+                    };
+                    assert_eq!(nack(down, NOW, seq), Err(DropReason::NackThrottled));
+                    assert_eq!(nack(down, NOW, SeqNo(seq.0 + 100)), Err(DropReason::NackMiss));
+                    for (other, later) in [("x", 2), ("xy", 3)] {
+                        down.stream.set_prefix(PayloadPrefix::new(other.as_bytes()).expect("short"));
+                        let resent = nack(down, NOW + Duration::from_secs(later), seq);
+                        assert_eq!(resent, Err(DropReason::ResendDiffers));
+                    }
+                    assert_eq!(again.sent.len(), own.len());
+                }
             }
         }
     }

@@ -187,6 +187,13 @@ impl Ice {
         self.last_check
     }
 
+    /// When something authentic of the peer came last: a new check, or what only it can have sent along the
+    /// selected path. Before the first, when it was opened.
+    #[must_use]
+    pub fn last_heard(&self) -> Time {
+        self.last_check.max(self.last_authentic)
+    }
+
     /// Paths to forget when the transport ends.
     pub fn paths(&self) -> impl Iterator<Item = Path> + '_ {
         self.known.iter().map(|known| known.path)
@@ -347,6 +354,14 @@ impl Ice {
     #[must_use]
     pub fn is_challenge(&self, path: &Path, id: &TransactionId) -> bool {
         self.known(path).is_some_and(|known| known.challenge.is_some_and(|(asked, _)| asked == *id))
+    }
+
+    /// Our Binding request along `path` was answered. Whoever heard the answer cannot send it again: it would
+    /// be a sign of life of somebody who is dead.
+    pub fn answered(&mut self, path: &Path) {
+        if let Some(known) = self.known_mut(path) {
+            known.challenge = None;
+        }
     }
 
     /// Octets came along `path`: three times as many may go back.

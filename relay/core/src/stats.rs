@@ -101,6 +101,8 @@ named! {
         NackMiss = "drop.nack_miss",
         /// A NACK answered less than a round trip ago, or over the retransmission budget.
         NackThrottled = "drop.nack_throttled",
+        /// A packet that was to be sent again came out other than it was: a mistake of ours. It is not sent.
+        ResendDiffers = "drop.resend_differs",
         /// No free send slot for a media packet.
         OutboxFull = "drop.outbox_full",
         /// No free send slot for STUN, DTLS, RTCP or a retransmission.
@@ -247,9 +249,11 @@ impl DropReason {
     #[must_use]
     pub const fn ledger(self) -> Ledger {
         match self {
-            Self::RtcpForeignSsrc | Self::KeyframeShed | Self::NackMiss | Self::NackThrottled => {
-                Ledger::Feedback
-            }
+            Self::RtcpForeignSsrc
+            | Self::KeyframeShed
+            | Self::NackMiss
+            | Self::NackThrottled
+            | Self::ResendDiffers => Ledger::Feedback,
             Self::OutboxFull
             | Self::SubscriberNotReady
             | Self::AwaitingKeyframe

@@ -39,6 +39,8 @@ pub struct IoCounters {
     pub tx_gso_refused: u64,
     /// Runs that were sent singly because their destination had refused one, or GSO is off.
     pub tx_gso_avoided: u64,
+    /// Datagrams larger than their path takes, of IPv4, that were sent in fragments. They are in `tx_sent`.
+    pub tx_fragmented: u64,
     /// Datagrams lost to a full socket buffer (EAGAIN).
     pub tx_error_again: u64,
     /// Datagrams lost to a full device queue or lack of memory (ENOBUFS, ENOMEM).
@@ -47,7 +49,7 @@ pub struct IoCounters {
     pub tx_error_not_permitted: u64,
     /// Datagrams to where no route leads (ENETUNREACH, EHOSTUNREACH and the like).
     pub tx_error_unreachable: u64,
-    /// Datagrams larger than the path (EMSGSIZE).
+    /// Datagrams larger than the path that could not be sent in fragments either (EMSGSIZE).
     pub tx_error_too_big: u64,
     /// Datagrams refused for other reasons.
     pub tx_error_other: u64,
@@ -79,6 +81,7 @@ impl IoCounters {
             ("io.tx_gso_segments", self.tx_gso_segments),
             ("io.tx_gso_refused", self.tx_gso_refused),
             ("io.tx_gso_avoided", self.tx_gso_avoided),
+            ("io.tx_fragmented", self.tx_fragmented),
             ("io.tx_error_again", self.tx_error_again),
             ("io.tx_error_no_buffers", self.tx_error_no_buffers),
             ("io.tx_error_not_permitted", self.tx_error_not_permitted),

@@ -135,7 +135,7 @@ impl Io {
         };
         let gso = options.gso && socket::has_gso(sockets.first());
         Ok(Self {
-            send_queue: SendQueue::new(sender, arenas, options.messages, sockets.sources(), gso),
+            send_queue: SendQueue::new(sender, arenas, options.messages, sockets.sources(), gso).on(fds),
             receiver,
             sleeper,
             batch: options.batch,

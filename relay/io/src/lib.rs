@@ -51,6 +51,7 @@ mod gso;
 mod io;
 mod message;
 mod mmsg;
+mod path_mtu;
 mod probe;
 mod region;
 mod send_queue;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 
 use crate::IoCounters;
 use crate::addr::Route;
@@ -10,6 +11,7 @@ use crate::datagram::Done;
 use crate::gso::{Gso, Run, SEGMENTS_MAX};
 use crate::message::{Messages, PendingSend};
 use crate::mmsg::MmsgSender;
+use crate::path_mtu::{self, PathMtus};
 use crate::socket::{SocketIndex, Sources};
 use crate::uring::Ring;
 
@@ -62,6 +64,11 @@ pub struct SendQueue {
     gso: Gso,
     /// Runs the kernel refused as GSO sends, to be sent singly.
     refused: VecDeque<PendingSend>,
+    /// Datagrams larger than their path takes, to be sent in fragments.
+    oversize: Vec<PendingSend>,
+    paths: PathMtus,
+    /// The sockets, for what is not sent by [`Sender`].
+    fds: Vec<RawFd>,
     /// What found no free message, or must be cut first.
     waiting: VecDeque<PendingSend>,
     staged: Vec<u16>,
@@ -78,11 +85,19 @@ impl SendQueue {
             messages: Messages::new(messages, sources),
             gso: Gso::new(gso),
             refused: VecDeque::with_capacity(capacity + 1),
+            oversize: Vec::with_capacity(capacity),
+            paths: PathMtus::default(),
+            fds: Vec::new(),
             waiting: VecDeque::with_capacity(WAITING_MAX),
             staged: Vec::with_capacity(capacity),
             done: Vec::with_capacity(capacity),
             counters: IoCounters::default(),
         }
+    }
+
+    /// The descriptors of the sockets, which outlive the queue.
+    pub(crate) fn on(self, fds: Vec<RawFd>) -> Self {
+        Self { fds, ..self }
     }
 
     /// Lends `bytes` octets of memory for the datagrams that are committed next. A region that was lent
@@ -135,7 +150,8 @@ impl SendQueue {
 
     /// Into a message at once, if one is free and the kernel takes it as it is; else it waits its turn.
     fn queue(&mut self, mut send: PendingSend) {
-        if send.count > 1 && !self.gso.allows(send.route.remote.ip()) {
+        let too_long = !self.paths.is_empty() && self.paths.is_too_long(&send.route, send.run.segment);
+        if send.count > 1 && (too_long || !self.gso.allows(send.route.remote.ip())) {
             send.singly = true;
             self.gso.sent_singly(send.route.remote.ip());
             self.counters.tx_gso_avoided += 1;
@@ -148,7 +164,11 @@ impl SendQueue {
             return self.arenas.release(send.arena);
         }
         self.counters.tx_committed += send.count as u64;
-        if !send.singly && self.waiting.is_empty() && self.refused.is_empty() && !self.messages.is_exhausted()
+        if !send.singly
+            && !too_long
+            && self.waiting.is_empty()
+            && self.refused.is_empty()
+            && !self.messages.is_exhausted()
         {
             self.staged.extend(self.messages.build(&self.arenas, &send));
         } else {
@@ -167,7 +187,9 @@ impl SendQueue {
             self.sender.submit(&self.messages, &self.staged, &mut self.done, &mut self.counters);
             self.staged.clear();
             let progress = !self.done.is_empty();
+            self.watch_paths();
             self.settle();
+            self.send_oversize();
             if !progress || (self.waiting.is_empty() && self.refused.is_empty()) {
                 break;
             }
@@ -196,6 +218,11 @@ impl SendQueue {
     fn stage(&mut self) {
         while !self.messages.is_exhausted() {
             let Some(send) = self.next_send() else { break };
+            if send.count == 1 && !self.paths.is_empty() && self.paths.is_too_long(&send.route, send.run.len)
+            {
+                self.oversize.push(send);
+                continue;
+            }
             self.staged.extend(self.messages.build(&self.arenas, &send));
         }
     }
@@ -222,6 +249,10 @@ impl SendQueue {
                 continue;
             };
             let (datagrams, errno) = (send.count as u64, -done.result);
+            if errno == libc::EMSGSIZE && datagrams == 1 && send.route.remote.is_ipv4() {
+                self.oversize.push(send);
+                continue;
+            }
             if errno > 0 && datagrams > 1 && Gso::may_be_its_fault(errno) {
                 self.counters.tx_gso_refused += 1;
                 self.refused.push_back(PendingSend { singly: true, refused_as_gso: true, ..send });
@@ -239,6 +270,43 @@ impl SendQueue {
                 self.counters.tx_gso_runs += 1;
                 self.counters.tx_gso_segments += datagrams;
             }
+            if send.refused_as_gso {
+                self.gso.refused(send.route.remote.ip());
+            }
+        }
+    }
+
+    /// Now and then asks the kernel what it knows of one of the paths that have just been used.
+    fn watch_paths(&mut self) {
+        let Some(at) = self.paths.turn(self.done.len()) else { return };
+        let Some(send) = self.messages.send(self.done[at].message) else { return };
+        self.paths.ask(&send.route, send.run.segment);
+    }
+
+    /// Sends in fragments what is larger than its path takes: the last resort, as many networks lose
+    /// fragments (RFC 8900), but without it these datagrams never arrive. One by one, as they are few and
+    /// their socket is switched for them.
+    fn send_oversize(&mut self) {
+        while let Some(send) = self.oversize.pop() {
+            let fd = self.fds.get(usize::from(send.socket.0));
+            let message = self.messages.build(&self.arenas, &send);
+            let errno = match (fd, message) {
+                // SAFETY: the message is filled, and neither it nor its memory is written before it is
+                // finished below.
+                (Some(fd), Some(message)) => unsafe {
+                    path_mtu::send_fragmented(*fd, self.messages.header(message), &mut self.counters)
+                },
+                _ => libc::EMSGSIZE,
+            };
+            message.and_then(|message| self.messages.finish(message));
+            self.arenas.release(send.arena);
+            if errno > 0 {
+                self.counters.lost(errno, 1);
+                continue;
+            }
+            self.counters.tx_sent += 1;
+            self.counters.tx_fragmented += 1;
+            self.counters.tx_bytes += send.run.len as u64;
             if send.refused_as_gso {
                 self.gso.refused(send.route.remote.ip());
             }

@@ -205,6 +205,14 @@ fn bind_to(addr: SocketAddr) -> io::Result<Socket> {
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    if !addr.ip().is_unspecified() {
+        // An address of a fail-over may come later.
+        let (level, option) = match addr {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_FREEBIND),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND),
+        };
+        set_option(&socket, level, option, 1)?;
+    }
     socket.bind(&addr.into())?;
     Ok(socket)
 }
@@ -224,7 +232,7 @@ fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
         };
         set_option(&socket, level, option, 1)?;
     }
-    never_fragment(&socket, ip)?;
+    set_df(&socket, ip)?;
     // Beyond the system's limit if we may, else up to it: see `granted_buffers`.
     let buffers = [
         (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, options.recv_buffer_bytes),
@@ -239,10 +247,10 @@ fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// IPv4 datagrams leave whole and stay so: many networks lose fragments (RFC 8900), IPv6 knows none on the
-/// way, and what media servers send is below any path's MTU. A forged ICMP message cannot shrink them either.
-/// It also spares the kernel the choice of an identification (RFC 6864 §4), a twentieth of an unbatched send.
-fn never_fragment(socket: &Socket, ip: Option<IpAddr>) -> io::Result<()> {
+/// IPv4 datagrams leave whole and stay so: many networks lose fragments (RFC 8900). What is larger than a
+/// path takes is sent again without this option ([`crate::path_mtu`]). It also spares the kernel the choice
+/// of an identification (RFC 6864 §4), a twentieth of an unbatched send.
+fn set_df(socket: &Socket, ip: Option<IpAddr>) -> io::Result<()> {
     // A socket of one IPv6 address sends no IPv4.
     if ip.is_some_and(|ip| ip.is_ipv6() && !ip.is_unspecified()) {
         return Ok(());
@@ -283,7 +291,18 @@ pub(crate) fn kernel_drops(socket: &UdpSocket) -> io::Result<u32> {
     Ok(words[DROPS])
 }
 
-fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+pub(crate) fn get_option(socket: &impl AsRawFd, level: i32, option: i32) -> io::Result<i32> {
+    let mut value = 0_i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the call writes at most `len` octets into `value`, both ours.
+    if unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &mut len) } != 0
+    {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(value)
+}
+
+pub(crate) fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     let at = (&raw const value).cast();
     let len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the call reads `len` octets of `value`, which outlives it.

@@ -32,6 +32,7 @@ use relay_control::{
 use relay_core::port::OpenPort;
 use relay_port::PortId;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 /// A connection, unique as long as the process lives.
 pub type ConnectionId = u64;
@@ -50,6 +51,7 @@ pub struct Identity {
     pub io_backend: &'static str,
     /// What a publisher may send if its transport's opening says nothing.
     pub max_receive_bitrate_bps: u64,
+    pub started_by_signaling: bool,
 }
 
 #[derive(Debug)]
@@ -183,6 +185,17 @@ impl Router {
         self.handle_ports();
     }
 
+    /// Orders all shards to announce these addresses, at ports from `base_port` on. False: one has no room
+    /// for the order now.
+    pub fn announce(&mut self, addresses: &[IpAddr], base_port: u16) -> bool {
+        let mut all = true;
+        for (shard, port) in self.shards.iter_mut().zip(base_port..) {
+            let candidates = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+            all &= shard.send(ToShard::Announce(candidates));
+        }
+        all
+    }
+
     /// A connection is gone; its requests are carried out, their replies go nowhere.
     pub fn handle_closed(&mut self, connection: ConnectionId) {
         self.greeted.remove(&connection);
@@ -234,6 +247,7 @@ impl Router {
             next_event_seq: self.next_event_seq,
             epoch: self.epoch,
             max_receive_bitrate_bps: self.identity.max_receive_bitrate_bps,
+            started_by_signaling: self.identity.started_by_signaling,
         })
     }
 
@@ -323,6 +337,7 @@ impl Router {
             }
             Command::RestartIce(c) => route_by_transport(placement, c.transport_id),
             Command::SetLabel(c) => route_by_transport(placement, c.transport_id),
+            Command::ProbeTransport(c) => route_by_transport(placement, c.transport_id),
             Command::AddUpTrack(c) => match self.ports.source(c.track_id) {
                 Some(_) => Route::Answered(refusal(ErrorCode::IdInUse, "a local port's track has this id")),
                 None => route_track(placement, c.track_id, c.transport_id),

@@ -2,6 +2,7 @@
 
 use crate::refusal::Refusal;
 use relay_control::Priority;
+use serde::{Deserialize, Serialize};
 
 /// What a session may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,33 @@ pub struct Grant {
     pub priority: Option<Priority>,
 }
 
+/// What of a grant decides who may take the place of a silent member of the same login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rights {
+    /// The operator gave it its login; else it chose one.
+    pub named: bool,
+    pub publish: bool,
+    pub subscribe: bool,
+}
+
+impl Rights {
+    /// Whether it may do all that another one may, under the same login by the same authority.
+    pub fn cover(self, other: Self) -> bool {
+        self.named >= other.named && self.publish >= other.publish && self.subscribe >= other.subscribe
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Grant {
+    pub fn rights(&self) -> Rights {
+        Rights { named: self.login.is_some(), publish: self.publish, subscribe: self.subscribe }
+    }
+
     /// For a server that asks nobody, and for sessions that a hook let in.
     pub fn everything() -> Self {
         Self { login: None, rooms: None, publish: true, subscribe: true, record: true, priority: None }

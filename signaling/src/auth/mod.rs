@@ -15,7 +15,7 @@ mod notes;
 mod token;
 mod token_key;
 
-pub use grant::Grant;
+pub use grant::{Grant, Rights};
 use hook::Hook;
 use token::TokenReader;
 use token_key::TokenKey;
@@ -113,6 +113,8 @@ pub(crate) struct Admitted {
     pub(crate) login: Option<String>,
     /// Of the video that it publishes; `None` = as usual for what it shows.
     pub(crate) priority: Option<Priority>,
+    /// By which it may take the place of another one with its login.
+    pub(crate) rights: Rights,
 }
 
 /// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why
@@ -216,7 +218,7 @@ impl AccessControl {
     pub(crate) async fn authorize_http(&self, client: HttpAttempt<'_>) -> Result<Admitted, Refusal> {
         let login = client.login.map(str::to_owned);
         match &self.policy {
-            Policy::Open => Ok(Admitted { login, priority: None }),
+            Policy::Open => Ok(Admitted { login, priority: None, rights: Grant::everything().rights() }),
             Policy::Token(key) => http_token(&key.reader(), &client, now_s()),
             Policy::Hook(hook, _) => {
                 let method = if client.publish { "publishStream" } else { "playStream" };
@@ -232,7 +234,7 @@ impl AccessControl {
                 object.insert("custom".to_owned(), custom);
                 object.insert("sdp".to_owned(), client.sdp.into());
                 let priority = hook.ask(method, &Value::Object(object)).await?;
-                Ok(Admitted { login, priority })
+                Ok(Admitted { login, priority, rights: Grant::everything().rights() })
             }
         }
     }
@@ -245,7 +247,7 @@ fn http_token(reader: &TokenReader, client: &HttpAttempt<'_>, now_s: f64) -> Res
         return Err(Refusal::TokenScope);
     }
     let login = grant.login(client.login.map(str::to_owned))?;
-    Ok(Admitted { login, priority: grant.priority })
+    Ok(Admitted { login, priority: grant.priority, rights: grant.rights() })
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1). Two such headers are none.

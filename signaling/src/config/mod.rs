@@ -7,9 +7,13 @@ mod auth;
 pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
 pub use relay_settings::{Error as ConfigError, Settings};
 
+use crate::address::Network;
+use crate::names::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
 use crate::tls::CertificateSource;
 use relay_control::{Codec, default_control_socket};
-use relay_settings::{Accepts, Key, list, log_level, millis, number, parsed, path, settings, single, truth};
+use relay_settings::{
+    Accepts, Key, list, log_level, millis, number, one_of, parsed, path, settings, single, truth,
+};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +24,39 @@ pub type Flags = relay_settings::Flags<Config>;
 
 /// Longest list of origins or proxies.
 const LIST_MAX: usize = 100;
+
+/// The header in which proxies say whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: addresses, each added behind those before it.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Proxies do not say it.
+    None,
+}
+
+/// Whether a clean stop of signaling stops the relay too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopRelay {
+    /// The one that a signaling started, unless a service manager ends signaling alone.
+    Auto,
+    /// Always.
+    Yes,
+    /// Never.
+    No,
+}
+
+impl StopRelay {
+    /// `started_by_signaling` is the relay's; `alone`: whoever ends us manages the relay as well.
+    pub(crate) fn ends(self, started_by_signaling: bool, alone: bool) -> bool {
+        match self {
+            Self::Auto => started_by_signaling && !alone,
+            Self::Yes => true,
+            Self::No => false,
+        }
+    }
+}
 
 /// What signaling was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,25 +112,32 @@ settings! {
         max_unproved_streams: usize = 4_000, number("a number", 1..=1_000_000);
         /// Of such streams, how many one address may have at a time; a /48 as above.
         max_unproved_streams_per_address: usize = 1_000, number("a number", 1..=1_000_000);
-        /// Reverse proxies in front of this server. What comes from there is not counted by address, as many
-        /// clients come from there; let the proxy limit each of them. Where there is no proxy, [] lets local
-        /// programs count as well.
-        proxies: Vec<IpAddr> = ["127.0.0.1", "::1"], list(
-            "a list of IP addresses",
+        /// Reverse proxies in front of this server, by address or network ("10.0.0.0/8"). What they say of
+        /// who asks is believed; connections of their own are not counted by address, as many clients come
+        /// from there. Where there is no proxy, [] lets local programs count as well.
+        proxies: Vec<Network> = ["127.0.0.1", "::1"], list(
+            "a list of IP addresses and networks",
             0..=LIST_MAX,
-            parsed::<IpAddr>("", "IP").map(|ip| ip.to_canonical()),
+            parsed("", "IP[/BITS]"),
         );
-        /// Whether these proxies always write who asks into X-Forwarded-For (as the last address). Then that
-        /// one is counted for streams. Leave it off for a proxy that passes on what clients write there.
-        forwarded_for: bool = false, truth();
+        /// In which header they say it: "x-forwarded-for", "forwarded" (RFC 7239) or "none". They must set or
+        /// extend it in every request, or clients choose their address. What is counted by address is
+        /// counted by that one then, and it stands in the log. With "none", or where a proxy does not say it,
+        /// what comes from there is not counted by address; let the proxy limit each client.
+        forwarded_header: ForwardedHeader = "x-forwarded-for", one_of(&[
+            ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+            ("forwarded", ForwardedHeader::Forwarded),
+            ("none", ForwardedHeader::None),
+        ]);
         /// Whether /healthz tells everybody how many connections, rooms, members and streams there are. Else
         /// it tells only whether the server is well ("ok") or without its relay ("degraded").
         health_counts: bool = false, truth();
         /// Longest message from a client; a longer one closes the connection with code 1009.
         message_bytes_max: usize = 262_144, number("a number of bytes", 64 << 10..=1 << 20);
-        /// Most bytes that wait for a client that does not read; more closes the connection with code 1008.
+        /// Most bytes that wait for a client that does not read, besides what is in a room that it enters and
+        /// what one room can have to say at once; more closes the connection with code 1008.
         send_queue_bytes_max: usize = 262_144, number("a number of bytes", 64 << 10..=64 << 20);
-        /// Longest time in which a client may take one message; longer closes the connection with code 1008.
+        /// Longest time in which a client may take 64 KiB; longer closes the connection with code 1008.
         send_timeout + "_ms": Duration = 5_000, millis(100..=60_000);
         /// Messages of one connection that are read per second; what comes faster waits in its socket.
         messages_per_second: u32 = 100, number("a number", 1..=100_000);
@@ -103,7 +147,10 @@ settings! {
         max_rooms_per_connection: usize = 64, number("a number", 1..=1_000);
         /// Streams that one connection may publish and play at a time, in all its rooms.
         max_streams_per_connection: usize = 256, number("a number", 1..=10_000);
-        /// Time between pings.
+        /// A WebSocket of which nothing came for so long, not even its browser's answer to one of the three
+        /// pings meanwhile, is gone.
+        socket_silence + "_ms": Duration = 14_000, millis(300..=600_000);
+        /// Time between pings that the page itself answers.
         keep_alive_interval + "_ms": Duration = 5_000, millis(100..=60_000);
         /// This many pings in a row without a sign of life end the connection.
         keep_alive_probes: u32 = 10, number("a number", 1..=100);
@@ -111,8 +158,16 @@ settings! {
         start_relay: bool = true, truth();
         /// The relay's program. The default is ringvox-relay beside ringvox-signaling.
         relay_binary: Option<PathBuf> = (None, "/usr/local/bin/ringvox-relay"), path("a program").map(Some);
-        /// Whether a clean stop of signaling stops the relay too. A crash never does.
-        stop_relay: bool = true, truth();
+        /// Whether a clean stop of signaling stops the relay, and so all calls, too. A crash never does.
+        /// "auto": a relay that a signaling started, unless a service manager ends us by SIGTERM (systemctl
+        /// restart); one that was started by itself goes on, and the next signaling takes its calls over.
+        stop_relay: StopRelay = "auto", one_of(&[
+            ("auto", StopRelay::Auto),
+            ("yes", StopRelay::Yes),
+            ("true", StopRelay::Yes),
+            ("no", StopRelay::No),
+            ("false", StopRelay::No),
+        ]);
         /// Log level on standard error. The environment variable RUST_LOG overrides it, and may name
         /// modules, as in "signaling::relay=debug".
         log: LevelFilter = "info", log_level();
@@ -183,7 +238,20 @@ impl Settings for Config {
     }
 }
 
+/// Longest event of a room and longest status of a stream: all names as long as they may be, each octet of
+/// them escaped in JSON, and the rest.
+const EVENT_BYTES_MAX: usize = 2 * (2 * NAME_BYTES_MAX + STREAM_NAME_BYTES_MAX) + 512;
+
 impl Config {
+    /// What may wait for a client: everybody in its room may lose their streams and leave, all at once, and a
+    /// client that reads is not to be cut off for that.
+    pub fn send_queue_bytes_max(&self) -> usize {
+        let Rooms { max_participants, max_publish_streams, max_play_streams, .. } = self.rooms;
+        let of_others = max_participants * (max_publish_streams + 1);
+        let events = of_others + max_publish_streams + max_play_streams;
+        self.signaling.send_queue_bytes_max + events * EVENT_BYTES_MAX
+    }
+
     /// The defaults, the file, then the flags.
     ///
     /// # Errors

@@ -101,6 +101,9 @@ fn adopt_stream(
         has_video: Stream::has(&parameters, MediaKind::Video),
         over_http: label.http,
         local_ufrag: info.opened.as_ref().map(|opened| opened.local_ufrag.clone()).unwrap_or_default(),
+        ufrag_before: None,
+        offer: String::new(),
+        answer: None,
         state,
         role,
         plan: None,
@@ -190,8 +193,8 @@ fn adopted_member(
         return Some(id);
     }
     let presence = if http { Presence::Http } else { Presence::Adopted };
-    let MemberLabel { login, token, .. } = label;
-    let id = rooms.add_member(cx, room, Newcomer { login, token, app_key: String::new(), presence });
+    let MemberLabel { login, token, rights, .. } = label;
+    let id = rooms.add_member(cx, room, Newcomer { login, token, app_key: String::new(), presence, rights });
     rooms.member_mut(room, id)?.playable = playable;
     if !http {
         cx.timers.set(Timer::Detached(room, id), cx.now + cx.config.rooms.adopt_grace);

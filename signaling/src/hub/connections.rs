@@ -1,43 +1,29 @@
-//! All connections: their sessions, keep-alive, the order of their messages, and who waits for whose login.
+//! All connections: their sessions, keep-alive, and the order of their messages.
 //!
-//! Invariants
-//! - While a `join` waits for the holder of its login, the connection's later messages wait behind it.
-//! - Who waits for a holder's word stands in both their entries, or in neither.
+//! Invariant: while a message waits (a `join` for the holder of its login, or until its client has read what it
+//! was told), the connection's later messages wait behind it.
 
 use super::context::Context;
 use crate::address::Subnet;
 use crate::auth::{Grant, Verdict};
-use crate::id::{ConnectionId, MemberId, RoomId};
-use crate::message::{ClientMessage, ServerMessage};
+use crate::id::{ConnectionId, Held, MemberId, RoomId};
+use crate::message::{ClientMessage, RoomCommand, ServerMessage};
 use crate::room::Terms;
-use crate::timer::{Time, Timer};
+use crate::timer::Timer;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// A connection that has not said `connection` after this is closed.
 pub const HELLO_LIMIT: Duration = Duration::from_secs(10);
 
-/// Messages that may wait behind a `join`; a page sends a handful.
+/// Messages that may wait behind one that waits; a page sends a handful.
 pub const BACKLOG_MAX: usize = 64;
-
-/// How long the holder of a wanted login may take to answer a ping.
-pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Who said something within this time is not given up for one unanswered ping: longer than from one regular
-/// ping to the next, and [`PROBE_LIMIT`] for its answer.
-pub const SILENCE_LIMIT: Duration = Duration::from_secs(7);
-
-/// How long the media of a holder that says nothing is watched. The relay says after 5 s that nothing comes
-/// any more: what still flows then was sent since the newcomer came.
-pub const MEDIA_PROBE_LIMIT: Duration = Duration::from_secs(6);
 
 #[derive(Default)]
 pub(super) struct Connections {
     all: HashMap<ConnectionId, Connection>,
     /// Those that read too slowly for more than what they must hear.
     slow: HashSet<ConnectionId>,
-    /// Whose silence is probed → who waits for it.
-    probes: HashMap<ConnectionId, Vec<ConnectionId>>,
 }
 
 #[derive(Default)]
@@ -45,13 +31,11 @@ struct Connection {
     address: Option<Subnet>,
     /// After `connection`.
     session: Option<Session>,
-    /// When it last said something; at first, when it was opened.
-    heard: Time,
     /// Pings since the last message.
     missed: u32,
-    /// A `join` that waits for the holder of its login.
-    waiting: Option<PendingJoin>,
-    /// What came after that `join`.
+    /// A message that waits.
+    waiting: Option<Waiting>,
+    /// What came after it.
     backlog: VecDeque<(ClientMessage, Verdict)>,
 }
 
@@ -60,6 +44,8 @@ pub(super) struct Session {
     pub(super) app_key: String,
     pub(super) login: Option<String>,
     pub(super) grant: Grant,
+    /// What the client comes back with. Told again if it says `connection` again.
+    pub(super) secret: String,
     /// Digest of the secret that the client resumes with.
     pub(super) token: String,
     pub(super) resumable: bool,
@@ -74,15 +60,30 @@ pub(super) struct JoinRequest {
     pub(super) record: bool,
     /// Of the room, if it is made for this member.
     pub(super) terms: Terms,
-    /// When it was asked, or has begun to wait for the holder that it waits for now.
-    pub(super) since: Time,
 }
 
-/// A `join` that waits.
-struct PendingJoin {
-    request: JoinRequest,
-    /// `None`: its connection is lost, and its media is watched.
-    holder: Option<ConnectionId>,
+impl JoinRequest {
+    /// As it was said.
+    pub(super) fn into_message(self) -> ClientMessage {
+        let Self { operation_id, room, record, terms } = self;
+        ClientMessage::Data { operation_id, command: Ok(RoomCommand::Join { room, record, terms }) }
+    }
+}
+
+/// A message that is not handled yet.
+struct Waiting {
+    message: ClientMessage,
+    verdict: Verdict,
+    waits_for: WaitsFor,
+}
+
+/// What a message waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// Whoever holds what it wants must show that it lives.
+    Holder(Held),
+    /// Its client has much to read yet.
+    Reading,
 }
 
 /// When a message is handled.
@@ -93,28 +94,20 @@ pub(super) enum Turn {
     Never,
 }
 
-/// What is left of a connection that is gone.
-pub(super) struct Closed {
-    pub(super) session: Option<Session>,
-    /// Who waited for its word.
-    pub(super) newcomers: Vec<ConnectionId>,
-}
-
 impl Connections {
     pub(super) fn open(&mut self, cx: &mut Context, id: ConnectionId, address: Option<Subnet>) {
-        self.all.insert(id, Connection { address, heard: cx.now, ..Connection::default() });
+        self.all.insert(id, Connection { address, ..Connection::default() });
         cx.timers.set(Timer::Hello(id), cx.now + HELLO_LIMIT);
         cx.timers.set(Timer::KeepAlive(id), cx.now + cx.config.signaling.keep_alive_interval);
     }
 
-    /// `None`: it was not there.
-    pub(super) fn remove(&mut self, cx: &mut Context, id: ConnectionId) -> Option<Closed> {
-        self.take_pending_join(cx, id);
+    /// Its session, if it had one; `None`: it was not there.
+    pub(super) fn remove(&mut self, cx: &mut Context, id: ConnectionId) -> Option<Option<Session>> {
         let connection = self.all.remove(&id)?;
         cx.timers.clear(Timer::Hello(id));
         cx.timers.clear(Timer::KeepAlive(id));
         self.slow.remove(&id);
-        Some(Closed { session: connection.session, newcomers: self.probes.remove(&id).unwrap_or_default() })
+        Some(connection.session)
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = ConnectionId> {
@@ -172,17 +165,10 @@ impl Connections {
         }
     }
 
-    /// It said something, so it is alive, and whoever waited for its word is to be refused: those are given.
-    /// `None`: no such connection.
-    pub(super) fn heard(&mut self, now: Time, id: ConnectionId) -> Option<Vec<ConnectionId>> {
-        let connection = self.all.get_mut(&id)?;
-        connection.missed = 0;
-        connection.heard = now;
-        Some(self.probes.remove(&id).unwrap_or_default())
-    }
-
-    pub(super) fn last_heard(&self, id: ConnectionId) -> Time {
-        self.all.get(&id).map_or(Time::ZERO, |connection| connection.heard)
+    /// It said something. False: no such connection.
+    pub(super) fn heard(&mut self, id: ConnectionId) -> bool {
+        let connection = self.all.get_mut(&id);
+        connection.map(|connection| connection.missed = 0).is_some()
     }
 
     /// Pings it. False: it has answered none of those before.
@@ -197,7 +183,7 @@ impl Connections {
         true
     }
 
-    /// A message is handled now, or after the `join` that came before it.
+    /// A message is handled now, or after the one that waits.
     pub(super) fn turn(&mut self, id: ConnectionId, message: ClientMessage, verdict: Verdict) -> Turn {
         match self.all.get_mut(&id) {
             Some(connection) if connection.waiting.is_some() => {
@@ -211,60 +197,38 @@ impl Connections {
         }
     }
 
-    /// After a `join` was decided: what came behind it.
+    /// What came behind a message that waited.
     pub(super) fn next_in_backlog(&mut self, id: ConnectionId) -> Option<(ClientMessage, Verdict)> {
         let connection = self.all.get_mut(&id)?;
         if connection.waiting.is_some() { None } else { connection.backlog.pop_front() }
     }
 
-    /// A `join` waits for the holder of its login, who is asked for a sign of life.
-    pub(super) fn wait_for_holder(
+    /// A message waits; what comes behind it waits, too.
+    pub(super) fn wait(
         &mut self,
-        cx: &mut Context,
         id: ConnectionId,
-        mut request: JoinRequest,
-        holder: ConnectionId,
+        message: ClientMessage,
+        verdict: Verdict,
+        waits_for: WaitsFor,
     ) {
-        request.since = cx.now;
-        if self.wait(id, request, Some(holder)) {
-            self.probes.entry(holder).or_default().push(id);
-            cx.timers.set(Timer::Probe(id), cx.now + PROBE_LIMIT);
-            cx.send(holder, &ServerMessage::Ping);
+        if let Some(connection) = self.all.get_mut(&id) {
+            connection.waiting = Some(Waiting { message, verdict, waits_for });
         }
     }
 
-    /// A `join` waits for the media of a member that has no connection to stop.
-    pub(super) fn wait_for_media(&mut self, cx: &mut Context, id: ConnectionId, request: JoinRequest) {
-        let until = request.since + MEDIA_PROBE_LIMIT;
-        if self.wait(id, request, None) {
-            cx.timers.set(Timer::Probe(id), until);
-        }
+    pub(super) fn waits_for(&self, id: ConnectionId) -> Option<WaitsFor> {
+        self.all.get(&id)?.waiting.as_ref().map(|waiting| waiting.waits_for)
     }
 
-    fn wait(&mut self, id: ConnectionId, request: JoinRequest, holder: Option<ConnectionId>) -> bool {
-        let connection = self.all.get_mut(&id);
-        connection.map(|connection| connection.waiting = Some(PendingJoin { request, holder })).is_some()
-    }
-
-    /// Whose word it waits for, since when; without a holder for media.
-    pub(super) fn waits_for(&self, id: ConnectionId) -> Option<(Option<ConnectionId>, Time)> {
-        let PendingJoin { request, holder } = self.all.get(&id)?.waiting.as_ref()?;
-        Some((*holder, request.since))
-    }
-
-    /// It waits no longer.
-    pub(super) fn take_pending_join(&mut self, cx: &mut Context, id: ConnectionId) -> Option<JoinRequest> {
-        cx.timers.clear(Timer::Probe(id));
-        let PendingJoin { request, holder } = self.all.get_mut(&id)?.waiting.take()?;
-        if let Some(holder) = holder
-            && let Some(others) = self.probes.get_mut(&holder)
-        {
-            others.retain(|other| *other != id);
-            if others.is_empty() {
-                self.probes.remove(&holder);
-            }
-        }
-        Some(request)
+    /// The message that waits for this, if one does; it waits no longer.
+    pub(super) fn take_waiting(
+        &mut self,
+        id: ConnectionId,
+        waits_for: WaitsFor,
+    ) -> Option<(ClientMessage, Verdict)> {
+        let connection = self.all.get_mut(&id)?;
+        let waiting = connection.waiting.take_if(|waiting| waiting.waits_for == waits_for)?;
+        Some((waiting.message, waiting.verdict))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -272,14 +236,13 @@ impl Connections {
     }
 
     /// Sizes of the tables.
-    pub(super) fn ledger(&self) -> [(&'static str, usize); 5] {
+    pub(super) fn ledger(&self) -> [(&'static str, usize); 4] {
         let sum = |count: fn(&Connection) -> usize| -> usize { self.all.values().map(count).sum() };
         [
             ("connections", self.all.len()),
             ("sessions", sum(|c| usize::from(c.session.is_some()))),
             ("rooms of sessions", sum(|c| c.session.as_ref().map_or(0, |s| s.memberships.len()))),
             ("backlog", sum(|c| c.backlog.len() + usize::from(c.waiting.is_some()))),
-            ("probes", self.probes.len()),
         ]
     }
 }

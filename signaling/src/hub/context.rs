@@ -19,6 +19,10 @@ use std::sync::Arc;
 pub enum Output {
     /// Text for a client.
     Send { to: ConnectionId, text: String },
+    /// The same of what is in a room, which is as long as the room is large.
+    SendState { to: ConnectionId, text: String },
+    /// A ping of the WebSocket: the browser answers it, whatever the page does.
+    Ping { to: ConnectionId },
     /// Ends a connection, after what was sent before.
     Close {
         /// Which; the hub has forgotten it already.
@@ -51,6 +55,8 @@ pub enum Output {
 pub enum CloseCode {
     /// The server stops, or the connection is dead.
     GoingAway,
+    /// Signaling stops and the calls go on: another one will have them.
+    Restarting,
     /// No `connection` in time.
     NoHello,
     /// Too many messages wait.
@@ -66,6 +72,7 @@ impl CloseCode {
     pub fn frame(self) -> (u16, &'static str) {
         match self {
             Self::GoingAway => (1001, "Going away"),
+            Self::Restarting => (1012, "Service restart"),
             Self::Backlog => (1008, "Too many messages wait"),
             Self::Refused => (4401, "Session refused"),
             Self::NoHello => (4408, "No connection message"),
@@ -149,6 +156,19 @@ impl Context {
         for to in to {
             self.output(Output::Send { to: *to, text: text.clone() });
         }
+    }
+
+    /// What is in a room, for who has entered it.
+    pub(super) fn send_state(&mut self, to: ConnectionId, room: &str, event: RoomEvent<'_>) {
+        let operation_id = format!("event-{}", self.number());
+        let text = ServerMessage::Room { room, event, operation_id }.to_text();
+        self.output(Output::SendState { to, text });
+    }
+
+    /// Asks a client and its browser for a sign of life.
+    pub(super) fn ask_for_life(&mut self, to: ConnectionId) {
+        self.send(to, &ServerMessage::Ping);
+        self.output(Output::Ping { to });
     }
 
     pub(super) fn close(&mut self, to: ConnectionId, code: CloseCode, reason: Cow<'static, str>) {

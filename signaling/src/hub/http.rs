@@ -1,5 +1,6 @@
 //! What WHIP and WHEP clients ask, and the answers.
 
+use crate::auth::Rights;
 use crate::names::NameOf;
 use crate::refusal::Refusal;
 use crate::sdp::Rejected;
@@ -16,6 +17,8 @@ pub enum HttpRequest {
         sdp: String,
         /// What the operator says of its video.
         priority: Option<Priority>,
+        /// By which it may take the place of another one with its login.
+        rights: Rights,
     },
     /// `POST /whep/{room}/{name}?by=…`
     Play {

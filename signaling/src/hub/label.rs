@@ -11,6 +11,7 @@ use super::context::Context;
 use super::rooms::Rooms;
 use super::secret::digest;
 use super::streams::Streams;
+use crate::auth::Rights;
 use crate::config::{AUDIO_CODECS, VIDEO_CODECS, codec_name};
 use crate::id::StreamKey;
 use crate::member::{Member, Playable};
@@ -71,6 +72,9 @@ pub(super) struct MemberLabel {
     plays: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sends: Vec<String>,
+    /// By which it came in; none in older labels.
+    #[serde(default, skip_serializing_if = "Rights::is_none")]
+    pub(super) rights: Rights,
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -149,6 +153,7 @@ impl MemberLabel {
             token: member.token.clone(),
             plays: names(&member.playable.by_play),
             sends: names(&member.playable.by_publish),
+            rights: member.rights,
         }
     }
 
@@ -257,6 +262,7 @@ mod tests {
             token: "t".to_owned(),
             plays: vec!["h264/1/42e01f".to_owned(); plays],
             sends: Vec::new(),
+            rights: Rights { named: true, publish: true, subscribe: false },
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who is in a room: join, leave, chat, stale logins, members that come back.
+//! Who is in a room: join, leave, chat, members that come back.
 
 use super::connections::{Connections, JoinRequest, Session};
 use super::context::Context;
@@ -9,7 +9,6 @@ use crate::id::{ConnectionId, MemberId, RoomId};
 use crate::member::{Member, Presence};
 use crate::message::{RoomEvent, Status};
 use crate::refusal::{Refusal, StreamEnd};
-use crate::stream::Publish;
 use crate::timer::Timer;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -17,12 +16,12 @@ use serde_json::{Value, json};
 /// What becomes of a newcomer.
 pub(super) enum Admission {
     Refused(Refusal),
-    /// The login's holder must prove that it is alive.
-    AskHolder(ConnectionId),
-    /// So must one without a connection, by its media.
-    WatchMedia,
+    /// This one has the login, and keeps it if it lives.
+    Contest(RoomId, MemberId),
     /// The member is this client's own from before.
     Resume(RoomId, MemberId),
+    /// It is this connection's already.
+    Inside(RoomId, MemberId),
     Open,
 }
 
@@ -40,7 +39,8 @@ pub(super) fn newcomer(
         Some(session) if !session.grant.may_enter(&request.room) => Err(Refusal::TokenRoom),
         Some(session) if request.record && !session.grant.record => Err(Refusal::TokenRecording),
         Some(session) if session.memberships.len() >= max_rooms => Err(Refusal::TooManyRoomsOfConnection),
-        Some(Session { login: Some(login), token, app_key, .. }) => Ok(Newcomer {
+        Some(Session { login: Some(login), token, app_key, grant, .. }) => Ok(Newcomer {
+            rights: grant.rights(),
             login: login.clone(),
             token: token.clone(),
             app_key: app_key.clone(),
@@ -49,7 +49,7 @@ pub(super) fn newcomer(
     }
 }
 
-/// Who holds the login decides. A member that is only kept for a while gives way if no media comes of it.
+/// Who holds the login decides. One who has nothing but the place that is kept for it gives way at once.
 pub(super) fn admit(
     cx: &mut Context,
     rooms: &mut Rooms,
@@ -61,17 +61,22 @@ pub(super) fn admit(
     let holder = rooms.get(id).and_then(|room| room.member_named(&newcomer.login));
     match holder.map(|holder| (holder, holder.presence)) {
         None => {}
-        Some((_, Presence::Http)) => return Admission::Refused(Refusal::LoginTaken),
-        Some((_, presence)) if presence == newcomer.presence => {
+        Some((holder, Presence::Attached(_))) if holder.presence == newcomer.presence => {
+            return Admission::Inside(id, holder.id);
+        }
+        Some((holder, Presence::Attached(_) | Presence::Detached | Presence::Adopted))
+            if holder.token == newcomer.token =>
+        {
+            return Admission::Resume(id, holder.id);
+        }
+        Some((holder, _)) if !newcomer.rights.cover(holder.rights) => {
             return Admission::Refused(Refusal::LoginTaken);
         }
-        Some((holder, _)) if holder.token == newcomer.token => return Admission::Resume(id, holder.id),
-        Some((_, Presence::Attached(holder))) => return Admission::AskHolder(holder),
-        Some((holder, Presence::Detached)) if sends_media(streams, holder) => return Admission::WatchMedia,
-        Some((holder, Presence::Detached | Presence::Adopted)) => {
+        Some((holder, Presence::Detached | Presence::Adopted)) if holder.streams().next().is_none() => {
             let holder = holder.id;
             member_vanished(cx, rooms, streams, id, holder);
         }
+        Some((holder, _)) => return Admission::Contest(id, holder.id),
     }
     if rooms.is_full(cx, id) { Admission::Refused(Refusal::RoomFull) } else { Admission::Open }
 }
@@ -140,7 +145,7 @@ fn send_state(
 ) {
     let Some(room) = rooms.get(room) else { return };
     let members = room.state(member, |key| streams.get(key));
-    cx.send_event(&[to], &room.name, RoomEvent::State { members, resumed });
+    cx.send_state(to, &room.name, RoomEvent::State { members, resumed });
 }
 
 fn own_streams(streams: &Streams, member: &Member) -> Vec<Value> {
@@ -155,22 +160,6 @@ fn own_streams(streams: &Streams, member: &Member) -> Vec<Value> {
             "published": stream.is_publish(), "status": status.name()})
     })
     .collect()
-}
-
-/// Whether packets of anything that it publishes come.
-fn sends_media(streams: &Streams, member: &Member) -> bool {
-    member.publishes.iter().filter_map(|key| streams.publish(*key)).any(Publish::is_flowing)
-}
-
-/// Whether media of any of this connection's members comes.
-pub(super) fn connection_sends_media(
-    connections: &Connections,
-    rooms: &Rooms,
-    streams: &Streams,
-    id: ConnectionId,
-) -> bool {
-    let members = connections.memberships(id).iter().filter_map(|(room, id)| rooms.member(*room, *id));
-    members.into_iter().any(|member| sends_media(streams, member))
 }
 
 pub(super) fn leave(

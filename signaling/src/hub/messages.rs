@@ -1,22 +1,24 @@
 //! What clients say on their WebSockets, each message in its turn, and the end of a connection.
 
 use super::Hub;
-use super::connections::{Closed, JoinRequest, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT, Turn};
+use super::connections::{JoinRequest, Turn, WaitsFor};
 use super::context::CloseCode;
 use super::end::{end_stream, member_vanished};
-use super::members::{self, Admission, admit, connection_sends_media, newcomer};
+use super::members::{self, Admission, admit, newcomer};
 use super::offers::{PublishWish, begin_play, begin_publish, members_stream};
+use super::secret::digest;
 use super::sessions::{note_session, open_session, refuse_session};
-use super::status::tell_of_none;
+use super::status::{tell_of_none, tell_owner};
 use super::stream_events::stream_event;
+use super::takeovers::Claimant;
 use crate::auth::{Grant, Verdict, line_end};
-use crate::id::{ConnectionId, StreamKey};
+use crate::id::{ConnectionId, Held, StreamKey};
 use crate::member::Presence;
 use crate::message::{
     ClientMessage, Hello, Malformed, RoomCommand, ServerMessage, Status, StreamRef, StreamRequest,
 };
 use crate::refusal::{Reason, Refusal, StreamEnd};
-use crate::timer::{Time, Timer};
+use crate::timer::Time;
 use std::borrow::Cow;
 
 /// RFC 6455 §5.5: a control frame has 125 octets, two of them are the code.
@@ -31,10 +33,10 @@ impl Hub {
         message: Result<(ClientMessage, Verdict), Malformed>,
     ) {
         self.cx.now = now;
-        let Some(newcomers) = self.connections.heard(now, id) else { return };
-        for newcomer in newcomers {
-            self.refuse_pending_join(newcomer);
+        if !self.connections.heard(id) {
+            return;
         }
+        self.note_life(id);
         match message {
             Err(malformed) => self.refuse_malformed(id, &malformed),
             Ok((ClientMessage::Ping, _)) => self.cx.send(id, &ServerMessage::Pong),
@@ -54,7 +56,7 @@ impl Hub {
     }
 
     fn closed(&mut self, id: ConnectionId, clean: bool) {
-        let Some(Closed { session, newcomers }) = self.connections.remove(&mut self.cx, id) else { return };
+        let Some(session) = self.connections.remove(&mut self.cx, id) else { return };
         if let Some(session) = session {
             let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
             note_session(cx, id, (&session.app_key, session.login.as_deref()), "DISCONNECTED", None);
@@ -66,9 +68,6 @@ impl Hub {
                     member_vanished(cx, rooms, streams, room, member);
                 }
             }
-        }
-        for newcomer in newcomers {
-            self.retry_join(newcomer);
         }
     }
 
@@ -95,14 +94,14 @@ impl Hub {
         }
     }
 
-    /// After a `join` was decided: what came behind it.
-    fn run_backlog(&mut self, id: ConnectionId) {
+    /// What came behind a message that waited.
+    pub(super) fn run_backlog(&mut self, id: ConnectionId) {
         while let Some((message, verdict)) = self.connections.next_in_backlog(id) {
             self.dispatch(id, message, verdict);
         }
     }
 
-    fn dispatch(&mut self, id: ConnectionId, message: ClientMessage, verdict: Verdict) {
+    pub(super) fn dispatch(&mut self, id: ConnectionId, message: ClientMessage, verdict: Verdict) {
         let granted = match verdict {
             Ok(granted) => granted,
             Err(refusal) => return self.refuse(id, message, refusal),
@@ -114,8 +113,11 @@ impl Hub {
                     self.refuse_session(id, &hello, &refusal);
                 }
             }
+            ClientMessage::Data { operation_id, command: Ok(RoomCommand::Join { room, record, terms }) } => {
+                self.join(id, JoinRequest { operation_id, room, record, terms }, granted);
+            }
             ClientMessage::Data { operation_id, command } => self.room_command(id, operation_id, command),
-            ClientMessage::Publish(request) => self.publish_requested(id, &request, granted),
+            ClientMessage::Publish(request) => self.publish_requested(id, request, granted),
             ClientMessage::Play(request) => self.play_requested(id, &request),
             ClientMessage::Unpublish(stream) => self.stop_requested(id, &stream, true),
             ClientMessage::Stop(stream) => self.stop_requested(id, &stream, false),
@@ -132,7 +134,7 @@ impl Hub {
     }
 
     /// The operator's rules forbid it: the answer is the one that the message has for a refusal.
-    fn refuse(&mut self, id: ConnectionId, message: ClientMessage, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, message: ClientMessage, refusal: Refusal) {
         match message {
             ClientMessage::Connection(hello) => self.refuse_session(id, &hello, &refusal),
             ClientMessage::Publish(request) => self.refuse_stream(id, &request, true, &refusal),
@@ -165,10 +167,8 @@ impl Hub {
         let outcome = match command {
             _ if connections.session(id).is_none() => Err(Refusal::SessionNotReady),
             Err(refusal) => Err(refusal),
-            Ok(RoomCommand::Join { room, record, terms }) => {
-                let since = cx.now;
-                return self.join(id, JoinRequest { operation_id, room, record, terms, since });
-            }
+            // It is dispatched on its own.
+            Ok(RoomCommand::Join { .. }) => Ok(()),
             Ok(RoomCommand::Leave { room }) => members::leave(cx, connections, rooms, streams, id, &room),
             Ok(RoomCommand::Message { room, to, text }) => {
                 members::chat(cx, connections, rooms, id, (&room, &to, &text))
@@ -177,7 +177,11 @@ impl Hub {
         self.cx.answer_command(id, &operation_id, outcome);
     }
 
-    fn join(&mut self, id: ConnectionId, request: JoinRequest) {
+    fn join(&mut self, id: ConnectionId, request: JoinRequest, granted: Option<Grant>) {
+        if self.connections.is_slow(id) {
+            // What is in a room has no limit but the room's own, so it is told to who has read the one before.
+            return self.connections.wait(id, request.into_message(), Ok(granted), WaitsFor::Reading);
+        }
         let (cx, connections) = (&mut self.cx, &mut self.connections);
         let (rooms, streams) = (&mut self.rooms, &mut self.streams);
         let newcomer = match newcomer(cx, connections, id, &request) {
@@ -186,10 +190,17 @@ impl Hub {
         };
         let room = match admit(cx, rooms, streams, &request.room, &newcomer) {
             Admission::Refused(refusal) => Err(refusal),
-            Admission::WatchMedia if cx.now >= request.since + MEDIA_PROBE_LIMIT => Err(Refusal::LoginTaken),
-            Admission::WatchMedia => return connections.wait_for_media(cx, id, request),
-            Admission::AskHolder(holder) => return connections.wait_for_holder(cx, id, request, holder),
+            Admission::Contest(room, holder) => {
+                let held = Held::Login(room, holder);
+                connections.wait(id, request.into_message(), Ok(granted), WaitsFor::Holder(held));
+                return self.claim(held, Claimant::Connection(id));
+            }
+            Admission::Inside(room, member) => {
+                cx.answer_command(id, &request.operation_id, Ok(()));
+                return members::send_resumed(cx, rooms, streams, id, (room, member));
+            }
             Admission::Resume(room, member) => {
+                self.takeovers.note_life(room, member);
                 let before = members::resume(cx, connections, rooms, id, (room, member));
                 // Its other rooms, if any, are taken over one by one as the client joins them.
                 before.into_iter().for_each(|before| self.close(before, CloseCode::Replaced, false));
@@ -209,55 +220,65 @@ impl Hub {
         }
     }
 
-    /// The holder of the wanted login has said nothing so far. A phone whose page hangs for a while is still
-    /// in its call; one that is gone sends no media either. Given up, its login is free for all who waited.
-    pub(super) fn probe_due(&mut self, newcomer: ConnectionId) {
-        let Some((holder, since)) = self.connections.waits_for(newcomer) else { return };
-        let Some(holder) = holder else { return self.retry_join(newcomer) };
-        let is_sending = connection_sends_media(&self.connections, &self.rooms, &self.streams, holder);
-        let patience = if is_sending { since + MEDIA_PROBE_LIMIT } else { Time::ZERO };
-        let heard = self.connections.last_heard(holder);
-        let until = patience.max(heard + SILENCE_LIMIT).max(since + PROBE_LIMIT);
-        if self.cx.now < until {
-            self.cx.timers.set(Timer::Probe(newcomer), until);
-        } else if is_sending {
-            self.refuse_pending_join(newcomer);
-        } else {
-            self.close(holder, CloseCode::Replaced, true);
+    fn publish_requested(&mut self, id: ConnectionId, request: StreamRequest, granted: Option<Grant>) {
+        if self.repeated(id, &request, true) {
+            return;
         }
-    }
-
-    fn retry_join(&mut self, newcomer: ConnectionId) {
-        if let Some(request) = self.connections.take_pending_join(&mut self.cx, newcomer) {
-            self.join(newcomer, request);
-            self.run_backlog(newcomer);
-        }
-    }
-
-    /// Its login is somebody's.
-    fn refuse_pending_join(&mut self, newcomer: ConnectionId) {
-        if let Some(request) = self.connections.take_pending_join(&mut self.cx, newcomer) {
-            self.cx.answer_command(newcomer, &request.operation_id, Err(Refusal::LoginTaken));
-            self.run_backlog(newcomer);
-        }
-    }
-
-    fn publish_requested(&mut self, id: ConnectionId, request: &StreamRequest, granted: Option<Grant>) {
         let of_session = self.connections.session(id).and_then(|session| session.grant.priority);
         let wish = PublishWish {
             max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
             screen: request.screen,
-            priority: granted.and_then(|grant| grant.priority).or(of_session),
+            priority: granted.as_ref().and_then(|grant| grant.priority).or(of_session),
         };
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        let new = members_stream(cx, &self.connections, rooms, id, request, true);
-        let begun = new.and_then(|new| begin_publish(cx, rooms, streams, &self.relays, new, wish));
-        if let Err(refusal) = begun {
-            self.refuse_stream(id, request, true, &refusal);
+        let new = members_stream(cx, &self.connections, rooms, id, &request, true);
+        match new.and_then(|new| begin_publish(cx, rooms, streams, &self.relays, new, wish)) {
+            Ok(()) => {}
+            Err(Refusal::StreamNameTaken) => match self.own_name(id, &request) {
+                Some(key) => {
+                    let (held, message) = (Held::StreamName(key), ClientMessage::Publish(request));
+                    self.connections.wait(id, message, Ok(granted), WaitsFor::Holder(held));
+                    self.claim(held, Claimant::Connection(id));
+                }
+                None => self.refuse_stream(id, &request, true, &Refusal::StreamNameTaken),
+            },
+            Err(refusal) => self.refuse_stream(id, &request, true, &refusal),
         }
     }
 
+    /// The stream of this connection's member that has the name that it wants for another one.
+    fn own_name(&self, id: ConnectionId, request: &StreamRequest) -> Option<StreamKey> {
+        let room = self.rooms.named(request.room.as_ref()?)?;
+        let key = self.streams.named(room, &request.name)?;
+        let owner = self.rooms.owner(self.streams.get(key)?)?;
+        (owner.presence == Presence::Attached(id)).then_some(key)
+    }
+
+    /// Whether the client has said this already of a stream that it has. The same offer gets the same answer
+    /// again; another one is refused in a way that leaves the stream alone, as streams never change.
+    fn repeated(&mut self, id: ConnectionId, request: &StreamRequest, publish: bool) -> bool {
+        let Some(key) = self.own_stream(id, &request.media_session_id) else { return false };
+        let Some(stream) = self.streams.get(key) else { return false };
+        let same = stream.is_publish() == publish && stream.name == request.name;
+        if !same || stream.offer != digest(&request.sdp) {
+            let api_method = if publish { "publishStream" } else { "playStream" };
+            let reason = &Refusal::StreamIdTaken.reason();
+            self.cx.send(id, &ServerMessage::Fail { api_method, reason });
+        } else if let Some(sdp) = &stream.answer {
+            let media_session_id = &stream.media_session_id;
+            self.cx.send(id, &ServerMessage::RemoteSdp { media_session_id, sdp });
+            if stream.is_on_air() {
+                let status = if publish { Status::Publishing } else { Status::Playing };
+                tell_owner(&mut self.cx, &self.rooms, &self.streams, stream, (status, None));
+            }
+        }
+        true
+    }
+
     fn play_requested(&mut self, id: ConnectionId, request: &StreamRequest) {
+        if self.repeated(id, request, false) {
+            return;
+        }
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         let new = members_stream(cx, &self.connections, rooms, id, request, false);
         let begun = new.and_then(|new| {

@@ -7,8 +7,7 @@
 //!
 //! Invariants
 //! - Messages of one connection are handled in the order of arrival, and what they cause is sent in that
-//!   order. While a `join` waits for a stale login to be probed, the connection's later messages wait behind
-//!   it.
+//!   order. While one waits for the holder of what it wants, the connection's later messages wait behind it.
 //! - Every `sendData` is answered exactly once; every `publishStream` and `playStream` gets an answer and a
 //!   status, or `FAILED`, in finite time.
 //! - A login is free before its `leave` is ACCEPTED.
@@ -25,12 +24,13 @@
 //! |---|---|
 //! | `messages.rs` | a client's message in its turn, and the end of a connection |
 //! | `context.rs`, `secret.rs` | what every step needs |
-//! | `connections.rs` | all connections: sessions, keep-alive, backlog, who waits for whose login |
+//! | `connections.rs` | all connections: sessions, keep-alive, backlog |
 //! | `rooms.rs` | all rooms and members |
 //! | `streams.rs`, `unproved.rs` | all streams, and how many of them may be waiting for keys |
 //! | `relays.rs` | the links to relays, and what they were asked |
 //! | `sessions.rs` | `connection`: a session is opened or refused |
-//! | `members.rs` | join, leave, chat, stale logins, resumed members |
+//! | `members.rs` | join, leave, chat, resumed members |
+//! | `takeovers.rs` | who comes back gets in: silent holders of logins and names |
 //! | `offers.rs` | publish and play, up to the relay being asked |
 //! | `codecs.rs` | which codec a publisher is answered with |
 //! | `progress.rs` | the relay's replies and events, and what follows from [`crate::stream_state`] |
@@ -59,20 +59,22 @@ mod sessions;
 mod status;
 mod stream_events;
 mod streams;
+mod takeovers;
 mod unproved;
 mod whip_whep;
 
 pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
-pub use connections::{BACKLOG_MAX, HELLO_LIMIT, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+pub use connections::{BACKLOG_MAX, HELLO_LIMIT};
 pub use context::{CloseCode, Output, Random};
 pub use http::{HttpReply, HttpRequest, Patch};
+pub use takeovers::{ANSWER_PATIENCE, PONG_LIMIT, SILENCE};
 
 use crate::address::Subnet;
 use crate::config::Config;
 use crate::id::{ConnectionId, HttpRequestId, RelayId};
 use crate::stream_state::Trigger;
 use crate::timer::{Time, Timer};
-use connections::Connections;
+use connections::{Connections, WaitsFor};
 use context::{Context, Queued};
 use relay_control::{EventBody, Inventory, ReplyBody, Welcome};
 use relays::{Purpose, Relays};
@@ -80,6 +82,8 @@ use rooms::Rooms;
 use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
+use takeovers::Takeovers;
+use whip_whep::Handled;
 
 /// After this long without a relay its streams have failed.
 pub const RELAY_LOST_LIMIT: Duration = Duration::from_secs(5);
@@ -91,6 +95,7 @@ pub struct Hub {
     rooms: Rooms,
     streams: Streams,
     relays: Relays,
+    takeovers: Takeovers,
 }
 
 impl Hub {
@@ -102,11 +107,15 @@ impl Hub {
             rooms: Rooms::default(),
             streams: Streams::default(),
             relays: Relays::new([RelayId::FIRST]),
+            takeovers: Takeovers::default(),
         }
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if !self.takeovers.is_empty() {
+            self.settle_takeovers();
+        }
         Some(match self.cx.pop_output()? {
             Queued::Output(output) => output,
             Queued::Request(relay, purpose, command) => {
@@ -132,7 +141,7 @@ impl Hub {
                         self.close(connection, CloseCode::GoingAway, false);
                     }
                 }
-                Timer::Probe(newcomer) => self.probe_due(newcomer),
+                Timer::Takeover(held) => self.probe_holder(held),
                 Timer::Stream(key) => {
                     progress::advance(cx, rooms, streams, &self.relays, key, Trigger::TimeOut);
                 }
@@ -160,6 +169,10 @@ impl Hub {
         if !slow {
             let (connections, rooms) = (&self.connections, &self.rooms);
             stream_events::catch_up_on_notes(&mut self.cx, connections, rooms, &mut self.streams, id);
+            if let Some((message, verdict)) = self.connections.take_waiting(id, WaitsFor::Reading) {
+                self.dispatch(id, message, verdict);
+                self.run_backlog(id);
+            }
         }
     }
 
@@ -176,8 +189,9 @@ impl Hub {
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         let from = (http_request, address);
         match whip_whep::handle_request(cx, rooms, streams, &self.relays, from, request) {
-            Ok(None) => {}
-            Ok(Some(reply)) => cx.reply(http_request, reply),
+            Ok(Handled::Later) => {}
+            Ok(Handled::Replied(reply)) => cx.reply(http_request, reply),
+            Ok(Handled::Publication(publication)) => self.begin_publication(http_request, publication),
             Err(refusal) => cx.reply(http_request, HttpReply::Refused(refusal)),
         }
     }
@@ -204,7 +218,9 @@ impl Hub {
         let Some(purpose) = self.relays.answered(request_id) else { return };
         progress::log_refusal(now, &mut self.relays, purpose, &reply);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        if let Purpose::RestartIce(key, http_request) = purpose {
+        if let Purpose::Probe(held) = purpose {
+            self.holder_probed(held, &reply);
+        } else if let Purpose::RestartIce(key, http_request) = purpose {
             let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
             cx.reply(http_request, reply);
         } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
@@ -231,8 +247,8 @@ impl Hub {
     }
 
     /// Closes every connection; nothing is closed in a relay.
-    pub fn handle_shutdown(&mut self) {
-        let (code, reason) = (CloseCode::GoingAway, CloseCode::GoingAway.frame().1);
+    pub fn handle_shutdown(&mut self, code: CloseCode) {
+        let (_, reason) = code.frame();
         for id in self.connections.drain() {
             self.cx.close(id, code, reason.into());
         }
@@ -253,6 +269,7 @@ impl Hub {
         let mut ledger = self.connections.ledger().to_vec();
         ledger.extend(self.rooms.ledger());
         ledger.extend(self.streams.ledger());
+        ledger.extend(self.takeovers.ledger());
         ledger.extend([("requests", self.relays.unanswered()), ("timers", self.cx.timers.len())]);
         ledger
     }

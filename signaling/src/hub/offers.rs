@@ -215,6 +215,9 @@ fn open_stream(
         has_video: Stream::has(&parameters, MediaKind::Video),
         over_http: new.http_request.is_some(),
         local_ufrag: String::new(),
+        ufrag_before: None,
+        offer: digest(new.sdp),
+        answer: None,
         state: StreamState::Negotiating(Box::new(Negotiation {
             awaited: tracks.len(),
             tracks,

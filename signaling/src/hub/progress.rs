@@ -41,7 +41,7 @@ pub(super) fn advance(
 /// What a reply means for a stream. `Err`: the connection to the relay ended before it came.
 pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Option<(StreamKey, Trigger)> {
     match (purpose, reply) {
-        (Purpose::RestartIce(..) | Purpose::Nothing, _) => None,
+        (Purpose::RestartIce(..) | Purpose::Probe(_) | Purpose::Nothing, _) => None,
         (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => Some((key, Trigger::Opened(opened))),
         (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => Some((key, Trigger::UpTrackAdded)),
         (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
@@ -152,6 +152,7 @@ fn answer(
         && let Some(to) = rooms.connection_of(stream)
     {
         cx.send(to, &ServerMessage::RemoteSdp { media_session_id: &stream.media_session_id, sdp: &sdp });
+        streams.set_answer(key, &sdp);
     }
     if let Some((http_request, secret)) = http {
         let rejected = streams.get(key).map(|stream| stream.rejected().to_vec()).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! A room lives on one relay, as no packet goes from relay to relay.
 
-use crate::id::{HttpRequestId, RelayId, StreamKey};
+use crate::id::{Held, HttpRequestId, RelayId, StreamKey};
 use crate::log_limit::LogLimit;
 use crate::sdp::RelaySide;
 use crate::timer::Time;
@@ -20,6 +20,8 @@ pub(super) enum Purpose {
     /// Index in the plan.
     DownTrack(StreamKey, usize),
     RestartIce(StreamKey, HttpRequestId),
+    /// Somebody wants what the peer's member or stream holds.
+    Probe(Held),
     /// Nobody waits for the reply.
     Nothing,
 }

@@ -1,6 +1,7 @@
 //! All rooms, and who is in them.
 
 use super::context::Context;
+use crate::auth::Rights;
 use crate::id::{ConnectionId, MemberId, RelayId, RoomId, StreamKey};
 use crate::member::{Member, Playable, Presence};
 use crate::message::RoomEvent;
@@ -23,6 +24,8 @@ pub(super) struct Newcomer {
     pub(super) token: String,
     pub(super) app_key: String,
     pub(super) presence: Presence,
+    /// By which it may take the place of another one with its login.
+    pub(super) rights: Rights,
 }
 
 impl Rooms {
@@ -93,12 +96,13 @@ impl Rooms {
 
     pub(super) fn add_member(&mut self, cx: &mut Context, room: RoomId, newcomer: Newcomer) -> MemberId {
         let id = MemberId(cx.number());
-        let Newcomer { login, token, app_key, presence } = newcomer;
+        let Newcomer { login, token, app_key, presence, rights } = newcomer;
         let playable = Playable::default();
         let (publishes, plays) = (Vec::new(), Vec::new());
         cx.timers.clear(Timer::RoomIdle(room));
         if let Some(room) = self.all.get_mut(&room) {
-            room.insert_member(Member { id, login, token, app_key, presence, playable, publishes, plays });
+            let member = Member { id, login, token, app_key, presence, rights, playable, publishes, plays };
+            room.insert_member(member);
         }
         id
     }

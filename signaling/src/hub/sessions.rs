@@ -17,8 +17,8 @@ pub(super) fn open_session(
     hello: &Hello,
     granted: Option<Grant>,
 ) -> Result<(), Refusal> {
-    if connections.session(id).is_some() {
-        return Err(Refusal::SessionOpen);
+    if let Some(session) = connections.session(id) {
+        return repeat_session(cx, id, session, hello, granted.as_ref());
     }
     let (grant, login) = admit(cx.config.auth.mode, hello, granted)?;
     let made = cx.secret();
@@ -31,10 +31,34 @@ pub(super) fn open_session(
         login,
         grant,
         token: digest(secret),
+        secret: secret.clone(),
         resumable: hello.resumable,
         memberships: Vec::new(),
     };
     connections.open_session(cx, id, session);
+    Ok(())
+}
+
+/// A client that says the same again hears the same again. A session never becomes another one.
+fn repeat_session(
+    cx: &mut Context,
+    id: ConnectionId,
+    session: &Session,
+    hello: &Hello,
+    granted: Option<&Grant>,
+) -> Result<(), Refusal> {
+    let given = match &hello.login {
+        Login::Name(login) => Some(login.clone()),
+        Login::Absent => None,
+        Login::Bad(_) => return Err(Refusal::SessionOpen),
+    };
+    let same = hello.app_key == session.app_key
+        && granted.is_none_or(|granted| *granted == session.grant)
+        && session.grant.login(given).is_ok_and(|login| login == session.login);
+    if !same {
+        return Err(Refusal::SessionOpen);
+    }
+    cx.send(id, &ServerMessage::UserData { app_key: &session.app_key, auth_token: &session.secret });
     Ok(())
 }
 

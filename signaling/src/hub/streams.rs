@@ -129,8 +129,16 @@ impl Streams {
 
     /// Its answer was written with this user fragment of the relay, or ICE restarted with it.
     pub(super) fn set_local_ufrag(&mut self, key: StreamKey, ufrag: &str) {
+        if let Some(stream) = self.all.get_mut(&key).filter(|stream| stream.local_ufrag != ufrag) {
+            let before = std::mem::replace(&mut stream.local_ufrag, ufrag.to_owned());
+            stream.ufrag_before = Some(before).filter(|before| !before.is_empty());
+        }
+    }
+
+    /// What a client that asks again is told again.
+    pub(super) fn set_answer(&mut self, key: StreamKey, sdp: &str) {
         if let Some(stream) = self.all.get_mut(&key) {
-            ufrag.clone_into(&mut stream.local_ufrag);
+            stream.answer = Some(sdp.to_owned());
         }
     }
 

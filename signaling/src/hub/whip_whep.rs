@@ -5,7 +5,7 @@
 //! holds a secret, which is all that DELETE and PATCH need; only its digest is kept.
 
 use super::context::Context;
-use super::end::end_stream;
+use super::end::{end_member, end_stream};
 use super::http::{HttpReply, HttpRequest, Patch};
 use super::members::{Admission, admit};
 use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
@@ -16,19 +16,36 @@ use super::streams::Streams;
 use super::unproved::Requester;
 use crate::address::Subnet;
 use crate::auth::Admitted;
-use crate::id::{HttpRequestId, RoomId, StreamKey};
+use crate::id::{Held, HttpRequestId, MemberId, RoomId, StreamKey};
 use crate::member::Presence;
 use crate::message::RoomEvent;
 use crate::names::NameOf;
 use crate::refusal::{Refusal, StreamEnd};
 use crate::room::Terms;
 use crate::sdp::{self, write_ice_fragment};
-use crate::stream::Owner;
+use crate::stream::{Owner, Stream};
 use crate::stream_state::StreamState;
 use relay_control::{Command, ReplyBody, RestartIce};
 use std::fmt::Write as _;
 
-/// A request as it came: `address` is the one that its stream is counted by. `None`: the reply comes later.
+/// What came of a request.
+pub(super) enum Handled {
+    Replied(HttpReply),
+    /// The reply comes later.
+    Later,
+    /// It publishes, if nobody who lives has its login.
+    Publication(Publication),
+}
+
+/// What a WHIP client wants to publish.
+pub(super) struct Publication {
+    room: String,
+    admitted: Admitted,
+    sdp: String,
+    requester: Requester,
+}
+
+/// A request as it came: `address` is the one that its stream is counted by.
 pub(super) fn handle_request(
     cx: &mut Context,
     rooms: &mut Rooms,
@@ -36,13 +53,12 @@ pub(super) fn handle_request(
     relays: &Relays,
     (http_request, address): (HttpRequestId, Option<Subnet>),
     request: HttpRequest,
-) -> Result<Option<HttpReply>, Refusal> {
+) -> Result<Handled, Refusal> {
     let requester = Requester::new(address, None);
     match request {
-        HttpRequest::Publish { room, login, sdp, priority } => {
-            let admitted = Admitted { login, priority };
-            whip(cx, rooms, streams, relays, (http_request, requester), (&room, admitted, &sdp))
-                .map(|()| None)
+        HttpRequest::Publish { room, login, sdp, priority, rights } => {
+            let admitted = Admitted { login, priority, rights };
+            Ok(Handled::Publication(Publication { room, admitted, sdp, requester }))
         }
         HttpRequest::Play { room, name, by, sdp } => {
             let room = rooms.named(&room).ok_or(Refusal::StreamNotFound)?;
@@ -50,41 +66,47 @@ pub(super) fn handle_request(
             let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
             let (id, owner, http_request) = (cx.secret(), Owner::Viewer, Some(http_request));
             let new = NewStream { id, name, room, owner, requester, sdp: &sdp, http_request };
-            begin_play(cx, rooms, streams, relays, new, source).map(|()| None)
+            begin_play(cx, rooms, streams, relays, new, source).map(|()| Handled::Later)
         }
         HttpRequest::Delete { secret, published } => {
             let key = http_stream(streams, &secret, published)?;
             end_stream(cx, rooms, streams, key, StreamEnd::StoppedByUser);
-            Ok(Some(HttpReply::Deleted))
+            Ok(Handled::Replied(HttpReply::Deleted))
         }
         HttpRequest::Patch(patch) => self::patch(cx, streams, http_request, &patch),
     }
 }
 
-fn whip(
+/// A publisher comes in with its stream. `Some`: if nobody who lives holds this.
+pub(super) fn publish(
     cx: &mut Context,
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
-    (http_request, requester): (HttpRequestId, Requester),
-    (room_name, Admitted { login, priority }, sdp): (&str, Admitted, &str),
-) -> Result<(), Refusal> {
-    let login = login.unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
+    http_request: HttpRequestId,
+    publication: &Publication,
+) -> Result<Option<Held>, Refusal> {
+    let Publication { room: room_name, admitted, sdp, requester } = publication;
+    let Admitted { login, priority, rights } = admitted;
+    let login = login.clone().unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
     let (token, app_key, presence) = (cx.secret(), String::new(), Presence::Http);
-    let newcomer = Newcomer { login: login.clone(), token, app_key, presence };
+    let newcomer = Newcomer { login: login.clone(), token, app_key, presence, rights: *rights };
     match admit(cx, rooms, streams, room_name, &newcomer) {
         Admission::Open => {}
         Admission::Refused(refusal) => return Err(refusal),
-        Admission::AskHolder(_) | Admission::WatchMedia | Admission::Resume(..) => {
-            return Err(Refusal::LoginTaken);
+        Admission::Resume(..) | Admission::Inside(..) => return Err(Refusal::LoginTaken),
+        Admission::Contest(room, holder) if repeats(rooms, streams, (room, holder), sdp) => {
+            end_member(cx, rooms, streams, (room, holder), StreamEnd::Replaced);
+            rooms.remove_later_if_empty(cx, room);
         }
+        Admission::Contest(room, holder) => return Ok(Some(Held::Login(room, holder))),
     }
     let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
     let member = rooms.add_member(cx, room, newcomer);
     let name = format!("{room_name}-{login}-{:04x}", cx.random_id() & 0xffff);
     let (id, owner, http_request) = (cx.secret(), Owner::Member(member), Some(http_request));
-    let new = NewStream { id, name, room, owner, requester, sdp, http_request };
-    let wish = PublishWish { priority, ..PublishWish::default() };
+    let new = NewStream { id, name, room, owner, requester: *requester, sdp, http_request };
+    let wish = PublishWish { priority: *priority, ..PublishWish::default() };
     let begun = begin_publish(cx, rooms, streams, relays, new, wish);
     if begun.is_ok() {
         rooms.tell_others(cx, room, member, RoomEvent::Joined(&login));
@@ -93,7 +115,22 @@ fn whip(
         rooms.remove_member(cx, room, member);
         rooms.remove_if_empty(cx, room);
     }
-    begun
+    begun.map(|()| None)
+}
+
+/// Whether it is the offer of the holder itself that comes again, which was not heard of since: its client has
+/// not got the answer. Nobody else knows the passwords that stand in it.
+fn repeats(rooms: &Rooms, streams: &Streams, (room, holder): (RoomId, MemberId), sdp: &str) -> bool {
+    let offer = digest(sdp);
+    let Some(holder) = rooms.member(room, holder).filter(|holder| holder.presence == Presence::Http) else {
+        return false;
+    };
+    let is_repeated = |stream: &Stream| {
+        let waits =
+            matches!(stream.state, StreamState::Negotiating(_) | StreamState::Connecting { checked: false });
+        waits && stream.offer == offer
+    };
+    holder.publishes.iter().filter_map(|key| streams.get(*key)).any(is_repeated)
 }
 
 /// Which publication a WHEP player means.
@@ -137,33 +174,37 @@ fn http_stream(streams: &Streams, secret: &str, published: bool) -> Result<Strea
     found.map(|(key, _)| key).ok_or(Refusal::NoSuchSession)
 }
 
-/// RFC 9725 §4.3: candidates (which ICE-lite does not need) or an ICE restart.
+/// RFC 9725 §4.3: candidates (which ICE-lite does not need) or an ICE restart. One whose answer was lost comes
+/// again as it was, and is answered again: the relay knows that it is none of its own.
 fn patch(
     cx: &mut Context,
     streams: &mut Streams,
     http_request: HttpRequestId,
     patch: &Patch,
-) -> Result<Option<HttpReply>, Refusal> {
+) -> Result<Handled, Refusal> {
     let key = http_stream(streams, &patch.secret, patch.published)?;
     let if_match = patch.if_match.as_deref().ok_or(Refusal::IfMatchRequired)?;
     let fragment = sdp::parse_ice_fragment(&patch.fragment)?;
     let Some(stream) = streams.get(key) else { return Err(Refusal::OtherIceSession) };
-    if matches!(stream.state, StreamState::Negotiating(_)) || !tag_matches(if_match, &stream.local_ufrag) {
+    let known = stream.plan.as_ref().map(|plan| (plan.remote.ufrag.as_str(), plan.remote.pwd.as_str()));
+    let before = stream.ufrag_before.as_deref();
+    let repeated = before.is_some_and(|before| if_match.trim() == "*" || tag_matches(if_match, before))
+        && known == fragment.ufrag.zip(fragment.pwd);
+    let current = tag_matches(if_match, &stream.local_ufrag);
+    if matches!(stream.state, StreamState::Negotiating(_)) || !(current || repeated) {
         return Err(Refusal::OtherIceSession);
     }
-    let known = stream.plan.as_ref().map(|plan| plan.remote.ufrag.as_str());
+    let is_new = fragment.ufrag.is_some_and(|ufrag| known.is_none_or(|(known, _)| known != ufrag));
     match (fragment.ufrag, fragment.pwd) {
-        (Some(ufrag), Some(pwd)) if known != Some(ufrag) => {
+        (Some(ufrag), Some(pwd)) if is_new || repeated => {
             let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
             let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
             cx.ask_relay(stream.relay, Purpose::RestartIce(key, http_request), Command::RestartIce(command));
             streams.set_remote_ice(key, ufrag, pwd);
-            Ok(None)
+            Ok(Handled::Later)
         }
-        (Some(ufrag), None) if known != Some(ufrag) => {
-            Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into()))
-        }
-        _ => Ok(Some(HttpReply::Noted)),
+        (Some(_), None) if is_new => Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into())),
+        _ => Ok(Handled::Replied(HttpReply::Noted)),
     }
 }
 

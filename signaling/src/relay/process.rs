@@ -1,5 +1,6 @@
 //! The relay's process: started, watched, started again with growing pauses.
 
+use relay_control::STARTED_BY_SIGNALING;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -84,7 +85,7 @@ impl RelayProcess {
         if let Some(config) = &self.program.config {
             command.arg("--config").arg(config);
         }
-        command.arg("--control-socket").arg(&self.program.control_socket);
+        command.arg("--control-socket").arg(&self.program.control_socket).env(STARTED_BY_SIGNALING, "1");
         // A group of its own: Ctrl-C in our terminal is for us, and we say goodbye to the relay in our own
         // words.
         command.stdin(Stdio::null()).process_group(0);

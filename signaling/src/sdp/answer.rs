@@ -340,8 +340,9 @@ impl<'o, 'a> Planner<'o, 'a> {
             mid: mid_in_packets(media).unwrap_or_default().to_owned(),
             extensions,
             nack: feedback.nack,
-            pli: feedback.pli,
-            fir: feedback.fir,
+            // A picture is what these ask for.
+            pli: feedback.pli && kind == MediaKind::Video,
+            fir: feedback.fir && kind == MediaKind::Video,
             // Towards players neither is answered: their bandwidth is not estimated from feedback yet.
             remb: publish && feedback.remb,
             transport_cc: publish && feedback.transport_cc && extensions.transport_cc != 0,

@@ -3,6 +3,7 @@
 use crate::world::{PLAY, PUBLISH, World};
 use relay_control::{Codec, Command, MediaKind};
 use serde_json::{Value, json};
+use signaling::auth::Grant;
 use signaling::hub::{HttpReply, HttpRequest};
 use signaling::id::ConnectionId;
 
@@ -225,6 +226,7 @@ fn an_encoder_over_whip_plays_nothing_and_is_in_nobodys_way() {
         login: Some("obs".to_owned()),
         sdp: OBS_PUBLISH.to_owned(),
         priority: None,
+        rights: Grant::everything().rights(),
     };
     assert!(matches!(world.http(request), Some(HttpReply::Created { .. })));
     let a = world.enter("a", "r");

@@ -8,6 +8,7 @@ use relay_control::ErrorCode;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
+use signaling::config::ForwardedHeader;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -346,19 +347,22 @@ async fn posts_without_ice_are_few_and_told_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn who_asks_through_a_proxy_is_believed_if_the_settings_say_so() {
-    for (believed, from, more, expected) in [
+async fn who_asks_through_a_proxy_is_counted_by_what_the_proxy_says() {
+    use ForwardedHeader::{Forwarded, None, XForwardedFor};
+    for (header, from, more, expected) in [
         // A proxy that says nothing: nobody is counted by address.
-        (false, Ipv4Addr::LOCALHOST, "X-Forwarded-For: 192.0.2.1\r\n", [201, 201]),
-        (true, Ipv4Addr::LOCALHOST, "", [201, 201]),
-        (true, Ipv4Addr::LOCALHOST, "X-Forwarded-For: nonsense\r\n", [201, 201]),
-        (true, Ipv4Addr::LOCALHOST, "X-Forwarded-For: 192.0.2.7, 192.0.2.1\r\n", [201, 503]),
+        (None, Ipv4Addr::LOCALHOST, "X-Forwarded-For: 192.0.2.1\r\n", [201, 201]),
+        (XForwardedFor, Ipv4Addr::LOCALHOST, "", [201, 201]),
+        (XForwardedFor, Ipv4Addr::LOCALHOST, "X-Forwarded-For: nonsense\r\n", [201, 201]),
+        (XForwardedFor, Ipv4Addr::LOCALHOST, "X-Forwarded-For: 192.0.2.7, 192.0.2.1\r\n", [201, 503]),
+        (XForwardedFor, Ipv4Addr::LOCALHOST, "Forwarded: for=192.0.2.1\r\n", [201, 201]),
+        (Forwarded, Ipv4Addr::LOCALHOST, "Forwarded: for=192.0.2.1\r\n", [201, 503]),
         // Only proxies are believed.
-        (true, OTHER, "X-Forwarded-For: 192.0.2.1\r\n", [201, 503]),
+        (XForwardedFor, OTHER, "X-Forwarded-For: 192.0.2.1\r\n", [201, 503]),
     ] {
         let setup = setup(|config| {
             config.signaling.max_unproved_streams_per_address = 1;
-            config.signaling.forwarded_for = believed;
+            config.signaling.forwarded_header = header;
         })
         .await;
         setup.relay.model.lock().expect("model").silent = true;
@@ -369,6 +373,58 @@ async fn who_asks_through_a_proxy_is_believed_if_the_settings_say_so() {
         }
         setup.running.stop().await;
     }
+}
+
+/// An upgrade through the proxy at 127.0.0.1; the status, and the connection, which is open.
+async fn upgrade(server: SocketAddr, client: &str) -> (String, TcpStream) {
+    let mut stream = connect(Ipv4Addr::LOCALHOST, server).await;
+    let request = format!(
+        "GET /any HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         X-Forwarded-For: 203.0.113.9, {client}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut status = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut status)).await.expect("in time").expect("an answer");
+    (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
+}
+
+#[tokio::test]
+async fn web_sockets_behind_a_proxy_are_counted_by_client() {
+    let setup = setup(|config| config.signaling.max_connections_per_address = Some(2)).await;
+    let server = setup.running.http;
+    let mut open = Vec::new();
+    for (client, expected) in [
+        ("192.0.2.1", "101"),
+        ("192.0.2.1", "101"),
+        ("192.0.2.1", "503"),
+        ("192.0.2.2", "101"),
+        ("unknown", "101"),
+        ("unknown", "101"),
+        ("unknown", "101"),
+    ] {
+        let (status, stream) = upgrade(server, client).await;
+        assert_eq!(status, expected, "{client}");
+        open.push(stream);
+    }
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_behind_a_proxy_is_where_its_location_says_at_any_prefix() {
+    let setup = setup(|_| {}).await;
+    let server = setup.running.http;
+    for (room, from, more, start) in [
+        (1, OTHER, "", "/whip/r1/"),
+        (2, OTHER, "X-Forwarded-Proto: https\r\n", "./r2/"),
+        (3, OTHER, "Via: 1.1 proxy\r\n", "./r3/"),
+        (4, Ipv4Addr::LOCALHOST, "", "./r4/"),
+    ] {
+        let (status, head, body) = ask(connect(from, server).await, &whip(room, more)).await;
+        assert_eq!(status, 201, "{body}");
+        assert!(header(&head, "location").starts_with(start), "{more:?}: {head}");
+    }
+    setup.running.stop().await;
 }
 
 #[tokio::test]

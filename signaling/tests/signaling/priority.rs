@@ -75,7 +75,13 @@ fn whip_has_the_operators_word_and_the_offers() {
         (Some(Priority::Low), slides("slides"), Priority::Low),
     ] {
         let mut world = World::new();
-        world.http(HttpRequest::Publish { room: "r".to_owned(), login: None, sdp, priority });
+        world.http(HttpRequest::Publish {
+            room: "r".to_owned(),
+            login: None,
+            sdp,
+            priority,
+            rights: Grant::everything().rights(),
+        });
         assert_eq!(world.relay.priorities(), [expected]);
     }
 }

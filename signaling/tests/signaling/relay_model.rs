@@ -4,9 +4,10 @@
 use relay_control::{
     AddDownTrack, AddUpTrack, CandidateAddress, Command, CommandError, Done, DownTrackAdded, DownTrackInfo,
     ErrorCode, Inventory, MediaKind, Priority, ReplyBody, Stats, TransportInfo, TransportOpened,
-    TransportState, UpTrackAdded, UpTrackInfo, Welcome,
+    TransportProbed, TransportState, UpTrackAdded, UpTrackInfo, Welcome,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[derive(Default)]
 pub(crate) struct RelayModel {
@@ -14,13 +15,19 @@ pub(crate) struct RelayModel {
     pub(crate) transports: BTreeMap<u64, TransportInfo>,
     /// Everything it was asked, in order.
     pub(crate) asked: Vec<Command>,
+    pub(crate) started_by_signaling: bool,
     /// A newer controller has been here.
     pub(crate) superseded: bool,
     /// No client of it ever proves an address.
     pub(crate) silent: bool,
     /// It opens no transport, for this reason.
     pub(crate) refuses: Option<ErrorCode>,
+    /// When something authentic of a transport's peer came last; `None`: it comes all the time. Of those that
+    /// are not here nothing ever came.
+    pub(crate) peers: BTreeMap<u64, Option<Duration>>,
+    pub(crate) now: Duration,
     restarts: u64,
+    restarted: BTreeMap<u64, String>,
 }
 
 impl RelayModel {
@@ -38,6 +45,7 @@ impl RelayModel {
             next_event_seq: 1,
             epoch: 1,
             max_receive_bitrate_bps: 4_000_000,
+            started_by_signaling: self.started_by_signaling,
         }
     }
 
@@ -72,13 +80,28 @@ impl RelayModel {
             }
             Command::RestartIce(restart) => match self.transports.get_mut(&restart.transport_id) {
                 None => error(ErrorCode::UnknownTransport),
+                // A repeated one is answered as the first.
+                Some(info) if self.restarted.get(&restart.transport_id) == Some(&restart.remote_ufrag) => {
+                    ReplyBody::TransportOpened(info.opened.clone().unwrap_or_default())
+                }
                 Some(info) => {
+                    self.restarted.insert(restart.transport_id, restart.remote_ufrag);
                     self.restarts += 1;
                     let opened = opened(restart.transport_id, self.restarts);
                     info.opened = Some(opened.clone());
                     ReplyBody::TransportOpened(opened)
                 }
             },
+            Command::ProbeTransport(probe) => {
+                let transport_id = probe.transport_id;
+                let silent = match self.peers.get(&transport_id) {
+                    Some(Some(last)) => self.now.saturating_sub(*last),
+                    Some(None) => Duration::ZERO,
+                    None => self.now,
+                };
+                let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+                ReplyBody::TransportProbed(TransportProbed { transport_id, silent_ms })
+            }
             Command::CloseTransport(close) => {
                 self.transports.remove(&close.transport_id);
                 ReplyBody::Done(Done {})

@@ -1,13 +1,12 @@
-//! Join, leave, limits, stale logins, the life of a room (protocol sections 3 and 10).
+//! Join, leave, limits, the life of a room (protocol sections 3 and 10).
 
 use crate::world::{PUBLISH, World};
 use relay_control::Command;
 use serde_json::{Value, json};
-use signaling::hub::{CloseCode, HttpReply, HttpRequest, MEDIA_PROBE_LIMIT, PROBE_LIMIT, SILENCE_LIMIT};
+use signaling::auth::Grant;
+use signaling::hub::{HttpReply, HttpRequest};
 use signaling::refusal::Refusal;
 use std::time::Duration;
-
-const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
 
 fn state(world: &mut World, id: signaling::id::ConnectionId, room: &str) -> Value {
     world.command(id, "join", json!({"name": room}));
@@ -133,6 +132,7 @@ fn a_limited_room_keeps_out_encoders_too_and_a_place_that_is_left_is_free() {
         login: None,
         sdp: PUBLISH.to_owned(),
         priority: None,
+        rights: Grant::everything().rights(),
     };
     let full = HttpReply::Refused(Refusal::RoomFull);
     assert_eq!(world.http(whip()), Some(&full));
@@ -173,170 +173,6 @@ fn a_connection_may_be_in_two_rooms_whose_names_are_alike() {
     world.command(a, "leave", json!({"name": "a"}));
     assert_eq!(world.names(a), ["UNPUBLISHED s1 (Stopped by user)", "ACCEPTED"]);
     assert!(world.listen(b).is_empty());
-}
-
-#[test]
-fn a_login_that_is_alive_is_refused_with_the_exact_words() {
-    let mut world = World::new();
-    let (a, second) = (world.enter("a", "r"), world.connect("a"));
-    world.command(second, "join", json!({"name": "r"}));
-    assert!(world.listen(second).is_empty());
-    let pings = world.heard.remove(&a).expect("probe");
-    assert_eq!(pings.len(), 1);
-    world.wait(PROBE_LIMIT - Duration::from_millis(1));
-    world.say(a, "pong", Value::Null);
-    assert_eq!(world.names(second), [LOGIN_IN_USE]);
-    assert!(world.closed.is_empty());
-}
-
-#[test]
-fn a_login_that_is_silent_is_evicted_after_two_seconds() {
-    let mut world = World::new();
-    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
-    let transport = world.published(a, "r", "s1", "r-a-1");
-    world.media_stops(transport);
-    world.wait(SILENCE_LIMIT - PROBE_LIMIT);
-    world.forget();
-    let second = world.connect("a");
-    world.command(second, "join", json!({"name": "r"}));
-    world.wait(PROBE_LIMIT);
-    assert_eq!(world.closed, [(a, CloseCode::Replaced)]);
-    assert_eq!(world.names(b), ["UNPUBLISHED a/r-a-1", "LEFT a", "JOINED a"]);
-    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
-    assert!(world.relay.transports.is_empty());
-}
-
-/// A phone may be busy for longer than an answer takes. Nobody is thrown out of his call for it.
-#[test]
-fn who_is_heard_or_seen_keeps_the_login() {
-    let mut world = World::new();
-    let (a, b) = (world.enter("a", "r"), world.enter("b", "r"));
-    let second = world.connect("a");
-    // It has just spoken.
-    world.command(second, "join", json!({"name": "r"}));
-    world.wait(SILENCE_LIMIT - Duration::from_millis(1));
-    assert!(world.listen(second).is_empty());
-    world.say(a, "pong", Value::Null);
-    assert_eq!(world.names(second), [LOGIN_IN_USE]);
-    // Its page hangs, but camera and microphone go on.
-    let transport = world.published(a, "r", "s1", "r-a-1");
-    for _ in 0..3 {
-        world.wait(Duration::from_secs(5));
-        world.command(second, "join", json!({"name": "r"}));
-        world.wait(MEDIA_PROBE_LIMIT);
-        assert_eq!(world.names(second), [LOGIN_IN_USE]);
-        // So that it is not the keep-alive that ends somebody here.
-        world.say(second, "pong", Value::Null);
-        world.say(b, "pong", Value::Null);
-    }
-    assert!(world.closed.is_empty());
-    // It died, and comes back before the relay has missed its media.
-    world.command(second, "join", json!({"name": "r"}));
-    world.wait(PROBE_LIMIT);
-    world.media_stops(transport);
-    world.wait(MEDIA_PROBE_LIMIT - PROBE_LIMIT);
-    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
-    assert_eq!(world.closed, [(a, CloseCode::Replaced)]);
-    assert!(world.relay.transports.is_empty());
-}
-
-/// A phone between two networks has no socket for a while, but its call goes on.
-#[test]
-fn who_lost_the_socket_keeps_the_login_while_the_media_flows() {
-    let mut world = World::new();
-    let (a, token) = world.connect_with(json!({"login": "a", "resumable": true}));
-    world.join(a, "r");
-    let transport = world.published(a, "r", "s1", "r-a-1");
-    // One waits for the login already, one comes later, and one comes by WHIP.
-    let (second, third) = (world.connect("a"), world.connect("a"));
-    world.command(second, "join", json!({"name": "r"}));
-    world.close(a, false);
-    world.command(third, "join", json!({"name": "r"}));
-    let publish = || HttpRequest::Publish {
-        room: "r".to_owned(),
-        login: Some("a".to_owned()),
-        sdp: PUBLISH.to_owned(),
-        priority: None,
-    };
-    assert_eq!(world.http(publish()), Some(&HttpReply::Refused(Refusal::LoginTaken)));
-    assert!(world.listen(second).is_empty() && world.listen(third).is_empty());
-    world.wait(MEDIA_PROBE_LIMIT);
-    assert_eq!(
-        (world.names(second), world.names(third)),
-        (vec![LOGIN_IN_USE.into()], vec![LOGIN_IN_USE.into()])
-    );
-    assert_eq!(world.relay.transports.len(), 1);
-    // Its client comes back.
-    let (again, _) = world.connect_with(json!({"login": "a", "resumable": true, "resume": token}));
-    world.join(again, "r");
-    world.close(again, false);
-    // The next time it does not, and its media ends.
-    for id in [second, third] {
-        world.say(id, "pong", Value::Null);
-        world.command(id, "join", json!({"name": "r"}));
-    }
-    world.media_stops(transport);
-    world.wait(MEDIA_PROBE_LIMIT);
-    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
-    assert!(world.relay.transports.is_empty());
-    world.say(second, "pong", Value::Null);
-    assert_eq!(world.names(third), [LOGIN_IN_USE]);
-}
-
-/// One track that flows is enough, and what is missed while the relay is away is caught up with.
-#[test]
-fn what_the_relay_says_of_each_track_counts() {
-    let mut world = World::new();
-    let a = world.enter("a", "r");
-    let transport = world.published(a, "r", "s1", "r-a-1");
-    let second = world.connect("a");
-    world.relay.transports.get_mut(&transport).expect("open").up_tracks[0].active = false;
-    world.relay_down_and_up();
-    world.wait(SILENCE_LIMIT);
-    world.command(second, "join", json!({"name": "r"}));
-    world.wait(MEDIA_PROBE_LIMIT);
-    assert_eq!(world.names(second), [LOGIN_IN_USE]);
-    for track in &mut world.relay.transports.get_mut(&transport).expect("open").up_tracks {
-        track.active = false;
-    }
-    world.relay_down_and_up();
-    world.command(second, "join", json!({"name": "r"}));
-    world.wait(PROBE_LIMIT);
-    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
-}
-
-#[test]
-fn a_login_is_free_at_once_when_its_socket_closes_even_during_the_probe() {
-    let mut world = World::new();
-    let (a, second, third) = (world.enter("a", "r"), world.connect("a"), world.connect("a"));
-    world.command(second, "join", json!({"name": "r"}));
-    world.command(third, "join", json!({"name": "r"}));
-    world.close(a, false);
-    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
-    // The third one now waits for the second.
-    world.say(second, "pong", Value::Null);
-    assert_eq!(world.names(third), [LOGIN_IN_USE]);
-}
-
-#[test]
-fn who_waits_for_a_probe_may_go_away() {
-    let mut world = World::new();
-    let (a, second) = (world.enter("a", "r"), world.connect("a"));
-    world.command(second, "join", json!({"name": "r"}));
-    world.close(second, true);
-    world.wait(Duration::from_secs(4));
-    assert!(world.closed.is_empty());
-    world.say(a, "pong", Value::Null);
-    world.command(a, "leave", json!({"name": "r"}));
-    assert_eq!(world.names(a), ["ACCEPTED"]);
-}
-
-#[test]
-fn joining_twice_on_one_connection_is_refused() {
-    let mut world = World::new();
-    let a = world.enter("a", "r");
-    world.command(a, "join", json!({"name": "r"}));
-    assert_eq!(world.names(a), [LOGIN_IN_USE]);
 }
 
 #[test]

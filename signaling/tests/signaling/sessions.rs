@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use serde_json::{Value, json};
-use signaling::hub::{BACKLOG_MAX, CloseCode, HELLO_LIMIT, SILENCE_LIMIT};
+use signaling::hub::{BACKLOG_MAX, CloseCode, HELLO_LIMIT, PONG_LIMIT};
 use std::time::Duration;
 
 #[test]
@@ -84,6 +84,22 @@ fn a_second_connection_message_changes_nothing() {
     world.say(id, "connection", json!({"custom": {"login": "b"}}));
     assert_eq!(world.only(id, "fail")["info"], "The session is open already");
     assert!(world.closed.is_empty());
+}
+
+/// A client that is not sure whether it was heard says it again, and hears the same again.
+#[test]
+fn the_same_connection_message_is_answered_again() {
+    let mut world = World::new();
+    let (id, token) = world.connect_with(json!({"login": "a"}));
+    world.join(id, "r");
+    world.say(id, "connection", json!({"appKey": "roomApp", "custom": {"login": "a"}}));
+    assert_eq!(world.only(id, "getUserData")["authToken"], token.as_str());
+    for other in [json!({"appKey": "x", "custom": {"login": "a"}}), json!({"appKey": "roomApp"})] {
+        world.say(id, "connection", other);
+        assert_eq!(world.only(id, "fail")["code"], "session-open");
+    }
+    world.command(id, "leave", json!({"name": "r"}));
+    assert_eq!(world.names(id), ["ACCEPTED"]);
 }
 
 #[test]
@@ -179,7 +195,7 @@ fn messages_behind_a_waiting_join_keep_their_order_and_have_a_limit() {
     world.command(second, "join", json!({"name": "r"}));
     world.command(second, "leave", json!({"name": "r"}));
     assert!(world.listen(second).is_empty());
-    world.wait(SILENCE_LIMIT);
+    world.wait(PONG_LIMIT);
     assert_eq!(world.names(second), ["ACCEPTED", "STATE", "ACCEPTED"]);
 
     world.enter("b", "r");

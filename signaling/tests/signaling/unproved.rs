@@ -4,6 +4,7 @@ use crate::whip_whep::refused_with;
 use crate::world::{PLAY, PUBLISH_AUDIO, World};
 use relay_control::{ErrorCode, FailReason, TransportState};
 use signaling::address::Subnet;
+use signaling::auth::Grant;
 use signaling::hub::{ANSWER_LIMIT, CONNECT_LIMIT};
 use signaling::hub::{HttpReply, HttpRequest};
 use signaling::names::NameOf;
@@ -24,7 +25,13 @@ fn limited() -> World {
 /// WHIP into a room of its own; the session, or whether it was told to come again.
 fn whip(world: &mut World, room: &str) -> Result<String, bool> {
     let (room, sdp) = (room.to_owned(), PUBLISH_AUDIO.to_owned());
-    match world.http(HttpRequest::Publish { room, login: None, sdp, priority: None }) {
+    match world.http(HttpRequest::Publish {
+        room,
+        login: None,
+        sdp,
+        priority: None,
+        rights: Grant::everything().rights(),
+    }) {
         Some(HttpReply::Created { secret: session, .. }) => Ok(session.clone()),
         Some(HttpReply::Refused(refusal)) => Err(refusal.http_status() == 503),
         other => panic!("{other:?}"),
@@ -161,7 +168,13 @@ fn a_relay_without_room_is_full_and_not_an_error() {
         let mut world = limited();
         world.relay.refuses = Some(code);
         let (room, sdp) = ("r".to_owned(), PUBLISH_AUDIO.to_owned());
-        let reply = world.http(HttpRequest::Publish { room, login: None, sdp, priority: None });
+        let reply = world.http(HttpRequest::Publish {
+            room,
+            login: None,
+            sdp,
+            priority: None,
+            rights: Grant::everything().rights(),
+        });
         let full = Refusal::Ended(StreamEnd::RelayFull);
         assert_eq!(reply, Some(&HttpReply::Refused(full)), "{code:?}");
         let a = world.enter("a", "r");

@@ -3,6 +3,7 @@
 use crate::world::{PLAY, PUBLISH, World};
 use relay_control::{FailReason, TransportState};
 use serde_json::json;
+use signaling::auth::Grant;
 use signaling::hub::{HttpReply, HttpRequest, Patch};
 use signaling::names::NameOf;
 use signaling::refusal::Refusal;
@@ -14,6 +15,7 @@ fn publish(login: Option<&str>) -> HttpRequest {
         login: login.map(str::to_owned),
         sdp: PUBLISH.to_owned(),
         priority: None,
+        rights: Grant::everything().rights(),
     }
 }
 
@@ -90,10 +92,14 @@ fn refused_publishers_are_never_seen() {
     let mut world = World::with(|config| config.rooms.max_participants = 2);
     let a = world.enter("a", "r");
     world.forget();
-    let broken =
-        |sdp: String| HttpRequest::Publish { room: "r".to_owned(), login: None, sdp, priority: None };
+    let broken = |sdp: String| HttpRequest::Publish {
+        room: "r".to_owned(),
+        login: None,
+        sdp,
+        priority: None,
+        rights: Grant::everything().rights(),
+    };
     for (request, refusal) in [
-        (publish(Some("a")), (409, "Room already has user with such login")),
         (broken("nonsense".to_owned()), (400, "SDP line 1: does not start with v=0")),
         (
             broken(
@@ -117,6 +123,11 @@ fn refused_publishers_are_never_seen() {
         let Some(HttpReply::Refused(refused)) = world.http(request) else { panic!("not {refusal:?}") };
         assert_eq!((refused.http_status(), refused.reason().words.as_ref()), refusal);
     }
+    // Whoever has the login is asked, and answers.
+    assert_eq!(world.http(publish(Some("a"))), None);
+    world.say(a, "pong", serde_json::Value::Null);
+    let taken = HttpReply::Refused(Refusal::LoginTaken);
+    assert!(world.http.values().any(|reply| *reply == taken));
     created(world.http(publish(Some("b"))));
     let full = world.http(publish(Some("c")));
     assert_eq!(full, Some(&HttpReply::Refused(Refusal::RoomFull)));
@@ -270,8 +281,8 @@ fn patches() {
     // The old ICE session is over; its tag too.
     assert_eq!(patch(Some(&tag), CANDIDATE).0, 412);
     assert_eq!(patch(Some(&format!("\"x\", \"{second}\"")), CANDIDATE).0, 204);
-    // The same credentials again are no further restart.
-    assert_eq!(patch(Some("*"), RESTART).0, 204);
+    // The same credentials again are no further restart, and answered as the first.
+    assert_eq!(patch(Some("*"), RESTART), (200, second));
 }
 
 /// Labels are shown to people by `ringvox-relay ctl inventory`; who knows a session's secret ends it.

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) relay_mute: bool,
     pub(crate) heard: HashMap<ConnectionId, VecDeque<Value>>,
     pub(crate) closed: Vec<(ConnectionId, CloseCode)>,
+    /// WebSockets that were asked for a sign of life.
+    pub(crate) pinged: Vec<ConnectionId>,
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
@@ -65,6 +67,7 @@ impl World {
             relay_mute: false,
             heard: HashMap::new(),
             closed: Vec::new(),
+            pinged: Vec::new(),
             notes: Vec::new(),
             http: HashMap::new(),
             from: None,
@@ -79,12 +82,6 @@ impl World {
     pub(crate) fn relay_up_with(&mut self, inventory: Inventory) {
         self.hub.handle_relay_up(self.now, RelayId::FIRST, self.relay.welcome(), inventory);
         self.pump();
-    }
-
-    /// The connection to the relay breaks and is made again.
-    pub(crate) fn relay_down_and_up(&mut self) {
-        self.hub.handle_relay_down(self.now, RelayId::FIRST);
-        self.relay_up();
     }
 
     /// The signaling is killed and started again; the relay lives on.
@@ -230,6 +227,11 @@ impl World {
         self.pump();
     }
 
+    /// Something authentic of its peer comes all the time from now on, or the last came now.
+    pub(crate) fn peer_lives(&mut self, transport: u64, lives: bool) {
+        self.relay.peers.insert(transport, if lives { None } else { Some(self.now) });
+    }
+
     /// The relay says that a publisher sends too much.
     pub(crate) fn policed(&mut self, policed: UpTrackPoliced) {
         self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackPoliced(policed));
@@ -274,11 +276,12 @@ impl World {
     pub(crate) fn pump(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
-                Output::Send { to, text } => {
+                Output::Send { to, text } | Output::SendState { to, text } => {
                     let message: Value = serde_json::from_str(&text).expect("JSON");
                     assert!(message["data"].is_array(), "{text}");
                     self.heard.entry(to).or_default().push_back(message);
                 }
+                Output::Ping { to } => self.pinged.push(to),
                 Output::Close { to, code, .. } => self.closed.push((to, code)),
                 Output::Note { method, object, .. } => self.notes.push((method, Value::Object(object))),
                 Output::Http { http_request, reply } => {
@@ -286,6 +289,7 @@ impl World {
                 }
                 Output::Relay { request_id, command, .. } => {
                     if !self.relay_mute {
+                        self.relay.now = self.now;
                         let reply: ReplyBody = self.relay.handle(command);
                         self.hub.handle_reply(self.now, request_id, Ok(reply));
                     }

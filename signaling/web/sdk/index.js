@@ -35,10 +35,15 @@ export function connect(options) {
 }
 
 /**
- * The WebSocket address of the server that sent this page.
+ * The WebSocket address of the server that sent this SDK, with the prefix that a reverse proxy has given it;
+ * of the page's server where the SDK is part of a bundle. With `location`, of the server there.
  * @param {Location | URL} [location]
  * @returns {string}
  */
-export function defaultUrlServer(location = globalThis.location) {
-    return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
+export function defaultUrlServer(location) {
+    const sent = /^https?:.*\/sdk\/index\.js$/.test(import.meta.url);
+    const base = location ? new URL("/", location.href)
+        : sent ? new URL("..", import.meta.url)
+            : new URL("/", globalThis.location.href);
+    return `${base.protocol === "https:" ? "wss" : "ws"}://${base.host}${base.pathname}`;
 }

@@ -37,10 +37,17 @@ export class Server {
     /** @type {import("node:child_process").ChildProcess | null} */
     #signaling = null;
     #relay = 0;
+    /** As a service manager starts it. @type {import("node:child_process").ChildProcess | null} */
+    #ownRelay = null;
 
-    /** @param {string} dir @param {{http: number, https: number, udp: number}} ports */
-    constructor(dir, ports) {
+    /**
+     * @param {string} dir
+     * @param {{http: number, https: number, udp: number}} ports
+     * @param {"none" | "one" | "both"} manager which of the programs a service manager starts
+     */
+    constructor(dir, ports, manager) {
         this.dir = dir;
+        this.manager = manager;
         this.ports = ports;
         this.http = `http://localhost:${ports.http}`;
         this.ws = `ws://localhost:${ports.http}/`;
@@ -53,7 +60,14 @@ export class Server {
     /** Starts signaling (again), and waits until it answers. */
     async start() {
         const log = openSync(this.logFile, "a");
-        const child = spawn(join(BIN_DIR, "ringvox-signaling"), ["--config", this.config], { cwd: this.dir, stdio: ["ignore", log, log], detached: true });
+        /** @type {import("node:child_process").SpawnOptions} */
+        const options = { cwd: this.dir, stdio: ["ignore", log, log], detached: true };
+        if (this.manager === "both" && !this.#ownRelay) {
+            this.#ownRelay = spawn(join(BIN_DIR, "ringvox-relay"), ["--config", this.config], options);
+        }
+        const variables = this.manager === "none" ? {} : { INVOCATION_ID: "0123456789abcdef0123456789abcdef" };
+        const { INVOCATION_ID: _id, NOTIFY_SOCKET: _socket, ...inherited } = process.env;
+        const child = spawn(join(BIN_DIR, "ringvox-signaling"), ["--config", this.config], { ...options, env: { ...inherited, ...variables } });
         closeSync(log);
         this.#signaling = child;
         running.add(this);
@@ -75,6 +89,14 @@ export class Server {
         }
     }
 
+    /** `systemctl restart`, up to the start: SIGTERM to signaling alone. */
+    async retire() {
+        const status = await this.end("SIGTERM");
+        if (status !== 0) {
+            throw new Error(`signaling ended with ${status}`);
+        }
+    }
+
     /** kill -9, as a crash would: the relay goes on. */
     async crash() {
         await this.end("SIGKILL");
@@ -86,6 +108,9 @@ export class Server {
     async stop() {
         const relay = await this.relayPid().catch(() => 0);
         await this.end("SIGTERM");
+        if (relay && this.manager !== "none" && isAlive(relay)) {
+            process.kill(relay, "SIGTERM");
+        }
         if (relay) {
             await until("the relay has ended", () => !isAlive(relay), { seconds: 10 }).catch(() => process.kill(relay, "SIGKILL"));
         }
@@ -127,7 +152,9 @@ export class Server {
     endNow() {
         const [signaling, relay] = [this.#signaling?.pid ?? 0, this.#relay].map((pid) => (pid && isAlive(pid) ? pid : 0));
         if (signaling || relay) {
-            process.kill(signaling || relay, "SIGTERM"); // Signaling takes the relay along.
+            // Without a manager signaling takes the relay along.
+            const both = this.manager === "none" ? [signaling || relay] : [signaling, relay].filter(Boolean);
+            both.forEach((pid) => process.kill(pid, "SIGTERM"));
         }
     }
 
@@ -156,15 +183,15 @@ export class Server {
 }
 
 /**
- * @param {{io?: string, signaling?: string, auth?: string, rooms?: string, media?: string}} [options] lines
- *     for these
+ * @param {{io?: string, manager?: "none" | "one" | "both", signaling?: string, auth?: string,
+ *     rooms?: string, media?: string}} [options] who starts the programs, and lines for these
  *   tables of ringvox.toml; files that they name are found in the directory of the server
  * @param {Record<string, string>} [files] such files, and what stands in them
  * @returns {Promise<Server>}
  */
-export async function startServer({ io = "auto", signaling = "", auth = "", rooms = "", media = "" } = {}, files = {}) {
+export async function startServer({ io = "auto", manager = "none", signaling = "", auth = "", rooms = "", media = "" } = {}, files = {}) {
     const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
-    const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freeUdpPorts(SHARDS) });
+    const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freeUdpPorts(SHARDS) }, manager);
     const { http, https, udp } = server.ports;
     await writeFile(server.config, `
 [relay]
@@ -222,7 +249,7 @@ export async function startRelay(io) {
 }
 
 /** @returns {Promise<number>} a TCP port that nobody uses */
-async function freePort() {
+export async function freePort() {
     const server = createServer().listen(0, "::");
     await new Promise((resolve) => server.once("listening", resolve));
     const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());

@@ -6,6 +6,7 @@
 use super::layer::{Gate, GateVerdict};
 use super::prefix::PayloadPrefix;
 use super::reports::{SenderInfo, SenderReports};
+use super::resend::{SentPacket, SentPackets};
 use super::rewrite::{Rewriter, Rewritten};
 use super::rtx::RtxResponder;
 use crate::id::SeqNo;
@@ -24,8 +25,8 @@ pub struct DownStreamConfig {
     pub kind: MediaKind,
     /// Of the RTP timestamps; as the up-track's.
     pub clock_rate_hz: u32,
-    /// Whether RTX was negotiated.
-    pub rtx: bool,
+    /// How lost packets are sent again.
+    pub repair: Repair,
     /// Random: the first sequence number, of which 15 bits are used.
     pub first_seq: u16,
     /// Random: the same for RTX.
@@ -34,7 +35,33 @@ pub struct DownStreamConfig {
     pub timestamp_offset: u32,
 }
 
-/// A packet to send again.
+/// How lost packets are sent again, as negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Not at all.
+    None,
+    /// Under an SSRC of their own (RFC 4588).
+    Rtx,
+    /// As the same packets once more (RFC 4585).
+    Same,
+}
+
+/// A packet to send again as it was.
+#[derive(Clone, Copy, Debug)]
+pub struct SameAgain<'a> {
+    /// Its own numbers.
+    pub numbers: Rewritten,
+    /// What it was like.
+    pub sent: SentPacket,
+    /// In front of its payload.
+    pub prefix: PayloadPrefix,
+    /// Payload, marker and extensions.
+    pub stored: Stored<'a>,
+    /// Number of the up-track.
+    pub up: u64,
+}
+
+/// A packet to send again by RTX.
 #[derive(Clone, Copy, Debug)]
 pub struct Resend<'a> {
     /// Index of the retransmission on the RTX SSRC; its low 16 bits go on the wire.
@@ -60,8 +87,11 @@ pub struct DownStream {
     /// Apart, so that what fan-out touches of many streams lies close together, and not there before
     /// [`DownStream::prepare`].
     rtx: Option<Box<RtxResponder>>,
-    /// First sequence number of retransmissions, if they were negotiated.
-    first_rtx_seq: Option<u16>,
+    /// What was sent to a subscriber without RTX.
+    same: Option<Box<SentPackets>>,
+    repair: Repair,
+    /// First sequence number of retransmissions by RTX.
+    first_rtx_seq: u16,
     retransmissions: u64,
     reports: SenderReports,
 }
@@ -81,7 +111,9 @@ impl DownStream {
             gate,
             prefix: PayloadPrefix::default(),
             rtx: None,
-            first_rtx_seq: config.rtx.then_some(config.first_rtx_seq),
+            same: None,
+            repair: config.repair,
+            first_rtx_seq: config.first_rtx_seq,
             retransmissions: 0,
             reports: SenderReports::new(config.kind, config.clock_rate_hz),
         }
@@ -89,9 +121,16 @@ impl DownStream {
 
     /// Allocates everything the stream will ever need, once: when its subscriber has keys.
     pub fn prepare(&mut self) {
-        if let Some(first_seq) = self.first_rtx_seq.take() {
-            self.rtx = Some(Box::new(RtxResponder::new(first_seq)));
+        if self.repair != Repair::None && self.rtx.is_none() {
+            self.rtx = Some(Box::new(RtxResponder::new(self.first_rtx_seq)));
         }
+        if self.repair == Repair::Same && self.same.is_none() {
+            self.same = Some(Box::new(SentPackets::new(self.kind())));
+        }
+    }
+
+    fn kind(&self) -> MediaKind {
+        if self.gate == Gate::Always { MediaKind::Audio } else { MediaKind::Video }
     }
 
     /// Numbers for the up-track's packet `seq`. Offer each packet once: the same one twice gets the same
@@ -129,7 +168,46 @@ impl DownStream {
         self.octets += octets;
     }
 
-    /// Answers one number of a NACK.
+    /// Whether [`DownStream::note_sent`] wants to see what was sent.
+    #[inline]
+    #[must_use]
+    pub const fn keeps_sent(&self) -> bool {
+        self.same.is_some()
+    }
+
+    /// A sealed datagram goes out.
+    pub fn note_sent(&mut self, datagram: &[u8]) {
+        let (Some(same), Some(highest)) = (&mut self.same, self.rewriter.highest_index()) else { return };
+        let seq =
+            datagram.get(2..).and_then(|rest| rest.first_chunk()).map_or(0, |seq| u16::from_be_bytes(*seq));
+        if let Some(sent) = SentPacket::of(SeqNo(seq).extend(highest), datagram) {
+            same.note(sent);
+        }
+    }
+
+    /// Answers one number of a NACK of a subscriber without RTX.
+    ///
+    /// # Errors
+    /// Why nothing is sent.
+    pub fn on_nack_same<'h>(
+        &mut self,
+        now: Time,
+        seq: SeqNo,
+        history: &'h History,
+    ) -> Result<SameAgain<'h>, DropReason> {
+        let (Some(rtx), Some(same)) = (&mut self.rtx, &self.same) else { return Err(DropReason::NackMiss) };
+        let (index, up) = self.rewriter.source_of(seq).ok_or(DropReason::NackMiss)?;
+        let stored = history.get(up).ok_or(DropReason::NackMiss)?;
+        let sent = same.get(index).ok_or(DropReason::NackMiss)?;
+        // An RTX index is drawn and not used.
+        rtx.admit(now, index, stored.payload.len(), self.octets, self.reports.rtt())
+            .ok_or(DropReason::NackThrottled)?;
+        self.retransmissions += 1;
+        let numbers = Rewritten { index, timestamp: self.rewriter.timestamp(stored.meta.timestamp) };
+        Ok(SameAgain { numbers, sent, prefix: self.prefix, stored, up })
+    }
+
+    /// Answers one number of a NACK by RTX.
     ///
     /// # Errors
     /// Why nothing is sent.
@@ -240,7 +318,7 @@ mod tests {
         let mut down = DownStream::new(&DownStreamConfig {
             kind,
             clock_rate_hz,
-            rtx,
+            repair: if rtx { Repair::Rtx } else { Repair::None },
             first_seq,
             first_rtx_seq,
             timestamp_offset,

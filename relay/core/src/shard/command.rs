@@ -51,6 +51,7 @@ impl Shard {
             Command::AddDownTrack(c) => self.add_down_track(now, &c),
             Command::RemoveTrack { track_id } => Ok(self.remove_track(track_id)),
             Command::RequestKeyframe { track_id } => self.request_keyframe(now, track_id),
+            Command::ProbeTransport { transport_id } => self.probe_transport(now, transport_id, outbox),
             Command::SetLabel { transport_id, label } => self.set_label(transport_id, label),
         };
         self.input = Input::None;
@@ -240,6 +241,21 @@ impl Shard {
         Ok(Reply::Done)
     }
 
+    /// Only what is authentic counts, and a muted or paused client may send nothing but a check every few
+    /// seconds, so it is asked by a Binding request. RFC 8445 §2.5 has lite agents send no checks to find a
+    /// path; this one finds none.
+    fn probe_transport<O: Outbox>(&mut self, now: Time, id: u64, outbox: &mut O) -> Result<Reply, Refused> {
+        let key = self.transport_key(id)?;
+        let Self { transports, tracks, rng, counters, .. } = self;
+        let transport = &transports[key];
+        let packets = transport.ups.iter().map(|up| tracks.up(*up)).filter(|up| up.active);
+        let heard = packets.map(|up| up.last_packet()).fold(transport.ice.last_heard(), Time::max);
+        if let Some(path) = transport.ice.selected().copied() {
+            transports.challenge(now, key, &path, rng, counters, outbox);
+        }
+        Ok(Reply::TransportProbed { transport_id: id, silence: now.since(heard) })
+    }
+
     fn set_label(&mut self, id: u64, label: Vec<u8>) -> Result<Reply, Refused> {
         check_label(&label)?;
         let key = self.transport_key(id)?;
@@ -321,6 +337,7 @@ fn subject(command: &Command) -> Input {
         | Command::CloseTransport { transport_id }
         | Command::AddUpTrack(AddUpTrack { transport_id, .. })
         | Command::AddDownTrack(AddDownTrack { transport_id, .. })
+        | Command::ProbeTransport { transport_id }
         | Command::SetLabel { transport_id, .. } => Input::TransportId(*transport_id),
         Command::RemoveTrack { track_id } | Command::RequestKeyframe { track_id } => Input::Track(*track_id),
     }

@@ -49,6 +49,7 @@ use faults::Input;
 pub use faults::PanicSource;
 pub use inventory::TransportView;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// Everything that happens on one core.
 pub struct Shard {
@@ -244,6 +245,11 @@ impl Shard {
     /// What happened since the last call, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// What is announced from now on, in answers and to whoever asks, best first.
+    pub fn announce(&mut self, candidates: Vec<SocketAddr>) {
+        self.config.candidates = candidates;
     }
 
     /// All counters of this shard.

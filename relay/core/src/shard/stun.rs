@@ -67,6 +67,7 @@ impl Shard {
                 self.input = Input::Transport(key);
                 self.counters.add(Count::RxStun, 1);
                 self.transports.on_proof(now, key, path, &mut self.counters);
+                self.transports[key].ice.answered(path);
                 return Ok(());
             }
             _ => return Err(DropReason::StunUnexpected),

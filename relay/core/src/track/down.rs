@@ -3,11 +3,13 @@
 //! Invariants
 //! - A packet's payload is read from the up-track's history and nowhere else.
 //! - An index is used for one packet only, whether that packet found a slot or not.
-//! - The header of an index is written once: a retransmission goes out under the RTX SSRC, never as the same
-//!   index again.
+//! - A retransmission goes out under the RTX SSRC; without one as the very octets that were sent, or not at
+//!   all ([`SentPackets`](crate::down::SentPackets)).
 
 use super::Params;
-use crate::down::{DownStream, DownStreamConfig, KeyframeBudget, PREFIX_BYTES_MAX, Rewritten};
+use crate::down::{
+    DownStream, DownStreamConfig, KeyframeBudget, PREFIX_BYTES_MAX, Repair, Rewritten, SameAgain,
+};
 use crate::id::{Cname, SeqNo, Ssrc};
 use crate::keys::{DownKey, LayerKey, TransportKey};
 use crate::outbox::{Outbox, Run};
@@ -106,7 +108,11 @@ impl DownTrack {
         let stream = DownStream::new(&DownStreamConfig {
             kind: params.kind,
             clock_rate_hz: params.clock_rate_hz,
-            rtx: params.rtx_pt.is_some(),
+            repair: match params.rtx_pt {
+                Some(_) => Repair::Rtx,
+                None if params.nack => Repair::Same,
+                None => Repair::None,
+            },
             first_seq: rng.next_u32() as u16,
             first_rtx_seq: rng.next_u32() as u16,
             timestamp_offset: rng.next_u32(),
@@ -152,18 +158,23 @@ impl DownTrack {
         meta: &PacketMeta,
         padding: bool,
     ) -> Option<usize> {
-        let fields = HeaderFields {
+        let fields = self.media_fields(numbers, meta, padding);
+        self.write_header(out, &fields, meta)
+    }
+
+    #[inline]
+    fn media_fields(&self, numbers: Rewritten, meta: &PacketMeta, padding: bool) -> HeaderFields {
+        HeaderFields {
             marker: meta.marker,
             padding,
             pt: self.params.pt,
             seq: numbers.seq(),
             timestamp: numbers.timestamp,
             ssrc: self.ssrc,
-        };
-        self.write_header(out, &fields, meta)
+        }
     }
 
-    /// Answers one number of a NACK by a packet on the RTX SSRC (RFC 4588).
+    /// Answers one number of a NACK: by a packet on the RTX SSRC (RFC 4588), or by the same once more.
     ///
     /// # Errors
     /// Why nothing is sent.
@@ -176,7 +187,9 @@ impl DownTrack {
         counters: &mut Counters,
         outbox: &mut O,
     ) -> Result<(), DropReason> {
-        let rtx_pt = self.params.rtx_pt.ok_or(DropReason::NackMiss)?;
+        let Some(rtx_pt) = self.params.rtx_pt else {
+            return self.send_same(now, seq, history, transport, counters, outbox);
+        };
         let (path, seal) = transport.ready().ok_or(DropReason::NackMiss)?;
         let resend = self.stream.on_nack(now, seq, history)?;
         let slot = outbox.slot().map_err(|_| DropReason::ControlOutboxFull)?;
@@ -201,13 +214,58 @@ impl DownTrack {
         Ok(())
     }
 
+    /// Seals a packet once more as it was, and sends it if that is what came of it.
+    fn send_same<O: Outbox>(
+        &mut self,
+        now: Time,
+        seq: SeqNo,
+        history: &History,
+        transport: &Transport,
+        counters: &mut Counters,
+        outbox: &mut O,
+    ) -> Result<(), DropReason> {
+        let (path, seal) = transport.ready().ok_or(DropReason::NackMiss)?;
+        let SameAgain { numbers, sent, prefix, stored, up } = self.stream.on_nack_same(now, seq, history)?;
+        let around = usize::from(sent.header_len) + prefix.len() + seal.profile().rtp_tag_len();
+        let padded = usize::from(sent.len).checked_sub(around).ok_or(DropReason::ResendDiffers)?;
+        let padding = padded.checked_sub(stored.payload.len()).ok_or(DropReason::ResendDiffers)?;
+        let payload = history.padded(up, padding).filter(|payload| payload.len() == padded);
+        let payload = payload.ok_or(DropReason::ResendDiffers)?;
+        let slot = outbox.slot().map_err(|_| DropReason::ControlOutboxFull)?;
+        // Whether the MID stood in it is seen by its length: it was left out from some packet on.
+        let header = [self.mid_known, !self.mid_known].into_iter().find_map(|mid_known| {
+            let fields = self.media_fields(numbers, &stored.meta, padding > 0);
+            let header = self.write_header_as(slot, &fields, &stored.meta, mid_known)?;
+            (header == usize::from(sent.header_len)).then_some(header)
+        });
+        let at = (self.ssrc, numbers.index);
+        let len = header
+            .and_then(|header| seal.seal_prefixed(slot, header, at, &prefix, payload))
+            .filter(|len| slot.get(..*len).is_some_and(|datagram| sent.is(datagram)))
+            .ok_or(DropReason::ResendDiffers)?;
+        outbox.commit(path, Run::single(len));
+        counters.sent(Count::TxRtx, len);
+        Ok(())
+    }
+
     /// The header with this subscriber's extension ids: MID until it is known, then what the publisher said
     /// of the packet.
+    #[inline]
     fn write_header(&self, slot: &mut [u8], fields: &HeaderFields, meta: &PacketMeta) -> Option<usize> {
+        self.write_header_as(slot, fields, meta, self.mid_known)
+    }
+
+    fn write_header_as(
+        &self,
+        slot: &mut [u8],
+        fields: &HeaderFields,
+        meta: &PacketMeta,
+        mid_known: bool,
+    ) -> Option<usize> {
         let ids = &self.params.extensions;
         let (level, orientation) = ([meta.audio_level.unwrap_or(0)], [meta.video_orientation.unwrap_or(0)]);
         let mut elements = ArrayVec::<(u8, &[u8]), EXTENSIONS_MAX>::new();
-        if !self.mid_known {
+        if !mid_known {
             elements.push((ids.mid, self.params.mid.as_bytes()));
         }
         if meta.audio_level.is_some() && ids.audio_level != 0 {

@@ -30,6 +30,7 @@ impl Bench {
             fingerprint_sha256: [9; 32],
             io_backend: "mmsg",
             max_receive_bitrate_bps: 4_000_000,
+            started_by_signaling: false,
         };
         Self { router: Router::new(identity, control, budget), shards: worker }
     }

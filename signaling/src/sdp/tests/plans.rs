@@ -1,6 +1,7 @@
 //! The numbers the relay is told, for whole offers.
 
 use super::*;
+use relay_control::MediaKind;
 
 #[test]
 fn each_publisher_is_taken_by_its_own_numbers() {
@@ -215,4 +216,18 @@ fn feedback_for_all_formats_counts() {
     assert!(offer.media[1].formats[0].feedback.pli);
     let feedback = starred.media[1].formats[0].feedback;
     assert!(feedback.nack && !feedback.pli && feedback.remb);
+}
+
+/// What an answer lists is done: there is no keyframe of a sound.
+#[test]
+fn sound_has_no_feedback_about_pictures() {
+    let feedback = "a=rtcp-fb:111 transport-cc\r\n";
+    let more = "a=rtcp-fb:111 nack\r\na=rtcp-fb:111 nack pli\r\na=rtcp-fb:111 ccm fir\r\n";
+    let plan = publish(&CHROMIUM_PUBLISH.replace(feedback, &format!("{feedback}{more}")));
+    let feedback = |kind: MediaKind| {
+        let track = plan.tracks.iter().find(|track| track.source.kind == kind).expect("both");
+        (track.rtp.nack, track.rtp.pli, track.rtp.fir)
+    };
+    assert_eq!(feedback(MediaKind::Audio), (true, false, false));
+    assert_eq!(feedback(MediaKind::Video), (true, true, true));
 }
