@@ -307,8 +307,8 @@ fn the_relay_begins_with_a_peer_that_is_passive() {
     }
 }
 
-/// Its hello does not go where nobody reads: checks of a passive peer, sent from an address that is not its own,
-/// earn no more than other checks do. Of a peer that never answers, the controller hears.
+/// Its hello does not go where nobody reads: checks of a passive peer, sent from an address that is not its
+/// own, earn no more than other checks do. Of a peer that never answers, the controller hears.
 #[test]
 fn the_relays_hello_is_no_amplifier_and_does_not_wait_for_ever() {
     let spoofed = "203.0.113.7:9".parse().expect("an address");
