@@ -162,11 +162,11 @@ impl Dialer {
                 }
                 self.give(now, &message);
             }
-            (HELLO_VERIFY_REQUEST, _) if is_next && !handshake.asked_again => {
-                if is_verify_request(&message.body) {
-                    handshake.asked_again = true;
-                    self.give(now, &message);
-                }
+            (HELLO_VERIFY_REQUEST, _)
+                if is_next && !handshake.asked_again && is_verify_request(&message.body) =>
+            {
+                handshake.asked_again = true;
+                self.give(now, &message);
             }
             (SERVER_HELLO, Some(Answer::V12)) | (CERTIFICATE..=SERVER_HELLO_DONE, _) => {
                 handshake.keep(message);
