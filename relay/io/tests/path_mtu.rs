@@ -32,7 +32,7 @@ fn send(backend: Backend, at: &str, to: Ipv4Addr, turns: usize) -> (Vec<usize>, 
     let peer = UdpSocket::bind((to, 0)).expect("bound");
     peer.set_read_timeout(Some(support::DEADLINE)).expect("set");
     let mut io = open_at(backend, at, &IoOptions::default());
-    let local = (at != "[::]:0").then(|| IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let local = (at != "[::]:0").then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let route = Route { remote: peer.local_addr().expect("bound"), local };
     let mut sizes = Vec::new();
     for _ in 0..turns {
