@@ -103,9 +103,13 @@ struct Watched {
 }
 
 impl Watched {
+    /// Takes it once more: the files may be others already than those that were read for the start, and what
+    /// they are compared with must be no newer than what is in use. A pipe is read once and never again.
     fn new(secret: Box<dyn Secret>) -> Self {
-        let taken = contents(&secret.files());
-        Self { secret, seen: taken.clone(), taken, complaint: None }
+        let seen = contents(&secret.files());
+        let readable = seen.iter().all(Result::is_ok);
+        let taken = if readable && secret.take().is_err() { Vec::new() } else { seen.clone() };
+        Self { secret, seen, taken, complaint: None }
     }
 
     fn look(&mut self, ordered: bool) {
@@ -204,6 +208,7 @@ mod tests {
         put(&dir, "a1", "a1");
         let taken = Arc::default();
         let watched = Watched::new(Box::new(Pair(dir.path().to_owned(), Arc::clone(&taken))));
+        assert_eq!(std::mem::take(&mut *taken.lock().expect("no panic")), ["a1"], "as it is now");
         (dir, watched, taken)
     }
 
@@ -277,6 +282,18 @@ mod tests {
         let taken = Arc::default();
         let mut watched = Watched::new(Box::new(Pair(dir.path().join("current"), Arc::clone(&taken))));
         version("b");
+        (0..2).for_each(|_| watched.look(false));
+        assert_eq!(*taken.lock().expect("no panic"), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_changed_between_the_start_and_the_first_look_is_in_use() {
+        let dir = tempfile::tempdir().expect("directory");
+        put(&dir, "b", "a");
+        let taken = Arc::default();
+        let mut watched = Watched::new(Box::new(Pair(dir.path().to_owned(), Arc::clone(&taken))));
+        // Half of it had been written.
+        put(&dir, "b", "b");
         (0..2).for_each(|_| watched.look(false));
         assert_eq!(*taken.lock().expect("no panic"), ["b"]);
     }
