@@ -326,3 +326,13 @@ fn the_relays_hello_is_no_amplifier_and_does_not_wait_for_ever() {
     assert!(world.failed(peer, FailReason::DtlsFailed).is_some(), "{:?}", world.events);
     world.assert_ledger();
 }
+
+/// FFmpeg's WHIP muxer sends a single check, answers what comes before the answer to it, and then waits.
+#[test]
+fn a_passive_peer_that_sends_one_check_hears_the_relays_hello() {
+    let mut world = World::new(2);
+    let peer = world.join_passive(1);
+    world.peers[peer as usize].checks_left = 1;
+    world.run(Duration::from_secs(2));
+    assert!(world.peers[peer as usize].is_keyed());
+}

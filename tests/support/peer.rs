@@ -112,6 +112,8 @@ pub struct Peer {
     is_passive: bool,
     /// Time between its receiver reports.
     pub report_interval: Duration,
+    /// Checks that it still sends.
+    pub checks_left: u32,
     /// False: the peer sends nothing at all.
     pub alive: bool,
     out: Vec<Vec<u8>>,
@@ -156,6 +158,7 @@ impl Peer {
             keeps_to_first: false,
             is_passive: false,
             report_interval: Duration::from_millis(40),
+            checks_left: u32::MAX,
             alive: true,
             out: Vec::new(),
         }
@@ -240,7 +243,14 @@ impl Peer {
     /// Sends checks, reports and repeats that are due.
     pub fn tick(&mut self, now: Time) {
         self.client.handle_timeout(now);
-        self.out.extend(self.client.take_datagrams());
+        for datagram in self.client.take_datagrams() {
+            // Binding requests (RFC 8489 §5).
+            if datagram.starts_with(&[0, 1]) {
+                let Some(left) = self.checks_left.checked_sub(1) else { continue };
+                self.checks_left = left;
+            }
+            self.out.push(datagram);
+        }
         if self.is_keyed() && self.sending.is_some() && now >= self.next_frame {
             self.send_frame(now);
             let mut beside = std::mem::take(&mut self.beside);

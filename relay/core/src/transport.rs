@@ -207,6 +207,12 @@ impl Transport {
         matches!(self.phase, Phase::Connected(_))
     }
 
+    /// Whether the peer waits for the relay to begin, or will when its first check has come.
+    #[must_use]
+    pub fn waits_for_our_hello(&self) -> bool {
+        self.identity.role == DtlsRole::Client && matches!(self.phase, Phase::Ice | Phase::Dtls(None))
+    }
+
     /// Whether the relay is to begin the handshake and has not.
     #[must_use]
     pub fn is_to_begin(&self) -> bool {

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 /// Octets of a hello of ours: what has to be earned before it is made.
 const HELLO_BYTES_MAX: usize = 400;
-/// When a hello that found no place in the queue looks for one again.
-const BEGIN_AGAIN: Duration = Duration::from_millis(100);
+/// When a hello that found no place in the queue, or has not been earned, is tried again.
+const BEGIN_AGAIN: Duration = Duration::from_millis(250);
+/// Octets of a challenge at most.
+const CHALLENGE_BYTES_MAX: usize = 128;
 
 impl Shard {
     /// Handshakes wait until the turn's media is served; what no engine has a use for does not wait. What
@@ -58,14 +60,28 @@ impl Shard {
         let transport = &mut self.transports[key];
         let Some(path) = transport.ice.selected().copied() else { return };
         let waits = transport.dtls_waiting > 0;
-        if waits || !transport.is_to_begin() || !transport.ice.affords(&path, HELLO_BYTES_MAX) {
+        if waits || !transport.is_to_begin() {
             return;
         }
         let waiting = Waiting { key, path, counted: false, datagram: Box::default() };
-        if self.handshakes.push(false, &mut transport.dtls_waiting, waiting).is_err() {
+        let is_earned = transport.ice.affords(&path, HELLO_BYTES_MAX);
+        if !is_earned || self.handshakes.push(false, &mut transport.dtls_waiting, waiting).is_err() {
             transport.timers.set(TransportTimer::Dtls, now + BEGIN_AGAIN);
             self.transports.arm(key, &mut self.deadlines);
         }
+    }
+
+    /// Tries again to begin. The challenge may have been lost, and a peer that has its answer may send no more
+    /// checks: it is asked again, as long as its checks pay for that.
+    pub(super) fn begin_again<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
+        let Self { transports, rng, counters, .. } = self;
+        let ice = &transports[key].ice;
+        let path =
+            ice.selected().filter(|path| !ice.is_proven(path) && ice.affords(path, CHALLENGE_BYTES_MAX));
+        if let Some(path) = path.copied() {
+            transports.challenge(now, key, &path, rng, counters, outbox);
+        }
+        self.begin_handshake(now, key);
     }
 
     fn count_dtls(&mut self, outcome: &Result<(), DropReason>, counted: bool) {

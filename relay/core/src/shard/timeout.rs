@@ -86,7 +86,7 @@ impl Shard {
             say_policed(now, transport, &mut self.tracks.ups, &mut self.events);
         }
         if dtls && transport.is_to_begin() {
-            self.begin_handshake(now, key);
+            self.begin_again(now, key, outbox);
             return self.transports.arm(key, &mut self.deadlines);
         }
         if dtls {
