@@ -40,6 +40,10 @@ impl DtlsFactory for NoDtls {
         unreachable!("nothing is received")
     }
 
+    fn connect(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+        unreachable!("nothing is received")
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         [0; 32]
     }

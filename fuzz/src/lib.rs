@@ -9,6 +9,7 @@
 mod actions;
 mod control_frame;
 mod control_order;
+mod dtls_client;
 mod gcm_seal;
 mod hook_and_hub;
 mod paths;
@@ -24,6 +25,7 @@ mod websocket_message;
 
 pub use control_frame::control_frame;
 pub use control_order::control_order;
+pub use dtls_client::dtls_client;
 pub use gcm_seal::gcm_seal;
 pub use hook_and_hub::hook_and_hub;
 pub use paths::paths;
@@ -41,7 +43,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 14] = [
+pub const TARGETS: [(&str, Body); 15] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -56,6 +58,7 @@ pub const TARGETS: [(&str, Body); 14] = [
     ("paths", paths),
     ("hook_and_hub", hook_and_hub),
     ("port_frame", port_frame),
+    ("dtls_client", dtls_client),
 ];
 
 /// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs

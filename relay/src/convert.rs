@@ -16,6 +16,7 @@ use relay_core::command::{
     AddDownTrack, AddUpTrack, Command, LABEL_BYTES_MAX, OpenTransport, RefusalCode, Refused,
     RemoteCredentials, Reply, TransportOpened,
 };
+use relay_core::dtls::DtlsRole;
 use relay_core::id::{Cname, Mid, Pt, Ssrc};
 use relay_core::media::{
     Codec, Event, ExtensionIds, FailReason, MediaKind, Policed, Priority, TransportEvent,
@@ -78,6 +79,7 @@ fn open_transport(c: control::OpenTransport) -> Result<OpenTransport, Refused> {
         remote: RemoteCredentials { ufrag: c.remote_ufrag, pwd: c.remote_pwd },
         fingerprint: fingerprint.map_err(|_| bad_request("remote_fingerprint_sha256 must have 32 octets"))?,
         label: c.label,
+        role: if c.dtls_client { DtlsRole::Client } else { DtlsRole::Server },
         max_receive_bitrate_bps: Some(c.max_receive_bitrate_bps).filter(|bps| *bps != 0),
     })
 }

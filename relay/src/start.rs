@@ -19,7 +19,7 @@ use relay_core::Shard;
 use relay_core::config::{Limits, ShardConfig};
 use relay_core::dtls::DtlsFactory;
 use relay_core::time::NtpClock;
-use relay_dtls::{ServerFactory, SetupError};
+use relay_dtls::{EngineFactory, SetupError};
 use relay_io::{Backend, Io, IoOptions, Setting, Waker, socket};
 use std::fmt;
 use std::io;
@@ -115,7 +115,7 @@ impl Relay {
             addresses::of_interfaces().map_err(|why| StartError::Io("list of interfaces", why))?;
         let (addresses, own) =
             (addresses::advertised(&interfaces, config), addresses::bound(&interfaces, config));
-        let dtls = ServerFactory::new().map_err(StartError::Dtls)?;
+        let dtls = EngineFactory::new().map_err(StartError::Dtls)?;
         let clock = Clock::start();
         let notifier = Notifier::new().map_err(|why| StartError::Io("eventfd", why))?;
         let mut workers = Workers::none();
@@ -178,7 +178,7 @@ impl Workers {
         number: u32,
         core: Option<usize>,
         sockets: Vec<UdpSocket>,
-        dtls: ServerFactory,
+        dtls: EngineFactory,
     ) -> Result<ControlEnd, StartError> {
         let seed = random()?;
         let port = sockets[0].local_addr().map_err(|why| StartError::Io("UDP port", why))?.port();
@@ -215,7 +215,7 @@ impl Drop for Workers {
 }
 
 /// What goes into a [`Shard`].
-type ShardParts = (ShardConfig, ServerFactory, [u8; 32]);
+type ShardParts = (ShardConfig, EngineFactory, [u8; 32]);
 
 /// A worker thread from start to end.
 fn run_worker(
@@ -312,7 +312,7 @@ fn bind(config: &Config, shard: u32, own: &[IpAddr]) -> Result<Vec<UdpSocket>, S
 const RECV_BUFFER_BYTES_MIN: usize = 4 << 20;
 
 fn identity(
-    dtls: &ServerFactory,
+    dtls: &EngineFactory,
     backend: Backend,
     max_receive_bitrate_bps: u64,
 ) -> Result<Identity, StartError> {

@@ -28,6 +28,10 @@ impl DtlsFactory for Panics {
         panic!("a panic that the test wanted");
     }
 
+    fn connect(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+        panic!("a panic that the test wanted");
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         [0; 32]
     }

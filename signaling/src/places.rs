@@ -3,6 +3,7 @@
 use crate::address::{Shares, Subnet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// A number of places.
 #[derive(Debug)]
@@ -10,6 +11,7 @@ pub(crate) struct Places {
     max: usize,
     max_per_address: usize,
     taken: Mutex<Taken>,
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ pub(crate) struct Place {
 impl Places {
     /// So many, all free.
     pub(crate) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_address, taken: Mutex::default() })
+        Arc::new(Self { max, max_per_address, taken: Mutex::default(), emptied: Notify::new() })
     }
 
     /// A place for this address; `None` is counted in all only.
@@ -68,6 +70,18 @@ impl Places {
         Ok(Place { places: Arc::clone(self), from })
     }
 
+    /// Until none is taken.
+    pub(crate) async fn all_free(&self) {
+        loop {
+            // Before the look, so that what happens behind it is heard.
+            let emptied = self.emptied.notified();
+            if self.taken().all == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
     /// Whoever panicked with it had changed nothing by halves.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
@@ -80,6 +94,9 @@ impl Drop for Place {
         taken.all -= 1;
         if let Some(from) = self.from {
             taken.shares.remove(from);
+        }
+        if taken.all == 0 {
+            self.places.emptied.notify_waiters();
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::auth::AccessControl;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
 use crate::edge::{App, Input};
+use crate::places::Places;
 use crate::relay::{self, LinkSettings, RelayProgram};
 use crate::renewal::{Renewal, Secret};
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
@@ -20,6 +21,9 @@ use tokio::task::JoinHandle;
 /// come back.
 const RELAY_START_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the closing frames of all clients may take at the end.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
 /// A running signaling.
 pub struct Running {
     /// Where http and ws are served.
@@ -32,6 +36,7 @@ pub struct Running {
     server: JoinHandle<Ended>,
     listeners: Vec<JoinHandle<()>>,
     renewal: Renewal,
+    web_sockets: Arc<Places>,
 }
 
 /// A relay that is connected.
@@ -93,12 +98,15 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
         }
     };
 
-    let router = rest::router(Arc::new(App::new(Arc::clone(&config), access, inputs.clone())));
+    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone()));
+    let web_sockets = Arc::clone(&app.web_sockets);
+    let router = rest::router(app);
     let all = Arc::new(listen::Listeners::new(router, &config.signaling, budget));
     let open = |listener: TcpListener, tls| tokio::spawn(listen::serve(listener, Arc::clone(&all), tls));
     let addresses = (http.local_addr()?, https.local_addr()?);
     let listeners = vec![open(http, None), open(https, Some(tls))];
-    Ok(Running { http: addresses.0, https: addresses.1, relay, inputs, server, listeners, renewal })
+    let (http, https) = addresses;
+    Ok(Running { http, https, relay, inputs, server, listeners, renewal, web_sockets })
 }
 
 /// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
@@ -166,6 +174,12 @@ impl Running {
         self.listeners.iter().for_each(JoinHandle::abort);
         let _ = self.inputs.send(Input::Shutdown { alone }).await;
         let _ = self.server.await;
+        Self::farewell(&self.web_sockets).await;
+    }
+
+    /// Until all clients have been told why, or do not listen.
+    async fn farewell(web_sockets: &Places) {
+        let _ = tokio::time::timeout(FAREWELL_LIMIT, web_sockets.all_free()).await;
     }
 
     /// Takes a renewed certificate and a renewed key of tokens now; it happens by itself a little later. No
@@ -176,7 +190,9 @@ impl Running {
 
     /// Until it ends on its own account.
     pub async fn ended(&mut self) -> Ended {
-        (&mut self.server).await.unwrap_or(Ended::Panicked)
+        let ended = (&mut self.server).await.unwrap_or(Ended::Panicked);
+        Self::farewell(&self.web_sockets).await;
+        ended
     }
 
     /// The addresses that a person on this machine or beside it may open, most useful first.
@@ -208,8 +224,9 @@ mod tests {
         let server = tokio::spawn(async { panic!("a panic that the test wanted") });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let renewal = Renewal::of(Vec::new());
-        let (http, https, listeners) = (nowhere, nowhere, Vec::new());
-        let mut running = Running { http, https, relay: None, inputs, server, listeners, renewal };
+        let (http, https, listeners, web_sockets) = (nowhere, nowhere, Vec::new(), Places::new(1, 1));
+        let mut running =
+            Running { http, https, relay: None, inputs, server, listeners, renewal, web_sockets };
         assert_eq!(running.ended().await, Ended::Panicked);
     }
 }

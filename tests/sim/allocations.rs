@@ -175,6 +175,7 @@ fn come_and_go(shard: &mut Shard, now: Time, number: u64) {
         remote_fingerprint_sha256: fingerprint.to_vec(),
         label: vec![1; 100],
         max_receive_bitrate_bps: 0,
+        dtls_client: false,
     });
     let ReplyBody::TransportOpened(opened) = convert::obey(shard, now, open, &mut outbox) else {
         panic!("refused");
@@ -255,6 +256,7 @@ fn opening(number: u64) -> Command {
         remote_fingerprint_sha256: fingerprint.to_vec(),
         label: vec![1; 256],
         max_receive_bitrate_bps: 0,
+        dtls_client: false,
     })
 }
 

@@ -1,7 +1,9 @@
 //! The shard with its real DTLS engine: a client's first datagrams up to media that opens.
 
 use relay::convert;
-use relay_control::{AddUpTrack, Command, ErrorCode, EventBody, OpenTransport, ReplyBody, TransportState};
+use relay_control::{
+    AddUpTrack, Command, ErrorCode, EventBody, FailReason, OpenTransport, ReplyBody, TransportState,
+};
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsSummary};
 use relay_core::id::{Pt, SeqNo, Ssrc};
 use relay_core::outbox::{Path, VecOutbox};
@@ -11,10 +13,11 @@ use relay_core::time::{NtpClock, Time};
 use relay_core::wire::rtp::{HeaderFields, write_header};
 use relay_core::wire::stun::{IntegrityKey, write_binding_request};
 use relay_core::{Limits, Shard, ShardConfig};
-use relay_dtls::ServerFactory;
+use relay_dtls::EngineFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tests::world::Traffic;
 use tests::{Shards, World};
 
 const NOW: Time = Time::from_nanos(1_000_000_000_000);
@@ -26,7 +29,7 @@ const CLIENT: Path = Path {
 /// A shard with one transport, for a client whose certificate is `fingerprint`; the check that proves its
 /// address.
 fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
-    let server = ServerFactory::new().expect("a certificate");
+    let server = EngineFactory::new().expect("a certificate");
     let ours = server.fingerprint();
     let config = ShardConfig {
         shard: 0,
@@ -45,6 +48,7 @@ fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
         remote_fingerprint_sha256: fingerprint.to_vec(),
         label: Vec::new(),
         max_receive_bitrate_bps: 0,
+        dtls_client: false,
     });
     let mut outbox = VecOutbox::default();
     let ReplyBody::TransportOpened(opened) = convert::obey(&mut shard, NOW, open, &mut outbox) else {
@@ -280,4 +284,45 @@ fn a_transport_takes_a_place_of_the_unproved_until_it_has_keys() {
     assert!(checked > 0, "a handshake takes its time");
     assert!(!refused(&mut world));
     assert_eq!(world.drivers[0].shard.check_invariants(), Ok(()));
+}
+
+/// A peer that is the passive side waits for the relay's hello, which goes where something of the peer's came
+/// from alone; both ways media flows under keys of the other direction.
+#[test]
+fn the_relay_begins_with_a_peer_that_is_passive() {
+    for (seed, profile) in (0..30).zip(SrtpProfile::ALL.into_iter().cycle()) {
+        let mut world = World::with_profile(seed, profile);
+        let (publisher, subscriber) = (world.join_passive(1), world.join_passive(1));
+        world.run(Duration::from_secs(3));
+        for peer in [publisher, subscriber] {
+            assert!(world.peers[peer as usize].is_keyed(), "seed {seed}: peer {peer}");
+        }
+        world.publish(publisher, 1);
+        let ssrc = world.subscribe(subscriber, publisher);
+        world.run(Duration::from_secs(2));
+        let received = world.peers[subscriber as usize].received[&ssrc].packets.len();
+        assert!(received > 100, "seed {seed}: {received} packets");
+        world.assert_ledger();
+        assert_eq!(world.shard.check_invariants(), Ok(()));
+    }
+}
+
+/// Its hello does not go where nobody reads: checks of a passive peer, sent from an address that is not its
+/// own, earn no more than other checks do. Of a peer that never answers, the controller hears.
+#[test]
+fn the_relays_hello_is_no_amplifier_and_does_not_wait_for_ever() {
+    let spoofed = "203.0.113.7:9".parse().expect("an address");
+    let mut world = World::new(1);
+    let peer = world.join_passive(1);
+    world.peers[peer as usize].alive = false;
+    for _ in 0..20 {
+        let check = world.peers[peer as usize].make_check(true);
+        world.inject(spoofed, &check);
+        world.run(Duration::from_millis(200));
+        let Traffic { received, sent, media } = world.traffic(spoofed);
+        assert!(sent <= 3 * received && media == 0, "{sent} octets for {received}");
+    }
+    world.run(Duration::from_secs(60));
+    assert!(world.failed(peer, FailReason::DtlsFailed).is_some(), "{:?}", world.events);
+    world.assert_ledger();
 }

@@ -10,7 +10,7 @@ use relay_core::time::Time;
 use relay_core::wire::rtcp::ReportBlock;
 use relay_core::wire::rtp::HeaderFields;
 use relay_core::{Limits, Shard, ShardConfig};
-use relay_dtls::ServerFactory;
+use relay_dtls::EngineFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use ringvox_client::incoming::write_nack;
 use ringvox_client::{CheckIntervals, Client, Credentials, Received, SLOT_BYTES};
@@ -152,7 +152,7 @@ struct Relay {
 impl Relay {
     /// `consent`: how long a client that falls silent is kept.
     fn new(options: &ClientOptions, consent: Duration) -> Self {
-        let server = ServerFactory::new().expect("a certificate");
+        let server = EngineFactory::new().expect("a certificate");
         let fingerprint = server.fingerprint();
         let address = tests::world::RELAY.parse().expect("an address");
         let config = ShardConfig {

@@ -15,6 +15,8 @@ const CLEAR: [u8; 5] = [HELLO, 0xfe, 0xfd, 0, 0];
 const ASK: [u8; 2] = [HELLO, 0xfd];
 /// What the server answers at the end.
 pub const DONE: &[u8] = &[HELLO, 0xfe];
+/// The relay's certificate.
+const RELAY: Fingerprint = [0xaa; 32];
 /// Octets of the server's number.
 const NUMBER_BYTES: usize = 8;
 
@@ -64,12 +66,17 @@ impl DtlsFactory for CarefulFactory {
         Box::new(Engine { number: Some(mixed.to_be_bytes()), ..Engine::new(self.0, peer) })
     }
 
+    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        point();
+        Box::new(Engine::beginning(now, self.0, peer))
+    }
+
     fn may_begin(&self, datagram: &[u8]) -> bool {
         datagram.starts_with(&CLEAR)
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        [0xaa; 32]
+        RELAY
     }
 }
 
@@ -79,12 +86,17 @@ impl DtlsFactory for Factory {
         Box::new(Engine::new(self.0, peer))
     }
 
+    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        point();
+        Box::new(Engine::beginning(now, self.0, peer))
+    }
+
     fn may_begin(&self, datagram: &[u8]) -> bool {
         datagram.starts_with(&CLEAR)
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        [0xaa; 32]
+        RELAY
     }
 }
 
@@ -94,6 +106,8 @@ struct Engine {
     peer: Fingerprint,
     /// The number that the client must send back.
     number: Option<[u8; NUMBER_BYTES]>,
+    /// When the hello goes again, if the relay begins.
+    repeat_at: Option<Time>,
     status: DtlsStatus,
     answer: Vec<u8>,
     summary: Option<DtlsSummary>,
@@ -102,7 +116,12 @@ struct Engine {
 impl Engine {
     fn new(profile: SrtpProfile, peer: Fingerprint) -> Self {
         let (status, answer, summary) = (DtlsStatus::Handshaking, Vec::new(), None);
-        Self { profile, peer, number: None, status, answer, summary }
+        Self { profile, peer, number: None, repeat_at: None, status, answer, summary }
+    }
+
+    /// The client's: its hello waits to be sent, and the peer answers it with its own.
+    fn beginning(now: Time, profile: SrtpProfile, peer: Fingerprint) -> Self {
+        Self { repeat_at: Some(now + REPEAT), answer: hello(&RELAY), ..Self::new(profile, peer) }
     }
 }
 
@@ -126,6 +145,7 @@ impl DtlsEngine for Engine {
         self.answer = DONE.to_vec();
         if matches!(self.status, DtlsStatus::Handshaking) {
             self.status = DtlsStatus::Connected;
+            self.repeat_at = None;
             let keys = keys(&self.peer, self.profile);
             self.summary = Some(DtlsSummary { keys, version: "simulated", group: "none" });
         }
@@ -144,10 +164,15 @@ impl DtlsEngine for Engine {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.repeat_at
     }
 
-    fn handle_timeout(&mut self, _: Time) {}
+    fn handle_timeout(&mut self, now: Time) {
+        if self.repeat_at.is_some_and(|at| now >= at) {
+            self.answer = hello(&RELAY);
+            self.repeat_at = Some(now + REPEAT);
+        }
+    }
 
     fn status(&self) -> DtlsStatus {
         point();
@@ -182,10 +207,21 @@ impl ClientEngine {
         let out = vec![hello(&fingerprint)];
         Self { fingerprint, profile, out, repeat_at: now + REPEAT, is_done: false }
     }
+
+    /// Of a peer that is the passive side: it says nothing before the relay's hello.
+    #[must_use]
+    pub fn waiting(fingerprint: Fingerprint, profile: SrtpProfile) -> Self {
+        Self { fingerprint, profile, out: Vec::new(), repeat_at: Time::MAX, is_done: false }
+    }
 }
 
 impl DtlsEngine for ClientEngine {
-    fn handle_datagram(&mut self, _: Time, datagram: &[u8]) -> bool {
+    fn handle_datagram(&mut self, now: Time, datagram: &[u8]) -> bool {
+        if datagram.starts_with(&CLEAR) {
+            assert_eq!(datagram, hello(&RELAY));
+            self.handle_timeout(now);
+            return true;
+        }
         match finish(&self.fingerprint, datagram) {
             Some(finish) if !self.is_done => self.out.push(finish),
             Some(_) => {}

@@ -108,6 +108,8 @@ pub struct Peer {
     pub answers_seen: BTreeSet<Vec<u8>>,
     /// Of several answers to its hello it takes the first, as a real one does.
     pub keeps_to_first: bool,
+    /// The passive side of DTLS.
+    is_passive: bool,
     /// Time between its receiver reports.
     pub report_interval: Duration,
     /// False: the peer sends nothing at all.
@@ -152,6 +154,7 @@ impl Peer {
             attacked: false,
             answers_seen: BTreeSet::new(),
             keeps_to_first: false,
+            is_passive: false,
             report_interval: Duration::from_millis(40),
             alive: true,
             out: Vec::new(),
@@ -173,6 +176,12 @@ impl Peer {
     pub fn restart_ice(&mut self, opened: &TransportOpened, own_ufrag: &str) {
         let own = Credentials::new(own_ufrag, Self::SECOND_PASSWORD);
         self.client.restart_ice(&own, &credentials(opened));
+    }
+
+    /// Is the passive side of DTLS from now on: the relay begins.
+    pub fn wait_for_hello(&mut self) {
+        self.is_passive = true;
+        self.client.begin_handshake(Box::new(ClientEngine::waiting(self.fingerprint, self.profile)));
     }
 
     /// Begins to send video at packet index `first_index`.
@@ -349,6 +358,7 @@ impl Peer {
         }
         match self.client.handle_datagram(now, bytes) {
             Ok(Arrived::Transport) => {}
+            Ok(Arrived::Reachable { mapped }) if self.is_passive => assert_eq!(mapped, self.address),
             Ok(Arrived::Reachable { mapped }) => {
                 assert_eq!(mapped, self.address);
                 let engine = ClientEngine::new(now, self.fingerprint, self.profile);

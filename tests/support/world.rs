@@ -178,6 +178,18 @@ impl World {
         index
     }
 
+    /// The same for one that is the passive side of DTLS.
+    pub fn join_passive(&mut self, room: u64) -> u32 {
+        let index = u32::try_from(self.peers.len()).expect("few");
+        let (Command::OpenTransport(open), fingerprint) = Self::opening(index, room) else { unreachable!() };
+        let command = Command::OpenTransport(OpenTransport { dtls_client: true, ..open });
+        let ReplyBody::TransportOpened(opened) = self.command(command) else { panic!("not opened") };
+        let mut peer = Peer::new(index, room, fingerprint, self.profile, &opened);
+        peer.wait_for_hello();
+        self.peers.push(peer);
+        index
+    }
+
     /// The command for it, and the client's certificate.
     #[must_use]
     pub fn opening(index: u32, room: u64) -> (Command, Fingerprint) {
@@ -191,6 +203,7 @@ impl World {
             remote_fingerprint_sha256: fingerprint.to_vec(),
             label: b"label".to_vec(),
             max_receive_bitrate_bps: 0,
+            dtls_client: false,
         });
         (command, fingerprint)
     }

@@ -149,6 +149,7 @@ impl Run {
             remote_fingerprint_sha256: client.fingerprint.to_vec(),
             label: vec![number],
             max_receive_bitrate_bps: 0,
+            dtls_client: false,
         };
         let reply = self.command(Self::home(number), Command::OpenTransport(open));
         if let (ReplyBody::TransportOpened(opened), true) = (reply, is_new) {

@@ -129,7 +129,7 @@ pub struct Hello {
     pub instance: u64,
 }
 
-/// Makes a transport. The relay is ICE-lite, the controlled side and the DTLS server (`a=setup:passive`).
+/// Makes a transport. The relay is ICE-lite and the controlled side.
 #[derive(Clone, PartialEq, Message)]
 pub struct OpenTransport {
     /// Chosen by the controller.
@@ -155,6 +155,10 @@ pub struct OpenTransport {
     /// Upper bound for what the peer may send, bit/s; 0 = the relay's default. Told to it by REMB.
     #[prost(uint64, tag = "7")]
     pub max_receive_bitrate_bps: u64,
+    /// The relay begins the DTLS handshake (`a=setup:active` in the answer), for a peer that is the passive
+    /// side. Otherwise it is the server, as for controllers that do not know this field.
+    #[prost(bool, tag = "8")]
+    pub dtls_client: bool,
 }
 
 /// Longest label.

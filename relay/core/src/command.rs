@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: what is for the process and not for a shard (`Hello`, counters, taps).
 
-use crate::dtls::Fingerprint;
+use crate::dtls::{DtlsRole, Fingerprint};
 use crate::id::{Cname, Ssrc};
 use crate::media::Priority;
 use crate::track::Params;
@@ -83,6 +83,8 @@ pub struct OpenTransport {
     pub remote: RemoteCredentials,
     /// The certificate that the peer must show.
     pub fingerprint: Fingerprint,
+    /// Who begins the handshake.
+    pub role: DtlsRole,
     /// Opaque, [`LABEL_BYTES_MAX`] octets at most.
     pub label: Vec<u8>,
     /// What the peer may send, in bit/s; `None` is the default of the shard's configuration.

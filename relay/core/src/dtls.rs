@@ -1,7 +1,7 @@
 //! The DTLS engine as the core sees it: datagrams in, datagrams out, a timeout, and at the end keys.
 //!
 //! Invariants
-//! - The relay is always the DTLS server (`a=setup:passive`).
+//! - The relay is the DTLS server (`a=setup:passive`) unless the peer can only be that.
 //! - The engine compares the SHA-256 of the peer's certificate with the announced fingerprint before it lets
 //!   the handshake finish; keys of a peer that is not the announced one never leave the engine.
 //! - An engine never sends to an address: whoever drives it gives its datagrams to a validated 5-tuple only.
@@ -38,7 +38,17 @@ pub struct DtlsSummary {
     pub group: &'static str,
 }
 
-/// One DTLS association, server side.
+/// The relay's end of an association (RFC 5763 §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// The peer begins: `a=setup:passive` in our answer.
+    #[default]
+    Server,
+    /// The relay begins: `a=setup:active` in our answer.
+    Client,
+}
+
+/// One DTLS association, either end.
 pub trait DtlsEngine: Send {
     /// Takes a datagram from the peer. A datagram that is no good is ignored by the engine (RFC 9147 §4.5.2);
     /// returns whether it was consumed without complaint.
@@ -79,6 +89,10 @@ pub trait DtlsEngine: Send {
 pub trait DtlsFactory: Send {
     /// A new server-side engine that will accept only a peer whose certificate has this fingerprint.
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
+
+    /// The same for a client, whose hello waits to be sent. It is a small one: what is not paid for may not
+    /// go to a path that is not proven.
+    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
 
     /// As [`DtlsEngine::is_plausible`], of the first datagram for a new engine.
     fn may_begin(&self, _datagram: &[u8]) -> bool {

@@ -407,6 +407,7 @@ mod tests {
                     room_id: 1,
                     label: Vec::new(),
                     fingerprint: [0; 32],
+                    role: crate::dtls::DtlsRole::Server,
                     remote_pwd: String::new(),
                 };
                 let key = transports.insert(Transport::new(identity, ice, 1_000_000, Ssrc(1), NOW));

@@ -371,6 +371,12 @@ impl Ice {
         }
     }
 
+    /// Whether [`Ice::pay`] would.
+    #[must_use]
+    pub fn affords(&self, path: &Path, octets: usize) -> bool {
+        self.known(path).is_some_and(|known| known.proven.is_some() || known.credit >= octets)
+    }
+
     /// Whether so many octets may go out along `path`. While it is not proven they are taken from what came
     /// from there.
     #[must_use]

@@ -3,7 +3,7 @@
 //! A transport lives on one shard for life. Its phase only goes forward: Ice → Dtls → Connected; ending it
 //! means removing it from the shard.
 
-use crate::dtls::{DtlsEngine, Fingerprint};
+use crate::dtls::{DtlsEngine, DtlsRole, Fingerprint};
 use crate::ice::Ice;
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
@@ -46,6 +46,8 @@ pub struct Identity {
     pub label: Vec<u8>,
     /// The certificate the peer must show.
     pub fingerprint: Fingerprint,
+    /// Who begins the handshake.
+    pub role: DtlsRole,
     /// Kept to tell a repeated `RestartIce` from a new one.
     pub remote_pwd: String,
 }
@@ -71,7 +73,8 @@ pub struct SrtpSession {
 pub enum Phase {
     /// No authenticated check yet.
     Ice,
-    /// The engine is made when the first DTLS datagram comes from a validated address.
+    /// The engine is made when the first DTLS datagram comes from a validated address; if the relay begins,
+    /// when an address has earned its hello.
     Dtls(Option<Box<dyn DtlsEngine>>),
     /// Media may flow.
     Connected(Box<SrtpSession>),
@@ -202,6 +205,12 @@ impl Transport {
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Connected(_))
+    }
+
+    /// Whether the relay is to begin the handshake and has not.
+    #[must_use]
+    pub fn is_to_begin(&self) -> bool {
+        self.identity.role == DtlsRole::Client && matches!(self.phase, Phase::Dtls(None))
     }
 
     /// The engine of its handshake or of its association, if there is one.

@@ -71,8 +71,19 @@ impl Association {
         Self::new(context, Side::Client, now, peer)
     }
 
-    fn new(context: &SslContext, side: Side, now: Time, peer: Option<Fingerprint>) -> Self {
+    /// The client's end whose first hello fits into one datagram: it has a share of X25519 alone, and a
+    /// server that prefers another group asks for that (RFC 8446 §4.1.4).
+    pub(crate) fn dialing(context: &SslContext, now: Time, peer: Fingerprint) -> Self {
         let mut ssl = Ssl::new(context).expect("an association fits into memory");
+        ffi::offer_x25519_share(&mut ssl);
+        Self::over(ssl, Side::Client, now, Some(peer))
+    }
+
+    fn new(context: &SslContext, side: Side, now: Time, peer: Option<Fingerprint>) -> Self {
+        Self::over(Ssl::new(context).expect("an association fits into memory"), side, now, peer)
+    }
+
+    fn over(mut ssl: Ssl, side: Side, now: Time, peer: Option<Fingerprint>) -> Self {
         PeerCheck::attach(&mut ssl, peer);
         ffi::shed_handshake_config(&mut ssl);
         ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");

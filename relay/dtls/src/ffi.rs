@@ -1,5 +1,5 @@
-//! What `boring` does not wrap: DTLS timers, the clock behind them, and a limit on certificates. All unsafe
-//! of this package.
+//! What `boring` does not wrap: DTLS timers, the clock behind them, a client's key shares, and a limit on
+//! certificates. All unsafe of this package.
 //!
 //! BoringSSL would ask the system for the time. It is given a callback instead that answers with what the
 //! engine was last told, so that the simulator and the tests decide when a flight is lost. The callback gets
@@ -47,6 +47,15 @@ pub(crate) fn shed_handshake_config(ssl: &mut SslRef) {
     // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; the call sets
     // a flag in it. What it forbids, SSL_clear, nobody calls.
     unsafe { sys::SSL_set_shed_handshake_config(ssl.as_ptr(), 1) }
+}
+
+/// Lets a client's first hello carry a share of X25519 only.
+pub(crate) fn offer_x25519_share(ssl: &mut SslRef) {
+    static X25519: u16 = 29;
+    // SAFETY: the connection is live and ours alone, because we hold it by exclusive reference; BoringSSL
+    // copies the one number that the pointer leads to.
+    let is_done = unsafe { sys::SSL_set1_client_key_shares(ssl.as_ptr(), &raw const X25519, 1) };
+    assert_eq!(is_done, 1, "X25519 is one of our groups");
 }
 
 /// How long until a flight or an acknowledgement is due, counted from the time last set.

@@ -1,4 +1,4 @@
-//! What a ClientHello must have for an attempt to be spent on it.
+//! What a ClientHello must have for an attempt to be spent on it, and a ServerHello to be shown to BoringSSL.
 //!
 //! Anybody who can write the client's address can write a hello, so one that BoringSSL would refuse at once
 //! costs a walk over its octets and no more. What passes here may still be refused there: BoringSSL reads all
@@ -18,6 +18,9 @@ const SUPPORTED_VERSIONS: u16 = 43;
 
 /// DTLS 1.3 in `supported_versions` (RFC 9147 §5.3).
 const DTLS_1_3: [u8; 2] = [0xfe, 0xfc];
+
+/// DTLS 1.2, which both versions say in a hello (RFC 6347 §4.1, RFC 9147 §5.3).
+const DTLS_1_2: [u8; 2] = [0xfe, 0xfd];
 
 /// Octets of a session id at most (RFC 5246 §7.4.1.2).
 const SESSION_ID_LEN_MAX: usize = 32;
@@ -76,6 +79,53 @@ fn extensions(body: &[u8]) -> Option<&[u8]> {
     let mut all = Extensions(extensions);
     let is_whole = all.by_ref().count() > 0 && all.0.is_empty();
     (is_good && is_whole).then_some(extensions)
+}
+
+/// What a ServerHello says (RFC 5246 §7.4.1.3, RFC 8446 §4.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Of DTLS 1.3, or a request for another hello.
+    V13 {
+        /// Whether it asks for another hello (HelloRetryRequest).
+        retry: bool,
+    },
+    /// Of DTLS 1.2.
+    V12,
+}
+
+/// Random of a HelloRetryRequest (RFC 8446 §4.1.3).
+const RETRY_RANDOM: [u8; 32] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2,
+    0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
+/// What the body of a ServerHello answers to our hello; `None` if it is malformed or chooses what we do not
+/// have. In DTLS 1.2 that is an association without SRTP, or one whose exported keys are not bound to its
+/// handshake (RFC 7627).
+pub(crate) fn answer(body: &[u8]) -> Option<Answer> {
+    let (version, rest) = body.split_first_chunk::<2>()?;
+    let (random, rest) = rest.split_first_chunk::<32>()?;
+    let (session_id, rest) = vector8(rest)?;
+    let ([_, _, compression], rest) = rest.split_first_chunk::<3>()?;
+    let (extensions, rest) = vector16(rest)?;
+    let mut all = Extensions(extensions);
+    let is_whole = all.by_ref().count() > 0 && all.0.is_empty() && rest.is_empty();
+    if *version != DTLS_1_2 || *compression != 0 || !is_whole || session_id.len() > SESSION_ID_LEN_MAX {
+        return None;
+    }
+    if let Some(chosen) = find(extensions, SUPPORTED_VERSIONS) {
+        // RFC 9147 §5.3: no session id comes back.
+        let is_good = chosen == DTLS_1_3 && session_id.is_empty();
+        return is_good.then_some(Answer::V13 { retry: *random == RETRY_RANDOM });
+    }
+    let has_profile = find(extensions, USE_SRTP).is_some_and(offers_our_profile);
+    let is_bound = find(extensions, EXTENDED_MASTER_SECRET).is_some();
+    (has_profile && is_bound).then_some(Answer::V12)
+}
+
+/// The random of a hello, a client's or a server's.
+pub(crate) fn random(body: &[u8]) -> Option<&[u8]> {
+    body.get(2..34)
 }
 
 fn find(extensions: &[u8], wanted: u16) -> Option<&[u8]> {

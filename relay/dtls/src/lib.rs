@@ -6,15 +6,16 @@
 //! - The peer's certificate is judged by its SHA-256 alone (RFC 8122), inside the handshake: before its key
 //!   verifies a signature, and long before any key is exported. No chain, name or date counts.
 //! - The server chooses: SRTP profile, group and cipher suite follow our order, whatever the client's is.
-//! - What came without protection never ends a handshake (see `listener.rs`), and nothing unprotected reaches
-//!   an established association (RFC 9147 §4.5.2; see `records.rs`).
+//! - What came without protection never ends a handshake (see `listener.rs`, and `dialer.rs` for what a
+//!   client cannot know), and nothing unprotected reaches an established association (RFC 9147 §4.5.2; see
+//!   `records.rs`).
 //!
 //! Deliberately absent: application data, resumption, 0-RTT, renegotiation, cookies (whoever drives an engine
 //! gives it datagrams of a 5-tuple that ICE validated) and a limit on the length of a handshake (the
 //! driver's).
 //!
-//! [`ServerFactory`] makes the relay's engines. [`Association`] is either end, so whoever tests or measures a
-//! server makes clients of [`base_context`] and [`Association::client`].
+//! [`EngineFactory`] makes the relay's engines of both roles. [`Association`] is either end, so whoever tests
+//! or measures a server makes clients of [`base_context`] and [`Association::client`].
 
 #![warn(missing_docs)]
 
@@ -22,19 +23,21 @@ mod admission;
 mod assembly;
 mod association;
 mod certificate;
+mod dialer;
+mod factory;
 mod ffi;
 mod hello;
 mod listener;
 mod peer;
 mod queue;
 mod records;
-mod server;
 mod signature;
 
 pub use association::Association;
 pub use certificate::Identity;
+pub use dialer::Dialer;
+pub use factory::{EngineFactory, GROUPS, SUITES, base_context, boring_profiles};
 pub use listener::Listener;
-pub use server::{GROUPS, SUITES, ServerFactory, base_context, boring_profiles};
 
 /// Largest datagram an engine writes, in octets: what passes every path of a network with an MTU of 1,280
 /// (RFC 8200 §5) below IPv6, UDP and a tunnel.

@@ -172,7 +172,9 @@ fn random(hello: &Message) -> Option<&[u8]> {
 }
 
 impl Listener {
-    pub(crate) fn new(context: SslContext, now: Time, peer: Fingerprint) -> Self {
+    /// The server's end, for a client whose certificate has this fingerprint.
+    #[must_use]
+    pub fn new(context: SslContext, now: Time, peer: Fingerprint) -> Self {
         let attempts = || TokenBucket::new(now, ATTEMPTS_AT_ONCE, ATTEMPT_INTERVAL);
         Self {
             context,

@@ -53,6 +53,20 @@ pub(crate) struct Fragment<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// Whether a fragment is of a message that a server sends in clear, and worth keeping: ServerHello,
+/// HelloVerifyRequest, Certificate, ServerKeyExchange, CertificateRequest, ServerHelloDone.
+pub(crate) fn is_of_server(fragment: &Fragment<'_>, message_bytes_max: usize) -> bool {
+    const SERVER_MESSAGES: [u8; 6] = [2, 3, 11, 12, 13, 14];
+    is_worth(fragment, &SERVER_MESSAGES, message_bytes_max)
+}
+
+/// A fragment of nothing, of a message of something, is of no use but to make reassembly work.
+fn is_worth(fragment: &Fragment<'_>, kinds: &[u8], message_bytes_max: usize) -> bool {
+    let is_useful = !fragment.body.is_empty() || fragment.message_len == 0;
+    let is_expected = kinds.contains(&fragment.kind) && fragment.seq <= MESSAGE_SEQ_MAX;
+    is_useful && is_expected && fragment.message_len <= message_bytes_max
+}
+
 /// A part of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
@@ -101,12 +115,8 @@ pub(crate) fn has_unified_record(datagram: &[u8]) -> bool {
 /// One or more whole fragments of messages that a client may send in clear.
 fn is_client_flight(body: &[u8], message_bytes_max: usize) -> bool {
     let mut fragments = Fragments(body);
-    let all_good = fragments.by_ref().all(|fragment| {
-        // A fragment of nothing, of a message of something, is of no use but to make reassembly work.
-        let is_useful = !fragment.body.is_empty() || fragment.message_len == 0;
-        let is_expected = CLIENT_MESSAGES.contains(&fragment.kind) && fragment.seq <= MESSAGE_SEQ_MAX;
-        is_useful && is_expected && fragment.message_len <= message_bytes_max
-    });
+    let all_good =
+        fragments.by_ref().all(|fragment| is_worth(&fragment, &CLIENT_MESSAGES, message_bytes_max));
     !body.is_empty() && all_good && fragments.0.is_empty()
 }
 

@@ -1,7 +1,7 @@
-//! CertificateVerify of DTLS 1.2 (RFC 5246 §7.4.8), looked at before BoringSSL is shown a client's flight in
-//! clear.
+//! The signature in a flight of DTLS 1.2 in clear, looked at before BoringSSL is shown the flight: a client's
+//! CertificateVerify (RFC 5246 §7.4.8), and a server's ServerKeyExchange (RFC 8422 §5.4).
 //!
-//! Its signature covers our ServerHello, so only who has read that can have made it. What is signed well is
+//! It covers the random of our hello, so only who has read that can have made it. What is signed well is
 //! shown to BoringSSL, which judges it for itself; anything else is a forgery and must not spoil what
 //! BoringSSL cannot take back.
 
@@ -41,11 +41,32 @@ fn first_certificate(certificate: &Message) -> Option<&[u8]> {
 }
 
 fn check(certificate: &Message, verify: &Message, signed: &[u8]) -> Option<bool> {
-    let key = X509::from_der(first_certificate(certificate)?).ok()?.public_key().ok()?;
     let [s0, s1, _, _, signature @ ..] = &verify.body[..] else { return None };
+    verify_signature(certificate, [*s0, *s1], signature, signed)
+}
+
+/// Whether `key_exchange` is signed for the randoms of both hellos, with the key of `certificate`.
+pub(crate) fn is_exchange_signed(randoms: [&[u8]; 2], certificate: &Message, key_exchange: &Message) -> bool {
+    let good = check_exchange(randoms, certificate, &key_exchange.body).unwrap_or(false);
+    // As above.
+    drop(ErrorStack::get());
+    good
+}
+
+fn check_exchange(randoms: [&[u8]; 2], certificate: &Message, exchange: &[u8]) -> Option<bool> {
+    // A named curve, its number and the share; then scheme, length and signature.
+    let params = exchange.get(..4 + usize::from(*exchange.get(3)?))?;
+    let [s0, s1, l0, l1, signature @ ..] = exchange.get(params.len()..)? else { return None };
+    let is_whole = signature.len() == usize::from(u16::from_be_bytes([*l0, *l1]));
+    let signed = [randoms[0], randoms[1], params].concat();
+    if is_whole { verify_signature(certificate, [*s0, *s1], signature, &signed) } else { None }
+}
+
+fn verify_signature(certificate: &Message, scheme: [u8; 2], signature: &[u8], signed: &[u8]) -> Option<bool> {
+    let key = X509::from_der(first_certificate(certificate)?).ok()?.public_key().ok()?;
     // Signature schemes by their numbers (RFC 8446 §4.2.3); RFC 5246's pairs of hash and signature are among
     // them.
-    let (digest, is_pss) = match (s0, s1) {
+    let (digest, is_pss) = match (scheme[0], scheme[1]) {
         (2, 1 | 3) => (MessageDigest::sha1(), false),
         (4, 1 | 3) => (MessageDigest::sha256(), false),
         (5, 1 | 3) => (MessageDigest::sha384(), false),

@@ -4,7 +4,7 @@ mod support;
 
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary};
 use relay_core::srtp::SrtpProfile;
-use relay_dtls::{DATAGRAM_BYTES_MAX, ServerFactory};
+use relay_dtls::{DATAGRAM_BYTES_MAX, EngineFactory};
 use ringvox_client::dtls::{ClientFactory, ClientOptions, Versions};
 use std::collections::BTreeSet;
 use support::{Pair, drain};
@@ -105,7 +105,7 @@ fn s13_another_certificate_is_refused_before_there_are_keys() {
 
 #[test]
 fn a_client_refuses_another_server() {
-    let mut server = ServerFactory::new().unwrap();
+    let mut server = EngineFactory::new().unwrap();
     let client = ClientFactory::new(&ClientOptions::default()).unwrap();
     let engine = server.accept(support::START, client.fingerprint());
     let mut pair =
@@ -147,14 +147,14 @@ fn s14_without_extended_master_secret_there_is_no_handshake() {
 /// S15: every factory has a key of its own.
 #[test]
 fn s15_a_hundred_factories_have_a_hundred_certificates() {
-    let fingerprints: BTreeSet<_> = (0..100).map(|_| ServerFactory::new().unwrap().fingerprint()).collect();
+    let fingerprints: BTreeSet<_> = (0..100).map(|_| EngineFactory::new().unwrap().fingerprint()).collect();
     assert_eq!(fingerprints.len(), 100);
 }
 
 /// One factory serves many at a time, each with keys of its own.
 #[test]
 fn associations_of_one_factory_are_apart() {
-    let mut server = ServerFactory::new().unwrap();
+    let mut server = EngineFactory::new().unwrap();
     let client = ClientFactory::new(&ClientOptions::default()).unwrap();
     let mut keys = BTreeSet::new();
     for _ in 0..20 {

@@ -1,11 +1,11 @@
-//! OpenSSL's client against our server, over loopback: another implementation of DTLS 1.2 and of the
-//! exporter.
+//! OpenSSL's client against our server, and its server against our client, over loopback: another
+//! implementation of DTLS 1.2 and of the exporter.
 //!
 //! Needs the `openssl` program; where there is none, there is nothing to compare with and the tests say so.
 
 use relay_core::dtls::{DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
-use relay_dtls::ServerFactory;
+use relay_dtls::EngineFactory;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::UdpSocket;
@@ -71,7 +71,7 @@ fn serve(kind: &[&str], args: &[&str]) -> Option<Outcome> {
 
     let begin = Instant::now();
     let now = || Time::from_nanos(1_000_000_000 + begin.elapsed().as_nanos() as u64);
-    let mut engine = ServerFactory::new().unwrap().accept(now(), fingerprint);
+    let mut engine = EngineFactory::new().unwrap().accept(now(), fingerprint);
     let (mut buffer, mut peer, mut summary, mut exchanged) = ([0; 1500], None, None, (0, 0));
     // Who repeats his hello and has not been answered will not be.
     while exchanged != (2, 0) && begin.elapsed() < PATIENCE && client.try_wait().unwrap().is_none() {
@@ -143,6 +143,76 @@ fn openssl_exports_the_same_keys() {
         let summary = outcome.summary.as_ref().unwrap();
         assert_eq!((summary.version, summary.keys.profile.name()), ("DTLS 1.2", want));
         assert!(matches!(outcome.status, DtlsStatus::Closed), "{offered}: close_notify was seen");
+    }
+}
+
+/// Our client against a server with these arguments, until both have keys.
+fn dial(kind: &[&str], args: &[&str]) -> Option<Outcome> {
+    let dir = tempfile::tempdir().unwrap();
+    let fingerprint = certificate(dir.path(), kind)?;
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-accept", &format!("127.0.0.1:{port}"), "-cert", "cert.pem", "-key", "key.pem"])
+        .args(["-dtls1_2", "-verify", "1"])
+        .args(args)
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(File::create(dir.path().join("stdout")).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let printed = || std::fs::read_to_string(dir.path().join("stdout")).unwrap_or_default();
+    let begin = Instant::now();
+    let now = || Time::from_nanos(1_000_000_000 + begin.elapsed().as_nanos() as u64);
+    while !printed().contains("ACCEPT") && begin.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let mut engine = EngineFactory::new().unwrap().connect(now(), fingerprint);
+    let (mut buffer, mut summary, mut exchanged) = ([0; 1500], None, (0, 0));
+    while !printed().contains("Keying material:") && begin.elapsed() < PATIENCE {
+        while let Some(len) = engine.poll_datagram(&mut buffer) {
+            exchanged.1 += usize::from(socket.send(&buffer[..len]).is_ok());
+        }
+        if let Ok(len) = socket.recv(&mut buffer) {
+            exchanged.0 += 1;
+            engine.handle_datagram(now(), &buffer[..len]);
+        }
+        if engine.poll_timeout().is_some_and(|due| due <= now()) {
+            engine.handle_timeout(now());
+        }
+        summary = summary.or_else(|| engine.take_summary());
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    Some(Outcome { status: engine.status(), summary, printed: printed(), exchanged })
+}
+
+#[test]
+fn openssls_server_exports_the_same_keys() {
+    for (certificate, offered, len, want) in [
+        (&EC[..], "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
+        (&EC, "SRTP_AEAD_AES_256_GCM", "88", "AEAD_AES_256_GCM"),
+        (&EC, "SRTP_AES128_CM_SHA1_80", "60", "AES128_CM_HMAC_SHA1_80"),
+        (&RSA, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
+    ] {
+        let export = ["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", len];
+        // As it comes, and with a cookie that the hello must bring back (HelloVerifyRequest).
+        for listens in [&[][..], &["-listen"]] {
+            let args = [&["-use_srtp", offered], &export[..], listens].concat();
+            let Some(outcome) = dial(certificate, &args) else { return };
+            let what = format!("{offered} {certificate:?} {listens:?}: {:?}", outcome.exchanged);
+            let summary = outcome.summary.as_ref().expect(&what);
+            assert_eq!((summary.version, summary.keys.profile.name()), ("DTLS 1.2", want), "{what}");
+            let keys = &summary.keys;
+            // The client's come first (RFC 5764 §4.2).
+            let ours = [&keys.local_key[..], &keys.remote_key, &keys.local_salt, &keys.remote_salt].concat();
+            let printed = outcome.printed.lines();
+            let line = printed.filter_map(|line| line.trim().strip_prefix("Keying material: ")).next();
+            assert_eq!(line, Some(&hex::encode_upper(ours)[..]), "{what}");
+        }
     }
 }
 

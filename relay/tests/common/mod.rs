@@ -159,6 +159,7 @@ pub fn open(transport_id: u64, room_id: u64) -> Command {
         remote_fingerprint_sha256: vec![3; 32],
         label: b"label".to_vec(),
         max_receive_bitrate_bps: 0,
+        dtls_client: false,
     })
 }
 

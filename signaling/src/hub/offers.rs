@@ -239,6 +239,7 @@ fn open_stream(
         remote_fingerprint_sha256: plan.remote.fingerprint_sha256.to_vec(),
         label,
         max_receive_bitrate_bps: max_bitrate_bps,
+        dtls_client: plan.remote.is_dtls_server,
     };
     stream.plan = Some(plan);
     rooms.add_stream(key, &stream);

@@ -470,9 +470,11 @@ fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal
         .find_map(|media| media.transport.fingerprint_sha256)
         .ok_or_else(|| or_its_line(Refusal::NoSha256Fingerprint))?;
     // RFC 4145 §4: an offer without the attribute is `active`.
-    match bundled().find_map(|media| media.transport.setup) {
-        None | Some((Setup::ActPass | Setup::Active, _)) => {}
-        Some((Setup::Passive | Setup::HoldConn, line)) => return Err(Refusal::SetupNotActive(line)),
-    }
-    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint_sha256 })
+    let is_dtls_server = match bundled().find_map(|media| media.transport.setup) {
+        None | Some((Setup::ActPass | Setup::Active, _)) => false,
+        // RFC 5763 §5: who says so waits for our hello.
+        Some((Setup::Passive, _)) => true,
+        Some((Setup::HoldConn, line)) => return Err(Refusal::SetupHoldConn(line)),
+    };
+    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint_sha256, is_dtls_server })
 }

@@ -75,8 +75,8 @@ pub enum Refusal {
     NoIceCredentials,
     /// No `a=fingerprint:sha-256`.
     NoSha256Fingerprint,
-    /// `a=setup` in this line does not let us be the passive side.
-    SetupNotActive(usize),
+    /// `a=setup` in this line puts the connection off (RFC 4145 §4), and nothing would ever come.
+    SetupHoldConn(usize),
     /// The offerer is ICE-lite as we are, so nobody would check.
     BothIceLite,
     /// A bundled m-line before it uses the payload type (RFC 9143 §9.1: it must mean the same in all of
@@ -88,8 +88,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BadLine(error) => return error.fmt(f),
-            Self::SetupNotActive(line) => {
-                return write!(f, "SDP line {line}: setup is neither actpass nor active");
+            Self::SetupHoldConn(line) => {
+                return write!(f, "SDP line {line}: setup is holdconn, not actpass, active or passive");
             }
             // The WCS constant; pages compare it.
             Self::NoCommonCodecs => "No common codecs",

@@ -46,6 +46,8 @@ pub struct RemoteSide {
     pub pwd: String,
     /// SHA-256 of its certificate.
     pub fingerprint_sha256: [u8; 32],
+    /// It waits for a hello of ours (`a=setup:passive`).
+    pub is_dtls_server: bool,
 }
 
 /// One track of a plan: an up-track (publish) or a down-track (play).

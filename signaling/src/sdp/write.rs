@@ -79,11 +79,11 @@ impl Plan {
             match &answer.accepted {
                 Some(accepted) => {
                     write_media_line(&mut out, answer, accepted, relay);
-                    write_transport(&mut out, relay, index == self.tagged);
+                    write_transport(&mut out, (relay, self.remote.is_dtls_server), index == self.tagged);
                     write_rtp(&mut out, accepted);
                     self.write_streams(&mut out, accepted, relay);
                 }
-                None => write_rejected(&mut out, answer, relay),
+                None => write_rejected(&mut out, answer, (relay, self.remote.is_dtls_server)),
             }
         }
         out
@@ -145,14 +145,15 @@ fn write_bandwidth(out: &mut String, bitrate_bps: u64) {
 
 /// ICE and DTLS. Every m-line repeats them, as browsers' own answers do; only the tagged one has the
 /// candidates.
-fn write_transport(out: &mut String, relay: &RelaySide, tagged: bool) {
+fn write_transport(out: &mut String, (relay, begins): (&RelaySide, bool), tagged: bool) {
     write_ice(out, relay, tagged);
     out.push_str("a=fingerprint:sha-256 ");
     for (index, octet) in relay.fingerprint_sha256.iter().enumerate() {
         let _ = write!(out, "{}{octet:02X}", if index == 0 { "" } else { ":" });
     }
     out.push_str("\r\n");
-    line!(out, "a=setup:passive");
+    // RFC 5763 §5: who may choose waits, as ICE-lite does.
+    line!(out, "a=setup:{}", if begins { "active" } else { "passive" });
 }
 
 /// Credentials, and candidates for the tagged m-line.
@@ -222,7 +223,7 @@ fn write_rtp(out: &mut String, accepted: &Accepted) {
 
 /// RFC 3264 §6: port 0, and at least one format of the offer. GStreamer's webrtcbin takes no answer in which an
 /// m-line has no ICE credentials, fingerprint and role, rejected or not.
-fn write_rejected(out: &mut String, answer: &AnswerLine, relay: &RelaySide) {
+fn write_rejected(out: &mut String, answer: &AnswerLine, relay: (&RelaySide, bool)) {
     line!(out, "m={} 0 {} {}", answer.name, answer.protocol, answer.format_list);
     line!(out, "c=IN IP4 0.0.0.0");
     if let Some(mid) = &answer.mid {

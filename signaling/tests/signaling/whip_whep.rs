@@ -112,8 +112,8 @@ fn refused_publishers_are_never_seen() {
             (422, "No common codecs"),
         ),
         (
-            broken(PUBLISH.replace("setup:actpass", "setup:passive")),
-            (422, "SDP line 15: setup is neither actpass nor active"),
+            broken(PUBLISH.replace("setup:actpass", "setup:holdconn")),
+            (422, "SDP line 15: setup is holdconn, not actpass, active or passive"),
         ),
         (
             broken(PUBLISH.replace("a=ice-pwd:", "a=ice-pwd:short\r\na=x:")),

@@ -1,10 +1,12 @@
 //! The client's end of DTLS: what it offers, and associations of the same shape as the server's.
 
 use boring::ssl::{SslContext, SslVersion};
-use relay_core::dtls::Fingerprint;
+use relay_core::dtls::{DtlsEngine, Fingerprint};
 use relay_core::srtp::SrtpProfile;
 use relay_core::time::Time;
-use relay_dtls::{Association, GROUPS, Identity, SUITES, SetupError, base_context, boring_profiles};
+use relay_dtls::{
+    Association, GROUPS, Identity, Listener, SUITES, SetupError, base_context, boring_profiles,
+};
 
 /// A client-side association: the same verbs as the server's. `local` keys are the client's.
 pub type DtlsClient = Association;
@@ -86,6 +88,12 @@ impl ClientFactory {
     #[must_use]
     pub fn connect(&self, now: Time, peer: Option<Fingerprint>) -> DtlsClient {
         Association::client(&self.context, now, peer)
+    }
+
+    /// The passive side: waits for the hello of a client that is judged by `peer`.
+    #[must_use]
+    pub fn accept(&self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        Box::new(Listener::new(self.context.clone(), now, peer))
     }
 }
 

@@ -7,7 +7,7 @@ use relay_core::time::Time;
 use relay_core::wire::rtcp::write_rr;
 use relay_core::wire::rtp::HeaderFields;
 use relay_core::wire::stun::{IntegrityKey, StunMessage, write_binding_success};
-use relay_dtls::ServerFactory;
+use relay_dtls::EngineFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions};
 use ringvox_client::{CheckIntervals, Client, Credentials, Fault, Keys, Received, SLOT_BYTES};
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ fn answer(client: &mut Client) -> Vec<u8> {
 
 /// A client with keys, and the server's end.
 fn connected() -> (Client, Box<dyn DtlsEngine>, Keys) {
-    let (mut client, mut relay) = (client(), ServerFactory::new().expect("a certificate"));
+    let (mut client, mut relay) = (client(), EngineFactory::new().expect("a certificate"));
     let factory = ClientFactory::new(&ClientOptions::default()).expect("a certificate");
     client.handle_timeout(START);
     let mut reply = answer(&mut client);

@@ -81,6 +81,7 @@ impl ControlChannel {
             remote_fingerprint_sha256: request.fingerprint.to_vec(),
             label: format!("load {}", request.client).into_bytes(),
             max_receive_bitrate_bps: PUBLISHER_BITRATE_BPS,
+            dtls_client: false,
         })
     }
 

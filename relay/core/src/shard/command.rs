@@ -63,12 +63,12 @@ impl Shard {
         check_label(&c.label)?;
         if let Some(key) = self.transports.key(c.transport_id) {
             let same = &self.transports[key].identity;
-            return if same.room_id == c.room_id && same.fingerprint == c.fingerprint {
+            return if same.room_id == c.room_id && same.fingerprint == c.fingerprint && same.role == c.role {
                 Ok(self.opened(key))
             } else {
                 Err(Refused::new(
                     RefusalCode::IdInUse,
-                    "transport_id is in use with another room or fingerprint",
+                    "transport_id is in use with another room, fingerprint or role",
                 ))
             };
         }
@@ -79,6 +79,7 @@ impl Shard {
             room_id: c.room_id,
             label: c.label,
             fingerprint: c.fingerprint,
+            role: c.role,
             remote_pwd: c.remote.pwd,
         };
         let local = self.transports.fresh_credentials(&mut self.rng);

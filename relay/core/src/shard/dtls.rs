@@ -11,6 +11,12 @@ use crate::srtp::{OpenContext, SealContext};
 use crate::stats::{Count, DropReason};
 use crate::time::Time;
 use crate::transport::{Phase, SrtpSession, TransportTimer};
+use std::time::Duration;
+
+/// Octets of a hello of ours: what has to be earned before it is made.
+const HELLO_BYTES_MAX: usize = 400;
+/// When a hello that found no place in the queue looks for one again.
+const BEGIN_AGAIN: Duration = Duration::from_millis(100);
 
 impl Shard {
     /// Handshakes wait until the turn's media is served; what no engine has a use for does not wait. What
@@ -31,8 +37,11 @@ impl Shard {
             self.count_dtls(&outcome, counted);
             return outcome;
         }
+        let begins = transport.is_to_begin();
         let (begun, plausible) = match transport.engine() {
             Some(engine) => (true, engine.is_plausible(datagram)),
+            // What the peer sends before our hello, a hello of its own for one, answers nothing.
+            None if begins => (false, false),
             None => (false, self.dtls.may_begin(datagram)),
         };
         if !plausible {
@@ -41,6 +50,22 @@ impl Shard {
         let waiting = Waiting { key, path: *path, counted, datagram: datagram.into() };
         let pushed = self.handshakes.push(begun, &mut transport.dtls_waiting, waiting);
         pushed.map_err(|Full| DropReason::DtlsBusy)
+    }
+
+    /// Has a hello of ours wait for its turn, if the relay is to begin and the peer's address has earned it: it
+    /// is proven, or its checks pay for the hello.
+    pub(super) fn begin_handshake(&mut self, now: Time, key: TransportKey) {
+        let transport = &mut self.transports[key];
+        let Some(path) = transport.ice.selected().copied() else { return };
+        let waits = transport.dtls_waiting > 0;
+        if waits || !transport.is_to_begin() || !transport.ice.affords(&path, HELLO_BYTES_MAX) {
+            return;
+        }
+        let waiting = Waiting { key, path, counted: false, datagram: Box::default() };
+        if self.handshakes.push(false, &mut transport.dtls_waiting, waiting).is_err() {
+            transport.timers.set(TransportTimer::Dtls, now + BEGIN_AGAIN);
+            self.transports.arm(key, &mut self.deadlines);
+        }
     }
 
     fn count_dtls(&mut self, outcome: &Result<(), DropReason>, counted: bool) {
@@ -75,6 +100,10 @@ impl Shard {
         // It may end the transport: what came before goes out first.
         self.forward_pending(outbox);
         let transport = &mut self.transports[key];
+        let is_begun = transport.is_to_begin();
+        if let (Phase::Dtls(engine), true) = (&mut transport.phase, is_begun) {
+            *engine = Some(self.dtls.connect(now, transport.identity.fingerprint));
+        }
         let engine = match &mut transport.phase {
             Phase::Ice => return Err(DropReason::DtlsUnexpected),
             Phase::Dtls(engine) => {
@@ -82,7 +111,7 @@ impl Shard {
             }
             Phase::Connected(session) => session.engine.as_mut().ok_or(DropReason::DtlsUnexpected)?,
         };
-        let consumed = engine.handle_datagram(now, datagram);
+        let consumed = is_begun || engine.handle_datagram(now, datagram);
         self.drive_dtls(now, key, Some(path), outbox);
         if consumed { Ok(()) } else { Err(DropReason::DtlsRefused) }
     }

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::command::{AddDownTrack, AddUpTrack, Command, OpenTransport, RemoteCredentials};
     use crate::config::{Limits, ShardConfig};
-    use crate::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+    use crate::dtls::{DtlsEngine, DtlsFactory, DtlsRole, Fingerprint};
     use crate::id::{Cname, Pt, Ssrc};
     use crate::media::{Codec, MediaKind, Priority};
     use crate::outbox::NullOutbox;
@@ -272,6 +272,10 @@ mod tests {
 
     impl DtlsFactory for NoDtls {
         fn accept(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+            unreachable!("nobody gets that far")
+        }
+
+        fn connect(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
             unreachable!("nobody gets that far")
         }
 
@@ -301,6 +305,7 @@ mod tests {
                     pwd: "a password of the peer's own".into(),
                 },
                 fingerprint: [0; 32],
+                role: DtlsRole::Server,
                 label: Vec::new(),
                 max_receive_bitrate_bps: None,
             })

@@ -68,6 +68,7 @@ impl Shard {
                 self.counters.add(Count::RxStun, 1);
                 self.transports.on_proof(now, key, path, &mut self.counters);
                 self.transports[key].ice.answered(path);
+                self.begin_handshake(now, key);
                 return Ok(());
             }
             _ => return Err(DropReason::StunUnexpected),
@@ -134,7 +135,9 @@ impl Shard {
         let paid = credit_check(&mut transports[key].ice, check, answer);
         transports.claim_path(now, key, path, counters);
         let contested = !transports.claimants(path).is_empty();
-        if transports[key].ice.should_challenge(now, path, contested) {
+        // Our hello is dearer than an answer: who shows that he reads what goes there has it at once.
+        let begins = transports[key].is_to_begin() && !transports[key].ice.is_proven(path);
+        if begins || transports[key].ice.should_challenge(now, path, contested) {
             // Before the answer: the peer's handshake begins with that, and by then the path should be its
             // own.
             transports.challenge(now, key, path, rng, counters, outbox);
@@ -149,6 +152,7 @@ impl Shard {
             CheckOutcome::Moved => counters.add(Count::PathMoves, 1),
             CheckOutcome::Selected | CheckOutcome::Unchanged => {}
         }
+        self.begin_handshake(now, key);
         paid
     }
 

@@ -85,6 +85,10 @@ impl Shard {
             feedback::send_report(now, transport, &mut self.tracks.ups, &mut self.counters, outbox);
             say_policed(now, transport, &mut self.tracks.ups, &mut self.events);
         }
+        if dtls && transport.is_to_begin() {
+            self.begin_handshake(now, key);
+            return self.transports.arm(key, &mut self.deadlines);
+        }
         if dtls {
             // What a record left in the engine may come to light here.
             self.input = Input::Record(key);

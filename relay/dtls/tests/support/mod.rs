@@ -3,7 +3,7 @@
 
 use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
 use relay_core::time::Time;
-use relay_dtls::ServerFactory;
+use relay_dtls::EngineFactory;
 use ringvox_client::dtls::{ClientFactory, ClientOptions, DtlsClient};
 
 /// When every test begins.
@@ -26,7 +26,7 @@ impl Pair {
         options: &ClientOptions,
         announce: impl Fn(Fingerprint) -> Fingerprint,
     ) -> Self {
-        let mut server = ServerFactory::new().unwrap();
+        let mut server = EngineFactory::new().unwrap();
         let client = ClientFactory::new(options).unwrap();
         Self {
             server: server.accept(START, announce(client.fingerprint())),

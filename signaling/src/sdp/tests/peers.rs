@@ -115,3 +115,13 @@ fn odd_profiles_are_taken_and_repeated() {
         assert!(plan.write(&relay_side()).contains(&format!(" {protocol} 111")), "{protocol}");
     }
 }
+
+#[test]
+fn a_peer_that_waits_for_our_hello_is_told_that_it_comes() {
+    let plan = publish(include_str!("../fixtures/peer-publish-setup-passive.sdp"));
+    assert!(plan.remote.is_dtls_server);
+    let answer = plan.write(&relay_side_for(&plan));
+    assert_eq!((answer.matches("a=setup:active").count(), answer.matches("a=setup:").count()), (2, 2));
+    let codecs = plan.tracks.iter().map(|track| track.source.codec);
+    assert!(codecs.eq([relay_control::Codec::Opus, relay_control::Codec::H264]));
+}

@@ -1,6 +1,7 @@
-//! The relay's end.
+//! The relay's end of every association, as server and as client.
 
 use crate::certificate::Identity;
+use crate::dialer::Dialer;
 use crate::hello::{self, offers_what_we_need};
 use crate::listener::Listener;
 use crate::{DATAGRAM_BYTES_MAX, MESSAGE_BYTES_MAX, SetupError, ffi, peer};
@@ -20,34 +21,50 @@ pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
 pub const SUITES: &str =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
 
-/// Makes server-side engines that share one certificate with a key that never leaves the process. Clones
+/// Suites of DTLS 1.2 that we offer as the client: the certificate is the server's then, and GStreamer's has
+/// an RSA key.
+const OFFERED_SUITES: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+    ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
+    ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+
+/// Makes engines of both roles that share one certificate with a key that never leaves the process. Clones
 /// share it too: one for each shard.
 #[derive(Clone)]
-pub struct ServerFactory {
-    context: SslContext,
+pub struct EngineFactory {
+    server: SslContext,
+    client: SslContext,
     fingerprint: Fingerprint,
 }
 
-impl ServerFactory {
+impl EngineFactory {
     /// With a new key and certificate.
     ///
     /// # Errors
     /// [`SetupError`] if BoringSSL cannot do what we need.
     pub fn new() -> Result<Self, SetupError> {
         let identity = Identity::generate()?;
-        let mut context = base_context(&identity)?;
-        context.set_tlsext_use_srtp(&boring_profiles(&SrtpProfile::ALL))?;
-        context.set_curves_list(GROUPS)?;
-        context.set_strict_cipher_list(SUITES)?;
-        context.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
-        context.set_select_certificate_callback(|hello| inspect(&hello));
-        Ok(Self { context: context.build(), fingerprint: identity.fingerprint() })
+        let context = |suites| -> Result<SslContextBuilder, SetupError> {
+            let mut context = base_context(&identity)?;
+            context.set_tlsext_use_srtp(&boring_profiles(&SrtpProfile::ALL))?;
+            context.set_curves_list(GROUPS)?;
+            context.set_strict_cipher_list(suites)?;
+            Ok(context)
+        };
+        let mut server = context(SUITES)?;
+        server.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
+        server.set_select_certificate_callback(|hello| inspect(&hello));
+        let client = context(OFFERED_SUITES)?.build();
+        Ok(Self { server: server.build(), client, fingerprint: identity.fingerprint() })
     }
 }
 
-impl DtlsFactory for ServerFactory {
+impl DtlsFactory for EngineFactory {
     fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
-        Box::new(Listener::new(self.context.clone(), now, peer))
+        Box::new(Listener::new(self.server.clone(), now, peer))
+    }
+
+    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+        Box::new(Dialer::new(&self.client, now, peer))
     }
 
     fn may_begin(&self, datagram: &[u8]) -> bool {
@@ -59,9 +76,9 @@ impl DtlsFactory for ServerFactory {
     }
 }
 
-impl std::fmt::Debug for ServerFactory {
+impl std::fmt::Debug for EngineFactory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerFactory").finish_non_exhaustive()
+        f.debug_struct("EngineFactory").finish_non_exhaustive()
     }
 }
 
