@@ -70,10 +70,9 @@ impl AddressWatch {
     pub fn handle_changes(&mut self, now: Instant) {
         let Some(changes) = &self.changes else { return };
         let mut message = [0; 1 << 12];
-        // NOBUFS: some are lost, and all of them only say that it is time to look.
-        while let Ok(_) | Err(Errno::NOBUFS | Errno::INTR) = recv(changes, &mut message, RecvFlags::DONTWAIT)
-        {
-        }
+        let mut read = || recv(changes, &mut message, RecvFlags::DONTWAIT);
+        // Too many: some are lost, and all of them only say that it is time to look.
+        while let Ok(_) | Err(Errno::NOBUFS | Errno::INTR) = read() {}
         self.look_at.get_or_insert(now + SETTLE);
     }
 
