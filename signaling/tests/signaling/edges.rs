@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -155,7 +155,7 @@ pub(crate) async fn setup(change: impl FnOnce(&mut Config)) -> Setup {
     Setup { dir, relay, running, _no_panics: no_panics }
 }
 
-pub(crate) struct Client(pub(crate) WebSocketStream<TcpStream>);
+pub(crate) struct Client<S = TcpStream>(pub(crate) WebSocketStream<S>);
 
 impl Client {
     pub(crate) async fn open(server: SocketAddr) -> Self {
@@ -171,7 +171,9 @@ impl Client {
         assert_eq!(client.hear().await["message"], "getUserData");
         client
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn say(&mut self, message: &str, data: Value) {
         let text = json!({"message": message, "data": [data]}).to_string();
         self.0.send(Message::text(text)).await.expect("sent");

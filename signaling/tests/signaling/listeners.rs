@@ -101,7 +101,7 @@ async fn comes_in(from: Ipv4Addr, server: SocketAddr) {
     timeout(PATIENCE, came_in).await.expect("in time");
 }
 
-pub(crate) async fn alive(client: &mut Client) {
+pub(crate) async fn alive<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<S>) {
     client.say("ping", Value::Null).await;
     assert_eq!(client.hear().await["message"], "pong");
 }

@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_tungstenite::tungstenite::Message;
 
 /// Chain and key for localhost.
 fn certificate() -> (String, String) {
@@ -67,7 +66,7 @@ async fn a_renewed_certificate_is_taken_and_nobody_is_sent_away() {
     let server = setup.running.https;
     let stream = shake(server, &old).await.expect("the first one");
     let opened = tokio_tungstenite::client_async("wss://localhost/", stream).await;
-    let mut witness = opened.expect("upgrade").0;
+    let mut witness = Client(opened.expect("upgrade").0);
 
     // The key first, and the certificate a while later: between them both stay what they were.
     let (new, new_key) = certificate();
@@ -87,14 +86,7 @@ async fn a_renewed_certificate_is_taken_and_nobody_is_sent_away() {
     }
     comes_true("the third certificate", async || shake(server, &third).await.is_some()).await;
 
-    futures_util::SinkExt::send(
-        &mut witness,
-        Message::text(json!({"message": "ping", "data": []}).to_string()),
-    )
-    .await
-    .expect("it is open");
-    let heard = timeout(PATIENCE, futures_util::StreamExt::next(&mut witness)).await.expect("in time");
-    assert!(heard.expect("open").expect("good").into_text().expect("text").contains("pong"));
+    alive(&mut witness).await;
     setup.running.stop().await;
 }
 
