@@ -132,18 +132,20 @@ for (const [name, settings] of Object.entries(PROXIES)) {
             assert.equal(new URL(headers.location ?? "", `${base}/demo/conference`).href, `${base}/demo/conference/?roomName=a`);
         });
 
-        test("a session of WHIP is where Location says", async () => {
-            const url = `${base}/whip/a%3Ab?login=encoder`;
-            const { status, headers, body } = await ask("POST", url, { "content-type": "application/sdp" }, OFFER);
-            assert.equal(status, 201, body);
-            const session = new URL(headers.location ?? "", url).href;
-            assert.match(session, /\/rooms\/whip\/a(:|%3A)b\/[^/?]+$/, "nginx decodes what needs no code");
-            const candidate = "a=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\n";
-            const type = { "content-type": "application/trickle-ice-sdpfrag", "if-match": headers.etag ?? "" };
-            assert.equal((await ask("PATCH", session, type, candidate)).status, 204);
-            assert.equal((await ask("DELETE", session)).status, 200);
-            assert.equal((await ask("DELETE", session)).status, 404);
-        });
+        for (const slash of ["", "/"]) {
+            test(`a session of WHIP is where Location says, asked for with "${slash}" at the end`, async () => {
+                const url = `${base}/whip/a%3Ab${slash}?login=encoder`;
+                const { status, headers, body } = await ask("POST", url, { "content-type": "application/sdp" }, OFFER);
+                assert.equal(status, 201, body);
+                const session = new URL(headers.location ?? "", url).href;
+                assert.match(session, /\/rooms\/whip\/a(:|%3A)b\/[^/?]+$/, "nginx decodes what needs no code");
+                const candidate = "a=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\n";
+                const type = { "content-type": "application/trickle-ice-sdpfrag", "if-match": headers.etag ?? "" };
+                assert.equal((await ask("PATCH", session, type, candidate)).status, 204);
+                assert.equal((await ask("DELETE", session)).status, 200);
+                assert.equal((await ask("DELETE", session)).status, 404);
+            });
+        }
 
         test("clients are counted by their own addresses, whatever they say", async () => {
             const statuses = [];
