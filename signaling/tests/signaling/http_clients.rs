@@ -168,3 +168,15 @@ async fn other_methods_are_told_which_there_are() {
     }
     setup.running.stop().await;
 }
+
+/// A proxy that is set to speak the PROXY protocol finds out at once that it is not understood here.
+#[tokio::test]
+async fn the_proxy_protocol_is_refused() {
+    let setup = setup(|_| {}).await;
+    for preamble in ["PROXY TCP4 192.0.2.1 127.0.0.1 4711 8080\r\n", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"] {
+        let mut proxy = Connection::open(setup.running.http).await;
+        proxy.send(&format!("{preamble}GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+        assert_eq!(proxy.answer().await.0, 400, "{preamble:?}");
+    }
+    setup.running.stop().await;
+}
