@@ -151,6 +151,7 @@ async fn whip(
         Err((status, words)) => return refuse(status, words),
     };
     let visit = HttpAttempt {
+        address: from.address.ip,
         headers: &headers,
         publish: true,
         room: &room,
@@ -192,6 +193,7 @@ async fn whep(
         Err((status, words)) => return refuse(status, words),
     };
     let visit = HttpAttempt {
+        address: from.address.ip,
         headers: &headers,
         publish: false,
         room: &room,
