@@ -30,6 +30,7 @@ pub mod edge;
 mod forwarded;
 pub mod hub;
 pub mod id;
+mod idle;
 pub mod json;
 mod listen;
 pub mod log;
