@@ -4,18 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { dirname, join as path } from "node:path";
-import { fileURLToPath } from "node:url";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
+import { startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
-
-const HERE = dirname(fileURLToPath(import.meta.url));
-const PYTHON = [process.env.RINGVOX_PYTHON ?? "", path(HERE, "../.venv/bin/python")].find((file) => file && existsSync(file)) ?? "python3";
 
 for (const io of BACK_ENDS) {
     describe(`WHIP and WHEP over ${io}`, () => {
@@ -70,14 +64,7 @@ for (const io of BACK_ENDS) {
 
         /** @param {...string} more */
         function peer(...more) {
-            const child = spawn(PYTHON, [path(HERE, "whip_aiortc.py"), "--base", server.http, ...more]);
-            let output = "";
-            child.stdout.on("data", (data) => { output += data; });
-            child.stderr.on("data", (data) => { output += data; });
-            const ended = new Promise((resolve) => child.once("close", resolve));
-            const late = setTimeout(() => child.kill("SIGKILL"), 120_000);
-            ended.then(() => clearTimeout(late));
-            return { output: () => output, ended, finish: () => child.stdin.end(), kill: () => child.exitCode === null && child.kill("SIGKILL") };
+            return startPeer("whip_aiortc.py", "--base", server.http, ...more);
         }
     });
 }
