@@ -27,7 +27,7 @@ pub mod config;
 mod deadline;
 mod descriptors;
 pub mod edge;
-mod forwarded;
+pub mod forwarded;
 pub mod hub;
 pub mod id;
 pub mod json;
