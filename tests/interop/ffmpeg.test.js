@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
-import { python } from "./support/python.js";
+import { startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -21,7 +21,7 @@ for (const io of BACK_ENDS) {
         for (const [role, ...more] of [["server"], ["client", "whip_flags=dtls_active"]]) {
             test(`a browser plays what it publishes as the DTLS ${role}`, async () => {
                 const browser = await launch("chromium");
-                const muxer = python("whip_ffmpeg.py", `${server.http}/whip/${role}?login=encoder`, "certificate", ...more);
+                const muxer = startPeer("whip_ffmpeg.py", `${server.http}/whip/${role}?login=encoder`, "certificate", ...more);
                 try {
                     await until("it publishes", () => muxer.output().includes("publishing"), { describe: muxer.output });
                     const person = await join(browser, server, { login: "viewer", room: role });

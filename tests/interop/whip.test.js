@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
-import { python } from "./support/python.js";
+import { startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -71,7 +71,7 @@ for (const io of BACK_ENDS) {
 
         /** @param {...string} more */
         function peer(...more) {
-            return python("whip_aiortc.py", "--base", server.http, ...more);
+            return startPeer("whip_aiortc.py", "--base", server.http, ...more);
         }
     });
 }

@@ -3,10 +3,11 @@
 Every picture carries its number as a bar code, so that a decoded picture is compared with the very picture that was
 sent, and the sound is one tone whose pitch is measured. Prints one line of JSON; any difference is an exception.
 
-Usage: whip_aiortc.py --base http://localhost:8080 --room R [--video VP8|H264] [--audio opus|PCMU|PCMA] [--hold]
+Usage: whip_aiortc.py --base http://localhost:8080 --room R [--video VP8|H264] [--audio opus|PCMU|PCMA] [--no-rtx] [--hold]
        [--passive]
-With --hold it prints "publishing", goes on until its standard input closes, and plays nothing. With --passive it is
+With --no-rtx it offers no retransmission under SSRCs of its own (RFC 4588), in neither direction. With --passive it is
 the DTLS server of both its connections.
+With --hold it prints "publishing", goes on until its standard input closes, and plays nothing.
 """
 
 import argparse
@@ -116,9 +117,9 @@ class Tone(AudioStreamTrack):
         return frame
 
 
-def only(kind, name):
+def only(kind, name, rtx=True):
     """The codec preferences that leave just this codec (and retransmission)."""
-    wanted = {f"{kind}/{name}".lower(), f"{kind}/rtx"}
+    wanted = {f"{kind}/{name}".lower()} | ({f"{kind}/rtx"} if rtx else set())
     found = [codec for codec in RTCRtpSender.getCapabilities(kind).codecs if codec.mimeType.lower() in wanted]
     assert any(codec.name.lower() == name.lower() for codec in found), f"aiortc has no {name}"
     return found
@@ -221,7 +222,7 @@ async def publish(http, arguments):
     connection = new_connection()
     for kind, track in (("video", Pictures()), ("audio", Tone())):
         transceiver = connection.addTransceiver(track, direction="sendonly")
-        transceiver.setCodecPreferences(only(kind, getattr(arguments, kind)))
+        transceiver.setCodecPreferences(only(kind, getattr(arguments, kind), arguments.rtx))
     url = f"{arguments.base}/whip/{urllib.parse.quote(arguments.room, safe='')}?login=pattern"
     location = await post(http, url, connection, arguments.passive)
     await connected(connection, arguments.passive)
@@ -233,7 +234,9 @@ async def play(http, arguments):
     tracks = {}
     connection.on("track", lambda track: tracks.__setitem__(track.kind, track))
     for kind in ("video", "audio"):
-        connection.addTransceiver(kind, direction="recvonly")
+        transceiver = connection.addTransceiver(kind, direction="recvonly")
+        if not arguments.rtx:
+            transceiver.setCodecPreferences(only(kind, getattr(arguments, kind), rtx=False))
     url = f"{arguments.base}/whep/{urllib.parse.quote(arguments.room, safe='')}/pattern"
     location = await post(http, url, connection, arguments.passive)
     await connected(connection, arguments.passive)
@@ -268,6 +271,7 @@ if __name__ == "__main__":
     parser.add_argument("--room", required=True)
     parser.add_argument("--video", default="VP8")
     parser.add_argument("--audio", default="opus")
+    parser.add_argument("--no-rtx", action="store_false", dest="rtx")
     parser.add_argument("--hold", action="store_true")
     parser.add_argument("--passive", action="store_true")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
