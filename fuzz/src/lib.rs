@@ -10,6 +10,7 @@ mod actions;
 mod control_frame;
 mod control_order;
 mod dtls_client;
+mod forwarded;
 mod gcm_seal;
 mod hook_and_hub;
 mod paths;
@@ -26,6 +27,7 @@ mod websocket_message;
 pub use control_frame::control_frame;
 pub use control_order::control_order;
 pub use dtls_client::dtls_client;
+pub use forwarded::forwarded;
 pub use gcm_seal::gcm_seal;
 pub use hook_and_hub::hook_and_hub;
 pub use paths::paths;
@@ -43,7 +45,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 15] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -59,6 +61,7 @@ pub const TARGETS: [(&str, Body); 15] = [
     ("hook_and_hub", hook_and_hub),
     ("port_frame", port_frame),
     ("dtls_client", dtls_client),
+    ("forwarded", forwarded),
 ];
 
 /// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs

@@ -95,7 +95,7 @@ async fn subscribe(app: &App, (published, secret): Session, path: &str, body: &[
     match app.watch(secret, published).await {
         Some(_) => {
             // As a reference without a path, so that whatever stands before it may change on its way here.
-            let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or("events").to_owned();
+            let last = if path.ends_with('/') { "./" } else { "events" };
             (StatusCode::CREATED, [(header::LOCATION, last)]).into_response()
         }
         None => refused(&Refusal::NoSuchSession),

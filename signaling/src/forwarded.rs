@@ -5,9 +5,10 @@
 //! us wrote) up to the first address that is no proxy's. What stands before that is whatever the client wrote
 //! and is not looked at.
 //!
-//! Which header is read is a setting: a proxy that writes one of them passes the other one on as it came, so
-//! with both a client could choose its address. `X-Forwarded-Host`, `-Proto` and `-Prefix` are not needed:
-//! what we write of our own URLs is right at any host, scheme and prefix ([`came_through_a_proxy`]).
+//! Which header is read is a setting: a proxy that writes one of them passes the others on as they came, so
+//! with a second one for where the first is missing a client could choose its address. `X-Forwarded-Host`,
+//! `-Proto` and `-Prefix` are not needed: what we write of our own URLs is right at any host, scheme and
+//! prefix ([`came_through_a_proxy`]).
 
 use crate::address::{Network, Subnet};
 use crate::config::{ForwardedHeader, Signaling};
@@ -16,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClientAddress {
+pub struct ClientAddress {
     /// As far as it is known: the client, else the proxy that did not say whose request it was.
     pub ip: IpAddr,
     /// By which address it is counted. `None`: there are many behind a proxy that does not tell them apart.
@@ -24,7 +25,7 @@ pub(crate) struct ClientAddress {
 }
 
 /// The client of a request that came over a connection from `peer`.
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, settings: &Signaling) -> ClientAddress {
+pub fn client(peer: IpAddr, headers: &HeaderMap, settings: &Signaling) -> ClientAddress {
     let is_proxy = |ip: IpAddr| Network::any_contains(&settings.proxies, ip);
     let mut ip = peer;
     if is_proxy(peer) {
@@ -45,6 +46,7 @@ fn hops(header: ForwardedHeader, headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let name = match header {
         ForwardedHeader::XForwardedFor => "x-forwarded-for",
         ForwardedHeader::Forwarded => "forwarded",
+        ForwardedHeader::XRealIp => return vec![real_ip(headers)],
         ForwardedHeader::None => return Vec::new(),
     };
     let mut hops = Vec::new();
@@ -61,6 +63,13 @@ fn hops(header: ForwardedHeader, headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         }
     }
     hops
+}
+
+/// What the proxy next to us wrote over whatever there was. Of several it is not known which that is.
+fn real_ip(headers: &HeaderMap) -> Option<IpAddr> {
+    let mut values = headers.get_all("x-real-ip").iter();
+    let only = values.next().filter(|_| values.next().is_none())?;
+    node(only.to_str().ok()?.trim())
 }
 
 /// The `for` of an element of `Forwarded` (RFC 7239 §4).
@@ -125,7 +134,7 @@ const OF_PROXIES: [HeaderName; 7] = [
 ///
 /// Nothing hangs on this but how a URL is written, so anybody may say it. A proxy without any setting is known
 /// by HTTP/1.0 or, if it comes from a proxy's address, by not wanting the connection kept (nginx does both).
-pub(crate) fn came_through_a_proxy(
+pub fn came_through_a_proxy(
     peer: IpAddr,
     version: Version,
     headers: &HeaderMap,
@@ -237,6 +246,13 @@ mod tests {
             ("10.255.255.255", ForwardedHeader::XForwardedFor, &both, "192.0.2.1", true),
             ("11.0.0.0", ForwardedHeader::XForwardedFor, &both, "11.0.0.0", true),
             (PEER, ForwardedHeader::XForwardedFor, &real, PEER, false),
+            (PEER, ForwardedHeader::XRealIp, &real, "192.0.2.1", true),
+            (PEER, ForwardedHeader::XRealIp, &both, PEER, false),
+            (PEER, ForwardedHeader::XRealIp, &[real[0], real[0]], PEER, false),
+            (PEER, ForwardedHeader::XRealIp, &[("x-real-ip", "198.51.100.9, 192.0.2.1")], PEER, false),
+            (PEER, ForwardedHeader::XRealIp, &[("x-real-ip", "10.0.0.7")], "10.0.0.7", false),
+            (PEER, ForwardedHeader::XRealIp, &[("x-real-ip", " [2001:db8::1]:4711 ")], "2001:db8::1", true),
+            ("203.0.113.5", ForwardedHeader::XRealIp, &real, "203.0.113.5", true),
             (PEER, ForwardedHeader::XForwardedFor, &twice, "192.0.2.1", true),
         ] {
             assert_eq!(asked(peer, header, lines), (ip.to_owned(), counted), "{peer} {header:?} {lines:?}");

@@ -28,7 +28,7 @@ mod deadline;
 mod descriptors;
 pub mod edge;
 mod events;
-mod forwarded;
+pub mod forwarded;
 pub mod hub;
 pub mod id;
 mod idle;

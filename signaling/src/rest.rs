@@ -2,14 +2,17 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`, and `Ringvox-Rejected` if an m-line cannot be had (port 0 in the answer); 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 body is not SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`, and `Ringvox-Rejected` if an m-line cannot be had (port 0 in the answer); 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 it says that its body is no SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `…/events` of a session | whether its media flows, see [`crate::events`] |
-//! | `OPTIONS` | 204 with `Accept-Post` or `Accept-Patch` |
+//! | `OPTIONS` | 204 with `Allow`, and `Accept-Post` or `Accept-Patch` |
+//! | each of these with a slash behind its path | the same |
 //! | `GET /healthz` | 200 `ok`, 503 `degraded`; numbers only with `signaling.health_counts` |
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
+
+mod content;
 
 use crate::auth::{Admitted, HttpAttempt};
 use crate::edge::{App, Health, HttpClient, Input};
@@ -27,13 +30,12 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, options, post};
+use axum::routing::{delete, get, post};
+use content::{FRAGMENT, SDP};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-const SDP: &str = "application/sdp";
-const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 const REJECTED: HeaderName = HeaderName::from_static("ringvox-rejected");
 
 /// Longest body: the SDP parser takes no more.
@@ -44,25 +46,24 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// The routes of both listeners.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let sessions = Router::new()
-        .route("/whip/{room}", post(whip).merge(options(accept_post)))
-        .route(
-            "/whip/{room}/{secret}",
-            axum::routing::delete(end_whip).patch(patch_whip).options(accept_patch),
-        )
-        .route("/whep/{room}/{stream}", post(whep).merge(options(accept_post)))
-        .route(
-            "/whep/{room}/{stream}/{secret}",
-            axum::routing::delete(end_whep).patch(patch_whep).options(accept_patch),
-        )
-        .route(
-            "/whip/{room}/{secret}/events",
-            get(events::follow_whip).post(events::subscribe_whip).delete(events::leave),
-        )
-        .route(
-            "/whep/{room}/{stream}/{secret}/events",
-            get(events::follow_whep).post(events::subscribe_whep).delete(events::leave),
-        )
+    let whip_session = delete(end_whip).patch(patch_whip).options(accept_patch);
+    let whep_session = delete(end_whep).patch(patch_whep).options(accept_patch);
+    let whip_events = get(events::follow_whip).post(events::subscribe_whip).delete(events::leave);
+    let whep_events = get(events::follow_whep).post(events::subscribe_whep).delete(events::leave);
+    let mut sessions = Router::new();
+    for (path, methods) in [
+        ("/whip/{room}", post(whip).options(accept_post)),
+        ("/whip/{room}/{secret}", whip_session),
+        ("/whip/{room}/{secret}/events", whip_events),
+        ("/whep/{room}", post(which_stream).options(accept_post)),
+        ("/whep/{room}/{stream}", post(whep).options(accept_post)),
+        ("/whep/{room}/{stream}/{secret}", whep_session),
+        ("/whep/{room}/{stream}/{secret}/events", whep_events),
+    ] {
+        // People write URLs of directories, and encoders send what people write.
+        sessions = sessions.route(path, methods.clone()).route(&format!("{path}/"), methods);
+    }
+    let sessions = sessions
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
     Router::new()
@@ -151,11 +152,12 @@ async fn whip(
     if let Err(refusal) = Name::Room.check(&room).and(named) {
         return refuse(StatusCode::BAD_REQUEST, refusal.words());
     }
-    let sdp = match offer(&headers, &body) {
+    let sdp = match content::offer(&headers, &body) {
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
     };
     let visit = HttpAttempt {
+        address: from.address.ip,
         headers: &headers,
         publish: true,
         room: &room,
@@ -192,11 +194,12 @@ async fn whep(
     if let Err(refusal) = Name::Room.check(&room).and_then(|()| Name::Stream.check(&name)) {
         return refuse(StatusCode::BAD_REQUEST, refusal.words());
     }
-    let sdp = match offer(&headers, &body) {
+    let sdp = match content::offer(&headers, &body) {
         Ok(sdp) => sdp,
         Err((status, words)) => return refuse(status, words),
     };
     let visit = HttpAttempt {
+        address: from.address.ip,
         headers: &headers,
         publish: false,
         room: &room,
@@ -255,37 +258,12 @@ async fn patch_whep(
 }
 
 async fn patch(app: &App, secret: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
-    if !has_type(headers, FRAGMENT) {
-        return refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The body must be application/trickle-ice-sdpfrag",
-        );
-    }
-    let Ok(fragment) = String::from_utf8(body.to_vec()) else {
-        return refuse(StatusCode::BAD_REQUEST, "The body is not UTF-8");
+    let fragment = match content::fragment(headers, body) {
+        Ok(fragment) => fragment,
+        Err((status, words)) => return refuse(status, words),
     };
-    let if_match = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let patch = Patch { secret, published, if_match, fragment };
+    let patch = Patch { secret, published, if_match: content::if_match(headers), fragment };
     plain(app.ask(None, HttpRequest::Patch(patch)).await)
-}
-
-/// The offer in the body of a POST.
-fn offer(headers: &HeaderMap, body: &[u8]) -> Result<String, (StatusCode, &'static str)> {
-    if !has_type(headers, SDP) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/sdp"));
-    }
-    let accept =
-        headers.get(header::ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
-    let ranges = [SDP, "application/*", "*/*"];
-    if accept.is_some_and(|accept| !ranges.iter().any(|range| accept.contains(range))) {
-        return Err((StatusCode::NOT_ACCEPTABLE, "The answer is application/sdp"));
-    }
-    String::from_utf8(body.to_vec()).map_err(|_| (StatusCode::BAD_REQUEST, "The body is not UTF-8"))
-}
-
-fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
 }
 
 fn created(reply: HttpReply, path: &str, proxied: bool) -> Response {
@@ -310,12 +288,13 @@ fn created(reply: HttpReply, path: &str, proxied: bool) -> Response {
 
 /// The URL of a session, below the one that was asked for: as a path from the root, or relative to what was
 /// asked for ([`HttpClient::proxied`]). The path is as the client wrote it, so names in it need no second
-/// encoding.
+/// encoding; a slash at its end makes it the base that a relative one is resolved against (RFC 3986 §5.2.3).
 fn location(path: &str, secret: &str, proxied: bool) -> String {
     match path.rsplit_once('/') {
+        Some((_, "")) if proxied => format!("./{secret}"),
         // `./` for a name with a colon, which would else be taken for a scheme (RFC 3986 §4.2).
         Some((_, last)) if proxied => format!("./{last}/{secret}"),
-        _ => format!("{path}/{secret}"),
+        _ => format!("{}/{secret}", path.trim_end_matches('/')),
     }
 }
 
@@ -346,11 +325,18 @@ fn plain(reply: HttpReply) -> Response {
 }
 
 async fn accept_post() -> Response {
-    (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-post"), SDP)]).into_response()
+    let headers = [(header::ALLOW, "OPTIONS, POST"), (HeaderName::from_static("accept-post"), SDP)];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 async fn accept_patch() -> Response {
-    (StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-patch"), FRAGMENT)]).into_response()
+    let headers =
+        [(header::ALLOW, "DELETE, OPTIONS, PATCH"), (HeaderName::from_static("accept-patch"), FRAGMENT)];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+async fn which_stream() -> Response {
+    refuse(StatusCode::NOT_FOUND, "Say whom to play: /whep/{room}/{login, or name of a stream}")
 }
 
 /// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also
@@ -360,6 +346,8 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         return refuse(StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins");
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
+    // Players bring headers of their own. No cookie is looked at here, so none can do what its page may not.
+    let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let answered = tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| refuse(StatusCode::REQUEST_TIMEOUT, "Too slow"));
     let Some(origin) = origin else { return response };
@@ -369,10 +357,11 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         if any { HeaderValue::from_static("*") } else { origin },
     );
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    headers.append(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
+    let known = HeaderValue::from_static("Authorization, Content-Type, If-Match");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(known));
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After, Ringvox-Rejected, WWW-Authenticate",
@@ -382,4 +371,39 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::location;
+
+    /// What a client makes of a `Location` (RFC 3986 §5.2.2 and §5.2.4, as far as ours need it).
+    fn resolved(base: &str, reference: &str) -> String {
+        if reference.starts_with('/') {
+            return reference.to_owned();
+        }
+        let (directory, _) = base.rsplit_once('/').expect("a path");
+        format!("{directory}/{}", reference.strip_prefix("./").expect("no scheme can be read in it"))
+    }
+
+    #[test]
+    fn a_location_leads_below_what_was_asked_for() {
+        // As the client wrote it, what a proxy strips of it, and the session.
+        for (asked, stripped, session) in [
+            ("/whip/room", "", "/whip/room/s"),
+            ("/whip/room/", "", "/whip/room/s"),
+            ("/whip/a:b", "", "/whip/a:b/s"),
+            ("/whep/room/%D1%8F/", "", "/whep/room/%D1%8F/s"),
+            ("/rooms/whip/room", "/rooms", "/rooms/whip/room/s"),
+            ("/rooms/whip/room/", "/rooms", "/rooms/whip/room/s"),
+            ("/a/b/whep/a:b/c:d", "/a/b", "/a/b/whep/a:b/c:d/s"),
+            ("/a/b/whep/a:b/c:d/", "/a/b", "/a/b/whep/a:b/c:d/s"),
+        ] {
+            let heard = asked.strip_prefix(stripped).expect("its prefix");
+            assert_eq!(resolved(asked, &location(heard, "s", true)), session, "{asked} behind a proxy");
+            if stripped.is_empty() {
+                assert_eq!(location(heard, "s", false), session, "{asked}");
+            }
+        }
+    }
 }

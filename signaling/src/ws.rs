@@ -84,7 +84,7 @@ async fn serve(app: Arc<App>, socket: WebSocket, client: ClientAddress, _place: 
     let mut writer = tokio::spawn(write(sink, inbox, pace));
     // Whichever ends first; a handle that has said so must not be asked again.
     let (ended, writer) = tokio::select! {
-        ended = read(&app, id, &mut stream) => (ended, Some(writer)),
+        ended = read(&app, (id, client.ip), &mut stream) => (ended, Some(writer)),
         _ = &mut writer => (ReadEnd::Lost, None),
     };
     match ended {
@@ -122,11 +122,11 @@ enum ReadEnd {
     Offence(u16, &'static str),
 }
 
-async fn read(app: &App, id: ConnectionId, stream: &mut SplitStream<WebSocket>) -> ReadEnd {
+async fn read(app: &App, (id, from): (ConnectionId, IpAddr), stream: &mut SplitStream<WebSocket>) -> ReadEnd {
     let limits = &app.config.signaling;
     let mut messages = Bucket::new(limits.messages_per_second);
     let mut bytes = Bucket::new(limits.bytes_per_second);
-    let mut access = ClientAccess::new(id);
+    let mut access = ClientAccess::new(id, from);
     loop {
         // Only what is waited for counts: how fast we read is our own choice.
         let Ok(next) = timeout(limits.socket_silence, stream.next()).await else {

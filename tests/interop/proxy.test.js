@@ -35,6 +35,18 @@ async function fromReadme(name, port) {
     return block.replace("127.0.0.1:8080", `127.0.0.1:${port}`);
 }
 
+/**
+ * The README's settings for nginx, by the block that each part belongs to.
+ * @param {number} port
+ */
+async function nginxFromReadme(port) {
+    const text = await fromReadme("nginx", port);
+    const [http, server] = text.split("# in server { }\n");
+    assert.match(http, /^# in http \{ \}\nmap /);
+    assert.match(server ?? "", /^location /);
+    return { http, server };
+}
+
 /** @param {string} dir */
 async function certificate(dir) {
     const [cert, key] = [path(dir, "cert.pem"), path(dir, "key.pem")];
@@ -45,13 +57,12 @@ async function certificate(dir) {
 
 /** @type {Record<string, (dir: string, port: number, upstream: number) => Promise<[string, string[]]>>} */
 const PROXIES = {
-    nginx: (dir, port, upstream) => fromReadme("nginx", upstream).then((location) => nginx(dir, port, location)),
-    "nginx with what WebSockets need": (dir, port, upstream) => nginx(dir, port, `location /rooms/ {
-        proxy_pass http://127.0.0.1:${upstream}/;
-        proxy_http_version 1.1;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $connection_upgrade;
-    }`),
+    nginx: async (dir, port, upstream) => nginx(dir, port, await nginxFromReadme(upstream)),
+    "nginx with what WebSockets need": async (dir, port, upstream) => {
+        const { http, server } = await nginxFromReadme(upstream);
+        const without = server.split("\n").filter((line) => !/Host|X-Forwarded-For/.test(line)).join("\n");
+        return nginx(dir, port, { http, server: without });
+    },
     caddy: async (dir, port, upstream) => {
         const { cert, key } = await certificate(dir);
         const file = path(dir, "Caddyfile");
@@ -61,8 +72,8 @@ const PROXIES = {
     },
 };
 
-/** @param {string} dir @param {number} port @param {string} location @returns {Promise<[string, string[]]>} */
-async function nginx(dir, port, location) {
+/** @param {string} dir @param {number} port @param {{http: string, server: string}} settings @returns {Promise<[string, string[]]>} */
+async function nginx(dir, port, settings) {
     const { cert, key } = await certificate(dir);
     const file = path(dir, "nginx.conf");
     const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${dir}/${name};`).join(" ");
@@ -70,11 +81,11 @@ async function nginx(dir, port, location) {
 events {}
 http {
     access_log off; ${temp}
-    map $http_upgrade $connection_upgrade { default upgrade; '' close; }
+    ${settings.http}
     server {
         listen 127.0.0.1:${port} ssl; server_name localhost;
         ssl_certificate ${cert}; ssl_certificate_key ${key};
-        ${location}
+        ${settings.server}
     }
 }`);
     return ["/usr/sbin/nginx", ["-c", file, "-p", dir, "-e", "stderr"]];
@@ -132,18 +143,20 @@ for (const [name, settings] of Object.entries(PROXIES)) {
             assert.equal(new URL(headers.location ?? "", `${base}/demo/conference`).href, `${base}/demo/conference/?roomName=a`);
         });
 
-        test("a session of WHIP is where Location says", async () => {
-            const url = `${base}/whip/a%3Ab?login=encoder`;
-            const { status, headers, body } = await ask("POST", url, { "content-type": "application/sdp" }, OFFER);
-            assert.equal(status, 201, body);
-            const session = new URL(headers.location ?? "", url).href;
-            assert.match(session, /\/rooms\/whip\/a(:|%3A)b\/[^/?]+$/, "nginx decodes what needs no code");
-            const candidate = "a=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\n";
-            const type = { "content-type": "application/trickle-ice-sdpfrag", "if-match": headers.etag ?? "" };
-            assert.equal((await ask("PATCH", session, type, candidate)).status, 204);
-            assert.equal((await ask("DELETE", session)).status, 200);
-            assert.equal((await ask("DELETE", session)).status, 404);
-        });
+        for (const slash of ["", "/"]) {
+            test(`a session of WHIP is where Location says, asked for with "${slash}" at the end`, async () => {
+                const url = `${base}/whip/a%3Ab${slash}?login=encoder`;
+                const { status, headers, body } = await ask("POST", url, { "content-type": "application/sdp" }, OFFER);
+                assert.equal(status, 201, body);
+                const session = new URL(headers.location ?? "", url).href;
+                assert.match(session, /\/rooms\/whip\/a(:|%3A)b\/[^/?]+$/, "nginx decodes what needs no code");
+                const candidate = "a=candidate:1 1 udp 1 192.0.2.7 9 typ host\r\n";
+                const type = { "content-type": "application/trickle-ice-sdpfrag", "if-match": headers.etag ?? "" };
+                assert.equal((await ask("PATCH", session, type, candidate)).status, 204);
+                assert.equal((await ask("DELETE", session)).status, 200);
+                assert.equal((await ask("DELETE", session)).status, 404);
+            });
+        }
 
         test("clients are counted by their own addresses, whatever they say", async () => {
             const statuses = [];

@@ -168,6 +168,36 @@ fn consent_expires_30_s_after_the_last_check_and_leaves_nothing() {
     world.assert_ledger();
 }
 
+/// As libnice, which sends no checks once it is connected: the keys say that it is there.
+#[test]
+fn who_sends_media_or_reports_keeps_its_consent_without_checks() {
+    let mut world = World::new(18);
+    let ssrc = call(&mut world);
+    for peer in &mut world.peers {
+        peer.checks_left = 0;
+    }
+    world.run(Duration::from_secs(65));
+    let before = world.peers[1].received[&ssrc].packets.len();
+    world.run(Duration::from_secs(1));
+    assert!(world.peers[1].received[&ssrc].packets.len() - before >= 90, "media flows");
+    // It is gone, and somebody sends again what he has overheard of it.
+    world.peers[0].alive = false;
+    let (address, silent_since) = (world.peers[0].address, world.now);
+    for _ in 0..33 {
+        for (path, bytes) in world.overheard.clone() {
+            if path.remote == address {
+                world.inject_along(path, &bytes);
+            }
+        }
+        world.run(Duration::from_secs(1));
+    }
+    let at = world.failed(0, FailReason::ConsentExpired).expect("it ended");
+    let silence = at.since(silent_since);
+    assert!((29..=31).contains(&silence.as_secs()), "{silence:?}");
+    assert_eq!(world.inventory().len(), 1, "the viewer, who reports, stays");
+    world.assert_ledger();
+}
+
 #[test]
 fn nobody_answers_so_ice_and_dtls_time_out() {
     let mut world = World::new(13);

@@ -31,6 +31,7 @@ use notes::Notes;
 use relay_control::Priority;
 use serde_json::{Map, Value, json};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -83,19 +84,23 @@ enum Policy {
 #[derive(Debug)]
 pub(crate) struct ClientAccess {
     connection: ConnectionId,
+    /// As far as it is known: behind a proxy that does not say it, the proxy's.
+    address: IpAddr,
     app_key: String,
     allowed: bool,
 }
 
 impl ClientAccess {
-    pub(crate) fn new(connection: ConnectionId) -> Self {
-        Self { connection, app_key: String::new(), allowed: false }
+    pub(crate) fn new(connection: ConnectionId, address: IpAddr) -> Self {
+        Self { connection, address, app_key: String::new(), allowed: false }
     }
 }
 
 /// A WHIP or WHEP request to publish or play.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HttpAttempt<'a> {
+    /// As far as it is known: behind a proxy that does not say it, the proxy's.
+    pub(crate) address: IpAddr,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) publish: bool,
     pub(crate) room: &'a str,
@@ -181,6 +186,7 @@ impl AccessControl {
         }
         self.sign(&mut object, Some(client.connection));
         object.insert("appKey".to_owned(), client.app_key.clone().into());
+        object.insert("remoteAddress".to_owned(), client.address.to_string().into());
         let object = Value::Object(object);
         if !asked {
             notes.push(client.connection.0, method, object);
@@ -225,6 +231,7 @@ impl AccessControl {
                 let mut object = Map::new();
                 self.sign(&mut object, None);
                 object.insert("appKey".to_owned(), if client.publish { "whip" } else { "whep" }.into());
+                object.insert("remoteAddress".to_owned(), client.address.to_string().into());
                 object.insert("name".to_owned(), client.stream.map(|(name, _)| name).into());
                 object.insert("published".to_owned(), client.publish.into());
                 object.insert("mediaProvider".to_owned(), "WebRTC".into());

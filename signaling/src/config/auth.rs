@@ -19,7 +19,8 @@ settings! {
         /// 4xx refuses, and the body's "info" (or the reason phrase) is what the client is told. An allowing
         /// body may be JSON with a "priority" as in tokens: to connect for all the session publishes, to
         /// publishStream for that stream, which counts more; one that is none of the four is a failure of the
-        /// hook. What happens besides is told to /unPublishStream, /stopStream, /ConnectionStatusEvent and
+        /// hook. "remoteAddress" of what a client asks is its address, behind signaling.proxies as well. What
+        /// happens besides is told to /unPublishStream, /stopStream, /ConnectionStatusEvent and
         /// /StreamStatusEvent; nobody waits for those answers. Redirects are not followed. A relay that does
         /// not keep up withholds video of the lowest priority first. Where nobody says any, a shared screen
         /// has "high" and other video "medium".

@@ -32,6 +32,8 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+    /// `X-Real-IP`: one address, written over what was there.
+    XRealIp,
     /// Proxies do not say it.
     None,
 }
@@ -123,13 +125,14 @@ settings! {
             0..=LIST_MAX,
             parsed("", "IP[/BITS]"),
         );
-        /// In which header they say it: "x-forwarded-for", "forwarded" (RFC 7239) or "none". They must set or
-        /// extend it in every request, or clients choose their address. What is counted by address is
+        /// In which header they say it: "x-forwarded-for", "forwarded" (RFC 7239), "x-real-ip" or "none". They
+        /// must set or extend it in every request, or clients choose their address. What is counted by address is
         /// counted by that one then, and it stands in the log. With "none", or where a proxy does not say it,
         /// what comes from there is not counted by address; let the proxy limit each client.
         forwarded_header: ForwardedHeader = "x-forwarded-for", one_of(&[
             ("x-forwarded-for", ForwardedHeader::XForwardedFor),
             ("forwarded", ForwardedHeader::Forwarded),
+            ("x-real-ip", ForwardedHeader::XRealIp),
             ("none", ForwardedHeader::None),
         ]);
         /// Whether /healthz tells everybody how many connections, rooms, members and streams there are. Else

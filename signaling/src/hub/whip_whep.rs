@@ -230,12 +230,13 @@ pub(super) fn ice_restarted(
     HttpReply::Restarted { etag: side.ufrag, fragment }
 }
 
-/// `If-Match` (RFC 9110 §13.1.1): `*`, or a list of tags in quotes.
+/// `If-Match` (RFC 9110 §13.1.1): `*`, or a list of tags in quotes. Ours names an ICE session and no octets,
+/// so one that a proxy made weak on its way is as good, and so is one that lost its quotes.
 fn tag_matches(if_match: &str, tag: &str) -> bool {
-    if_match
-        .split(',')
-        .map(str::trim)
-        .any(|given| given == "*" || given.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(tag))
+    if_match.split(',').map(str::trim).any(|given| {
+        let given = given.strip_prefix("W/").unwrap_or(given);
+        given == "*" || given.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(given) == tag
+    })
 }
 
 /// For a session that an earlier signaling negotiated: its m-lines are no longer known.

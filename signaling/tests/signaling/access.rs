@@ -225,7 +225,7 @@ async fn whip_and_whep_need_a_bearer_token() {
         ("/whip/other", good.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
         ("/whip/r?login=b", good.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
         ("/whip/r", viewer.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
-        ("/whip/r", good.clone(), PUBLISH, 201, ""),
+        ("/whip/r", good.replace("Bearer ", "bearer  "), PUBLISH, 201, ""),
         ("/whep/r/a", String::new(), PLAY, 401, "bearer realm"),
         ("/whep/r/a", bearer(json!({"rooms": "r", "subscribe": false})), PLAY, 403, "insufficient_scope"),
         ("/whep/r/a", viewer, PLAY, 201, ""),

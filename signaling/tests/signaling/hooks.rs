@@ -13,7 +13,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
@@ -273,6 +276,39 @@ async fn the_hook_hears_what_is_done_and_not_what_the_client_calls_it() {
     assert!(told.get("priority").is_none());
     for key in ["sessionId", "nodeId", "appKey"] {
         assert_ne!(told[key], "x");
+    }
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn the_hook_hears_from_which_address_a_client_comes() {
+    let service = Service::start(&[]).await;
+    let setup = setup(|config| service.configure(config)).await;
+    for (line, address) in [
+        ("", "127.0.0.1"),
+        ("\r\nX-Forwarded-For: 198.51.100.9, 192.0.2.1", "192.0.2.1"),
+        ("\r\nX-Forwarded-For: ::ffff:192.0.2.1", "192.0.2.1"),
+        ("\r\nX-Forwarded-For: 2001:db8::1", "2001:db8::1"),
+    ] {
+        for (path, sdp) in [("/whip/r", PUBLISH), ("/whep/r/n", PLAY)] {
+            let head = format!("POST {path} HTTP/1.1{line}");
+            http(setup.running.http, &head, sdp).await;
+            let told = service.told.lock().expect("told");
+            let asked = told.iter().rfind(|(method, _)| method.ends_with("Stream")).expect("asked");
+            assert_eq!(asked.1["remoteAddress"], address, "{path} {line}");
+        }
+        let mut request = "ws://localhost/".into_client_request().expect("a request");
+        if let Some((name, value)) = line.trim().split_once(": ") {
+            let name = HeaderName::try_from(name).expect("a name");
+            request.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        let stream = TcpStream::connect(setup.running.http).await.expect("connect");
+        let mut client = Client(client_async(request, stream).await.expect("upgrade").0);
+        service.told.lock().expect("told").clear();
+        let hello = json!({"custom": {"login": "a"}, "remoteAddress": "203.0.113.66"});
+        client.say("connection", hello).await;
+        assert_eq!(client.hear().await["message"], "getUserData");
+        assert_eq!(service.hears("connect", None).await["remoteAddress"], address, "{line}");
     }
     setup.running.stop().await;
 }

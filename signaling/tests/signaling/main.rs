@@ -7,6 +7,7 @@ mod chat;
 mod codecs;
 mod edges;
 mod hooks;
+mod http_clients;
 mod link;
 mod listeners;
 mod media_state;

@@ -141,6 +141,8 @@ async fn a_viewer_listens_by_server_sent_events() {
     let (status, head, _) = http(at, &subscribe, "[\"active\",\"inactive\",\"viewercount\"]").await;
     assert_eq!((status, crate::edges::header(&head, "location")), (201, "events"));
     assert_eq!(http(at, &subscribe, "7").await.0, 400);
+    let (status, head, _) = http(at, &format!("POST {events}/ HTTP/1.1"), "").await;
+    assert_eq!((status, crate::edges::header(&head, "location")), (201, "./"));
     let (status, _, body) = http(at, &format!("GET {events} HTTP/1.1\r\nAccept: application/json"), "").await;
     let state: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!((status, state["audio"].is_boolean(), state["video"].is_boolean()), (200, true, true));

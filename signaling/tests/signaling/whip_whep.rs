@@ -271,8 +271,9 @@ fn patches() {
     };
     assert_eq!(patch(None, CANDIDATE).0, 428);
     assert_eq!(patch(Some("\"old\""), CANDIDATE).0, 412);
-    assert_eq!(patch(Some(&tag), CANDIDATE).0, 204);
-    assert_eq!(patch(Some("*"), CANDIDATE).0, 204);
+    for tag in [&tag, &format!("W/{tag}"), &etag, "*"] {
+        assert_eq!(patch(Some(tag), CANDIDATE).0, 204, "{tag}");
+    }
     assert_eq!(patch(Some("*"), "a=ice-ufrag:new1\r\n").0, 400);
     assert_eq!(patch(Some("*"), "a=ice-ufrag:x\r\n").0, 400);
     let (status, second) = patch(Some("*"), RESTART);
