@@ -4,18 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { dirname, join as path } from "node:path";
-import { fileURLToPath } from "node:url";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
+import { startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
-
-const HERE = dirname(fileURLToPath(import.meta.url));
-const PYTHON = [process.env.RINGVOX_PYTHON ?? "", path(HERE, "../.venv/bin/python")].find((file) => file && existsSync(file)) ?? "python3";
 
 for (const io of BACK_ENDS) {
     describe(`WHIP and WHEP over ${io}`, () => {
@@ -34,6 +28,13 @@ for (const io of BACK_ENDS) {
                 await until("nothing is left in the relay", async () => (await server.ctl("inventory")).transports.length === 0);
             });
         }
+
+        test("aiortc publishes and plays as the DTLS server", async () => {
+            const aiortc = peer("--room", "passive", "--passive");
+            assert.equal(await aiortc.ended, 0, `${aiortc.output()}\n${await server.log()}`);
+            assert.equal(JSON.parse(aiortc.output().trim().split("\n").at(-1) ?? "").pictures, 40);
+            await until("nothing is left in the relay", async () => (await server.ctl("inventory")).transports.length === 0);
+        });
 
         test("a WHIP publisher looks like any member to a page", async () => {
             const browser = await launch("chromium");
@@ -70,14 +71,7 @@ for (const io of BACK_ENDS) {
 
         /** @param {...string} more */
         function peer(...more) {
-            const child = spawn(PYTHON, [path(HERE, "whip_aiortc.py"), "--base", server.http, ...more]);
-            let output = "";
-            child.stdout.on("data", (data) => { output += data; });
-            child.stderr.on("data", (data) => { output += data; });
-            const ended = new Promise((resolve) => child.once("close", resolve));
-            const late = setTimeout(() => child.kill("SIGKILL"), 120_000);
-            ended.then(() => clearTimeout(late));
-            return { output: () => output, ended, finish: () => child.stdin.end(), kill: () => child.exitCode === null && child.kill("SIGKILL") };
+            return startPeer("whip_aiortc.py", "--base", server.http, ...more);
         }
     });
 }

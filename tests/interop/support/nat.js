@@ -31,6 +31,11 @@ export class Nat {
     /** @type {Map<string, Binding>} */
     #bindings = new Map();
     #rebound = false;
+    /**
+     * Whether this datagram is lost on its way.
+     * @type {(datagram: Buffer, to: "relay" | "client") => boolean}
+     */
+    loses = () => false;
 
     /** @param {string} address of this machine */
     constructor(address) {
@@ -47,6 +52,11 @@ export class Nat {
     /** By port of the relay, the port that stands for it. @returns {Record<number, number>} */
     get ports() {
         return Object.fromEntries(this.#doors.map(({ inside, relay }) => [relay, inside.address().port]));
+    }
+
+    /** An answer in which its address and ports take the place of the relay's. @param {string} sdp */
+    lead(sdp) {
+        return throughNat(sdp, this.address, this.ports);
     }
 
     /** Exchanges all sockets towards the relay. Nobody on either side is told. */
@@ -92,7 +102,7 @@ export class Nat {
         if (stunType(datagram) === BINDING_SUCCESS && binding.asked.has(transactionId(datagram))) {
             binding.answered = true;
         }
-        if (!this.#rebound || binding.answered || !isRtcp(datagram)) {
+        if ((!this.#rebound || binding.answered || !isRtcp(datagram)) && !this.loses(datagram, "relay")) {
             binding.outside.send(datagram, relay, this.address);
         }
     }
@@ -105,7 +115,7 @@ export class Nat {
             if (stunType(datagram) === BINDING_REQUEST) {
                 binding.asked.add(transactionId(datagram));
             }
-            inside.send(datagram, to.port, to.address);
+            this.loses(datagram, "client") || inside.send(datagram, to.port, to.address);
         });
         return socket;
     }
@@ -126,19 +136,26 @@ export async function startNat(ports) {
  * @param {import("puppeteer-core").Page} page @param {Nat} nat
  */
 export function behindNat(page, nat) {
-    return page.evaluateOnNewDocument((address, ports) => {
-        const original = RTCPeerConnection.prototype.setRemoteDescription;
-        RTCPeerConnection.prototype.setRemoteDescription = function (description) {
-            const told = new Set();
-            const sdp = description.sdp.replace(/^a=candidate:\S+ (\d) udp (\d+) \S+ (\d+) typ host.*\r\n/gm, (_, component, priority, port) => {
-                const line = `a=candidate:1 ${component} udp ${priority} ${address} ${ports[port]} typ host\r\n`;
-                const again = told.has(port);
-                told.add(port);
-                return again ? "" : line;
-            });
-            return original.call(this, { type: description.type, sdp });
-        };
-    }, nat.address, nat.ports);
+    return page.evaluateOnNewDocument(`(${takeAnswersThroughNat})(${throughNat}, "${nat.address}", ${JSON.stringify(nat.ports)})`);
+}
+
+/** Runs in the page. @param {typeof throughNat} through @param {string} address @param {Record<number, number>} ports */
+function takeAnswersThroughNat(through, address, ports) {
+    const original = RTCPeerConnection.prototype.setRemoteDescription;
+    RTCPeerConnection.prototype.setRemoteDescription = function (description) {
+        return original.call(this, { type: description.type, sdp: through(description.sdp ?? "", address, ports) });
+    };
+}
+
+/** Runs in the page as well. @param {string} answer @param {string} address @param {Record<number, number>} ports */
+function throughNat(answer, address, ports) {
+    const told = new Set();
+    return answer.replace(/^a=candidate:\S+ (\d) udp (\d+) \S+ (\d+) typ host.*\r\n/gm, (_, component, priority, port) => {
+        const line = `a=candidate:1 ${component} udp ${priority} ${address} ${ports[port]} typ host\r\n`;
+        const again = told.has(port);
+        told.add(port);
+        return again ? "" : line;
+    });
 }
 
 /** The one that Firefox takes: it pairs no loopback candidates where there is another address. */
@@ -165,6 +182,6 @@ function transactionId(stun) {
 }
 
 /** RFC 5761 §4. @param {Buffer} datagram */
-function isRtcp(datagram) {
+export function isRtcp(datagram) {
     return datagram.length >= 8 && datagram[0] >> 6 === 2 && datagram[1] >= 192 && datagram[1] <= 223;
 }

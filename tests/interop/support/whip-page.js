@@ -1,0 +1,92 @@
+/**
+ * Pages that publish over WHIP and play over WHEP by what a browser itself has, without our SDK: video alone,
+ * and what it says in its offer is for the test to choose.
+ * @module
+ */
+
+/**
+ * @typedef {object} Wish
+ * @property {boolean} [rtx] whether RTX (RFC 4588) is offered
+ */
+
+/**
+ * @typedef {object} Flow of video, as `getStats()` has it
+ * @property {number} packets sent or received
+ * @property {number} again of those sent: retransmissions
+ * @property {number} lost
+ * @property {number} nacks sent by who receives, heard by who sends
+ * @property {number} plis the same
+ * @property {number} frames encoded or decoded
+ * @property {number} keyFrames of those
+ * @property {number} freezes
+ * @property {number} width
+ */
+
+/** @typedef {import("puppeteer-core").Page} Page */
+
+/** Gives the offer and the answer. @param {Page} page @param {string} url @param {Wish} [wish] */
+export function publish(page, url, wish = {}) {
+    return page.evaluate(async (url, { rtx = true }) => {
+        const peer = new RTCPeerConnection();
+        const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, frameRate: 15 } });
+        const [track] = media.getTracks();
+        const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [media] });
+        const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
+        const wanted = codecs.filter(({ mimeType }) => mimeType === "video/VP8" || (rtx && mimeType === "video/rtx"));
+        transceiver.setCodecPreferences(wanted);
+        await peer.setLocalDescription();
+        const headers = { "content-type": "application/sdp" };
+        const response = await fetch(url, { method: "POST", headers, body: peer.localDescription?.sdp });
+        const answer = await response.text();
+        if (!response.ok) {
+            peer.close();
+            throw new Error(`${response.status} ${answer}`);
+        }
+        await peer.setRemoteDescription({ type: "answer", sdp: answer });
+        return { offer: peer.localDescription?.sdp ?? "", answer, location: response.headers.get("location") ?? "" };
+    }, url, wish);
+}
+
+/** @param {Page} page @param {string} url @param {Wish} [wish] */
+export function play(page, url, wish = {}) {
+    return page.evaluate(async (url, { rtx = true }) => {
+        const peer = new RTCPeerConnection();
+        const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
+        const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+        const wanted = codecs.filter(({ mimeType }) => mimeType === "video/VP8" || (rtx && mimeType === "video/rtx"));
+        transceiver.setCodecPreferences(wanted);
+        const video = document.createElement("video");
+        Object.assign(video, { srcObject: new MediaStream([transceiver.receiver.track]), muted: true, autoplay: true });
+        document.body.append(video);
+        await peer.setLocalDescription();
+        const headers = { "content-type": "application/sdp" };
+        const response = await fetch(url, { method: "POST", headers, body: peer.localDescription?.sdp });
+        const answer = await response.text();
+        if (!response.ok) {
+            peer.close();
+            throw new Error(`${response.status} ${answer}`);
+        }
+        await peer.setRemoteDescription({ type: "answer", sdp: answer });
+        return { offer: peer.localDescription?.sdp ?? "", answer, location: response.headers.get("location") ?? "" };
+    }, url, wish);
+}
+
+/** Of the page's connections that are not closed, in the order in which they began. @param {Page} page @returns {Promise<Flow[]>} */
+export function flows(page) {
+    return page.evaluate(async () => Promise.all(globalThis.__connections.filter(({ signalingState }) => signalingState !== "closed").map(async (connection) => {
+        const all = [...(await connection.getStats()).values()];
+        const rtp = all.filter(({ type }) => type === "outbound-rtp" || type === "inbound-rtp");
+        const sum = (...names) => rtp.reduce((total, one) => total + names.reduce((part, name) => part + (one[name] ?? 0), 0), 0);
+        return {
+            packets: sum("packetsSent", "packetsReceived"),
+            again: sum("retransmittedPacketsSent"),
+            lost: sum("packetsLost"),
+            nacks: sum("nackCount"),
+            plis: sum("pliCount"),
+            frames: sum("framesEncoded", "framesDecoded"),
+            keyFrames: sum("keyFramesEncoded", "keyFramesDecoded"),
+            freezes: sum("freezeCount"),
+            width: Math.max(0, ...rtp.map(({ frameWidth }) => frameWidth ?? 0)),
+        };
+    })));
+}
