@@ -120,6 +120,36 @@ fn media_that_stops_is_told_within_three_seconds_and_its_coming_back_at_once() {
     assert_eq!(told(&world, false).len(), 1);
 }
 
+/// Who probes the path with padding sends no media, and who has stopped does not come back by it.
+#[test]
+fn padding_is_no_media() {
+    let mut world = World::new(18);
+    let publisher = world.join(1);
+    let (add, own) = World::publication(publisher);
+    world.command(add);
+    world.peers[0].publish(own, 100);
+    world.run(Duration::from_secs(1));
+    let told = |world: &World| {
+        let told =
+            |body: &EventBody| if let EventBody::UpTrackActivity(a) = body { Some(a.active) } else { None };
+        world.events.iter().filter_map(|(_, body)| told(body)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world), [true]);
+    let mut sending = world.peers[0].sending.take().expect("it publishes");
+    let before = world.shard.counters().get(Count::RxRtp);
+    for _ in 0..20 {
+        let now = world.now;
+        world.peers[0].send_padding(now, &mut sending);
+        world.run(Duration::from_millis(500));
+    }
+    assert_eq!(world.shard.counters().get(Count::RxRtp), before + 20);
+    assert_eq!(told(&world), [true, false]);
+    world.peers[0].sending = Some(sending);
+    world.run(Duration::from_secs(1));
+    assert_eq!(told(&world), [true, false, true]);
+    world.assert_ledger();
+}
+
 #[test]
 fn consent_expires_30_s_after_the_last_check_and_leaves_nothing() {
     let mut world = World::new(12);

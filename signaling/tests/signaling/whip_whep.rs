@@ -9,7 +9,7 @@ use signaling::names::NameOf;
 use signaling::refusal::Refusal;
 use std::time::Duration;
 
-fn publish(login: Option<&str>) -> HttpRequest {
+pub(crate) fn publish(login: Option<&str>) -> HttpRequest {
     HttpRequest::Publish {
         room: "r".to_owned(),
         login: login.map(str::to_owned),
@@ -19,7 +19,7 @@ fn publish(login: Option<&str>) -> HttpRequest {
     }
 }
 
-fn play(name: &str) -> HttpRequest {
+pub(crate) fn play(name: &str) -> HttpRequest {
     play_by(name, NameOf::Either)
 }
 
@@ -27,7 +27,7 @@ fn play_by(name: &str, by: NameOf) -> HttpRequest {
     HttpRequest::Play { room: "r".to_owned(), name: name.to_owned(), by, sdp: PLAY.to_owned() }
 }
 
-fn created(reply: Option<&HttpReply>) -> (String, String) {
+pub(crate) fn created(reply: Option<&HttpReply>) -> (String, String) {
     match reply {
         Some(HttpReply::Created { secret: session, etag, sdp, .. }) => {
             assert!(sdp.starts_with("v=0\r\n") && session.len() >= 32);
