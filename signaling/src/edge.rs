@@ -12,6 +12,7 @@ use crate::message::{ClientMessage, Malformed};
 use crate::places::Places;
 use crate::refusal::Refusal;
 use crate::send_queue::SendQueue;
+use crate::stream::MediaState;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -19,7 +20,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// What an edge brings.
@@ -35,6 +36,8 @@ pub enum Input {
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted.
     Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
+    /// Somebody wants to hear of the media of a session over HTTP: its secret, and whether it publishes.
+    Watch(String, bool, oneshot::Sender<Option<watch::Receiver<MediaState>>>),
     /// Somebody asks how things are.
     Health(oneshot::Sender<Health>),
     /// Close all connections, then end the relay if so configured.
@@ -84,6 +87,13 @@ impl App {
     /// Whether a page of this origin may talk to us. Programs send no origin; they are no pages.
     pub fn origin_allowed(&self, headers: &HeaderMap) -> bool {
         self.config.signaling.allowed_origins.as_ref().is_none_or(|allowed| is_allowed(allowed, headers))
+    }
+
+    /// How the media of a session over HTTP is, and what becomes of it; `None`: there is no such session.
+    pub(crate) async fn watch(&self, secret: String, published: bool) -> Option<watch::Receiver<MediaState>> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Watch(secret, published, reply)).await.ok()?;
+        answer.await.ok()?
     }
 
     pub(crate) async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {

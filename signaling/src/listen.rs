@@ -8,15 +8,16 @@ use crate::address::{Network, Subnet};
 use crate::config::Signaling;
 use crate::deadline::{Deadlined, WriteLimits};
 use crate::descriptors::{Budget, HANDSHAKES_MAX};
+use crate::idle::{Pause, Paused};
 use crate::log_limit::LogLimit;
 use crate::places::{NoPlace, Place, Places};
 use crate::tls::InUse;
 use axum::Router;
 use axum::body::Body;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
@@ -32,8 +33,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// Request line and headers must be here by then, the first as well as those of a connection that is kept
-/// alive.
+/// Request line and headers must be here so long after the first octet of them, and of a new connection after
+/// its beginning.
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// The TLS handshake must be done by then.
 const TLS_LIMIT: Duration = Duration::from_secs(10);
@@ -78,6 +79,8 @@ pub(crate) struct Listeners {
     refusals: Arc<Places>,
     proxies: Vec<Network>,
     write_limits: WriteLimits,
+    /// How long a connection may be kept alive without a request.
+    idle: Duration,
     started: Instant,
     refused: Mutex<LogLimit>,
     failed_accepts: Mutex<LogLimit>,
@@ -96,6 +99,7 @@ impl Listeners {
             crowded: (budget.handshakes * HANDSHAKES_CROWDED_PERCENT / 100).max(1),
             refusals: Places::new(budget.refusals, budget.refusals),
             proxies: settings.proxies.clone(),
+            idle: settings.http_idle,
             write_limits: WriteLimits { stalled, whole: WRITE_LIMIT.max(stalled) },
             started: Instant::now(),
             refused: Mutex::default(),
@@ -106,6 +110,12 @@ impl Listeners {
     /// `None`: behind this address are many, and it is a proxy's business to tell them apart.
     fn counted(&self, ip: IpAddr) -> Option<Subnet> {
         (!Network::any_contains(&self.proxies, ip)).then(|| ip.into())
+    }
+
+    /// How long a connection that has been answered may wait with its next request: where places get scarce,
+    /// no longer than one that comes anew.
+    fn idle_limit(&self) -> Duration {
+        if self.connections.is_crowded() { HEADER_LIMIT.min(self.idle) } else { self.idle }
     }
 
     /// A handshake has begun; where there are many, the oldest ends for it.
@@ -231,7 +241,7 @@ fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     match listeners.connections.take(listeners.counted(ip)) {
         Ok(place) => {
             holder(&mut stream).hold(place);
-            tokio::spawn(serve_http(stream, listeners.router.clone(), ip));
+            tokio::spawn(serve_http(stream, listeners, ip));
         }
         Err(why) => {
             listeners.note_refusal(why, ip);
@@ -245,20 +255,31 @@ fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    listeners: Arc<Listeners>,
     ip: IpAddr,
 ) {
-    let router = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(listeners.router.clone());
+    let pause = Pause::new(HEADER_LIMIT);
+    let stream = Paused::new(TokioIo::new(stream), pause.clone());
     let service = service_fn(move |request: Request<Incoming>| {
+        pause.request_began();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(ip));
-        router.call(request)
+        let (answer, pause, listeners) = (router.call(request), pause.clone(), Arc::clone(&listeners));
+        async move {
+            let answer = answer.await?;
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                pause.answered(listeners.idle_limit());
+            }
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
+        // The stream itself has both limits, so that a pause is not taken for a slow head.
+        .header_read_timeout(None)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(stream, service)
         .with_upgrades()
         .await;
     if let Err(why) = served {

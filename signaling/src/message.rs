@@ -19,7 +19,7 @@ pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
 /// Longest id a client may choose (they are UUIDs).
 pub const ID_BYTES_MAX: usize = 128;
 
-/// The notes of `sendStreamEvent`, and one of the server's own.
+/// The notes of `sendStreamEvent`, and some of the server's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEventType {
     AudioMuted,
@@ -27,24 +27,36 @@ pub enum StreamEventType {
     VideoMuted,
     VideoUnmuted,
     Data,
+    /// The server's, to the publisher and its players: no packets come any more, though the client lives.
+    AudioStopped,
+    AudioResumed,
+    VideoStopped,
+    VideoResumed,
     /// The server's, to the publisher: it sends more than its answer allows, and packets are discarded.
     BitrateExceeded,
 }
 
 impl StreamEventType {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::AudioMuted, "audioMuted"),
         (Self::AudioUnmuted, "audioUnmuted"),
         (Self::VideoMuted, "videoMuted"),
         (Self::VideoUnmuted, "videoUnmuted"),
         (Self::Data, "data"),
+        (Self::AudioStopped, "audioStopped"),
+        (Self::AudioResumed, "audioResumed"),
+        (Self::VideoStopped, "videoStopped"),
+        (Self::VideoResumed, "videoResumed"),
         (Self::BitrateExceeded, "bitrateExceeded"),
     ];
 
     /// What a client may say.
     fn from_name(name: &str) -> Option<Self> {
         let known = Self::ALL.iter().find(|(_, known)| *known == name).map(|(event, _)| *event);
-        known.filter(|event| *event != Self::BitrateExceeded)
+        known.filter(|event| {
+            use StreamEventType::{AudioMuted, AudioUnmuted, Data, VideoMuted, VideoUnmuted};
+            matches!(event, AudioMuted | AudioUnmuted | VideoMuted | VideoUnmuted | Data)
+        })
     }
 
     pub(crate) fn name(self) -> &'static str {

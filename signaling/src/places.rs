@@ -70,6 +70,11 @@ impl Places {
         Ok(Place { places: Arc::clone(self), from })
     }
 
+    /// Whether more than half of them are taken.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.taken().all > self.max / 2
+    }
+
     /// Until none is taken.
     pub(crate) async fn all_free(&self) {
         loop {

@@ -5,6 +5,7 @@
 //! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`, and `Ringvox-Rejected` if an m-line cannot be had (port 0 in the answer); 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 it says that its body is no SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
+//! | `…/events` of a session | whether its media flows, see [`crate::events`] |
 //! | `OPTIONS` | 204 with `Allow`, and `Accept-Post` or `Accept-Patch` |
 //! | each of these with a slash behind its path | the same |
 //! | `GET /healthz` | 200 `ok`, 503 `degraded`; numbers only with `signaling.health_counts` |
@@ -18,8 +19,9 @@ use crate::edge::{App, Health, HttpClient, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::names::{Name, NameOf};
 use crate::refusal::{Reason, Refusal};
+use crate::refused::{refuse, refused};
 use crate::sdp::Rejected;
-use crate::{web, ws};
+use crate::{events, web, ws};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -46,13 +48,17 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) fn router(app: Arc<App>) -> Router {
     let whip_session = delete(end_whip).patch(patch_whip).options(accept_patch);
     let whep_session = delete(end_whep).patch(patch_whep).options(accept_patch);
+    let whip_events = get(events::follow_whip).post(events::subscribe_whip).delete(events::leave);
+    let whep_events = get(events::follow_whep).post(events::subscribe_whep).delete(events::leave);
     let mut sessions = Router::new();
     for (path, methods) in [
         ("/whip/{room}", post(whip).options(accept_post)),
         ("/whip/{room}/{secret}", whip_session),
+        ("/whip/{room}/{secret}/events", whip_events),
         ("/whep/{room}", post(which_stream).options(accept_post)),
         ("/whep/{room}/{stream}", post(whep).options(accept_post)),
         ("/whep/{room}/{stream}/{secret}", whep_session),
+        ("/whep/{room}/{stream}/{secret}/events", whep_events),
     ] {
         // People write URLs of directories, and encoders send what people write.
         sessions = sessions.route(path, methods.clone()).route(&format!("{path}/"), methods);
@@ -270,7 +276,7 @@ fn created(reply: HttpReply, path: &str, proxied: bool) -> Response {
                 (header::ETAG, format!("\"{etag}\"")),
                 (HeaderName::from_static("accept-patch"), FRAGMENT.to_owned()),
             ];
-            let mut response = (StatusCode::CREATED, headers, sdp).into_response();
+            let mut response = events::offered((StatusCode::CREATED, headers, sdp).into_response());
             if let Some(rejected) = rejected_header(&rejected) {
                 response.headers_mut().insert(REJECTED, rejected);
             }
@@ -316,31 +322,6 @@ fn plain(reply: HttpReply) -> Response {
         HttpReply::Created { .. } => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         HttpReply::Refused(refusal) => refused(&refusal),
     }
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let mut response = refuse(status, &refusal.reason().words);
-    // RFC 6750 §3.
-    let challenge = match (status, refusal) {
-        (StatusCode::UNAUTHORIZED, Refusal::TokenMissing | Refusal::HookUnauthorized(_)) => {
-            Some("Bearer realm=\"ringvox\"")
-        }
-        (StatusCode::UNAUTHORIZED, _) => Some("Bearer realm=\"ringvox\", error=\"invalid_token\""),
-        (StatusCode::FORBIDDEN, _) => Some("Bearer realm=\"ringvox\", error=\"insufficient_scope\""),
-        _ => None,
-    };
-    if let Some(challenge) = challenge {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    }
-    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    }
-    response
-}
-
-fn refuse(status: StatusCode, words: &str) -> Response {
-    (status, [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], format!("{words}\n")).into_response()
 }
 
 async fn accept_post() -> Response {

@@ -11,8 +11,8 @@
 use crate::auth::AccessControl;
 use crate::config::Config;
 use crate::edge::{Health, Input};
-use crate::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
-use crate::id::{ConnectionId, HttpRequestId, RelayId};
+use crate::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
+use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
 use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
 use crate::send_queue::SendQueue;
@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// Inputs that wait for the hub; the readers of sockets wait behind them.
@@ -79,6 +79,8 @@ pub struct Server {
     relieve_at: Option<Instant>,
     http_requests: HashMap<HttpRequestId, oneshot::Sender<HttpReply>>,
     last_http_request: u64,
+    /// Who listens to the media of sessions over HTTP.
+    watchers: HashMap<StreamKey, watch::Sender<MediaState>>,
     relay_start: Option<oneshot::Sender<RelayStart>>,
     /// Who started the relay; before it is known, what the settings say.
     relay_is_ours: bool,
@@ -122,6 +124,7 @@ impl Server {
             relieve_at: None,
             http_requests: HashMap::new(),
             last_http_request: 0,
+            watchers: HashMap::new(),
             relay_start: Some(wiring.relay_start),
             panics: (0, Time::ZERO),
         }
@@ -197,6 +200,9 @@ impl Server {
                     let answer = HttpReply::Refused(Refusal::ServerError);
                     self.http_requests.remove(&http_request).map(|waiting| waiting.send(answer));
                 }
+            }
+            Input::Watch(secret, published, reply) => {
+                let _ = reply.send(self.watch(&secret, published));
             }
             Input::Health(reply) => {
                 let _ = reply.send(Health { relay: self.hub.relays_are_up(), census: self.hub.census() });
@@ -288,6 +294,7 @@ impl Server {
                         self.hub.handle_reply(now, request_id, Err(()));
                     }
                 }
+                Output::Media { stream, state } => self.tell_watchers(stream, state),
                 Output::Http { http_request, reply } => {
                     if let Some(waiting) = self.http_requests.remove(&http_request) {
                         self.reply(waiting, reply);
@@ -295,6 +302,24 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Whoever listens to a session's media hears how it is, or that there is no more to hear.
+    fn tell_watchers(&mut self, stream: StreamKey, state: Option<MediaState>) {
+        let watchers = self.watchers.get(&stream).filter(|watchers| watchers.receiver_count() > 0);
+        match state.zip(watchers) {
+            Some((state, watchers)) => {
+                watchers.send_replace(state);
+            }
+            None => {
+                self.watchers.remove(&stream);
+            }
+        }
+    }
+
+    fn watch(&mut self, secret: &str, published: bool) -> Option<watch::Receiver<MediaState>> {
+        let (stream, state) = self.hub.media_of(secret, published)?;
+        Some(self.watchers.entry(stream).or_insert_with(|| watch::channel(state).0).subscribe())
     }
 
     /// A WHIP or WHEP session whose client has gone before it got the answer is deleted: nobody else knows

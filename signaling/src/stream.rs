@@ -3,7 +3,7 @@
 use crate::id::{MemberId, RelayId, RoomId, StreamKey};
 use crate::sdp::{Plan, Rejected, SourceTrack};
 use crate::stream_state::StreamState;
-use relay_control::RtpParameters;
+use relay_control::{MediaKind, RtpParameters};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -93,8 +93,56 @@ pub(crate) struct PublishedTrack {
     pub(crate) id: u64,
     /// What a player's offer is compared with.
     pub(crate) source: SourceTrack,
-    /// Its packets flow, as the relay says: some came within the last 5 s.
-    pub(crate) flows: bool,
+    pub(crate) flow: Flow,
+}
+
+/// Whether packets of a track come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// None came yet.
+    Awaited,
+    /// As the relay says: some came within the last 2.5 s.
+    Flows,
+    /// No more come, or none ever came though the stream is on the air for a while.
+    Stopped,
+}
+
+/// Whether media of a stream flows, by kind; `None`: it has none of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaState {
+    pub audio: Option<bool>,
+    pub video: Option<bool>,
+}
+
+/// Of which kinds the media has stopped, though the stream goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    pub(crate) audio: bool,
+    pub(crate) video: bool,
+}
+
+impl Stopped {
+    /// As people are told; empty: nothing has.
+    pub(crate) fn kinds(self) -> Vec<&'static str> {
+        let kinds = [("audio", self.audio), ("video", self.video)];
+        kinds.into_iter().filter(|(_, stopped)| *stopped).map(|(kind, _)| kind).collect()
+    }
+}
+
+impl Publish {
+    pub(crate) fn stopped(&self) -> Stopped {
+        let of = |kind: MediaKind| {
+            let mut flows =
+                self.tracks.iter().filter(|track| track.source.kind == kind).map(|track| track.flow);
+            flows.clone().next().is_some() && flows.all(|flow| flow == Flow::Stopped)
+        };
+        Stopped { audio: of(MediaKind::Audio), video: of(MediaKind::Video) }
+    }
+
+    /// Whether packets of this kind come.
+    pub(crate) fn flows(&self, kind: MediaKind) -> bool {
+        self.tracks.iter().any(|track| track.source.kind == kind && track.flow == Flow::Flows)
+    }
 }
 
 impl Stream {
@@ -117,6 +165,10 @@ impl Stream {
             if !has {
                 entry[name] = false.into();
             }
+        }
+        let stopped = self.publish().map(|publish| publish.stopped().kinds()).unwrap_or_default();
+        if !stopped.is_empty() {
+            entry["stopped"] = stopped.into();
         }
         entry
     }
@@ -142,7 +194,7 @@ impl Stream {
     }
 
     /// Whether there is a track of this kind.
-    pub(crate) fn has(parameters: &[&RtpParameters], kind: relay_control::MediaKind) -> bool {
+    pub(crate) fn has(parameters: &[&RtpParameters], kind: MediaKind) -> bool {
         parameters.iter().any(|rtp| rtp.kind == kind as i32)
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     ViewerPlaces(RoomId),
     /// The next thing that must happen to a stream; see [`crate::stream_state`].
     Stream(StreamKey),
+    /// Media of a publisher that is on the air should have come by now.
+    Media(StreamKey),
     /// A detached member's time runs out.
     Detached(RoomId, MemberId),
     /// An empty room's time runs out.

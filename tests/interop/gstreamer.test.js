@@ -1,6 +1,7 @@
 /**
  * GStreamer's webrtcbin over WHIP and WHEP, with its defaults: no BUNDLE group, so that only the first m-line
- * can be had, players that say nothing of their H.264, and a handshake in many small datagrams.
+ * can be had, players that say nothing of their H.264, a handshake in many small datagrams, and no checks
+ * once it is connected.
  * @module
  */
 
@@ -47,6 +48,11 @@ const CASES = [
         what: "bundled, H.264 to a player of VP8: the sound",
         how: ["--policy", "max-bundle", "--video", "H264", "--play-video", "VP8", "--kinds", "audio,video"],
         published: ["audio", "video"], played: ["audio"], rejected: [null, 'video;code="no-common-codecs";info="No common codecs"'],
+    },
+    {
+        what: "its defaults, longer than consent lasts without a check: the sound",
+        how: ["--kinds", "audio,video", "--buffers", "1700"],
+        published: ["audio"], played: ["audio"], rejected: [NOT_BUNDLED("video"), null],
     },
 ];
 

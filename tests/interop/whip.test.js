@@ -29,6 +29,13 @@ for (const io of BACK_ENDS) {
             });
         }
 
+        test("aiortc publishes and plays as the DTLS server", async () => {
+            const aiortc = peer("--room", "passive", "--passive");
+            assert.equal(await aiortc.ended, 0, `${aiortc.output()}\n${await server.log()}`);
+            assert.equal(JSON.parse(aiortc.output().trim().split("\n").at(-1) ?? "").pictures, 40);
+            await until("nothing is left in the relay", async () => (await server.ctl("inventory")).transports.length === 0);
+        });
+
         test("a WHIP publisher looks like any member to a page", async () => {
             const browser = await launch("chromium");
             const aiortc = peer("--room", "door", "--hold");

@@ -3,8 +3,10 @@
 Every picture carries its number as a bar code, so that a decoded picture is compared with the very picture that was
 sent, and the sound is one tone whose pitch is measured. Prints one line of JSON; any difference is an exception.
 
-Usage: whip_aiortc.py --base http://localhost:8080 --room R [--video VP8|H264] [--audio opus|PCMU|PCMA] [--no-rtx] [--token JWT] [--hold] [--watch]
-With --no-rtx it offers no retransmission under SSRCs of its own (RFC 4588), in neither direction.
+Usage: whip_aiortc.py --base http://localhost:8080 --room R [--video VP8|H264] [--audio opus|PCMU|PCMA] [--no-rtx]
+       [--passive] [--token JWT] [--hold] [--watch]
+With --no-rtx it offers no retransmission under SSRCs of its own (RFC 4588), in neither direction. With --passive it is
+the DTLS server of both its connections.
 With --hold it prints "publishing", goes on until its standard input closes, and plays nothing. With --watch it plays
 what another one publishes, and prints "playing" once pictures come. Both end when they are refused, with the status.
 """
@@ -130,13 +132,18 @@ def new_connection():
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
-async def post(http, url, connection, retry=True):
+async def post(http, url, connection, passive, retry=True):
     """Sends our offer, takes the answer. Returns the session's address; asks again while the stream is not on the air yet."""
     await connection.setLocalDescription(await connection.createOffer())
+    offer = connection.localDescription.sdp
+    if passive:
+        # It takes either part, and is told which by the answer.
+        offer = offer.replace("a=setup:actpass", "a=setup:passive")
+        assert "a=setup:passive" in offer, offer
     headers = {"content-type": "application/sdp"}
     deadline = time.monotonic() + DEADLINE_S
     while True:
-        async with http.post(url, data=connection.localDescription.sdp, headers=headers) as reply:
+        async with http.post(url, data=offer, headers=headers) as reply:
             text = await reply.text()
             if reply.status in (404, 409) and retry and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
@@ -156,12 +163,19 @@ async def delete(http, location):
         assert reply.status == 404, f"second DELETE: {reply.status}"
 
 
-async def connected(connection):
+async def connected(connection, passive):
     deadline = time.monotonic() + DEADLINE_S
     while connection.connectionState != "connected":
         assert connection.connectionState in ("new", "connecting"), connection.connectionState
         assert time.monotonic() < deadline, f"still {connection.connectionState}, ICE {connection.iceConnectionState}"
         await asyncio.sleep(0.05)
+    roles = {role_of(transceiver) for transceiver in connection.getTransceivers()}
+    assert roles == {"server" if passive else "client"}, roles
+
+
+def role_of(transceiver):
+    """Ours in the DTLS association, as it has come to be; aiortc tells nobody."""
+    return transceiver.receiver.transport._role
 
 
 async def compare_pictures(track):
@@ -211,8 +225,8 @@ async def publish(http, arguments):
         transceiver = connection.addTransceiver(track, direction="sendonly")
         transceiver.setCodecPreferences(only(kind, getattr(arguments, kind), arguments.rtx))
     url = f"{arguments.base}/whip/{urllib.parse.quote(arguments.room, safe='')}?login=pattern"
-    location = await post(http, url, connection, retry=not arguments.hold)
-    await connected(connection)
+    location = await post(http, url, connection, arguments.passive, retry=not arguments.hold)
+    await connected(connection, arguments.passive)
     return connection, location
 
 
@@ -225,8 +239,8 @@ async def play(http, arguments):
         if not arguments.rtx:
             transceiver.setCodecPreferences(only(kind, getattr(arguments, kind), rtx=False))
     url = f"{arguments.base}/whep/{urllib.parse.quote(arguments.room, safe='')}/pattern"
-    location = await post(http, url, connection, retry=not arguments.watch)
-    await connected(connection)
+    location = await post(http, url, connection, arguments.passive, retry=not arguments.watch)
+    await connected(connection, arguments.passive)
     return connection, location, tracks
 
 
@@ -271,4 +285,5 @@ if __name__ == "__main__":
     parser.add_argument("--token")
     parser.add_argument("--hold", action="store_true")
     parser.add_argument("--watch", action="store_true")
+    parser.add_argument("--passive", action="store_true")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))

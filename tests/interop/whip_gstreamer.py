@@ -5,7 +5,8 @@ Counts decoded pictures and sound that is not silent, and prints one line of JSO
 what the player got of each kind. A kind that the answer rejects stays at 0.
 
 Usage: whip_gstreamer.py --base http://localhost:8080 --room R [--policy none|max-bundle] [--kinds video,audio]
-       [--video VP8|H264] [--play-policy none|max-bundle] [--play-video VP8|H264]
+       [--video VP8|H264] [--play-policy none|max-bundle] [--play-video VP8|H264] [--buffers N]
+N is how many pictures and parts of sound (20 ms) the player waits for.
 """
 
 import argparse
@@ -23,8 +24,6 @@ gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
 DEADLINE_S = 40
-BUFFERS = 40
-# Enough to see that nothing comes of what was rejected while the rest flows.
 ENCODERS = {
     "VP8": "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 "
     "! vp8enc deadline=1 keyframe-max-dist=30 ! rtpvp8pay pt=96 ! application/x-rtp,payload=96",
@@ -153,15 +152,15 @@ class Player(Peer):
             buffer.unmap(info)
 
 
-def until(what, condition, *peers):
-    context, deadline = GLib.MainContext.default(), time.monotonic() + DEADLINE_S
+def until(what, condition, *peers, seconds=DEADLINE_S):
+    context, deadline = GLib.MainContext.default(), time.monotonic() + seconds
     # A timer wakes the loop, so that the deadline is looked at.
     tick = GLib.timeout_add(20, lambda: True)
     while not condition():
         context.iteration(True)
         errors = [peer.error for peer in peers if peer.error]
         assert not errors, f"{what}: {errors}"
-        assert time.monotonic() < deadline, f"not in {DEADLINE_S} s: {what} {[vars(peer) for peer in peers]}"
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what} {[vars(peer) for peer in peers]}"
     GLib.source_remove(tick)
 
 
@@ -179,9 +178,11 @@ def run(arguments):
     player.start()
     until("playing", lambda: player.connected(), sender, player)
     taken = answered(player)
-    until("media", lambda: all(player.got[kind] >= BUFFERS for kind in taken), sender, player)
+    enough = arguments.buffers
+    seconds = DEADLINE_S + enough / 50
+    until("media", lambda: all(player.got[kind] >= enough for kind in taken), sender, player, seconds=seconds)
     result = {"published": answered(sender), "publisher_rejected": sender.rejected, "played": taken}
-    result |= {"player_rejected": player.rejected, "got": {kind: count >= BUFFERS for kind, count in player.got.items()}}
+    result |= {"player_rejected": player.rejected, "got": {kind: count >= enough for kind, count in player.got.items()}}
     player.close()
     sender.close()
     return result
@@ -196,6 +197,8 @@ if __name__ == "__main__":
     parser.add_argument("--video", default="VP8")
     parser.add_argument("--play-policy")
     parser.add_argument("--play-video")
+    # Enough to see that nothing comes of what was rejected while the rest flows.
+    parser.add_argument("--buffers", type=int, default=40)
     arguments = parser.parse_args()
     arguments.kinds = arguments.kinds.split(",")
     arguments.play_policy = arguments.play_policy or arguments.policy

@@ -120,6 +120,36 @@ fn media_that_stops_is_told_within_three_seconds_and_its_coming_back_at_once() {
     assert_eq!(told(&world, false).len(), 1);
 }
 
+/// Who probes the path with padding sends no media, and who has stopped does not come back by it.
+#[test]
+fn padding_is_no_media() {
+    let mut world = World::new(18);
+    let publisher = world.join(1);
+    let (add, own) = World::publication(publisher);
+    world.command(add);
+    world.peers[0].publish(own, 100);
+    world.run(Duration::from_secs(1));
+    let told = |world: &World| {
+        let told =
+            |body: &EventBody| if let EventBody::UpTrackActivity(a) = body { Some(a.active) } else { None };
+        world.events.iter().filter_map(|(_, body)| told(body)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world), [true]);
+    let mut sending = world.peers[0].sending.take().expect("it publishes");
+    let before = world.shard.counters().get(Count::RxRtp);
+    for _ in 0..20 {
+        let now = world.now;
+        world.peers[0].send_padding(now, &mut sending);
+        world.run(Duration::from_millis(500));
+    }
+    assert_eq!(world.shard.counters().get(Count::RxRtp), before + 20);
+    assert_eq!(told(&world), [true, false]);
+    world.peers[0].sending = Some(sending);
+    world.run(Duration::from_secs(1));
+    assert_eq!(told(&world), [true, false, true]);
+    world.assert_ledger();
+}
+
 #[test]
 fn consent_expires_30_s_after_the_last_check_and_leaves_nothing() {
     let mut world = World::new(12);
@@ -135,6 +165,36 @@ fn consent_expires_30_s_after_the_last_check_and_leaves_nothing() {
     let left = world.inventory();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].state(), TransportState::Connected, "the publisher stays");
+    world.assert_ledger();
+}
+
+/// As libnice, which sends no checks once it is connected: the keys say that it is there.
+#[test]
+fn who_sends_media_or_reports_keeps_its_consent_without_checks() {
+    let mut world = World::new(18);
+    let ssrc = call(&mut world);
+    for peer in &mut world.peers {
+        peer.checks_left = 0;
+    }
+    world.run(Duration::from_secs(65));
+    let before = world.peers[1].received[&ssrc].packets.len();
+    world.run(Duration::from_secs(1));
+    assert!(world.peers[1].received[&ssrc].packets.len() - before >= 90, "media flows");
+    // It is gone, and somebody sends again what he has overheard of it.
+    world.peers[0].alive = false;
+    let (address, silent_since) = (world.peers[0].address, world.now);
+    for _ in 0..33 {
+        for (path, bytes) in world.overheard.clone() {
+            if path.remote == address {
+                world.inject_along(path, &bytes);
+            }
+        }
+        world.run(Duration::from_secs(1));
+    }
+    let at = world.failed(0, FailReason::ConsentExpired).expect("it ended");
+    let silence = at.since(silent_since);
+    assert!((29..=31).contains(&silence.as_secs()), "{silence:?}");
+    assert_eq!(world.inventory().len(), 1, "the viewer, who reports, stays");
     world.assert_ledger();
 }
 

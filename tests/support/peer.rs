@@ -306,6 +306,17 @@ impl Peer {
         self.out.push(slot);
     }
 
+    /// A packet of padding alone, as one probes a path with.
+    pub fn send_padding(&mut self, now: Time, sending: &mut Sending) {
+        let timestamp = (now.as_micros() * 9 / 100) as u32;
+        let index = sending.packets.push((timestamp, vec![]));
+        let fields = HeaderFields { padding: true, ..fields(PT, index, timestamp, sending.ssrc) };
+        let mut slot = vec![0; SLOT_BYTES];
+        let len = self.keys().rtp(&mut slot, &fields, &[(1, b"0")], index, &[0, 0, 0, 4]).expect("fits");
+        slot.truncate(len);
+        self.out.push(slot);
+    }
+
     fn send_nacks(&mut self) {
         let mut missing = Vec::new();
         for (ssrc, received) in &self.received {

@@ -40,7 +40,7 @@ pub struct Limits {
     pub ice_timeout: Duration,
     /// Time from ICE to keys.
     pub dtls_timeout: Duration,
-    /// Life of consent without an authenticated check (RFC 7675 §5.1).
+    /// Life of consent without an authenticated check or packet (RFC 7675 §5.1).
     pub consent: Duration,
     /// Silence after which an up-track counts as inactive. Above what comes of a client that sends on: an
     /// Opus encoder in silence sends a packet every 400 ms (RFC 6716 §2.1.9), a browser a frame of a still

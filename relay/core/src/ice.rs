@@ -13,7 +13,9 @@
 //!   §8.1).
 //! - A transaction id is good for one path.
 //! - A bad check is an error response at most; it never ends anything.
-//! - Consent (RFC 7675) is the peer's own checks: as long as they come, the peer wants our packets.
+//! - Consent (RFC 7675) is what only the peer can send: its own checks, and SRTP or SRTCP along the selected
+//!   path, whose keys nobody else has. Not every peer goes on checking: libnice keeps a path open by Binding
+//!   indications, which nobody signs (RFC 8445 §11).
 
 use crate::demux::{UFRAG_LEN, Ufrag};
 use crate::outbox::Path;
@@ -180,11 +182,6 @@ impl Ice {
     #[must_use]
     pub fn proven(&self) -> Option<&Path> {
         if self.selected_proven { self.selected.as_ref() } else { None }
-    }
-
-    #[must_use]
-    pub fn last_check(&self) -> Time {
-        self.last_check
     }
 
     /// When something authentic of the peer came last: a new check, or what only it can have sent along the

@@ -229,11 +229,11 @@ impl Transport {
         }
     }
 
-    /// Until when its peer's consent lasts, `None` if it has expired: `consent` after its last check (RFC
-    /// 7675 §5.1).
+    /// Until when its peer's consent lasts, `None` if it has expired: `consent` after the peer was last heard
+    /// (RFC 7675 §5.1).
     #[must_use]
     pub fn consent_left(&self, now: Time, consent: Duration) -> Option<Time> {
-        let until = self.ice.last_check() + consent;
+        let until = self.ice.last_heard() + consent;
         (until > now).then_some(until)
     }
 

@@ -344,6 +344,8 @@ fn export(ssl: &SslRef, side: Side, profile: SrtpProfile) -> Option<KeyingMateri
 const fn group_name(id: u16) -> &'static str {
     match id {
         23 => "secp256r1",
+        24 => "secp384r1",
+        25 => "secp521r1",
         29 => "x25519",
         0x11ec => "X25519MLKEM768",
         _ => "unknown",

@@ -16,6 +16,10 @@ use relay_core::time::Time;
 /// Post-quantum first: current browsers send a share for it.
 pub const GROUPS: &str = "X25519MLKEM768:X25519:P-256";
 
+/// Groups that we offer as the client: in DTLS 1.2 they are the curves of the certificates, too, that the
+/// server may show (RFC 8422 §5.1.1). Last come those that are wanted for that alone.
+const OFFERED_GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384:P-521";
+
 /// Of DTLS 1.2; those of 1.3 are all authenticated ciphers. Our certificate is ECDSA, and static RSA has no
 /// forward secrecy.
 pub const SUITES: &str =
@@ -43,17 +47,17 @@ impl EngineFactory {
     /// [`SetupError`] if BoringSSL cannot do what we need.
     pub fn new() -> Result<Self, SetupError> {
         let identity = Identity::generate()?;
-        let context = |suites| -> Result<SslContextBuilder, SetupError> {
+        let context = |groups, suites| -> Result<SslContextBuilder, SetupError> {
             let mut context = base_context(&identity)?;
             context.set_tlsext_use_srtp(&boring_profiles(&SrtpProfile::ALL))?;
-            context.set_curves_list(GROUPS)?;
+            context.set_curves_list(groups)?;
             context.set_strict_cipher_list(suites)?;
             Ok(context)
         };
-        let mut server = context(SUITES)?;
+        let mut server = context(GROUPS, SUITES)?;
         server.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
         server.set_select_certificate_callback(|hello| inspect(&hello));
-        let client = context(OFFERED_SUITES)?.build();
+        let client = context(OFFERED_GROUPS, OFFERED_SUITES)?.build();
         Ok(Self { server: server.build(), client, fingerprint: identity.fingerprint() })
     }
 }

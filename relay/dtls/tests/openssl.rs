@@ -114,6 +114,8 @@ fn serve(kind: &[&str], args: &[&str]) -> Option<Outcome> {
 }
 
 const EC: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const P384: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"];
+const P521: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"];
 const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
 
 /// Both ends export the same octets.
@@ -132,6 +134,8 @@ fn openssl_exports_the_same_keys() {
         (&EC[..], "SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
         (&EC, "SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_256_GCM", "88", "AEAD_AES_256_GCM"),
         (&EC, "SRTP_AES128_CM_SHA1_80", "60", "AES128_CM_HMAC_SHA1_80"),
+        (&P384, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
+        (&P521, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
         (&RSA, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
     ] {
         let export = ["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", len];
@@ -196,6 +200,8 @@ fn openssls_server_exports_the_same_keys() {
         (&EC[..], "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
         (&EC, "SRTP_AEAD_AES_256_GCM", "88", "AEAD_AES_256_GCM"),
         (&EC, "SRTP_AES128_CM_SHA1_80", "60", "AES128_CM_HMAC_SHA1_80"),
+        (&P384, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
+        (&P521, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
         (&RSA, "SRTP_AEAD_AES_128_GCM", "56", "AEAD_AES_128_GCM"),
     ] {
         let export = ["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", len];

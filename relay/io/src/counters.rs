@@ -49,6 +49,9 @@ pub struct IoCounters {
     pub tx_error_not_permitted: u64,
     /// Datagrams to where no route leads (ENETUNREACH, EHOSTUNREACH and the like).
     pub tx_error_unreachable: u64,
+    /// Datagrams that should leave from an address that the machine has not (any more). IPv6 lets a socket
+    /// that is bound to such a one send on, which no error tells.
+    pub tx_error_source_gone: u64,
     /// Datagrams larger than the path that could not be sent in fragments either (EMSGSIZE).
     pub tx_error_too_big: u64,
     /// Datagrams refused for other reasons.
@@ -86,6 +89,7 @@ impl IoCounters {
             ("io.tx_error_no_buffers", self.tx_error_no_buffers),
             ("io.tx_error_not_permitted", self.tx_error_not_permitted),
             ("io.tx_error_unreachable", self.tx_error_unreachable),
+            ("io.tx_error_source_gone", self.tx_error_source_gone),
             ("io.tx_error_too_big", self.tx_error_too_big),
             ("io.tx_error_other", self.tx_error_other),
             ("io.syscalls", self.syscalls),
@@ -102,6 +106,7 @@ impl IoCounters {
             + self.tx_error_no_buffers
             + self.tx_error_not_permitted
             + self.tx_error_unreachable
+            + self.tx_error_source_gone
             + self.tx_error_too_big
             + self.tx_error_other
     }

@@ -1,15 +1,15 @@
 //! IPv4 paths that take less than what is sent along them.
 //!
-//! Our sockets set DF and heed no path MTU (see [`crate::socket`]): what is larger than the *interface* takes
-//! comes back as EMSGSIZE, and what is larger than a link further on is lost, but a router says so, and the
-//! kernel keeps that (as it keeps the MTU of a route that somebody set). So now and then the kernel is asked
-//! about a path that has just been used, and what is larger than it said is sent in fragments without DF from
-//! then on. Routers on the way may cut it further.
+//! Our sockets set no DF and heed no path MTU (see [`crate::socket`]): what is larger than a link further on
+//! is cut by the router there, and what is larger than the *interface* takes comes back as EMSGSIZE and is
+//! sent in fragments. The kernel may know better than the interface, by the MTU of a route that somebody set
+//! for a tunnel: so now and then it is asked about a path that has just been used, and what is larger than
+//! it says is sent in fragments from then on. Routers on the way may cut it further.
 //!
-//! IPv6 needs none of this: the kernel cuts what is larger than it knows of a path.
+//! IPv6 needs none of this: the kernel cuts what is larger than it knows of a path. Routers cut nothing
+//! there, so where none of their messages arrive (ICMPv6 type 2), large datagrams are lost.
 //!
-//! Deliberately absent: finding a path that swallows large datagrams and says nothing. A forged ICMP message
-//! can make us send fragments to an address, of 552 octets at least (`net.ipv4.route.min_pmtu`), and no more.
+//! Deliberately absent: finding an IPv6 path that swallows large datagrams and says nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -114,7 +114,7 @@ fn payload_max(socket: &UdpSocket, route: &Route) -> Option<usize> {
     Some(usize::try_from(mtu).ok()?.saturating_sub(HEADERS).max(ALWAYS_FITS))
 }
 
-/// Sends one datagram without DF, in fragments if need be; the error, or 0. The sockets' other datagrams
+/// Sends one datagram in fragments if need be; the error, or 0. The sockets' other datagrams
 /// leave as before: nothing else is sent meanwhile, as sends complete before `submit` returns.
 ///
 /// # Safety
@@ -136,7 +136,7 @@ pub(crate) unsafe fn send_fragmented(
         _ => io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
     };
     // It was like this before, so it can be again.
-    let restored = discover(libc::IP_PMTUDISC_PROBE);
+    let restored = discover(libc::IP_PMTUDISC_INTERFACE);
     debug_assert!(restored.is_ok(), "{restored:?}");
     errno
 }

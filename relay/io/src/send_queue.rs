@@ -1,7 +1,8 @@
 //! Datagrams to send, written into lent memory, and their way to the kernel.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::RawFd;
 
 use crate::IoCounters;
@@ -243,6 +244,7 @@ impl SendQueue {
 
     /// Takes note of completed sends; their memory is free again.
     fn settle(&mut self) {
+        let mut asked = None;
         for done in self.done.drain(..) {
             let Some(send) = self.messages.finish(done.message) else {
                 debug_assert!(false, "a send completed twice");
@@ -260,7 +262,7 @@ impl SendQueue {
             }
             self.arenas.release(send.arena);
             if errno > 0 {
-                self.counters.lost(errno, datagrams);
+                lost(&mut self.counters, self.messages.sources(), &send, (errno, datagrams), &mut asked);
                 continue;
             }
             self.counters.tx_sent += datagrams;
@@ -312,6 +314,27 @@ impl SendQueue {
             }
         }
     }
+}
+
+/// Counts what the kernel refused to send. `asked`: the last source that was looked for in this turn, and
+/// whether the machine has it, as all that waits for one that has gone is refused at once.
+fn lost(
+    counters: &mut IoCounters,
+    sources: &Sources,
+    send: &PendingSend,
+    (errno, datagrams): (i32, u64),
+    asked: &mut Option<(IpAddr, bool)>,
+) {
+    let source = sources.local(send.socket).or(send.route.local);
+    // It depends on the kernel's version and the family which of these it says.
+    let may_be_gone = matches!(errno, libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH);
+    let Some(source) = source.filter(|_| may_be_gone) else { return counters.lost(errno, datagrams) };
+    let known = asked.filter(|(ip, _)| *ip == source).map(|(_, is_ours)| is_ours);
+    let is_there =
+        || UdpSocket::bind((source, 0)).err().map(|why| why.kind()) != Some(ErrorKind::AddrNotAvailable);
+    let is_ours = known.unwrap_or_else(is_there);
+    *asked = Some((source, is_ours));
+    if is_ours { counters.lost(errno, datagrams) } else { counters.tx_error_source_gone += datagrams }
 }
 
 #[cfg(test)]

@@ -232,7 +232,7 @@ fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
         };
         set_option(&socket, level, option, 1)?;
     }
-    set_df(&socket, ip)?;
+    leave_whole(&socket, ip)?;
     // Beyond the system's limit if we may, else up to it: see `granted_buffers`.
     let buffers = [
         (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, options.recv_buffer_bytes),
@@ -247,15 +247,16 @@ fn prepare(socket: Socket, options: &SocketOptions) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// IPv4 datagrams leave whole and stay so: many networks lose fragments (RFC 8900). What is larger than a
-/// path takes is sent again without this option ([`crate::path_mtu`]). It also spares the kernel the choice
-/// of an identification (RFC 6864 §4), a twentieth of an unbatched send.
-fn set_df(socket: &Socket, ip: Option<IpAddr>) -> io::Result<()> {
+/// IPv4 datagrams leave whole and without DF: where the path is narrower further on, a router cuts them. With
+/// DF it would discard them and say so, and in many networks nobody hears it. What the interface itself does
+/// not take is refused (EMSGSIZE) and sent again without this option ([`crate::path_mtu`]). What ICMP says of
+/// a path is not taken, so nobody can forge it.
+fn leave_whole(socket: &Socket, ip: Option<IpAddr>) -> io::Result<()> {
     // A socket of one IPv6 address sends no IPv4.
     if ip.is_some_and(|ip| ip.is_ipv6() && !ip.is_unspecified()) {
         return Ok(());
     }
-    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_INTERFACE)
 }
 
 fn family(socket: &Socket) -> io::Result<Family> {

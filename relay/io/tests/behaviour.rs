@@ -206,9 +206,39 @@ fn refused_sends_are_counted_by_kind_and_the_rest_goes_out() {
         assert_ledger(&mut io);
         let counters = io.counters();
         assert_eq!((counters.tx_sent, counters.tx_errors()), (3, 9), "{counters:?}");
-        let kinds = [counters.tx_error_not_permitted, counters.tx_error_unreachable, counters.tx_error_other];
+        let kinds = [counters.tx_error_not_permitted, counters.tx_error_source_gone, counters.tx_error_other];
         assert_eq!(kinds, [3; 3], "{counters:?}");
         assert!(io.send_queue().uses_gso(addr(&live).ip()), "a bad route is no reason to do without GSO");
+    });
+}
+
+/// As after a fail-over: clients that were known at that address are answered from it until they check anew.
+#[test]
+fn what_should_leave_from_an_address_that_has_gone_is_counted_as_that() {
+    if !network::own_network() {
+        return;
+    }
+    network::ip("link set lo up");
+    on_each_backend(|backend| {
+        for (local, bound, prefix) in
+            [("10.9.9.1", "10.9.9.1:0", 32), ("10.9.9.1", "0.0.0.0:0", 32), ("fd00:9::1", "[::]:0", 128)]
+        {
+            network::ip(&format!("address add {local}/{prefix} dev lo"));
+            let mut io = open_at(backend, bound, &IoOptions::default());
+            let live = if local.contains(':') { try_peer("[::1]:0").unwrap() } else { peer() };
+            let route = Route { remote: addr(&live), local: Some(local.parse().unwrap()) };
+            send(io.send_queue(), &route, b"it is there");
+            io.flush();
+            assert_eq!(recv_from(&live).1.ip(), route.local.unwrap());
+            network::ip(&format!("address del {local}/{prefix} dev lo"));
+            for n in 0..5 {
+                send(io.send_queue(), &route, &numbered(n, 9));
+            }
+            io.flush();
+            let counters = io.counters();
+            let gone = (counters.tx_error_source_gone, counters.tx_errors(), counters.tx_sent);
+            assert_eq!(gone, (5, 5, 1), "{backend:?} {local} at {bound}: {counters:?}");
+        }
     });
 }
 

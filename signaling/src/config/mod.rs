@@ -108,6 +108,10 @@ settings! {
             number("a number", 1..=1_000_000).map(Some).or("auto", "\"auto\"", None);
         // Below what one shard of the relay takes: the reason reaches the client, and one room finds its
         // places.
+        /// How long an HTTP connection is kept without a request. A little more than proxies keep theirs
+        /// (nginx a minute), so that they end it and no request is lost. Where half of all places are taken,
+        /// 5 s at most.
+        http_idle + "_ms": Duration = 65_000, millis(1_000..=600_000);
         /// Streams at a time, published or played, whose clients have not proved an address yet by ICE and
         /// DTLS. That takes a browser well under a second. More are refused: 503 with Retry-After for WHIP
         /// and WHEP, FAILED on a WebSocket.

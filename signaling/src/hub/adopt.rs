@@ -13,7 +13,7 @@ use crate::id::{MemberId, RelayId, RoomId, StreamKey};
 use crate::member::{Member, Presence};
 use crate::room::Terms;
 use crate::sdp::SourceTrack;
-use crate::stream::{Muted, Owner, Play, Publish, PublishedTrack, Role, Stream};
+use crate::stream::{Flow, Muted, Owner, Play, Publish, PublishedTrack, Role, Stream};
 use crate::stream_state::StreamState;
 use crate::timer::Timer;
 use relay_control::{
@@ -148,7 +148,8 @@ fn adopted_role(streams: &Streams, label: &RoleLabel, info: &TransportInfo) -> O
             let track = |track: &UpTrackInfo| {
                 let fmtp = fmtp.get(&track.track_id).map_or("", String::as_str);
                 let source = SourceTrack::new(track.rtp.codec(), fmtp)?;
-                Some(PublishedTrack { id: track.track_id, source, flows: track.active })
+                let flow = if track.active { Flow::Flows } else { Flow::Stopped };
+                Some(PublishedTrack { id: track.track_id, source, flow })
             };
             Some(Role::Publish(Publish {
                 tracks: info.up_tracks.iter().map(track).collect::<Option<Vec<_>>>()?,

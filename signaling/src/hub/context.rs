@@ -4,9 +4,10 @@
 use super::http::HttpReply;
 use super::relays::Purpose;
 use crate::config::{AuthMode, Config};
-use crate::id::{ConnectionId, HttpRequestId, RelayId};
+use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::refusal::Refusal;
+use crate::stream::MediaState;
 use crate::timer::{Time, Timers};
 use relay_control::Command;
 use serde_json::{Map, Value};
@@ -46,6 +47,8 @@ pub enum Output {
         request_id: u64,
         command: Command,
     },
+    /// How the media of a session over HTTP is; `None`: it has ended.
+    Media { stream: StreamKey, state: Option<MediaState> },
     /// The answer to an HTTP request.
     Http { http_request: HttpRequestId, reply: HttpReply },
 }
@@ -187,6 +190,10 @@ impl Context {
         {
             self.output(Output::Note { about: about.into(), method, object });
         }
+    }
+
+    pub(super) fn media_changed(&mut self, stream: StreamKey, state: Option<MediaState>) {
+        self.output(Output::Media { stream, state });
     }
 
     pub(super) fn reply(&mut self, http_request: HttpRequestId, reply: HttpReply) {

@@ -32,6 +32,9 @@ pub(super) fn remove_ended(cx: &mut Context, rooms: &mut Rooms, streams: &mut St
     cx.tell_relay(stream.relay, Command::CloseTransport(CloseTransport { transport_id: key.0 }));
     let status = Status::ended(end, stream.is_publish());
     tell_owner(cx, rooms, streams, &stream, (status, Some(end.reason())));
+    if stream.over_http {
+        cx.media_changed(key, None);
+    }
     if let Some(http_request) = http_request {
         cx.reply(http_request, HttpReply::Refused(Refusal::Ended(end)));
     }

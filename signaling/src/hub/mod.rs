@@ -36,6 +36,7 @@
 //! | `progress.rs` | the relay's replies and events, and what follows from [`crate::stream_state`] |
 //! | `end.rs` | the end of streams and members |
 //! | `status.rs`, `stream_events.rs` | what owners and players of a stream are told |
+//! | `media.rs` | who is told that media stops, or comes again |
 //! | `label.rs` | labels on transports |
 //! | `reconcile.rs`, `adopt.rs` | streams and a relay's inventory; rooms rebuilt from labels |
 //! | `whip_whep.rs`, `http.rs` | WHIP and WHEP |
@@ -47,6 +48,7 @@ mod context;
 mod end;
 mod http;
 mod label;
+mod media;
 mod members;
 mod messages;
 mod offers;
@@ -64,6 +66,7 @@ mod unproved;
 mod viewer_places;
 mod whip_whep;
 
+pub use crate::stream::MediaState;
 pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 pub use connections::{BACKLOG_MAX, HELLO_LIMIT};
 pub use context::{CloseCode, Output, Random};
@@ -72,7 +75,7 @@ pub use takeovers::{ANSWER_PATIENCE, PONG_LIMIT, SILENCE};
 
 use crate::address::Subnet;
 use crate::config::Config;
-use crate::id::{ConnectionId, HttpRequestId, RelayId};
+use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
 use crate::stream_state::Trigger;
 use crate::timer::{Time, Timer};
 use connections::{Connections, WaitsFor};
@@ -149,6 +152,11 @@ impl Hub {
                 Timer::ViewerPlaces(room) => self.search_viewers_place(room),
                 Timer::Stream(key) => {
                     progress::advance(cx, rooms, streams, &self.relays, key, Trigger::TimeOut);
+                }
+                Timer::Media(key) => {
+                    if let Some(changed) = streams.give_up_awaited(key) {
+                        media::tell(cx, rooms, streams, key, changed);
+                    }
                 }
                 Timer::Detached(room, member) => end::member_vanished(cx, rooms, streams, room, member),
                 Timer::RoomIdle(room) => rooms.remove_if_empty(cx, room),
@@ -260,6 +268,12 @@ impl Hub {
         for id in self.connections.drain() {
             self.cx.close(id, code, reason.into());
         }
+    }
+
+    /// The session over HTTP with this secret in its URL, and how its media is.
+    pub fn media_of(&self, secret: &str, published: bool) -> Option<(StreamKey, MediaState)> {
+        let key = whip_whep::http_stream(&self.streams, secret, published).ok()?;
+        Some((key, media::state(&self.streams, self.streams.get(key)?)))
     }
 
     /// Whether all relays are there, for health checks.

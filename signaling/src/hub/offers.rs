@@ -14,7 +14,7 @@ use crate::message::StreamRequest;
 use crate::names::Name;
 use crate::refusal::Refusal;
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
-use crate::stream::{Owner, Play, Publish, PublishedTrack, Role, Stream};
+use crate::stream::{Flow, Owner, Play, Publish, PublishedTrack, Role, Stream};
 use crate::stream_state::{Negotiation, StreamState};
 use relay_control::{
     AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, Priority, RtpParameters,
@@ -113,8 +113,11 @@ pub(super) fn begin_publish(
     let priority = wish.priority.unwrap_or(usual).into();
     let max_bitrate_bps = publish_bitrate_bps(cx, relays, relay, wish.max_bitrate_bps);
 
-    let track =
-        |track: &PlannedTrack| PublishedTrack { id: cx.random_id(), source: track.source, flows: false };
+    let track = |track: &PlannedTrack| PublishedTrack {
+        id: cx.random_id(),
+        source: track.source,
+        flow: Flow::Awaited,
+    };
     let tracks: Vec<PublishedTrack> = plan.tracks.iter().map(track).collect();
     let key = StreamKey(cx.random_id());
     let add = |(track, planned): (&PublishedTrack, &PlannedTrack)| {

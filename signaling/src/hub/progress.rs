@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::end::{end_stream, remove_ended};
 use super::http::HttpReply;
+use super::media;
 use super::offers::play_cname;
 use super::relays::{Purpose, Relays};
 use super::rooms::Rooms;
@@ -14,7 +15,7 @@ use crate::refusal::{Refusal, StreamEnd};
 use crate::sdp::{PlaySide, TrackSsrcs};
 use crate::stream::Role;
 use crate::stream_state::{Action, Negotiation, Trigger};
-use crate::timer::Time;
+use crate::timer::{Time, Timer};
 use relay_control::{
     Command, CommandError, ErrorCode, FailReason, ReplyBody, TransportState, TransportStateChanged,
     UpTrackActivity,
@@ -115,9 +116,12 @@ pub(super) fn up_track_activity(
     let Some(key) = streams.of_track(activity.track_id).filter(|key| streams.is_on(*key, relay)) else {
         return;
     };
-    streams.set_flowing(key, activity.track_id, activity.active);
+    let changed = streams.set_flowing(key, activity.track_id, activity.active);
     if activity.active {
         advance(cx, rooms, streams, relays, key, Trigger::Media);
+    }
+    if let Some(changed) = changed {
+        media::tell(cx, rooms, streams, key, changed);
     }
 }
 
@@ -195,6 +199,10 @@ fn announce(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) 
     let Some(stream) = streams.get(key) else { return };
     let status = if stream.is_publish() { Status::Publishing } else { Status::Playing };
     tell_owner(cx, rooms, streams, stream, (status, None));
+    media::tell_watchers(cx, streams, key);
+    if stream.is_publish() {
+        cx.timers.set(Timer::Media(key), cx.now + media::FIRST_MEDIA_LIMIT);
+    }
     if stream.is_publish()
         && let Some(member) = rooms.owner(stream)
     {

@@ -17,8 +17,8 @@ pub(super) fn tell_owner(
 ) {
     let Some(owner) = rooms.owner(stream) else { return };
     let Some(to) = owner.connection() else { return };
-    let muted = match (&stream.role, status) {
-        (Role::Play(play), Status::Playing) => streams.publish(play.source).map(|publish| publish.muted),
+    let source = match (&stream.role, status) {
+        (Role::Play(play), Status::Playing) => streams.publish(play.source),
         _ => None,
     };
     let status = StreamStatus {
@@ -30,7 +30,8 @@ pub(super) fn tell_owner(
         has_video: stream.has_video,
         has_audio: stream.has_audio,
         rejected: stream.rejected(),
-        muted: muted.map(|muted| (muted.audio, muted.video)),
+        muted: source.map(|source| (source.muted.audio, source.muted.video)),
+        stopped: source.map(|source| source.stopped().kinds()).unwrap_or_default(),
     };
     send_status(cx, to, &owner.app_key, &status);
 }
@@ -55,6 +56,7 @@ pub(super) fn tell_of_none(
         has_audio: true,
         rejected: &[],
         muted: None,
+        stopped: Vec::new(),
     };
     send_status(cx, to, app_key, &status);
 }

@@ -9,7 +9,7 @@ use super::unproved::{Requester, Unproved};
 use crate::id::{RelayId, RoomId, StreamKey};
 use crate::message::StreamEventType;
 use crate::refusal::Refusal;
-use crate::stream::{Muted, Play, Publish, Role, Stream};
+use crate::stream::{Flow, Muted, Play, Publish, Role, Stopped, Stream};
 use crate::stream_state::{Action, Trigger};
 use crate::timer::Timer;
 use std::collections::HashMap;
@@ -93,6 +93,7 @@ impl Streams {
     pub(super) fn remove(&mut self, cx: &mut Context, key: StreamKey) -> Option<Stream> {
         let stream = self.all.remove(&key)?;
         cx.timers.clear(Timer::Stream(key));
+        cx.timers.clear(Timer::Media(key));
         self.unproved.remove(key);
         self.by_media_session_id.remove(&stream.media_session_id);
         match &stream.role {
@@ -150,12 +151,33 @@ impl Streams {
         }
     }
 
-    /// Packets of a publisher's track come, or come no longer.
-    pub(super) fn set_flowing(&mut self, key: StreamKey, track_id: u64, flows: bool) {
-        let Some(publish) = self.publish_mut(key) else { return };
+    /// Packets of a publisher's track come, or come no longer. What had stopped of it before, and has now.
+    pub(super) fn set_flowing(
+        &mut self,
+        key: StreamKey,
+        track_id: u64,
+        flows: bool,
+    ) -> Option<(Stopped, Stopped)> {
+        let publish = self.publish_mut(key)?;
+        let before = publish.stopped();
         publish.has_sent |= flows;
-        let track = publish.tracks.iter_mut().find(|track| track.id == track_id);
-        track.into_iter().for_each(|track| track.flows = flows);
+        if let Some(track) = publish.tracks.iter_mut().find(|track| track.id == track_id) {
+            track.flow = match track.flow {
+                _ if flows => Flow::Flows,
+                Flow::Awaited => Flow::Awaited,
+                Flow::Flows | Flow::Stopped => Flow::Stopped,
+            };
+        }
+        Some((before, publish.stopped()))
+    }
+
+    /// What never came of a publisher's media by now has stopped.
+    pub(super) fn give_up_awaited(&mut self, key: StreamKey) -> Option<(Stopped, Stopped)> {
+        let publish = self.publish_mut(key)?;
+        let before = publish.stopped();
+        let awaited = publish.tracks.iter_mut().filter(|track| track.flow == Flow::Awaited);
+        awaited.for_each(|track| track.flow = Flow::Stopped);
+        Some((before, publish.stopped()))
     }
 
     /// What a publisher says of its devices. True: that was not known.
@@ -167,7 +189,7 @@ impl Streams {
             StreamEventType::AudioUnmuted => muted.audio = false,
             StreamEventType::VideoMuted => muted.video = true,
             StreamEventType::VideoUnmuted => muted.video = false,
-            StreamEventType::Data | StreamEventType::BitrateExceeded => {}
+            _ => {}
         }
         *muted != before
     }

@@ -191,7 +191,7 @@ fn of_login(
 }
 
 /// Streams of WebSocket clients have ids that their clients chose; those open nothing here.
-fn http_stream(streams: &Streams, secret: &str, published: bool) -> Result<StreamKey, Refusal> {
+pub(super) fn http_stream(streams: &Streams, secret: &str, published: bool) -> Result<StreamKey, Refusal> {
     let found = streams.with_id(&digest(secret));
     let found = found.filter(|(_, stream)| stream.over_http && stream.is_publish() == published);
     found.map(|(key, _)| key).ok_or(Refusal::NoSuchSession)

@@ -78,6 +78,8 @@ pub enum RoomEvent<'a> {
     Unpublished(&'a str, &'a str),
     /// Login and name of a stream that failed.
     Failed(&'a str, &'a str),
+    /// Login and stream name, and of which kinds the media has stopped.
+    Media(&'a str, &'a str, Vec<&'static str>),
     Message {
         from: &'a str,
         /// As it came.
@@ -104,6 +106,8 @@ pub struct StreamStatus<'a> {
     pub rejected: &'a [Rejected],
     /// Mute state of audio and video, told to players.
     pub muted: Option<(bool, bool)>,
+    /// Of which kinds the media does not come, told to players.
+    pub stopped: Vec<&'static str>,
 }
 
 /// States of a stream that the server tells.
@@ -240,6 +244,11 @@ fn room_event(room: &str, event: &RoomEvent<'_>, operation_id: &str) -> String {
             text(room, "UNPUBLISHED", stream(login, name), operation_id, None)
         }
         RoomEvent::Failed(login, name) => text(room, "FAILED", stream(login, name), operation_id, None),
+        RoomEvent::Media(login, name, stopped) => {
+            let mut info = stream(login, name);
+            info["stopped"] = stopped.clone().into();
+            text(room, "MEDIA", info, operation_id, None)
+        }
         RoomEvent::Message { from, text: words } => {
             #[derive(Serialize)]
             struct Words<'a> {
@@ -274,6 +283,9 @@ impl StreamStatus<'_> {
             content["rejected"] = rejected.into();
             // The vendor's client hands this to its page.
             content["info"] = info.join(", ").into();
+        }
+        if !self.stopped.is_empty() {
+            content["stopped"] = self.stopped.clone().into();
         }
         if let Some((audio, video)) = self.muted {
             content["audioState"] = json!({"muted": audio});

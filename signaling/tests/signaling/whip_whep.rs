@@ -9,7 +9,7 @@ use signaling::names::NameOf;
 use signaling::refusal::Refusal;
 use std::time::Duration;
 
-fn publish(login: Option<&str>) -> HttpRequest {
+pub(crate) fn publish(login: Option<&str>) -> HttpRequest {
     HttpRequest::Publish {
         room: "r".to_owned(),
         login: login.map(str::to_owned),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signaling::address::Subnet;
 use signaling::auth::Verdict;
 use signaling::config::Config;
-use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, Output};
+use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
 use signaling::id::{ConnectionId, HttpRequestId, RelayId};
 use signaling::message::ClientMessage;
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) relay_mute: bool,
     pub(crate) heard: HashMap<ConnectionId, VecDeque<Value>>,
     pub(crate) closed: Vec<(ConnectionId, CloseCode)>,
+    /// What those hear who listen to the media of a session over HTTP, by its transport.
+    pub(crate) media: HashMap<u64, Option<MediaState>>,
     /// WebSockets that were asked for a sign of life.
     pub(crate) pinged: Vec<ConnectionId>,
     /// What the access hook was told.
@@ -68,6 +70,7 @@ impl World {
             heard: HashMap::new(),
             closed: Vec::new(),
             pinged: Vec::new(),
+            media: HashMap::new(),
             notes: Vec::new(),
             http: HashMap::new(),
             from: None,
@@ -238,6 +241,16 @@ impl World {
         self.pump();
     }
 
+    /// The same of one kind, by its place among its transport's tracks.
+    pub(crate) fn track_flows(&mut self, transport: u64, index: usize, active: bool) {
+        let Some(info) = self.relay.transports.get_mut(&transport) else { return };
+        let Some(track) = info.up_tracks.get_mut(index) else { return };
+        track.active = active;
+        let activity = UpTrackActivity { track_id: track.track_id, active };
+        self.hub.handle_event(self.now, RelayId::FIRST, &EventBody::UpTrackActivity(activity));
+        self.pump();
+    }
+
     /// Nothing of it came for a while.
     pub(crate) fn media_stops(&mut self, transport: u64) {
         let Some(info) = self.relay.transports.get_mut(&transport) else { return };
@@ -280,6 +293,9 @@ impl World {
                     let message: Value = serde_json::from_str(&text).expect("JSON");
                     assert!(message["data"].is_array(), "{text}");
                     self.heard.entry(to).or_default().push_back(message);
+                }
+                Output::Media { stream, state } => {
+                    self.media.insert(stream.0, state);
                 }
                 Output::Ping { to } => self.pinged.push(to),
                 Output::Close { to, code, .. } => self.closed.push((to, code)),

@@ -35,13 +35,15 @@ export const ROOM_EVENT = Object.freeze({
     LEFT: "LEFT",
     PUBLISHED: "PUBLISHED",
     UNPUBLISHED: "UNPUBLISHED",
+    /** Media of a participant's stream stops though the stream goes on, or comes again. */
+    MEDIA: "MEDIA",
     MESSAGE: "MESSAGE",
     FAILED: "FAILED",
 });
 
 /**
- * What is told about a stream while it runs: the `type` on the wire, but for QUALITY. All but that and
- * BITRATE_EXCEEDED come from its publisher.
+ * What is told about a stream while it runs: the `type` on the wire, but for QUALITY. What is not said to be
+ * the server's comes from its publisher.
  */
 export const STREAM_EVENT = Object.freeze({
     AUDIO_MUTED: "audioMuted",
@@ -49,6 +51,11 @@ export const STREAM_EVENT = Object.freeze({
     VIDEO_MUTED: "videoMuted",
     VIDEO_UNMUTED: "videoUnmuted",
     DATA: "data",
+    /** The server's: nothing comes of this kind any more, though the publisher lives; and it comes again. */
+    AUDIO_STOPPED: "audioStopped",
+    AUDIO_RESUMED: "audioResumed",
+    VIDEO_STOPPED: "videoStopped",
+    VIDEO_RESUMED: "videoResumed",
     /** The server's, to the publisher, each ten seconds at most: (stream, {maxBitrateBps, discardedPackets}). */
     BITRATE_EXCEEDED: "bitrateExceeded",
     /** Our own, every two seconds while it plays or publishes: (stream, Quality). */

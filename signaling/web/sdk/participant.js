@@ -27,6 +27,19 @@ export class PublishedStream {
         return this.#name;
     }
 
+    /** @type {string[]} */
+    #stopped = [];
+
+    /** The kinds of media, `"audio"` and `"video"`, that do not come of it at the moment. */
+    stopped() {
+        return [...this.#stopped];
+    }
+
+    /** @internal @param {unknown} stopped */
+    _setStopped(stopped) {
+        this.#stopped = Array.isArray(stopped) ? stopped.filter((kind) => kind === "audio" || kind === "video") : [];
+    }
+
     /** The login of its publisher. */
     owner() {
         return this.#login;
@@ -96,6 +109,12 @@ export class Participant {
             this.#streams.set(name, new PublishedStream(this.#room, this.#name, name, has));
         }
         return isNew;
+    }
+
+    /** @internal @param {string} name @param {unknown} stopped @returns {boolean} whether there is such a stream */
+    _setStopped(name, stopped) {
+        this.#streams.get(name)?._setStopped(stopped);
+        return this.#streams.has(name);
     }
 
     /** @internal @param {string} name @returns {boolean} whether it was there */

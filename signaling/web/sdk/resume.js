@@ -8,7 +8,7 @@
  * @typedef {import("./stream.js").Stream} Stream
  * @typedef {import("./participant.js").Participant} Participant
  * @typedef {{mediaSessionId: string, name: string, published: boolean, status: string}} Resumed
- * @typedef {{login: string, name: string, hasAudio?: boolean, hasVideo?: boolean}} Published
+ * @typedef {{login: string, name: string, hasAudio?: boolean, hasVideo?: boolean, stopped?: string[]}} Published
  */
 
 /**

@@ -164,6 +164,8 @@ export class Room extends Emitter {
             case EVENT.UNPUBLISHED:
             case EVENT.FAILED:
                 return this.#unpublished(info?.login, info?.name);
+            case EVENT.MEDIA:
+                return this.#mediaChanged(info.login, info.name, info.stopped);
             case EVENT.MESSAGE:
                 return this.#message(info.from, info.text);
         }
@@ -185,7 +187,9 @@ export class Room extends Emitter {
             if (typeof member === "string") {
                 this.#enter(member);
             } else {
-                this.#enter(member.login)._addStream(member.name, member);
+                const participant = this.#enter(member.login);
+                participant._addStream(member.name, member);
+                participant._setStopped(member.name, member.stopped);
             }
         }
         this.emit(EVENT.STATE, this);
@@ -206,6 +210,7 @@ export class Room extends Emitter {
         plan.restart.forEach((stream) => stream._restart());
         plan.joined.forEach((login) => this.#came(login));
         plan.published.forEach((stream) => this.#published(stream));
+        members.forEach(({ login, name, stopped = [] }) => this.#participants.get(login)?._setStopped(name, stopped));
     }
 
     /** @param {string} login */
@@ -249,6 +254,14 @@ export class Room extends Emitter {
         const participant = this.#participants.get(login);
         if (participant?._removeStream(name)) {
             this.emit(EVENT.UNPUBLISHED, participant);
+        }
+    }
+
+    /** @param {string} login @param {string} name @param {unknown} stopped */
+    #mediaChanged(login, name, stopped) {
+        const participant = this.#participants.get(login);
+        if (participant?._setStopped(name, stopped)) {
+            this.emit(EVENT.MEDIA, participant);
         }
     }
 

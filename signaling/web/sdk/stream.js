@@ -60,6 +60,8 @@ export class Stream extends Emitter {
     #stopping = false;
     #restarts = 0;
     #muted = { audio: false, video: false };
+    /** As the server says. */
+    #stopped = { audio: false, video: false };
     /** @type {{audio?: boolean, video?: boolean}} as the server says */
     #has = {};
     /** @type {Rejected[]} */
@@ -141,6 +143,16 @@ export class Stream extends Emitter {
 
     isVideoMuted() {
         return this.#muted.video;
+    }
+
+    /** Whether no sound comes of the publisher though the stream goes on. */
+    isAudioStopped() {
+        return this.#stopped.audio;
+    }
+
+    /** Whether no picture comes of the publisher though the stream goes on. */
+    isVideoStopped() {
+        return this.#stopped.video;
     }
 
     muteAudio() {
@@ -274,7 +286,7 @@ export class Stream extends Emitter {
     }
 
     /** @internal @param {any} content */
-    _status({ status, info, code, recordName, audioState, videoState, hasAudio, hasVideo, rejected }) {
+    _status({ status, info, code, recordName, audioState, videoState, hasAudio, hasVideo, rejected, stopped = [] }) {
         this.#recordName = recordName ?? this.#recordName;
         this.#has = { audio: hasAudio ?? this.#has.audio, video: hasVideo ?? this.#has.video };
         this.#rejected = Array.isArray(rejected) ? rejected : this.#rejected;
@@ -282,6 +294,7 @@ export class Stream extends Emitter {
             this._end(status, info, code);
         } else if ((status === STATUS.PUBLISHING || status === STATUS.PLAYING) && !this.#stopping) {
             this.#restarts = 0;
+            this.#stopped = { audio: stopped.includes("audio"), video: stopped.includes("video") };
             this.#setStatus(status);
             this.#watch ??= new QualityWatch(() => this.#count(), (quality) => this.#judged(quality));
             this.published() ? this.#tellMuted() : this.#noteMuted(audioState, videoState);
@@ -290,9 +303,10 @@ export class Stream extends Emitter {
 
     /** @internal @param {{type: string, payload?: unknown}} event */
     _event({ type, payload }) {
-        const [, kind, muted] = /^(audio|video)(Muted|Unmuted)$/.exec(type) ?? [];
+        const [, kind, what] = /^(audio|video)(Muted|Unmuted|Stopped|Resumed)$/.exec(type) ?? [];
         if (kind === "audio" || kind === "video") {
-            this.#muted[kind] = muted === "Muted";
+            const state = /uted$/.test(what) ? this.#muted : this.#stopped;
+            state[kind] = what === "Muted" || what === "Stopped";
         }
         this.emit(type, this, payload);
     }

@@ -16,6 +16,8 @@ const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
 const TIE_BREAKER: u64 = u64::MAX;
 /// "Role Conflict" (RFC 8445 §7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
+/// Bad Request (RFC 8489 §14.8).
+const BAD_REQUEST: u16 = 400;
 /// Octets of the longest message that is written here.
 const MESSAGE_BYTES_MAX: usize = 640;
 
@@ -130,6 +132,11 @@ impl Agent {
                 let key = &self.local_key;
                 if message.ice_controlling().is_some() {
                     let reply = write(|out| write_binding_error(out, id, ROLE_CONFLICT, &[], Some(key)));
+                    return Ok(StunOutcome::Reply(reply));
+                }
+                // As libjuice: who names no role, or 0 as its tie breaker, is no agent.
+                if message.ice_controlled().unwrap_or(0) == 0 {
+                    let reply = write(|out| write_binding_error(out, id, BAD_REQUEST, &[], None));
                     return Ok(StunOutcome::Reply(reply));
                 }
                 if message.use_candidate() {

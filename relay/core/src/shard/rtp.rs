@@ -97,7 +97,7 @@ impl Shard {
             note_transport_seq(now, key, transport, seq, &mut self.deadlines);
         }
         let accepted = self.number(now, key, used, &header, (len, meta), outbox)?;
-        self.note_accepted(now, used.layer().up);
+        self.note_accepted(now, used.layer().up, accepted.media);
         self.pass_on(now, used.layer(), accepted, outbox);
         Ok(())
     }
@@ -146,10 +146,10 @@ impl Shard {
         }
     }
 
-    fn note_accepted(&mut self, now: Time, up_key: UpKey) {
+    fn note_accepted(&mut self, now: Time, up_key: UpKey, media: bool) {
         self.counters.add(Count::RxRtp, 1);
         let up = &mut self.tracks.ups[up_key];
-        if !up.active {
+        if media && !up.active {
             up.active = true;
             up.timers.set(UpTimer::Silence, now + self.config.limits.silence);
             self.events.push_back(Event::Activity(up.id, true));
@@ -167,7 +167,9 @@ impl Shard {
     ) {
         self.counters.add(Count::UpResync, accepted.resync.into());
         let up = &mut self.tracks.ups[key.up];
-        up.layers[usize::from(key.layer)].last_packet = now;
+        if accepted.media {
+            up.layers[usize::from(key.layer)].last_packet = now;
+        }
         keyframes::on_accepted(now, up, key.layer, &accepted);
         up.arm(key.up, &mut self.deadlines);
         self.ports.send(up, key.layer, &accepted, &mut self.counters);

@@ -38,7 +38,7 @@ pub struct Layer {
     pub pending: Pending,
     /// Numbers, losses, keyframes and the one plaintext copy.
     pub stream: UpStream,
-    /// When the last packet came.
+    /// When the last packet with a payload came.
     pub last_packet: Time,
 }
 

@@ -156,7 +156,7 @@ impl UpTrack {
         }
     }
 
-    /// When the last packet came, of whichever layer.
+    /// When the last packet with a payload came, of whichever layer.
     #[must_use]
     pub fn last_packet(&self) -> Time {
         self.layers.iter().map(|layer| layer.last_packet).max().unwrap_or(Time::ZERO)

@@ -68,6 +68,8 @@ pub struct Accepted {
     pub arrival: Arrival,
     /// The numbering jumped and was anchored anew: count it, and ask for a keyframe if this is video.
     pub resync: bool,
+    /// It has a payload. One of padding alone probes the path, and media may have stopped all the same.
+    pub media: bool,
 }
 
 /// See the module.
@@ -183,7 +185,7 @@ impl UpStream {
             self.last = Some(ClockReference { time: now, timestamp: meta.timestamp });
         }
         self.count(now, len, &meta, arrival);
-        Ok(Accepted { seq, arrival, resync: restart || lost })
+        Ok(Accepted { seq, arrival, resync: restart || lost, media: len > 0 })
     }
 
     /// A retransmission, whose payload (with the OSN in front, RFC 4588 §4) is the first `len` reserved
@@ -206,7 +208,7 @@ impl UpStream {
         }
         let _ = self.nack.received(seq, now);
         self.count(now, len - OSN_BYTES, &meta, Arrival::Rtx);
-        Ok(Accepted { seq, arrival: Arrival::Rtx, resync: false })
+        Ok(Accepted { seq, arrival: Arrival::Rtx, resync: false, media: len > OSN_BYTES })
     }
 
     /// A packet that came by a port, under its number there. `None` if it is here already, or is too old.
@@ -230,7 +232,7 @@ impl UpStream {
             self.last = Some(ClockReference { time: meta.arrival, timestamp: meta.timestamp });
         }
         self.count(now, payload.len(), &meta, arrival);
-        Some(Accepted { seq, arrival, resync: false })
+        Some(Accepted { seq, arrival, resync: false, media: !payload.is_empty() })
     }
 
     /// What the other side of a port says of the clock of a stream that comes from there.

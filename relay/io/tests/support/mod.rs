@@ -1,6 +1,9 @@
 //! What the tests of both back ends share: loopback peers, and a loop with a deadline.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses a part of it.
 
+pub mod network;
+
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -59,8 +62,16 @@ pub fn recv(peer: &UdpSocket) -> Vec<u8> {
 
 pub fn recv_from(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut bytes = [0; 65_536];
-    let (len, from) = peer.recv_from(&mut bytes).expect("a datagram within the deadline");
-    (bytes[..len].to_vec(), from)
+    loop {
+        match peer.recv_from(&mut bytes) {
+            // What io_uring does for this thread interrupts it.
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            came => {
+                let (len, from) = came.expect("a datagram within the deadline");
+                return (bytes[..len].to_vec(), from);
+            }
+        }
+    }
 }
 
 /// Whether a peer has nothing to read.

@@ -15,7 +15,7 @@ import { setPill } from "./pill.js";
 import { Seats } from "./seats.js";
 import { inWords } from "./words.js";
 
-const { SESSION_STATUS, STREAM_STATUS, ROOM_EVENT } = RoomApi;
+const { SESSION_STATUS, STREAM_STATUS, STREAM_EVENT, ROOM_EVENT } = RoomApi;
 
 const MEDIA = { audio: "sound", video: "picture" };
 
@@ -160,7 +160,9 @@ export class Call {
                     this.devices.follow(stream);
                     stream.rejected().forEach((one) => this.chat.note(`Your ${MEDIA[one.kind]} is not sent: ${inWords(one)}`));
                 })
-                .on(STREAM_STATUS.UNPUBLISHED, () => this.devices.follow(null));
+                .on(STREAM_STATUS.UNPUBLISHED, () => this.devices.follow(null))
+                .on(STREAM_EVENT.AUDIO_STOPPED, () => this.chat.note(`Your ${MEDIA.audio} does not reach the server.`))
+                .on(STREAM_EVENT.VIDEO_STOPPED, () => this.chat.note(`Your ${MEDIA.video} does not reach the server.`));
             this.me.follow(stream);
         }
     }

@@ -72,7 +72,10 @@ export class Tile {
         this.pill.title = stream?.info() ?? "";
         const flows = status === STREAM_STATUS.PUBLISHING || status === STREAM_STATUS.PLAYING;
         const has = (/** @type {"audio" | "video"} */ kind) => !flows || !stream?.rejected().some((one) => one.kind === kind);
-        this.#showMutes((stream?.isAudioMuted() ?? false) || !has("audio"), (stream?.isVideoMuted() ?? false) || !has("video"));
+        const [noSound, noPicture] = [flows && (stream?.isAudioStopped() ?? false), flows && (stream?.isVideoStopped() ?? false)];
+        this.#showMutes(
+            (stream?.isAudioMuted() ?? false) || !has("audio") ? "microphone off" : noSound ? "no sound comes" : "",
+            (stream?.isVideoMuted() ?? false) || !has("video") ? "camera off" : noPicture ? "no picture comes" : "");
         const quality = (flows && stream?.quality().quality) || CONNECTION_QUALITY.UNKNOWN;
         this.signal.hidden = quality === CONNECTION_QUALITY.UNKNOWN;
         this.signal.dataset.quality = quality;
@@ -80,15 +83,16 @@ export class Tile {
         this.signal.title = `Connection ${quality.toLowerCase()}`;
     }
 
-    /** @param {boolean} audio @param {boolean} video */
+    /** Why there is no sound or no picture; empty: there is. @param {string} audio @param {string} video */
     #showMutes(audio, video) {
-        const shown = `${audio} ${video}`;
+        const shown = `${audio}, ${video}`;
         if (this.mutes.dataset.shown !== shown) { // A status is read aloud: only when it is news.
             this.mutes.dataset.shown = shown;
             this.mutes.replaceChildren(
-                ...(audio ? [icon("microphone", "slash"), h("span", { class: "unseen" }, "microphone off")] : []),
-                ...(video ? [icon("camera", "slash"), h("span", { class: "unseen" }, "camera off")] : []));
-            this.element.classList.toggle("dark", video);
+                ...(audio ? [icon("microphone", "slash"), h("span", { class: "unseen" }, audio)] : []),
+                ...(video ? [icon("camera", "slash"), h("span", { class: "unseen" }, video)] : []));
+            this.mutes.title = [audio, video].filter(Boolean).join(", ");
+            this.element.classList.toggle("dark", video !== "");
         }
     }
 }

@@ -13,6 +13,11 @@ const REQUEST: u16 = 0x0001;
 const SUCCESS: u16 = 0x0101;
 const ERROR: u16 = 0x0111;
 
+/// Ours as the controlled agent: the least that is one, so that a peer which takes itself for the controlled
+/// one as well becomes the controlling one (RFC 8445 §7.3.1.1). To libjuice 0 is an attribute that is not
+/// there, and a request without one is refused.
+const TIE_BREAKER: u64 = 1;
+
 /// A success answer: XOR-MAPPED-ADDRESS, MESSAGE-INTEGRITY, FINGERPRINT (RFC 8445 §7.3.1.2); 64 octets for
 /// IPv4, 76 for IPv6. Returns the length, `None` if it does not fit.
 #[must_use]
@@ -95,9 +100,8 @@ pub fn write_binding_request(
     })
 }
 
-/// A Binding request of a controlled agent that asks its peer to show itself: no tie breaker decides
-/// anything, and nothing is nominated. Returns the length, `None` if it does not fit or `username` is longer
-/// than 508.
+/// A Binding request of a controlled agent that asks its peer to show itself: nothing is nominated. Returns
+/// the length, `None` if it does not fit or `username` is longer than 508.
 #[must_use]
 pub fn write_path_challenge(
     out: &mut [u8],
@@ -109,7 +113,7 @@ pub fn write_path_challenge(
     message(out, REQUEST, transaction_id, Some(key), |w| {
         from_whom(w, username, priority)?;
         head(w, attr::ICE_CONTROLLED, 8)?;
-        w.u64(0)
+        w.u64(TIE_BREAKER)
     })
 }
 

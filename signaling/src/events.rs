@@ -1,0 +1,153 @@
+//! What a client over HTTP is told of its session's media: server-sent events, as the WHEP draft has them
+//! (draft-ietf-wish-whep-02 §4.6.1), or JSON for who asks once. WHIP sessions have the same.
+//!
+//! - `POST …/{session}/events` with a list such as `["active", "inactive"]`: 201, and its `Location` is what to
+//!   `GET`.
+//! - `GET …/{session}/events`: `text/event-stream` with `active` or `inactive` now and at each change, which ends
+//!   with the session. With `Accept: application/json`, how it is now.
+//! - `DELETE …/{session}/events`: 200; nothing is kept of a listener but its connection.
+//!
+//! The data of each event, and the JSON, say it by kind: `{"audio":true,"video":false}`, without a kind that
+//! the session has not. *Inactive* is a session of which no kind flows.
+
+use crate::edge::{App, HttpClient};
+use crate::places::Place;
+use crate::refusal::Refusal;
+use crate::refused::{refuse, refused};
+use crate::stream::MediaState;
+use axum::body::Bytes;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{Stream, unfold};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+const EXTENSION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
+const KINDS_MAX: usize = 16;
+/// A comment is sent so often, so that proxies keep the connection, and a dead one is found.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Which session: whether it publishes, and the secret in its URL.
+type Session = (bool, String);
+
+/// Adds to a 201 where its client can listen.
+pub(crate) fn offered(mut response: Response) -> Response {
+    let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+    let link = location
+        .map(|location| format!("<{location}/events>; rel=\"{EXTENSION}\"; events=\"active,inactive\""));
+    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        response.headers_mut().append(header::LINK, link);
+    }
+    response
+}
+
+pub(crate) async fn subscribe_whip(
+    State(app): State<Arc<App>>,
+    Path((_, secret)): Path<(String, String)>,
+    OriginalUri(uri): OriginalUri,
+    body: Bytes,
+) -> Response {
+    subscribe(&app, (true, secret), uri.path(), &body).await
+}
+
+pub(crate) async fn subscribe_whep(
+    State(app): State<Arc<App>>,
+    Path((_, _, secret)): Path<(String, String, String)>,
+    OriginalUri(uri): OriginalUri,
+    body: Bytes,
+) -> Response {
+    subscribe(&app, (false, secret), uri.path(), &body).await
+}
+
+pub(crate) async fn follow_whip(
+    State(app): State<Arc<App>>,
+    Path((_, secret)): Path<(String, String)>,
+    client: HttpClient,
+    headers: HeaderMap,
+) -> Response {
+    follow(app, (true, secret), client, &headers).await
+}
+
+pub(crate) async fn follow_whep(
+    State(app): State<Arc<App>>,
+    Path((_, _, secret)): Path<(String, String, String)>,
+    client: HttpClient,
+    headers: HeaderMap,
+) -> Response {
+    follow(app, (false, secret), client, &headers).await
+}
+
+pub(crate) async fn leave() -> StatusCode {
+    StatusCode::OK
+}
+
+/// What it names that we do not have is never sent.
+async fn subscribe(app: &App, (published, secret): Session, path: &str, body: &[u8]) -> Response {
+    let named = serde_json::from_slice::<Vec<String>>(body).map(|named| named.len());
+    if !body.is_empty() && !named.is_ok_and(|number| number <= KINDS_MAX) {
+        return refuse(StatusCode::BAD_REQUEST, "The body is no list of event names");
+    }
+    match app.watch(secret, published).await {
+        Some(_) => {
+            // As a reference without a path, so that whatever stands before it may change on its way here.
+            let last = if path.ends_with('/') { "./" } else { "events" };
+            (StatusCode::CREATED, [(header::LOCATION, last)]).into_response()
+        }
+        None => refused(&Refusal::NoSuchSession),
+    }
+}
+
+async fn follow(
+    app: Arc<App>,
+    (published, secret): Session,
+    client: HttpClient,
+    headers: &HeaderMap,
+) -> Response {
+    let Some(receiver) = app.watch(secret, published).await else {
+        return refused(&Refusal::NoSuchSession);
+    };
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("application/json") && !accept.contains("text/event-stream") {
+        let now = *receiver.borrow();
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+        return (headers, content(now).to_string()).into_response();
+    }
+    let Ok(place) = app.web_sockets.take(client.address.counted) else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
+    };
+    Sse::new(events(place, receiver)).keep_alive(KeepAlive::new().interval(COMMENT_INTERVAL)).into_response()
+}
+
+/// How it is, and each change; ends when the server has forgotten the session.
+fn events(
+    place: Place,
+    receiver: watch::Receiver<MediaState>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    unfold((place, receiver, true), |(place, mut receiver, first)| async move {
+        if !first {
+            receiver.changed().await.ok()?;
+        }
+        let now = *receiver.borrow_and_update();
+        Some((Ok(event(now)), (place, receiver, false)))
+    })
+}
+
+fn event(state: MediaState) -> Event {
+    let flows = [state.audio, state.video].contains(&Some(true));
+    Event::default().event(if flows { "active" } else { "inactive" }).data(content(state).to_string())
+}
+
+fn content(state: MediaState) -> Value {
+    let mut content = json!({});
+    for (kind, flows) in [("audio", state.audio), ("video", state.video)] {
+        if let Some(flows) = flows {
+            content[kind] = flows.into();
+        }
+    }
+    content
+}

@@ -1,0 +1,168 @@
+//! How long an HTTP connection may say nothing: little while a request is on its way, a minute between two.
+//!
+//! A proxy in front keeps its connections for a minute (nginx, Caddy), and one that we close in the moment in
+//! which it sends the next request is an error to its client. Whoever begins a head and does not end it holds
+//! a place for nothing, and so do idle ones when places get scarce.
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Where a connection is between two requests; the connection and its service share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pause {
+    phase: Arc<Mutex<(Phase, Option<Waker>)>>,
+    /// Request line and headers must be there so long after their first octet.
+    head: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Of a head some octets may be here; the rest must be by then.
+    Head(Instant),
+    /// Nothing of the next request is here; something must be by then.
+    Idle(Instant),
+    /// A request is being answered, or the connection is no HTTP any more: others look after it.
+    Busy,
+}
+
+impl Pause {
+    /// The first head is waited for as if it had begun.
+    pub(crate) fn new(head: Duration) -> Self {
+        Self { phase: Arc::new(Mutex::new((Phase::Head(Instant::now() + head), None))), head }
+    }
+
+    pub(crate) fn request_began(&self) {
+        self.set(Phase::Busy);
+    }
+
+    /// The answer is on its way, and the next request may come for so long.
+    pub(crate) fn answered(&self, idle: Duration) {
+        self.set(Phase::Idle(Instant::now() + idle));
+    }
+
+    fn octets_came(&self) {
+        if let Phase::Idle(_) = self.phase() {
+            self.set(Phase::Head(Instant::now() + self.head));
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase() {
+            Phase::Head(until) | Phase::Idle(until) => Some(until),
+            Phase::Busy => None,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Who reads meanwhile has no deadline to wait for, and learns of the next one by being woken.
+    fn set(&self, phase: Phase) {
+        let mut shared = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.0 = phase;
+        if phase != Phase::Busy
+            && let Some(waker) = shared.1.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn wait_for_deadline(&self, context: &Context<'_>) {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(context.waker().clone());
+    }
+}
+
+/// A connection whose reads end when it has said nothing for too long.
+pub(crate) struct Paused<S> {
+    stream: S,
+    pause: Pause,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Paused<S> {
+    pub(crate) fn new(stream: S, pause: Pause) -> Self {
+        let timer = Box::pin(sleep_until(pause.deadline().unwrap_or_else(Instant::now)));
+        Self { stream, pause, timer }
+    }
+}
+
+impl<S: Read + Unpin> Read for Paused<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            this.pause.octets_came();
+            return Poll::Ready(read);
+        }
+        let Some(deadline) = this.pause.deadline() else {
+            this.pause.wait_for_deadline(context);
+            return Poll::Pending;
+        };
+        if this.timer.deadline() != deadline {
+            this.timer.as_mut().reset(deadline);
+        }
+        ready!(this.timer.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no request came in time")))
+    }
+}
+
+impl<S: Write + Unpin> Write for Paused<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_has_little_time_and_a_pause_between_requests_much() {
+        let (head, idle) = (Duration::from_secs(5), Duration::from_secs(65));
+        let left = |pause: &Pause| pause.deadline().map(|at| at.duration_since(Instant::now()));
+        let about = |left: Option<Duration>, of: Duration| {
+            left.is_some_and(|left| left <= of && left > of - Duration::from_secs(2))
+        };
+        let pause = Pause::new(head);
+        assert!(about(left(&pause), head), "the first one");
+        pause.request_began();
+        pause.octets_came();
+        assert_eq!(left(&pause), None, "a body, or a WebSocket");
+        pause.answered(idle);
+        assert!(about(left(&pause), idle));
+        pause.octets_came();
+        assert!(about(left(&pause), head), "the next head has begun");
+        let begun = pause.deadline();
+        pause.octets_came();
+        assert_eq!(pause.deadline(), begun, "an octet now and then gains no time");
+    }
+}
