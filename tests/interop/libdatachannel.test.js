@@ -5,13 +5,13 @@
  */
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import datachannel from "node-datachannel";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
+import { H264, OPUS, startEncoder } from "./support/encoder.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -33,7 +33,7 @@ for (const io of BACK_ENDS) {
                 const browser = await launch("chromium");
                 const publisher = peer("SendOnly");
                 const player = peer("RecvOnly");
-                const sources = [await encode(publisher.video, VIDEO), await encode(publisher.audio, AUDIO)];
+                const sources = [await encode(publisher.video, H264), await encode(publisher.audio, OPUS)];
                 try {
                     const published = await start(publisher.connection, `${server.http}/whip/${setup}?login=camera`, setup);
                     const person = await join(browser, server, { login: "viewer", room: setup });
@@ -58,21 +58,16 @@ for (const io of BACK_ENDS) {
     });
 }
 
-/** What ffmpeg makes, in real time, under the payload type and SSRC of the offer. */
-const VIDEO = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-c:v", "libx264", "-profile:v", "baseline", "-pix_fmt", "yuv420p",
-    "-tune", "zerolatency", "-g", "25", "-bsf:v", "dump_extra", "-payload_type", "96", "-ssrc", "4242"];
-const AUDIO = ["-f", "lavfi", "-i", "sine=frequency=440", "-c:a", "libopus", "-ac", "2", "-ar", "48000", "-payload_type", "111", "-ssrc", "4243"];
-
 /** @param {"SendOnly" | "RecvOnly"} direction */
 function peer(direction) {
     const connection = new datachannel.PeerConnection("peer", { iceServers: [] });
     const video = new datachannel.Video("video", direction);
-    video.addH264Codec(96);
+    video.addH264Codec(H264.payloadType);
     const audio = new datachannel.Audio("audio", direction);
-    audio.addOpusCodec(111);
+    audio.addOpusCodec(OPUS.payloadType);
     if (direction === "SendOnly") {
-        video.addSSRC(4242, "camera", "stream", "video");
-        audio.addSSRC(4243, "camera", "stream", "audio");
+        video.addSSRC(H264.ssrc, "camera", "stream", "video");
+        audio.addSSRC(OPUS.ssrc, "camera", "stream", "audio");
     }
     return { connection, video: connection.addTrack(video), audio: connection.addTrack(audio) };
 }
@@ -100,16 +95,14 @@ async function start(connection, url, setup) {
 /**
  * Sends what ffmpeg makes, its reports among it.
  * @param {Track} track
- * @param {string[]} source
+ * @param {typeof H264} what
  */
-async function encode(track, source) {
+async function encode(track, what) {
     const socket = createSocket("udp4", (packet) => track.isOpen() && track.sendMessageBinary(packet));
     socket.bind(0, "127.0.0.1");
     await once(socket, "listening");
-    const { port } = socket.address();
-    const target = `rtp://127.0.0.1:${port}?rtcpport=${port}&pkt_size=1200`;
-    const child = spawn("ffmpeg", ["-v", "error", "-re", ...source, "-f", "rtp", target], { stdio: "ignore" });
-    return { stop: () => { child.kill("SIGKILL"); socket.close(); } };
+    const encoder = startEncoder(what, socket.address().port);
+    return { stop: () => { encoder.stop(); socket.close(); } };
 }
 
 /** Packets of media that came. @param {Track} track */
