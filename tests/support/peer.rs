@@ -92,6 +92,8 @@ pub struct Peer {
     pub rtx_of: HashMap<Ssrc, Ssrc>,
     /// By media SSRC.
     pub received: HashMap<Ssrc, Received>,
+    /// What the relay's REMB said that it may send.
+    pub told_bitrates: Vec<u64>,
     /// Media that overtook the end of the handshake.
     early: Vec<Vec<u8>>,
     fir_seq: u8,
@@ -147,6 +149,7 @@ impl Peer {
             without_rtx: false,
             rtx_of: HashMap::new(),
             received: HashMap::new(),
+            told_bitrates: Vec::new(),
             early: Vec::new(),
             fir_seq: 0,
             next_frame: Time::ZERO,
@@ -455,6 +458,7 @@ impl Peer {
                     sending.requests.push(now);
                     sending.keyframe_wanted = true;
                 }
+                RtcpPacket::Remb(remb) => self.told_bitrates.push(remb.bitrate_bps),
                 RtcpPacket::Sr(sr) => {
                     let received = self.received.entry(sr.sender_ssrc).or_default();
                     received.reports += 1;

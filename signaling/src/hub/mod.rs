@@ -63,6 +63,7 @@ mod stream_events;
 mod streams;
 mod takeovers;
 mod unproved;
+mod viewer_places;
 mod whip_whep;
 
 pub use crate::stream::MediaState;
@@ -86,6 +87,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
 use takeovers::Takeovers;
+use viewer_places::ViewerPlaces;
 use whip_whep::Handled;
 
 /// After this long without a relay its streams have failed.
@@ -99,6 +101,7 @@ pub struct Hub {
     streams: Streams,
     relays: Relays,
     takeovers: Takeovers,
+    viewer_places: ViewerPlaces,
 }
 
 impl Hub {
@@ -111,6 +114,7 @@ impl Hub {
             streams: Streams::default(),
             relays: Relays::new([RelayId::FIRST]),
             takeovers: Takeovers::default(),
+            viewer_places: ViewerPlaces::default(),
         }
     }
 
@@ -145,6 +149,7 @@ impl Hub {
                     }
                 }
                 Timer::Takeover(held) => self.probe_holder(held),
+                Timer::ViewerPlaces(room) => self.search_viewers_place(room),
                 Timer::Stream(key) => {
                     progress::advance(cx, rooms, streams, &self.relays, key, Trigger::TimeOut);
                 }
@@ -196,10 +201,11 @@ impl Hub {
         self.cx.now = now;
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         let from = (http_request, address);
-        match whip_whep::handle_request(cx, rooms, streams, &self.relays, from, request) {
+        match whip_whep::handle_request(cx, rooms, streams, from, request) {
             Ok(Handled::Later) => {}
             Ok(Handled::Replied(reply)) => cx.reply(http_request, reply),
             Ok(Handled::Publication(publication)) => self.begin_publication(http_request, publication),
+            Ok(Handled::Viewing(viewing)) => self.begin_viewing(http_request, viewing),
             Err(refusal) => cx.reply(http_request, HttpReply::Refused(refusal)),
         }
     }
@@ -228,6 +234,8 @@ impl Hub {
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         if let Purpose::Probe(held) = purpose {
             self.holder_probed(held, &reply);
+        } else if let Purpose::ProbeViewer(room, key) = purpose {
+            self.viewer_probed(room, key, &reply);
         } else if let Purpose::RestartIce(key, http_request) = purpose {
             let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
             cx.reply(http_request, reply);
@@ -284,6 +292,7 @@ impl Hub {
         ledger.extend(self.rooms.ledger());
         ledger.extend(self.streams.ledger());
         ledger.extend(self.takeovers.ledger());
+        ledger.extend(self.viewer_places.ledger());
         ledger.extend([("requests", self.relays.unanswered()), ("timers", self.cx.timers.len())]);
         ledger
     }

@@ -42,7 +42,9 @@ pub(super) fn advance(
 /// What a reply means for a stream. `Err`: the connection to the relay ended before it came.
 pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Option<(StreamKey, Trigger)> {
     match (purpose, reply) {
-        (Purpose::RestartIce(..) | Purpose::Probe(_) | Purpose::Nothing, _) => None,
+        (Purpose::RestartIce(..) | Purpose::Probe(_) | Purpose::ProbeViewer(..) | Purpose::Nothing, _) => {
+            None
+        }
         (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => Some((key, Trigger::Opened(opened))),
         (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => Some((key, Trigger::UpTrackAdded)),
         (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {

@@ -2,7 +2,7 @@
 //!
 //! A room lives on one relay, as no packet goes from relay to relay.
 
-use crate::id::{Held, HttpRequestId, RelayId, StreamKey};
+use crate::id::{Held, HttpRequestId, RelayId, RoomId, StreamKey};
 use crate::log_limit::LogLimit;
 use crate::sdp::RelaySide;
 use crate::timer::Time;
@@ -22,6 +22,8 @@ pub(super) enum Purpose {
     RestartIce(StreamKey, HttpRequestId),
     /// Somebody wants what the peer's member or stream holds.
     Probe(Held),
+    /// Somebody wants the place of a viewer who may be gone.
+    ProbeViewer(RoomId, StreamKey),
     /// Nobody waits for the reply.
     Nothing,
 }

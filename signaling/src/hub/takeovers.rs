@@ -37,13 +37,13 @@ pub const PONG_LIMIT: Duration = Duration::from_secs(2);
 pub const ANSWER_PATIENCE: Duration = Duration::from_millis(600);
 
 /// How often the relay is asked.
-const STEP: Duration = Duration::from_millis(250);
+pub(super) const STEP: Duration = Duration::from_millis(250);
 
 /// What the relay heard so shortly after somebody came was on its way before.
-const UNDER_WAY: Duration = Duration::from_millis(100);
+pub(super) const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// A relay that does not say how its transports are leaves the holder what it has.
-const GIVE_UP: Duration = Duration::from_secs(4);
+pub(super) const GIVE_UP: Duration = Duration::from_secs(4);
 
 /// Who may wait for the same thing.
 const CLAIMANTS_MAX: usize = 64;

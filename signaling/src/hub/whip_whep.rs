@@ -35,6 +35,8 @@ pub(super) enum Handled {
     Later,
     /// It publishes, if nobody who lives has its login.
     Publication(Publication),
+    /// It plays, if the room has a place for it.
+    Viewing(Viewing),
 }
 
 /// What a WHIP client wants to publish.
@@ -45,12 +47,20 @@ pub(super) struct Publication {
     requester: Requester,
 }
 
+/// What a WHEP client wants to play.
+pub(super) struct Viewing {
+    pub(super) room: String,
+    name: String,
+    by: NameOf,
+    sdp: String,
+    requester: Requester,
+}
+
 /// A request as it came: `address` is the one that its stream is counted by.
 pub(super) fn handle_request(
     cx: &mut Context,
     rooms: &mut Rooms,
     streams: &mut Streams,
-    relays: &Relays,
     (http_request, address): (HttpRequestId, Option<Subnet>),
     request: HttpRequest,
 ) -> Result<Handled, Refusal> {
@@ -61,12 +71,7 @@ pub(super) fn handle_request(
             Ok(Handled::Publication(Publication { room, admitted, sdp, requester }))
         }
         HttpRequest::Play { room, name, by, sdp } => {
-            let room = rooms.named(&room).ok_or(Refusal::StreamNotFound)?;
-            let source = source(rooms, streams, room, &name, by)?;
-            let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
-            let (id, owner, http_request) = (cx.secret(), Owner::Viewer, Some(http_request));
-            let new = NewStream { id, name, room, owner, requester, sdp: &sdp, http_request };
-            begin_play(cx, rooms, streams, relays, new, source).map(|()| Handled::Later)
+            Ok(Handled::Viewing(Viewing { room, name, by, sdp, requester }))
         }
         HttpRequest::Delete { secret, published } => {
             let key = http_stream(streams, &secret, published)?;
@@ -75,6 +80,24 @@ pub(super) fn handle_request(
         }
         HttpRequest::Patch(patch) => self::patch(cx, streams, http_request, &patch),
     }
+}
+
+/// A viewer comes in.
+pub(super) fn play(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &mut Streams,
+    relays: &Relays,
+    http_request: HttpRequestId,
+    viewing: &Viewing,
+) -> Result<(), Refusal> {
+    let Viewing { room, name, by, sdp, requester } = viewing;
+    let room = rooms.named(room).ok_or(Refusal::StreamNotFound)?;
+    let source = source(rooms, streams, room, name, *by)?;
+    let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
+    let (id, owner, http_request) = (cx.secret(), Owner::Viewer, Some(http_request));
+    let new = NewStream { id, name, room, owner, requester: *requester, sdp, http_request };
+    begin_play(cx, rooms, streams, relays, new, source)
 }
 
 /// A publisher comes in with its stream. `Some`: if nobody who lives holds this.

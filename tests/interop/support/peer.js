@@ -30,6 +30,6 @@ export function startPeer(script, ...how) {
         ended,
         finish: () => child.stdin.end(),
         /** As a crash would: nobody is told. */
-        kill: () => child.exitCode === null && child.kill("SIGKILL"),
+        kill: () => { child.exitCode === null && child.kill("SIGKILL"); },
     };
 }
