@@ -1,6 +1,6 @@
 //! What strangers and hostile members can do: be counted.
 
-use relay_control::EventBody;
+use relay_control::{AddUpTrack, Command, EventBody};
 use relay_core::rng::Rng;
 use relay_core::stats::{Count, DropReason};
 use std::net::SocketAddr;
@@ -245,6 +245,27 @@ fn a_publisher_hears_its_bound_in_remb_and_less_while_it_sends_more() {
     let after = std::mem::take(&mut world.peers[0].told_bitrates);
     assert!(after.is_sorted() && after.last() == Some(&BOUND_BPS), "it rises again: {after:?}");
     assert!(world.peers[1].told_bitrates.is_empty(), "who sends nothing is told nothing");
+}
+
+/// To a browser's estimator what is policed is loss.
+#[test]
+fn what_is_policed_is_missing_from_transport_wide_feedback() {
+    let mut world = World::new(32);
+    world.join(1);
+    let (mut command, ssrc) = World::publication(0);
+    let Command::AddUpTrack(AddUpTrack { rtp, .. }) = &mut command else { panic!("another command") };
+    (rtp.transport_cc, rtp.extensions.transport_cc) = (true, 3);
+    world.command(command);
+    world.peers[0].publish(ssrc, 1);
+    world.peers[0].transport_seq = Some(65_000);
+    world.run(Duration::from_secs(2));
+    let (came, all) = std::mem::take(&mut world.peers[0].transport_feedback);
+    assert!(all > 100 && came == all, "{came} of {all}");
+    flood(&mut world);
+    world.run(Duration::from_secs(1));
+    let (came, all) = world.peers[0].transport_feedback;
+    let percent = came * 100 / all;
+    assert!(all >= 20_000 && (55..=85).contains(&percent), "{came} of {all}, {percent} %");
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Hub {
                 }
                 Timer::Media(key) => {
                     if let Some(changed) = streams.give_up_awaited(key) {
-                        media::tell(cx, rooms, streams, key, changed);
+                        media::tell(cx, &mut self.connections, rooms, streams, key, changed);
                     }
                 }
                 Timer::Detached(room, member) => end::member_vanished(cx, rooms, streams, room, member),
@@ -178,8 +178,11 @@ impl Hub {
     /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or
     /// left out, so that nobody can get it cut off by talking to it.
     pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
-        self.connections.set_slow(id, slow);
-        if !slow {
+        if slow {
+            self.connections.set_slow(id);
+        } else {
+            let missed = self.connections.reads_again(id);
+            media::catch_up(&mut self.cx, &self.rooms, &self.streams, id, missed);
             let (connections, rooms) = (&self.connections, &self.rooms);
             stream_events::catch_up_on_notes(&mut self.cx, connections, rooms, &mut self.streams, id);
             if let Some((message, verdict)) = self.connections.take_waiting(id, WaitsFor::Reading) {
@@ -216,7 +219,8 @@ impl Hub {
         self.cx.timers.clear(Timer::RelayLost(relay));
         let found = self.relays.up(relay, welcome);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        reconcile::relay_found(cx, rooms, streams, &self.relays, (relay, found), inventory);
+        let (connections, relays) = (&mut self.connections, &self.relays);
+        reconcile::relay_found(cx, connections, rooms, streams, relays, (relay, found), inventory);
     }
 
     /// The connection to a relay broke. Media may go on; new streams wait.
@@ -253,7 +257,8 @@ impl Hub {
                 progress::transport_state(cx, rooms, streams, &self.relays, relay, change);
             }
             EventBody::UpTrackActivity(activity) => {
-                progress::up_track_activity(cx, rooms, streams, &self.relays, relay, *activity);
+                let (connections, relays) = (&mut self.connections, &self.relays);
+                progress::up_track_activity(cx, connections, rooms, streams, relays, relay, *activity);
             }
             EventBody::UpTrackPoliced(policed) => {
                 stream_events::policed(cx, rooms, streams, relay, *policed);

@@ -1,5 +1,6 @@
 //! What happens to streams in a relay, and what follows when one has moved on.
 
+use super::connections::Connections;
 use super::context::Context;
 use super::end::{end_stream, remove_ended};
 use super::http::HttpReply;
@@ -107,6 +108,7 @@ pub(super) fn transport_state(
 
 pub(super) fn up_track_activity(
     cx: &mut Context,
+    connections: &mut Connections,
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
@@ -121,7 +123,7 @@ pub(super) fn up_track_activity(
         advance(cx, rooms, streams, relays, key, Trigger::Media);
     }
     if let Some(changed) = changed {
-        media::tell(cx, rooms, streams, key, changed);
+        media::tell(cx, connections, rooms, streams, key, changed);
     }
 }
 
