@@ -1,6 +1,6 @@
 /**
- * libdatachannel, by its bindings for Node: what a bundle's other m-lines need not say (RFC 8843 §9.1) is left
- * out of its offers, and its requests of ICE want a role in ours.
+ * libdatachannel, by its bindings for Node. Its offers leave out what a bundle's other m-lines need not say
+ * (RFC 8843 §9.1), and it wants a role in requests of ICE.
  * @module
  */
 

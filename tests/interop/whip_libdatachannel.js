@@ -1,9 +1,9 @@
 /**
- * libdatachannel publishes over WHIP the RTP that it is sent, and plays it back over WHEP: its own defaults but
- * for what it says of its part in DTLS.
+ * libdatachannel publishes over WHIP the RTP that it is sent, and plays it back over WHEP: its own defaults
+ * but for what it says of its part in DTLS.
  *
- * Prints "video PORT" and "audio PORT", where it takes RTP and RTCP, "publishing", "playing" once enough has come
- * of both kinds, and "ended" once its standard input is closed and its sessions are ended.
+ * Prints "video PORT" and "audio PORT", where it takes RTP and RTCP, "publishing", "playing" once enough has
+ * come of both kinds, and "ended" once its standard input is closed and its sessions are ended.
  *
  * Usage: node whip_libdatachannel.js BASE ROOM SETUP
  * @module
