@@ -4,6 +4,7 @@
 //! member: it is seen by nobody and counts only towards the room's limit of viewers. The URL of a session
 //! holds a secret, which is all that DELETE and PATCH need; only its digest is kept.
 
+use super::codecs::plan_publish;
 use super::context::Context;
 use super::end::{end_member, end_stream};
 use super::http::{HttpReply, HttpRequest, Patch};
@@ -122,7 +123,11 @@ pub(super) fn publish(
             end_member(cx, rooms, streams, (room, holder), StreamEnd::Replaced);
             rooms.remove_later_if_empty(cx, room);
         }
-        Admission::Contest(room, holder) => return Ok(Some(Held::Login(room, holder))),
+        Admission::Contest(room, holder) => {
+            // Nobody is displaced for an offer of which nothing can be had.
+            plan_publish(cx, rooms, room, Owner::Member(holder), &sdp::parse(sdp)?)?;
+            return Ok(Some(Held::Login(room, holder)));
+        }
     }
     let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
     let member = rooms.add_member(cx, room, newcomer);

@@ -481,6 +481,35 @@ fn a_name_is_published_again_when_the_stream_before_is_silent() {
     assert_eq!(world.names(b), ["FAILED s3 (Stream name is already in use)"]);
 }
 
+/// However silent the one before is: who gets nothing takes nothing.
+#[test]
+fn nobody_is_displaced_for_an_offer_of_which_nothing_can_be_had() {
+    let unusable = other_offer().replace("sha-256", "sha-1");
+    let broken = "v=0\r\n".to_owned();
+    let mut world = World::new();
+    let (secret, transport) = on_air(&mut world);
+    world.peer_lives(transport, false);
+    world.wait(SILENCE * 2);
+    for (offer, status) in [(&unusable, 422), (&broken, 400)] {
+        assert!(refused_with(world.http(whip(offer)), status), "at once");
+    }
+    world.wait(SILENCE * 2);
+    let delete = HttpRequest::Delete { secret, published: true };
+    assert_eq!(world.http(delete), Some(&HttpReply::Deleted));
+    // The same of a name.
+    let a = world.enter("a", "r");
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    world.peer_lives(transport, false);
+    world.wait(SILENCE * 2);
+    for offer in [&unusable, &broken] {
+        publish(&mut world, a, "s2", "r-a-1", offer);
+        world.wait(SILENCE * 2);
+        let told = world.names(a);
+        assert!(told.len() == 1 && told[0].starts_with("FAILED s2"), "{told:?}");
+        world.forget();
+    }
+}
+
 #[test]
 fn a_restart_of_ice_whose_answer_was_lost_is_answered_again() {
     let mut world = World::new();
