@@ -173,7 +173,7 @@ fn is_held(rooms: &Rooms, streams: &Streams, held: Held) -> bool {
 fn waits(connections: &Connections, held: Held, claimant: &Claimant) -> bool {
     match claimant {
         Claimant::Connection(id) => connections.waits_for(*id) == Some(WaitsFor::Holder(held)),
-        Claimant::Publication(..) => true,
+        Claimant::Publication(_, publication) => publication.awaited.holds(),
     }
 }
 
@@ -333,6 +333,10 @@ impl Hub {
 
     /// A WHIP client publishes, now or when the holder of its login has proved to be gone.
     pub(super) fn begin_publication(&mut self, http_request: HttpRequestId, publication: Publication) {
+        if !publication.awaited.holds() {
+            // Nobody reads it, and the room hears of nobody.
+            return self.cx.reply(http_request, HttpReply::Refused(Refusal::NoSuchSession));
+        }
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         match whip_whep::publish(cx, rooms, streams, &self.relays, http_request, &publication) {
             Ok(None) => {}

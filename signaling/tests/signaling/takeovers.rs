@@ -403,6 +403,28 @@ fn nobody_is_displaced_for_a_claimant_that_has_gone() {
     assert_eq!(world.names(a), ["ACCEPTED"]);
 }
 
+/// An encoder gives up after less than the server takes to find out, or is ended meanwhile.
+#[test]
+fn nobody_is_displaced_for_an_encoder_that_has_hung_up() {
+    let mut world = World::new();
+    let (_, transport) = on_air(&mut world);
+    let watcher = world.enter("w", "r");
+    world.peer_lives(transport, false);
+    ask(&mut world, whip(&other_offer()));
+    world.hang_up();
+    world.wait(SILENCE * 2);
+    assert!(world.relay.transports.contains_key(&transport));
+    assert!(world.names(watcher).is_empty());
+    // Of two, the one that still waits gets in.
+    ask(&mut world, whip(&other_offer()));
+    world.hang_up();
+    ask(&mut world, whip(PUBLISH_AUDIO));
+    world.wait(SILENCE * 2);
+    secret_of(last_reply(&world));
+    assert_eq!(world.names(watcher)[1..], ["LEFT encoder", "JOINED encoder"]);
+    assert!(world.hub.ledger().iter().all(|(name, size)| *size == 0 || !name.contains("takeover")));
+}
+
 #[test]
 fn who_joins_again_on_the_same_connection_is_told_again() {
     let mut world = World::new();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signaling::address::Subnet;
 use signaling::auth::Verdict;
 use signaling::config::Config;
-use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
+use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output, Waiter};
 use signaling::id::{ConnectionId, HttpRequestId, RelayId};
 use signaling::message::ClientMessage;
 use std::collections::{HashMap, VecDeque};
@@ -36,6 +36,8 @@ pub(crate) struct World {
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
+    /// Those who wait for the answers to their requests.
+    waiters: Vec<Waiter>,
     /// Where connections and requests come from, as it is counted.
     pub(crate) from: Option<Subnet>,
     pub(crate) next: u64,
@@ -73,6 +75,7 @@ impl World {
             media: HashMap::new(),
             notes: Vec::new(),
             http: HashMap::new(),
+            waiters: Vec::new(),
             from: None,
             next: 0,
         }
@@ -268,9 +271,17 @@ impl World {
     pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
         self.next += 1;
         let http_request = self.next;
-        self.hub.handle_http(self.now, HttpRequestId(http_request), self.from, request);
+        let waiter = Waiter::default();
+        let from = (self.from, waiter.awaited());
+        self.waiters.push(waiter);
+        self.hub.handle_http(self.now, HttpRequestId(http_request), from, request);
         self.pump();
         self.http.get(&http_request)
+    }
+
+    /// All who wait for an answer to their requests hang up.
+    pub(crate) fn hang_up(&mut self) {
+        self.waiters.clear();
     }
 
     // ---- time ----
