@@ -26,7 +26,7 @@ use crate::message::RoomEvent;
 use crate::refusal::{Refusal, StreamEnd};
 use crate::timer::{Time, Timer};
 use relay_control::{Command, ProbeTransport, ReplyBody};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Nothing came for so long: the holder is gone, unless it answers when it is asked.
@@ -64,6 +64,9 @@ pub(super) enum Claimant {
 #[derive(Default)]
 pub(super) struct Takeovers {
     all: BTreeMap<Held, Takeover>,
+    /// Those whose holders have shown life since they were looked at last. All others have timers: nothing of
+    /// what happens meanwhile costs by how many there are.
+    touched: BTreeSet<Held>,
 }
 
 struct Takeover {
@@ -110,9 +113,19 @@ impl Takeovers {
 
     /// Those who wait for a sign of life of this member are refused at the next opportunity.
     pub(super) fn note_life(&mut self, room: RoomId, member: MemberId) {
-        if let Some(takeover) = self.all.get_mut(&Held::Login(room, member)) {
+        let held = Held::Login(room, member);
+        if let Some(takeover) = self.all.get_mut(&held) {
             takeover.lives = true;
+            self.touched.insert(held);
         }
+    }
+
+    /// Those to look at: their holders live, or what they hold has become free.
+    fn take_touched(&mut self, freed: Vec<Held>) -> BTreeSet<Held> {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.extend(freed);
+        touched.retain(|held| self.all.contains_key(held));
+        touched
     }
 
     fn remove(&mut self, cx: &mut Context, held: Held) -> Vec<Claimant> {
@@ -202,8 +215,8 @@ impl Hub {
         if self.takeovers.is_empty() {
             return;
         }
-        for (room, member) in self.connections.memberships(id).to_vec() {
-            self.takeovers.note_life(room, member);
+        for (room, member) in self.connections.memberships(id) {
+            self.takeovers.note_life(*room, *member);
         }
         self.settle_takeovers();
     }
@@ -348,13 +361,30 @@ impl Hub {
     /// After whatever happened: what is free is given to those who wait for it, and who has shown that it
     /// lives keeps what it has.
     pub(super) fn settle_takeovers(&mut self) {
-        let settled = |(held, takeover): (&Held, &Takeover)| {
-            let free = !is_held(&self.rooms, &self.streams, *held);
-            (free || takeover.lives).then_some((*held, free))
-        };
-        let settled: Vec<(Held, bool)> = self.takeovers.all.iter().filter_map(settled).collect();
-        for (held, free) in settled {
-            if free { self.let_in(held) } else { self.judge(held) }
+        let freed = self.cx.take_freed();
+        for held in self.takeovers.take_touched(freed) {
+            if is_held(&self.rooms, &self.streams, held) { self.judge(held) } else { self.let_in(held) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_takeovers_only_those_are_looked_at_that_something_happened_to() {
+        let held = |number| Held::Login(RoomId(number), MemberId(number));
+        let mut takeovers = Takeovers::default();
+        for number in 0..1_000 {
+            let claimant = Claimant::Connection(ConnectionId(number));
+            assert!(matches!(takeovers.add(Time::ZERO, held(number), claimant), Ok(true)));
+        }
+        assert!(takeovers.take_touched(Vec::new()).is_empty());
+        takeovers.note_life(RoomId(7), MemberId(7));
+        takeovers.note_life(RoomId(7), MemberId(8));
+        let freed = vec![held(9), held(9), Held::StreamName(StreamKey(9)), held(5_000)];
+        assert_eq!(takeovers.take_touched(freed), BTreeSet::from([held(7), held(9)]));
+        assert!(takeovers.take_touched(Vec::new()).is_empty(), "once");
     }
 }
