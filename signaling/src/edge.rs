@@ -32,6 +32,10 @@ pub enum Input {
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
     /// A frame that is no message: a sign of life.
     Heard(ConnectionId),
+    /// A ping that the hub wanted has left.
+    Pinged(ConnectionId),
+    /// A WebSocket is read again, or not for a while.
+    Listens(ConnectionId, bool),
     /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
     /// An HTTP request for the hub, by whose address its stream is counted, and whether it is still awaited.

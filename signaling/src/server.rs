@@ -188,6 +188,8 @@ impl Server {
             }
             Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
             Input::Heard(id) => self.hub.handle_heard(now, id),
+            Input::Pinged(id) => self.hub.handle_pinged(now, id),
+            Input::Listens(id, listens) => self.hub.handle_listens(now, id, listens),
             Input::Closed(id, clean) => {
                 self.send_queues.remove(&id);
                 self.hub.handle_closed(now, id, clean);

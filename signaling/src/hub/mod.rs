@@ -71,7 +71,7 @@ pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 pub use connections::{BACKLOG_MAX, HELLO_LIMIT};
 pub use context::{CloseCode, Output, Random};
 pub use http::{Awaited, HttpReply, HttpRequest, Patch, Waiter};
-pub use takeovers::{ANSWER_PATIENCE, PONG_LIMIT, SILENCE};
+pub use takeovers::{ANSWER_PATIENCE, GIVE_UP, PONG_LIMIT, SILENCE};
 
 use crate::address::Subnet;
 use crate::config::Config;

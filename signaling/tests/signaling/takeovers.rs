@@ -4,7 +4,9 @@ use crate::whip_whep::refused_with;
 use crate::world::{PUBLISH, PUBLISH_AUDIO, World};
 use serde_json::{Value, json};
 use signaling::auth::{Grant, Rights};
-use signaling::hub::{ANSWER_PATIENCE, CloseCode, HttpReply, HttpRequest, PONG_LIMIT, Patch, SILENCE};
+use signaling::hub::{
+    ANSWER_PATIENCE, CloseCode, GIVE_UP, HttpReply, HttpRequest, PONG_LIMIT, Patch, SILENCE,
+};
 use signaling::id::ConnectionId;
 use std::time::Duration;
 
@@ -254,6 +256,68 @@ fn a_login_that_is_alive_is_refused_with_the_exact_words() {
         }
         assert_eq!(world.names(second), [LOGIN_IN_USE]);
         assert!(world.closed.is_empty());
+    }
+}
+
+/// It is being told of a large room over a slow line, or its reader waits for the operator's hook.
+#[test]
+fn whose_answer_cannot_be_here_yet_is_not_taken_for_silent() {
+    let second = Duration::from_secs(1);
+    for hook in [false, true] {
+        // It answers, it does not, and nobody can know.
+        for (answers, known, expected) in [
+            (true, true, vec![LOGIN_IN_USE]),
+            (false, true, vec!["ACCEPTED", "STATE"]),
+            (false, false, vec![LOGIN_IN_USE]),
+        ] {
+            let mut world = World::new();
+            let (a, b) = (world.enter("a", "r"), world.connect("a"));
+            world.pings_wait = !hook;
+            if hook {
+                world.hub.handle_listens(world.now, a, false);
+            }
+            world.command(b, "join", json!({"name": "r"}));
+            world.wait(second);
+            match known {
+                true if hook => world.hub.handle_listens(world.now, a, true),
+                true => world.hub.handle_pinged(world.now, a),
+                false => {}
+            }
+            world.wait(PONG_LIMIT - MS);
+            assert!(world.listen(b).is_empty(), "{hook} {answers} {known}");
+            if answers {
+                world.hub.handle_heard(world.now, a);
+                world.pump();
+            }
+            world.wait(GIVE_UP - second - PONG_LIMIT + MS);
+            assert_eq!(world.names(b), expected, "{hook} {answers} {known}");
+        }
+    }
+}
+
+/// The machine was moved, or slept: what the holders have said meanwhile is not read yet.
+#[test]
+fn a_pause_of_the_server_is_no_silence_of_the_holder() {
+    for answers in [true, false] {
+        let mut world = World::new();
+        let (_, transport) = on_air(&mut world);
+        let a = world.enter("a", "r");
+        world.peer_lives(transport, false);
+        let second = world.connect("a");
+        world.command(second, "join", json!({"name": "r"}));
+        ask(&mut world, whip(&other_offer()));
+        world.now += Duration::from_secs(13);
+        world.hub.handle_timeout(world.now);
+        world.pump();
+        assert!(world.listen(second).is_empty() && world.http.len() == 1);
+        if answers {
+            world.peer_lives(transport, true);
+            world.hub.handle_heard(world.now, a);
+            world.pump();
+        }
+        world.wait(PONG_LIMIT);
+        assert_eq!(world.names(second).contains(&LOGIN_IN_USE.to_owned()), answers);
+        assert_eq!(refused_with(last_reply(&world), 409), answers);
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) media: HashMap<u64, Option<MediaState>>,
     /// WebSockets that were asked for a sign of life.
     pub(crate) pinged: Vec<ConnectionId>,
+    /// They stand behind what is not read yet.
+    pub(crate) pings_wait: bool,
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
@@ -72,6 +74,7 @@ impl World {
             heard: HashMap::new(),
             closed: Vec::new(),
             pinged: Vec::new(),
+            pings_wait: false,
             media: HashMap::new(),
             notes: Vec::new(),
             http: HashMap::new(),
@@ -308,7 +311,12 @@ impl World {
                 Output::Media { stream, state } => {
                     self.media.insert(stream.0, state);
                 }
-                Output::Ping { to } => self.pinged.push(to),
+                Output::Ping { to } => {
+                    self.pinged.push(to);
+                    if !self.pings_wait {
+                        self.hub.handle_pinged(self.now, to);
+                    }
+                }
                 Output::Close { to, code, .. } => self.closed.push((to, code)),
                 Output::Note { method, object, .. } => self.notes.push((method, Value::Object(object))),
                 Output::Http { http_request, reply } => {
