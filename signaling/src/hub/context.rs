@@ -22,7 +22,8 @@ pub enum Output {
     Send { to: ConnectionId, text: String },
     /// The same of what is in a room, which is as long as the room is large.
     SendState { to: ConnectionId, text: String },
-    /// A ping of the WebSocket: the browser answers it, whatever the page does. The hub hears when it has left.
+    /// A ping of the WebSocket: the browser answers it, whatever the page does. The hub is told when
+    /// it has left.
     Ping { to: ConnectionId },
     /// Ends a connection, after what was sent before.
     Close {
