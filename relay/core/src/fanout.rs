@@ -401,7 +401,7 @@ mod tests {
                 let path = Path { remote: SocketAddr::from(([192, 0, 2, number], 9)), local: None };
                 let mut ice = Ice::new(LocalCredentials::random(&mut rng), "peer", NOW);
                 let _ = ice.on_check(NOW, &path, [number; 12], true);
-                let _ = ice.on_authentic(NOW, &path);
+                let _ = ice.on_proof(NOW, &path);
                 let identity = Identity {
                     id: number.into(),
                     room_id: 1,
