@@ -4,6 +4,8 @@
 //! which it sends the next request is an error to its client. Whoever begins a head and does not end it holds
 //! a place for nothing, and so do idle ones when places get scarce.
 
+use axum::body::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io;
 use std::pin::Pin;
@@ -26,7 +28,8 @@ enum Phase {
     Head(Instant),
     /// Nothing of the next request is here; something must be by then.
     Idle(Instant),
-    /// A request is being answered, or the connection is no HTTP any more: others look after it.
+    /// A request is being answered, for as long as the body of the answer takes, or the connection is no HTTP
+    /// any more: others look after it.
     Busy,
 }
 
@@ -40,7 +43,7 @@ impl Pause {
         self.set(Phase::Busy);
     }
 
-    /// The answer is on its way, and the next request may come for so long.
+    /// The answer has been given, and the next request may come for so long.
     pub(crate) fn answered(&self, idle: Duration) {
         self.set(Phase::Idle(Instant::now() + idle));
     }
@@ -138,6 +141,44 @@ impl<S: Write + Unpin> Write for Paused<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+/// The body of an answer, which says when it has ended, or is given up.
+pub(crate) struct Answering<F: FnMut()> {
+    body: axum::body::Body,
+    ended: F,
+}
+
+impl<F: FnMut()> Answering<F> {
+    pub(crate) fn new(body: axum::body::Body, ended: F) -> Self {
+        Self { body, ended }
+    }
+}
+
+impl<F: FnMut() + Unpin> Body for Answering<F> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<F: FnMut()> Drop for Answering<F> {
+    fn drop(&mut self) {
+        (self.ended)();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::address::{Network, Subnet};
 use crate::config::Signaling;
 use crate::deadline::{Deadlined, WriteLimits};
 use crate::descriptors::{Budget, HANDSHAKES_MAX};
-use crate::idle::{Pause, Paused};
+use crate::idle::{Answering, Pause, Paused};
 use crate::log_limit::LogLimit;
 use crate::places::{NoPlace, Place, Places};
 use crate::tls::InUse;
@@ -268,10 +268,12 @@ async fn serve_http(
         let (answer, pause, listeners) = (router.call(request), pause.clone(), Arc::clone(&listeners));
         async move {
             let answer = answer.await?;
-            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-                pause.answered(listeners.idle_limit());
-            }
-            Ok::<_, std::convert::Infallible>(answer)
+            Ok::<_, std::convert::Infallible>(match answer.status() {
+                StatusCode::SWITCHING_PROTOCOLS => answer,
+                _ => answer.map(|body| {
+                    Body::new(Answering::new(body, move || pause.answered(listeners.idle_limit())))
+                }),
+            })
         }
     });
     let served = http1::Builder::new()

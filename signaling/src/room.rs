@@ -15,7 +15,7 @@ use crate::sdp::CodecPreferences;
 use crate::stream::{Owner, Stream};
 use relay_control::Codec;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What the member that creates a room may wish for it. Who comes later finds it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,12 +55,12 @@ pub(crate) struct Room {
     members: BTreeMap<MemberId, Member>,
     by_login: HashMap<String, MemberId>,
     /// Streams of WHEP players, who are not members.
-    viewers: HashSet<StreamKey>,
+    viewers: BTreeSet<StreamKey>,
 }
 
 impl Room {
     pub(crate) fn new(name: String, relay: RelayId, terms: Terms) -> Self {
-        let (members, by_login, viewers) = (BTreeMap::new(), HashMap::new(), HashSet::new());
+        let (members, by_login, viewers) = (BTreeMap::new(), HashMap::new(), BTreeSet::new());
         Self { name, relay, terms, members, by_login, viewers }
     }
 
@@ -119,6 +119,11 @@ impl Room {
 
     pub(crate) fn viewers(&self) -> usize {
         self.viewers.len()
+    }
+
+    /// All viewers' streams, those from `start` on first.
+    pub(crate) fn viewers_from(&self, start: StreamKey) -> impl Iterator<Item = StreamKey> {
+        self.viewers.range(start..).chain(self.viewers.range(..start)).copied()
     }
 
     /// Where to reach everybody but one.

@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     KeepAlive(ConnectionId),
     /// Somebody wants what another one holds: the next look at whether that one lives.
     Takeover(Held),
+    /// Somebody wants a viewer's place: the next look at whether all of them live.
+    ViewerPlaces(RoomId),
     /// The next thing that must happen to a stream; see [`crate::stream_state`].
     Stream(StreamKey),
     /// Media of a publisher that is on the air should have come by now.

@@ -17,7 +17,7 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::stream::{SplitSink, SplitStream, Stream};
 use futures_util::{SinkExt, StreamExt};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -128,10 +128,7 @@ async fn read(app: &App, (id, from): (ConnectionId, IpAddr), stream: &mut SplitS
     let mut bytes = Bucket::new(limits.bytes_per_second);
     let mut access = ClientAccess::new(id, from);
     loop {
-        // Only what is waited for counts: how fast we read is our own choice.
-        let Ok(next) = timeout(limits.socket_silence, stream.next()).await else {
-            return ReadEnd::Silent;
-        };
+        let Some(next) = next_heard(stream, limits.socket_silence).await else { return ReadEnd::Silent };
         let (input, length) = match next {
             None => return ReadEnd::Lost,
             Some(Err(error)) => return offence(error),
@@ -164,6 +161,18 @@ async fn read(app: &App, (id, from): (ConnectionId, IpAddr), stream: &mut SplitS
         messages.pay(1).await;
         bytes.pay(length).await;
     }
+}
+
+/// What comes next; `None`: the client has answered no ping for so long. Only what is waited for counts: how
+/// fast we read is our own choice. And only the pings count that went, so that a pause of this process (a
+/// machine that is moved, or sleeps) is one interval, however long it was.
+async fn next_heard<T>(stream: &mut (impl Stream<Item = T> + Unpin), silence: Duration) -> Option<Option<T>> {
+    for _ in 0..PINGS {
+        if let Ok(next) = timeout(silence / PINGS, stream.next()).await {
+            return Some(next);
+        }
+    }
+    None
 }
 
 fn offence(error: axum::Error) -> ReadEnd {
@@ -266,6 +275,30 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A machine that is moved, or sleeps: its own pause is not the silence of its clients.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_ours_is_no_silence() {
+        let silence = Duration::from_secs(14);
+        let (heard, inbox) = tokio::sync::mpsc::channel::<u8>(1);
+        let mut stream = Box::pin(futures_util::stream::unfold(inbox, |mut inbox| async move {
+            inbox.recv().await.map(|one| (one, inbox))
+        }));
+        let waiting = async { (next_heard(&mut stream, silence).await, stream) };
+        let (heard_after_pause, mut stream) = tokio::join!(waiting, async {
+            tokio::time::advance(Duration::from_secs(600)).await;
+            // The ping that was due goes, and is answered.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            heard.send(1).await.expect("it is waited for");
+        })
+        .0;
+        assert_eq!(heard_after_pause, Some(Some(1)));
+        let begun = Instant::now();
+        assert_eq!(next_heard(&mut stream, silence).await, None);
+        assert!((silence..silence + Duration::from_secs(1)).contains(&begun.elapsed()));
+        drop(heard);
+        assert_eq!(next_heard(&mut stream, silence).await, Some(None));
+    }
 
     #[test]
     fn the_bucket_lets_a_burst_pass_and_then_paces() {

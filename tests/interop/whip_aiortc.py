@@ -3,11 +3,12 @@
 Every picture carries its number as a bar code, so that a decoded picture is compared with the very picture that was
 sent, and the sound is one tone whose pitch is measured. Prints one line of JSON; any difference is an exception.
 
-Usage: whip_aiortc.py --base http://localhost:8080 --room R [--video VP8|H264] [--audio opus|PCMU|PCMA] [--no-rtx] [--hold]
-       [--passive]
+Usage: whip_aiortc.py --base http://localhost:8080 --room R [--video VP8|H264] [--audio opus|PCMU|PCMA] [--no-rtx]
+       [--passive] [--token JWT] [--hold] [--watch]
 With --no-rtx it offers no retransmission under SSRCs of its own (RFC 4588), in neither direction. With --passive it is
 the DTLS server of both its connections.
-With --hold it prints "publishing", goes on until its standard input closes, and plays nothing.
+With --hold it prints "publishing", goes on until its standard input closes, and plays nothing. With --watch it plays
+what another one publishes, and prints "playing" once pictures come. Both end when they are refused, with the status.
 """
 
 import argparse
@@ -131,7 +132,7 @@ def new_connection():
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
-async def post(http, url, connection, passive):
+async def post(http, url, connection, passive, retry=True):
     """Sends our offer, takes the answer. Returns the session's address; asks again while the stream is not on the air yet."""
     await connection.setLocalDescription(await connection.createOffer())
     offer = connection.localDescription.sdp
@@ -144,7 +145,7 @@ async def post(http, url, connection, passive):
     while True:
         async with http.post(url, data=offer, headers=headers) as reply:
             text = await reply.text()
-            if reply.status in (404, 409) and time.monotonic() < deadline:
+            if reply.status in (404, 409) and retry and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
                 continue
             assert reply.status == 201, f"POST {url}: {reply.status} {text}"
@@ -224,7 +225,7 @@ async def publish(http, arguments):
         transceiver = connection.addTransceiver(track, direction="sendonly")
         transceiver.setCodecPreferences(only(kind, getattr(arguments, kind), arguments.rtx))
     url = f"{arguments.base}/whip/{urllib.parse.quote(arguments.room, safe='')}?login=pattern"
-    location = await post(http, url, connection, arguments.passive)
+    location = await post(http, url, connection, arguments.passive, retry=not arguments.hold)
     await connected(connection, arguments.passive)
     return connection, location
 
@@ -238,13 +239,22 @@ async def play(http, arguments):
         if not arguments.rtx:
             transceiver.setCodecPreferences(only(kind, getattr(arguments, kind), rtx=False))
     url = f"{arguments.base}/whep/{urllib.parse.quote(arguments.room, safe='')}/pattern"
-    location = await post(http, url, connection, arguments.passive)
+    location = await post(http, url, connection, arguments.passive, retry=not arguments.watch)
     await connected(connection, arguments.passive)
     return connection, location, tracks
 
 
 async def run(arguments):
-    async with aiohttp.ClientSession() as http:
+    headers = {"authorization": f"Bearer {arguments.token}"} if arguments.token else {}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        if arguments.watch:
+            player, played, tracks = await play(http, arguments)
+            await asyncio.wait_for(tracks["video"].recv(), DEADLINE_S)
+            print("playing", flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+            await delete(http, played)
+            await player.close()
+            return {}
         publisher, published = await publish(http, arguments)
         if arguments.hold:
             print("publishing", flush=True)
@@ -272,6 +282,8 @@ if __name__ == "__main__":
     parser.add_argument("--video", default="VP8")
     parser.add_argument("--audio", default="opus")
     parser.add_argument("--no-rtx", action="store_false", dest="rtx")
+    parser.add_argument("--token")
     parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--watch", action="store_true")
     parser.add_argument("--passive", action="store_true")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))

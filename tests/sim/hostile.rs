@@ -1,6 +1,6 @@
 //! What strangers and hostile members can do: be counted.
 
-use relay_control::EventBody;
+use relay_control::{AddUpTrack, Command, EventBody};
 use relay_core::rng::Rng;
 use relay_core::stats::{Count, DropReason};
 use std::net::SocketAddr;
@@ -213,12 +213,9 @@ fn repeated_nacks_are_throttled() {
     world.assert_ledger();
 }
 
-#[test]
-fn a_flood_by_a_member_is_policed_before_decryption() {
-    let mut world = World::new(26);
-    call(&mut world);
-    let (publisher, policed) =
-        (world.peers[0].address, |world: &World| world.dropped(DropReason::RtpPoliced));
+/// Of the first peer, for two seconds.
+fn flood(world: &mut World) {
+    let publisher = world.peers[0].address;
     for _ in 0..20_000 {
         // 100 µs apart: 17 Mbit/s of what would be 8.
         world.now += Duration::from_micros(100);
@@ -229,6 +226,54 @@ fn a_flood_by_a_member_is_policed_before_decryption() {
         }
         world.turn();
     }
+}
+
+/// Encoders without transport-wide feedback have no other word of it while they send.
+#[test]
+fn a_publisher_hears_its_bound_in_remb_and_less_while_it_sends_more() {
+    const BOUND_BPS: u64 = 8_000_000;
+    let mut world = World::new(30);
+    call(&mut world);
+    let first = std::mem::take(&mut world.peers[0].told_bitrates);
+    assert!(!first.is_empty() && first.iter().all(|told| *told == BOUND_BPS), "{first:?}");
+    flood(&mut world);
+    world.run(Duration::from_secs(1));
+    let flooding = std::mem::take(&mut world.peers[0].told_bitrates);
+    let low = *flooding.last().expect("told each second");
+    assert!(low < BOUND_BPS * 9 / 10, "{flooding:?}");
+    world.run(Duration::from_secs(30));
+    let after = std::mem::take(&mut world.peers[0].told_bitrates);
+    assert!(after.is_sorted() && after.last() == Some(&BOUND_BPS), "it rises again: {after:?}");
+    assert!(world.peers[1].told_bitrates.is_empty(), "who sends nothing is told nothing");
+}
+
+/// To a browser's estimator what is policed is loss.
+#[test]
+fn what_is_policed_is_missing_from_transport_wide_feedback() {
+    let mut world = World::new(32);
+    world.join(1);
+    let (mut command, ssrc) = World::publication(0);
+    let Command::AddUpTrack(AddUpTrack { rtp, .. }) = &mut command else { panic!("another command") };
+    (rtp.transport_cc, rtp.extensions.transport_cc) = (true, 3);
+    world.command(command);
+    world.peers[0].publish(ssrc, 1);
+    world.peers[0].transport_seq = Some(65_000);
+    world.run(Duration::from_secs(2));
+    let (came, all) = std::mem::take(&mut world.peers[0].transport_feedback);
+    assert!(all > 100 && came == all, "{came} of {all}");
+    flood(&mut world);
+    world.run(Duration::from_secs(1));
+    let (came, all) = world.peers[0].transport_feedback;
+    let percent = came * 100 / all;
+    assert!(all >= 20_000 && (55..=85).contains(&percent), "{came} of {all}, {percent} %");
+}
+
+#[test]
+fn a_flood_by_a_member_is_policed_before_decryption() {
+    let mut world = World::new(26);
+    call(&mut world);
+    let policed = |world: &World| world.dropped(DropReason::RtpPoliced);
+    flood(&mut world);
     let rate = 100 - policed(&world) * 100 / 20_000;
     assert!((55..=85).contains(&rate), "{rate} % of 17 Mbit/s came through, 12 Mbit/s are allowed");
     // Its track is named, and the controller told once, not for each packet or second.

@@ -92,6 +92,12 @@ pub struct Peer {
     pub rtx_of: HashMap<Ssrc, Ssrc>,
     /// By media SSRC.
     pub received: HashMap<Ssrc, Received>,
+    /// What the relay's REMB said that it may send.
+    pub told_bitrates: Vec<u64>,
+    /// Number of its next packet for transport-wide feedback, if it negotiated extension 3 for that.
+    pub transport_seq: Option<u16>,
+    /// Packets that transport-wide feedback said had come, and all that it spoke of.
+    pub transport_feedback: (u64, u64),
     /// Media that overtook the end of the handshake.
     early: Vec<Vec<u8>>,
     fir_seq: u8,
@@ -147,6 +153,9 @@ impl Peer {
             without_rtx: false,
             rtx_of: HashMap::new(),
             received: HashMap::new(),
+            told_bitrates: Vec::new(),
+            transport_seq: None,
+            transport_feedback: (0, 0),
             early: Vec::new(),
             fir_seq: 0,
             next_frame: Time::ZERO,
@@ -299,9 +308,13 @@ impl Peer {
         let index = sending.packets.push((timestamp, payload.clone()));
         sending.number += 1;
         let fields = fields(PT, index, timestamp, sending.ssrc);
-        let mid: &[(u8, &[u8])] = if self.without_mid { &[] } else { &[(1, b"0")] };
+        let seq = self.transport_seq.map(u16::to_be_bytes);
+        self.transport_seq = self.transport_seq.map(|seq| seq.wrapping_add(1));
+        let both: [(u8, &[u8]); 2] = [(1, b"0"), (3, seq.as_ref().map_or(&[], |seq| &seq[..]))];
+        let from = usize::from(self.without_mid);
+        let extensions = &both[from..if seq.is_some() { 2 } else { 1 }];
         let mut slot = vec![0; SLOT_BYTES];
-        let len = self.keys().rtp(&mut slot, &fields, mid, index, &payload).expect("fits");
+        let len = self.keys().rtp(&mut slot, &fields, extensions, index, &payload).expect("fits");
         slot.truncate(len);
         self.out.push(slot);
     }
@@ -455,6 +468,11 @@ impl Peer {
                     sending.requests.push(now);
                     sending.keyframe_wanted = true;
                 }
+                RtcpPacket::TransportCc(feedback) => {
+                    self.transport_feedback.0 += feedback.received().count() as u64;
+                    self.transport_feedback.1 += u64::from(feedback.status_count);
+                }
+                RtcpPacket::Remb(remb) => self.told_bitrates.push(remb.bitrate_bps),
                 RtcpPacket::Sr(sr) => {
                     let received = self.received.entry(sr.sender_ssrc).or_default();
                     received.reports += 1;

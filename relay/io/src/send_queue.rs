@@ -307,7 +307,7 @@ impl SendQueue {
             message.and_then(|message| self.messages.finish(message));
             self.arenas.release(send.arena);
             if errno > 0 {
-                self.counters.lost(errno, 1);
+                lost(&mut self.counters, self.messages.sources(), &send, (errno, 1), &mut None);
                 continue;
             }
             self.counters.tx_sent += 1;

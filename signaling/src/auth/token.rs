@@ -13,6 +13,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use relay_control::Priority;
 use serde::Deserialize;
+use std::io;
 use std::path::Path;
 
 /// Longest token that is looked at.
@@ -53,6 +54,8 @@ fn yes() -> bool {
 /// Reads tokens.
 pub(super) struct TokenReader {
     key: DecodingKey,
+    /// The key before it, while tokens of both are about.
+    old_key: Option<DecodingKey>,
     validation: Validation,
 }
 
@@ -65,19 +68,16 @@ impl TokenReader {
         let (Some(algorithm), Some(path)) = (settings.token_algorithm, &settings.token_key) else {
             return Err(AuthError::Incomplete);
         };
-        let octets = std::fs::read(path).map_err(|why| AuthError::File(path.clone(), why))?;
-        let unusable = |why: String| AuthError::Key(path.clone(), why);
-        let wrong = |why: jsonwebtoken::errors::Error| unusable(why.to_string());
-        let (algorithm, key) = match algorithm {
-            TokenAlgorithm::Hs256 => (Algorithm::HS256, secret(&octets).map_err(unusable)?),
-            TokenAlgorithm::Rs256 => {
-                (Algorithm::RS256, DecodingKey::from_rsa_pem(public(path, &octets)?).map_err(wrong)?)
-            }
-            TokenAlgorithm::EdDsa => {
-                (Algorithm::EdDSA, DecodingKey::from_ed_pem(public(path, &octets)?).map_err(wrong)?)
-            }
+        let key = read_key(algorithm, path)?;
+        let old_key = match settings.token_key_old.as_deref().map(|path| read_key(algorithm, path)) {
+            Some(Err(AuthError::File(_, why))) if why.kind() == io::ErrorKind::NotFound => None,
+            other => other.transpose()?,
         };
-        let mut validation = Validation::new(algorithm);
+        let mut validation = Validation::new(match algorithm {
+            TokenAlgorithm::Hs256 => Algorithm::HS256,
+            TokenAlgorithm::Rs256 => Algorithm::RS256,
+            TokenAlgorithm::EdDsa => Algorithm::EdDSA,
+        });
         // Times are compared by ourselves: the time is an argument here.
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
@@ -89,7 +89,7 @@ impl TokenReader {
             validation.set_audience(&[audience]);
             validation.required_spec_claims.insert("aud".to_owned());
         }
-        Ok(Self { key, validation })
+        Ok(Self { key, old_key, validation })
     }
 
     /// What the token grants at this time, in seconds since 1970.
@@ -108,7 +108,11 @@ impl TokenReader {
         if header.crit.is_some() {
             return Err(Refusal::TokenInvalid);
         }
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation);
+        let by = |key| jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+        let decoded = match (by(&self.key), &self.old_key) {
+            (Err(why), Some(old)) if matches!(why.kind(), ErrorKind::InvalidSignature) => by(old),
+            (decoded, _) => decoded,
+        };
         let decoded = decoded.map_err(|why| match why.kind() {
             ErrorKind::Json(_) | ErrorKind::MissingRequiredClaim(_) => Refusal::TokenClaims,
             _ => Refusal::TokenInvalid,
@@ -147,6 +151,17 @@ impl Claims {
             record: self.record,
             priority,
         })
+    }
+}
+
+fn read_key(algorithm: TokenAlgorithm, path: &Path) -> Result<DecodingKey, AuthError> {
+    let octets = std::fs::read(path).map_err(|why| AuthError::File(path.to_owned(), why))?;
+    let unusable = |why: String| AuthError::Key(path.to_owned(), why);
+    let wrong = |why: jsonwebtoken::errors::Error| unusable(why.to_string());
+    match algorithm {
+        TokenAlgorithm::Hs256 => secret(&octets).map_err(unusable),
+        TokenAlgorithm::Rs256 => DecodingKey::from_rsa_pem(public(path, &octets)?).map_err(wrong),
+        TokenAlgorithm::EdDsa => DecodingKey::from_ed_pem(public(path, &octets)?).map_err(wrong),
     }
 }
 

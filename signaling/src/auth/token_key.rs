@@ -1,5 +1,5 @@
 //! The key of tokens, which may be renewed while we run: who is in stays in, and tokens of the old key open
-//! no session any more.
+//! no session any more, unless it is where `auth.token_key_old` says.
 
 use super::AuthError;
 use super::token::TokenReader;
@@ -34,7 +34,8 @@ impl Secret for TokenKey {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        self.settings.token_key.iter().cloned().collect()
+        let old = self.settings.token_key_old.iter().filter(|path| path.exists());
+        self.settings.token_key.iter().chain(old).cloned().collect()
     }
 
     fn take(&self) -> Result<(), String> {

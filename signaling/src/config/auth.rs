@@ -35,6 +35,10 @@ settings! {
         /// The secret must have at least 32 bytes; a line break at its end does not count.
         token_key: Option<PathBuf> = (None, "/etc/ringvox/token.key"),
             path("a file with the secret (HS256) or the public key in PEM").map(Some);
+        /// The key before it, which is accepted as well while a new one is brought out: move the old file here
+        /// and write the new one. Where this file is not, only token_key counts, so removing it ends that.
+        token_key_old: Option<PathBuf> = (None, "/etc/ringvox/token.old.key"),
+            path("a file as token_key is, or none yet").map(Some);
         /// What "iss" must be; not looked at without this key.
         token_issuer: Option<String> = (None, "https://login.example.com"), text().map(Some);
         /// What "aud" must contain. Without this key, a token that has "aud" is for somebody else and

@@ -6,7 +6,7 @@
 use super::context::Context;
 use crate::address::Subnet;
 use crate::auth::{Grant, Verdict};
-use crate::id::{ConnectionId, Held, MemberId, RoomId};
+use crate::id::{ConnectionId, Held, MemberId, RoomId, StreamKey};
 use crate::message::{ClientMessage, RoomCommand, ServerMessage};
 use crate::room::Terms;
 use crate::timer::Timer;
@@ -22,8 +22,9 @@ pub const BACKLOG_MAX: usize = 64;
 #[derive(Default)]
 pub(super) struct Connections {
     all: HashMap<ConnectionId, Connection>,
-    /// Those that read too slowly for more than what they must hear.
-    slow: HashSet<ConnectionId>,
+    /// Those that read too slowly for more than what they must hear, and of which streams, published or played,
+    /// they were not told that media stopped or came again.
+    slow: HashMap<ConnectionId, HashSet<StreamKey>>,
 }
 
 #[derive(Default)]
@@ -154,15 +155,23 @@ impl Connections {
     }
 
     pub(super) fn is_slow(&self, id: ConnectionId) -> bool {
-        self.slow.contains(&id)
+        self.slow.contains_key(&id)
     }
 
-    pub(super) fn set_slow(&mut self, id: ConnectionId, slow: bool) {
-        if slow && self.contains(id) {
-            self.slow.insert(id);
-        } else {
-            self.slow.remove(&id);
+    pub(super) fn set_slow(&mut self, id: ConnectionId) {
+        if self.contains(id) {
+            self.slow.entry(id).or_default();
         }
+    }
+
+    /// It reads again; the streams of whose media it was not told.
+    pub(super) fn reads_again(&mut self, id: ConnectionId) -> HashSet<StreamKey> {
+        self.slow.remove(&id).unwrap_or_default()
+    }
+
+    /// Whether it can be told now of a stream's media. If not it is told how it is when it reads again.
+    pub(super) fn hears_of_media(&mut self, id: ConnectionId, stream: StreamKey) -> bool {
+        self.slow.get_mut(&id).map(|missed| missed.insert(stream)).is_none()
     }
 
     /// It said something. False: no such connection.

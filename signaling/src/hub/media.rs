@@ -6,15 +6,20 @@
 //! | the others in the room | the room event `MEDIA`; who comes later, `stopped` in `STATE` and `PLAYING` |
 //! | the operator's hook | `StreamEvent` |
 //! | WHIP and WHEP clients that listen | server-sent events (`events.rs`) |
+//!
+//! Whoever reads slowly is told how it is when he reads again: only the outcome counts, so nobody can be cut off
+//! by how often another one's media stops.
 
+use super::connections::Connections;
 use super::context::Context;
 use super::rooms::Rooms;
 use super::streams::Streams;
-use crate::id::StreamKey;
+use crate::id::{ConnectionId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, StreamEventType};
-use crate::stream::{MediaState, Role, Stopped, Stream};
+use crate::stream::{MediaState, Publish, Role, Stopped, Stream};
 use relay_control::MediaKind;
 use serde_json::json;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// How long after a stream is on the air the first packets of each kind may take. Cameras take up to two
@@ -24,6 +29,7 @@ pub(super) const FIRST_MEDIA_LIMIT: Duration = Duration::from_millis(2_500);
 /// What had stopped of a stream before, and has now.
 pub(super) fn tell(
     cx: &mut Context,
+    connections: &mut Connections,
     rooms: &Rooms,
     streams: &Streams,
     key: StreamKey,
@@ -32,27 +38,66 @@ pub(super) fn tell(
     let Some(stream) = streams.get(key).filter(|stream| stream.is_on_air()) else { return };
     tell_watchers(cx, streams, key);
     let Some(publish) = stream.publish().filter(|_| before != after) else { return };
-    let audio = if after.audio { StreamEventType::AudioStopped } else { StreamEventType::AudioResumed };
-    let video = if after.video { StreamEventType::VideoStopped } else { StreamEventType::VideoResumed };
-    let changed = [(before.audio != after.audio, audio), (before.video != after.video, video)];
-    for (_, event) in changed.into_iter().filter(|(changed, _)| *changed) {
-        for stream in [key].iter().chain(publish.players.values()).filter_map(|key| streams.get(*key)) {
-            let media_session_id = stream.media_session_id.as_str();
-            if let Some(to) = rooms.connection_of(stream) {
-                cx.send(to, &ServerMessage::StreamEvent { media_session_id, event, payload: None });
-            }
-        }
-        let owner = rooms.owner(stream);
-        let app_key = owner.map(|owner| owner.app_key.as_str());
+    let audio = (before.audio != after.audio).then(|| event(MediaKind::Audio, after));
+    let video = (before.video != after.video).then(|| event(MediaKind::Video, after));
+    let events: Vec<StreamEventType> = audio.into_iter().chain(video).collect();
+    for key in [key].iter().chain(publish.players.values()) {
+        let of = streams.get(*key).and_then(|stream| Some((stream, rooms.connection_of(stream)?)));
+        let Some((stream, to)) = of.filter(|(_, to)| connections.hears_of_media(*to, *key)) else { continue };
+        events.iter().for_each(|event| tell_of(cx, to, stream, *event));
+    }
+    let owner = rooms.owner(stream);
+    let app_key = owner.map(|owner| owner.app_key.as_str());
+    for event in events {
         cx.note(rooms.connection_of(stream), "StreamEvent", || {
             json!({"appKey": app_key, "mediaSessionId": stream.media_session_id, "name": stream.name,
                 "type": event.name()})
         });
     }
-    if let Some(member) = rooms.owner(stream) {
-        let event = RoomEvent::Media(&member.login, &stream.name, after.kinds());
-        rooms.tell_others(cx, stream.room, member.id, event);
+    let Some((room, owner)) = rooms.get(stream.room).zip(owner) else { return };
+    let mut others = room.connections_except(owner.id);
+    others.retain(|to| connections.hears_of_media(*to, key));
+    cx.send_event(&others, &room.name, RoomEvent::Media(&owner.login, &stream.name, after.kinds()));
+}
+
+/// A connection reads again, which was not told of these streams.
+pub(super) fn catch_up(
+    cx: &mut Context,
+    rooms: &Rooms,
+    streams: &Streams,
+    to: ConnectionId,
+    missed: HashSet<StreamKey>,
+) {
+    for stream in missed.into_iter().filter_map(|key| streams.get(key)) {
+        let source = match &stream.role {
+            Role::Publish(publish) => Some(publish),
+            Role::Play(play) => streams.publish(play.source),
+        };
+        let Some(now) = source.map(Publish::stopped) else { continue };
+        if rooms.connection_of(stream) == Some(to) {
+            let kinds = [(stream.has_audio, MediaKind::Audio), (stream.has_video, MediaKind::Video)];
+            kinds
+                .iter()
+                .filter(|(has, _)| *has)
+                .for_each(|(_, kind)| tell_of(cx, to, stream, event(*kind, now)));
+        } else if let (Some(room), Some(owner)) = (rooms.get(stream.room), rooms.owner(stream)) {
+            cx.send_event(&[to], &room.name, RoomEvent::Media(&owner.login, &stream.name, now.kinds()));
+        }
     }
+}
+
+fn event(kind: MediaKind, now: Stopped) -> StreamEventType {
+    match kind {
+        MediaKind::Audio if now.audio => StreamEventType::AudioStopped,
+        MediaKind::Audio => StreamEventType::AudioResumed,
+        MediaKind::Video if now.video => StreamEventType::VideoStopped,
+        MediaKind::Video => StreamEventType::VideoResumed,
+    }
+}
+
+fn tell_of(cx: &mut Context, to: ConnectionId, stream: &Stream, event: StreamEventType) {
+    let media_session_id = stream.media_session_id.as_str();
+    cx.send(to, &ServerMessage::StreamEvent { media_session_id, event, payload: None });
 }
 
 /// Those of the stream and its players that came over HTTP.

@@ -63,6 +63,7 @@ mod stream_events;
 mod streams;
 mod takeovers;
 mod unproved;
+mod viewer_places;
 mod whip_whep;
 
 pub use crate::stream::MediaState;
@@ -86,6 +87,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
 use takeovers::Takeovers;
+use viewer_places::ViewerPlaces;
 use whip_whep::Handled;
 
 /// After this long without a relay its streams have failed.
@@ -99,6 +101,7 @@ pub struct Hub {
     streams: Streams,
     relays: Relays,
     takeovers: Takeovers,
+    viewer_places: ViewerPlaces,
 }
 
 impl Hub {
@@ -111,6 +114,7 @@ impl Hub {
             streams: Streams::default(),
             relays: Relays::new([RelayId::FIRST]),
             takeovers: Takeovers::default(),
+            viewer_places: ViewerPlaces::default(),
         }
     }
 
@@ -145,12 +149,13 @@ impl Hub {
                     }
                 }
                 Timer::Takeover(held) => self.probe_holder(held),
+                Timer::ViewerPlaces(room) => self.search_viewers_place(room),
                 Timer::Stream(key) => {
                     progress::advance(cx, rooms, streams, &self.relays, key, Trigger::TimeOut);
                 }
                 Timer::Media(key) => {
                     if let Some(changed) = streams.give_up_awaited(key) {
-                        media::tell(cx, rooms, streams, key, changed);
+                        media::tell(cx, &mut self.connections, rooms, streams, key, changed);
                     }
                 }
                 Timer::Detached(room, member) => end::member_vanished(cx, rooms, streams, room, member),
@@ -173,8 +178,11 @@ impl Hub {
     /// Much waits for this connection, or no longer does. What other members say to a slow one is refused or
     /// left out, so that nobody can get it cut off by talking to it.
     pub fn handle_pressure(&mut self, id: ConnectionId, slow: bool) {
-        self.connections.set_slow(id, slow);
-        if !slow {
+        if slow {
+            self.connections.set_slow(id);
+        } else {
+            let missed = self.connections.reads_again(id);
+            media::catch_up(&mut self.cx, &self.rooms, &self.streams, id, missed);
             let (connections, rooms) = (&self.connections, &self.rooms);
             stream_events::catch_up_on_notes(&mut self.cx, connections, rooms, &mut self.streams, id);
             if let Some((message, verdict)) = self.connections.take_waiting(id, WaitsFor::Reading) {
@@ -196,10 +204,11 @@ impl Hub {
         self.cx.now = now;
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         let from = (http_request, address);
-        match whip_whep::handle_request(cx, rooms, streams, &self.relays, from, request) {
+        match whip_whep::handle_request(cx, rooms, streams, from, request) {
             Ok(Handled::Later) => {}
             Ok(Handled::Replied(reply)) => cx.reply(http_request, reply),
             Ok(Handled::Publication(publication)) => self.begin_publication(http_request, publication),
+            Ok(Handled::Viewing(viewing)) => self.begin_viewing(http_request, viewing),
             Err(refusal) => cx.reply(http_request, HttpReply::Refused(refusal)),
         }
     }
@@ -210,7 +219,8 @@ impl Hub {
         self.cx.timers.clear(Timer::RelayLost(relay));
         let found = self.relays.up(relay, welcome);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        reconcile::relay_found(cx, rooms, streams, &self.relays, (relay, found), inventory);
+        let (connections, relays) = (&mut self.connections, &self.relays);
+        reconcile::relay_found(cx, connections, rooms, streams, relays, (relay, found), inventory);
     }
 
     /// The connection to a relay broke. Media may go on; new streams wait.
@@ -224,15 +234,20 @@ impl Hub {
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
         self.cx.now = now;
         let Some(purpose) = self.relays.answered(request_id) else { return };
-        progress::log_refusal(now, &mut self.relays, purpose, &reply);
+        progress::log_refusal(now, &mut self.relays, &purpose, &reply);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        if let Purpose::Probe(held) = purpose {
-            self.holder_probed(held, &reply);
-        } else if let Purpose::RestartIce(key, http_request) = purpose {
-            let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
-            cx.reply(http_request, reply);
-        } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
-            progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+        match purpose {
+            Purpose::Probe(held) => self.holder_probed(held, &reply),
+            Purpose::ProbeViewer(room, key) => self.viewer_probed(room, key, &reply),
+            Purpose::RestartIce(key, http_request, remote) => {
+                let reply = whip_whep::ice_restarted(streams, &self.relays, (key, &remote), reply);
+                cx.reply(http_request, reply);
+            }
+            _ => {
+                if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
+                    progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+                }
+            }
         }
     }
 
@@ -245,7 +260,8 @@ impl Hub {
                 progress::transport_state(cx, rooms, streams, &self.relays, relay, change);
             }
             EventBody::UpTrackActivity(activity) => {
-                progress::up_track_activity(cx, rooms, streams, &self.relays, relay, *activity);
+                let (connections, relays) = (&mut self.connections, &self.relays);
+                progress::up_track_activity(cx, connections, rooms, streams, relays, relay, *activity);
             }
             EventBody::UpTrackPoliced(policed) => {
                 stream_events::policed(cx, rooms, streams, relay, *policed);
@@ -284,6 +300,7 @@ impl Hub {
         ledger.extend(self.rooms.ledger());
         ledger.extend(self.streams.ledger());
         ledger.extend(self.takeovers.ledger());
+        ledger.extend(self.viewer_places.ledger());
         ledger.extend([("requests", self.relays.unanswered()), ("timers", self.cx.timers.len())]);
         ledger
     }

@@ -1,5 +1,6 @@
 //! What happens to streams in a relay, and what follows when one has moved on.
 
+use super::connections::Connections;
 use super::context::Context;
 use super::end::{end_stream, remove_ended};
 use super::http::HttpReply;
@@ -42,7 +43,9 @@ pub(super) fn advance(
 /// What a reply means for a stream. `Err`: the connection to the relay ended before it came.
 pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Option<(StreamKey, Trigger)> {
     match (purpose, reply) {
-        (Purpose::RestartIce(..) | Purpose::Probe(_) | Purpose::Nothing, _) => None,
+        (Purpose::RestartIce(..) | Purpose::Probe(_) | Purpose::ProbeViewer(..) | Purpose::Nothing, _) => {
+            None
+        }
         (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => Some((key, Trigger::Opened(opened))),
         (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => Some((key, Trigger::UpTrackAdded)),
         (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
@@ -55,7 +58,7 @@ pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Opti
     }
 }
 
-pub(super) fn log_refusal(now: Time, relays: &mut Relays, purpose: Purpose, reply: &Result<ReplyBody, ()>) {
+pub(super) fn log_refusal(now: Time, relays: &mut Relays, purpose: &Purpose, reply: &Result<ReplyBody, ()>) {
     let Ok(ReplyBody::Error(error)) = reply else { return };
     if !is_full(error) {
         tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
@@ -105,6 +108,7 @@ pub(super) fn transport_state(
 
 pub(super) fn up_track_activity(
     cx: &mut Context,
+    connections: &mut Connections,
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
@@ -119,7 +123,7 @@ pub(super) fn up_track_activity(
         advance(cx, rooms, streams, relays, key, Trigger::Media);
     }
     if let Some(changed) = changed {
-        media::tell(cx, rooms, streams, key, changed);
+        media::tell(cx, connections, rooms, streams, key, changed);
     }
 }
 

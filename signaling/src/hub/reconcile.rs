@@ -1,6 +1,7 @@
 //! Streams and the transports of a relay, when the connection to it has been made, or is lost for good.
 
 use super::adopt::adopt;
+use super::connections::Connections;
 use super::context::Context;
 use super::end::end_stream;
 use super::progress::{transport_state, up_track_activity};
@@ -18,6 +19,7 @@ use std::collections::HashSet;
 /// The relay is there: `inventory` is all that it has.
 pub(super) fn relay_found(
     cx: &mut Context,
+    connections: &mut Connections,
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
@@ -28,7 +30,7 @@ pub(super) fn relay_found(
         fail_all(cx, rooms, streams, relay);
     }
     for info in &inventory.transports {
-        catch_up(cx, rooms, streams, relays, relay, info);
+        catch_up(cx, connections, rooms, streams, relays, relay, info);
     }
     let ours = streams.on_relay(relay);
     let settled = ours.filter(|(_, stream)| !matches!(stream.state, StreamState::Negotiating(_)));
@@ -63,6 +65,7 @@ pub(super) fn fail_all(cx: &mut Context, rooms: &mut Rooms, streams: &mut Stream
 /// Events that were missed while the connection was down.
 fn catch_up(
     cx: &mut Context,
+    connections: &mut Connections,
     rooms: &mut Rooms,
     streams: &mut Streams,
     relays: &Relays,
@@ -75,7 +78,7 @@ fn catch_up(
     }
     for track in &info.up_tracks {
         let activity = UpTrackActivity { track_id: track.track_id, active: track.active };
-        up_track_activity(cx, rooms, streams, relays, relay, activity);
+        up_track_activity(cx, connections, rooms, streams, relays, relay, activity);
     }
     let reason = FailReason::ConsentExpired as i32;
     let change = TransportStateChanged { transport_id, state: info.state, reason };

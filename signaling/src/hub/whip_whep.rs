@@ -4,12 +4,13 @@
 //! member: it is seen by nobody and counts only towards the room's limit of viewers. The URL of a session
 //! holds a secret, which is all that DELETE and PATCH need; only its digest is kept.
 
+use super::codecs::plan_publish;
 use super::context::Context;
 use super::end::{end_member, end_stream};
 use super::http::{HttpReply, HttpRequest, Patch};
 use super::members::{Admission, admit};
 use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
-use super::relays::{Purpose, Relays};
+use super::relays::{Purpose, Relays, RemoteIce};
 use super::rooms::{Newcomer, Rooms};
 use super::secret::digest;
 use super::streams::Streams;
@@ -35,6 +36,8 @@ pub(super) enum Handled {
     Later,
     /// It publishes, if nobody who lives has its login.
     Publication(Publication),
+    /// It plays, if the room has a place for it.
+    Viewing(Viewing),
 }
 
 /// What a WHIP client wants to publish.
@@ -45,12 +48,20 @@ pub(super) struct Publication {
     requester: Requester,
 }
 
+/// What a WHEP client wants to play.
+pub(super) struct Viewing {
+    pub(super) room: String,
+    name: String,
+    by: NameOf,
+    sdp: String,
+    requester: Requester,
+}
+
 /// A request as it came: `address` is the one that its stream is counted by.
 pub(super) fn handle_request(
     cx: &mut Context,
     rooms: &mut Rooms,
     streams: &mut Streams,
-    relays: &Relays,
     (http_request, address): (HttpRequestId, Option<Subnet>),
     request: HttpRequest,
 ) -> Result<Handled, Refusal> {
@@ -61,12 +72,7 @@ pub(super) fn handle_request(
             Ok(Handled::Publication(Publication { room, admitted, sdp, requester }))
         }
         HttpRequest::Play { room, name, by, sdp } => {
-            let room = rooms.named(&room).ok_or(Refusal::StreamNotFound)?;
-            let source = source(rooms, streams, room, &name, by)?;
-            let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
-            let (id, owner, http_request) = (cx.secret(), Owner::Viewer, Some(http_request));
-            let new = NewStream { id, name, room, owner, requester, sdp: &sdp, http_request };
-            begin_play(cx, rooms, streams, relays, new, source).map(|()| Handled::Later)
+            Ok(Handled::Viewing(Viewing { room, name, by, sdp, requester }))
         }
         HttpRequest::Delete { secret, published } => {
             let key = http_stream(streams, &secret, published)?;
@@ -75,6 +81,24 @@ pub(super) fn handle_request(
         }
         HttpRequest::Patch(patch) => self::patch(cx, streams, http_request, &patch),
     }
+}
+
+/// A viewer comes in.
+pub(super) fn play(
+    cx: &mut Context,
+    rooms: &mut Rooms,
+    streams: &mut Streams,
+    relays: &Relays,
+    http_request: HttpRequestId,
+    viewing: &Viewing,
+) -> Result<(), Refusal> {
+    let Viewing { room, name, by, sdp, requester } = viewing;
+    let room = rooms.named(room).ok_or(Refusal::StreamNotFound)?;
+    let source = source(rooms, streams, room, name, *by)?;
+    let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
+    let (id, owner, http_request) = (cx.secret(), Owner::Viewer, Some(http_request));
+    let new = NewStream { id, name, room, owner, requester: *requester, sdp, http_request };
+    begin_play(cx, rooms, streams, relays, new, source)
 }
 
 /// A publisher comes in with its stream. `Some`: if nobody who lives holds this.
@@ -99,7 +123,11 @@ pub(super) fn publish(
             end_member(cx, rooms, streams, (room, holder), StreamEnd::Replaced);
             rooms.remove_later_if_empty(cx, room);
         }
-        Admission::Contest(room, holder) => return Ok(Some(Held::Login(room, holder))),
+        Admission::Contest(room, holder) => {
+            // Nobody is displaced for an offer of which nothing can be had.
+            plan_publish(cx, rooms, room, Owner::Member(holder), &sdp::parse(sdp)?)?;
+            return Ok(Some(Held::Login(room, holder)));
+        }
     }
     let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
     let member = rooms.add_member(cx, room, newcomer);
@@ -178,7 +206,7 @@ pub(super) fn http_stream(streams: &Streams, secret: &str, published: bool) -> R
 /// again as it was, and is answered again: the relay knows that it is none of its own.
 fn patch(
     cx: &mut Context,
-    streams: &mut Streams,
+    streams: &Streams,
     http_request: HttpRequestId,
     patch: &Patch,
 ) -> Result<Handled, Refusal> {
@@ -198,9 +226,10 @@ fn patch(
     match (fragment.ufrag, fragment.pwd) {
         (Some(ufrag), Some(pwd)) if is_new || repeated => {
             let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
+            let remote = RemoteIce { ufrag: remote_ufrag.clone(), pwd: remote_pwd.clone() };
             let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
-            cx.ask_relay(stream.relay, Purpose::RestartIce(key, http_request), Command::RestartIce(command));
-            streams.set_remote_ice(key, ufrag, pwd);
+            let purpose = Purpose::RestartIce(key, http_request, remote);
+            cx.ask_relay(stream.relay, purpose, Command::RestartIce(command));
             Ok(Handled::Later)
         }
         (Some(_), None) if is_new => Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into())),
@@ -208,11 +237,12 @@ fn patch(
     }
 }
 
-/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2).
+/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2), and the
+/// client may try the same again.
 pub(super) fn ice_restarted(
     streams: &mut Streams,
     relays: &Relays,
-    key: StreamKey,
+    (key, remote): (StreamKey, &RemoteIce),
     reply: Result<ReplyBody, ()>,
 ) -> HttpReply {
     let Ok(ReplyBody::TransportOpened(opened)) = reply else {
@@ -226,6 +256,7 @@ pub(super) fn ice_restarted(
         Some(plan) => write_ice_fragment(plan, &side),
         None => bare_fragment(&side),
     };
+    streams.set_remote_ice(key, &remote.ufrag, &remote.pwd);
     streams.set_local_ufrag(key, &side.ufrag);
     HttpReply::Restarted { etag: side.ufrag, fragment }
 }

@@ -25,5 +25,6 @@ mod stopping;
 mod streams;
 mod takeovers;
 mod unproved;
+mod viewer_places;
 mod whip_whep;
 mod world;

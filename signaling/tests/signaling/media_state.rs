@@ -1,11 +1,14 @@
 //! Media that stops while its client lives is told to everybody whom it concerns, and so is its coming back.
 
-use crate::edges::{http, setup};
+use crate::edges::{PATIENCE, http, setup};
 use crate::whip_whep::{created, play, publish};
 use crate::world::World;
 use serde_json::{Value, json};
 use signaling::hub::MediaState;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 const AUDIO: usize = 0;
 const VIDEO: usize = 1;
@@ -114,6 +117,69 @@ fn the_hook_hears_of_it() {
     let heard = world.notes.iter().filter(|(method, _)| *method == "StreamEvent");
     let heard: Vec<&Value> = heard.map(|(_, object)| &object["type"]).collect();
     assert_eq!(heard, ["audioStopped"]);
+}
+
+/// A client that reads slowly is told the outcome when it reads again, of what it plays and of what others play.
+#[test]
+fn a_slow_reader_is_told_the_outcome() {
+    let mut world = World::new();
+    let (a, b, c) = (world.enter("a", "r"), world.enter("b", "r"), world.enter("c", "r"));
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    world.playing(b, "r", "p1", "r-a-1");
+    for slow in [a, b, c] {
+        world.hub.handle_pressure(slow, true);
+    }
+    for _ in 0..100 {
+        world.track_flows(transport, VIDEO, false);
+        world.track_flows(transport, VIDEO, true);
+    }
+    world.track_flows(transport, AUDIO, false);
+    assert_eq!([a, b, c].map(|id| world.names(id).len()), [0; 3]);
+    for slow in [a, b, c] {
+        world.hub.handle_pressure(slow, false);
+    }
+    world.pump();
+    assert_eq!(world.names(a), ["audioStopped s1", "videoResumed s1"]);
+    let mut heard = world.names(b);
+    heard.sort();
+    assert_eq!(heard, ["MEDIA a/r-a-1", "audioStopped p1", "videoResumed p1"]);
+    let media = world.only(c, "OnDataEvent")["payload"]["info"].clone();
+    assert_eq!(media, json!({"login": "a", "name": "r-a-1", "stopped": ["audio"]}));
+    world.forget();
+    // It is told once, and of nothing that has ended meanwhile.
+    world.hub.handle_pressure(c, true);
+    world.track_flows(transport, AUDIO, true);
+    world.say(a, "unPublishStream", json!({"mediaSessionId": "s1", "name": "r-a-1"}));
+    world.forget();
+    world.hub.handle_pressure(c, false);
+    world.pump();
+    assert!(world.names(c).is_empty());
+}
+
+/// An answer that takes its time is no idle connection.
+#[tokio::test]
+async fn events_outlast_the_time_of_an_idle_connection() {
+    let setup = setup(|config| config.signaling.http_idle = Duration::from_millis(200)).await;
+    let at = setup.running.http;
+    let offer = "POST /whip/r?login=a HTTP/1.1\r\nContent-Type: application/sdp";
+    let (_, head, _) = http(at, offer, crate::world::PUBLISH).await;
+    let location = crate::edges::header(&head, "location");
+    let location = format!("/whip/{}", location.strip_prefix("./").expect("relative"));
+    let mut stream = TcpStream::connect(at).await.expect("connect");
+    let listen = format!("GET {location}/events HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(listen.as_bytes()).await.expect("sent");
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("event: ") {
+        assert!(timeout(PATIENCE, stream.read_buf(&mut heard)).await.expect("in time").expect("read") > 0);
+    }
+    // One that is idle from now on is closed, and the events are not.
+    let mut idle = TcpStream::connect(at).await.expect("connect");
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    timeout(PATIENCE, idle.read_to_end(&mut Vec::new())).await.expect("in time").expect("closed");
+    assert_eq!(http(at, &format!("DELETE {location} HTTP/1.1"), "").await.0, 200);
+    timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("in time").expect("closed");
+    assert!(heard.ends_with(b"\r\n0\r\n\r\n"), "to its end: {}", String::from_utf8_lossy(&heard));
+    setup.running.stop().await;
 }
 
 #[tokio::test]

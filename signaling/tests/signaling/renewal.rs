@@ -129,6 +129,35 @@ async fn a_renewed_key_of_tokens_is_taken_and_who_is_in_stays() {
     setup.running.stop().await;
 }
 
+/// Whoever makes tokens has the new key at some moment, and tokens of the old one are about for as long as
+/// they live.
+#[tokio::test]
+async fn while_keys_are_changed_tokens_of_both_are_good() {
+    let [first, second] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
+    let files = tempfile::tempdir().expect("directory");
+    let [key, old] = ["token.key", "token.old.key"].map(|name| files.path().join(name));
+    fs::write(&key, first).expect("written");
+    let setup = setup(|config| {
+        config.auth.mode = AuthMode::Token;
+        config.auth.token_algorithm = Some(TokenAlgorithm::Hs256);
+        config.auth.token_key = Some(key.clone());
+        config.auth.token_key_old = Some(old.clone());
+    })
+    .await;
+    let server = setup.running.http;
+    assert_eq!(answer(server, first).await, "getUserData");
+    assert_eq!(answer(server, second).await, "fail");
+    fs::rename(&key, &old).expect("renamed");
+    fs::write(&key, second).expect("written");
+    comes_true("the new key", async || answer(server, second).await == "getUserData").await;
+    assert_eq!(answer(server, first).await, "getUserData");
+    assert_eq!(answer(server, "another secret of thirty-two bytes").await, "fail");
+    fs::remove_file(&old).expect("removed");
+    comes_true("the old key's end", async || answer(server, first).await == "fail").await;
+    assert_eq!(answer(server, second).await, "getUserData");
+    setup.running.stop().await;
+}
+
 #[tokio::test]
 async fn signals_for_other_programs_end_nothing_and_a_hang_up_has_the_certificate_read_again() {
     let mut program = program("-n 600").await;

@@ -142,10 +142,14 @@ fn a_whep_player_is_seen_by_nobody_and_has_a_limit() {
     assert!(refused_with(early, 409), "{early:?}");
     world.published(a, "r", "s1", "r-a-1");
     let (session, _) = created(world.http(play("r-a-1")));
-    world.media_up(world.transport_of(&session));
+    let viewer = world.transport_of(&session);
+    world.media_up(viewer);
+    world.peer_lives(viewer, true);
     assert!(world.listen(a).is_empty());
-    let full = world.http(play("r-a-1"));
-    assert!(refused_with(full, 503), "{full:?}");
+    // It is asked whether it lives.
+    assert_eq!(world.http(play("r-a-1")), None);
+    world.wait(Duration::from_secs(1));
+    assert!(world.http.values().any(|reply| *reply == HttpReply::Refused(Refusal::TooManyStreams)));
     let wrong_kind = world.http(HttpRequest::Delete { secret: session.clone(), published: true });
     assert!(refused_with(wrong_kind, 404));
     assert_eq!(

@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub(crate) http: HashMap<u64, HttpReply>,
     /// Where connections and requests come from, as it is counted.
     pub(crate) from: Option<Subnet>,
-    next: u64,
+    pub(crate) next: u64,
 }
 
 impl World {
