@@ -290,8 +290,8 @@ impl SendQueue {
 
     /// Sends in fragments what is larger than its path takes: the last resort, as many networks lose
     /// fragments (RFC 8900), but without it these datagrams never arrive. One by one, as they are few and
-    /// their socket is switched for them, and in the order in which they were committed: who gets a packet early
-    /// takes those before it for lost.
+    /// their socket is switched for them, and in the order in which they were committed: who gets a packet
+    /// early takes those before it for lost.
     fn send_oversize(&mut self) {
         while let Some(send) = self.oversize.pop_front() {
             let fd = self.fds.get(usize::from(send.socket.0));
