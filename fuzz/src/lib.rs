@@ -9,6 +9,7 @@
 mod actions;
 mod control_frame;
 mod control_order;
+mod depacketize;
 mod dtls_client;
 mod forwarded;
 mod gcm_seal;
@@ -26,6 +27,7 @@ mod websocket_message;
 
 pub use control_frame::control_frame;
 pub use control_order::control_order;
+pub use depacketize::depacketize;
 pub use dtls_client::dtls_client;
 pub use forwarded::forwarded;
 pub use gcm_seal::gcm_seal;
@@ -45,7 +47,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 16] = [
+pub const TARGETS: [(&str, Body); 17] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -62,6 +64,7 @@ pub const TARGETS: [(&str, Body); 16] = [
     ("port_frame", port_frame),
     ("dtls_client", dtls_client),
     ("forwarded", forwarded),
+    ("depacketize", depacketize),
 ];
 
 /// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs

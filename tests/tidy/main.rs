@@ -174,7 +174,7 @@ fn every_dependency_says_why() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 10] = [
+    let allowed: [(&str, &[&str]); 11] = [
         ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io", "relay-port", "relay-settings"]),
         ("relay/control", &[]),
         ("relay/core", &["relay-gcm", "relay-port"]),
@@ -182,6 +182,7 @@ fn arrows_point_one_way() {
         ("relay/gcm", &[]),
         ("relay/io", &[]),
         ("relay/port", &[]),
+        ("relay/recorder", &["relay-port"]),
         ("relay/settings", &[]),
         ("signaling", &["relay-control", "relay-settings"]),
         ("tests/client", &["relay-core", "relay-dtls"]),
@@ -194,6 +195,7 @@ fn arrows_point_one_way() {
         "relay-control",
         "relay-port",
         "relay-settings",
+        "recorder",
         "signaling",
         "ringvox-client",
         "tests",

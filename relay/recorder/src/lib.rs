@@ -1,0 +1,10 @@
+//! Recording: from the packets that a port of the relay gives in clear to files.
+//!
+//! Invariants
+//! - All that comes in is bounded: what is held of it by a named constant, what of it is bad by a count.
+//! - Time is an argument: nothing here asks for it.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod depacketize;
