@@ -14,6 +14,7 @@ mod dtls_client;
 mod forwarded;
 mod gcm_seal;
 mod hook_and_hub;
+mod matroska;
 mod paths;
 mod port_frame;
 mod rtcp;
@@ -32,6 +33,7 @@ pub use dtls_client::dtls_client;
 pub use forwarded::forwarded;
 pub use gcm_seal::gcm_seal;
 pub use hook_and_hub::hook_and_hub;
+pub use matroska::matroska;
 pub use paths::paths;
 pub use port_frame::port_frame;
 pub use rtcp::rtcp;
@@ -47,7 +49,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 17] = [
+pub const TARGETS: [(&str, Body); 18] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -65,6 +67,7 @@ pub const TARGETS: [(&str, Body); 17] = [
     ("dtls_client", dtls_client),
     ("forwarded", forwarded),
     ("depacketize", depacketize),
+    ("matroska", matroska),
 ];
 
 /// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs
