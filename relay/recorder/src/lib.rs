@@ -10,3 +10,6 @@
 pub mod clock;
 pub mod depacketize;
 pub mod matroska;
+pub mod recording;
+pub mod sink;
+pub mod track;
