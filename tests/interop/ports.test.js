@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
+import { readdir, stat } from "node:fs/promises";
 import { join as path } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
@@ -17,6 +18,9 @@ const run = promisify(execFile);
 
 /** `tests/port`: a process at a local port. */
 const PROCESS = path(BIN_DIR, "ringvox-port");
+
+/** Writes files of what it is given at a local port. */
+const RECORDER = path(BIN_DIR, "ringvox-recorder");
 
 /** Frames to be recorded, and to be decoded: two seconds and more. */
 const FRAMES = 60;
@@ -64,6 +68,58 @@ for (const io of BACK_ENDS) {
             }
         });
 
+        test("the recorder writes files of what a browser publishes, and what it leaves at a kill is finished", async (t) => {
+            const server = await startServer({ io });
+            const directory = path(server.dir, "records");
+            const socket = path(server.dir, "relay-ports.sock");
+            const start = () => spawn(RECORDER, ["--port-socket", socket, "--directory", directory, "--by", "room"], { stdio: ["ignore", "ignore", "inherit"] });
+            let recorder = start();
+            try {
+                const alice = await join(browser, server, { login: "alice", room: "recorded" });
+                const tracks = await until("sound and picture are published", async () => {
+                    const { transports } = await server.ctl("inventory");
+                    const tracks = transports.flatMap((/** @type {any} */ transport) => transport.up_tracks);
+                    return tracks.filter((/** @type {any} */ { active }) => active).length === 2 && tracks;
+                });
+                const tapAll = async () => {
+                    for (const { track_id } of tracks) {
+                        await until("it is tapped", async () => server.ctl("tap", "recorder", track_id));
+                    }
+                };
+                /** @param {string} ending @param {number} bytes */
+                const grown = (ending, bytes) => until(`a file ${ending} has ${bytes} octets`, async () => {
+                    const names = (await readdir(directory)).filter((name) => name.endsWith(ending));
+                    const sizes = await Promise.all(names.map(async (name) => (await stat(path(directory, name))).size));
+                    return names.length > 0 && sizes.every((size) => size > bytes) && names.map((name) => path(directory, name));
+                });
+                await tapAll();
+                await grown(".unfinished", 200_000);
+                const killed_ms = Date.now();
+                recorder.kill("SIGKILL");
+                await new Promise((resolve) => recorder.once("exit", resolve));
+
+                recorder = start();
+                const [killed] = await grown("-1.mkv", 200_000);
+                await tapAll();
+                await grown(".unfinished", 200_000);
+                for (const { track_id } of tracks) {
+                    await server.ctl("untap", "recorder", track_id);
+                }
+                const both = await until("the second is finished", async () => {
+                    const names = (await readdir(directory)).filter((name) => name.endsWith(".mkv"));
+                    return names.length === 2 && names.map((name) => path(directory, name));
+                });
+                assert.ok(both.includes(killed));
+                const ends_ms = await Promise.all([killed, ...both.filter((name) => name !== killed)].map(playsWithoutAWord));
+                // How much waits in memory is a unit test's; here is what this machine makes of it.
+                t.diagnostic(`written until ${killed_ms - ends_ms[0]} ms before the kill`);
+                await alice.close();
+            } finally {
+                recorder.kill("SIGTERM");
+                await server.stop();
+            }
+        });
+
         test("a browser decodes a video that a process plays", async () => {
             const relay = await startRelay(io);
             const file = path(relay.dir, "play.ivf");
@@ -95,6 +151,22 @@ for (const io of BACK_ENDS) {
             }
         });
     });
+}
+
+/** Sound and picture are in it, and each of their frames is decoded. When it ends, in ms. @param {string} file */
+async function playsWithoutAWord(file) {
+    const show = ["-show_entries", "stream=codec_name,nb_read_frames:format=duration:format_tags=creation_time", "-of", "json"];
+    const probed = await run("ffprobe", ["-v", "error", "-count_frames", ...show, file]);
+    assert.equal(probed.stderr, "");
+    const { streams, format } = JSON.parse(probed.stdout);
+    assert.deepEqual(streams.map((/** @type {any} */ { codec_name }) => codec_name).sort(), ["opus", "vp8"]);
+    for (const { codec_name, nb_read_frames } of streams) {
+        assert.ok(nb_read_frames > (codec_name === "opus" ? 25 : 5), `${nb_read_frames} of ${codec_name}`);
+    }
+    assert.ok(format.duration > 0.5, format.duration);
+    const decoded = await run("ffmpeg", ["-v", "error", "-nostdin", "-i", file, "-f", "null", "-"]);
+    assert.equal(decoded.stderr, "");
+    return Date.parse(format.tags.creation_time) + Math.round(format.duration * 1_000);
 }
 
 /** In the page. */

@@ -56,7 +56,7 @@ rust_tests() {
 deny() { ! command -v cargo-deny >/dev/null || cargo deny check bans licenses sources; }
 
 interop() {
-    cargo build -p relay -p signaling -p tests && tests/setup/with-network.sh node tests/interop/run.js
+    cargo build -p relay -p recorder -p signaling -p tests && tests/setup/with-network.sh node tests/interop/run.js
 }
 
 step fmt cargo fmt --all --check
