@@ -40,6 +40,14 @@ fn room(world: &mut Shards) -> [(u32, Ssrc); 2] {
     subscribers
 }
 
+/// Publisher 0 says where its timestamps stand.
+fn report(world: &mut Shards) {
+    let ssrc = world.peers[0].sending.as_ref().expect("it publishes").ssrc;
+    let now_us = world.now.as_micros();
+    let (ntp, timestamp) = ((now_us << 32) / 1_000_000, (now_us * 9 / 100) as u32);
+    world.peers[0].send_rtcp(|out| rtcp::write_sr(out, ssrc, ntp, timestamp, 0, 0, &[]));
+}
+
 /// Of the packets among these, the numbers that their payloads carry.
 fn numbers(frames: &[(Frame, Vec<u8>)]) -> Vec<u32> {
     let packets = frames.iter().filter(|(frame, _)| matches!(frame, Frame::Message(Message::Packet(_))));
@@ -70,11 +78,8 @@ fn a_tapped_track_comes_whole_under_every_profile_and_its_end_is_told() {
         let (recorder, track_id) = (world.connect_process("recorder"), World::up_track_id(0));
         world.command(tap(track_id, "recorder"));
         let came = world.count(0, Count::RxRtp);
-        let ssrc = world.peers[0].sending.as_ref().expect("it publishes").ssrc;
         for _ in 0..5 {
-            let now_us = world.now.as_micros();
-            let (ntp, timestamp) = ((now_us << 32) / 1_000_000, (now_us * 9 / 100) as u32);
-            world.peers[0].send_rtcp(|out| rtcp::write_sr(out, ssrc, ntp, timestamp, 0, 0, &[]));
+            report(&mut world);
             world.run(Duration::from_secs(1));
         }
         let frames = world.process_reads(recorder);
@@ -102,6 +107,28 @@ fn a_tapped_track_comes_whole_under_every_profile_and_its_end_is_told() {
         assert!(world.inventory_page(0).ports[0].taps.is_empty());
         world.assert_ledger();
     }
+}
+
+/// What it writes has its true time from the first packet on.
+#[test]
+fn who_taps_a_track_late_hears_its_clock_before_its_first_packet() {
+    let mut world = Shards::new(3, 2, BUDGET);
+    room(&mut world);
+    let (recorder, track_id) = (world.connect_process("recorder"), World::up_track_id(0));
+    report(&mut world);
+    world.run(Duration::from_secs(3));
+    world.command(tap(track_id, "recorder"));
+    world.run(Duration::from_secs(1));
+    let frames = world.process_reads(recorder);
+    let first = |is: fn(&Message) -> bool| {
+        let is = |(frame, _): &(Frame, Vec<u8>)| matches!(frame, Frame::Message(message) if is(message));
+        frames.iter().position(is)
+    };
+    let begins = first(|m| matches!(m, Message::Begin { .. }));
+    let clock = first(|m| matches!(m, Message::Clock { .. }));
+    let packet = first(|m| matches!(m, Message::Packet(_)));
+    assert!(begins < clock && clock < packet && begins.is_some(), "{begins:?} {clock:?} {packet:?}");
+    world.assert_ledger();
 }
 
 #[test]
