@@ -33,6 +33,7 @@ fn check(name: &str, offer: &str, plan: &Plan, relay: &RelaySide) {
 fn check_rejected(name: &str, offered: &Media<'_>, answered: &Media<'_>) {
     assert_eq!(answered.direction(), Direction::Inactive, "{name}");
     assert_eq!(answered.rtcp_mux, offered.rtcp_mux, "{name}");
+    assert_eq!((answered.candidates, answered.end_of_candidates), (0, true), "{name}");
     let said = |media: &Media<'_>| -> Vec<_> {
         let formats = media.formats.iter();
         formats
