@@ -234,17 +234,20 @@ impl Hub {
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
         self.cx.now = now;
         let Some(purpose) = self.relays.answered(request_id) else { return };
-        progress::log_refusal(now, &mut self.relays, purpose, &reply);
+        progress::log_refusal(now, &mut self.relays, &purpose, &reply);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        if let Purpose::Probe(held) = purpose {
-            self.holder_probed(held, &reply);
-        } else if let Purpose::ProbeViewer(room, key) = purpose {
-            self.viewer_probed(room, key, &reply);
-        } else if let Purpose::RestartIce(key, http_request) = purpose {
-            let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
-            cx.reply(http_request, reply);
-        } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
-            progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+        match purpose {
+            Purpose::Probe(held) => self.holder_probed(held, &reply),
+            Purpose::ProbeViewer(room, key) => self.viewer_probed(room, key, &reply),
+            Purpose::RestartIce(key, http_request, remote) => {
+                let reply = whip_whep::ice_restarted(streams, &self.relays, (key, &remote), reply);
+                cx.reply(http_request, reply);
+            }
+            _ => {
+                if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
+                    progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+                }
+            }
         }
     }
 

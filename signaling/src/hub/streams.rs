@@ -143,7 +143,7 @@ impl Streams {
         }
     }
 
-    /// Its client restarts ICE.
+    /// Its client has restarted ICE.
     pub(super) fn set_remote_ice(&mut self, key: StreamKey, ufrag: &str, pwd: &str) {
         if let Some(plan) = self.all.get_mut(&key).and_then(|stream| stream.plan.as_mut()) {
             ufrag.clone_into(&mut plan.remote.ufrag);

@@ -10,6 +10,7 @@
 //! - What is not authentic is no sign of life: the relay says what it opened with the peer's own keys.
 //! - Who waits is answered in finite time ([`GIVE_UP`]), in the order of coming.
 //! - Nobody is displaced for a claimant that has gone.
+//! - A client lives in all its rooms or in none, and loses only what is claimed.
 
 use super::Hub;
 use super::connections::{Connections, WaitsFor};
@@ -21,6 +22,7 @@ use super::rooms::Rooms;
 use super::streams::Streams;
 use super::whip_whep::{self, Publication};
 use crate::id::{ConnectionId, Held, HttpRequestId, MemberId, RoomId, StreamKey};
+use crate::message::RoomEvent;
 use crate::refusal::{Refusal, StreamEnd};
 use crate::timer::{Time, Timer};
 use relay_control::{Command, ProbeTransport, ReplyBody};
@@ -48,7 +50,8 @@ pub(super) const GIVE_UP: Duration = Duration::from_secs(4);
 /// Who may wait for the same thing.
 const CLAIMANTS_MAX: usize = 64;
 
-/// Transports of a member that are asked: one that answers is enough, and it sends from the first.
+/// Transports of a client that are asked at a time, as one that answers is enough. The next ones are asked
+/// [`STEP`] later.
 const PROBED_MAX: usize = 8;
 
 /// Who wants it.
@@ -66,6 +69,8 @@ pub(super) struct Takeovers {
 struct Takeover {
     since: Time,
     claimants: Vec<Claimant>,
+    /// How many of the holder's transports were asked.
+    asked: usize,
     /// Replies of the relay that are to come.
     awaited: usize,
     /// When the relay last heard of it.
@@ -91,6 +96,7 @@ impl Takeovers {
         let takeover = self.all.entry(held).or_insert_with(|| Takeover {
             since: now,
             claimants: Vec::new(),
+            asked: 0,
             awaited: 0,
             last_heard: Time::ZERO,
             lives: false,
@@ -141,18 +147,20 @@ fn socket(rooms: &Rooms, held: Held) -> Option<ConnectionId> {
     rooms.member(room, member)?.connection()
 }
 
-/// The transports by which it is heard.
-fn transports(rooms: &Rooms, streams: &Streams, held: Held) -> Vec<StreamKey> {
-    match held {
-        Held::StreamName(key) => vec![key],
-        Held::Login(room, member) => rooms
-            .member(room, member)
-            .into_iter()
-            .flat_map(|member| member.streams().copied())
-            .filter(|key| streams.contains(*key))
-            .take(PROBED_MAX)
-            .collect(),
-    }
+/// The transports by which it is heard: the member's own, then those of its client's other rooms.
+fn transports(connections: &Connections, rooms: &Rooms, streams: &Streams, held: Held) -> Vec<StreamKey> {
+    let (room, id) = match held {
+        Held::StreamName(key) => return vec![key],
+        Held::Login(room, id) => (room, id),
+    };
+    let elsewhere = socket(rooms, held).map(|socket| connections.memberships(socket)).unwrap_or_default();
+    let elsewhere = elsewhere.iter().filter(|membership| **membership != (room, id));
+    std::iter::once(&(room, id))
+        .chain(elsewhere)
+        .filter_map(|(room, id)| rooms.member(*room, *id))
+        .flat_map(|member| member.streams().copied())
+        .filter(|key| streams.contains(*key))
+        .collect()
 }
 
 fn is_held(rooms: &Rooms, streams: &Streams, held: Held) -> bool {
@@ -202,10 +210,13 @@ impl Hub {
 
     /// Asks the relay when it last heard of the holder, and to ask that one.
     pub(super) fn probe_holder(&mut self, held: Held) {
-        let asked = transports(&self.rooms, &self.streams, held);
+        let asked = transports(&self.connections, &self.rooms, &self.streams, held);
         let Some(takeover) = self.takeovers.all.get_mut(&held) else { return };
         if takeover.awaited == 0 {
-            for key in asked {
+            let number = asked.len().min(PROBED_MAX);
+            let first = takeover.asked % asked.len().max(1);
+            takeover.asked = first + number;
+            for key in asked.into_iter().cycle().skip(first).take(number) {
                 let Some(stream) = self.streams.get(key) else { continue };
                 let command = Command::ProbeTransport(ProbeTransport { transport_id: key.0 });
                 self.cx.ask_relay(stream.relay, Purpose::Probe(held), command);
@@ -257,17 +268,30 @@ impl Hub {
     fn displace(&mut self, held: Held) {
         let holder = socket(&self.rooms, held);
         tracing::info!(?held, "silent: somebody with the same right takes its place");
-        match (held, holder) {
-            (_, Some(holder)) => self.close(holder, CloseCode::Replaced, true),
-            (Held::Login(room, member), None) => {
-                let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-                end_member(cx, rooms, streams, (room, member), StreamEnd::Replaced);
-                rooms.remove_later_if_empty(cx, room);
-            }
-            (Held::StreamName(key), None) => {
+        match held {
+            Held::StreamName(key) => {
                 end_stream(&mut self.cx, &mut self.rooms, &mut self.streams, key, StreamEnd::Replaced);
             }
+            Held::Login(room, member) => match holder {
+                Some(holder) if self.connections.memberships(holder).len() <= 1 => {
+                    self.close(holder, CloseCode::Replaced, true);
+                }
+                _ => self.displace_member(holder, (room, member)),
+            },
         }
+    }
+
+    /// Whoever may have this login need not have any right in the other rooms of its holder, who hears which
+    /// one it has lost.
+    fn displace_member(&mut self, holder: Option<ConnectionId>, (room, member): (RoomId, MemberId)) {
+        let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
+        let login = rooms.member(room, member).map(|member| member.login.clone()).unwrap_or_default();
+        end_member(cx, rooms, streams, (room, member), StreamEnd::Replaced);
+        if let (Some(holder), Some(of)) = (holder, rooms.get(room)) {
+            cx.send_event(&[holder], &of.name, RoomEvent::Replaced(&login));
+            self.connections.forget_membership(holder, room);
+        }
+        rooms.remove_later_if_empty(cx, room);
     }
 
     /// What they wanted is free: each asks again. The first has it then, and the others wait for that one.

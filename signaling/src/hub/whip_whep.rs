@@ -10,7 +10,7 @@ use super::end::{end_member, end_stream};
 use super::http::{HttpReply, HttpRequest, Patch};
 use super::members::{Admission, admit};
 use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
-use super::relays::{Purpose, Relays};
+use super::relays::{Purpose, Relays, RemoteIce};
 use super::rooms::{Newcomer, Rooms};
 use super::secret::digest;
 use super::streams::Streams;
@@ -206,7 +206,7 @@ pub(super) fn http_stream(streams: &Streams, secret: &str, published: bool) -> R
 /// again as it was, and is answered again: the relay knows that it is none of its own.
 fn patch(
     cx: &mut Context,
-    streams: &mut Streams,
+    streams: &Streams,
     http_request: HttpRequestId,
     patch: &Patch,
 ) -> Result<Handled, Refusal> {
@@ -226,9 +226,10 @@ fn patch(
     match (fragment.ufrag, fragment.pwd) {
         (Some(ufrag), Some(pwd)) if is_new || repeated => {
             let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
+            let remote = RemoteIce { ufrag: remote_ufrag.clone(), pwd: remote_pwd.clone() };
             let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
-            cx.ask_relay(stream.relay, Purpose::RestartIce(key, http_request), Command::RestartIce(command));
-            streams.set_remote_ice(key, ufrag, pwd);
+            let purpose = Purpose::RestartIce(key, http_request, remote);
+            cx.ask_relay(stream.relay, purpose, Command::RestartIce(command));
             Ok(Handled::Later)
         }
         (Some(_), None) if is_new => Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into())),
@@ -236,11 +237,12 @@ fn patch(
     }
 }
 
-/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2).
+/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2), and the
+/// client may try the same again.
 pub(super) fn ice_restarted(
     streams: &mut Streams,
     relays: &Relays,
-    key: StreamKey,
+    (key, remote): (StreamKey, &RemoteIce),
     reply: Result<ReplyBody, ()>,
 ) -> HttpReply {
     let Ok(ReplyBody::TransportOpened(opened)) = reply else {
@@ -254,6 +256,7 @@ pub(super) fn ice_restarted(
         Some(plan) => write_ice_fragment(plan, &side),
         None => bare_fragment(&side),
     };
+    streams.set_remote_ice(key, &remote.ufrag, &remote.pwd);
     streams.set_local_ufrag(key, &side.ufrag);
     HttpReply::Restarted { etag: side.ufrag, fragment }
 }
