@@ -70,8 +70,8 @@ pub use crate::stream::MediaState;
 pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 pub use connections::{BACKLOG_MAX, HELLO_LIMIT};
 pub use context::{CloseCode, Output, Random};
-pub use http::{HttpReply, HttpRequest, Patch};
-pub use takeovers::{ANSWER_PATIENCE, PONG_LIMIT, SILENCE};
+pub use http::{Awaited, HttpReply, HttpRequest, Patch, Waiter};
+pub use takeovers::{ANSWER_PATIENCE, GIVE_UP, PONG_LIMIT, SILENCE};
 
 use crate::address::Subnet;
 use crate::config::Config;
@@ -120,9 +120,7 @@ impl Hub {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if !self.takeovers.is_empty() {
-            self.settle_takeovers();
-        }
+        self.settle_takeovers();
         Some(match self.cx.pop_output()? {
             Queued::Output(output) => output,
             Queued::Request(relay, purpose, command) => {
@@ -193,17 +191,17 @@ impl Hub {
     }
 
     /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the
-    /// same id, now or later.
+    /// same id, now or later, while it is `awaited`.
     pub fn handle_http(
         &mut self,
         now: Time,
         http_request: HttpRequestId,
-        address: Option<Subnet>,
+        (address, awaited): (Option<Subnet>, Awaited),
         request: HttpRequest,
     ) {
         self.cx.now = now;
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        let from = (http_request, address);
+        let from = (http_request, address, awaited);
         match whip_whep::handle_request(cx, rooms, streams, from, request) {
             Ok(Handled::Later) => {}
             Ok(Handled::Replied(reply)) => cx.reply(http_request, reply),

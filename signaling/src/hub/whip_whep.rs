@@ -7,7 +7,7 @@
 use super::codecs::plan_publish;
 use super::context::Context;
 use super::end::{end_member, end_stream};
-use super::http::{HttpReply, HttpRequest, Patch};
+use super::http::{Awaited, HttpReply, HttpRequest, Patch};
 use super::members::{Admission, admit};
 use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
 use super::relays::{Purpose, Relays, RemoteIce};
@@ -46,6 +46,8 @@ pub(super) struct Publication {
     admitted: Admitted,
     sdp: String,
     requester: Requester,
+    /// Whether its client is still there.
+    pub(super) awaited: Awaited,
 }
 
 /// What a WHEP client wants to play.
@@ -55,6 +57,8 @@ pub(super) struct Viewing {
     by: NameOf,
     sdp: String,
     requester: Requester,
+    /// Whether its client is still there.
+    pub(super) awaited: Awaited,
 }
 
 /// A request as it came: `address` is the one that its stream is counted by.
@@ -62,17 +66,17 @@ pub(super) fn handle_request(
     cx: &mut Context,
     rooms: &mut Rooms,
     streams: &mut Streams,
-    (http_request, address): (HttpRequestId, Option<Subnet>),
+    (http_request, address, awaited): (HttpRequestId, Option<Subnet>, Awaited),
     request: HttpRequest,
 ) -> Result<Handled, Refusal> {
     let requester = Requester::new(address, None);
     match request {
         HttpRequest::Publish { room, login, sdp, priority, rights } => {
             let admitted = Admitted { login, priority, rights };
-            Ok(Handled::Publication(Publication { room, admitted, sdp, requester }))
+            Ok(Handled::Publication(Publication { room, admitted, sdp, requester, awaited }))
         }
         HttpRequest::Play { room, name, by, sdp } => {
-            Ok(Handled::Viewing(Viewing { room, name, by, sdp, requester }))
+            Ok(Handled::Viewing(Viewing { room, name, by, sdp, requester, awaited }))
         }
         HttpRequest::Delete { secret, published } => {
             let key = http_stream(streams, &secret, published)?;
@@ -92,7 +96,7 @@ pub(super) fn play(
     http_request: HttpRequestId,
     viewing: &Viewing,
 ) -> Result<(), Refusal> {
-    let Viewing { room, name, by, sdp, requester } = viewing;
+    let Viewing { room, name, by, sdp, requester, .. } = viewing;
     let room = rooms.named(room).ok_or(Refusal::StreamNotFound)?;
     let source = source(rooms, streams, room, name, *by)?;
     let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
@@ -110,7 +114,7 @@ pub(super) fn publish(
     http_request: HttpRequestId,
     publication: &Publication,
 ) -> Result<Option<Held>, Refusal> {
-    let Publication { room: room_name, admitted, sdp, requester } = publication;
+    let Publication { room: room_name, admitted, sdp, requester, .. } = publication;
     let Admitted { login, priority, rights } = admitted;
     let login = login.clone().unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
     let (token, app_key, presence) = (cx.secret(), String::new(), Presence::Http);

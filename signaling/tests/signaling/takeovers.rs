@@ -8,10 +8,10 @@ use signaling::hub::{ANSWER_PATIENCE, CloseCode, HttpReply, HttpRequest, PONG_LI
 use signaling::id::ConnectionId;
 use std::time::Duration;
 
-const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
-fn whip(sdp: &str) -> HttpRequest {
+pub(crate) fn whip(sdp: &str) -> HttpRequest {
     whip_with(sdp, Grant::everything().rights())
 }
 
@@ -21,11 +21,11 @@ fn whip_with(sdp: &str, rights: Rights) -> HttpRequest {
 }
 
 /// Another offer of the same program: it was started again.
-fn other_offer() -> String {
+pub(crate) fn other_offer() -> String {
     PUBLISH.replace("a=ice-ufrag:", "a=ice-ufrag:x")
 }
 
-fn secret_of(reply: Option<&HttpReply>) -> String {
+pub(crate) fn secret_of(reply: Option<&HttpReply>) -> String {
     match reply {
         Some(HttpReply::Created { secret, .. }) => secret.clone(),
         other => panic!("{other:?}"),
@@ -33,7 +33,7 @@ fn secret_of(reply: Option<&HttpReply>) -> String {
 }
 
 /// An encoder on the air: the secret of its session, and its transport.
-fn on_air(world: &mut World) -> (String, u64) {
+pub(crate) fn on_air(world: &mut World) -> (String, u64) {
     let secret = secret_of(world.http(whip(PUBLISH)));
     let transport = world.transport_of(&secret);
     world.media_up(transport);
@@ -43,11 +43,11 @@ fn on_air(world: &mut World) -> (String, u64) {
 }
 
 /// The reply to the request before last's time: all that came so far, by number.
-fn last_reply(world: &World) -> Option<&HttpReply> {
+pub(crate) fn last_reply(world: &World) -> Option<&HttpReply> {
     world.http.iter().max_by_key(|(number, _)| **number).map(|(_, reply)| reply)
 }
 
-fn ask(world: &mut World, request: HttpRequest) -> usize {
+pub(crate) fn ask(world: &mut World, request: HttpRequest) -> usize {
     let before = world.http.len();
     assert!(world.http(request).is_none(), "nobody knows yet");
     before
