@@ -4,7 +4,7 @@ use crate::address::Subnet;
 use crate::auth::{AccessControl, Verdict};
 use crate::config::Config;
 use crate::forwarded::{self, ClientAddress};
-use crate::hub::{HttpReply, HttpRequest};
+use crate::hub::{Awaited, HttpReply, HttpRequest, Waiter};
 use crate::id::ConnectionId;
 use crate::listen::Peer;
 use crate::log_limit::LogLimit;
@@ -32,10 +32,14 @@ pub enum Input {
     Message(ConnectionId, Result<(ClientMessage, Verdict), Malformed>),
     /// A frame that is no message: a sign of life.
     Heard(ConnectionId),
+    /// A ping that the hub wanted has left.
+    Pinged(ConnectionId),
+    /// A WebSocket is read again, or not for a while.
+    Listens(ConnectionId, bool),
     /// A WebSocket is gone; true if the client closed it with a close frame.
     Closed(ConnectionId, bool),
-    /// An HTTP request for the hub, by whose address its stream is counted.
-    Http(Option<Subnet>, HttpRequest, oneshot::Sender<HttpReply>),
+    /// An HTTP request for the hub, by whose address its stream is counted, and whether it is still awaited.
+    Http((Option<Subnet>, Awaited), HttpRequest, oneshot::Sender<HttpReply>),
     /// Somebody wants to hear of the media of a session over HTTP: its secret, and whether it publishes.
     Watch(String, bool, oneshot::Sender<Option<watch::Receiver<MediaState>>>),
     /// Somebody asks how things are.
@@ -99,7 +103,9 @@ impl App {
     pub(crate) async fn ask(&self, from: Option<Subnet>, request: HttpRequest) -> HttpReply {
         let (reply, answer) = oneshot::channel();
         let away = || HttpReply::Refused(Refusal::ShuttingDown);
-        if self.inputs.send(Input::Http(from, request, reply)).await.is_err() {
+        // This goes with whoever called, should the client hang up.
+        let waiter = Waiter::default();
+        if self.inputs.send(Input::Http((from, waiter.awaited()), request, reply)).await.is_err() {
             return away();
         }
         answer.await.unwrap_or_else(|_| away())
@@ -136,5 +142,25 @@ fn is_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
         (None, _) => true,
         (Some(origin), None) => allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()),
         (Some(_), Some(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_awaited_until_its_client_hangs_up() {
+        let config = Arc::new(Config::default());
+        let access = Arc::new(AccessControl::new(&config.auth, "test".to_owned()).expect("open to all"));
+        let (inputs, mut hub) = mpsc::channel(1);
+        let app = App::new(config, access, inputs);
+        let delete = HttpRequest::Delete { secret: "s".to_owned(), published: true };
+        let client = tokio::spawn(async move { app.ask(None, delete).await });
+        let Some(Input::Http((_, awaited), _, reply)) = hub.recv().await else { panic!("a request") };
+        assert!(awaited.holds());
+        client.abort();
+        assert!(client.await.is_err_and(|ended| ended.is_cancelled()));
+        assert!(!awaited.holds() && reply.is_closed());
     }
 }

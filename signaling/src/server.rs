@@ -11,7 +11,7 @@
 use crate::auth::AccessControl;
 use crate::config::Config;
 use crate::edge::{Health, Input};
-use crate::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
+use crate::hub::{Awaited, CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
 use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
 use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
@@ -188,15 +188,17 @@ impl Server {
             }
             Input::Message(id, message) => self.obey(id, |hub| hub.handle_message(now, id, message)),
             Input::Heard(id) => self.hub.handle_heard(now, id),
+            Input::Pinged(id) => self.hub.handle_pinged(now, id),
+            Input::Listens(id, listens) => self.hub.handle_listens(now, id, listens),
             Input::Closed(id, clean) => {
                 self.send_queues.remove(&id);
                 self.hub.handle_closed(now, id, clean);
             }
-            Input::Http(from, request, reply) => {
+            Input::Http((from, awaited), request, reply) => {
                 self.last_http_request += 1;
                 let http_request = HttpRequestId(self.last_http_request);
                 self.http_requests.insert(http_request, reply);
-                if !self.holds(|hub| hub.handle_http(now, http_request, from, request)) {
+                if !self.holds(|hub| hub.handle_http(now, http_request, (from, awaited), request)) {
                     let answer = HttpReply::Refused(Refusal::ServerError);
                     self.http_requests.remove(&http_request).map(|waiting| waiting.send(answer));
                 }
@@ -333,7 +335,7 @@ impl Server {
                 self.hub.handle_http(
                     now,
                     HttpRequestId(self.last_http_request),
-                    None,
+                    (None, Awaited::by_nobody()),
                     HttpRequest::Delete { secret, published },
                 );
             }

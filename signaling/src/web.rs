@@ -35,7 +35,7 @@ pub(crate) fn page(method: &Method, path: &str, query: Option<&str>, headers: &H
     let name =
         if name.is_empty() || name.ends_with('/') { format!("{name}index.html") } else { name.to_owned() };
     if let Some((content_type, file)) = content_type(&name).zip(Pages::get(&name)) {
-        let mut response = file_response(method, headers, content_type, file);
+        let mut response = file_response(headers, content_type, file);
         if name.starts_with("sdk/") {
             // A module is imported by pages of other sites as well, and holds nothing that is somebody's.
             let anybody = HeaderValue::from_static("*");
@@ -66,7 +66,6 @@ fn content_type(name: &str) -> Option<&'static str> {
 }
 
 fn file_response(
-    method: &Method,
     headers: &HeaderMap,
     content_type: &'static str,
     file: rust_embed::EmbeddedFile,
@@ -85,8 +84,8 @@ fn file_response(
     if fresh {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
-    let body = if method == Method::HEAD { Vec::new() } else { file.data.into_owned() };
-    (common, body).into_response()
+    // With the body for HEAD as well, which tells its length and is not sent.
+    (common, file.data.into_owned()).into_response()
 }
 
 fn with_security(mut response: Response) -> Response {

@@ -17,13 +17,14 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::stream::{SplitSink, SplitStream, Stream};
 use futures_util::{SinkExt, StreamExt};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 
@@ -35,6 +36,9 @@ const MESSAGE_BYTES: usize = 64 << 10;
 
 /// A client is asked so often for a sign of life before it is taken for gone.
 const PINGS: u32 = 3;
+
+/// What takes no longer is not worth telling the hub.
+const SHORT: Duration = Duration::from_millis(100);
 
 /// Seconds of the sustained rate that may come at once.
 const BURST_SECONDS: u32 = 2;
@@ -81,7 +85,7 @@ async fn serve(app: Arc<App>, socket: WebSocket, client: ClientAddress, _place: 
     let (sink, mut stream) = socket.split();
     let limits = &app.config.signaling;
     let pace = WritePace { message: limits.send_timeout, ping: limits.socket_silence / PINGS };
-    let mut writer = tokio::spawn(write(sink, inbox, pace));
+    let mut writer = tokio::spawn(write(sink, inbox, pace, (app.inputs.clone(), id)));
     // Whichever ends first; a handle that has said so must not be asked again.
     let (ended, writer) = tokio::select! {
         ended = read(&app, (id, client.ip), &mut stream) => (ended, Some(writer)),
@@ -128,10 +132,7 @@ async fn read(app: &App, (id, from): (ConnectionId, IpAddr), stream: &mut SplitS
     let mut bytes = Bucket::new(limits.bytes_per_second);
     let mut access = ClientAccess::new(id, from);
     loop {
-        // Only what is waited for counts: how fast we read is our own choice.
-        let Ok(next) = timeout(limits.socket_silence, stream.next()).await else {
-            return ReadEnd::Silent;
-        };
+        let Some(next) = next_heard(stream, limits.socket_silence).await else { return ReadEnd::Silent };
         let (input, length) = match next {
             None => return ReadEnd::Lost,
             Some(Err(error)) => return offence(error),
@@ -143,7 +144,8 @@ async fn read(app: &App, (id, from): (ConnectionId, IpAddr), stream: &mut SplitS
             Some(Ok(Message::Text(text))) => {
                 let message = match ClientMessage::parse(&text) {
                     Ok(message) => {
-                        let verdict = app.access.authorize(&mut access, &text, &message).await;
+                        let verdict = app.access.authorize(&mut access, &text, &message);
+                        let verdict = away(&app.inputs, id, verdict).await;
                         Ok((message, verdict))
                     }
                     Err(malformed) => Err(malformed),
@@ -161,9 +163,37 @@ async fn read(app: &App, (id, from): (ConnectionId, IpAddr), stream: &mut SplitS
         {
             return ReadEnd::Lost;
         }
-        messages.pay(1).await;
-        bytes.pay(length).await;
+        let pay = async {
+            messages.pay(1).await;
+            bytes.pay(length).await;
+        };
+        away(&app.inputs, id, pay).await;
     }
+}
+
+/// Does what may take long. Nothing is read meanwhile, so the hub is told that it hears no answer to a ping.
+async fn away<T>(inputs: &mpsc::Sender<Input>, id: ConnectionId, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    if let Ok(done) = timeout(SHORT, &mut work).await {
+        return done;
+    }
+    // If nobody takes it, the next input says so.
+    let _ = inputs.send(Input::Listens(id, false)).await;
+    let done = work.await;
+    let _ = inputs.send(Input::Listens(id, true)).await;
+    done
+}
+
+/// What comes next; `None`: the client has answered no ping for so long. Only what is waited for counts: how
+/// fast we read is our own choice. And only the pings count that went, so that a pause of this process (a
+/// machine that is moved, or sleeps) is one interval, however long it was.
+async fn next_heard<T>(stream: &mut (impl Stream<Item = T> + Unpin), silence: Duration) -> Option<Option<T>> {
+    for _ in 0..PINGS {
+        if let Ok(next) = timeout(silence / PINGS, stream.next()).await {
+            return Some(next);
+        }
+    }
+    None
 }
 
 fn offence(error: axum::Error) -> ReadEnd {
@@ -177,13 +207,18 @@ fn offence(error: axum::Error) -> ReadEnd {
     }
 }
 
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: SendQueueEnd, pace: WritePace) {
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut inbox: SendQueueEnd,
+    pace: WritePace,
+    (inputs, id): (mpsc::Sender<Input>, ConnectionId),
+) {
     let mut ping = tokio::time::interval_at(Instant::now() + pace.ping, pace.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let outgoing = tokio::select! {
-            outgoing = inbox.receiver.recv() => outgoing,
-            _ = ping.tick() => Some(Outgoing::Ping),
+        let (outgoing, ours) = tokio::select! {
+            outgoing = inbox.receiver.recv() => (outgoing, false),
+            _ = ping.tick() => (Some(Outgoing::Ping), true),
         };
         let (message, counted) = match outgoing {
             None => return,
@@ -198,6 +233,10 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: SendQueueEnd,
             inbox.note_sent(bytes, is_state);
         }
         match sent {
+            Ok(Ok(())) if counted.is_none() && !ours => {
+                // Who stops is not asked any more, but what is queued still goes out.
+                let _ = inputs.send(Input::Pinged(id)).await;
+            }
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => return close(&mut sink, 1008, "Does not read".into()).await,
@@ -266,6 +305,44 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A machine that is moved, or sleeps: its own pause is not the silence of its clients.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_ours_is_no_silence() {
+        let silence = Duration::from_secs(14);
+        let (heard, inbox) = tokio::sync::mpsc::channel::<u8>(1);
+        let mut stream = Box::pin(futures_util::stream::unfold(inbox, |mut inbox| async move {
+            inbox.recv().await.map(|one| (one, inbox))
+        }));
+        let waiting = async { (next_heard(&mut stream, silence).await, stream) };
+        let (heard_after_pause, mut stream) = tokio::join!(waiting, async {
+            tokio::time::advance(Duration::from_secs(600)).await;
+            // The ping that was due goes, and is answered.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            heard.send(1).await.expect("it is waited for");
+        })
+        .0;
+        assert_eq!(heard_after_pause, Some(Some(1)));
+        let begun = Instant::now();
+        assert_eq!(next_heard(&mut stream, silence).await, None);
+        assert!((silence..silence + Duration::from_secs(1)).contains(&begun.elapsed()));
+        drop(heard);
+        assert_eq!(next_heard(&mut stream, silence).await, Some(None));
+    }
+
+    #[tokio::test]
+    async fn the_hub_hears_when_a_socket_is_not_read() {
+        let (inputs, mut hub) = mpsc::channel(4);
+        let id = ConnectionId(1);
+        assert_eq!(away(&inputs, id, async { 7 }).await, 7);
+        assert!(hub.try_recv().is_err(), "not worth telling");
+        let (decide, decision) = tokio::sync::oneshot::channel::<u8>();
+        let reader = tokio::spawn(async move { away(&inputs, id, decision).await });
+        assert!(matches!(hub.recv().await, Some(Input::Listens(of, false)) if of == id));
+        decide.send(8).expect("it waits");
+        assert!(matches!(hub.recv().await, Some(Input::Listens(of, true)) if of == id));
+        assert_eq!(reader.await.expect("no panic"), Ok(8));
+    }
 
     #[test]
     fn the_bucket_lets_a_burst_pass_and_then_paces() {

@@ -1,6 +1,7 @@
 /**
  * Packets are lost between real clients and the relay, and the clients have no RTX (RFC 4588): what is lost
  * is asked for by NACK and comes again under the media's own SSRC (RFC 4585), in both directions.
+ * Who loses too much for that costs the others few keyframes.
  * @module
  */
 
@@ -19,9 +20,13 @@ import { flows, play, publish } from "./support/whip-page.js";
 const EACH = 10;
 /** Losses that have been mended when a test is content. */
 const MENDED = 20;
+/** The same on a line on which a picture cannot be kept. */
+const BAD = 5;
+/** Frames of twenty seconds. */
+const LONG = 300;
 
 for (const io of BACK_ENDS) {
-    describe(`loss without RTX, over ${io}`, () => {
+    describe(`loss, over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;
         /** @type {import("./support/line.js").Line} */
@@ -89,6 +94,28 @@ for (const io of BACK_ENDS) {
                 assert.equal(to === "client" ? losses.different : 0, 0, "the very octets that were lost");
                 assert.deepEqual([result.pictures, result.skipped], [40, 0], JSON.stringify(result));
             }
+        });
+
+        test("a viewer whose packets are lost for good costs the others few keyframes", async () => {
+            await withPages("chromium", async (sender, viewer) => {
+                await sender.goto(`${server.http}/`);
+                await viewer.goto(`${line.http}/`);
+                await publish(sender, "/whip/bad?login=camera");
+                await until("it is on the air", () => play(viewer, "/whep/bad/camera"));
+                const good = await newPerson(viewer.browser());
+                await good.goto(`${server.http}/`);
+                await play(good, "/whep/bad/camera");
+                await until("both decode", async () => (await Promise.all([viewer, good].map(flows))).every(([{ frames }]) => frames > 10));
+                const [[begun], [seen]] = await Promise.all([sender, good].map(flows));
+                const losses = line.loseVideo("client", BAD, { forGood: true });
+                const describe = async () => ({ losses, sent: await flows(sender), good: await flows(good), bad: await flows(viewer) });
+                await until("the good one has seen much", async () => (await flows(good))[0].frames >= seen.frames + LONG, { describe });
+                const [[sent], [watched], [asks]] = await Promise.all([sender, good, viewer].map(flows));
+                // Granted at once and after 1, 3, 7, 15 and 31 s; the encoder may make one of itself.
+                assert.ok(sent.keyFrames - begun.keyFrames <= 8, JSON.stringify(await describe()));
+                assert.ok(asks.plis > 0, "the bad one asks");
+                assert.equal(watched.plis, seen.plis, "the good one never does");
+            });
         });
 
         /**

@@ -138,6 +138,14 @@ test("a room tells who is there, who comes, publishes and goes", () => {
     assert.deepEqual(events, [["STATE", "lobby"], ["JOINED", "dave"], ["PUBLISHED", "dave"], ["UNPUBLISHED", "dave"], ["LEFT", "dave"]]);
 });
 
+test("who is replaced in one room hears so, and the session goes on", () => {
+    const socket = establish();
+    const { room, events } = enter(socket);
+    socket.roomEvent("lobby", "REPLACED", "a");
+    assert.deepEqual([room.error()?.code, session.getRooms(), session.status()], ["replaced", [], SESSION_STATUS.ESTABLISHED]);
+    assert.deepEqual(events.slice(1), [["FAILED", "Replaced by a newer session"]]);
+});
+
 test("what a stream lacks is known of others' streams, and of ours with the reason", async () => {
     const socket = establish();
     const { room } = enter(socket, [{ login: "bob", name: "b", hasVideo: false }, { login: "carol", name: "c" }]);

@@ -35,6 +35,9 @@ if [ "${1:-build}" = test ]; then
     need gstreamer1.0-nice file '/usr/lib/*/gstreamer-1.0/libgstnice.so'
     need python3-gi file '/usr/lib/python3/dist-packages/gi/__init__.py'
     need gir1.2-gst-plugins-bad-1.0 file '/usr/lib/*/girepository-1.0/GstWebRTC-1.0.typelib'
+    # Pion, another WebRTC, in Go: its sources, which are built by the test.
+    need golang-go command -v go
+    need golang-github-pion-webrtc.v3-dev file '/usr/share/gocode/src/github.com/pion/webrtc/go.mod'
     need python3-venv python3 -c 'import venv, ensurepip'
 fi
 if [ "${1:-build}" = bench ]; then

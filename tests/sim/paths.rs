@@ -1,9 +1,11 @@
 //! Forged source addresses and overheard checks: a call loses nothing, and nobody is sent what he did not ask
 //! for.
 
+use relay_control::FailReason;
 use relay_core::id::Ssrc;
-use relay_core::outbox::Path;
+use relay_core::outbox::{Path, VecOutbox};
 use relay_core::stats::{Count, DropReason};
+use relay_core::wire::rtcp;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tests::{Link, Peer, World};
@@ -193,6 +195,165 @@ fn a_challenge_leaves_enough_for_the_answer() {
     }
 }
 
+/// A viewer has keys, so it can forge all that keys are good for. Where nobody answers, none of it counts.
+#[test]
+fn media_is_not_sent_to_an_address_by_forged_reports() {
+    for (nominates, stays) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut world = World::careful(55);
+        let (ssrc, _) = call(&mut world);
+        world.peers[1].alive = stays;
+        let before = received(&world, ssrc);
+        for _ in 0..100 {
+            let check = world.peers[1].make_check(nominates);
+            world.inject(nobody(), &check);
+            world.peers[1].send_pli();
+            for bytes in world.peers[1].take_out() {
+                world.inject(nobody(), &bytes);
+            }
+            world.run(Duration::from_millis(100));
+        }
+        assert_not_reflected(&world, nobody());
+        assert!(!stays || received(&world, ssrc) - before >= 990, "what is sent goes on where it is read");
+        // Nor does it have its old address sent to for longer than consent lasts.
+        world.peers[1].alive = false;
+        for _ in 0..35 {
+            let check = world.peers[1].make_check(nominates);
+            world.inject(nobody(), &check);
+            world.peers[1].send_pli();
+            for bytes in world.peers[1].take_out() {
+                world.inject(nobody(), &bytes);
+            }
+            world.run(Duration::from_secs(1));
+        }
+        assert_not_reflected(&world, nobody());
+        assert!(world.failed(1, FailReason::ConsentExpired).is_some(), "consent is for one path");
+        world.assert_ledger();
+    }
+}
+
+/// The last flight may come from anywhere; what it answers was read where it was sent.
+#[test]
+fn the_end_of_a_handshake_proves_the_path_of_our_flights() {
+    for everywhere in [false, true] {
+        let mut world = World::careful(56);
+        let publisher = world.join(1);
+        world.publish(publisher, 1);
+        world.run(Duration::from_secs(1));
+        let liar = world.join(1) as usize;
+        world.subscribe(liar as u32, publisher);
+        world.peers[liar].alive = false;
+        let (home, shown) = (world.peers[liar].address, world.peers[liar].fingerprint);
+        let hello = tests::dtls::hello(&shown);
+        let check = world.peers[liar].make_check(true);
+        world.inject(home, &check);
+        world.inject(home, &hello);
+        let mut outbox = VecOutbox::default();
+        world.shard.handle_timeout(world.now, &mut outbox);
+        let finish = outbox.sent.iter().find_map(|(_, bytes)| tests::dtls::finish(&shown, bytes));
+        world.run(Duration::from_millis(10));
+        let check = world.peers[liar].make_check(true);
+        world.inject(nobody(), &check);
+        if everywhere {
+            world.inject(nobody(), &hello);
+            world.turn();
+        }
+        world.inject(nobody(), &finish.expect("an answer to the hello"));
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.shard.counters().get(Count::TransportsConnected), 2);
+        assert_not_reflected(&world, nobody());
+        assert_eq!(world.traffic(home).media > 0, !everywhere, "only one path was read along");
+        assert_eq!(world.shard.check_invariants(), Ok(()));
+    }
+}
+
+/// Whoever moves between two flights is asked, as they prove nothing then.
+#[test]
+fn who_moves_while_he_shakes_hands_gets_his_media() {
+    for moment in 0..80 {
+        let mut world = World::careful(57);
+        let publisher = world.join(1);
+        world.publish(publisher, 1);
+        world.run(Duration::from_secs(1));
+        world.net.set_link(Link { delay: Duration::from_millis(20), ..Link::GOOD });
+        let viewer = world.join(1) as usize;
+        world.peers[viewer].client.intervals.connected = Duration::from_millis(50);
+        let ssrc = world.subscribe(viewer as u32, publisher);
+        world.run(Duration::from_millis(2 * moment));
+        world.peers[viewer].address = SocketAddr::from(([203, 0, 113, 5], 5_000));
+        world.run(Duration::from_millis(500));
+        let before = world.peers[viewer].received[&ssrc].packets.len();
+        world.run(Duration::from_millis(500));
+        let flowed = world.peers[viewer].received[&ssrc].packets.len() - before;
+        assert!(flowed >= 45, "moved after {} ms: {flowed} packets in half a second", 2 * moment);
+        world.assert_ledger();
+    }
+}
+
+/// As FFmpeg, which sends one check and may answer none: its handshake proves its address, and what it
+/// publishes keeps its consent. From another address it is heard as long as it sends, and gets nothing there.
+#[test]
+fn a_publisher_that_answers_nothing_publishes() {
+    let mut world = World::careful(58);
+    let (publisher, viewer) = (world.join(1) as usize, world.join(1));
+    world.publish(publisher as u32, 1);
+    let ssrc = world.subscribe(viewer, publisher as u32);
+    (world.peers[publisher].answers, world.peers[publisher].checks_left) = (false, 1);
+    world.run(Duration::from_secs(65));
+    assert!(world.traffic(world.peers[publisher].address).media > 0, "it gets reports");
+    assert!(received(&world, ssrc) >= 6_400);
+    world.peers[publisher].address = nobody();
+    let check = world.peers[publisher].make_check(true);
+    world.inject(nobody(), &check);
+    let before = received(&world, ssrc);
+    world.run(Duration::from_secs(65));
+    assert!(received(&world, ssrc) - before >= 6_400, "it is heard");
+    assert_not_reflected(&world, nobody());
+    world.assert_ledger();
+}
+
+/// A viewer that answers nothing is not found at another address: its call ends, and it can join again.
+#[test]
+fn a_viewer_that_answers_nothing_gets_nothing_at_another_address() {
+    let mut world = World::careful(59);
+    call(&mut world);
+    world.peers[1].answers = false;
+    world.peers[1].address = nobody();
+    world.run(Duration::from_secs(35));
+    assert_not_reflected(&world, nobody());
+    assert!(world.failed(1, FailReason::ConsentExpired).is_some());
+    world.assert_ledger();
+}
+
+/// Whoever has keys of his own can send what they are good for from a member's address, too.
+#[test]
+fn a_members_report_from_anothers_address_takes_nothing_away() {
+    for same_host in [false, true] {
+        let mut world = World::careful(60);
+        let (ssrc, attacker) = call(&mut world);
+        world.peers[1].attacked = true;
+        let mut address = world.peers[1].address;
+        if same_host {
+            // Both are behind one NAT.
+            address = SocketAddr::new(world.peers[attacker].address.ip(), 5_000);
+            world.peers[1].address = address;
+            world.run(Duration::from_secs(3));
+        }
+        let before = received(&world, ssrc);
+        for _ in 0..100 {
+            let check = world.peers[attacker].make_check(true);
+            world.inject(address, &check);
+            world.peers[attacker].send_rtcp(|out| rtcp::write_rr(out, Ssrc(7), &[]));
+            for bytes in world.peers[attacker].take_out() {
+                world.inject(address, &bytes);
+            }
+            world.run(Duration::from_millis(50));
+        }
+        assert_eq!(world.shard.counters().get(Count::PathTakeovers), 0, "same host: {same_host}");
+        assert!(received(&world, ssrc) - before >= 490, "same host: {same_host}");
+        world.assert_ledger();
+    }
+}
+
 /// Others' claims may displace a claim, but not the answer by which its peer proves to be there.
 #[test]
 fn a_crowd_of_claimants_keeps_nobody_out_who_is_there() {
@@ -276,7 +437,7 @@ fn a_repeated_check_is_no_consent() {
 }
 
 /// How long a viewer that sends a report a second, or one every five, is without media after its NAT gave it
-/// another port.
+/// another port; or another address, where it must answer.
 #[test]
 fn a_rebound_viewer_is_found_soon() {
     for (answers, nominates, report_s, most) in [
@@ -290,7 +451,11 @@ fn a_rebound_viewer_is_found_soon() {
         (world.peers[1].answers, world.peers[1].client.nominates) = (answers, nominates);
         world.peers[1].report_interval = Duration::from_secs(report_s);
         world.run(Duration::from_secs(6));
-        world.peers[1].address = SocketAddr::from(([203, 0, 113, 5], 5_000));
+        if answers {
+            world.peers[1].address = SocketAddr::from(([203, 0, 113, 5], 5_000));
+        } else {
+            world.peers[1].address.set_port(5_000);
+        }
         // What flew to the old address is lost.
         world.run(Duration::from_millis(20));
         let (start, before) = (world.now, received(&world, ssrc));

@@ -401,7 +401,7 @@ mod tests {
                 let path = Path { remote: SocketAddr::from(([192, 0, 2, number], 9)), local: None };
                 let mut ice = Ice::new(LocalCredentials::random(&mut rng), "peer", NOW);
                 let _ = ice.on_check(NOW, &path, [number; 12], true);
-                let _ = ice.on_authentic(NOW, &path);
+                let _ = ice.on_proof(NOW, &path);
                 let identity = Identity {
                     id: number.into(),
                     room_id: 1,
@@ -506,12 +506,13 @@ mod tests {
     #[test]
     fn without_rtx_the_very_same_octets_are_sent_again() {
         let extensions = ExtensionIds { mid: 1, audio_level: 2, ..ExtensionIds::default() };
-        let mid = Mid::from("audio").expect("short");
-        let params = Params { rtx_pt: None, extensions, mid, ..PARAMS };
         let packets: Vec<_> =
             (1u64..17).map(|seq| (seq, vec![seq as u8; 300 + seq as usize * 7 % 5])).collect();
         for (profile, four_lanes) in SrtpProfile::ALL.iter().flat_map(|p| [(*p, false), (*p, true)]) {
-            for prefixes in [&[""; 5], &["a", "b", "c", "d", "e"]] {
+            // A header with a MID of one octet and a level is as long as one with the level alone.
+            for (mid, prefixes) in [("audio", &[""; 5]), ("0", &["a", "b", "c", "d", "e"])] {
+                let mid = Mid::from(mid).expect("short");
+                let params = Params { rtx_pt: None, extensions, mid, ..PARAMS };
                 let mut room = Room::with(params, profile, four_lanes, prefixes);
                 let sent = room.forward_frames(&packets, 4).sent;
                 for (number, listener) in room.listeners.iter().enumerate() {

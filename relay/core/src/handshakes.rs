@@ -16,7 +16,6 @@
 //! with one.
 
 use crate::keys::TransportKey;
-use crate::outbox::Path;
 use std::collections::VecDeque;
 
 /// Steps between two batches of media. With a batch of 128 datagrams, hellos alone kept the loop for 15 ms.
@@ -39,8 +38,6 @@ const _: () = assert!(STEPS_PER_TURN * 150 < 1_000);
 pub struct Waiting {
     /// Whose it is.
     pub key: TransportKey,
-    /// Along which it came.
-    pub path: Path,
     /// It stands for itself in the counters: of one that several transports get, only the first does.
     pub counted: bool,
     /// As it came.
@@ -106,11 +103,9 @@ impl Handshakes {
 mod tests {
     use super::*;
     use crate::table::Key;
-    use std::net::SocketAddr;
 
     fn waiting(key: u32, datagram: &[u8]) -> Waiting {
-        let path = Path { remote: SocketAddr::from(([192, 0, 2, 1], 1)), local: None };
-        Waiting { key: Key::forged(key), path, counted: true, datagram: datagram.into() }
+        Waiting { key: Key::forged(key), counted: true, datagram: datagram.into() }
     }
 
     #[test]

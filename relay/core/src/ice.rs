@@ -1,10 +1,15 @@
 //! ICE-lite (RFC 8445 §2.5): answers checks, never sends one. The peer is controlling and nominates.
 //!
 //! A check says who its sender is, but not where: whoever has a ufrag of his own may forge the source
-//! address, and a check that was overheard may be sent again from elsewhere. So a path (local and remote
-//! address) is *known* by a check and *proven* by something that only the peer can have sent from there:
-//! SRTP, SRTCP, the end of a DTLS handshake, or the answer to a Binding request of ours whose transaction id
-//! nobody else can know (RFC 9000 §8.2 does the same with PATH_CHALLENGE).
+//! address, and a check that was overheard may be sent again from elsewhere. Keys change nothing about that:
+//! the peer may forge its own address to have our media go to somebody else. So a path (local and remote
+//! address) is *known* by a check, and *proven* once somebody has read there what we sent along it and nowhere
+//! else: a Binding request of ours that was answered, whose transaction id nobody can guess (RFC 9000 §8.2 does
+//! the same with PATH_CHALLENGE), or the flights of a handshake that has ended.
+//!
+//! Not every peer answers Binding requests, and a NAT may give it another port at any time. So where one path
+//! of an IP address is proven, SRTP and SRTCP prove the others of that address (a change of the port alone is
+//! trusted in RFC 9000 §9.4 as well). From any other address they have us ask, and no more.
 //!
 //! Invariants
 //! - Media goes to a proven path only, and stays there until another one is both nominated (or the old one
@@ -13,20 +18,20 @@
 //!   §8.1).
 //! - A transaction id is good for one path.
 //! - A bad check is an error response at most; it never ends anything.
-//! - Consent (RFC 7675) is what only the peer can send: its own checks, and SRTP or SRTCP along the selected
-//!   path, whose keys nobody else has. Not every peer goes on checking: libnice keeps a path open by Binding
-//!   indications, which nobody signs (RFC 8445 §11).
+//! - Consent (RFC 7675) is what only the peer can send, along the selected path: its own checks, and SRTP or
+//!   SRTCP, whose keys nobody else has. What comes along others says nothing of who hears us there. Not every
+//!   peer goes on checking: libnice keeps a path open by Binding indications, which nobody signs (RFC 8445
+//!   §11).
 
-use crate::demux::{UFRAG_LEN, Ufrag};
+mod credentials;
+
+use crate::demux::UFRAG_LEN;
 use crate::outbox::Path;
-use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::stun::IntegrityKey;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Length of a password the relay makes: 144 bits (RFC 8445 asks for 128).
-pub(crate) const PWD_LEN: usize = 24;
+pub(crate) use credentials::LocalCredentials;
 
 /// Paths that are known of one peer at a time: two interfaces and two families of each side.
 const PATHS_MAX: usize = 16;
@@ -58,39 +63,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// over.
 const REBIND_AFTER: Duration = Duration::from_secs(3);
 
-/// What the relay announced about itself.
-pub struct LocalCredentials {
-    /// Left half of the peers' USERNAME.
-    pub ufrag: Ufrag,
-    pub pwd: [u8; PWD_LEN],
-    /// The same for HMAC; prepared once the peer has come.
-    pub key: IntegrityKey,
-}
-
-impl LocalCredentials {
-    #[must_use]
-    pub fn random(rng: &mut Rng) -> Self {
-        let pwd = rng.ice_string::<PWD_LEN>();
-        Self { ufrag: rng.ice_string(), key: IntegrityKey::unprepared(&pwd), pwd }
-    }
-
-    #[must_use]
-    pub fn ufrag_text(&self) -> String {
-        String::from_utf8_lossy(&self.ufrag).into_owned()
-    }
-
-    #[must_use]
-    pub fn pwd_text(&self) -> String {
-        String::from_utf8_lossy(&self.pwd).into_owned()
-    }
-}
-
-impl std::fmt::Debug for LocalCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalCredentials").field("ufrag", &self.ufrag_text()).finish_non_exhaustive()
-    }
-}
-
 /// A path that an authenticated check came along.
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -100,13 +72,31 @@ struct Known {
     last_check: Time,
     /// When a check along it last had USE-CANDIDATE.
     nominated: Time,
-    /// When something came along it that only the peer can have sent from there.
+    /// When it was last shown that somebody reads there, or since then something authentic came along it.
     proven: Option<Time>,
     /// Octets that may go out along it while it is not proven.
     credit: usize,
-    /// Transaction id of our own Binding request along it that waits for an answer, and when it was first
-    /// sent.
-    challenge: Option<(TransactionId, Time)>,
+    /// Our own Binding request along it that waits for an answer.
+    challenge: Option<Challenge>,
+}
+
+/// A Binding request of ours.
+#[derive(Clone, Copy, Debug)]
+struct Challenge {
+    id: TransactionId,
+    /// When it was first sent.
+    since: Time,
+    /// When it was last sent.
+    sent: Time,
+}
+
+/// Where the flights of a handshake went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flights {
+    None,
+    /// All of them along the path with this serial: who has read them has read them there.
+    Along(u32),
+    Several,
 }
 
 /// Of a STUN transaction (RFC 8489 §5).
@@ -134,6 +124,16 @@ pub enum CheckOutcome {
     Moved,
 }
 
+/// What an authentic packet did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaOutcome {
+    Unchanged,
+    /// Another pair than before is selected now.
+    Moved,
+    /// The peer may want to be sent to where it came from, and must show that it is there.
+    Asks,
+}
+
 #[derive(Debug)]
 pub struct Ice {
     /// What we announced last.
@@ -149,9 +149,11 @@ pub struct Ice {
     ids: VecDeque<(TransactionId, u32)>,
     selected: Option<Path>,
     selected_proven: bool,
-    last_check: Time,
+    flights: Flights,
     /// When something authentic last came along the selected path.
-    last_authentic: Time,
+    consent: Time,
+    /// When something authentic last came along any other.
+    heard: Time,
 }
 
 impl Ice {
@@ -166,8 +168,9 @@ impl Ice {
             ids: VecDeque::new(),
             selected: None,
             selected_proven: false,
-            last_check: now,
-            last_authentic: Time::ZERO,
+            flights: Flights::None,
+            consent: now,
+            heard: now,
         }
     }
 
@@ -184,11 +187,17 @@ impl Ice {
         if self.selected_proven { self.selected.as_ref() } else { None }
     }
 
-    /// When something authentic of the peer came last: a new check, or what only it can have sent along the
-    /// selected path. Before the first, when it was opened.
+    /// When something authentic of the peer came last, along whatever path: a new check, SRTP or SRTCP. Before
+    /// the first, when it was opened.
     #[must_use]
     pub fn last_heard(&self) -> Time {
-        self.last_check.max(self.last_authentic)
+        self.heard.max(self.consent)
+    }
+
+    /// When the peer last showed along the selected path that it wants what we send there.
+    #[must_use]
+    pub fn last_consent(&self) -> Time {
+        self.consent
     }
 
     /// Paths to forget when the transport ends.
@@ -242,44 +251,95 @@ impl Ice {
         use_candidate: bool,
     ) -> (CheckOutcome, Option<Path>) {
         let forgotten = self.note(now, path, id, use_candidate);
-        self.last_check = now;
-        if self.selected.is_none() {
+        self.heard = now;
+        let outcome = if self.selected.is_none() {
             self.select(*path);
-            return (CheckOutcome::Selected, forgotten);
+            CheckOutcome::Selected
+        } else if self.selected_proven || !self.is_wanted(now, path) {
+            // A proven path waits for the other's proof: see `on_proof`.
+            CheckOutcome::Unchanged
+        } else {
+            self.select(*path);
+            CheckOutcome::Moved
+        };
+        if self.selected == Some(*path) {
+            self.consent = now;
         }
-        // A proven path waits for the other's proof: see `on_authentic`.
-        if self.selected_proven || !self.is_wanted(now, path) {
-            return (CheckOutcome::Unchanged, forgotten);
-        }
-        self.select(*path);
-        (CheckOutcome::Moved, forgotten)
+        (outcome, forgotten)
     }
 
-    /// Something came along `path` that only the peer can have sent from there. The pair moves there if the
-    /// peer wants it.
+    /// A packet came along `path` that the keys have opened. Its sender may have forged its address: the pair
+    /// moves there only where the peer has been seen to read, at this port or at another.
     #[inline]
-    pub fn on_authentic(&mut self, now: Time, path: &Path) -> CheckOutcome {
+    pub fn on_authentic(&mut self, now: Time, path: &Path) -> MediaOutcome {
         if self.selected_proven && self.selected.as_ref() == Some(path) {
-            self.last_authentic = now;
-            return CheckOutcome::Unchanged;
+            self.consent = now;
+            return MediaOutcome::Unchanged;
         }
-        self.prove(now, path)
+        self.on_authentic_elsewhere(now, path)
     }
 
-    fn prove(&mut self, now: Time, path: &Path) -> CheckOutcome {
+    fn on_authentic_elsewhere(&mut self, now: Time, path: &Path) -> MediaOutcome {
+        self.hear(now, path);
+        let host = path.remote.ip();
+        if self.known.iter().any(|known| known.proven.is_some() && known.path.remote.ip() == host) {
+            return match self.on_proof(now, path) {
+                CheckOutcome::Moved => MediaOutcome::Moved,
+                CheckOutcome::Selected | CheckOutcome::Unchanged => MediaOutcome::Unchanged,
+            };
+        }
+        let asked = self.known(path).and_then(|known| known.challenge);
+        let was_asked = asked.is_some_and(|asked| now.since(asked.sent) < ANSWER_TIME);
+        let wanted = !self.selected_proven || self.is_wanted(now, path);
+        if wanted && !was_asked { MediaOutcome::Asks } else { MediaOutcome::Unchanged }
+    }
+
+    /// Something authentic came along `path`, which proves nothing.
+    pub fn hear(&mut self, now: Time, path: &Path) {
+        self.heard = now;
+        if self.selected.as_ref() == Some(path) {
+            self.consent = now;
+        }
+    }
+
+    /// The peer has read what we sent along `path`. The pair moves there if it wants that.
+    pub fn on_proof(&mut self, now: Time, path: &Path) -> CheckOutcome {
         let wanted = self.is_wanted(now, path);
         let Some(known) = self.known.iter_mut().find(|known| known.path == *path) else {
             return CheckOutcome::Unchanged;
         };
         known.proven = Some(now);
         known.challenge = None;
+        self.heard = now;
         if self.selected_proven && !wanted {
             return CheckOutcome::Unchanged;
         }
         let moved = self.selected != Some(*path);
         self.select(*path);
-        self.last_authentic = now;
+        self.consent = now;
         if moved { CheckOutcome::Moved } else { CheckOutcome::Unchanged }
+    }
+
+    /// A datagram of the handshake went out along `path`.
+    pub fn note_flight(&mut self, path: &Path) {
+        let serial = self.known(path).map_or(0, |known| known.serial);
+        self.flights = match self.flights {
+            Flights::None => Flights::Along(serial),
+            Flights::Along(before) if before == serial => return,
+            Flights::Along(_) | Flights::Several => Flights::Several,
+        };
+    }
+
+    /// Where the peer has read our flights if it ends the handshake now. `None` if they went along several
+    /// paths: it may have read them along any.
+    #[must_use]
+    pub fn read_along(&self) -> Option<Path> {
+        match self.flights {
+            Flights::Along(serial) => {
+                self.known.iter().find(|known| known.serial == serial).map(|known| known.path)
+            }
+            Flights::None | Flights::Several => None,
+        }
     }
 
     fn select(&mut self, path: Path) {
@@ -305,17 +365,20 @@ impl Ice {
     pub fn holds(&self, now: Time, path: &Path) -> bool {
         let Some(known) = self.known(path) else { return false };
         let Some(proven) = known.proven else { return now.since(known.last_check) < HOLD_UNPROVEN };
-        let authentic = if self.selected == Some(*path) { self.last_authentic } else { proven };
+        let authentic = if self.selected == Some(*path) { self.consent } else { proven };
         now.since(known.last_check.max(authentic)) < HOLD_PROVEN
     }
 
-    /// Whether it is worth asking the peer to prove `path`: it would move there, or `contested` it with
-    /// others.
+    /// Whether it is worth asking the peer to prove `path`: it would move there, the end of the handshake
+    /// cannot prove it any more, or there is a `need`, as others claim it or no path is proven after all.
     #[must_use]
-    pub fn should_challenge(&self, now: Time, path: &Path, contested: bool) -> bool {
-        let fresh = |known: &Known| known.proven.is_some() && self.selected == Some(*path);
+    pub fn should_challenge(&self, now: Time, path: &Path, need: bool) -> bool {
+        let Some(known) = self.known(path) else { return false };
+        let is_selected = self.selected == Some(*path);
+        let fresh = known.proven.is_some() && is_selected;
         let wanted = self.selected_proven && self.is_wanted(now, path);
-        self.known(path).is_some_and(|known| wanted || contested && !fresh(known))
+        let is_left = self.flights != Flights::None && self.read_along() != Some(*path);
+        wanted || need && !fresh || is_selected && !fresh && is_left
     }
 
     /// The id of a Binding request of ours along `path` that may still be answered. Checks come faster than
@@ -323,14 +386,16 @@ impl Ice {
     /// the last.
     #[must_use]
     pub fn outstanding(&self, now: Time, path: &Path) -> Option<TransactionId> {
-        let (id, since) = self.known(path)?.challenge?;
-        (now.since(since) < CHALLENGE_LIFE).then_some(id)
+        let challenge = self.known(path)?.challenge?;
+        (now.since(challenge.since) < CHALLENGE_LIFE).then_some(challenge.id)
     }
 
     /// Remembers the id of a Binding request of ours along `path`; the last one counts.
     pub fn set_challenge(&mut self, now: Time, path: &Path, id: TransactionId) {
-        if let Some(known) = self.known_mut(path).filter(|k| k.challenge.is_none_or(|(last, _)| last != id)) {
-            known.challenge = Some((id, now));
+        if let Some(known) = self.known_mut(path) {
+            let again = known.challenge.filter(|last| last.id == id);
+            let since = again.map_or(now, |last| last.since);
+            known.challenge = Some(Challenge { id, since, sent: now });
         }
     }
 
@@ -338,10 +403,10 @@ impl Ice {
     #[must_use]
     pub fn is_believed(&self, now: Time, path: &Path) -> bool {
         let asked = self.known(path).and_then(|known| known.challenge);
-        self.is_proven(path) || asked.is_some_and(|(_, since)| now.since(since) < ANSWER_TIME)
+        self.is_proven(path) || asked.is_some_and(|asked| now.since(asked.since) < ANSWER_TIME)
     }
 
-    /// Whether something came along `path` that only the peer can have sent from there.
+    /// Whether somebody has read along `path` what we sent, as the peer shows.
     #[must_use]
     pub fn is_proven(&self, path: &Path) -> bool {
         self.known(path).is_some_and(|known| known.proven.is_some())
@@ -350,7 +415,7 @@ impl Ice {
     /// Whether `id` is that of our Binding request along `path`.
     #[must_use]
     pub fn is_challenge(&self, path: &Path, id: &TransactionId) -> bool {
-        self.known(path).is_some_and(|known| known.challenge.is_some_and(|(asked, _)| asked == *id))
+        self.known(path).is_some_and(|known| known.challenge.is_some_and(|asked| asked.id == *id))
     }
 
     /// Our Binding request along `path` was answered. Whoever heard the answer cannot send it again: it would
@@ -449,6 +514,8 @@ impl Ice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demux::Ufrag;
+    use crate::rng::Rng;
     use std::net::SocketAddr;
 
     fn path(port: u16) -> Path {

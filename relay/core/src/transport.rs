@@ -230,10 +230,13 @@ impl Transport {
     }
 
     /// Until when its peer's consent lasts, `None` if it has expired: `consent` after the peer was last heard
-    /// (RFC 7675 §5.1).
+    /// along the path that we send along (RFC 7675 §5.1). Who gets no media may be heard along any: he is sent
+    /// reports at most, and may go on publishing from where he answers no Binding request.
     #[must_use]
     pub fn consent_left(&self, now: Time, consent: Duration) -> Option<Time> {
-        let until = self.ice.last_heard() + consent;
+        let gets_media = !self.downs.is_empty();
+        let heard = if gets_media { self.ice.last_consent() } else { self.ice.last_heard() };
+        let until = heard + consent;
         (until > now).then_some(until)
     }
 
@@ -255,6 +258,7 @@ impl Transport {
             let Some(slot) = slot.get_mut(..len) else { break };
             slot.copy_from_slice(datagram);
             outbox.commit(&path, Run::single(len));
+            self.ice.note_flight(&path);
             counters.sent(Count::TxDtls, len);
         }
     }

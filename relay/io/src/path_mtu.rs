@@ -61,6 +61,8 @@ impl PathMtus {
         let Some(small) = self.small.get_mut(&to).filter(|small| small.payload < len) else { return false };
         small.left -= 1;
         if small.left == 0 {
+            // Whatever comes of the question: the kernel may have no route or no descriptor just now.
+            small.left = RECHECK;
             self.ask(route, len);
             return self.small.get(&to).is_some_and(|small| small.payload < len);
         }
@@ -139,4 +141,23 @@ pub(crate) unsafe fn send_fragmented(
     let restored = discover(libc::IP_PMTUDISC_INTERFACE);
     debug_assert!(restored.is_ok(), "{restored:?}");
     errno
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel may have no answer, as here, where a broadcast is not allowed.
+    #[test]
+    fn a_path_that_the_kernel_cannot_be_asked_about_stays_small() {
+        let to = Ipv4Addr::BROADCAST;
+        let route = Route { remote: (to, 9).into(), local: None };
+        let mut paths = PathMtus::default();
+        paths.small.insert(to, Small { payload: 1_000, left: 2 });
+        for _ in 0..4 {
+            assert!(paths.is_too_long(&route, 1_200));
+        }
+        let left = paths.small[&to].left;
+        assert!((1..RECHECK).contains(&left), "it is asked again: {left}");
+    }
 }

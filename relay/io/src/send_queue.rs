@@ -66,7 +66,7 @@ pub struct SendQueue {
     /// Runs the kernel refused as GSO sends, to be sent singly.
     refused: VecDeque<PendingSend>,
     /// Datagrams larger than their path takes, to be sent in fragments.
-    oversize: Vec<PendingSend>,
+    oversize: VecDeque<PendingSend>,
     paths: PathMtus,
     /// The sockets, for what is not sent by [`Sender`].
     fds: Vec<RawFd>,
@@ -86,7 +86,7 @@ impl SendQueue {
             messages: Messages::new(messages, sources),
             gso: Gso::new(gso),
             refused: VecDeque::with_capacity(capacity + 1),
-            oversize: Vec::with_capacity(capacity),
+            oversize: VecDeque::with_capacity(capacity),
             paths: PathMtus::default(),
             fds: Vec::new(),
             waiting: VecDeque::with_capacity(WAITING_MAX),
@@ -221,7 +221,7 @@ impl SendQueue {
             let Some(send) = self.next_send() else { break };
             if send.count == 1 && !self.paths.is_empty() && self.paths.is_too_long(&send.route, send.run.len)
             {
-                self.oversize.push(send);
+                self.oversize.push_back(send);
                 continue;
             }
             self.staged.extend(self.messages.build(&self.arenas, &send));
@@ -244,7 +244,7 @@ impl SendQueue {
 
     /// Takes note of completed sends; their memory is free again.
     fn settle(&mut self) {
-        let mut asked = None;
+        let (mut asked, mut refused) = (None, false);
         for done in self.done.drain(..) {
             let Some(send) = self.messages.finish(done.message) else {
                 debug_assert!(false, "a send completed twice");
@@ -252,11 +252,14 @@ impl SendQueue {
             };
             let (datagrams, errno) = (send.count as u64, -done.result);
             if errno == libc::EMSGSIZE && datagrams == 1 && send.route.remote.is_ipv4() {
-                self.oversize.push(send);
+                // Not before a run that is sent once more singly.
+                let queue = if refused { &mut self.refused } else { &mut self.oversize };
+                queue.push_back(send);
                 continue;
             }
             if errno > 0 && datagrams > 1 && Gso::may_be_its_fault(errno) {
                 self.counters.tx_gso_refused += 1;
+                refused = true;
                 self.refused.push_back(PendingSend { singly: true, refused_as_gso: true, ..send });
                 continue;
             }
@@ -287,9 +290,10 @@ impl SendQueue {
 
     /// Sends in fragments what is larger than its path takes: the last resort, as many networks lose
     /// fragments (RFC 8900), but without it these datagrams never arrive. One by one, as they are few and
-    /// their socket is switched for them.
+    /// their socket is switched for them, and in the order in which they were committed: who gets a packet
+    /// early takes those before it for lost.
     fn send_oversize(&mut self) {
-        while let Some(send) = self.oversize.pop() {
+        while let Some(send) = self.oversize.pop_front() {
             let fd = self.fds.get(usize::from(send.socket.0));
             let message = self.messages.build(&self.arenas, &send);
             let errno = match (fd, message) {

@@ -15,7 +15,8 @@ use support::{on_each_backend, open_at, recv, send};
 const LARGE: usize = 1_400;
 const SMALL: usize = 200;
 
-/// Sends one run of three, the last of them small, and one large datagram; what came.
+/// Sends one run of three, the last of them small, and one large datagram; what came. Those of a turn that
+/// are large come in the order in which they were sent.
 fn send_runs(backend: Backend, at: &str, to: Ipv4Addr, turns: usize) -> (Vec<usize>, relay_io::IoCounters) {
     let peer = UdpSocket::bind((to, 0)).expect("bound");
     peer.set_read_timeout(Some(support::DEADLINE)).expect("set");
@@ -25,13 +26,18 @@ fn send_runs(backend: Backend, at: &str, to: Ipv4Addr, turns: usize) -> (Vec<usi
     let mut sizes = Vec::new();
     for _ in 0..turns {
         let queue = io.send_queue();
-        queue.lend(2 * LARGE + SMALL).expect("room").fill(7);
+        for (number, datagram) in (0..).zip(queue.lend(2 * LARGE + SMALL).expect("room").chunks_mut(LARGE)) {
+            datagram.fill(number);
+        }
         queue.commit(&route, Run { start: 0, segment: LARGE, len: 2 * LARGE + SMALL });
-        queue.lend(LARGE).expect("room").fill(8);
+        queue.lend(LARGE).expect("room").fill(3);
         queue.commit(&route, Run::single(LARGE));
         io.flush();
         // No more than its buffer holds.
-        sizes.extend((0..4).map(|_| recv(&peer).len()));
+        let came: Vec<_> = (0..4).map(|_| recv(&peer)).collect();
+        let large = came.iter().filter(|datagram| datagram.len() == LARGE);
+        assert_eq!(large.map(|datagram| datagram[0]).collect::<Vec<_>>(), [0, 1, 3], "{backend:?} {at}");
+        sizes.extend(came.iter().map(Vec::len));
     }
     sizes.sort_unstable();
     (sizes, io.counters())

@@ -38,6 +38,8 @@ struct Connection {
     waiting: Option<Waiting>,
     /// What came after it.
     backlog: VecDeque<(ClientMessage, Verdict)>,
+    /// Nothing that it says is read for now.
+    unheard: bool,
 }
 
 /// What `connection` has opened.
@@ -151,6 +153,17 @@ impl Connections {
     pub(super) fn forget_membership(&mut self, id: ConnectionId, room: RoomId) {
         if let Some(session) = self.session_mut(id) {
             session.memberships.retain(|(other, _)| *other != room);
+        }
+    }
+
+    /// Whether what it says is read.
+    pub(super) fn listens(&self, id: ConnectionId) -> bool {
+        self.all.get(&id).is_none_or(|connection| !connection.unheard)
+    }
+
+    pub(super) fn set_listens(&mut self, id: ConnectionId, listens: bool) {
+        if let Some(connection) = self.all.get_mut(&id) {
+            connection.unheard = !listens;
         }
     }
 

@@ -4,7 +4,7 @@
 use super::http::HttpReply;
 use super::relays::Purpose;
 use crate::config::{AuthMode, Config};
-use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
+use crate::id::{ConnectionId, Held, HttpRequestId, RelayId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage};
 use crate::refusal::Refusal;
 use crate::stream::MediaState;
@@ -22,7 +22,8 @@ pub enum Output {
     Send { to: ConnectionId, text: String },
     /// The same of what is in a room, which is as long as the room is large.
     SendState { to: ConnectionId, text: String },
-    /// A ping of the WebSocket: the browser answers it, whatever the page does.
+    /// A ping of the WebSocket: the browser answers it, whatever the page does. The hub is told when
+    /// it has left.
     Ping { to: ConnectionId },
     /// Ends a connection, after what was sent before.
     Close {
@@ -100,17 +101,28 @@ pub(super) struct Context {
     pub(super) timers: Timers,
     random: Random,
     outputs: VecDeque<Queued>,
+    /// Logins and names that have become free.
+    freed: Vec<Held>,
     last_number: u64,
 }
 
 impl Context {
     pub(super) fn new(config: Arc<Config>, random: Random) -> Self {
         let (now, timers, outputs) = (Time::ZERO, Timers::default(), VecDeque::new());
-        Self { config, now, timers, random, outputs, last_number: 0 }
+        Self { config, now, timers, random, outputs, freed: Vec::new(), last_number: 0 }
     }
 
     pub(super) fn pop_output(&mut self) -> Option<Queued> {
         self.outputs.pop_front()
+    }
+
+    /// A member or a publication is gone: somebody may wait for its login or name.
+    pub(super) fn note_freed(&mut self, held: Held) {
+        self.freed.push(held);
+    }
+
+    pub(super) fn take_freed(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.freed)
     }
 
     /// The next number of those that members, streams and events are given in order.

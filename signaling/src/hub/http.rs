@@ -5,6 +5,33 @@ use crate::names::NameOf;
 use crate::refusal::Refusal;
 use crate::sdp::Rejected;
 use relay_control::Priority;
+use std::sync::{Arc, Weak};
+
+/// Held by whoever waits for the answer to a request: an HTTP client may go at any time, and nothing is done
+/// for one that has gone.
+#[derive(Debug, Default)]
+pub struct Waiter(Arc<()>);
+
+/// Whether a [`Waiter`] is still there.
+#[derive(Clone, Debug, Default)]
+pub struct Awaited(Weak<()>);
+
+impl Waiter {
+    pub fn awaited(&self) -> Awaited {
+        Awaited(Arc::downgrade(&self.0))
+    }
+}
+
+impl Awaited {
+    /// By nobody from the start.
+    pub fn by_nobody() -> Self {
+        Self::default()
+    }
+
+    pub fn holds(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
 
 /// What a WHIP or WHEP client asks.
 #[derive(Debug)]

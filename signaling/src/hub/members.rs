@@ -3,6 +3,7 @@
 use super::connections::{Connections, JoinRequest, Session};
 use super::context::Context;
 use super::end::{end_member, member_vanished};
+use super::label::write_label;
 use super::rooms::{Newcomer, Rooms};
 use super::streams::Streams;
 use crate::id::{ConnectionId, MemberId, RoomId};
@@ -100,12 +101,13 @@ pub(super) fn enter(
     send_state(cx, rooms, streams, id, (room, member), None);
 }
 
-/// The client is back: its member goes on, its streams never stopped. Gives the connection that it had
-/// before.
+/// The client is back: its member goes on by the rights of the new session, its streams never stopped. Gives
+/// the connection that it had before.
 pub(super) fn resume(
     cx: &mut Context,
     connections: &mut Connections,
     rooms: &mut Rooms,
+    streams: &Streams,
     id: ConnectionId,
     (room, member_id): (RoomId, MemberId),
 ) -> Option<ConnectionId> {
@@ -116,6 +118,13 @@ pub(super) fn resume(
     if let Some(session) = connections.session_mut(id) {
         member.app_key.clone_from(&session.app_key);
         session.memberships.push((room, member_id));
+        let rights = session.grant.rights();
+        if std::mem::replace(&mut member.rights, rights) != rights {
+            // Else who has less right could displace it after the next restart of signaling.
+            for key in member.streams().copied().collect::<Vec<_>>() {
+                write_label(cx, rooms, streams, key);
+            }
+        }
     }
     if let Some(before) = before {
         connections.forget_membership(before, room);

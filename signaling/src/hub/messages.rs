@@ -201,7 +201,7 @@ impl Hub {
             }
             Admission::Resume(room, member) => {
                 self.takeovers.note_life(room, member);
-                let before = members::resume(cx, connections, rooms, id, (room, member));
+                let before = members::resume(cx, connections, rooms, streams, id, (room, member));
                 // Its other rooms, if any, are taken over one by one as the client joins them.
                 before.into_iter().for_each(|before| self.close(before, CloseCode::Replaced, false));
                 self.cx.answer_command(id, &request.operation_id, Ok(()));

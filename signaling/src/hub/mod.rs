@@ -70,8 +70,8 @@ pub use crate::stream::MediaState;
 pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 pub use connections::{BACKLOG_MAX, HELLO_LIMIT};
 pub use context::{CloseCode, Output, Random};
-pub use http::{HttpReply, HttpRequest, Patch};
-pub use takeovers::{ANSWER_PATIENCE, PONG_LIMIT, SILENCE};
+pub use http::{Awaited, HttpReply, HttpRequest, Patch, Waiter};
+pub use takeovers::{ANSWER_PATIENCE, GIVE_UP, PONG_LIMIT, SILENCE};
 
 use crate::address::Subnet;
 use crate::config::Config;
@@ -120,9 +120,7 @@ impl Hub {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if !self.takeovers.is_empty() {
-            self.settle_takeovers();
-        }
+        self.settle_takeovers();
         Some(match self.cx.pop_output()? {
             Queued::Output(output) => output,
             Queued::Request(relay, purpose, command) => {
@@ -193,17 +191,17 @@ impl Hub {
     }
 
     /// An HTTP request came; by `address` its stream is counted. Its answer is an [`Output::Http`] with the
-    /// same id, now or later.
+    /// same id, now or later, while it is `awaited`.
     pub fn handle_http(
         &mut self,
         now: Time,
         http_request: HttpRequestId,
-        address: Option<Subnet>,
+        (address, awaited): (Option<Subnet>, Awaited),
         request: HttpRequest,
     ) {
         self.cx.now = now;
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        let from = (http_request, address);
+        let from = (http_request, address, awaited);
         match whip_whep::handle_request(cx, rooms, streams, from, request) {
             Ok(Handled::Later) => {}
             Ok(Handled::Replied(reply)) => cx.reply(http_request, reply),
@@ -234,17 +232,20 @@ impl Hub {
     pub fn handle_reply(&mut self, now: Time, request_id: u64, reply: Result<ReplyBody, ()>) {
         self.cx.now = now;
         let Some(purpose) = self.relays.answered(request_id) else { return };
-        progress::log_refusal(now, &mut self.relays, purpose, &reply);
+        progress::log_refusal(now, &mut self.relays, &purpose, &reply);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
-        if let Purpose::Probe(held) = purpose {
-            self.holder_probed(held, &reply);
-        } else if let Purpose::ProbeViewer(room, key) = purpose {
-            self.viewer_probed(room, key, &reply);
-        } else if let Purpose::RestartIce(key, http_request) = purpose {
-            let reply = whip_whep::ice_restarted(streams, &self.relays, key, reply);
-            cx.reply(http_request, reply);
-        } else if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
-            progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+        match purpose {
+            Purpose::Probe(held) => self.holder_probed(held, &reply),
+            Purpose::ProbeViewer(room, key) => self.viewer_probed(room, key, &reply),
+            Purpose::RestartIce(key, http_request, remote) => {
+                let reply = whip_whep::ice_restarted(streams, &self.relays, (key, &remote), reply);
+                cx.reply(http_request, reply);
+            }
+            _ => {
+                if let Some((key, trigger)) = progress::trigger_of(purpose, reply) {
+                    progress::advance(cx, rooms, streams, &self.relays, key, trigger);
+                }
+            }
         }
     }
 

@@ -102,12 +102,13 @@ pub(super) fn begin_publish(
 ) -> Result<(), Refusal> {
     let relay = check_new(cx, rooms, streams, relays, &new)?;
     Name::Stream.check(&new.name).map_err(Refusal::BadName)?;
+    let offer = sdp::parse(new.sdp)?;
+    let plan = plan_publish(cx, rooms, new.room, new.owner, &offer)?;
+    // Last, as whoever has the name may be displaced for it, and not for an offer of which nothing can be had.
     if streams.named(new.room, &new.name).is_some() {
         return Err(Refusal::StreamNameTaken);
     }
-    let offer = sdp::parse(new.sdp)?;
     note_codecs(cx, rooms, streams, (new.room, new.owner), &offer, true);
-    let plan = plan_publish(cx, rooms, new.room, new.owner, &offer)?;
     // What is read is missed more than a face.
     let usual = if wish.screen || offer.shows_slides() { Priority::High } else { Priority::Medium };
     let priority = wish.priority.unwrap_or(usual).into();

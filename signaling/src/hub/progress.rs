@@ -58,7 +58,7 @@ pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Opti
     }
 }
 
-pub(super) fn log_refusal(now: Time, relays: &mut Relays, purpose: Purpose, reply: &Result<ReplyBody, ()>) {
+pub(super) fn log_refusal(now: Time, relays: &mut Relays, purpose: &Purpose, reply: &Result<ReplyBody, ()>) {
     let Ok(ReplyBody::Error(error)) = reply else { return };
     if !is_full(error) {
         tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);

@@ -13,19 +13,33 @@ use std::collections::{BTreeMap, HashMap};
 const FIRST_REQUEST_ID: u64 = 1 << 32;
 
 /// What a request to a relay was for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Purpose {
     Open(StreamKey),
     UpTrack(StreamKey),
     /// Index in the plan.
     DownTrack(StreamKey, usize),
-    RestartIce(StreamKey, HttpRequestId),
+    /// With what the client says, which holds once the relay has done it.
+    RestartIce(StreamKey, HttpRequestId, RemoteIce),
     /// Somebody wants what the peer's member or stream holds.
     Probe(Held),
     /// Somebody wants the place of a viewer who may be gone.
     ProbeViewer(RoomId, StreamKey),
     /// Nobody waits for the reply.
     Nothing,
+}
+
+/// A client's side of ICE.
+pub(super) struct RemoteIce {
+    pub(super) ufrag: String,
+    pub(super) pwd: String,
+}
+
+impl std::fmt::Debug for RemoteIce {
+    /// Purposes are logged, passwords are not.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.ufrag)
+    }
 }
 
 pub(super) struct Relays {

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::auth::Rights;
-use crate::id::{ConnectionId, MemberId, RelayId, RoomId, StreamKey};
+use crate::id::{ConnectionId, Held, MemberId, RelayId, RoomId, StreamKey};
 use crate::member::{Member, Playable, Presence};
 use crate::message::RoomEvent;
 use crate::refusal::Refusal;
@@ -110,7 +110,9 @@ impl Rooms {
     /// Nobody is told.
     pub(super) fn remove_member(&mut self, cx: &mut Context, room: RoomId, id: MemberId) -> Option<Member> {
         cx.timers.clear(Timer::Detached(room, id));
-        self.all.get_mut(&room)?.remove_member(id)
+        let member = self.all.get_mut(&room)?.remove_member(id)?;
+        cx.note_freed(Held::Login(room, id));
+        Some(member)
     }
 
     /// Its connection is lost; the member stays for a while, and so do its streams.

@@ -6,7 +6,7 @@
 
 use super::context::Context;
 use super::unproved::{Requester, Unproved};
-use crate::id::{RelayId, RoomId, StreamKey};
+use crate::id::{Held, RelayId, RoomId, StreamKey};
 use crate::message::StreamEventType;
 use crate::refusal::Refusal;
 use crate::stream::{Flow, Muted, Play, Publish, Role, Stopped, Stream};
@@ -99,6 +99,7 @@ impl Streams {
         match &stream.role {
             Role::Publish(publish) => {
                 self.by_name.remove(&(stream.room, stream.name.clone()));
+                cx.note_freed(Held::StreamName(key));
                 for track in &publish.tracks {
                     self.by_track.remove(&track.id);
                 }
@@ -143,7 +144,7 @@ impl Streams {
         }
     }
 
-    /// Its client restarts ICE.
+    /// Its client has restarted ICE.
     pub(super) fn set_remote_ice(&mut self, key: StreamKey, ufrag: &str, pwd: &str) {
         if let Some(plan) = self.all.get_mut(&key).and_then(|stream| stream.plan.as_mut()) {
             ufrag.clone_into(&mut plan.remote.ufrag);

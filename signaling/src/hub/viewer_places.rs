@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! - Whoever lives keeps its place: every ICE agent answers the relay's Binding request.
-//! - No more are displaced than want to come in.
+//! - No more are displaced than want to come in, and nobody for one that has gone.
 //! - Who waits is answered within [`REST`] and [`GIVE_UP`]: after a search that found nobody the next one
 //!   begins [`REST`] later, so that those who keep trying do not have the viewers asked all the time.
 
@@ -82,6 +82,10 @@ impl Asks {
 impl Hub {
     /// A WHEP client plays, now or when a place has been found for it.
     pub(super) fn begin_viewing(&mut self, http_request: HttpRequestId, viewing: Viewing) {
+        if !viewing.awaited.holds() {
+            // Nobody reads it.
+            return self.cx.reply(http_request, HttpReply::Refused(Refusal::NoSuchSession));
+        }
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         let begun = whip_whep::play(cx, rooms, streams, &self.relays, http_request, &viewing);
         let Err(refusal) = begun else { return };
@@ -154,7 +158,8 @@ impl Hub {
         let Some(asks) = &search.asks else { return };
         let all_live = asks.heard.values().all(|heard| asks.lives(*heard));
         let silent = asks.silent(now);
-        for key in silent.iter().take(search.claimants.len()) {
+        let wanted = search.claimants.iter().filter(|(_, viewing)| viewing.awaited.holds()).count();
+        for key in silent.iter().take(wanted) {
             tracing::info!(?room, ?key, "a silent viewer makes place for another");
             let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
             end_stream(cx, rooms, streams, *key, StreamEnd::Replaced);

@@ -4,12 +4,13 @@
 //! member: it is seen by nobody and counts only towards the room's limit of viewers. The URL of a session
 //! holds a secret, which is all that DELETE and PATCH need; only its digest is kept.
 
+use super::codecs::plan_publish;
 use super::context::Context;
 use super::end::{end_member, end_stream};
-use super::http::{HttpReply, HttpRequest, Patch};
+use super::http::{Awaited, HttpReply, HttpRequest, Patch};
 use super::members::{Admission, admit};
 use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
-use super::relays::{Purpose, Relays};
+use super::relays::{Purpose, Relays, RemoteIce};
 use super::rooms::{Newcomer, Rooms};
 use super::secret::digest;
 use super::streams::Streams;
@@ -45,6 +46,8 @@ pub(super) struct Publication {
     admitted: Admitted,
     sdp: String,
     requester: Requester,
+    /// Whether its client is still there.
+    pub(super) awaited: Awaited,
 }
 
 /// What a WHEP client wants to play.
@@ -54,6 +57,8 @@ pub(super) struct Viewing {
     by: NameOf,
     sdp: String,
     requester: Requester,
+    /// Whether its client is still there.
+    pub(super) awaited: Awaited,
 }
 
 /// A request as it came: `address` is the one that its stream is counted by.
@@ -61,17 +66,17 @@ pub(super) fn handle_request(
     cx: &mut Context,
     rooms: &mut Rooms,
     streams: &mut Streams,
-    (http_request, address): (HttpRequestId, Option<Subnet>),
+    (http_request, address, awaited): (HttpRequestId, Option<Subnet>, Awaited),
     request: HttpRequest,
 ) -> Result<Handled, Refusal> {
     let requester = Requester::new(address, None);
     match request {
         HttpRequest::Publish { room, login, sdp, priority, rights } => {
             let admitted = Admitted { login, priority, rights };
-            Ok(Handled::Publication(Publication { room, admitted, sdp, requester }))
+            Ok(Handled::Publication(Publication { room, admitted, sdp, requester, awaited }))
         }
         HttpRequest::Play { room, name, by, sdp } => {
-            Ok(Handled::Viewing(Viewing { room, name, by, sdp, requester }))
+            Ok(Handled::Viewing(Viewing { room, name, by, sdp, requester, awaited }))
         }
         HttpRequest::Delete { secret, published } => {
             let key = http_stream(streams, &secret, published)?;
@@ -91,7 +96,7 @@ pub(super) fn play(
     http_request: HttpRequestId,
     viewing: &Viewing,
 ) -> Result<(), Refusal> {
-    let Viewing { room, name, by, sdp, requester } = viewing;
+    let Viewing { room, name, by, sdp, requester, .. } = viewing;
     let room = rooms.named(room).ok_or(Refusal::StreamNotFound)?;
     let source = source(rooms, streams, room, name, *by)?;
     let name = streams.get(source).map(|stream| stream.name.clone()).unwrap_or_default();
@@ -109,7 +114,7 @@ pub(super) fn publish(
     http_request: HttpRequestId,
     publication: &Publication,
 ) -> Result<Option<Held>, Refusal> {
-    let Publication { room: room_name, admitted, sdp, requester } = publication;
+    let Publication { room: room_name, admitted, sdp, requester, .. } = publication;
     let Admitted { login, priority, rights } = admitted;
     let login = login.clone().unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
     let (token, app_key, presence) = (cx.secret(), String::new(), Presence::Http);
@@ -122,7 +127,11 @@ pub(super) fn publish(
             end_member(cx, rooms, streams, (room, holder), StreamEnd::Replaced);
             rooms.remove_later_if_empty(cx, room);
         }
-        Admission::Contest(room, holder) => return Ok(Some(Held::Login(room, holder))),
+        Admission::Contest(room, holder) => {
+            // Nobody is displaced for an offer of which nothing can be had.
+            plan_publish(cx, rooms, room, Owner::Member(holder), &sdp::parse(sdp)?)?;
+            return Ok(Some(Held::Login(room, holder)));
+        }
     }
     let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
     let member = rooms.add_member(cx, room, newcomer);
@@ -201,7 +210,7 @@ pub(super) fn http_stream(streams: &Streams, secret: &str, published: bool) -> R
 /// again as it was, and is answered again: the relay knows that it is none of its own.
 fn patch(
     cx: &mut Context,
-    streams: &mut Streams,
+    streams: &Streams,
     http_request: HttpRequestId,
     patch: &Patch,
 ) -> Result<Handled, Refusal> {
@@ -221,9 +230,10 @@ fn patch(
     match (fragment.ufrag, fragment.pwd) {
         (Some(ufrag), Some(pwd)) if is_new || repeated => {
             let (remote_ufrag, remote_pwd) = (ufrag.to_owned(), pwd.to_owned());
+            let remote = RemoteIce { ufrag: remote_ufrag.clone(), pwd: remote_pwd.clone() };
             let command = RestartIce { transport_id: key.0, remote_ufrag, remote_pwd };
-            cx.ask_relay(stream.relay, Purpose::RestartIce(key, http_request), Command::RestartIce(command));
-            streams.set_remote_ice(key, ufrag, pwd);
+            let purpose = Purpose::RestartIce(key, http_request, remote);
+            cx.ask_relay(stream.relay, purpose, Command::RestartIce(command));
             Ok(Handled::Later)
         }
         (Some(_), None) if is_new => Err(Refusal::BadMessage("ice-ufrag without ice-pwd".into())),
@@ -231,11 +241,12 @@ fn patch(
     }
 }
 
-/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2).
+/// The relay has restarted ICE, or has not: then the session goes on as it was (RFC 9725 §4.3.2), and the
+/// client may try the same again.
 pub(super) fn ice_restarted(
     streams: &mut Streams,
     relays: &Relays,
-    key: StreamKey,
+    (key, remote): (StreamKey, &RemoteIce),
     reply: Result<ReplyBody, ()>,
 ) -> HttpReply {
     let Ok(ReplyBody::TransportOpened(opened)) = reply else {
@@ -249,6 +260,7 @@ pub(super) fn ice_restarted(
         Some(plan) => write_ice_fragment(plan, &side),
         None => bare_fragment(&side),
     };
+    streams.set_remote_ice(key, &remote.ufrag, &remote.pwd);
     streams.set_local_ufrag(key, &side.ufrag);
     HttpReply::Restarted { etag: side.ufrag, fragment }
 }

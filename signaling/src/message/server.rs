@@ -72,6 +72,9 @@ pub enum RoomEvent<'a> {
     },
     Joined(&'a str),
     Left(&'a str),
+    /// To a member that another session with its login has replaced, while it goes on in other rooms: its
+    /// login. The vendor's client passes over it.
+    Replaced(&'a str),
     /// See [`crate::stream::Stream::for_room`].
     Published(Value),
     /// Login and stream name.
@@ -239,6 +242,7 @@ fn room_event(room: &str, event: &RoomEvent<'_>, operation_id: &str) -> String {
         }
         RoomEvent::Joined(login) => text(room, "JOINED", login, operation_id, None),
         RoomEvent::Left(login) => text(room, "LEFT", login, operation_id, None),
+        RoomEvent::Replaced(login) => text(room, "REPLACED", login, operation_id, None),
         RoomEvent::Published(stream) => text(room, "PUBLISHED", stream, operation_id, None),
         RoomEvent::Unpublished(login, name) => {
             text(room, "UNPUBLISHED", stream(login, name), operation_id, None)

@@ -1,6 +1,6 @@
 //! What clients of WHIP and WHEP really send: OBS (libcurl), GStreamer, browsers' players, scripts.
 
-use crate::edges::{PATIENCE, header, setup};
+use crate::edges::{PATIENCE, header, http, setup};
 use crate::world::{PLAY, PUBLISH};
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -147,6 +147,18 @@ async fn players_in_pages_may_bring_headers_of_their_own() {
     };
     assert_eq!(page.ask(&patch(&format!("ETag: {tag}")), "a=end-of-candidates\r\n").await.0, 204);
     assert_eq!(page.ask(&patch("ETag: \"another\""), "a=end-of-candidates\r\n").await.0, 412);
+    setup.running.stop().await;
+}
+
+/// RFC 9110 §8.6: a length in the answer to HEAD is that of GET.
+#[tokio::test]
+async fn head_tells_of_a_page_what_get_would() {
+    let setup = setup(|_| {}).await;
+    let (status, get, page) = http(setup.running.http, "GET / HTTP/1.1", "").await;
+    let (head_status, head, nothing) = http(setup.running.http, "HEAD / HTTP/1.1", "").await;
+    assert_eq!((status, head_status, nothing.as_str()), (200, 200, ""));
+    assert_eq!(header(&head, "content-length"), page.len().to_string());
+    assert_eq!(header(&head, "etag"), header(&get, "etag"));
     setup.running.stop().await;
 }
 

@@ -21,6 +21,7 @@ mod renewal;
 mod replay;
 mod rooms;
 mod sessions;
+mod silence;
 mod stopping;
 mod streams;
 mod takeovers;

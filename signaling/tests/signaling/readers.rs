@@ -79,3 +79,15 @@ async fn a_socket_that_answers_no_ping_is_gone_and_one_that_does_is_not() {
     drop(gone);
     setup.running.stop().await;
 }
+
+/// Nobody reads at its end, so nothing answers the ping that goes when somebody wants its login.
+#[tokio::test]
+async fn a_dead_socket_gives_way_to_the_same_login() {
+    let setup = setup(|_| {}).await;
+    let mut dead = Client::connect(setup.running.http, "a").await;
+    dead.join("r").await;
+    let mut back = Client::connect(setup.running.http, "a").await;
+    back.join("r").await;
+    drop(dead);
+    setup.running.stop().await;
+}

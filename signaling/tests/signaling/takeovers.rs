@@ -8,10 +8,10 @@ use signaling::hub::{ANSWER_PATIENCE, CloseCode, HttpReply, HttpRequest, PONG_LI
 use signaling::id::ConnectionId;
 use std::time::Duration;
 
-const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const LOGIN_IN_USE: &str = "FAILED Room already has user with such login";
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
-fn whip(sdp: &str) -> HttpRequest {
+pub(crate) fn whip(sdp: &str) -> HttpRequest {
     whip_with(sdp, Grant::everything().rights())
 }
 
@@ -21,11 +21,11 @@ fn whip_with(sdp: &str, rights: Rights) -> HttpRequest {
 }
 
 /// Another offer of the same program: it was started again.
-fn other_offer() -> String {
+pub(crate) fn other_offer() -> String {
     PUBLISH.replace("a=ice-ufrag:", "a=ice-ufrag:x")
 }
 
-fn secret_of(reply: Option<&HttpReply>) -> String {
+pub(crate) fn secret_of(reply: Option<&HttpReply>) -> String {
     match reply {
         Some(HttpReply::Created { secret, .. }) => secret.clone(),
         other => panic!("{other:?}"),
@@ -33,7 +33,7 @@ fn secret_of(reply: Option<&HttpReply>) -> String {
 }
 
 /// An encoder on the air: the secret of its session, and its transport.
-fn on_air(world: &mut World) -> (String, u64) {
+pub(crate) fn on_air(world: &mut World) -> (String, u64) {
     let secret = secret_of(world.http(whip(PUBLISH)));
     let transport = world.transport_of(&secret);
     world.media_up(transport);
@@ -43,11 +43,11 @@ fn on_air(world: &mut World) -> (String, u64) {
 }
 
 /// The reply to the request before last's time: all that came so far, by number.
-fn last_reply(world: &World) -> Option<&HttpReply> {
+pub(crate) fn last_reply(world: &World) -> Option<&HttpReply> {
     world.http.iter().max_by_key(|(number, _)| **number).map(|(_, reply)| reply)
 }
 
-fn ask(world: &mut World, request: HttpRequest) -> usize {
+pub(crate) fn ask(world: &mut World, request: HttpRequest) -> usize {
     let before = world.http.len();
     assert!(world.http(request).is_none(), "nobody knows yet");
     before
@@ -176,6 +176,41 @@ fn who_has_less_right_does_not_displace_anybody() {
     assert_eq!(world.relay.transports.len(), 1);
 }
 
+/// An older label says nothing of rights. Its member comes back with those of its session, also for the
+/// signaling after this one.
+#[test]
+fn who_resumes_has_the_rights_of_the_session_that_it_resumes_with() {
+    let named = Grant { login: Some("a".to_owned()), ..Grant::everything() };
+    let back = |world: &mut World, token: Option<&str>, grant: &Grant| {
+        let id = world.open();
+        let mut custom = json!({"login": "a", "resumable": true});
+        token.into_iter().for_each(|token| custom["resume"] = token.into());
+        let hello = json!({"message": "connection", "data": [{"appKey": "roomApp", "custom": custom}]});
+        world.say_authorized(id, &hello.to_string(), Ok(Some(grant.clone())));
+        let token = world.only(id, "getUserData")["authToken"].as_str().expect("token").to_owned();
+        (id, token)
+    };
+    let mut world = World::new();
+    let (a, token) = back(&mut world, None, &Grant::everything());
+    world.join(a, "r");
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    let mut label: Value = serde_json::from_slice(&world.relay.transports[&transport].label).expect("JSON");
+    label["member"].as_object_mut().expect("a member").remove("rights");
+    world.relay.transports.get_mut(&transport).expect("open").label = label.to_string().into_bytes();
+    let mut world = world.restart(|_| {});
+    let (a, _) = back(&mut world, Some(&token), &named);
+    world.join(a, "r");
+    for restarted in [false, true] {
+        let second = world.connect("a");
+        world.command(second, "join", json!({"name": "r"}));
+        assert_eq!(world.names(second), [LOGIN_IN_USE], "{restarted}");
+        if restarted {
+            break;
+        }
+        world = world.restart(|_| {});
+    }
+}
+
 #[test]
 fn after_a_restart_of_signaling_an_encoder_that_crashed_is_replaced_and_a_living_one_is_not() {
     for lives in [true, false] {
@@ -243,6 +278,67 @@ fn a_half_open_member_gives_way_in_two_seconds_and_one_whose_media_lives_does_no
             assert!(world.relay.transports.is_empty());
         }
     }
+}
+
+/// Its TCP stalls while its media flows: a claim in one room costs it nothing in another.
+#[test]
+fn whose_media_lives_in_one_room_lives_in_all_its_rooms() {
+    let mut world = World::new();
+    let a = world.enter("a", "lobby");
+    world.join(a, "secret");
+    let transport = world.published(a, "secret", "s1", "secret-a-1");
+    world.peer_lives(transport, true);
+    let second = world.connect("a");
+    world.command(second, "join", json!({"name": "lobby"}));
+    world.wait(PONG_LIMIT);
+    assert_eq!(world.names(second), [LOGIN_IN_USE]);
+    assert!(world.closed.is_empty() && world.relay.transports.contains_key(&transport));
+}
+
+/// However many streams it has, and wherever the one that lives stands among them.
+#[test]
+fn one_living_stream_among_many_dead_ones_is_found() {
+    let mut world = World::new();
+    let a = world.enter("a", "lobby");
+    world.join(a, "secret");
+    let mut last = 0;
+    for number in 0..12 {
+        let room = if number < 6 { "lobby" } else { "secret" };
+        last = world.published(a, room, &format!("s{number}"), &format!("{room}-a-{number}"));
+        world.peer_lives(last, false);
+    }
+    world.peer_lives(last, true);
+    let second = world.connect("a");
+    world.command(second, "join", json!({"name": "lobby"}));
+    world.wait(PONG_LIMIT);
+    assert_eq!(world.names(second), [LOGIN_IN_USE]);
+}
+
+/// Who is silent everywhere loses what is claimed, and nothing else.
+#[test]
+fn who_is_displaced_in_one_room_keeps_its_place_and_its_streams_in_the_others() {
+    let mut world = World::new();
+    let (a, watcher) = (world.enter("a", "lobby"), world.enter("w", "secret"));
+    world.join(a, "secret");
+    let in_lobby = world.published(a, "lobby", "s1", "lobby-a-1");
+    let in_secret = world.published(a, "secret", "s2", "secret-a-1");
+    world.peer_lives(in_lobby, false);
+    world.peer_lives(in_secret, false);
+    let second = world.connect("a");
+    world.command(second, "join", json!({"name": "lobby"}));
+    world.wait(PONG_LIMIT);
+    assert_eq!(world.names(second), ["ACCEPTED", "STATE"]);
+    assert!(!world.relay.transports.contains_key(&in_lobby));
+    // Nothing has happened in the other room.
+    assert!(world.closed.is_empty() && world.relay.transports.contains_key(&in_secret));
+    assert!(world.names(watcher).is_empty());
+    // It hears what it has lost, and goes on with the rest.
+    assert_eq!(world.names(a), ["UNPUBLISHED s1 (Replaced by a newer session)", "REPLACED a"]);
+    world.command(a, "leave", json!({"name": "lobby"}));
+    world.command(a, "leave", json!({"name": "secret"}));
+    let left = ["FAILED Not in this room", "UNPUBLISHED s2 (Stopped by user)", "ACCEPTED"];
+    assert_eq!(world.names(a), left);
+    assert_eq!(world.names(watcher), ["UNPUBLISHED a/secret-a-1", "LEFT a"]);
 }
 
 /// A phone between two networks has no socket for a while, but its call goes on.
@@ -385,6 +481,35 @@ fn a_name_is_published_again_when_the_stream_before_is_silent() {
     assert_eq!(world.names(b), ["FAILED s3 (Stream name is already in use)"]);
 }
 
+/// However silent the one before is: who gets nothing takes nothing.
+#[test]
+fn nobody_is_displaced_for_an_offer_of_which_nothing_can_be_had() {
+    let unusable = other_offer().replace("sha-256", "sha-1");
+    let broken = "v=0\r\n".to_owned();
+    let mut world = World::new();
+    let (secret, transport) = on_air(&mut world);
+    world.peer_lives(transport, false);
+    world.wait(SILENCE * 2);
+    for (offer, status) in [(&unusable, 422), (&broken, 400)] {
+        assert!(refused_with(world.http(whip(offer)), status), "at once");
+    }
+    world.wait(SILENCE * 2);
+    let delete = HttpRequest::Delete { secret, published: true };
+    assert_eq!(world.http(delete), Some(&HttpReply::Deleted));
+    // The same of a name.
+    let a = world.enter("a", "r");
+    let transport = world.published(a, "r", "s1", "r-a-1");
+    world.peer_lives(transport, false);
+    world.wait(SILENCE * 2);
+    for offer in [&unusable, &broken] {
+        publish(&mut world, a, "s2", "r-a-1", offer);
+        world.wait(SILENCE * 2);
+        let told = world.names(a);
+        assert!(told.len() == 1 && told[0].starts_with("FAILED s2"), "{told:?}");
+        world.forget();
+    }
+}
+
 #[test]
 fn a_restart_of_ice_whose_answer_was_lost_is_answered_again() {
     let mut world = World::new();
@@ -399,6 +524,25 @@ fn a_restart_of_ice_whose_answer_was_lost_is_answered_again() {
     assert!(restarted(world.http(patch("\"ufrag0\""))), "its answer was lost");
     assert!(restarted(world.http(patch("*"))));
     assert!(refused_with(world.http(patch("\"other\"")), 412));
+}
+
+#[test]
+fn a_restart_of_ice_that_the_relay_refused_can_be_tried_again() {
+    let mut world = World::new();
+    let (secret, transport) = on_air(&mut world);
+    let patch = |ufrag: &str| {
+        let fragment = format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef0123456789\r\n");
+        let (secret, if_match) = (secret.clone(), Some("\"ufrag0\"".to_owned()));
+        HttpRequest::Patch(Patch { secret, published: true, if_match, fragment })
+    };
+    let info = world.relay.transports.remove(&transport).expect("on the air");
+    assert!(refused_with(world.http(patch("newu")), 503));
+    world.relay.transports.insert(transport, info);
+    let restarted = |reply: Option<&HttpReply>| matches!(reply, Some(HttpReply::Restarted { .. }));
+    assert!(restarted(world.http(patch("newu"))), "the same again");
+    assert!(restarted(world.http(patch("newu"))), "its answer was lost");
+    // What the answer before was to belongs to that one.
+    assert!(refused_with(world.http(patch("other")), 412));
 }
 
 /// A room may be large, and two of them are told one after the other.

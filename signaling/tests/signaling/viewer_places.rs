@@ -59,6 +59,17 @@ fn a_viewer_that_comes_back_gets_the_place_of_one_that_is_silent() {
 }
 
 #[test]
+fn nobody_makes_place_for_a_viewer_that_has_hung_up() {
+    let (mut world, viewers) = full_room(3);
+    world.peer_lives(viewers[1], false);
+    ask(&mut world);
+    world.hang_up();
+    world.wait(Duration::from_secs(7));
+    assert_eq!(here(&world, &viewers), 3);
+    assert!(world.hub.ledger().iter().all(|(name, size)| *size == 0 || !name.contains("places")));
+}
+
+#[test]
 fn all_come_back_at_once_and_no_more_are_displaced_than_come() {
     let (mut world, viewers) = full_room(8);
     // One after the other.

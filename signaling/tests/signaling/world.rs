@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signaling::address::Subnet;
 use signaling::auth::Verdict;
 use signaling::config::Config;
-use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
+use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output, Waiter};
 use signaling::id::{ConnectionId, HttpRequestId, RelayId};
 use signaling::message::ClientMessage;
 use std::collections::{HashMap, VecDeque};
@@ -33,9 +33,13 @@ pub(crate) struct World {
     pub(crate) media: HashMap<u64, Option<MediaState>>,
     /// WebSockets that were asked for a sign of life.
     pub(crate) pinged: Vec<ConnectionId>,
+    /// They stand behind what is not read yet.
+    pub(crate) pings_wait: bool,
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
+    /// Those who wait for the answers to their requests.
+    waiters: Vec<Waiter>,
     /// Where connections and requests come from, as it is counted.
     pub(crate) from: Option<Subnet>,
     pub(crate) next: u64,
@@ -70,9 +74,11 @@ impl World {
             heard: HashMap::new(),
             closed: Vec::new(),
             pinged: Vec::new(),
+            pings_wait: false,
             media: HashMap::new(),
             notes: Vec::new(),
             http: HashMap::new(),
+            waiters: Vec::new(),
             from: None,
             next: 0,
         }
@@ -268,9 +274,17 @@ impl World {
     pub(crate) fn http(&mut self, request: HttpRequest) -> Option<&HttpReply> {
         self.next += 1;
         let http_request = self.next;
-        self.hub.handle_http(self.now, HttpRequestId(http_request), self.from, request);
+        let waiter = Waiter::default();
+        let from = (self.from, waiter.awaited());
+        self.waiters.push(waiter);
+        self.hub.handle_http(self.now, HttpRequestId(http_request), from, request);
         self.pump();
         self.http.get(&http_request)
+    }
+
+    /// All who wait for an answer to their requests hang up.
+    pub(crate) fn hang_up(&mut self) {
+        self.waiters.clear();
     }
 
     // ---- time ----
@@ -297,7 +311,12 @@ impl World {
                 Output::Media { stream, state } => {
                     self.media.insert(stream.0, state);
                 }
-                Output::Ping { to } => self.pinged.push(to),
+                Output::Ping { to } => {
+                    self.pinged.push(to);
+                    if !self.pings_wait {
+                        self.hub.handle_pinged(self.now, to);
+                    }
+                }
                 Output::Close { to, code, .. } => self.closed.push((to, code)),
                 Output::Note { method, object, .. } => self.notes.push((method, Value::Object(object))),
                 Output::Http { http_request, reply } => {

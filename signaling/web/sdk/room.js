@@ -52,7 +52,7 @@ export class Room extends Emitter {
         return this.#name;
     }
 
-    /** Why we are not in: a CommandError once FAILED was told, otherwise null. */
+    /** Why we are not in, or no longer: a CommandError once FAILED was told, otherwise null. */
     error() {
         return this.#error;
     }
@@ -159,6 +159,8 @@ export class Room extends Emitter {
                 return this.#came(info);
             case EVENT.LEFT:
                 return this.#went(info);
+            case "REPLACED":
+                return this.#refused(new CommandError("replaced", "Replaced by a newer session"));
             case EVENT.PUBLISHED:
                 return this.#published(info);
             case EVENT.UNPUBLISHED:

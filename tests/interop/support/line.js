@@ -39,10 +39,16 @@ export class Line {
      * From now on each such video packet is lost the first time that it comes by.
      * @param {"relay" | "client"} to
      * @param {number} each one of so many
+     * @param {{forGood?: boolean}} [how] `forGood`: what comes again by RTX (RFC 4588) is lost, too
      * @returns {Losses}
      */
-    loseVideo(to, each) {
+    loseVideo(to, each, { forGood = false } = {}) {
         const losses = new Losses(each);
+        if (forGood) {
+            this.nat.loses = (datagram, direction) => direction === to && isRtp(datagram)
+                && (!this.video.has(datagram[1] & 0x7f) || losses.loses(datagram));
+            return losses;
+        }
         this.nat.loses = (datagram, direction) => direction === to && this.#isVideo(datagram, to) && losses.loses(datagram);
         return losses;
     }
@@ -52,9 +58,8 @@ export class Line {
      * @param {Buffer} datagram @param {"relay" | "client"} to
      */
     #isVideo(datagram, to) {
-        const isRtp = datagram.length >= 12 && datagram[0] >> 6 === 2 && !isRtcp(datagram);
         const isProbe = to === "relay" && (datagram[0] & PADDED) !== 0;
-        return isRtp && !isProbe && this.video.has(datagram[1] & 0x7f);
+        return isRtp(datagram) && !isProbe && this.video.has(datagram[1] & 0x7f);
     }
 
     close() {
@@ -101,6 +106,11 @@ export class Losses {
         this.#lost.set(name, Buffer.from(packet));
         return true;
     }
+}
+
+/** @param {Buffer} datagram */
+function isRtp(datagram) {
+    return datagram.length >= 12 && datagram[0] >> 6 === 2 && !isRtcp(datagram);
 }
 
 /** @param {import("./server.js").Server} server */

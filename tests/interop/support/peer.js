@@ -1,5 +1,5 @@
 /**
- * WebRTC stacks that are neither ours nor a browser's: scripts of Python, as processes of their own.
+ * WebRTC stacks that are neither ours nor a browser's: scripts of Python and Node, as processes of their own.
  * @module
  */
 
@@ -18,7 +18,8 @@ const LATE_MS = 120_000;
 
 /** @param {string} script @param {...string} how */
 export function startPeer(script, ...how) {
-    const child = spawn(script.includes("gstreamer") ? SYSTEM_PYTHON : PYTHON, [join(INTEROP, script), ...how]);
+    const python = script.includes("gstreamer") ? SYSTEM_PYTHON : PYTHON;
+    const child = spawn(script.endsWith(".js") ? process.execPath : python, [join(INTEROP, script), ...how]);
     let output = "";
     child.stdout.on("data", (data) => { output += data; });
     child.stderr.on("data", (data) => { output += data; });

@@ -7,6 +7,9 @@
 /**
  * @typedef {object} Wish
  * @property {boolean} [rtx] whether RTX (RFC 4588) is offered
+ * @property {RTCRtpEncodingParameters[]} [encodings] of the sender, each with its rid
+ * @property {number} [group] so many SSRCs are written into the offer as one group of simulcast, as pages did
+ *     before there were rids (Chromium alone obeys it)
  */
 
 /**
@@ -19,22 +22,22 @@
  * @property {number} frames encoded or decoded
  * @property {number} keyFrames of those
  * @property {number} freezes
- * @property {number} width
  */
 
 /** @typedef {import("puppeteer-core").Page} Page */
 
 /** Gives the offer and the answer. @param {Page} page @param {string} url @param {Wish} [wish] */
 export function publish(page, url, wish = {}) {
-    return page.evaluate(async (url, { rtx = true }) => {
+    return page.evaluate(async (url, { rtx = true, encodings, group = 0 }) => {
         const peer = new RTCPeerConnection();
         const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, frameRate: 15 } });
         const [track] = media.getTracks();
-        const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [media] });
+        const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [media], sendEncodings: encodings });
         const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
         const wanted = codecs.filter(({ mimeType }) => mimeType === "video/VP8" || (rtx && mimeType === "video/rtx"));
         transceiver.setCodecPreferences(wanted);
-        await peer.setLocalDescription();
+        const { type, sdp = "" } = await peer.createOffer();
+        await peer.setLocalDescription({ type, sdp: group ? withGroup(sdp, group) : sdp });
         const headers = { "content-type": "application/sdp" };
         const response = await fetch(url, { method: "POST", headers, body: peer.localDescription?.sdp });
         const answer = await response.text();
@@ -44,6 +47,16 @@ export function publish(page, url, wish = {}) {
         }
         await peer.setRemoteDescription({ type: "answer", sdp: answer });
         return { offer: peer.localDescription?.sdp ?? "", answer, location: response.headers.get("location") ?? "" };
+
+        /** In place of the one SSRC that is there. @param {string} sdp @param {number} count */
+        function withGroup(sdp, count) {
+            const all = [...sdp.matchAll(/^a=ssrc:(\d+) (.*)\r\n/gm)];
+            const attributes = all.filter(([, ssrc]) => ssrc === all[0][1]).map(([, , attribute]) => attribute);
+            const kept = sdp.replace(/^a=ssrc(?:-group)?:.*\r\n/gm, "");
+            const ssrcs = Array.from({ length: count }, (_, index) => 1_000_001 + index);
+            const lines = ssrcs.flatMap((ssrc) => attributes.map((attribute) => `a=ssrc:${ssrc} ${attribute}`));
+            return `${kept}${[...lines, `a=ssrc-group:SIM ${ssrcs.join(" ")}`].join("\r\n")}\r\n`;
+        }
     }, url, wish);
 }
 
@@ -86,7 +99,6 @@ export function flows(page) {
             frames: sum("framesEncoded", "framesDecoded"),
             keyFrames: sum("keyFramesEncoded", "keyFramesDecoded"),
             freezes: sum("freezeCount"),
-            width: Math.max(0, ...rtp.map(({ frameWidth }) => frameWidth ?? 0)),
         };
     })));
 }

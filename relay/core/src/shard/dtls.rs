@@ -28,14 +28,14 @@ impl Shard {
         &mut self,
         now: Time,
         key: TransportKey,
-        (path, datagram): (&Path, &[u8]),
+        datagram: &[u8],
         counted: bool,
         outbox: &mut O,
     ) -> Result<(), DropReason> {
         self.input = Input::Record(key);
         let transport = &mut self.transports[key];
         if transport.is_connected() && transport.dtls_waiting == 0 {
-            let outcome = self.step_dtls(now, key, (path, datagram), outbox);
+            let outcome = self.step_dtls(now, key, datagram, outbox);
             self.count_dtls(&outcome, counted);
             return outcome;
         }
@@ -49,7 +49,7 @@ impl Shard {
         if !plausible {
             return Err(DropReason::DtlsRefused);
         }
-        let waiting = Waiting { key, path: *path, counted, datagram: datagram.into() };
+        let waiting = Waiting { key, counted, datagram: datagram.into() };
         let pushed = self.handshakes.push(begun, &mut transport.dtls_waiting, waiting);
         pushed.map_err(|Full| DropReason::DtlsBusy)
     }
@@ -63,7 +63,7 @@ impl Shard {
         if waits || !transport.is_to_begin() {
             return;
         }
-        let waiting = Waiting { key, path, counted: false, datagram: Box::default() };
+        let waiting = Waiting { key, counted: false, datagram: Box::default() };
         let is_earned = transport.ice.affords(&path, HELLO_BYTES_MAX);
         if !is_earned || self.handshakes.push(false, &mut transport.dtls_waiting, waiting).is_err() {
             transport.timers.set(TransportTimer::Dtls, now + BEGIN_AGAIN);
@@ -93,10 +93,10 @@ impl Shard {
     /// Goes on with the handshakes that have waited longest, as far as a turn may.
     pub(super) fn step_handshakes<O: Outbox>(&mut self, now: Time, outbox: &mut O) {
         for _ in 0..STEPS_PER_TURN {
-            let Some(Waiting { key, path, counted, datagram }) = self.handshakes.pop() else { return };
+            let Some(Waiting { key, counted, datagram }) = self.handshakes.pop() else { return };
             self.input = Input::Record(key);
             self.transports[key].dtls_waiting -= 1;
-            let outcome = self.step_dtls(now, key, (&path, &datagram), outbox);
+            let outcome = self.step_dtls(now, key, &datagram, outbox);
             self.count_dtls(&outcome, counted);
             if let (Err(reason), true) = (outcome, counted) {
                 self.counters.drop(reason);
@@ -110,7 +110,7 @@ impl Shard {
         &mut self,
         now: Time,
         key: TransportKey,
-        (path, datagram): (&Path, &[u8]),
+        datagram: &[u8],
         outbox: &mut O,
     ) -> Result<(), DropReason> {
         // It may end the transport: what came before goes out first.
@@ -128,19 +128,12 @@ impl Shard {
             Phase::Connected(session) => session.engine.as_mut().ok_or(DropReason::DtlsUnexpected)?,
         };
         let consumed = is_begun || engine.handle_datagram(now, datagram);
-        self.drive_dtls(now, key, Some(path), outbox);
+        self.drive_dtls(now, key, outbox);
         if consumed { Ok(()) } else { Err(DropReason::DtlsRefused) }
     }
 
-    /// Sends what the engine has to say, arms its timer and follows its status. `path`: along which a
-    /// datagram came, if one did.
-    pub(super) fn drive_dtls<O: Outbox>(
-        &mut self,
-        now: Time,
-        key: TransportKey,
-        path: Option<&Path>,
-        outbox: &mut O,
-    ) {
+    /// Sends what the engine has to say, arms its timer and follows its status.
+    pub(super) fn drive_dtls<O: Outbox>(&mut self, now: Time, key: TransportKey, outbox: &mut O) {
         if let Phase::Dtls(Some(engine)) = &self.transports[key].phase
             && !matches!(engine.status(), DtlsStatus::Handshaking)
         {
@@ -148,6 +141,8 @@ impl Shard {
             self.input = Input::Transport(key);
         }
         let transport = &mut self.transports[key];
+        // Not what is sent now: nobody has read that yet.
+        let read_along = transport.ice.read_along();
         transport.send_dtls(&mut self.scratch[..], &mut self.counters, outbox);
         let Some(engine) = transport.engine() else { return };
         self.counters.add(Count::DtlsRestarts, engine.take_restarts().into());
@@ -167,10 +162,7 @@ impl Shard {
             DtlsStatus::Connected => {
                 if let Some(summary) = engine.take_summary() {
                     self.on_keys(now, key, summary);
-                    // Who ended the handshake has read what we sent along this path.
-                    if let Some(path) = path {
-                        self.transports.on_proof(now, key, path, &mut self.counters);
-                    }
+                    self.prove_by_handshake(now, key, read_along, outbox);
                 }
             }
             DtlsStatus::FingerprintMismatch => {
@@ -183,6 +175,40 @@ impl Shard {
             }
         }
         self.transports.arm(key, &mut self.deadlines);
+    }
+
+    /// Who has ended a handshake has read our flights, wherever he says to be: that proves the path which they
+    /// went along. If that is none, as the pair moved meanwhile, the peer is asked.
+    fn prove_by_handshake<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        read_along: Option<Path>,
+        outbox: &mut O,
+    ) {
+        let Self { transports, rng, counters, .. } = self;
+        if let Some(path) = read_along {
+            transports.on_proof(now, key, &path, counters);
+        }
+        let ice = &transports[key].ice;
+        if let (None, Some(path)) = (ice.proven(), ice.selected().copied()) {
+            transports.challenge(now, key, &path, rng, counters, outbox);
+        }
+    }
+
+    /// Something authentic came from where nobody has proved to be: its octets pay for asking.
+    pub(super) fn ask_for_proof<O: Outbox>(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        (path, octets): (&Path, usize),
+        outbox: &mut O,
+    ) {
+        let Self { transports, rng, counters, .. } = self;
+        transports[key].ice.earn(path, octets);
+        if transports[key].ice.affords(path, CHALLENGE_BYTES_MAX) {
+            transports.challenge(now, key, path, rng, counters, outbox);
+        }
     }
 
     fn on_keys(&mut self, now: Time, key: TransportKey, summary: DtlsSummary) {

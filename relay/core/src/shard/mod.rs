@@ -7,8 +7,8 @@
 //! - Every received datagram ends in exactly one of `rx.stun`, `rx.dtls`, `rx.rtp`, `rx.rtcp` or a
 //!   [`DropReason`] of [`Ledger::Datagram`](crate::stats::Ledger::Datagram); handshakes do so when their turn
 //!   comes.
-//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only what its peer
-//!   alone can have sent from there makes it one for media ([`crate::transports`], [`crate::ice`]).
+//! - Nothing but a Binding request with good MESSAGE-INTEGRITY makes a path known, and only a peer
+//!   that has read what was sent along it makes it one for media ([`crate::transports`], [`crate::ice`]).
 //! - Every packet from a port ends in `pipe.accepted` or a [`DropReason`] of
 //!   [`Ledger::PipeIn`](crate::stats::Ledger::PipeIn), every packet to one in `pipe.sent` or one of
 //!   [`Ledger::PipeOut`](crate::stats::Ledger::PipeOut).
@@ -157,7 +157,9 @@ impl Shard {
         let claimants = self.transports.claimants(path);
         if claimants.is_empty() {
             self.on_media_datagram(now, owner, protocol, datagram, outbox)?;
-            self.transports.on_authentic(now, owner, path, &mut self.counters);
+            if self.transports.on_authentic(now, owner, path, &mut self.counters) {
+                self.ask_for_proof(now, owner, (path, datagram.len()), outbox);
+            }
             return Ok(());
         }
         // Only the keys know: what the owner's do not open may be a claimant's. RTCP is opened in place.
@@ -166,7 +168,7 @@ impl Shard {
         copy.copy_from_slice(datagram);
         let refused = match self.on_media_datagram(now, owner, protocol, datagram, outbox) {
             Ok(()) => {
-                self.transports.on_proof(now, owner, path, &mut self.counters);
+                self.transports.on_contested(now, owner, path, &mut self.counters);
                 return Ok(());
             }
             Err(refused) => refused,
@@ -175,7 +177,7 @@ impl Shard {
             self.input = Input::Stranger;
             let keyed = self.transports.is_connected(key);
             if keyed && self.on_media_datagram(now, key, protocol, copy, outbox).is_ok() {
-                self.transports.on_proof(now, key, path, &mut self.counters);
+                self.transports.on_contested(now, key, path, &mut self.counters);
                 return Ok(());
             }
         }
@@ -212,7 +214,7 @@ impl Shard {
             // What it ends may be one of the others.
             if self.transports.get(key).is_some() {
                 let is_first = outcome.is_none();
-                let taken = self.on_dtls(now, key, (path, datagram), is_first, outbox);
+                let taken = self.on_dtls(now, key, datagram, is_first, outbox);
                 outcome.get_or_insert(taken);
             }
         }

@@ -134,11 +134,12 @@ impl Shard {
         let outcome = transports.on_check(now, key, path, noted, current);
         let paid = credit_check(&mut transports[key].ice, check, answer);
         transports.claim_path(now, key, path, counters);
-        let contested = !transports.claimants(path).is_empty();
+        let lacks_any = transports.is_connected(key) && transports[key].ice.proven().is_none();
+        let need = lacks_any || !transports.claimants(path).is_empty();
         // Our hello is dearer than an answer: who shows that he reads what goes there has it at once. With the
         // first check: FFmpeg sends no second one.
         let begins = transports[key].waits_for_our_hello() && !transports[key].ice.is_proven(path);
-        if begins || transports[key].ice.should_challenge(now, path, contested) {
+        if begins || transports[key].ice.should_challenge(now, path, need) {
             // Before the answer: the peer's handshake begins with that, and by then the path should be its
             // own.
             transports.challenge(now, key, path, rng, counters, outbox);

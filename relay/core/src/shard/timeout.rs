@@ -96,7 +96,7 @@ impl Shard {
                 engine.handle_timeout(now);
             }
             // Arms the transport, or ends it.
-            return self.drive_dtls(now, key, None, outbox);
+            return self.drive_dtls(now, key, outbox);
         }
         transport.arm(key, &mut self.deadlines);
     }

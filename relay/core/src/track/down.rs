@@ -232,17 +232,17 @@ impl DownTrack {
         let payload = history.padded(up, padding).filter(|payload| payload.len() == padded);
         let payload = payload.ok_or(DropReason::ResendDiffers)?;
         let slot = outbox.slot().map_err(|_| DropReason::ControlOutboxFull)?;
-        // Whether the MID stood in it is seen by its length: it was left out from some packet on.
-        let header = [self.mid_known, !self.mid_known].into_iter().find_map(|mid_known| {
-            let fields = self.media_fields(numbers, &stored.meta, padding > 0);
-            let header = self.write_header_as(slot, &fields, &stored.meta, mid_known)?;
-            (header == usize::from(sent.header_len)).then_some(header)
-        });
         let at = (self.ssrc, numbers.index);
-        let len = header
-            .and_then(|header| seal.seal_prefixed(slot, header, at, &prefix, payload))
-            .filter(|len| slot.get(..*len).is_some_and(|datagram| sent.is(datagram)))
-            .ok_or(DropReason::ResendDiffers)?;
+        let fields = self.media_fields(numbers, &stored.meta, padding > 0);
+        // The MID was left out from some packet on. Both forms may be of one length, as extensions are padded to
+        // words: then the tag says which it was.
+        let again = [self.mid_known, !self.mid_known].into_iter().find_map(|mid_known| {
+            let header = self.write_header_as(slot, &fields, &stored.meta, mid_known)?;
+            let same = header == usize::from(sent.header_len);
+            let len = seal.seal_prefixed(slot, same.then_some(header)?, at, &prefix, payload)?;
+            slot.get(..len).is_some_and(|datagram| sent.is(datagram)).then_some(len)
+        });
+        let len = again.ok_or(DropReason::ResendDiffers)?;
         outbox.commit(path, Run::single(len));
         counters.sent(Count::TxRtx, len);
         Ok(())

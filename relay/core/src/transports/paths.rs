@@ -11,11 +11,12 @@
 //! in its transaction id, so it is found whether its transport is among the claimants or not, and nobody else
 //! can give it, as it is signed with the peer's password. Were the newest claim refused instead of the oldest
 //! dropped, three forged checks would keep everybody else out for good. What does depend on a place are peers
-//! that answer no challenge and prove themselves by SRTCP or a handshake alone.
+//! that answer no challenge and prove themselves by a handshake alone. Keys alone prove nothing where others
+//! are as well: who has some of his own can forge a neighbour's address, behind the same NAT.
 
 use super::Transports;
 use crate::demux::CLAIMANTS_MAX;
-use crate::ice::{CheckOutcome, TransactionId};
+use crate::ice::{CheckOutcome, MediaOutcome, TransactionId};
 use crate::keys::TransportKey;
 use crate::outbox::{Outbox, Path, Run};
 use crate::rng::Rng;
@@ -51,15 +52,34 @@ impl Transports {
         }
     }
 
-    /// Something came along `path` that only the peer of `key` can have sent from there: the path is its own.
+    /// A packet of the peer of `key` came along `path`, which is its own. Whether it must be asked to show that
+    /// it is there.
     #[inline]
-    pub fn on_authentic(&mut self, now: Time, key: TransportKey, path: &Path, counters: &mut Counters) {
-        if self.table[key].ice.on_authentic(now, path) == CheckOutcome::Moved {
+    pub fn on_authentic(
+        &mut self,
+        now: Time,
+        key: TransportKey,
+        path: &Path,
+        counters: &mut Counters,
+    ) -> bool {
+        let outcome = self.table[key].ice.on_authentic(now, path);
+        if outcome == MediaOutcome::Moved {
             counters.add(Count::PathMoves, 1);
+        }
+        outcome == MediaOutcome::Asks
+    }
+
+    /// The same along a path that several claim: it stays its own if the peer has proved to be there.
+    pub fn on_contested(&mut self, now: Time, key: TransportKey, path: &Path, counters: &mut Counters) {
+        if self.table[key].ice.is_proven(path) {
+            self.on_proof(now, key, path, counters);
+        } else {
+            self.table[key].ice.hear(now, path);
         }
     }
 
-    /// The same for a transport that may not own the path yet. The others know it no more.
+    /// The peer of `key` has read what was sent along `path`: that is its own now, and the others know it no
+    /// more.
     pub fn on_proof(&mut self, now: Time, key: TransportKey, path: &Path, counters: &mut Counters) {
         if !self.table[key].ice.paths().any(|known| known == *path) {
             return;
@@ -69,7 +89,9 @@ impl Transports {
             self.table[other].ice.forget(path);
         }
         self.give_path(key, path, counters);
-        self.on_authentic(now, key, path, counters);
+        if self.table[key].ice.on_proof(now, path) == CheckOutcome::Moved {
+            counters.add(Count::PathMoves, 1);
+        }
     }
 
     /// The transports whose engines get a datagram of DTLS that came along `path`, of which the first counts
