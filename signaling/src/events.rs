@@ -3,8 +3,8 @@
 //!
 //! - `POST …/{session}/events` with a list such as `["active", "inactive"]`: 201, and its `Location` is what to
 //!   `GET`.
-//! - `GET …/{session}/events`: `text/event-stream` with `active` or `inactive` now and at each change, which ends
-//!   with the session. With `Accept: application/json`, how it is now.
+//! - `GET …/{session}/events`: `text/event-stream` with `active` or `inactive` now and at each change; it ends
+//!   with the session, by an `inactive`. With `Accept: application/json`, how it is now.
 //! - `DELETE …/{session}/events`: 200; nothing is kept of a listener but its connection.
 //!
 //! The data of each event, and the JSON, say it by kind: `{"audio":true,"video":false}`, without a kind that
@@ -86,6 +86,11 @@ pub(crate) async fn leave() -> StatusCode {
     StatusCode::OK
 }
 
+/// What a page of another site asks before it subscribes.
+pub(crate) async fn preflight() -> Response {
+    (StatusCode::NO_CONTENT, [(header::ALLOW, "DELETE, GET, OPTIONS, POST")]).into_response()
+}
+
 /// What it names that we do not have is never sent.
 async fn subscribe(app: &App, (published, secret): Session, path: &str, body: &[u8]) -> Response {
     let named = serde_json::from_slice::<Vec<String>>(body).map(|named| named.len());
@@ -120,20 +125,25 @@ async fn follow(
     let Ok(place) = app.web_sockets.take(client.address.counted) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
     };
-    Sse::new(events(place, receiver)).keep_alive(KeepAlive::new().interval(COMMENT_INTERVAL)).into_response()
+    let events = Sse::new(events(place, receiver)).keep_alive(KeepAlive::new().interval(COMMENT_INTERVAL));
+    // nginx would hold them back until it has a buffer full.
+    ([("x-accel-buffering", "no")], events).into_response()
 }
 
-/// How it is, and each change; ends when the server has forgotten the session.
+/// How it is, and each change; when the server has forgotten the session, that nothing flows, and the end.
 fn events(
     place: Place,
     receiver: watch::Receiver<MediaState>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    unfold((place, receiver, true), |(place, mut receiver, first)| async move {
-        if !first {
-            receiver.changed().await.ok()?;
+    unfold((place, Some(receiver), true), |(place, receiver, first)| async move {
+        let mut receiver = receiver?;
+        if !first && receiver.changed().await.is_err() {
+            let MediaState { audio, video } = *receiver.borrow();
+            let ended = MediaState { audio: audio.map(|_| false), video: video.map(|_| false) };
+            return Some((Ok(event(ended)), (place, None, false)));
         }
         let now = *receiver.borrow_and_update();
-        Some((Ok(event(now)), (place, receiver, false)))
+        Some((Ok(event(now)), (place, Some(receiver), false)))
     })
 }
 

@@ -48,8 +48,14 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) fn router(app: Arc<App>) -> Router {
     let whip_session = delete(end_whip).patch(patch_whip).options(accept_patch);
     let whep_session = delete(end_whep).patch(patch_whep).options(accept_patch);
-    let whip_events = get(events::follow_whip).post(events::subscribe_whip).delete(events::leave);
-    let whep_events = get(events::follow_whep).post(events::subscribe_whep).delete(events::leave);
+    let whip_events = get(events::follow_whip)
+        .post(events::subscribe_whip)
+        .delete(events::leave)
+        .options(events::preflight);
+    let whep_events = get(events::follow_whep)
+        .post(events::subscribe_whep)
+        .delete(events::leave)
+        .options(events::preflight);
     let mut sessions = Router::new();
     for (path, methods) in [
         ("/whip/{room}", post(whip).options(accept_post)),
@@ -361,7 +367,7 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     let known = HeaderValue::from_static("Authorization, Content-Type, If-Match");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(known));
     for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE, OPTIONS"),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After, Ringvox-Rejected, WWW-Authenticate",

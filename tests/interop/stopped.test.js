@@ -51,6 +51,7 @@ for (const name of /** @type {const} */ (["chromium", "firefox"])) {
 
             await alice.page.evaluate(switchCamera, true);
             await until("bob is told that it comes", async () => (await missing(bob)) === "", { describe: () => bob.look() });
+            await alice.hears("Your picture reaches the server again.");
             await bob.receivesMedia();
             await until("the viewer is told that it comes", async () => (await told())[1].video === true);
             assert.deepEqual([alice.page.problems, bob.page.problems], [[], []]);

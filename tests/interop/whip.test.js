@@ -36,6 +36,22 @@ for (const io of BACK_ENDS) {
             await until("nothing is left in the relay", async () => (await server.ctl("inventory")).transports.length === 0);
         });
 
+        const apart = 'audio;code="bad-offer";info="The offer does not BUNDLE its m-lines"';
+        const noCodec = 'video;code="no-common-codecs";info="No common codecs"';
+        for (const [what, how, expected] of /** @type {[string, string, object][]} */ ([
+            ["plays with VP8 what is H.264: it hears the sound", "codec", { tone_hz: 440, publisher_rejected: null, player_rejected: noCodec }],
+            ["offers no BUNDLE group: the picture", "bundle", { pictures: 40, publisher_rejected: apart, player_rejected: null }],
+            ["offers no mids: the picture", "mid", { pictures: 40, publisher_rejected: apart, player_rejected: null }],
+        ])) {
+            test(`aiortc ${what}`, async () => {
+                const aiortc = startPeer("whip_aiortc_part.py", "--base", server.http, "--case", how);
+                assert.equal(await aiortc.ended, 0, `${aiortc.output()}\n${await server.log()}`);
+                const result = JSON.parse(aiortc.output().trim().split("\n").at(-1) ?? "");
+                const found = Object.fromEntries(Object.keys(expected).map((name) => [name, result[name]]));
+                assert.deepEqual(found, expected);
+            });
+        }
+
         test("a WHIP publisher looks like any member to a page", async () => {
             const browser = await launch("chromium");
             const aiortc = peer("--room", "door", "--hold");

@@ -6,7 +6,7 @@
 use super::codec::{best_format, codec_of, description, rtx_of};
 use super::error::Refusal;
 use super::h264::H264Format;
-use super::offer::{Direction, Format, Media, Offer, Setup};
+use super::offer::{Direction, Format, Media, Offer, RtpMap, Setup};
 use super::plan::{Accepted, AnswerLine, Plan, PlannedTrack, Rejected, RemoteSide, SourceTrack};
 use relay_control::{Codec, ExtensionIds, MediaKind, RtpParameters};
 
@@ -301,6 +301,7 @@ impl<'o, 'a> Planner<'o, 'a> {
             protocol: media.protocol.to_owned(),
             mid: media.mid.map(str::to_owned),
             format_list: tokens(media.format_list),
+            offered: if accepted.is_none() { offered_attributes(media) } else { Vec::new() },
             accepted,
         });
     }
@@ -417,6 +418,25 @@ fn tokens(format_list: &str) -> String {
     let tokens = format_list.split_ascii_whitespace().filter(|format| super::attribute::is_token(format));
     let tokens = tokens.collect::<Vec<_>>().join(" ");
     if tokens.is_empty() { "0".to_owned() } else { tokens }
+}
+
+/// What an answer repeats of an m-line that it rejects. No RFC asks for it (RFC 3264 §6), but aiortc gives
+/// up an answer in which any m-line has no rtcp-mux or none of its codecs.
+fn offered_attributes(media: &Media<'_>) -> Vec<String> {
+    let is_text = |value: &&str| value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let mut attributes = Vec::new();
+    if media.rtcp_mux && media.kind.is_some() {
+        attributes.push("rtcp-mux".to_owned());
+    }
+    for Format { payload_type, rtpmap, fmtp, .. } in &media.formats {
+        if let Some(RtpMap { name, clock_rate_hz, channels }) = rtpmap {
+            let channels = if *channels > 1 { format!("/{channels}") } else { String::new() };
+            attributes.push(format!("rtpmap:{payload_type} {name}/{clock_rate_hz}{channels}"));
+        }
+        attributes
+            .extend(fmtp.iter().copied().filter(is_text).map(|fmtp| format!("fmtp:{payload_type} {fmtp}")));
+    }
+    attributes
 }
 
 /// The mid, if the header extension can carry it.

@@ -9,11 +9,12 @@
 //!   nothing. A [`Plan`] owns all it holds and may outlive the offer.
 //! - Time and memory are bounded by the named [`limits`]; no input panics.
 //! - An answer has as many m-lines as its offer, in the same order, with at most one codec and its RTX each
-//!   (RFC 9429 §5.3.1, RFC 3264 §6).
+//!   (RFC 9429 §5.3.1, RFC 3264 §6). A rejected one repeats the formats that were offered of it.
 //! - An m-line that cannot be had is rejected ([`Plan::rejected`] says why) and costs the others nothing.
 //! - All that is accepted shares one transport: one BUNDLE group, or one m-line of an offer without; rtcp-mux,
 //!   we are ICE-lite and the DTLS server.
-//! - Nothing from the offer is echoed without having been checked to be a token.
+//! - Nothing from the offer is echoed without having been checked to be a token, or, of parameters that are
+//!   rejected with their m-line, visible characters and spaces.
 //!
 //! Deliberately absent: offers of our own, renegotiation, simulcast and SVC (one layer is used), data
 //! channels, candidates of the peer (ICE-lite learns addresses from checks).

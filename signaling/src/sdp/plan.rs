@@ -112,6 +112,8 @@ pub(super) struct AnswerLine {
     pub(super) accepted: Option<Accepted>,
     /// The offer's formats, echoed when rejecting.
     pub(super) format_list: String,
+    /// Attributes of the offer, likewise.
+    pub(super) offered: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

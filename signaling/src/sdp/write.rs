@@ -221,8 +221,9 @@ fn write_rtp(out: &mut String, accepted: &Accepted) {
     }
 }
 
-/// RFC 3264 §6: port 0, and at least one format of the offer. GStreamer's webrtcbin takes no answer in which an
-/// m-line has no ICE credentials, fingerprint and role, rejected or not.
+/// RFC 3264 §6: port 0, and at least one format of the offer, here all of them as they were. GStreamer's
+/// webrtcbin takes no answer in which an m-line has no ICE credentials, fingerprint and role, rejected or not,
+/// and aiortc waits for candidates of each before it goes on to the next.
 fn write_rejected(out: &mut String, answer: &AnswerLine, relay: (&RelaySide, bool)) {
     line!(out, "m={} 0 {} {}", answer.name, answer.protocol, answer.format_list);
     line!(out, "c=IN IP4 0.0.0.0");
@@ -230,7 +231,11 @@ fn write_rejected(out: &mut String, answer: &AnswerLine, relay: (&RelaySide, boo
         line!(out, "a=mid:{mid}");
     }
     write_transport(out, relay, false);
+    line!(out, "a=end-of-candidates");
     line!(out, "a=inactive");
+    for attribute in &answer.offered {
+        line!(out, "a={attribute}");
+    }
 }
 
 fn track_name(stream: &str, accepted: &Accepted) -> String {

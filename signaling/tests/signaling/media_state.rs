@@ -178,7 +178,11 @@ async fn events_outlast_the_time_of_an_idle_connection() {
     timeout(PATIENCE, idle.read_to_end(&mut Vec::new())).await.expect("in time").expect("closed");
     assert_eq!(http(at, &format!("DELETE {location} HTTP/1.1"), "").await.0, 200);
     timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("in time").expect("closed");
-    assert!(heard.ends_with(b"\r\n0\r\n\r\n"), "to its end: {}", String::from_utf8_lossy(&heard));
+    let heard = String::from_utf8(heard).expect("text");
+    assert!(heard.ends_with("\r\n0\r\n\r\n"), "to its end: {heard}");
+    assert!(heard.contains("x-accel-buffering: no\r\n"), "{heard}");
+    let last = heard.rfind("event: ").map(|at| &heard[at..]);
+    assert!(last.is_some_and(|last| last.starts_with("event: inactive\ndata: {\"audio\":false")), "{last:?}");
     setup.running.stop().await;
 }
 
@@ -207,6 +211,12 @@ async fn a_viewer_listens_by_server_sent_events() {
     let (status, head, _) = http(at, &subscribe, "[\"active\",\"inactive\",\"viewercount\"]").await;
     assert_eq!((status, crate::edges::header(&head, "location")), (201, "events"));
     assert_eq!(http(at, &subscribe, "7").await.0, 400);
+    let preflight = format!("OPTIONS {events} HTTP/1.1\r\nOrigin: https://a.example");
+    let (status, head, _) = http(at, &preflight, "").await;
+    assert!(
+        status == 204 && crate::edges::header(&head, "access-control-allow-methods").contains("get"),
+        "{head}"
+    );
     let (status, head, _) = http(at, &format!("POST {events}/ HTTP/1.1"), "").await;
     assert_eq!((status, crate::edges::header(&head, "location")), (201, "./"));
     let (status, _, body) = http(at, &format!("GET {events} HTTP/1.1\r\nAccept: application/json"), "").await;

@@ -20,12 +20,27 @@ fn check(name: &str, offer: &str, plan: &Plan, relay: &RelaySide) {
         );
         if answered.is_rejected() {
             assert_eq!(offered.format_list, answered.format_list, "{name}");
+            check_rejected(name, offered, answered);
             continue;
         }
         check_media(name, offered, answered, relay);
         let has_candidates = answered.candidates == relay.candidates.len() && answered.end_of_candidates;
         assert_eq!(has_candidates, answered.mid == accepted[0].mid, "{name} m-line {index}");
     }
+}
+
+/// As much as aiortc wants of any m-line.
+fn check_rejected(name: &str, offered: &Media<'_>, answered: &Media<'_>) {
+    assert_eq!(answered.direction(), Direction::Inactive, "{name}");
+    assert_eq!(answered.rtcp_mux, offered.rtcp_mux, "{name}");
+    assert_eq!((answered.candidates, answered.end_of_candidates), (0, true), "{name}");
+    let said = |media: &Media<'_>| -> Vec<_> {
+        let formats = media.formats.iter();
+        formats
+            .map(|format| format!("{} {:?} {:?}", format.payload_type, format.rtpmap, format.fmtp))
+            .collect()
+    };
+    assert_eq!(said(answered), said(offered), "{name}");
 }
 
 fn check_media(name: &str, offered: &Media<'_>, answered: &Media<'_>, relay: &RelaySide) {
@@ -173,6 +188,32 @@ fn what_is_not_used_is_rejected_in_its_place() {
     assert!(answer.contains("m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
     assert!(answer.contains("a=group:BUNDLE 0 1\r\n"));
     assert_eq!(plan.tracks[0].media_index, 1);
+}
+
+/// It is parsed like any other by who made the offer.
+#[test]
+fn a_rejected_m_line_says_what_was_offered_of_it() {
+    let h264 = source(Codec::H264);
+    for (name, text) in PUBLISH.into_iter().chain(PLAY) {
+        let offer = parse(text).unwrap();
+        let preferences = CodecPreferences { audio: vec![Codec::Opus], video: Vec::new() };
+        for plan in [answer_publish(&offer, &preferences), answer_play(&offer, &[source(Codec::Opus), h264])]
+        {
+            let Ok(plan) = plan else { continue };
+            check(name, text, &plan, &RelaySide { play: None, ..relay_side() });
+        }
+    }
+    let only_sound = |text: &str| {
+        let preferences = CodecPreferences { audio: vec![Codec::Opus], video: Vec::new() };
+        let answer = answer_publish(&parse(text).unwrap(), &preferences).unwrap().write(&relay_side());
+        answer.split_once("m=video 0 ").unwrap().1.to_owned()
+    };
+    let rejected = only_sound(CHROMIUM_PUBLISH);
+    for line in ["rtcp-mux", "rtpmap:96 VP8/90000", "rtpmap:97 rtx/90000", "fmtp:97 apt=96"] {
+        assert!(rejected.contains(&format!("\r\na={line}\r\n")), "{line}: {rejected}");
+    }
+    let odd = CHROMIUM_PUBLISH.replace("a=fmtp:97 apt=96", "a=fmtp:97 apt=96\u{7f}ä");
+    assert!(!only_sound(&odd).contains("fmtp:97"), "nothing that cannot be seen");
 }
 
 #[test]

@@ -162,7 +162,9 @@ export class Call {
                 })
                 .on(STREAM_STATUS.UNPUBLISHED, () => this.devices.follow(null))
                 .on(STREAM_EVENT.AUDIO_STOPPED, () => this.chat.note(`Your ${MEDIA.audio} does not reach the server.`))
-                .on(STREAM_EVENT.VIDEO_STOPPED, () => this.chat.note(`Your ${MEDIA.video} does not reach the server.`));
+                .on(STREAM_EVENT.VIDEO_STOPPED, () => this.chat.note(`Your ${MEDIA.video} does not reach the server.`))
+                .on(STREAM_EVENT.AUDIO_RESUMED, () => this.chat.note(`Your ${MEDIA.audio} reaches the server again.`))
+                .on(STREAM_EVENT.VIDEO_RESUMED, () => this.chat.note(`Your ${MEDIA.video} reaches the server again.`));
             this.me.follow(stream);
         }
     }

@@ -14,6 +14,8 @@ const WORDS = {
     "room-full": "The room is full. Try again later, or choose another room.",
     "login-taken": "Somebody with this name is in the room already. Choose another name.",
     "no-common-codecs": "There is no codec for it that both sides have.",
+    "ice-timeout": "No sound and no picture gets through to the server. Its UDP ports must be reachable from here: ask its operator, or try another network.",
+    "ice-lost": "Sound and picture do not get through to the server any more. Check the network, then press Publish.",
     "unreachable": "The server cannot be reached. Check the network and the server's address, then join again.",
     "connection-lost": "The connection to the server was lost and did not come back. Join again when the network is back.",
 };
