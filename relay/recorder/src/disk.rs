@@ -6,13 +6,14 @@
 //! Invariants
 //! - Whoever records never waits: files are opened, written, synchronised and finished by the threads here.
 //! - What waits for the disk is at most [`QUEUE_BYTES_MAX`] a file.
+//! - One process writes to a folder.
 //! - No file is written over, and none is readable for others (0640); the folder is 0750 if it is made here.
 //!
 //! Deliberately absent: names that come from users, and room on the disk.
 
 use crate::matroska::{DocType, HEAD_BYTES, ScanError, Written, finish};
 use crate::sink::{Sink, SinkError, Store};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Disk {
     folder: PathBuf,
     orders: Sender<Order>,
     threads: [JoinHandle<()>; 2],
+    /// Of the folder, for as long as this process lives.
+    _lock: File,
 }
 
 /// Makes the files of one recording.
@@ -72,9 +75,18 @@ impl Disk {
     /// Starts the threads, and finishes what lies there unfinished.
     ///
     /// # Errors
-    /// If the folder cannot be made or read, or a thread not be started.
+    /// If the folder cannot be made or read, or a thread not be started, or another recorder has the folder:
+    /// each would finish files that the other still writes.
     pub fn start(folder: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        let lock = File::open(folder)?;
+        lock.try_lock().map_err(|why| match why {
+            TryLockError::WouldBlock => {
+                let words = format!("another recorder writes to {}: give each its own", folder.display());
+                io::Error::new(io::ErrorKind::ResourceBusy, words)
+            }
+            TryLockError::Error(why) => why,
+        })?;
         let (finisher, to_finish) = channel();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
@@ -89,7 +101,7 @@ impl Disk {
             named("writer").spawn(move || write_all(received, finisher))?,
             named("finisher").spawn(move || to_finish.into_iter().for_each(|path| finish_file(&path)))?,
         ];
-        Ok(Self { folder: folder.to_owned(), orders, threads })
+        Ok(Self { folder: folder.to_owned(), orders, threads, _lock: lock })
     }
 
     /// For a recording. Its name is part of the names of files, and nobody else's.
@@ -276,6 +288,17 @@ mod tests {
         if finishes {
             sink.finish();
         }
+    }
+
+    #[test]
+    fn two_recorders_have_not_one_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::start(folder.path()).expect("started");
+        write(&disk, "a", false);
+        let refused = Disk::start(folder.path()).expect_err("another has it");
+        assert!(refused.to_string().contains("another recorder writes to"), "{refused}");
+        disk.end();
+        Disk::start(folder.path()).expect("it is free").end();
     }
 
     #[test]
