@@ -22,6 +22,8 @@ pub struct Media<'a> {
     pub kind: Option<MediaKind>,
     /// The media word: `audio`, `video`, `application`...
     pub name: &'a str,
+    /// What is behind the media is not a port and a protocol: the m-line is never used.
+    pub malformed: bool,
     /// Port; 0 means rejected unless [`bundle_only`](Self::bundle_only) (RFC 9143 §6).
     pub port: u16,
     /// `UDP/TLS/RTP/SAVPF` and the like.

@@ -217,14 +217,17 @@ fn a_rejected_m_line_says_what_was_offered_of_it() {
 }
 
 #[test]
-fn a_second_video_is_accepted_but_not_used() {
+fn a_second_video_is_rejected() {
     let (head, video) = CHROMIUM_PUBLISH.split_once("m=video").unwrap();
     let text = format!("{head}m=video{video}m=video{}", video.replace("a=mid:1", "a=mid:2"));
     let text = text.replace("BUNDLE 0 1", "BUNDLE 0 1 2");
     let plan = publish(&text);
     assert_eq!(plan.tracks.len(), 2);
     check("two videos", &text, &plan, &relay_side());
-    assert_eq!(parse(&plan.write(&relay_side())).unwrap().media[2].direction(), Direction::Inactive);
+    let answer = plan.write(&relay_side());
+    let answer = parse(&answer).unwrap();
+    assert!(answer.media[2].is_rejected());
+    assert_eq!(answer.bundle, ["0", "1"]);
 }
 
 #[test]
