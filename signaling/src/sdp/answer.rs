@@ -574,8 +574,9 @@ fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal
     let (ufrag, pwd) = bundled()
         .find_map(|media| Some((media.transport.ufrag?, media.transport.pwd?)))
         .ok_or_else(|| or_its_line(Refusal::NoIceCredentials))?;
-    let fingerprint_sha256 = bundled()
-        .find_map(|media| media.transport.fingerprint_sha256)
+    let fingerprints_sha256 = bundled()
+        .map(|media| &media.transport.fingerprints_sha256)
+        .find(|fingerprints| !fingerprints.is_empty())
         .ok_or_else(|| or_its_line(Refusal::NoSha256Fingerprint))?;
     // RFC 4145 §4: an offer without the attribute is `active`.
     let is_dtls_server = match bundled().find_map(|media| media.transport.setup) {
@@ -584,5 +585,6 @@ fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal
         Some((Setup::Passive, _)) => true,
         Some((Setup::HoldConn, line)) => return Err(Refusal::SetupHoldConn(line)),
     };
-    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint_sha256, is_dtls_server })
+    let fingerprints_sha256 = fingerprints_sha256.clone();
+    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprints_sha256, is_dtls_server })
 }

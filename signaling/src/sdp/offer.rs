@@ -65,15 +65,16 @@ pub struct Media<'a> {
 }
 
 /// ICE and DTLS parameters, at session level or of one m-line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TransportAttributes<'a> {
     /// `a=ice-ufrag`
     pub ufrag: Option<&'a str>,
     /// `a=ice-pwd`
     pub pwd: Option<&'a str>,
     pub ice_options: Option<&'a str>,
-    /// The first `a=fingerprint:sha-256`.
-    pub fingerprint_sha256: Option<[u8; 32]>,
+    /// The octets of `a=fingerprint:sha-256`, each once. A certificate that any of them is of is the peer's
+    /// (RFC 8122 §5). Those of an m-line stand in place of the session level's.
+    pub fingerprints_sha256: Vec<[u8; 32]>,
     /// `a=setup`, and the number of its line.
     pub setup: Option<(Setup, usize)>,
 }

@@ -5,13 +5,13 @@
 //! costs nothing. Where something needed is missing because it was not understood, the answer is refused with
 //! that line ([`Media::fault`]).
 //!
-//! Of attributes that are said twice, the first counts.
+//! Of attributes that are said twice, the first counts; of fingerprints all do.
 
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
 use super::limits::{
-    EXTENSIONS_MAX, FMTP_LINES_MAX, FORMATS_MAX, MEDIA_MAX, PWD_BYTES, SDP_BYTES_MAX, SOURCE_GROUPS_MAX,
-    SOURCES_MAX, UFRAG_BYTES,
+    EXTENSIONS_MAX, FINGERPRINTS_MAX, FMTP_LINES_MAX, FORMATS_MAX, MEDIA_MAX, PWD_BYTES, SDP_BYTES_MAX,
+    SOURCE_GROUPS_MAX, SOURCES_MAX, UFRAG_BYTES,
 };
 use super::offer::{Direction, Format, Media, Offer};
 use relay_control::MediaKind;
@@ -168,8 +168,9 @@ impl<'a> Parser<'a> {
             }
             "ice-options" => transport.ice_options = transport.ice_options.or(Some(value)),
             "fingerprint" => {
-                let sha256 = fingerprint(value)?;
-                transport.fingerprint_sha256 = transport.fingerprint_sha256.or(sha256);
+                let known = &mut transport.fingerprints_sha256;
+                let sha256 = fingerprint(value)?.filter(|sha256| !known.contains(sha256));
+                known.extend(sha256.filter(|_| known.len() < FINGERPRINTS_MAX));
             }
             "setup" => {
                 let setup = attribute::setup(value).ok_or(SdpErrorKind::BadAttribute("setup"))?;
@@ -251,7 +252,9 @@ fn inherit<'a>(media: &mut Media<'a>, session: &Media<'a>) {
     own.ufrag = own.ufrag.or(default.ufrag);
     own.pwd = own.pwd.or(default.pwd);
     own.ice_options = own.ice_options.or(default.ice_options);
-    own.fingerprint_sha256 = own.fingerprint_sha256.or(default.fingerprint_sha256);
+    if own.fingerprints_sha256.is_empty() {
+        own.fingerprints_sha256.clone_from(&default.fingerprints_sha256);
+    }
     own.setup = own.setup.or(default.setup);
     media.direction = media.direction.or(session.direction);
     media.fault = media.fault.or(session.fault);

@@ -47,7 +47,7 @@ fn check_media(name: &str, offered: &Media<'_>, answered: &Media<'_>, relay: &Re
     assert_eq!(answered.transport.setup.map(|(setup, _)| setup), Some(Setup::Passive), "{name}");
     assert_eq!(answered.transport.ufrag, Some(relay.ufrag.as_str()), "{name}");
     assert_eq!(answered.transport.pwd, Some(relay.pwd.as_str()), "{name}");
-    assert_eq!(answered.transport.fingerprint_sha256, Some(relay.fingerprint_sha256), "{name}");
+    assert_eq!(answered.transport.fingerprints_sha256, [relay.fingerprint_sha256], "{name}");
     assert!(answered.rtcp_mux, "{name}");
     assert_eq!(answered.rtcp_rsize, offered.rtcp_rsize, "{name}");
     assert_eq!(answered.port, 10_000, "{name}");

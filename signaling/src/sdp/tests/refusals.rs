@@ -259,9 +259,31 @@ fn payload_types_that_look_like_rtcp_are_passed_over() {
 fn sha_256_is_found_among_several_fingerprints() {
     let (_, aiortc) = PUBLISH[8];
     let plan = publish(aiortc);
-    assert_eq!(plan.remote.fingerprint_sha256[..3], [0x8a, 0x9b, 0x1d]);
+    assert_eq!(plan.remote.fingerprints_sha256.len(), 1);
+    assert_eq!(plan.remote.fingerprints_sha256[0][..3], [0x8a, 0x9b, 0x1d]);
     let lower = aiortc.replace("sha-256 8A:9B", "SHA-256 8a:9b");
     assert_eq!(publish(&lower).remote, plan.remote);
+}
+
+/// RFC 8122 §5: any match is enough.
+#[test]
+fn several_fingerprints_of_one_hash_are_all_taken() {
+    let line =
+        |octet: u8| format!("a=fingerprint:sha-256 {}\r\n", vec![format!("{octet:02X}"); 32].join(":"));
+    let of = |session: &[u8], media: &[u8]| {
+        let lines = |octets: &[u8]| octets.iter().map(|octet| line(*octet)).collect::<String>();
+        let rest = |line: &&str| !line.starts_with("a=fingerprint");
+        let text: String = CHROMIUM_PUBLISH.split_inclusive("\r\n").filter(rest).collect();
+        let text = text.replace("a=mid:", &format!("{}a=mid:", lines(media)));
+        let plan = publish(&text.replacen("m=", &format!("{}m=", lines(session)), 1));
+        plan.remote.fingerprints_sha256.iter().map(|octets| octets[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[], &[1, 2]), [1, 2]);
+    assert_eq!(of(&[], &[2, 1, 2]), [2, 1]);
+    assert_eq!(of(&[3, 4], &[]), [3, 4]);
+    assert_eq!(of(&[3, 4], &[1]), [1], "an m-line's own stand in place of the session's");
+    let many: Vec<u8> = (1..20).collect();
+    assert_eq!(of(&[], &many), many[..limits::FINGERPRINTS_MAX]);
 }
 
 #[test]
