@@ -7,7 +7,7 @@ use relay_control::{
 };
 use relay_core::Shard;
 use relay_core::config::{Limits, ShardConfig};
-use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint, Fingerprints};
 use relay_core::outbox::VecOutbox;
 use relay_core::time::{NtpClock, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,11 +36,11 @@ pub fn control_order(data: &[u8]) {
 struct NoDtls;
 
 impl DtlsFactory for NoDtls {
-    fn accept(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn accept(&mut self, _: Time, _: Fingerprints) -> Box<dyn DtlsEngine> {
         unreachable!("nothing is received")
     }
 
-    fn connect(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn connect(&mut self, _: Time, _: Fingerprints) -> Box<dyn DtlsEngine> {
         unreachable!("nothing is received")
     }
 

@@ -21,7 +21,7 @@ thread_local! {
 /// come of it, as nobody here has the announced certificate, and the relay does not say without end.
 pub fn dtls_client(data: &[u8]) {
     let mut now = Time::from_nanos(1_000_000_000);
-    let mut engine = FACTORY.with_borrow_mut(|factory| factory.connect(now, [7; 32]));
+    let mut engine = FACTORY.with_borrow_mut(|factory| factory.connect(now, [7; 32].into()));
     let mut sent = drain(&mut *engine);
     let mut rest = data;
     for _ in 0..DATAGRAMS_MAX {

@@ -72,12 +72,16 @@ fn core_command(command: control::Command) -> Result<Command, Refused> {
 }
 
 fn open_transport(c: control::OpenTransport) -> Result<OpenTransport, Refused> {
-    let fingerprint = c.remote_fingerprint_sha256.as_slice().try_into();
+    if c.more_fingerprints_sha256.len() >= control::FINGERPRINTS_MAX {
+        return Err(bad_request("more fingerprints than FINGERPRINTS_MAX"));
+    }
+    let fingerprints = std::iter::once(&c.remote_fingerprint_sha256).chain(&c.more_fingerprints_sha256);
+    let fingerprints: Result<_, _> = fingerprints.map(|octets| octets.as_slice().try_into()).collect();
     Ok(OpenTransport {
         transport_id: c.transport_id,
         room_id: c.room_id,
         remote: RemoteCredentials { ufrag: c.remote_ufrag, pwd: c.remote_pwd },
-        fingerprint: fingerprint.map_err(|_| bad_request("remote_fingerprint_sha256 must have 32 octets"))?,
+        fingerprints: fingerprints.map_err(|_| bad_request("a SHA-256 fingerprint must have 32 octets"))?,
         label: c.label,
         role: if c.dtls_client { DtlsRole::Client } else { DtlsRole::Server },
         max_receive_bitrate_bps: Some(c.max_receive_bitrate_bps).filter(|bps| *bps != 0),

@@ -11,7 +11,7 @@ use relay::overload::OverloadControl;
 use relay::worker::Worker;
 use relay_control::{Command, EventBody, GetStats, ReplyBody, TransportOpened, TransportState};
 use relay_core::config::{Limits, ShardConfig};
-use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint, Fingerprints};
 use relay_core::time::Time;
 use relay_core::{Shard, stats::Count};
 use relay_io::{Backend, Io, IoOptions};
@@ -24,11 +24,11 @@ use std::time::Duration;
 struct Panics;
 
 impl DtlsFactory for Panics {
-    fn accept(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn accept(&mut self, _: Time, _: Fingerprints) -> Box<dyn DtlsEngine> {
         panic!("a panic that the test wanted");
     }
 
-    fn connect(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn connect(&mut self, _: Time, _: Fingerprints) -> Box<dyn DtlsEngine> {
         panic!("a panic that the test wanted");
     }
 

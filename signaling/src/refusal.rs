@@ -83,6 +83,7 @@ table! {
     TooManyUnproved = 503 "server-busy" "Too many streams are being set up";
     BadOffer(SdpError) = 400 "bad-offer" "";
     NoCommonCodecs = 422 "no-common-codecs" "No common codecs";
+    OneOfAKind = 422 "one-of-a-kind" "Only one m-line of a kind is taken";
     OfferNotUsable(sdp::Refusal) = 422 "bad-offer" "";
     NoRelay = 503 "relay-lost" "Stream failed";
     Ended(StreamEnd) = 503 "server-error" "";
@@ -144,6 +145,7 @@ impl From<sdp::Refusal> for Refusal {
     fn from(why: sdp::Refusal) -> Self {
         match why {
             sdp::Refusal::NoCommonCodecs => Self::NoCommonCodecs,
+            sdp::Refusal::OneOfAKind => Self::OneOfAKind,
             sdp::Refusal::BadLine(line) => Self::BadOffer(line),
             other => Self::OfferNotUsable(other),
         }

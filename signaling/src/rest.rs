@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`, and `Ringvox-Rejected` if an m-line cannot be had (port 0 in the answer); 400 broken SDP or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 it says that its body is no SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
+//! | `POST /whip/{room}?login=…`, `POST /whep/{room}/{name}?by=login`, `…?by=stream`, or without `by` (a login, else a stream) | 201 with `Location` and `ETag`, and `Ringvox-Rejected` if an m-line cannot be had (port 0 in the answer); 400 broken SDP, path or query, 401 no good token, 403 not allowed, 404 no such stream, 406 `Accept` without SDP, 409 login taken or stream not on the air, 413, 415 it says that its body is no SDP, 422 nothing to answer (such as no common codec), 503 limit or no relay |
 //! | `PATCH` of a session | 204 candidates noted, 200 ICE restarted; 400, 404, 412 other ICE session, 415, 428 without `If-Match` |
 //! | `DELETE` of a session | 200; 404 |
 //! | `…/events` of a session | whether its media flows, see [`crate::events`] |
@@ -27,7 +27,7 @@ use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -150,9 +150,14 @@ async fn whip(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Ok(login) = only(query, "login") else {
-        return refuse(StatusCode::BAD_REQUEST, "login stands there twice");
+    let login = match only(query, &uri, "login") {
+        Ok(login) => login,
+        Err(NotOne::Twice) => return refuse(StatusCode::BAD_REQUEST, "login stands there twice"),
+        Err(NotOne::Escapes) => return refuse(StatusCode::BAD_REQUEST, ESCAPES),
     };
+    if !content::is_text(uri.path()) {
+        return refuse(StatusCode::BAD_REQUEST, ESCAPES);
+    }
     let login = login.filter(|login| !login.is_empty());
     let named = login.as_ref().map_or(Ok(()), |login| Name::Login.check(login));
     if let Err(refusal) = Name::Room.check(&room).and(named) {
@@ -189,10 +194,13 @@ async fn whep(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let by = match only(query, "by").map(|by| by.map(|by| NameOf::from_word(&by))) {
+    if !content::is_text(uri.path()) {
+        return refuse(StatusCode::BAD_REQUEST, ESCAPES);
+    }
+    let by = match only(query, &uri, "by").map(|by| by.map(|by| NameOf::from_word(&by))) {
         Ok(None) => NameOf::Either,
         Ok(Some(Some(by))) => by,
-        Ok(Some(None)) | Err(Twice) => {
+        Ok(Some(None)) | Err(_) => {
             return refuse(StatusCode::BAD_REQUEST, "by is login or stream, once");
         }
     };
@@ -222,15 +230,26 @@ async fn whep(
     }
 }
 
-/// It stands in the query more than once: a proxy or a hook's own reader might take the other one.
-struct Twice;
+/// Why a key of the query has no value.
+enum NotOne {
+    /// It stands there more than once: a proxy or a hook's own reader might take the other one.
+    Twice,
+    /// See [`content::is_text`].
+    Escapes,
+}
 
-/// The value of this key.
-fn only(query: Vec<(String, String)>, key: &str) -> Result<Option<String>, Twice> {
-    let mut values = query.into_iter().filter(|(other, _)| other == key).map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        (_, Some(_)) => Err(Twice),
+/// What to do about [`NotOne::Escapes`], in a path as well.
+const ESCAPES: &str = "Write names as UTF-8, each octet that needs it as % and two hexadecimal digits";
+
+/// The value of this key. `query` is what was read of the URI's, in which what is no text was replaced.
+fn only(query: Vec<(String, String)>, uri: &Uri, key: &str) -> Result<Option<String>, NotOne> {
+    let written = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut pairs = query.into_iter().zip(written).filter(|((other, _), _)| other == key);
+    match (pairs.next(), pairs.next()) {
+        (None, _) => Ok(None),
+        (Some((_, written)), None) if !content::is_text(written) => Err(NotOne::Escapes),
+        (Some(((_, value), _)), None) => Ok(Some(value)),
+        (_, Some(_)) => Err(NotOne::Twice),
     }
 }
 

@@ -43,8 +43,9 @@ for (const io of BACK_ENDS) {
                 await until("both are sent all the time", async () => (await others()) > before);
                 const { transports } = await server.ctl("inventory");
                 const forwarded = transports.flatMap(({ up_tracks }) => up_tracks).map(({ ssrc }) => ssrc);
-                const [, first] = /^a=ssrc-group:SIM (\d+) /m.exec(offer) ?? [];
-                assert.deepEqual(forwarded, [Number(first)]);
+                // Of the tests before this one, whose browsers are gone, something may be there still.
+                const group = (/^a=ssrc-group:SIM (.*)$/m.exec(offer)?.[1] ?? "").trim().split(" ").map(Number);
+                assert.deepEqual(group.map((ssrc) => forwarded.includes(ssrc)), [true, false]);
             });
         });
 

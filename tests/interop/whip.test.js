@@ -41,6 +41,7 @@ for (const io of BACK_ENDS) {
         for (const [what, how, expected] of /** @type {[string, string, object][]} */ ([
             ["plays with VP8 what is H.264: it hears the sound", "codec", { tone_hz: 440, publisher_rejected: null, player_rejected: noCodec }],
             ["offers no BUNDLE group: the picture", "bundle", { pictures: 40, publisher_rejected: apart, player_rejected: null }],
+            ["has several certificates: the picture", "fingerprints", { pictures: 40, publisher_rejected: null, player_rejected: null }],
             ["offers no mids: the picture", "mid", { pictures: 40, publisher_rejected: apart, player_rejected: null }],
         ])) {
             test(`aiortc ${what}`, async () => {

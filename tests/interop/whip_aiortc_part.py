@@ -1,8 +1,9 @@
 """aiortc, which gives up an answer if any m-line in it is not to its taste, where only a part of its offers can be had.
 
-Usage: whip_aiortc_part.py --base http://localhost:8080 --case codec|bundle|mid
+Usage: whip_aiortc_part.py --base http://localhost:8080 --case codec|bundle|mid|fingerprints
 "codec": a player of Opus and VP8 in a room of H.264 hears the sound. "bundle": publisher and player offer no BUNDLE group,
-and the first m-line, the picture, goes alone. "mid": the same without mids. Prints one line of JSON; any difference is an
+and the first m-line, the picture, goes alone. "mid": the same without mids. "fingerprints": each m-line has
+that of another certificate first. Prints one line of JSON; any difference is an
 exception.
 """
 
@@ -15,7 +16,8 @@ import aiohttp
 from aiortc import RTCSessionDescription
 from whip_aiortc import DEADLINE_S, Pictures, Tone, compare_pictures, delete, measure_tone, new_connection, only
 
-UNSAID = {"codec": (), "bundle": ("a=group:",), "mid": ("a=group:", "a=mid:")}
+UNSAID = {"codec": (), "bundle": ("a=group:",), "mid": ("a=group:", "a=mid:"), "fingerprints": ()}
+FOREIGN = "a=fingerprint:sha-256 " + ":".join(["CD"] * 32) + "\r\n"
 
 
 def with_mids(answer):
@@ -29,6 +31,8 @@ async def negotiate(http, url, connection, case):
     await connection.setLocalDescription(await connection.createOffer())
     lines = connection.localDescription.sdp.splitlines(keepends=True)
     offer = "".join(line for line in lines if not line.startswith(UNSAID[case]))
+    if case == "fingerprints":
+        offer = offer.replace("a=fingerprint:sha-256", f"{FOREIGN}a=fingerprint:sha-256")
     async with asyncio.timeout(DEADLINE_S):
         while True:
             async with http.post(url, data=offer, headers={"content-type": "application/sdp"}) as reply:
@@ -60,7 +64,8 @@ async def run(base, case):
         watched, player_rejected = await negotiate(http, f"{base}/whep/{case}/pattern", player, case)
         look = measure_tone(tracks["audio"]) if case == "codec" else compare_pictures(tracks["video"])
         found = await asyncio.wait_for(look, DEADLINE_S)
-        assert set(tracks) == ({"audio"} if case == "codec" else {"video"}), tracks
+        kinds = {"codec": {"audio"}, "fingerprints": {"audio", "video"}}.get(case, {"video"})
+        assert set(tracks) == kinds, tracks
         for connection, location in ((player, watched), (publisher, published)):
             await delete(http, location)
             await connection.close()

@@ -46,6 +46,7 @@ fn shard(fingerprint: [u8; 32]) -> (Shard, [u8; 32], Vec<u8>) {
         remote_ufrag: "peer".into(),
         remote_pwd: "a password of the peer's own".into(),
         remote_fingerprint_sha256: fingerprint.to_vec(),
+        more_fingerprints_sha256: Vec::new(),
         label: Vec::new(),
         max_receive_bitrate_bps: 0,
         dtls_client: false,

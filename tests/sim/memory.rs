@@ -184,6 +184,7 @@ impl Relay {
         let own = Credentials::new(&opening.remote_ufrag, &opening.remote_pwd);
         let reply = self.command(Command::OpenTransport(OpenTransport {
             remote_fingerprint_sha256: self.clients.fingerprint().to_vec(),
+            more_fingerprints_sha256: Vec::new(),
             label: vec![b'x'; LABEL_BYTES],
             ..opening
         }));

@@ -212,6 +212,20 @@ fn nobody_answers_so_ice_and_dtls_time_out() {
     world.assert_ledger();
 }
 
+/// RFC 8122 §5: a peer may show any of the certificates that it announces.
+#[test]
+fn a_peer_is_known_by_any_of_its_fingerprints() {
+    let mut world = World::new(13);
+    let known = world.join_announced(1, |own| vec![[9; 32], [7; 32], own]);
+    let stranger = world.join_announced(1, |_| vec![[9; 32], [7; 32]]);
+    world.run(Duration::from_secs(16));
+    assert!(world.failed(stranger, FailReason::DtlsFingerprint).is_some());
+    assert_eq!(world.failed(known, FailReason::DtlsFingerprint), None);
+    let connected: Vec<_> = world.inventory().into_iter().map(|transport| transport.transport_id).collect();
+    assert_eq!(connected, [World::transport_id(known)]);
+    world.assert_ledger();
+}
+
 #[test]
 fn ice_restart_keeps_media_flowing() {
     let mut world = World::new(14);

@@ -2,7 +2,7 @@
 //! which the client has shown, as in the real one, that it reads what the server sends.
 
 use crate::faults::point;
-use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, DtlsStatus, DtlsSummary, Fingerprint, Fingerprints};
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
 use std::time::Duration;
@@ -60,13 +60,14 @@ pub struct Factory(pub SrtpProfile);
 pub struct CarefulFactory(pub SrtpProfile);
 
 impl DtlsFactory for CarefulFactory {
-    fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn accept(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine> {
         point();
-        let mixed = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(peer[3]);
+        let mixed = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ peer.iter().fold(0, |sum, one| sum ^ u64::from(one[3]));
         Box::new(Engine { number: Some(mixed.to_be_bytes()), ..Engine::new(self.0, peer) })
     }
 
-    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn connect(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine> {
         point();
         Box::new(Engine::beginning(now, self.0, peer))
     }
@@ -81,12 +82,12 @@ impl DtlsFactory for CarefulFactory {
 }
 
 impl DtlsFactory for Factory {
-    fn accept(&mut self, _: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn accept(&mut self, _: Time, peer: Fingerprints) -> Box<dyn DtlsEngine> {
         point();
         Box::new(Engine::new(self.0, peer))
     }
 
-    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn connect(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine> {
         point();
         Box::new(Engine::beginning(now, self.0, peer))
     }
@@ -103,7 +104,7 @@ impl DtlsFactory for Factory {
 #[derive(Debug)]
 struct Engine {
     profile: SrtpProfile,
-    peer: Fingerprint,
+    peer: Fingerprints,
     /// The number that the client must send back.
     number: Option<[u8; NUMBER_BYTES]>,
     /// When the hello goes again, if the relay begins.
@@ -114,13 +115,13 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(profile: SrtpProfile, peer: Fingerprint) -> Self {
+    fn new(profile: SrtpProfile, peer: Fingerprints) -> Self {
         let (status, answer, summary) = (DtlsStatus::Handshaking, Vec::new(), None);
         Self { profile, peer, number: None, repeat_at: None, status, answer, summary }
     }
 
     /// The client's: its hello waits to be sent, and the peer answers it with its own.
-    fn beginning(now: Time, profile: SrtpProfile, peer: Fingerprint) -> Self {
+    fn beginning(now: Time, profile: SrtpProfile, peer: Fingerprints) -> Self {
         Self { repeat_at: Some(now + REPEAT), answer: hello(&RELAY), ..Self::new(profile, peer) }
     }
 }
@@ -129,7 +130,7 @@ impl DtlsEngine for Engine {
     fn handle_datagram(&mut self, _: Time, datagram: &[u8]) -> bool {
         point();
         let Some(rest) = datagram.strip_prefix(&CLEAR) else { return false };
-        let Some((shown, number)) = rest.split_at_checked(self.peer.len()) else { return false };
+        let Some((shown, number)) = rest.split_first_chunk() else { return false };
         match self.number {
             Some(asked) if number.is_empty() => {
                 self.answer = [&ASK[..], &asked].concat();
@@ -138,7 +139,7 @@ impl DtlsEngine for Engine {
             asked if number != asked.as_ref().map_or(&[][..], |asked| asked) => return false,
             _ => {}
         }
-        if shown != self.peer {
+        if !self.peer.has(shown) {
             self.status = DtlsStatus::FingerprintMismatch;
             return true;
         }
@@ -146,7 +147,7 @@ impl DtlsEngine for Engine {
         if matches!(self.status, DtlsStatus::Handshaking) {
             self.status = DtlsStatus::Connected;
             self.repeat_at = None;
-            let keys = keys(&self.peer, self.profile);
+            let keys = keys(shown, self.profile);
             self.summary = Some(DtlsSummary { keys, version: "simulated", group: "none" });
         }
         true

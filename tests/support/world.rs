@@ -178,6 +178,20 @@ impl World {
         index
     }
 
+    /// The same for one of whom these fingerprints are announced, given its own.
+    pub fn join_announced(&mut self, room: u64, announce: impl Fn(Fingerprint) -> Vec<Fingerprint>) -> u32 {
+        let index = u32::try_from(self.peers.len()).expect("few");
+        let (Command::OpenTransport(mut open), own) = Self::opening(index, room) else { unreachable!() };
+        let mut all = announce(own).into_iter().map(Vec::from);
+        open.remote_fingerprint_sha256 = all.next().expect("at least one");
+        open.more_fingerprints_sha256 = all.collect();
+        let ReplyBody::TransportOpened(opened) = self.command(Command::OpenTransport(open)) else {
+            panic!("not opened")
+        };
+        self.peers.push(Peer::new(index, room, own, self.profile, &opened));
+        index
+    }
+
     /// The same for one that is the passive side of DTLS.
     pub fn join_passive(&mut self, room: u64) -> u32 {
         let index = u32::try_from(self.peers.len()).expect("few");
@@ -201,6 +215,7 @@ impl World {
             remote_ufrag: Peer::ufrag(index),
             remote_pwd: Peer::PASSWORD.into(),
             remote_fingerprint_sha256: fingerprint.to_vec(),
+            more_fingerprints_sha256: Vec::new(),
             label: b"label".to_vec(),
             max_receive_bitrate_bps: 0,
             dtls_client: false,

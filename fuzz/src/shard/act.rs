@@ -147,6 +147,7 @@ impl Run {
             remote_ufrag: "peer".into(),
             remote_pwd: "a password of the peer's own".into(),
             remote_fingerprint_sha256: client.fingerprint.to_vec(),
+            more_fingerprints_sha256: Vec::new(),
             label: vec![number],
             max_receive_bitrate_bps: 0,
             dtls_client: false,

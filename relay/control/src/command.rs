@@ -146,7 +146,7 @@ pub struct OpenTransport {
     /// own.
     #[prost(string, tag = "4")]
     pub remote_pwd: String,
-    /// The peer's certificate fingerprint: SHA-256, 32 octets (RFC 8122).
+    /// The peer's certificate fingerprint, or the first of several: SHA-256, 32 octets (RFC 8122).
     #[prost(bytes = "vec", tag = "5")]
     pub remote_fingerprint_sha256: Vec<u8>,
     /// Opaque to the relay; at most [`LABEL_BYTES_MAX`].
@@ -159,7 +159,15 @@ pub struct OpenTransport {
     /// side. Otherwise it is the server, as for controllers that do not know this field.
     #[prost(bool, tag = "8")]
     pub dtls_client: bool,
+    /// More fingerprints like the first; a certificate that has any of them is the peer's (RFC 8122 §5).
+    /// Together at most [`FINGERPRINTS_MAX`].
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub more_fingerprints_sha256: Vec<Vec<u8>>,
 }
+
+/// Most fingerprints of a peer. Those who announce several have a certificate for each of the next days, or
+/// one for each m-line.
+pub const FINGERPRINTS_MAX: usize = 8;
 
 /// Longest label.
 pub const LABEL_BYTES_MAX: usize = 4096;

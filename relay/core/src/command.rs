@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: what is for the process and not for a shard (`Hello`, counters, taps).
 
-use crate::dtls::{DtlsRole, Fingerprint};
+use crate::dtls::{DtlsRole, Fingerprints};
 use crate::id::{Cname, Ssrc};
 use crate::media::Priority;
 use crate::track::Params;
@@ -81,8 +81,8 @@ pub struct OpenTransport {
     pub room_id: u64,
     /// What the peer signs with.
     pub remote: RemoteCredentials,
-    /// The certificate that the peer must show.
-    pub fingerprint: Fingerprint,
+    /// Of the certificate that the peer must show.
+    pub fingerprints: Fingerprints,
     /// Who begins the handshake.
     pub role: DtlsRole,
     /// Opaque, [`LABEL_BYTES_MAX`] octets at most.

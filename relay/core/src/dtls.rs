@@ -2,15 +2,63 @@
 //!
 //! Invariants
 //! - The relay is the DTLS server (`a=setup:passive`) unless the peer can only be that.
-//! - The engine compares the SHA-256 of the peer's certificate with the announced fingerprint before it lets
+//! - The engine compares the SHA-256 of the peer's certificate with the announced fingerprints before it lets
 //!   the handshake finish; keys of a peer that is not the announced one never leave the engine.
 //! - An engine never sends to an address: whoever drives it gives its datagrams to a validated 5-tuple only.
 
 use crate::srtp::KeyingMaterial;
 use crate::time::Time;
+use std::sync::Arc;
 
 /// SHA-256 of a certificate in DER (RFC 8122).
 pub type Fingerprint = [u8; 32];
+
+/// What a peer announces of its certificate: one fingerprint, or several of which any is enough (RFC 8122
+/// §5). They are few: who gives the command bounds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprints(Announced);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Announced {
+    /// Nearly always; it costs no allocation.
+    One(Fingerprint),
+    Several(Arc<[Fingerprint]>),
+}
+
+impl Fingerprints {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.as_slice().iter()
+    }
+
+    /// Whether a certificate with this fingerprint is the peer's.
+    pub fn has(&self, shown: &Fingerprint) -> bool {
+        self.as_slice().contains(shown)
+    }
+
+    fn as_slice(&self) -> &[Fingerprint] {
+        match &self.0 {
+            Announced::One(one) => std::slice::from_ref(one),
+            Announced::Several(all) => all,
+        }
+    }
+}
+
+impl From<Fingerprint> for Fingerprints {
+    fn from(one: Fingerprint) -> Self {
+        Self(Announced::One(one))
+    }
+}
+
+impl FromIterator<Fingerprint> for Fingerprints {
+    fn from_iter<I: IntoIterator<Item = Fingerprint>>(all: I) -> Self {
+        let all: Vec<Fingerprint> = all.into_iter().collect();
+        match all[..] {
+            [one] => one.into(),
+            _ => Self(Announced::Several(all.into())),
+        }
+    }
+}
 
 /// What an engine has come to.
 #[derive(Clone, Debug)]
@@ -87,12 +135,12 @@ pub trait DtlsEngine: Send {
 
 /// Makes engines that share one certificate.
 pub trait DtlsFactory: Send {
-    /// A new server-side engine that will accept only a peer whose certificate has this fingerprint.
-    fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
+    /// A new server-side engine that will accept only a peer whose certificate has one of these fingerprints.
+    fn accept(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine>;
 
     /// The same for a client, whose hello waits to be sent. It is a small one: what is not paid for may not
     /// go to a path that is not proven.
-    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine>;
+    fn connect(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine>;
 
     /// As [`DtlsEngine::is_plausible`], of the first datagram for a new engine.
     fn may_begin(&self, _datagram: &[u8]) -> bool {

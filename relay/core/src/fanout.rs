@@ -406,7 +406,7 @@ mod tests {
                     id: number.into(),
                     room_id: 1,
                     label: Vec::new(),
-                    fingerprint: [0; 32],
+                    fingerprints: [0; 32].into(),
                     role: crate::dtls::DtlsRole::Server,
                     remote_pwd: String::new(),
                 };

@@ -3,7 +3,7 @@
 //! A transport lives on one shard for life. Its phase only goes forward: Ice → Dtls → Connected; ending it
 //! means removing it from the shard.
 
-use crate::dtls::{DtlsEngine, DtlsRole, Fingerprint};
+use crate::dtls::{DtlsEngine, DtlsRole, Fingerprints};
 use crate::ice::Ice;
 use crate::id::Ssrc;
 use crate::keys::{DownKey, LayerKey, TransportKey, UpKey};
@@ -44,8 +44,8 @@ pub struct Identity {
     pub room_id: u64,
     /// Opaque.
     pub label: Vec<u8>,
-    /// The certificate the peer must show.
-    pub fingerprint: Fingerprint,
+    /// Of the certificate the peer must show.
+    pub fingerprints: Fingerprints,
     /// Who begins the handshake.
     pub role: DtlsRole,
     /// Kept to tell a repeated `RestartIce` from a new one.

@@ -7,7 +7,7 @@ use crate::records::{self, Accept};
 use crate::{DATAGRAM_BYTES_MAX, ffi};
 use boring::error::ErrorStack;
 use boring::ssl::{ErrorCode, Ssl, SslContext, SslRef, SslStream, SslVersion};
-use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprints};
 use relay_core::srtp::{KeyingMaterial, SrtpProfile};
 use relay_core::time::Time;
 use zeroize::Zeroizing;
@@ -56,8 +56,8 @@ enum State {
 }
 
 impl Association {
-    /// The server's end, which waits for a peer with this fingerprint.
-    pub(crate) fn server(context: &SslContext, now: Time, peer: Fingerprint) -> Self {
+    /// The server's end, which waits for a peer with one of these fingerprints.
+    pub(crate) fn server(context: &SslContext, now: Time, peer: Fingerprints) -> Self {
         Self::new(context, Side::Server, now, Some(peer))
     }
 
@@ -67,23 +67,23 @@ impl Association {
     /// # Panics
     /// If memory is out.
     #[must_use]
-    pub fn client(context: &SslContext, now: Time, peer: Option<Fingerprint>) -> Self {
+    pub fn client(context: &SslContext, now: Time, peer: Option<Fingerprints>) -> Self {
         Self::new(context, Side::Client, now, peer)
     }
 
     /// The client's end whose first hello fits into one datagram: it has a share of X25519 alone, and a
     /// server that prefers another group asks for that (RFC 8446 §4.1.4).
-    pub(crate) fn dialing(context: &SslContext, now: Time, peer: Fingerprint) -> Self {
+    pub(crate) fn dialing(context: &SslContext, now: Time, peer: Fingerprints) -> Self {
         let mut ssl = Ssl::new(context).expect("an association fits into memory");
         ffi::offer_x25519_share(&mut ssl);
         Self::over(ssl, Side::Client, now, Some(peer))
     }
 
-    fn new(context: &SslContext, side: Side, now: Time, peer: Option<Fingerprint>) -> Self {
+    fn new(context: &SslContext, side: Side, now: Time, peer: Option<Fingerprints>) -> Self {
         Self::over(Ssl::new(context).expect("an association fits into memory"), side, now, peer)
     }
 
-    fn over(mut ssl: Ssl, side: Side, now: Time, peer: Option<Fingerprint>) -> Self {
+    fn over(mut ssl: Ssl, side: Side, now: Time, peer: Option<Fingerprints>) -> Self {
         PeerCheck::attach(&mut ssl, peer);
         ffi::shed_handshake_config(&mut ssl);
         ssl.set_mtu(DATAGRAM_BYTES_MAX as u32).expect("a sane MTU");

@@ -26,7 +26,7 @@ use crate::hello::{self, Answer};
 use crate::records::{self, Accept, Fragment, Part};
 use crate::signature;
 use boring::ssl::SslContext;
-use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprints};
 use relay_core::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub struct Dialer {
     association: Association,
     /// Until the handshake is over.
     handshake: Option<Box<Handshake>>,
-    peer: Fingerprint,
+    peer: Fingerprints,
     verifications: TokenBucket,
     unannounced: TokenBucket,
     /// Datagrams of the association, which are looked at before they are sent.
@@ -90,9 +90,9 @@ enum Stage {
 }
 
 impl Dialer {
-    pub(crate) fn new(context: &SslContext, now: Time, peer: Fingerprint) -> Self {
+    pub(crate) fn new(context: &SslContext, now: Time, peer: Fingerprints) -> Self {
         let mut dialer = Self {
-            association: Association::dialing(context, now, peer),
+            association: Association::dialing(context, now, peer.clone()),
             handshake: Some(Box::default()),
             peer,
             verifications: TokenBucket::new(now, VERIFICATIONS_AT_ONCE, VERIFICATION_INTERVAL),
@@ -189,7 +189,7 @@ impl Dialer {
         let Some(rest) = handshake.rest() else { return };
         let at = |kind, after| handshake.versions(kind, handshake.next + after);
         let (mut signed, announced) =
-            (None, |certificate: &&Message| signature::shows(certificate, self.peer));
+            (None, |certificate: &&Message| signature::shows(certificate, &self.peer));
         'looking: for certificate in at(CERTIFICATE, 1) {
             let paid = if announced(&certificate) { &mut self.verifications } else { &mut self.unannounced };
             for (server_hello, exchange) in

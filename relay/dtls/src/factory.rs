@@ -9,7 +9,7 @@ use boring::ssl::{
     ClientHello, ExtensionType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslOptions,
     SslSessionCacheMode, SslVersion,
 };
-use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsFactory, Fingerprint, Fingerprints};
 use relay_core::srtp::SrtpProfile;
 use relay_core::time::Time;
 
@@ -63,11 +63,11 @@ impl EngineFactory {
 }
 
 impl DtlsFactory for EngineFactory {
-    fn accept(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn accept(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine> {
         Box::new(Listener::new(self.server.clone(), now, peer))
     }
 
-    fn connect(&mut self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
+    fn connect(&mut self, now: Time, peer: Fingerprints) -> Box<dyn DtlsEngine> {
         Box::new(Dialer::new(&self.client, now, peer))
     }
 

@@ -33,7 +33,7 @@ use crate::hello::{CLIENT_HELLO, is_for_us};
 use crate::records::{self, Accept, Part};
 use crate::signature;
 use boring::ssl::SslContext;
-use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprint};
+use relay_core::dtls::{DtlsEngine, DtlsStatus, DtlsSummary, Fingerprints};
 use relay_core::time::Time;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ const CHANGE_CIPHER_SPEC: (u8, &[u8]) = (20, &[1]);
 /// The server's end of one handshake, then the association that came of it.
 pub struct Listener {
     context: SslContext,
-    peer: Fingerprint,
+    peer: Fingerprints,
     state: State,
     attempts: TokenBucket,
     /// Bounds the verification of signatures by the announced certificate.
@@ -172,9 +172,9 @@ fn random(hello: &Message) -> Option<&[u8]> {
 }
 
 impl Listener {
-    /// The server's end, for a client whose certificate has this fingerprint.
+    /// The server's end, for a client whose certificate has one of these fingerprints.
     #[must_use]
-    pub fn new(context: SslContext, now: Time, peer: Fingerprint) -> Self {
+    pub fn new(context: SslContext, now: Time, peer: Fingerprints) -> Self {
         let attempts = || TokenBucket::new(now, ATTEMPTS_AT_ONCE, ATTEMPT_INTERVAL);
         Self {
             context,
@@ -223,7 +223,7 @@ impl Listener {
             CLIENT_HELLO if message.seq == 1 => self.second_hello(now, message),
             CLIENT_HELLO => {}
             kind => {
-                let peer = self.peer;
+                let peer = &self.peer;
                 match kind {
                     CERTIFICATE => handshake.take_certificate(message, peer),
                     CLIENT_KEY_EXCHANGE => handshake.key_exchange = Some(message),
@@ -247,7 +247,7 @@ impl Listener {
             return;
         }
         let begin = |handshake: &mut Handshake, hello| {
-            let association = Association::server(context, now, *peer);
+            let association = Association::server(context, now, peer.clone());
             handshake.push(now, Candidate::new(now, association, hello));
         };
         // Who waits is the next.
@@ -294,7 +294,7 @@ impl Listener {
             return;
         }
         let fresh = || {
-            let mut candidate = Candidate::new(now, Association::server(context, now, *peer), first);
+            let mut candidate = Candidate::new(now, Association::server(context, now, peer.clone()), first);
             // The client has this answer.
             while candidate.association.pop().is_some() {}
             candidate
@@ -361,13 +361,13 @@ impl Handshake {
     }
 
     /// The announced certificate is not replaced by another.
-    fn take_certificate(&mut self, message: Message, peer: Fingerprint) {
+    fn take_certificate(&mut self, message: Message, peer: &Fingerprints) {
         if !self.has_announced(peer) || signature::shows(&message, peer) {
             self.certificate = Some(message);
         }
     }
 
-    fn has_announced(&self, peer: Fingerprint) -> bool {
+    fn has_announced(&self, peer: &Fingerprints) -> bool {
         self.certificate.as_ref().is_some_and(|certificate| signature::shows(certificate, peer))
     }
 

@@ -3,13 +3,13 @@
 use crate::certificate::fingerprint;
 use boring::ex_data::Index;
 use boring::ssl::{Ssl, SslAlert, SslContextBuilder, SslRef, SslVerifyError, SslVerifyMode};
-use relay_core::dtls::Fingerprint;
+use relay_core::dtls::Fingerprints;
 use std::sync::OnceLock;
 
 /// What is announced of the peer, and what has come of it. Every connection carries one.
 pub(crate) struct PeerCheck {
     /// `None` lets everybody in: for clients that only probe.
-    pub(crate) announced: Option<Fingerprint>,
+    pub(crate) announced: Option<Fingerprints>,
     pub(crate) verdict: Verdict,
 }
 
@@ -17,14 +17,14 @@ pub(crate) struct PeerCheck {
 pub(crate) enum Verdict {
     /// No certificate has been received.
     Pending,
-    /// The certificate is the announced one.
+    /// The certificate is an announced one.
     Match,
     /// The certificate is another one.
     Mismatch,
 }
 
 impl PeerCheck {
-    pub(crate) fn attach(ssl: &mut SslRef, announced: Option<Fingerprint>) {
+    pub(crate) fn attach(ssl: &mut SslRef, announced: Option<Fingerprints>) {
         ssl.set_ex_data(index(), Self { announced, verdict: Verdict::Pending });
     }
 
@@ -52,7 +52,7 @@ fn verify(ssl: &mut SslRef) -> Result<(), SslVerifyError> {
     }
     let shown = ssl.peer_certificate().as_deref().and_then(fingerprint);
     let check = ssl.ex_data_mut(index()).ok_or(SslVerifyError::Invalid(SslAlert::INTERNAL_ERROR))?;
-    let matches = shown.is_some() && (check.announced.is_none() || check.announced == shown);
+    let matches = shown.is_some_and(|shown| check.announced.as_ref().is_none_or(|peer| peer.has(&shown)));
     check.verdict = if matches { Verdict::Match } else { Verdict::Mismatch };
     if matches { Ok(()) } else { Err(SslVerifyError::Invalid(SslAlert::BAD_CERTIFICATE)) }
 }

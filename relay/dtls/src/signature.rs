@@ -12,7 +12,7 @@ use boring::rsa::Padding;
 use boring::sha::sha256;
 use boring::sign::{RsaPssSaltlen, Verifier};
 use boring::x509::X509;
-use relay_core::dtls::Fingerprint;
+use relay_core::dtls::Fingerprints;
 
 /// Whether `verify` signs `transcript` and the two messages before it, with the key of `certificate`.
 pub(crate) fn is_signed(
@@ -28,10 +28,10 @@ pub(crate) fn is_signed(
     good
 }
 
-/// Whether a certificate message shows the certificate with this fingerprint (RFC 8122 §5). Nothing of it is
-/// read for that.
-pub(crate) fn shows(certificate: &Message, peer: Fingerprint) -> bool {
-    first_certificate(certificate).is_some_and(|der| sha256(der) == peer)
+/// Whether a certificate message shows the certificate with one of these fingerprints (RFC 8122 §5). Nothing
+/// of it is read for that.
+pub(crate) fn shows(certificate: &Message, peer: &Fingerprints) -> bool {
+    first_certificate(certificate).is_some_and(|der| peer.has(&sha256(der)))
 }
 
 /// The first certificate of a list, in DER (RFC 5246 §7.4.2).

@@ -28,7 +28,7 @@ impl Ends {
         let mut relay = EngineFactory::new().unwrap();
         let peer = ClientFactory::new(options).unwrap();
         Self {
-            relay: relay.connect(START, announce(peer.fingerprint())),
+            relay: relay.connect(START, announce(peer.fingerprint()).into()),
             peer: peer.accept(START, relay.fingerprint()),
             now: START,
         }
@@ -150,6 +150,21 @@ fn a_server_with_another_certificate_gets_no_keys() {
         }
         assert!(!matches!(ends.relay.status(), DtlsStatus::Connected), "{versions:?}");
         assert!(ends.relay.take_summary().is_none(), "{versions:?}");
+    }
+}
+
+#[test]
+fn a_server_with_one_of_several_certificates_is_known() {
+    for versions in [Versions::Both, Versions::Only1_2] {
+        let mut relay = EngineFactory::new().unwrap();
+        let peer = ClientFactory::new(&of(versions)).unwrap();
+        let mut ends = Ends {
+            relay: relay.connect(START, [[1; 32], peer.fingerprint()].into_iter().collect()),
+            peer: peer.accept(START, relay.fingerprint()),
+            now: START,
+        };
+        ends.run();
+        ends.assert_keyed("the second");
     }
 }
 

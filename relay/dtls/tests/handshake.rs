@@ -103,11 +103,33 @@ fn s13_another_certificate_is_refused_before_there_are_keys() {
     }
 }
 
+/// RFC 8122 §5: any of several is enough, and none is as none of one.
+#[test]
+fn one_of_several_announced_certificates_is_enough() {
+    for versions in [Versions::Only1_2, Versions::Only1_3] {
+        for (own, is_good) in [(Some(0), true), (Some(2), true), (None, false)] {
+            let options = ClientOptions { versions, ..ClientOptions::default() };
+            let (mut server, client) = (EngineFactory::new().unwrap(), ClientFactory::new(&options).unwrap());
+            let mut announced = [[1; 32], [2; 32], [3; 32]];
+            if let Some(own) = own {
+                announced[own] = client.fingerprint();
+            }
+            let engine = server.accept(support::START, announced.into_iter().collect());
+            let peer = client.connect(support::START, Some(server.fingerprint()));
+            let mut pair = Pair { client: peer, server: engine, now: support::START };
+            pair.run();
+            let status = pair.server.status();
+            assert_eq!(matches!(status, DtlsStatus::Connected), is_good, "{versions:?} {own:?} {status:?}");
+            assert_eq!(pair.server.take_summary().is_some(), is_good, "{versions:?} {own:?}");
+        }
+    }
+}
+
 #[test]
 fn a_client_refuses_another_server() {
     let mut server = EngineFactory::new().unwrap();
     let client = ClientFactory::new(&ClientOptions::default()).unwrap();
-    let engine = server.accept(support::START, client.fingerprint());
+    let engine = server.accept(support::START, client.fingerprint().into());
     let mut pair =
         Pair { client: client.connect(support::START, Some([7; 32])), server: engine, now: support::START };
     pair.run();
@@ -158,7 +180,7 @@ fn associations_of_one_factory_are_apart() {
     let client = ClientFactory::new(&ClientOptions::default()).unwrap();
     let mut keys = BTreeSet::new();
     for _ in 0..20 {
-        let engine = server.accept(support::START, client.fingerprint());
+        let engine = server.accept(support::START, client.fingerprint().into());
         let peer = client.connect(support::START, Some(server.fingerprint()));
         let mut pair = Pair { client: peer, server: engine, now: support::START };
         pair.run();

@@ -71,7 +71,7 @@ fn serve(kind: &[&str], args: &[&str]) -> Option<Outcome> {
 
     let begin = Instant::now();
     let now = || Time::from_nanos(1_000_000_000 + begin.elapsed().as_nanos() as u64);
-    let mut engine = EngineFactory::new().unwrap().accept(now(), fingerprint);
+    let mut engine = EngineFactory::new().unwrap().accept(now(), fingerprint.into());
     let (mut buffer, mut peer, mut summary, mut exchanged) = ([0; 1500], None, None, (0, 0));
     // Who repeats his hello and has not been answered will not be.
     while exchanged != (2, 0) && begin.elapsed() < PATIENCE && client.try_wait().unwrap().is_none() {
@@ -174,7 +174,7 @@ fn dial(kind: &[&str], args: &[&str]) -> Option<Outcome> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-    let mut engine = EngineFactory::new().unwrap().connect(now(), fingerprint);
+    let mut engine = EngineFactory::new().unwrap().connect(now(), fingerprint.into());
     let (mut buffer, mut summary, mut exchanged) = ([0; 1500], None, (0, 0));
     while !printed().contains("Keying material:") && begin.elapsed() < PATIENCE {
         while let Some(len) = engine.poll_datagram(&mut buffer) {

@@ -157,6 +157,7 @@ pub fn open(transport_id: u64, room_id: u64) -> Command {
         remote_ufrag: "peer".into(),
         remote_pwd: "p".repeat(24),
         remote_fingerprint_sha256: vec![3; 32],
+        more_fingerprints_sha256: Vec::new(),
         label: b"label".to_vec(),
         max_receive_bitrate_bps: 0,
         dtls_client: false,

@@ -235,22 +235,33 @@ fn open_stream(
         plan: None,
     };
     let label = label(rooms, key, &stream).ok_or(Refusal::NamesTooLong)?;
-    let command = OpenTransport {
-        transport_id: key.0,
-        room_id: stream.room.0,
-        remote_ufrag: plan.remote.ufrag.clone(),
-        remote_pwd: plan.remote.pwd.clone(),
-        remote_fingerprint_sha256: plan.remote.fingerprint_sha256.to_vec(),
-        label,
-        max_receive_bitrate_bps: max_bitrate_bps,
-        dtls_client: plan.remote.is_dtls_server,
-    };
+    let command = opening((key, stream.room), &plan, label, max_bitrate_bps);
     stream.plan = Some(plan);
     rooms.add_stream(key, &stream);
     streams.insert(cx, key, stream);
     streams.note_unproved(key, new.requester);
     cx.ask_relay(relay, Purpose::Open(key), Command::OpenTransport(command));
     Ok(())
+}
+
+fn opening(
+    (key, room): (StreamKey, RoomId),
+    plan: &Plan,
+    label: Vec<u8>,
+    max_bitrate_bps: u64,
+) -> OpenTransport {
+    let mut fingerprints = plan.remote.fingerprints_sha256.iter().map(|octets| octets.to_vec());
+    OpenTransport {
+        transport_id: key.0,
+        room_id: room.0,
+        remote_ufrag: plan.remote.ufrag.clone(),
+        remote_pwd: plan.remote.pwd.clone(),
+        remote_fingerprint_sha256: fingerprints.next().unwrap_or_default(),
+        more_fingerprints_sha256: fingerprints.collect(),
+        label,
+        max_receive_bitrate_bps: max_bitrate_bps,
+        dtls_client: plan.remote.is_dtls_server,
+    }
 }
 
 /// Limits of a member, or of the room's viewers.

@@ -21,6 +21,23 @@ pub(super) fn offer(headers: &HeaderMap, body: &[u8]) -> Result<String, BadConte
     text(body)
 }
 
+/// Whether a path or a part of a query is text: each `%` begins an octet (RFC 3986 §2.1), and all octets are
+/// UTF-8. What is not would else be another name than the client has: any two such logins were the same.
+pub(super) fn is_text(escaped: &str) -> bool {
+    let (mut octets, mut rest) = (Vec::new(), escaped.bytes());
+    while let Some(octet) = rest.next() {
+        let mut digit = || char::from(rest.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        octets.push(match octet {
+            b'%' => match (digit(), digit()) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => return false,
+            },
+            _ => octet,
+        });
+    }
+    std::str::from_utf8(&octets).is_ok()
+}
+
 /// The candidates, or the restart of ICE, in the body of a PATCH.
 pub(super) fn fragment(headers: &HeaderMap, body: &[u8]) -> Result<String, BadContent> {
     const WORDS: &str = "Send candidates with Content-Type: application/trickle-ice-sdpfrag";
@@ -118,6 +135,26 @@ mod tests {
         ] {
             let lines: Vec<_> = given.iter().map(|given| (header::ACCEPT, *given)).collect();
             assert_eq!(offer(&headers(&lines), b"v=0").is_ok(), good, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_octets_of_a_text() {
+        for (escaped, good) in [
+            ("", true),
+            ("login=a+b&c", true),
+            ("/whip/%D0%B4%d0%be%D0%BC", true),
+            ("login=%00", true),
+            ("login=%ff", false),
+            ("login=%D0", false),
+            ("login=%zz", false),
+            ("login=%4", false),
+            ("login=%", false),
+            ("login=%+4", false),
+            ("login=100%", false),
+            ("login=%C0%AF", false),
+        ] {
+            assert_eq!(is_text(escaped), good, "{escaped}");
         }
     }
 

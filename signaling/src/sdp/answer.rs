@@ -4,7 +4,7 @@
 //! side.
 
 use super::codec::{best_format, codec_of, description, rtx_of};
-use super::error::Refusal;
+use super::error::{Refusal, SdpError, SdpErrorKind};
 use super::h264::H264Format;
 use super::offer::{Direction, Format, Media, Offer, RtpMap, Setup};
 use super::plan::{Accepted, AnswerLine, Plan, PlannedTrack, Rejected, RemoteSide, SourceTrack};
@@ -59,12 +59,20 @@ pub fn answer_publish_to(
     playable: impl Fn(&SourceTrack) -> bool,
 ) -> Result<Plan, Refusal> {
     Planner::plan(offer, AnswerTo::Publisher, |planner, index, media, kind| {
-        let wanted = media.direction().sends() && !planner.has(kind);
+        let wanted = media.direction().sends();
+        if wanted && planner.has(kind) {
+            return planner.refuse(media, Refusal::OneOfAKind);
+        }
         let preferred = preferences.of(kind);
-        let format = choose(media, preferred, &playable).or_else(|| choose(media, preferred, &|_| true));
+        let is_free = |payload_type| planner.is_free(payload_type);
+        let format = choose(media, preferred, &is_free, &playable)
+            .or_else(|| choose(media, preferred, &is_free, &|_| true));
         match format {
             Some((format, source)) if wanted => planner.accept(index, media, format, source, None),
-            None if wanted => planner.refuse(media, Refusal::NoCommonCodecs),
+            None if wanted => {
+                let is_taken = choose(media, preferred, &|_: u8| true, &|_| true).is_some();
+                planner.refuse(media, no_format(is_taken));
+            }
             other => planner.idle(index, media, other),
         }
     })
@@ -77,20 +85,33 @@ pub fn answer_publish_to(
 /// Why there can be no answer.
 pub fn answer_play(offer: &Offer<'_>, sources: &[SourceTrack]) -> Result<Plan, Refusal> {
     Planner::plan(offer, AnswerTo::Player, |planner, index, media, kind| {
-        let wanted = media.direction().receives() && !planner.has(kind);
+        let wanted = media.direction().receives();
         let source = sources.iter().enumerate().find(|(_, source)| wanted && source.kind == kind);
         match source {
+            Some(_) if planner.has(kind) => planner.refuse(media, Refusal::OneOfAKind),
             Some((source_index, source)) => {
-                match best_format(media, source.codec, |h264| h264.rank_for(&source.h264?)) {
+                let rank = |h264: &H264Format| h264.rank_for(&source.h264?);
+                match best_format(media, source.codec, |format| planner.is_free(format), rank) {
                     Some(format) => planner.accept(index, media, format, *source, Some(source_index)),
-                    None => planner.refuse(media, Refusal::NoCommonCodecs),
+                    None => {
+                        let is_taken = best_format(media, source.codec, |_| true, rank).is_some();
+                        planner.refuse(media, no_format(is_taken));
+                    }
                 }
             }
             None => {
-                planner.idle(index, media, choose(media, CodecPreferences::default().of(kind), &|_| true));
+                let preferences = CodecPreferences::default();
+                let format =
+                    choose(media, preferences.of(kind), &|format| planner.is_free(format), &|_| true);
+                planner.idle(index, media, format);
             }
         }
     })
+}
+
+/// Why an m-line has no format; `is_taken`: its payload type is.
+fn no_format(is_taken: bool) -> Refusal {
+    if is_taken { Refusal::PayloadTypeConflict } else { Refusal::NoCommonCodecs }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,7 +123,7 @@ enum AnswerTo {
 /// `None`: the m-line is rejected, whatever it offers.
 fn usable_kind(media: &Media<'_>) -> Option<MediaKind> {
     let is_taken = PROTOCOLS.iter().any(|protocol| media.protocol.eq_ignore_ascii_case(protocol));
-    if media.is_rejected() || !is_taken { None } else { media.kind }
+    if media.is_rejected() || media.malformed || !is_taken { None } else { media.kind }
 }
 
 /// What some write who mean DTLS-SRTP with feedback (RFC 8829 §5.1.3). An answer repeats it.
@@ -121,13 +142,15 @@ const PROTOCOLS: [&str; 8] = [
 fn choose<'m, 'a>(
     media: &'m Media<'a>,
     preferred: &[Codec],
+    is_free: &impl Fn(u8) -> bool,
     playable: &impl Fn(&SourceTrack) -> bool,
 ) -> Option<(&'m Format<'a>, SourceTrack)> {
     preferred.iter().find_map(|&codec| {
         let (kind, ..) = description(codec);
         let of_h264 = |h264: &H264Format| SourceTrack { kind, codec, h264: Some(*h264) };
-        let format =
-            best_format(media, codec, |h264| playable(&of_h264(h264)).then(|| h264.rank_to_publish()))?;
+        let format = best_format(media, codec, is_free, |h264| {
+            playable(&of_h264(h264)).then(|| h264.rank_to_publish())
+        })?;
         let h264 = if codec == Codec::H264 { H264Format::of(format) } else { None };
         let h264 = h264.map(|h264| h264.completed_by(&h264));
         let track = SourceTrack { kind, codec, h264 };
@@ -200,6 +223,7 @@ impl<'o, 'a> Planner<'o, 'a> {
             for (index, media) in offer.media.iter().enumerate() {
                 match usable_kind(media) {
                     Some(kind) => answer(&mut planner, index, media, kind),
+                    None if media.malformed => planner.refuse(media, Refusal::BadLine(malformed(media))),
                     None => planner.reject(media),
                 }
             }
@@ -271,13 +295,15 @@ impl<'o, 'a> Planner<'o, 'a> {
         if let Some(why) = self.why_not(media_index, media) {
             return self.refuse(media, why);
         }
-        if !self.takes(format.payload_type.into()) {
+        // Alone, it has to have what a transport needs.
+        if let (false, Err(why)) = (self.bundled, remote_side(self.offer, &[media_index])) {
+            return self.refuse(media, why);
+        }
+        if !takes(&mut self.payload_types, format.payload_type.into()) {
             return self.refuse(media, Refusal::PayloadTypeConflict);
         }
         let track = self.tracks.len();
-        let mut accepted = self.accepted(media, format, &source, Some(track));
-        let rtx = accepted.rtp.rtx_payload_type;
-        accepted.rtp.rtx_payload_type = rtx.filter(|payload_type| self.takes(*payload_type));
+        let accepted = self.accepted(media, format, &source, Some(track));
         let rtp = accepted.rtp.clone();
         let (ssrc, rtx_ssrc) = match self.answer_to {
             AnswerTo::Publisher => announced_ssrcs(media, rtp.rtx_payload_type.is_some()),
@@ -288,11 +314,35 @@ impl<'o, 'a> Planner<'o, 'a> {
         self.line(media, Some(accepted));
     }
 
-    /// Takes a payload type for a track, unless one before it has it: m-lines on one transport are told apart
-    /// by it.
-    fn takes(&mut self, payload_type: u32) -> bool {
-        let taken = self.payload_types.get_mut(payload_type as usize);
-        taken.is_some_and(|taken| !std::mem::replace(taken, true))
+    /// No track has this payload type: m-lines on one transport are told apart by it.
+    fn is_free(&self, payload_type: u8) -> bool {
+        self.payload_types.get(usize::from(payload_type)).is_some_and(|taken| !taken)
+    }
+
+    /// Whose payload type a track has gives way: retransmissions are left out, and an m-line on which nothing
+    /// flows is rejected.
+    fn settle_payload_types(&mut self) {
+        let taken = &mut self.payload_types;
+        let mut settle = |of_tracks: bool| {
+            for line in &mut self.lines {
+                let Some(accepted) = line.accepted.as_mut().filter(|one| one.track.is_some() == of_tracks)
+                else {
+                    continue;
+                };
+                if !of_tracks && !takes(taken, accepted.rtp.payload_type) {
+                    line.accepted = None;
+                    continue;
+                }
+                accepted.rtp.rtx_payload_type =
+                    accepted.rtp.rtx_payload_type.filter(|rtx| takes(taken, *rtx));
+                if let Some(track) = accepted.track.and_then(|track| self.tracks.get_mut(track)) {
+                    track.rtp.rtx_payload_type = accepted.rtp.rtx_payload_type;
+                    track.rtx_ssrc = track.rtp.rtx_payload_type.map_or(0, |_| track.rtx_ssrc);
+                }
+            }
+        };
+        settle(true);
+        settle(false);
     }
 
     fn line(&mut self, media: &Media<'a>, accepted: Option<Accepted>) {
@@ -301,7 +351,7 @@ impl<'o, 'a> Planner<'o, 'a> {
             protocol: media.protocol.to_owned(),
             mid: media.mid.map(str::to_owned),
             format_list: tokens(media.format_list),
-            offered: if accepted.is_none() { offered_attributes(media) } else { Vec::new() },
+            offered: Vec::new(),
             accepted,
         });
     }
@@ -378,18 +428,18 @@ impl<'o, 'a> Planner<'o, 'a> {
         if self.tracks.is_empty() {
             return Err(self.rejected.first().map_or(Refusal::NoUsableMedia, |rejected| rejected.why));
         }
-        // An m-line of the kind was accepted after all, or there was more than one.
-        let mut said = Vec::new();
-        self.rejected.retain(|Rejected { kind, .. }| {
-            let is_news = !said.contains(kind) && self.tracks.iter().all(|track| track.source.kind != *kind);
-            said.push(*kind);
-            is_news
-        });
+        self.say_once_a_kind();
+        self.settle_payload_types();
+        for (line, media) in self.lines.iter_mut().zip(&self.offer.media) {
+            if line.accepted.is_none() {
+                line.offered = offered_attributes(media);
+            }
+        }
         if self.offer.ice_lite {
             return Err(Refusal::BothIceLite);
         }
         let order = self.accepted_order();
-        let remote = remote_side(self.offer, &order)?;
+        let remote = remote_side(self.offer, &self.speakers(&order))?;
         let mids = order.iter().filter_map(|&index| self.offer.media.get(index)?.mid);
         Ok(Plan {
             remote,
@@ -399,6 +449,34 @@ impl<'o, 'a> Planner<'o, 'a> {
             rejected: self.rejected,
             lines: self.lines,
         })
+    }
+
+    /// Of a kind that is accepted, too, another m-line was wanted as much.
+    fn say_once_a_kind(&mut self) {
+        let mut said = Vec::new();
+        self.rejected.retain(|one| {
+            !said.contains(&one.kind) && {
+                said.push(one.kind);
+                true
+            }
+        });
+        for one in &mut self.rejected {
+            let is_had = self.tracks.iter().any(|track| track.source.kind == one.kind);
+            if is_had && !matches!(one.why, Refusal::BadLine(_)) {
+                one.why = Refusal::OneOfAKind;
+            }
+        }
+    }
+
+    /// Whose transport attributes count, first to last: the accepted m-lines, and what they do not say for
+    /// themselves, the rest of the group. Its author's tagged m-line speaks for those that leave it to that
+    /// (RFC 9143 §7.1.3), though its media be rejected.
+    fn speakers(&self, order: &[usize]) -> Vec<usize> {
+        let may_speak = |(index, media): &(usize, &Media<'_>)| {
+            !(media.is_rejected() || media.malformed || order.contains(index))
+        };
+        let rest = self.group().filter(|one| self.bundled && may_speak(one)).map(|(index, _)| index);
+        order.iter().copied().chain(rest).collect()
     }
 
     /// Indices of the accepted m-lines, in the order of the offer's group without those that were rejected
@@ -411,6 +489,16 @@ impl<'o, 'a> Planner<'o, 'a> {
             (0..self.lines.len()).filter(is_accepted).collect()
         }
     }
+}
+
+/// Takes a payload type, unless it is taken.
+fn takes(payload_types: &mut [bool; 128], payload_type: u32) -> bool {
+    let taken = payload_types.get_mut(payload_type as usize);
+    taken.is_some_and(|taken| !std::mem::replace(taken, true))
+}
+
+fn malformed(media: &Media<'_>) -> SdpError {
+    SdpError { line: media.line, kind: SdpErrorKind::BadMediaLine }
 }
 
 /// The formats of an m-line, as an answer that rejects it may repeat them.
@@ -478,16 +566,17 @@ fn announced_ssrcs(media: &Media<'_>, with_rtx: bool) -> (u32, u32) {
     (ssrc, fid.filter(|_| with_rtx).map_or(0, |group| group.second))
 }
 
-/// ICE and DTLS parameters: those of the tagged m-line, or of the first after it that has any (bundled
-/// m-lines need not repeat them, RFC 9143 §7.1.3).
+/// ICE and DTLS parameters: those of the first of these m-lines that has any (bundled m-lines need not repeat
+/// them, RFC 9143 §7.1.3).
 fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal> {
     let bundled = || order.iter().filter_map(|&index| offer.media.get(index));
     let or_its_line = |refusal| bundled().find_map(|media| media.fault).map_or(refusal, Refusal::BadLine);
     let (ufrag, pwd) = bundled()
         .find_map(|media| Some((media.transport.ufrag?, media.transport.pwd?)))
         .ok_or_else(|| or_its_line(Refusal::NoIceCredentials))?;
-    let fingerprint_sha256 = bundled()
-        .find_map(|media| media.transport.fingerprint_sha256)
+    let fingerprints_sha256 = bundled()
+        .map(|media| &media.transport.fingerprints_sha256)
+        .find(|fingerprints| !fingerprints.is_empty())
         .ok_or_else(|| or_its_line(Refusal::NoSha256Fingerprint))?;
     // RFC 4145 §4: an offer without the attribute is `active`.
     let is_dtls_server = match bundled().find_map(|media| media.transport.setup) {
@@ -496,5 +585,6 @@ fn remote_side(offer: &Offer<'_>, order: &[usize]) -> Result<RemoteSide, Refusal
         Some((Setup::Passive, _)) => true,
         Some((Setup::HoldConn, line)) => return Err(Refusal::SetupHoldConn(line)),
     };
-    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprint_sha256, is_dtls_server })
+    let fingerprints_sha256 = fingerprints_sha256.clone();
+    Ok(RemoteSide { ufrag: ufrag.to_owned(), pwd: pwd.to_owned(), fingerprints_sha256, is_dtls_server })
 }

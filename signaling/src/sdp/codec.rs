@@ -43,13 +43,16 @@ pub(super) fn codec_of(format: &Format<'_>) -> Option<Codec> {
     })
 }
 
-/// The best format for a codec: the first, or for H.264 the one with the lowest rank (`None` = unusable).
+/// The best format for a codec whose payload type is free: the first, or for H.264 the one with the lowest
+/// rank (`None` = unusable).
 pub(super) fn best_format<'m, 'a, R: Ord>(
     media: &'m Media<'a>,
     codec: Codec,
+    is_free: impl Fn(u8) -> bool,
     h264_rank: impl Fn(&H264Format) -> Option<R>,
 ) -> Option<&'m Format<'a>> {
-    let mut formats = media.formats.iter().filter(|format| codec_of(format) == Some(codec));
+    let fits = |format: &&Format<'_>| codec_of(format) == Some(codec) && is_free(format.payload_type);
+    let mut formats = media.formats.iter().filter(fits);
     if codec != Codec::H264 {
         return formats.next();
     }

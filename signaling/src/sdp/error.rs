@@ -19,7 +19,8 @@ pub enum SdpErrorKind {
     NoVersion,
     /// There is no m-line.
     NoMedia,
-    /// The m-line does not have a media, a port, a protocol and formats.
+    /// The m-line does not have a media, a port and a protocol. It costs the others nothing, unless the media
+    /// is missing or odd: an answer repeats it.
     BadMediaLine,
     /// There are more than [`MEDIA_MAX`](super::limits::MEDIA_MAX) m-lines.
     TooManyMediaLines,
@@ -79,6 +80,8 @@ pub enum Refusal {
     SetupHoldConn(usize),
     /// The offerer is ICE-lite as we are, so nobody would check.
     BothIceLite,
+    /// An m-line before it has the one track of its kind that a stream has.
+    OneOfAKind,
     /// A bundled m-line before it uses the payload type (RFC 9143 §9.1: it must mean the same in all of
     /// them).
     PayloadTypeConflict,
@@ -99,6 +102,7 @@ impl fmt::Display for Refusal {
             Self::NoIceCredentials => "The offer has no ice-ufrag and ice-pwd",
             Self::NoSha256Fingerprint => "The offer has no sha-256 fingerprint",
             Self::BothIceLite => "The offer is ice-lite, and so are we",
+            Self::OneOfAKind => "Only one m-line of a kind is taken",
             Self::PayloadTypeConflict => "The offer uses one payload type for two codecs",
         })
     }

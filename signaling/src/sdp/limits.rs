@@ -16,6 +16,8 @@ pub const SOURCES_MAX: usize = 32;
 pub const SOURCE_GROUPS_MAX: usize = 32;
 /// Longest mid that packets can carry, in the one-byte header extension (RFC 9143 §15, RFC 8285 §4.2).
 pub const MID_BYTES_MAX: usize = 16;
+/// `a=fingerprint:sha-256` lines of an m-line, or of the session level.
+pub const FINGERPRINTS_MAX: usize = relay_control::FINGERPRINTS_MAX;
 /// Lengths of an ICE user fragment (RFC 8839 §5.4).
 pub const UFRAG_BYTES: std::ops::RangeInclusive<usize> = 4..=256;
 /// Lengths of an ICE password (RFC 8839 §5.4).

@@ -22,6 +22,8 @@ pub struct Media<'a> {
     pub kind: Option<MediaKind>,
     /// The media word: `audio`, `video`, `application`...
     pub name: &'a str,
+    /// What is behind the media is not a port and a protocol: the m-line is never used.
+    pub malformed: bool,
     /// Port; 0 means rejected unless [`bundle_only`](Self::bundle_only) (RFC 9143 §6).
     pub port: u16,
     /// `UDP/TLS/RTP/SAVPF` and the like.
@@ -63,15 +65,16 @@ pub struct Media<'a> {
 }
 
 /// ICE and DTLS parameters, at session level or of one m-line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TransportAttributes<'a> {
     /// `a=ice-ufrag`
     pub ufrag: Option<&'a str>,
     /// `a=ice-pwd`
     pub pwd: Option<&'a str>,
     pub ice_options: Option<&'a str>,
-    /// The first `a=fingerprint:sha-256`.
-    pub fingerprint_sha256: Option<[u8; 32]>,
+    /// The octets of `a=fingerprint:sha-256`, each once. A certificate that any of them is of is the peer's
+    /// (RFC 8122 §5). Those of an m-line stand in place of the session level's.
+    pub fingerprints_sha256: Vec<[u8; 32]>,
     /// `a=setup`, and the number of its line.
     pub setup: Option<(Setup, usize)>,
 }

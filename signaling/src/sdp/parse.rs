@@ -5,13 +5,13 @@
 //! costs nothing. Where something needed is missing because it was not understood, the answer is refused with
 //! that line ([`Media::fault`]).
 //!
-//! Of attributes that are said twice, the first counts.
+//! Of attributes that are said twice, the first counts; of fingerprints all do.
 
 use super::attribute;
 use super::error::{SdpError, SdpErrorKind};
 use super::limits::{
-    EXTENSIONS_MAX, FMTP_LINES_MAX, FORMATS_MAX, MEDIA_MAX, PWD_BYTES, SDP_BYTES_MAX, SOURCE_GROUPS_MAX,
-    SOURCES_MAX, UFRAG_BYTES,
+    EXTENSIONS_MAX, FINGERPRINTS_MAX, FMTP_LINES_MAX, FORMATS_MAX, MEDIA_MAX, PWD_BYTES, SDP_BYTES_MAX,
+    SOURCE_GROUPS_MAX, SOURCES_MAX, UFRAG_BYTES,
 };
 use super::offer::{Direction, Format, Media, Offer};
 use relay_control::MediaKind;
@@ -110,24 +110,23 @@ impl<'a> Parser<'a> {
     }
 
     /// `m=<media> <port>[/<number>] <protocol> <format> ...`. An answer repeats media and
-    /// protocol, so they are tokens. Formats may be missing where an m-line is rejected.
+    /// protocol, so they are tokens. One with a media whose rest is none of this is kept, to be rejected.
     fn media_line(&mut self, line: Line<'a>, value: &'a str) -> Result<(), SdpError> {
         if self.offer.media.len() == MEDIA_MAX {
             return Err(line.error(SdpErrorKind::TooManyMediaLines));
         }
+        let (name, rest) = word(value).unwrap_or((value, ""));
+        if !attribute::is_token(name) {
+            return Err(line.error(SdpErrorKind::BadMediaLine));
+        }
         let words = || {
-            let (name, rest) = word(value)?;
             let (port, rest) = word(rest)?;
             let (protocol, formats) = word(rest).unwrap_or((rest, ""));
             let port = attribute::decimal(port.split('/').next()?)?;
-            Some((name, u16::try_from(port).ok()?, protocol, formats))
+            Some((u16::try_from(port).ok()?, protocol, formats)).filter(|_| is_protocol(protocol))
         };
-        let Some((name, port, protocol, format_list)) = words() else {
-            return Err(line.error(SdpErrorKind::BadMediaLine));
-        };
-        if !(attribute::is_token(name) && is_protocol(protocol)) {
-            return Err(line.error(SdpErrorKind::BadMediaLine));
-        }
+        let well_formed = words();
+        let (port, protocol, format_list) = well_formed.unwrap_or((0, MALFORMED_PROTOCOL, ""));
         let kind = match name {
             "audio" => Some(MediaKind::Audio),
             "video" => Some(MediaKind::Video),
@@ -138,6 +137,7 @@ impl<'a> Parser<'a> {
             line: line.number,
             kind,
             name,
+            malformed: well_formed.is_none(),
             port,
             protocol,
             format_list,
@@ -168,8 +168,9 @@ impl<'a> Parser<'a> {
             }
             "ice-options" => transport.ice_options = transport.ice_options.or(Some(value)),
             "fingerprint" => {
-                let sha256 = fingerprint(value)?;
-                transport.fingerprint_sha256 = transport.fingerprint_sha256.or(sha256);
+                let known = &mut transport.fingerprints_sha256;
+                let sha256 = fingerprint(value)?.filter(|sha256| !known.contains(sha256));
+                known.extend(sha256.filter(|_| known.len() < FINGERPRINTS_MAX));
             }
             "setup" => {
                 let setup = attribute::setup(value).ok_or(SdpErrorKind::BadAttribute("setup"))?;
@@ -179,6 +180,7 @@ impl<'a> Parser<'a> {
                 section.direction = section.direction.or(Direction::from_name(name));
             }
             "extmap" => add_extension(section, value),
+            "rtcp-mux" | "rtcp-mux-only" => section.rtcp_mux = true,
             "extmap-allow-mixed" => section.extmap_allow_mixed = true,
             "candidate" => section.candidates += 1,
             "end-of-candidates" => section.end_of_candidates = true,
@@ -210,7 +212,6 @@ impl<'a> Parser<'a> {
                 media.groups.extend(group.flatten());
             }
             "msid" => media.msid = media.msid.or(attribute::msid(value)),
-            "rtcp-mux" | "rtcp-mux-only" => media.rtcp_mux = true,
             "rtcp-rsize" => media.rtcp_rsize = true,
             "bundle-only" => media.bundle_only = true,
             "rid" => media.rids += 1,
@@ -251,10 +252,13 @@ fn inherit<'a>(media: &mut Media<'a>, session: &Media<'a>) {
     own.ufrag = own.ufrag.or(default.ufrag);
     own.pwd = own.pwd.or(default.pwd);
     own.ice_options = own.ice_options.or(default.ice_options);
-    own.fingerprint_sha256 = own.fingerprint_sha256.or(default.fingerprint_sha256);
+    if own.fingerprints_sha256.is_empty() {
+        own.fingerprints_sha256.clone_from(&default.fingerprints_sha256);
+    }
     own.setup = own.setup.or(default.setup);
     media.direction = media.direction.or(session.direction);
     media.fault = media.fault.or(session.fault);
+    media.rtcp_mux |= session.rtcp_mux;
     media.extmap_allow_mixed |= session.extmap_allow_mixed;
     for extension in &session.extensions {
         if media.extensions.iter().all(|own| own.id != extension.id && own.uri != extension.uri) {
@@ -262,6 +266,9 @@ fn inherit<'a>(media: &mut Media<'a>, session: &Media<'a>) {
         }
     }
 }
+
+/// What an answer rejects an m-line with that has no protocol.
+const MALFORMED_PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
 
 /// The first word of a text, and what is behind it.
 fn word(text: &str) -> Option<(&str, &str)> {

@@ -44,8 +44,8 @@ impl SourceTrack {
 pub struct RemoteSide {
     pub ufrag: String,
     pub pwd: String,
-    /// SHA-256 of its certificate.
-    pub fingerprint_sha256: [u8; 32],
+    /// SHA-256 of its certificate: any of these, at least one.
+    pub fingerprints_sha256: Vec<[u8; 32]>,
     /// It waits for a hello of ours (`a=setup:passive`).
     pub is_dtls_server: bool,
 }

@@ -314,7 +314,7 @@ async fn the_hook_hears_from_which_address_a_client_comes() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_given_twice_is_refused_by_whip() {
+async fn a_login_that_is_given_twice_or_is_no_text_is_refused_by_whip() {
     let service = Service::start(&[]).await;
     let setup = setup(|config| service.configure(config)).await;
     let long = "x".repeat(257);
@@ -323,11 +323,17 @@ async fn a_login_that_is_given_twice_is_refused_by_whip() {
         ("/whip/r?login=guest&%6Cogin=admin".to_owned(), 400),
         ("/whip/r?login=&login=admin".to_owned(), 400),
         ("/whip/%ff".to_owned(), 400),
+        ("/whip/%zz".to_owned(), 400),
+        ("/whip/r?login=%ff".to_owned(), 400),
+        ("/whip/r?login=%zz".to_owned(), 400),
+        ("/whip/r?x=&&login=%".to_owned(), 400),
+        ("/whep/r/%4".to_owned(), 400),
         (format!("/whep/{long}/x"), 400),
         ("/whep/r/x?by=name".to_owned(), 400),
         ("/whep/r/x?by=login&by=stream".to_owned(), 400),
         (format!("/whip/{long}"), 400),
-        ("/whip/r%2Fs?Login=admin".to_owned(), 201),
+        // What nobody reads may be anything.
+        ("/whip/r%2Fs?Login=admin&x=100%".to_owned(), 201),
     ] {
         let head = format!("POST {path} HTTP/1.1\r\nContent-Type: application/sdp");
         assert_eq!(http(setup.running.http, &head, PUBLISH).await.0, status, "{path}");

@@ -1,7 +1,7 @@
 //! The client's end of DTLS: what it offers, and associations of the same shape as the server's.
 
 use boring::ssl::{SslContext, SslVersion};
-use relay_core::dtls::{DtlsEngine, Fingerprint};
+use relay_core::dtls::{DtlsEngine, Fingerprint, Fingerprints};
 use relay_core::srtp::SrtpProfile;
 use relay_core::time::Time;
 use relay_dtls::{
@@ -87,13 +87,13 @@ impl ClientFactory {
     /// If memory is out.
     #[must_use]
     pub fn connect(&self, now: Time, peer: Option<Fingerprint>) -> DtlsClient {
-        Association::client(&self.context, now, peer)
+        Association::client(&self.context, now, peer.map(Fingerprints::from))
     }
 
     /// The passive side: waits for the hello of a client that is judged by `peer`.
     #[must_use]
     pub fn accept(&self, now: Time, peer: Fingerprint) -> Box<dyn DtlsEngine> {
-        Box::new(Listener::new(self.context.clone(), now, peer))
+        Box::new(Listener::new(self.context.clone(), now, peer.into()))
     }
 }
 

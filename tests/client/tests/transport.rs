@@ -49,7 +49,7 @@ fn connected() -> (Client, Box<dyn DtlsEngine>, Keys) {
     let reached = client.handle_datagram(START, &mut reply);
     assert!(matches!(reached, Ok(Received::Reachable { mapped }) if mapped == address(7)), "{reached:?}");
     client.begin_handshake(Box::new(factory.connect(START, Some(relay.fingerprint()))));
-    let mut engine = relay.accept(START, factory.fingerprint());
+    let mut engine = relay.accept(START, factory.fingerprint().into());
     let mut flights = 0;
     while !client.is_connected() {
         for datagram in client.take_datagrams() {

@@ -79,6 +79,7 @@ impl ControlChannel {
             remote_ufrag: request.credentials.ufrag.clone(),
             remote_pwd: request.credentials.pwd.clone(),
             remote_fingerprint_sha256: request.fingerprint.to_vec(),
+            more_fingerprints_sha256: Vec::new(),
             label: format!("load {}", request.client).into_bytes(),
             max_receive_bitrate_bps: PUBLISHER_BITRATE_BPS,
             dtls_client: false,

@@ -128,14 +128,14 @@ pub(super) fn read(text: &str, local: SocketAddr) -> Result<(JoinAnswer, Vec<Lin
     let parsed = sdp::parse(text).map_err(|why| format!("the server's {why}"))?;
     let lines: Result<Vec<Line>, String> =
         parsed.media.iter().enumerate().map(|(at, media)| read_line(at, media)).collect();
-    let all = || parsed.media.iter().map(|media| media.transport);
+    let all = || parsed.media.iter().map(|media| &media.transport);
     if all().any(|transport| transport.setup.is_some_and(|(setup, _)| setup == Setup::Active)) {
         // That is our role.
         return Err("the server says a=setup:active, but our clients begin the DTLS handshake".to_owned());
     }
     let ufrag = all().find_map(|transport| transport.ufrag).ok_or("the server's SDP has no ice-ufrag")?;
     let pwd = all().find_map(|transport| transport.pwd).ok_or("the server's SDP has no ice-pwd")?;
-    let fingerprint = all().find_map(|transport| transport.fingerprint_sha256);
+    let fingerprint = all().find_map(|transport| transport.fingerprints_sha256.first().copied());
     let candidates: Vec<SocketAddr> = text.lines().filter_map(candidate).collect();
     let answer = JoinAnswer {
         credentials: Credentials::new(ufrag, pwd),

@@ -63,7 +63,8 @@ impl Shard {
         check_label(&c.label)?;
         if let Some(key) = self.transports.key(c.transport_id) {
             let same = &self.transports[key].identity;
-            return if same.room_id == c.room_id && same.fingerprint == c.fingerprint && same.role == c.role {
+            return if same.room_id == c.room_id && same.fingerprints == c.fingerprints && same.role == c.role
+            {
                 Ok(self.opened(key))
             } else {
                 Err(Refused::new(
@@ -78,7 +79,7 @@ impl Shard {
             id: c.transport_id,
             room_id: c.room_id,
             label: c.label,
-            fingerprint: c.fingerprint,
+            fingerprints: c.fingerprints,
             role: c.role,
             remote_pwd: c.remote.pwd,
         };

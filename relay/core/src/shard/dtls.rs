@@ -118,12 +118,12 @@ impl Shard {
         let transport = &mut self.transports[key];
         let is_begun = transport.is_to_begin();
         if let (Phase::Dtls(engine), true) = (&mut transport.phase, is_begun) {
-            *engine = Some(self.dtls.connect(now, transport.identity.fingerprint));
+            *engine = Some(self.dtls.connect(now, transport.identity.fingerprints.clone()));
         }
         let engine = match &mut transport.phase {
             Phase::Ice => return Err(DropReason::DtlsUnexpected),
             Phase::Dtls(engine) => {
-                engine.get_or_insert_with(|| self.dtls.accept(now, transport.identity.fingerprint))
+                engine.get_or_insert_with(|| self.dtls.accept(now, transport.identity.fingerprints.clone()))
             }
             Phase::Connected(session) => session.engine.as_mut().ok_or(DropReason::DtlsUnexpected)?,
         };

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::command::{AddDownTrack, AddUpTrack, Command, OpenTransport, RemoteCredentials};
     use crate::config::{Limits, ShardConfig};
-    use crate::dtls::{DtlsEngine, DtlsFactory, DtlsRole, Fingerprint};
+    use crate::dtls::{DtlsEngine, DtlsFactory, DtlsRole, Fingerprint, Fingerprints};
     use crate::id::{Cname, Pt, Ssrc};
     use crate::media::{Codec, MediaKind, Priority};
     use crate::outbox::NullOutbox;
@@ -271,11 +271,11 @@ mod tests {
     struct NoDtls;
 
     impl DtlsFactory for NoDtls {
-        fn accept(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+        fn accept(&mut self, _: Time, _: Fingerprints) -> Box<dyn DtlsEngine> {
             unreachable!("nobody gets that far")
         }
 
-        fn connect(&mut self, _: Time, _: Fingerprint) -> Box<dyn DtlsEngine> {
+        fn connect(&mut self, _: Time, _: Fingerprints) -> Box<dyn DtlsEngine> {
             unreachable!("nobody gets that far")
         }
 
@@ -304,7 +304,7 @@ mod tests {
                     ufrag: "peer".into(),
                     pwd: "a password of the peer's own".into(),
                 },
-                fingerprint: [0; 32],
+                fingerprints: [0; 32].into(),
                 role: DtlsRole::Server,
                 label: Vec::new(),
                 max_receive_bitrate_bps: None,

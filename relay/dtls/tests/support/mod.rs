@@ -29,7 +29,7 @@ impl Pair {
         let mut server = EngineFactory::new().unwrap();
         let client = ClientFactory::new(options).unwrap();
         Self {
-            server: server.accept(START, announce(client.fingerprint())),
+            server: server.accept(START, announce(client.fingerprint()).into()),
             client: client.connect(START, Some(server.fingerprint())),
             now: START,
         }

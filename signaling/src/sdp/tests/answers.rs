@@ -47,7 +47,7 @@ fn check_media(name: &str, offered: &Media<'_>, answered: &Media<'_>, relay: &Re
     assert_eq!(answered.transport.setup.map(|(setup, _)| setup), Some(Setup::Passive), "{name}");
     assert_eq!(answered.transport.ufrag, Some(relay.ufrag.as_str()), "{name}");
     assert_eq!(answered.transport.pwd, Some(relay.pwd.as_str()), "{name}");
-    assert_eq!(answered.transport.fingerprint_sha256, Some(relay.fingerprint_sha256), "{name}");
+    assert_eq!(answered.transport.fingerprints_sha256, [relay.fingerprint_sha256], "{name}");
     assert!(answered.rtcp_mux, "{name}");
     assert_eq!(answered.rtcp_rsize, offered.rtcp_rsize, "{name}");
     assert_eq!(answered.port, 10_000, "{name}");
@@ -217,14 +217,17 @@ fn a_rejected_m_line_says_what_was_offered_of_it() {
 }
 
 #[test]
-fn a_second_video_is_accepted_but_not_used() {
+fn a_second_video_is_rejected() {
     let (head, video) = CHROMIUM_PUBLISH.split_once("m=video").unwrap();
     let text = format!("{head}m=video{video}m=video{}", video.replace("a=mid:1", "a=mid:2"));
     let text = text.replace("BUNDLE 0 1", "BUNDLE 0 1 2");
     let plan = publish(&text);
     assert_eq!(plan.tracks.len(), 2);
     check("two videos", &text, &plan, &relay_side());
-    assert_eq!(parse(&plan.write(&relay_side())).unwrap().media[2].direction(), Direction::Inactive);
+    let answer = plan.write(&relay_side());
+    let answer = parse(&answer).unwrap();
+    assert!(answer.media[2].is_rejected());
+    assert_eq!(answer.bundle, ["0", "1"]);
 }
 
 #[test]

@@ -59,17 +59,27 @@ fn what_is_no_offer_is_refused() {
     ] {
         assert_eq!(refused(&text), (line, kind), "{text:?}");
     }
+    for line in ["m=au/dio 9 UDP/TLS/RTP/SAVPF 0", "m=", "m= 9 UDP/TLS/RTP/SAVPF 0"] {
+        let text = format!("v=0\r\ns=-\r\n{line}\r\n");
+        assert_eq!(refused(&text), (3, SdpErrorKind::BadMediaLine), "{line}");
+    }
     for line in [
         "m=audio",
         "m=audio 9",
+        "m=audio 9 ",
+        "m=audio 9 UDP/TLS\u{7f} 0",
         "m=audio 65536 UDP/TLS/RTP/SAVPF 0",
         "m=audio x UDP/TLS/RTP/SAVPF 0",
-        "m=au/dio 9 UDP/TLS/RTP/SAVPF 0",
+        "m=audio -1 UDP/TLS/RTP/SAVPF 0",
         "m=audio 9 UDP//SAVPF 0",
-        "m=audio 9 UDP/TLS\u{7f} 0",
     ] {
         let text = format!("v=0\r\ns=-\r\n{line}\r\n");
-        assert_eq!(refused(&text), (3, SdpErrorKind::BadMediaLine), "{line}");
+        let why = answer_publish(&parse(&text).unwrap(), &CodecPreferences::default());
+        let error = SdpError { line: 3, kind: SdpErrorKind::BadMediaLine };
+        assert_eq!(why, Err(Refusal::BadLine(error)), "{line}");
+        let plan = publish(&format!("{CHROMIUM_PUBLISH}{line}\r\n"));
+        assert_eq!(plan.tracks.len(), 2, "it costs the others nothing: {line}");
+        assert!(plan.write(&relay_side()).contains("\r\nm=audio 0 UDP/TLS/RTP/SAVPF 0\r\n"), "{line}");
     }
 }
 

@@ -149,7 +149,7 @@ fn g711_needs_no_rtpmap() {
                 m=audio 9 UDP/TLS/RTP/SAVPF 8 0 13\r\na=rtcp-mux\r\n";
     let plan = publish(head);
     assert_eq!(summary(&plan), " Pcmu 0/- ssrc 0/0 ext mid=0 tcc=0 level=0 cvo=0");
-    assert_eq!(plan.remote.fingerprint_sha256, std::array::from_fn(|index| index as u8));
+    assert_eq!(plan.remote.fingerprints_sha256, [std::array::from_fn(|index| index as u8)]);
     assert_eq!((plan.remote.ufrag.as_str(), plan.remote.pwd.as_str()), ("abcd", "0123456789012345678901"));
     let plan = play(head, &[Codec::Pcma]).unwrap();
     assert_eq!(plan.tracks[0].rtp.payload_type, 8);

@@ -71,7 +71,9 @@ export class Tile {
         setPill(this.pill, this.owner === null ? NONE : (SHOWN[status] ?? status));
         this.pill.title = stream?.info() ?? "";
         const flows = status === STREAM_STATUS.PUBLISHING || status === STREAM_STATUS.PLAYING;
-        const has = (/** @type {"audio" | "video"} */ kind) => !flows || !stream?.rejected().some((one) => one.kind === kind);
+        const has = (/** @type {"audio" | "video"} */ kind) => !flows
+            // A second one of a kind is no loss of the first.
+            || !stream?.rejected().some((one) => one.kind === kind && one.code !== "one-of-a-kind");
         const [noSound, noPicture] = [flows && (stream?.isAudioStopped() ?? false), flows && (stream?.isVideoStopped() ?? false)];
         this.#showMutes(
             (stream?.isAudioMuted() ?? false) || !has("audio") ? "microphone off" : noSound ? "no sound comes" : "",

@@ -16,6 +16,7 @@ const WORDS = {
     "no-common-codecs": "There is no codec for it that both sides have.",
     "ice-timeout": "No sound and no picture gets through to the server. Its UDP ports must be reachable from here: ask its operator, or try another network.",
     "ice-lost": "Sound and picture do not get through to the server any more. Check the network, then press Publish.",
+    "one-of-a-kind": "A stream has one of a kind.",
     "unreachable": "The server cannot be reached. Check the network and the server's address, then join again.",
     "connection-lost": "The connection to the server was lost and did not come back. Join again when the network is back.",
 };
