@@ -15,7 +15,7 @@ const VIDEO = /^a=rtpmap:(\d+) (?:VP8|H264)\/90000/gm;
 const PADDED = 0x20;
 
 export class Line {
-    /** Payload types of video in the answers so far. @type {Set<number>} */
+    /** Payload types of video in the answers since it was mended last. @type {Set<number>} */
     video = new Set();
 
     /** @param {import("./nat.js").Nat} nat @param {import("node:http").Server} door */
@@ -60,6 +60,12 @@ export class Line {
     #isVideo(datagram, to) {
         const isProbe = to === "relay" && (datagram[0] & PADDED) !== 0;
         return isRtp(datagram) && !isProbe && this.video.has(datagram[1] & 0x7f);
+    }
+
+    /** Nothing is lost, and the next client may mean other things by its payload types. */
+    mend() {
+        this.nat.loses = () => false;
+        this.video.clear();
     }
 
     close() {
