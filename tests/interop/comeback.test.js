@@ -10,10 +10,9 @@ import { launch, newPerson } from "./support/browsers.js";
 import { layCable } from "./support/cable.js";
 import { Person, join } from "./support/conference.js";
 import { behindNat, startNat } from "./support/nat.js";
-import { startPeer } from "./support/peer.js";
+import { says, startPeer } from "./support/peer.js";
 import { BACK_ENDS, SHARDS, startServer } from "./support/server.js";
 import { sign } from "./support/tokens.js";
-import { until } from "./support/until.js";
 
 const SECRET = "a secret of at least thirty-two octets";
 const AUTH = `mode = "token"\ntoken_algorithm = "HS256"\ntoken_key = "token.key"`;
@@ -108,16 +107,8 @@ for (const io of BACK_ENDS) {
     });
 }
 
-/** @param {ReturnType<typeof startPeer>} peer */
+/** @param {import("./support/peer.js").Peer} peer */
 const publishes = (peer) => says(peer, "publishing");
 
-/** @param {ReturnType<typeof startPeer>} peer */
+/** @param {import("./support/peer.js").Peer} peer */
 const plays = (peer) => says(peer, "playing");
-
-/** @param {ReturnType<typeof startPeer>} peer @param {string} word */
-async function says(peer, word) {
-    let ended = false;
-    peer.ended.then(() => { ended = true; });
-    await until(`a peer says ${word}, or ends`, () => ended || peer.output().includes(word), { describe: peer.output });
-    assert.ok(!ended, peer.output());
-}

@@ -7,9 +7,8 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
-import { startPeer } from "./support/peer.js";
+import { says, startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
-import { until } from "./support/until.js";
 
 for (const io of BACK_ENDS) {
     describe(`FFmpeg's muxer over ${io}`, () => {
@@ -23,11 +22,9 @@ for (const io of BACK_ENDS) {
                 const browser = await launch("chromium");
                 const muxer = startPeer("whip_ffmpeg.py", `${server.http}/whip/${role}?login=encoder`, "certificate", ...more);
                 try {
-                    await until("it publishes", () => muxer.output().includes("publishing"), { describe: muxer.output });
+                    await says(muxer, "publishing");
                     const person = await join(browser, server, { login: "viewer", room: role });
-                    await person.sees("participant1Name", "encoder");
-                    await person.sees("participant1Status", "PLAYING");
-                    await person.receivesMedia();
+                    await person.watches("encoder");
                     muxer.finish();
                     assert.equal(await muxer.ended, 0, muxer.output());
                     await person.sees("participant1Name", "NONE");

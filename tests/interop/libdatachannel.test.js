@@ -7,8 +7,8 @@
 import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
-import { H264, OPUS, startEncoder } from "./support/encoder.js";
-import { startPeer } from "./support/peer.js";
+import { H264, startEncoders } from "./support/encoder.js";
+import { says, startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -23,24 +23,19 @@ for (const io of BACK_ENDS) {
             test(`it publishes to a browser and to itself, with a=setup:${setup}`, async () => {
                 const browser = await launch("chromium");
                 const peer = startPeer("whip_libdatachannel.js", server.http, setup, setup);
-                /** @type {{stop(): void}[]} */
-                const encoders = [];
+                /** @type {{stop(): void} | undefined} */
+                let encoders;
                 try {
-                    const port = (/** @type {string} */ kind) => Number(peer.output().match(new RegExp(`^${kind} (\\d+)$`, "m"))?.[1]);
-                    const says = (/** @type {string} */ word) => until(`it says ${word}`, () => peer.output().includes(word), { describe: peer.output });
-                    await until("it listens", () => port("video") && port("audio"), { describe: peer.output });
-                    encoders.push(startEncoder(H264, port("video")), startEncoder(OPUS, port("audio")));
-                    await says("publishing");
+                    encoders = await startEncoders(peer, H264);
+                    await says(peer, "publishing");
                     const person = await join(browser, server, { login: "viewer", room: setup });
-                    await person.sees("participant1Name", "camera");
-                    await person.sees("participant1Status", "PLAYING");
-                    await person.receivesMedia();
-                    await says("playing");
+                    await person.watches("camera");
+                    await says(peer, "playing");
                     peer.finish();
-                    await says("ended");
+                    await until("it has ended its sessions", () => peer.output().includes("ended"), { describe: peer.output });
                     await person.sees("participant1Name", "NONE");
                 } finally {
-                    encoders.forEach((encoder) => encoder.stop());
+                    encoders?.stop();
                     peer.kill();
                     await browser.close();
                 }

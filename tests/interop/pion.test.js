@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import { tmpdir } from "node:os";
@@ -13,9 +13,9 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
-import { OPUS, VP8, startEncoder } from "./support/encoder.js";
+import { VP8, startEncoders } from "./support/encoder.js";
+import { says, startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
-import { until } from "./support/until.js";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 /** Where Debian's packages have their sources. */
@@ -45,46 +45,24 @@ for (const io of BACK_ENDS) {
         for (const setup of ["actpass", "passive"]) {
             test(`it publishes to a browser and to itself, with a=setup:${setup}`, async () => {
                 const browser = await launch("chromium");
-                const pion = start(server.http, setup, setup);
+                const pion = startPeer(path(dir, "whip_pion"), server.http, setup, setup);
+                /** @type {{stop(): void} | undefined} */
+                let encoders;
                 try {
-                    const port = (/** @type {string} */ kind) => Number(pion.output().match(new RegExp(`^${kind} (\\d+)$`, "m"))?.[1]);
-                    await until("it listens", () => port("video") && port("audio"), { describe: pion.output });
-                    pion.encoders.push(startEncoder(VP8, port("video")), startEncoder(OPUS, port("audio")));
-                    await until("it publishes", () => pion.output().includes("publishing"), { describe: pion.output });
+                    encoders = await startEncoders(pion, VP8);
+                    await says(pion, "publishing");
                     const person = await join(browser, server, { login: "viewer", room: setup });
-                    await person.sees("participant1Name", "camera");
-                    await person.sees("participant1Status", "PLAYING");
-                    await person.receivesMedia();
-                    await until("it plays", () => pion.output().includes("playing"), { describe: pion.output });
+                    await person.watches("camera");
+                    await says(pion, "playing");
                     pion.finish();
                     assert.equal(await pion.ended, 0, pion.output());
                     await person.sees("participant1Name", "NONE");
                 } finally {
+                    encoders?.stop();
                     pion.kill();
                     await browser.close();
                 }
             });
         }
     });
-}
-
-/** @param {...string} words see the program */
-function start(...words) {
-    const child = spawn(path(dir, "whip_pion"), words);
-    let output = "";
-    child.stdout.on("data", (data) => { output += data; });
-    child.stderr.on("data", (data) => { output += data; });
-    const ended = new Promise((resolve) => child.once("close", resolve));
-    /** @type {{stop(): void}[]} */
-    const encoders = [];
-    return {
-        output: () => output,
-        encoders,
-        ended,
-        finish: () => child.stdin.end(),
-        kill: () => {
-            encoders.forEach((encoder) => encoder.stop());
-            return child.exitCode === null && child.kill("SIGKILL");
-        },
-    };
 }

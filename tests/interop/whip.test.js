@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
-import { startPeer } from "./support/peer.js";
+import { says, startPeer } from "./support/peer.js";
 import { BACK_ENDS, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -57,11 +57,9 @@ for (const io of BACK_ENDS) {
             const browser = await launch("chromium");
             const aiortc = peer("--room", "door", "--hold");
             try {
-                await until("it publishes", () => aiortc.output().includes("publishing"), { describe: aiortc.output });
+                await says(aiortc, "publishing");
                 const person = await join(browser, server, { login: "viewer", room: "door" });
-                await person.sees("participant1Name", "pattern");
-                await person.sees("participant1Status", "PLAYING");
-                await person.receivesMedia();
+                await person.watches("pattern");
                 aiortc.finish();
                 assert.equal(await aiortc.ended, 0, aiortc.output());
                 await person.sees("participant1Name", "NONE");

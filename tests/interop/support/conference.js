@@ -81,6 +81,13 @@ export class Person {
         await until(`${this.login}'s picture moves`, async () => (await picture(this.page, selector))?.print !== first.print, { describe });
     }
 
+    /** Waits until the only other one is this, and its media comes. @param {string} name */
+    async watches(name) {
+        await this.sees("participant1Name", name);
+        await this.sees("participant1Status", "PLAYING");
+        await this.receivesMedia();
+    }
+
     /** Nothing went wrong in the page that the page did not expect. */
     assertNoProblems() {
         assert.deepEqual(this.page.problems, [], `in ${this.login}'s page`);

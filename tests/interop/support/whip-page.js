@@ -27,43 +27,24 @@
 /** @typedef {import("puppeteer-core").Page} Page */
 
 /** Gives the offer and the answer. @param {Page} page @param {string} url @param {Wish} [wish] */
-export function publish(page, url, wish = {}) {
-    return page.evaluate(async (url, { rtx = true, encodings, group = 0 }) => {
-        const peer = new RTCPeerConnection();
+export async function publish(page, url, { rtx = true, encodings, group = 0 } = {}) {
+    const sdp = await page.evaluate(async (rtx, encodings) => {
+        const peer = globalThis.__whip = new RTCPeerConnection();
         const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, frameRate: 15 } });
         const [track] = media.getTracks();
         const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [media], sendEncodings: encodings });
         const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
         const wanted = codecs.filter(({ mimeType }) => mimeType === "video/VP8" || (rtx && mimeType === "video/rtx"));
         transceiver.setCodecPreferences(wanted);
-        const { type, sdp = "" } = await peer.createOffer();
-        await peer.setLocalDescription({ type, sdp: group ? withGroup(sdp, group) : sdp });
-        const headers = { "content-type": "application/sdp" };
-        const response = await fetch(url, { method: "POST", headers, body: peer.localDescription?.sdp });
-        const answer = await response.text();
-        if (!response.ok) {
-            peer.close();
-            throw new Error(`${response.status} ${answer}`);
-        }
-        await peer.setRemoteDescription({ type: "answer", sdp: answer });
-        return { offer: peer.localDescription?.sdp ?? "", answer, location: response.headers.get("location") ?? "" };
-
-        /** In place of the one SSRC that is there. @param {string} sdp @param {number} count */
-        function withGroup(sdp, count) {
-            const all = [...sdp.matchAll(/^a=ssrc:(\d+) (.*)\r\n/gm)];
-            const attributes = all.filter(([, ssrc]) => ssrc === all[0][1]).map(([, , attribute]) => attribute);
-            const kept = sdp.replace(/^a=ssrc(?:-group)?:.*\r\n/gm, "");
-            const ssrcs = Array.from({ length: count }, (_, index) => 1_000_001 + index);
-            const lines = ssrcs.flatMap((ssrc) => attributes.map((attribute) => `a=ssrc:${ssrc} ${attribute}`));
-            return `${kept}${[...lines, `a=ssrc-group:SIM ${ssrcs.join(" ")}`].join("\r\n")}\r\n`;
-        }
-    }, url, wish);
+        return (await peer.createOffer()).sdp ?? "";
+    }, rtx, encodings);
+    return exchange(page, url, group ? withGroup(sdp, group) : sdp);
 }
 
-/** @param {Page} page @param {string} url @param {Wish} [wish] */
-export function play(page, url, wish = {}) {
-    return page.evaluate(async (url, { rtx = true }) => {
-        const peer = new RTCPeerConnection();
+/** Gives the offer and the answer. @param {Page} page @param {string} url @param {Wish} [wish] */
+export async function play(page, url, { rtx = true } = {}) {
+    const sdp = await page.evaluate(async (rtx) => {
+        const peer = globalThis.__whip = new RTCPeerConnection();
         const transceiver = peer.addTransceiver("video", { direction: "recvonly" });
         const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
         const wanted = codecs.filter(({ mimeType }) => mimeType === "video/VP8" || (rtx && mimeType === "video/rtx"));
@@ -71,17 +52,36 @@ export function play(page, url, wish = {}) {
         const video = document.createElement("video");
         Object.assign(video, { srcObject: new MediaStream([transceiver.receiver.track]), muted: true, autoplay: true });
         document.body.append(video);
-        await peer.setLocalDescription();
+        return (await peer.createOffer()).sdp ?? "";
+    }, rtx);
+    return exchange(page, url, sdp);
+}
+
+/** The page's newest connection offers this. @param {Page} page @param {string} url @param {string} sdp */
+function exchange(page, url, sdp) {
+    return page.evaluate(async (url, sdp) => {
+        const peer = globalThis.__whip;
+        await peer.setLocalDescription({ type: "offer", sdp });
         const headers = { "content-type": "application/sdp" };
-        const response = await fetch(url, { method: "POST", headers, body: peer.localDescription?.sdp });
+        const response = await fetch(url, { method: "POST", headers, body: peer.localDescription.sdp });
         const answer = await response.text();
         if (!response.ok) {
             peer.close();
             throw new Error(`${response.status} ${answer}`);
         }
         await peer.setRemoteDescription({ type: "answer", sdp: answer });
-        return { offer: peer.localDescription?.sdp ?? "", answer, location: response.headers.get("location") ?? "" };
-    }, url, wish);
+        return { offer: peer.localDescription.sdp, answer };
+    }, url, sdp);
+}
+
+/** In place of the one SSRC that is there. @param {string} sdp @param {number} count */
+function withGroup(sdp, count) {
+    const all = [...sdp.matchAll(/^a=ssrc:(\d+) (.*)\r\n/gm)];
+    const attributes = all.filter(([, ssrc]) => ssrc === all[0][1]).map(([, , attribute]) => attribute);
+    const kept = sdp.replace(/^a=ssrc(?:-group)?:.*\r\n/gm, "");
+    const ssrcs = Array.from({ length: count }, (_, index) => 1_000_001 + index);
+    const lines = ssrcs.flatMap((ssrc) => attributes.map((attribute) => `a=ssrc:${ssrc} ${attribute}`));
+    return `${kept}${[...lines, `a=ssrc-group:SIM ${ssrcs.join(" ")}`].join("\r\n")}\r\n`;
 }
 
 /** Of the page's connections that are not closed, in the order in which they began. @param {Page} page @returns {Promise<Flow[]>} */
