@@ -16,7 +16,7 @@ use super::rooms::Rooms;
 use super::streams::Streams;
 use crate::id::{ConnectionId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, StreamEventType};
-use crate::stream::{MediaState, Publish, Role, Stopped, Stream};
+use crate::stream::{MediaState, Publish, Stopped, Stream};
 use relay_control::MediaKind;
 use serde_json::json;
 use std::collections::HashSet;
@@ -69,11 +69,7 @@ pub(super) fn catch_up(
     missed: HashSet<StreamKey>,
 ) {
     for stream in missed.into_iter().filter_map(|key| streams.get(key)) {
-        let source = match &stream.role {
-            Role::Publish(publish) => Some(publish),
-            Role::Play(play) => streams.publish(play.source),
-        };
-        let Some(now) = source.map(Publish::stopped) else { continue };
+        let Some(now) = streams.source_of(stream).map(Publish::stopped) else { continue };
         if rooms.connection_of(stream) == Some(to) {
             let kinds = [(stream.has_audio, MediaKind::Audio), (stream.has_video, MediaKind::Video)];
             kinds
@@ -113,10 +109,7 @@ pub(super) fn tell_watchers(cx: &mut Context, streams: &Streams, key: StreamKey)
 
 /// Of a publisher, or of what a player gets.
 pub(super) fn state(streams: &Streams, stream: &Stream) -> MediaState {
-    let publish = match &stream.role {
-        Role::Publish(publish) => Some(publish),
-        Role::Play(play) => streams.publish(play.source),
-    };
+    let publish = streams.source_of(stream);
     let of = |has: bool, kind| {
         has.then(|| stream.is_on_air() && publish.is_some_and(|publish| publish.flows(kind)))
     };

@@ -33,6 +33,14 @@ impl Streams {
         self.get(key)?.publish()
     }
 
+    /// The publication whose media flows in this stream.
+    pub(super) fn source_of<'a>(&'a self, stream: &'a Stream) -> Option<&'a Publish> {
+        match &stream.role {
+            Role::Publish(publish) => Some(publish),
+            Role::Play(play) => self.publish(play.source),
+        }
+    }
+
     pub(super) fn contains(&self, key: StreamKey) -> bool {
         self.all.contains_key(&key)
     }

@@ -201,6 +201,24 @@ fn transports(connections: &Connections, rooms: &Rooms, streams: &Streams, held:
         .collect()
 }
 
+/// Asks the relay when it last heard of a stream's client, and to ask that one. False: there is no such
+/// stream.
+pub(super) fn probe(cx: &mut Context, streams: &Streams, key: StreamKey, purpose: Purpose) -> bool {
+    let Some(stream) = streams.get(key) else { return false };
+    cx.ask_relay(stream.relay, purpose, Command::ProbeTransport(ProbeTransport { transport_id: key.0 }));
+    true
+}
+
+/// When the relay last heard of a client: never of one that it does not have, and just now if nobody knows,
+/// as the connection to it is lost.
+pub(super) fn heard(now: Time, reply: &Result<ReplyBody, ()>) -> Time {
+    match reply {
+        Ok(ReplyBody::TransportProbed(probed)) => now.saturating_sub(Duration::from_millis(probed.silent_ms)),
+        Ok(_) => Time::ZERO,
+        Err(()) => Time::MAX,
+    }
+}
+
 fn is_held(rooms: &Rooms, streams: &Streams, held: Held) -> bool {
     match held {
         Held::StreamName(key) => streams.contains(key),
@@ -286,30 +304,19 @@ impl Hub {
             let first = takeover.asked % asked.len().max(1);
             takeover.asked = first + number;
             for key in asked.into_iter().cycle().skip(first).take(number) {
-                let Some(stream) = self.streams.get(key) else { continue };
-                let command = Command::ProbeTransport(ProbeTransport { transport_id: key.0 });
-                self.cx.ask_relay(stream.relay, Purpose::Probe(held), command);
-                takeover.awaited += 1;
+                takeover.awaited +=
+                    usize::from(probe(&mut self.cx, &self.streams, key, Purpose::Probe(held)));
             }
         }
         self.judge(held);
     }
 
-    /// When the relay last heard of the holder, along one of its transports. One that it does not have says
-    /// nothing.
+    /// When the relay last heard of the holder, along one of its transports.
     pub(super) fn holder_probed(&mut self, held: Held, reply: &Result<ReplyBody, ()>) {
         let now = self.cx.now;
         let Some(takeover) = self.takeovers.all.get_mut(&held) else { return };
         takeover.awaited = takeover.awaited.saturating_sub(1);
-        match reply {
-            Ok(ReplyBody::TransportProbed(probed)) => {
-                let heard = now.saturating_sub(Duration::from_millis(probed.silent_ms));
-                takeover.last_heard = takeover.last_heard.max(heard);
-            }
-            Ok(_) => {}
-            // Nobody knows.
-            Err(()) => takeover.lives = true,
-        }
+        takeover.last_heard = takeover.last_heard.max(heard(now, reply));
         self.judge(held);
     }
 

@@ -15,12 +15,12 @@ use super::Hub;
 use super::end::end_stream;
 use super::http::HttpReply;
 use super::relays::Purpose;
-use super::takeovers::{ANSWER_PATIENCE, GIVE_UP, SILENCE, STEP, UNDER_WAY};
+use super::takeovers::{self, ANSWER_PATIENCE, GIVE_UP, SILENCE, STEP, UNDER_WAY, probe};
 use super::whip_whep::{self, Viewing};
 use crate::id::{HttpRequestId, RoomId, StreamKey};
 use crate::refusal::{Refusal, StreamEnd};
 use crate::timer::{Time, Timer};
-use relay_control::{Command, ProbeTransport, ReplyBody};
+use relay_control::ReplyBody;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -125,27 +125,18 @@ impl Hub {
         asks.heard.retain(|key, _| self.streams.contains(*key));
         let unknown = asks.heard.iter().filter(|(_, heard)| !asks.lives(**heard));
         for key in unknown.map(|(key, _)| *key) {
-            let Some(stream) = self.streams.get(key) else { continue };
-            let command = Command::ProbeTransport(ProbeTransport { transport_id: key.0 });
-            self.cx.ask_relay(stream.relay, Purpose::ProbeViewer(room, key), command);
+            probe(&mut self.cx, &self.streams, key, Purpose::ProbeViewer(room, key));
         }
         self.judge_viewers(room);
     }
 
-    /// When the relay last heard of a viewer. One that it does not have says nothing.
+    /// When the relay last heard of a viewer.
     pub(super) fn viewer_probed(&mut self, room: RoomId, key: StreamKey, reply: &Result<ReplyBody, ()>) {
         let now = self.cx.now;
         let search = self.viewer_places.all.get_mut(&room);
         let Some(asks) = search.and_then(|search| search.asks.as_mut()) else { return };
         let Some(heard) = asks.heard.get_mut(&key) else { return };
-        let said = match reply {
-            Ok(ReplyBody::TransportProbed(probed)) => {
-                now.saturating_sub(Duration::from_millis(probed.silent_ms))
-            }
-            Ok(_) => Time::ZERO,
-            // Nobody knows, so it counts as alive.
-            Err(()) => Time::MAX,
-        };
+        let said = takeovers::heard(now, reply);
         *heard = Some(heard.map_or(said, |before| before.max(said)));
         if asks.heard.values().all(|heard| asks.lives(*heard)) {
             self.judge_viewers(room);
