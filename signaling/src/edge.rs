@@ -13,9 +13,11 @@ use crate::places::Places;
 use crate::refusal::Refusal;
 use crate::send_queue::SendQueue;
 use crate::stream::MediaState;
-use axum::extract::FromRequestParts;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::AtomicU64;
@@ -94,9 +96,9 @@ impl App {
     }
 
     /// How the media of a session over HTTP is, and what becomes of it; `None`: there is no such session.
-    pub(crate) async fn watch(&self, secret: String, published: bool) -> Option<watch::Receiver<MediaState>> {
+    pub(crate) async fn watch(&self, session: HttpSession) -> Option<watch::Receiver<MediaState>> {
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Watch(secret, published, reply)).await.ok()?;
+        self.inputs.send(Input::Watch(session.secret, session.published, reply)).await.ok()?;
         answer.await.ok()?
     }
 
@@ -131,6 +133,24 @@ impl FromRequestParts<Arc<App>> for HttpClient {
             address: forwarded::client(peer, headers, settings),
             proxied: forwarded::came_through_a_proxy(peer, parts.version, headers, settings),
         })
+    }
+}
+
+/// The session that the path of a request names: `/whip/{room}/{secret}` or `/whep/{room}/{stream}/{secret}`,
+/// and what is below.
+pub(crate) struct HttpSession {
+    pub secret: String,
+    pub published: bool,
+}
+
+impl FromRequestParts<Arc<App>> for HttpSession {
+    type Rejection = PathRejection;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, PathRejection> {
+        let Path(mut named) = Path::<HashMap<String, String>>::from_request_parts(parts, app).await?;
+        // Only a player's session is one of somebody else's stream.
+        let published = !named.contains_key("stream");
+        Ok(Self { secret: named.remove("secret").unwrap_or_default(), published })
     }
 }
 

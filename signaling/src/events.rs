@@ -10,13 +10,13 @@
 //! The data of each event, and the JSON, say it by kind: `{"audio":true,"video":false}`, without a kind that
 //! the session has not. *Inactive* is a session of which no kind flows.
 
-use crate::edge::{App, HttpClient};
+use crate::edge::{App, HttpClient, HttpSession};
 use crate::places::Place;
 use crate::refusal::Refusal;
 use crate::refused::{refuse, refused};
 use crate::stream::MediaState;
 use axum::body::Bytes;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -32,9 +32,6 @@ const KINDS_MAX: usize = 16;
 /// A comment is sent so often, so that proxies keep the connection, and a dead one is found.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Which session: whether it publishes, and the secret in its URL.
-type Session = (bool, String);
-
 /// Adds to a 201 where its client can listen.
 pub(crate) fn offered(mut response: Response) -> Response {
     let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
@@ -44,42 +41,6 @@ pub(crate) fn offered(mut response: Response) -> Response {
         response.headers_mut().append(header::LINK, link);
     }
     response
-}
-
-pub(crate) async fn subscribe_whip(
-    State(app): State<Arc<App>>,
-    Path((_, secret)): Path<(String, String)>,
-    OriginalUri(uri): OriginalUri,
-    body: Bytes,
-) -> Response {
-    subscribe(&app, (true, secret), uri.path(), &body).await
-}
-
-pub(crate) async fn subscribe_whep(
-    State(app): State<Arc<App>>,
-    Path((_, _, secret)): Path<(String, String, String)>,
-    OriginalUri(uri): OriginalUri,
-    body: Bytes,
-) -> Response {
-    subscribe(&app, (false, secret), uri.path(), &body).await
-}
-
-pub(crate) async fn follow_whip(
-    State(app): State<Arc<App>>,
-    Path((_, secret)): Path<(String, String)>,
-    client: HttpClient,
-    headers: HeaderMap,
-) -> Response {
-    follow(app, (true, secret), client, &headers).await
-}
-
-pub(crate) async fn follow_whep(
-    State(app): State<Arc<App>>,
-    Path((_, _, secret)): Path<(String, String, String)>,
-    client: HttpClient,
-    headers: HeaderMap,
-) -> Response {
-    follow(app, (false, secret), client, &headers).await
 }
 
 pub(crate) async fn leave() -> StatusCode {
@@ -92,28 +53,33 @@ pub(crate) async fn preflight() -> Response {
 }
 
 /// What it names that we do not have is never sent.
-async fn subscribe(app: &App, (published, secret): Session, path: &str, body: &[u8]) -> Response {
-    let named = serde_json::from_slice::<Vec<String>>(body).map(|named| named.len());
+pub(crate) async fn subscribe(
+    State(app): State<Arc<App>>,
+    session: HttpSession,
+    OriginalUri(uri): OriginalUri,
+    body: Bytes,
+) -> Response {
+    let named = serde_json::from_slice::<Vec<String>>(&body).map(|named| named.len());
     if !body.is_empty() && !named.is_ok_and(|number| number <= KINDS_MAX) {
         return refuse(StatusCode::BAD_REQUEST, "The body is no list of event names");
     }
-    match app.watch(secret, published).await {
+    match app.watch(session).await {
         Some(_) => {
             // As a reference without a path, so that whatever stands before it may change on its way here.
-            let last = if path.ends_with('/') { "./" } else { "events" };
+            let last = if uri.path().ends_with('/') { "./" } else { "events" };
             (StatusCode::CREATED, [(header::LOCATION, last)]).into_response()
         }
         None => refused(&Refusal::NoSuchSession),
     }
 }
 
-async fn follow(
-    app: Arc<App>,
-    (published, secret): Session,
+pub(crate) async fn follow(
+    State(app): State<Arc<App>>,
+    session: HttpSession,
     client: HttpClient,
-    headers: &HeaderMap,
+    headers: HeaderMap,
 ) -> Response {
-    let Some(receiver) = app.watch(secret, published).await else {
+    let Some(receiver) = app.watch(session).await else {
         return refused(&Refusal::NoSuchSession);
     };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

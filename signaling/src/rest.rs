@@ -15,7 +15,7 @@
 mod content;
 
 use crate::auth::{Admitted, HttpAttempt};
-use crate::edge::{App, Health, HttpClient, Input};
+use crate::edge::{App, Health, HttpClient, HttpSession, Input};
 use crate::hub::{HttpReply, HttpRequest, Patch};
 use crate::names::{Name, NameOf};
 use crate::refusal::{Reason, Refusal};
@@ -46,25 +46,17 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// The routes of both listeners.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let whip_session = delete(end_whip).patch(patch_whip).options(accept_patch);
-    let whep_session = delete(end_whep).patch(patch_whep).options(accept_patch);
-    let whip_events = get(events::follow_whip)
-        .post(events::subscribe_whip)
-        .delete(events::leave)
-        .options(events::preflight);
-    let whep_events = get(events::follow_whep)
-        .post(events::subscribe_whep)
-        .delete(events::leave)
-        .options(events::preflight);
+    let session = delete(end).patch(patch).options(accept_patch);
+    let events = get(events::follow).post(events::subscribe).delete(events::leave).options(events::preflight);
     let mut sessions = Router::new();
     for (path, methods) in [
         ("/whip/{room}", post(whip).options(accept_post)),
-        ("/whip/{room}/{secret}", whip_session),
-        ("/whip/{room}/{secret}/events", whip_events),
+        ("/whip/{room}/{secret}", session.clone()),
+        ("/whip/{room}/{secret}/events", events.clone()),
         ("/whep/{room}", post(which_stream).options(accept_post)),
         ("/whep/{room}/{stream}", post(whep).options(accept_post)),
-        ("/whep/{room}/{stream}/{secret}", whep_session),
-        ("/whep/{room}/{stream}/{secret}/events", whep_events),
+        ("/whep/{room}/{stream}/{secret}", session),
+        ("/whep/{room}/{stream}/{secret}/events", events),
     ] {
         // People write URLs of directories, and encoders send what people write.
         sessions = sessions.route(path, methods.clone()).route(&format!("{path}/"), methods);
@@ -253,41 +245,21 @@ fn only(query: Vec<(String, String)>, uri: &Uri, key: &str) -> Result<Option<Str
     }
 }
 
-async fn end_whip(State(app): State<Arc<App>>, Path((_, secret)): Path<(String, String)>) -> Response {
-    plain(app.ask(None, HttpRequest::Delete { secret, published: true }).await)
+async fn end(State(app): State<Arc<App>>, HttpSession { secret, published }: HttpSession) -> Response {
+    plain(app.ask(None, HttpRequest::Delete { secret, published }).await)
 }
 
-async fn end_whep(
+async fn patch(
     State(app): State<Arc<App>>,
-    Path((_, _, secret)): Path<(String, String, String)>,
-) -> Response {
-    plain(app.ask(None, HttpRequest::Delete { secret, published: false }).await)
-}
-
-async fn patch_whip(
-    State(app): State<Arc<App>>,
-    Path((_, secret)): Path<(String, String)>,
+    HttpSession { secret, published }: HttpSession,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    patch(&app, secret, true, &headers, &body).await
-}
-
-async fn patch_whep(
-    State(app): State<Arc<App>>,
-    Path((_, _, secret)): Path<(String, String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    patch(&app, secret, false, &headers, &body).await
-}
-
-async fn patch(app: &App, secret: String, published: bool, headers: &HeaderMap, body: &[u8]) -> Response {
-    let fragment = match content::fragment(headers, body) {
+    let fragment = match content::fragment(&headers, &body) {
         Ok(fragment) => fragment,
         Err((status, words)) => return refuse(status, words),
     };
-    let patch = Patch { secret, published, if_match: content::if_match(headers), fragment };
+    let patch = Patch { secret, published, if_match: content::if_match(&headers), fragment };
     plain(app.ask(None, HttpRequest::Patch(patch)).await)
 }
 
