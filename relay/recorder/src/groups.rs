@@ -1,7 +1,6 @@
 //! All recordings of a port: which tracks go into which.
 
-use crate::disk::Disk;
-use crate::disk::DiskStore;
+use crate::disk::{Disk, DiskStore};
 use crate::recording::{Container, Event, Recording};
 use relay_port::{MediaTime, Message, TrackId};
 use std::collections::BTreeMap;

@@ -55,18 +55,15 @@ impl Depacketizer {
 
     /// Takes a packet. One of another source ends what is held of the source before.
     pub fn handle_packet(&mut self, packet: &Packet, payload: &[u8]) {
-        let Self { reorder, assembler, counts, .. } = self;
         if let Some(source) = self.source.filter(|source| *source != packet.source) {
             if packet.source.wrapping_sub(source).cast_signed() < 0 {
-                counts.packets_left_source += 1;
+                self.counts.packets_left_source += 1;
                 return;
             }
-            reorder.end(counts, |packet, payload, lost, counts| {
-                assembler.handle_packet(packet, payload, lost, counts)
-            });
-            assembler.end_source(counts);
+            self.handle_end();
         }
         self.source = Some(packet.source);
+        let Self { reorder, assembler, counts, .. } = self;
         reorder.handle_packet(packet, payload, counts, |packet, payload, lost, counts| {
             assembler.handle_packet(packet, payload, lost, counts);
         });
