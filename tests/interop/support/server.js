@@ -191,7 +191,7 @@ export class Server {
  */
 export async function startServer({ io = "auto", manager = "none", signaling = "", auth = "", rooms = "", media = "" } = {}, files = {}) {
     const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
-    const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freeUdpPorts(SHARDS) }, manager);
+    const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freePorts(SHARDS, isFreeUdp) }, manager);
     const { http, https, udp } = server.ports;
     await writeFile(server.config, `
 [relay]
@@ -228,7 +228,7 @@ ${media}
 export async function startRelay(io) {
     const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
     const socket = join(dir, "relay.sock");
-    const udp = await freeUdpPorts(SHARDS);
+    const udp = await freePorts(SHARDS, isFreeUdp);
     const flags = ["--io", io, "--shards", String(SHARDS), "--base-port", String(udp), "--control-socket", socket];
     const child = spawn(join(BIN_DIR, "ringvox-relay"), flags, { cwd: dir, stdio: ["ignore", "ignore", "inherit"] });
     const ended = new Promise((resolve) => child.once("exit", resolve));
@@ -249,19 +249,18 @@ export async function startRelay(io) {
 }
 
 /** @returns {Promise<number>} a TCP port that nobody uses */
-export async function freePort() {
-    const server = createServer().listen(0, "::");
-    await new Promise((resolve) => server.once("listening", resolve));
-    const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-    await new Promise((resolve) => server.close(resolve));
-    return port;
+export function freePort() {
+    return freePorts(1, isFreeTcp);
 }
 
 /**
+ * Below the range from which Linux takes the ports of outgoing connections (`ip_local_port_range`): such a
+ * connection, of a browser that runs beside, would take a free port of that range before the server can.
  * @param {number} count
- * @returns {Promise<number>} the first of this many UDP ports in a row that nobody uses
+ * @param {(port: number) => Promise<boolean>} isFree
+ * @returns {Promise<number>} the first of this many ports in a row that nobody uses
  */
-async function freeUdpPorts(count) {
+async function freePorts(count, isFree) {
     for (let attempt = 0; attempt < 50; attempt += 1) {
         const base = 20_000 + Math.floor(Math.random() * 12_000);
         const free = await Promise.all(Array.from({ length: count }, (_, index) => isFree(base + index)));
@@ -269,11 +268,20 @@ async function freeUdpPorts(count) {
             return base;
         }
     }
-    throw new Error("no free UDP ports");
+    throw new Error("no free ports");
 }
 
-/** @param {number} port */
-function isFree(port) {
+/** @param {number} port @returns {Promise<boolean>} */
+function isFreeTcp(port) {
+    return new Promise((resolve) => {
+        const server = createServer();
+        server.once("error", () => resolve(false));
+        server.listen(port, "::", () => server.close(() => resolve(true)));
+    });
+}
+
+/** @param {number} port @returns {Promise<boolean>} */
+function isFreeUdp(port) {
     return new Promise((resolve) => {
         const socket = createSocket("udp6");
         socket.once("error", () => resolve(false));
