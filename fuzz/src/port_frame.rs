@@ -54,7 +54,7 @@ fn local_port(data: &[u8]) {
         Time::ZERO,
         ToPorts::Connect { number, ends: Box::new(PipeEnds { port: shard, to, from }) },
     );
-    ports.handle_order(Time::ZERO, ToPorts::Tap { number, track_id: TAP, shard });
+    ports.handle_order(Time::ZERO, ToPorts::Tap { number, track_id: TAP, shard, label: b"a label".to_vec() });
     let (kind, codec, priority) = (MediaKind::Audio, Codec::Opus, Priority::Medium);
     let (room_id, clock_rate_hz, connected, held) = (1, 48_000, true, true);
     let track = Track { room_id, kind, codec, clock_rate_hz, priority, connected, held };

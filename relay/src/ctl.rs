@@ -100,7 +100,7 @@ fn parameters(codec: CodecName) -> RtpParameters {
 fn order(question: Question) -> Option<Command> {
     Some(match question {
         Question::Inventory | Question::Stats => return None,
-        Question::Tap { port, track_id } => Command::AddTap(AddTap { track_id, port }),
+        Question::Tap { port, track_id } => Command::AddTap(AddTap { track_id, port, label: Vec::new() }),
         Question::Untap { port, track_id } => Command::RemoveTap(RemoveTap { track_id, port }),
         Question::Source { port, track_id, room_id, codec } => {
             let rtp = parameters(codec);

@@ -38,7 +38,7 @@ for (const io of BACK_ENDS) {
             await withPlayer("chromium", GROUP, async ({ offer, sender, viewer }) => {
                 assert.match(offer, /^a=ssrc-group:SIM /m);
                 await until("both are sent", others, { describe: () => flows(sender) });
-                // Whether the second is sent all that time is Chromium's own choice, by what its machine can do.
+                // Whether the second is sent all that time is Chromium's choice, by what its machine can do.
                 await isSteady(sender, viewer);
                 const { transports } = await server.ctl("inventory");
                 const forwarded = transports.flatMap(({ up_tracks }) => up_tracks).map(({ ssrc }) => ssrc);

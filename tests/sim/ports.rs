@@ -22,7 +22,7 @@ const BUDGET: usize = 2;
 const SOURCE: u64 = 77;
 
 fn tap(track_id: u64, port: &str) -> Command {
-    Command::AddTap(AddTap { track_id, port: port.into() })
+    Command::AddTap(AddTap { track_id, port: port.into(), label: Vec::new() })
 }
 
 fn source(track_id: u64, room_id: u64, port: &str) -> Command {

@@ -423,7 +423,7 @@ pub struct ProbeTransport {
 
 /// Sends an up-track, whatever its room, to the process that is connected under this name, until the track
 /// ends, the process goes or says that it listens no more, or [`RemoveTap`]. Ordered again, it changes
-/// nothing.
+/// nothing but the label.
 #[derive(Clone, PartialEq, Message)]
 pub struct AddTap {
     /// The up-track.
@@ -432,6 +432,10 @@ pub struct AddTap {
     /// The name that the process gave itself.
     #[prost(string, tag = "2")]
     pub port: String,
+    /// Opaque to the relay, at most [`LABEL_BYTES_MAX`]: handed to the process before the track begins, and
+    /// at once if it is another one than before.
+    #[prost(bytes = "vec", tag = "3")]
+    pub label: Vec<u8>,
 }
 
 /// See [`Command::RemoveTap`]. Removing what is not there is no error.

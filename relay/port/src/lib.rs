@@ -31,6 +31,6 @@ pub use message::{
 };
 pub use queue::{Entry, Load, PAYLOAD_BYTES_MAX, PortSink, PortWriter};
 pub use wire::{
-    DecodeError, Decoded, FIELDS_BYTES_MAX, FRAME_BYTES_MAX, Frame, FrameReader, Hello, NAME_BYTES_MAX,
-    PORT_VERSION, Refusal, decode, encode, is_name,
+    DecodeError, Decoded, FIELDS_BYTES_MAX, FRAME_BYTES_MAX, Frame, FrameReader, Hello, LABEL_BYTES_MAX,
+    NAME_BYTES_MAX, PORT_VERSION, Refusal, decode, encode, is_name,
 };

@@ -20,18 +20,24 @@ use std::fmt;
 
 /// Version of this encoding, told in [`Hello`]: which kinds and fields the other side knows.
 pub const PORT_VERSION: u32 = 1;
-/// Longest fields of a frame: some ten times the longest of this version.
-pub const FIELDS_BYTES_MAX: usize = 1024;
+/// Longest fields of a frame: some two times the longest of this version.
+pub const FIELDS_BYTES_MAX: usize = 8 << 10;
 /// Octets of the length.
 const LENGTH_BYTES: usize = 4;
 /// Octets of kind and length of the fields.
 const HEAD_BYTES: usize = 3;
 /// Longest frame, the length not included.
 pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + FIELDS_BYTES_MAX + PAYLOAD_BYTES_MAX;
+/// Longest label of a track.
+pub const LABEL_BYTES_MAX: usize = 4096;
 /// Longest name of a process at a port.
 pub const NAME_BYTES_MAX: usize = 64;
 
-const _: () = assert!(NAME_BYTES_MAX < FIELDS_BYTES_MAX && FIELDS_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(
+    NAME_BYTES_MAX < FIELDS_BYTES_MAX
+        && LABEL_BYTES_MAX + 10 <= FIELDS_BYTES_MAX
+        && FIELDS_BYTES_MAX <= u16::MAX as usize
+);
 
 /// The first frame of either side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +78,14 @@ pub enum Frame {
         track_id: TrackId,
         /// The track's description.
         track: Track,
+    },
+    /// To who has tapped a track: what was said with the order, opaque to the relay. It comes before the
+    /// track begins, and again when it is another one.
+    Label {
+        /// The track.
+        track_id: TrackId,
+        /// At most [`LABEL_BYTES_MAX`].
+        label: Vec<u8>,
     },
     /// A message as between shards.
     Message(Message),
@@ -140,6 +154,7 @@ mod kind {
     pub(super) const HELLO: u8 = 1;
     pub(super) const REFUSED: u8 = 2;
     pub(super) const WANT: u8 = 3;
+    pub(super) const LABEL: u8 = 4;
     pub(super) const BEGIN: u8 = 16;
     pub(super) const PACKET: u8 = 17;
     pub(super) const CLOCK: u8 = 18;
@@ -162,8 +177,8 @@ mod flag {
 const TRACK_CONNECTED: u8 = 1;
 const TRACK_HELD: u8 = 2;
 
-/// Appends a frame to `out`; `payload` is a packet's. False, and nothing is written: the payload is too long,
-/// the name is none, or there is no message.
+/// Appends a frame to `out`; `payload` is a packet's. False, and nothing is written: the payload or a label
+/// is too long, the name is none, or there is no message.
 #[must_use]
 pub fn encode(frame: &Frame, payload: &[u8], out: &mut Vec<u8>) -> bool {
     let payload = if matches!(frame, Frame::Message(Message::Packet(_))) { payload } else { &[] };
@@ -188,6 +203,8 @@ fn kind_of(frame: &Frame) -> Option<u8> {
         Frame::Hello(_) => kind::HELLO,
         Frame::Refused(_) => kind::REFUSED,
         Frame::Want { .. } => kind::WANT,
+        Frame::Label { label, .. } if label.len() > LABEL_BYTES_MAX => return None,
+        Frame::Label { .. } => kind::LABEL,
         Frame::Message(message) => match message {
             Message::Empty => return None,
             Message::Begin { .. } => kind::BEGIN,
@@ -213,6 +230,11 @@ fn write_fields(frame: &Frame, out: &mut Vec<u8>) {
         Frame::Want { track_id, track } => {
             out.extend_from_slice(&track_id.to_be_bytes());
             write_track(track, out);
+        }
+        Frame::Label { track_id, label } => {
+            out.extend_from_slice(&track_id.to_be_bytes());
+            out.extend_from_slice(&(label.len() as u16).to_be_bytes());
+            out.extend_from_slice(label);
         }
         Frame::Message(message) => write_message(message, out),
     }
@@ -347,6 +369,13 @@ impl Fields<'_> {
         Ok(name.to_owned())
     }
 
+    fn label(&mut self) -> Result<Vec<u8>, Bad> {
+        let len = usize::from(u16::from_be_bytes(self.array()?));
+        let (label, rest) = self.0.split_at_checked(len).ok_or(Bad::Short)?;
+        self.0 = rest;
+        Ok(label.to_vec())
+    }
+
     fn track(&mut self) -> Result<Track, Bad> {
         let (room_id, kind, codec) = (self.u64()?, self.u8()?, self.u8()?);
         let (clock_rate_hz, priority, flags) = (self.u32()?, self.u8()?, self.u8()?);
@@ -388,6 +417,7 @@ fn read_frame(kind: u8, mut fields: Fields<'_>) -> Result<Frame, Bad> {
             let why = Refusal::ALL.into_iter().find(|known| *known as u8 == code);
             why.map(Frame::Refused).ok_or(Bad::Unknown)
         }
+        kind::LABEL => Ok(Frame::Label { track_id: fields.u64()?, label: fields.label()? }),
         kind::WANT => Ok(Frame::Want { track_id: fields.u64()?, track: fields.track()? }),
         _ => read_message(kind, fields).map(Frame::Message),
     }

@@ -31,7 +31,13 @@ pub enum ToPorts {
         ends: Box<PipeEnds>,
     },
     /// The shard was ordered to send this track to the process.
-    Tap { number: u32, track_id: u64, shard: PortId },
+    Tap {
+        number: u32,
+        track_id: u64,
+        shard: PortId,
+        /// For the process; empty: there is none.
+        label: Vec<u8>,
+    },
     /// The process is not to get the track any more.
     Untap { number: u32, track_id: u64 },
     /// The process is to send this track to the shard. Answered by [`FromPorts::Answer`].
@@ -81,9 +87,11 @@ struct ShardQueues {
 }
 
 /// A track that a process receives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Tap {
     shard: PortId,
+    /// What the process is told of it.
+    label: Vec<u8>,
     /// The opening number of the last [`Message::Begin`]; `None` before the first.
     opening: Option<u64>,
 }
@@ -210,13 +218,9 @@ impl LocalPorts {
                     None => self.closing.push(from),
                 }
             }
-            ToPorts::Tap { number, track_id, shard } => {
+            ToPorts::Tap { number, track_id, shard, label } => {
                 if let Some(port) = self.ports.get_mut(&number) {
-                    // The id is a new track's, on another shard, and the end of the one before is under way.
-                    if port.taps.get(&track_id).is_some_and(|tap| tap.shard != shard) {
-                        port.untap(track_id);
-                    }
-                    port.taps.entry(track_id).or_insert(Tap { shard, opening: None });
+                    port.tap(track_id, shard, label);
                 }
             }
             ToPorts::Untap { number, track_id } => {
@@ -309,6 +313,23 @@ impl Port {
         true
     }
 
+    /// Notes a tap, or another label of one.
+    fn tap(&mut self, track_id: u64, shard: PortId, label: Vec<u8>) {
+        // The id is a new track's, on another shard, and the end of the one before is under way.
+        if self.taps.get(&track_id).is_some_and(|tap| tap.shard != shard) {
+            self.untap(track_id);
+        }
+        let tap = self.taps.entry(track_id).or_insert(Tap { shard, label: Vec::new(), opening: None });
+        if tap.label == label {
+            return;
+        }
+        tap.label = label;
+        if tap.opening.is_some() {
+            let label = tap.label.clone();
+            self.process.send_frame(&Frame::Label { track_id, label });
+        }
+    }
+
     /// Ends a tap and tells the shard.
     fn untap(&mut self, track_id: u64) {
         untap(&mut self.shards, &mut self.taps, track_id);
@@ -342,6 +363,10 @@ impl Port {
                     Some(tap) => {
                         if tap.opening.replace(opening).is_none() {
                             to.change_load(|load| load.back += 1);
+                            let label = tap.label.clone();
+                            if !label.is_empty() {
+                                process.send_frame(&Frame::Label { track_id, label });
+                            }
                         }
                         process.send(&message);
                     }
@@ -350,7 +375,7 @@ impl Port {
                 },
                 Message::Clock { .. } if tap.is_some() => process.send_if_room(&message),
                 Message::End { track_id } if tap.is_some() => {
-                    forget_tap(to, taps.remove(&track_id));
+                    forget_tap(to, taps.remove(&track_id).as_ref());
                     process.send(&message);
                     ended(track_id, false);
                 }
@@ -391,7 +416,7 @@ fn reset(
     taps.retain(|track_id, tap| {
         let is_lost = tap.shard == shard;
         if is_lost {
-            forget_tap(to, Some(*tap));
+            forget_tap(to, Some(tap));
             lost.push((Message::End { track_id: *track_id }, false));
         }
         !is_lost
@@ -407,7 +432,7 @@ fn reset(
     lost
 }
 
-fn forget_tap(to: &mut PortWriter<PipeSender>, tap: Option<Tap>) {
+fn forget_tap(to: &mut PortWriter<PipeSender>, tap: Option<&Tap>) {
     if tap.is_some_and(|tap| tap.opening.is_some()) {
         to.change_load(|load| load.back = load.back.saturating_sub(1));
     }
@@ -425,7 +450,7 @@ fn untap(shards: &mut [ShardQueues], taps: &mut BTreeMap<u64, Tap>, track_id: u6
         (shards.iter_mut().find(|queues| queues.shard == tap.shard), tap.opening)
     {
         queues.to.send(Message::Close { track_id, opening });
-        forget_tap(&mut queues.to, Some(tap));
+        forget_tap(&mut queues.to, Some(&tap));
     }
     true
 }

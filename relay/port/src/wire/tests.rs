@@ -60,6 +60,8 @@ fn frame() -> impl Strategy<Value = Frame> {
             .prop_map(|(version, name)| Frame::Hello(Hello { version, name })),
         prop::sample::select(Refusal::ALL.to_vec()).prop_map(Frame::Refused),
         (any::<u64>(), track()).prop_map(|(track_id, track)| Frame::Want { track_id, track }),
+        (any::<u64>(), octets(LABEL_BYTES_MAX))
+            .prop_map(|(track_id, label)| Frame::Label { track_id, label }),
         message().prop_map(Frame::Message),
     ]
 }
@@ -179,7 +181,10 @@ fn bad_input_has_its_error() {
         (long.to_vec(), DecodeError::TooLong(FRAME_BYTES_MAX + 1)),
         (vec![0, 0, 0, 2], DecodeError::TooShort(2)),
         (frame(9, &[0; 8]), DecodeError::FieldsLength(9)),
-        (frame(1025, &[0; 1025]), DecodeError::FieldsLength(1025)),
+        (
+            frame(FIELDS_BYTES_MAX as u16 + 1, &[0; FIELDS_BYTES_MAX + 1]),
+            DecodeError::FieldsLength(FIELDS_BYTES_MAX + 1),
+        ),
         (frame(7, &[0; 8]), DecodeError::Fields(kind::END)),
         (payload, DecodeError::PayloadLength(PAYLOAD_BYTES_MAX + 1)),
         (name, DecodeError::Name),
@@ -193,5 +198,7 @@ fn bad_input_has_its_error() {
         let hello = Hello { version: PORT_VERSION, name: name.to_owned() };
         assert!(!encode(&Frame::Hello(hello), &[], &mut out));
     }
+    let label = vec![0; LABEL_BYTES_MAX + 1];
+    assert!(!encode(&Frame::Label { track_id: 1, label }, &[], &mut out));
     assert!(out.is_empty());
 }

@@ -6,7 +6,8 @@ use crate::mailbox::{PipeEnds, ToShard};
 use crate::pipe::pipe;
 use crate::ports::{FromPorts, PortsEnd, ToPorts};
 use relay_control::{
-    AddSource, AddTap, Command, ErrorCode, EventBody, PortChanged, PortTrackEnded, RemoveTap, ReplyBody,
+    AddSource, AddTap, Command, ErrorCode, EventBody, LABEL_BYTES_MAX, PortChanged, PortTrackEnded,
+    RemoveTap, ReplyBody,
 };
 use relay_core::port::OpenPort;
 use relay_port::{PortId, Track};
@@ -16,6 +17,7 @@ type Refused = (ErrorCode, &'static str);
 
 const NO_PORT: Refused = (ErrorCode::UnknownPort, "no process is connected under this name");
 const FULL: Refused = (ErrorCode::LimitReached, "the process has as many taps and sources as it may");
+const LONG_LABEL: Refused = (ErrorCode::LimitReached, "the label is longer than it may be");
 const BUSY: Refused = (ErrorCode::Busy, "too many orders wait; retry");
 
 impl Router {
@@ -43,13 +45,17 @@ impl Router {
     }
 
     fn add_tap(&mut self, asked: (ConnectionId, u64), c: &AddTap) -> Result<(), Refused> {
+        if c.label.len() > LABEL_BYTES_MAX {
+            return Err(LONG_LABEL);
+        }
         let number = self.ports.number(&c.port).ok_or(NO_PORT)?;
         let shard = self.home_of(c.track_id).ok_or((ErrorCode::UnknownTrack, "no such up-track"))?;
         if !self.connect_port(number, shard) || !self.shards[shard].has_room() || !self.ports.has_room(1) {
             return Err(BUSY);
         }
         let is_new = self.ports.add_tap(number, c.track_id).ok_or(FULL)?;
-        self.tell_ports(ToPorts::Tap { number, track_id: c.track_id, shard: shard_port(shard) });
+        let label = c.label.clone();
+        self.tell_ports(ToPorts::Tap { number, track_id: c.track_id, shard: shard_port(shard), label });
         let order = OpenPort { track_id: c.track_id, to: PortId::local(number), room_id: None };
         self.last_ticket += 1;
         self.shards[shard].send(ToShard::OpenPort { ticket: self.last_ticket, order });

@@ -1,6 +1,6 @@
 use super::*;
 use crate::pipe::pipe;
-use relay_port::{Codec, Hello, MediaKind, MediaTime, PORT_VERSION, Priority, encode};
+use relay_port::{Codec, FrameReader, Hello, MediaKind, MediaTime, PORT_VERSION, Priority, encode};
 
 const NOW: Time = Time::from_nanos(1_000_000_000);
 
@@ -41,16 +41,56 @@ fn a_tap_that_moves_to_another_shard_leaves_nothing_on_the_first() {
     let (mut ports, number, [(mut shard, mut from_port), _]) = connected(&Arc::default());
     let load = |ports: &LocalPorts| ports.ports[&number].shards[0].to.load();
     let idle = load(&ports);
-    ports.handle_order(NOW, ToPorts::Tap { number, track_id: 1, shard: PortId::shard(0) });
+    ports.handle_order(NOW, ToPorts::Tap { number, track_id: 1, shard: PortId::shard(0), label: Vec::new() });
     shard.send(Message::Begin { track_id: 1, opening: 5, track: VIDEO });
     ports.handle_queues();
     assert_eq!(load(&ports).back, 1);
 
-    ports.handle_order(NOW, ToPorts::Tap { number, track_id: 1, shard: PortId::shard(1) });
+    ports.handle_order(NOW, ToPorts::Tap { number, track_id: 1, shard: PortId::shard(1), label: Vec::new() });
     assert_eq!(load(&ports), idle);
     let mut received = Vec::new();
     while from_port.handle(|entry| received.push(entry.take().0)) {}
     assert_eq!(received, [Message::Close { track_id: 1, opening: 5 }]);
+}
+
+/// The frames that a process has been sent and has not read.
+fn sent(ports: &mut LocalPorts, number: u32) -> Vec<Frame> {
+    let process = ports.process(number).expect("connected");
+    let mut reader = FrameReader::default();
+    reader.push(process.unread());
+    let mut frames = Vec::new();
+    while let Some(Decoded::Frame(frame, _)) = reader.next().expect("frames") {
+        frames.push(frame);
+    }
+    let len = process.unread().len();
+    process.wrote(len);
+    frames
+}
+
+#[test]
+fn a_label_is_told_before_the_track_begins_and_when_it_is_another() {
+    let (mut ports, number, [(mut shard, _from_port), _]) = connected(&Arc::default());
+    let tap =
+        |label: &[u8]| ToPorts::Tap { number, track_id: 1, shard: PortId::shard(0), label: label.to_vec() };
+    let label = |label: &[u8]| Frame::Label { track_id: 1, label: label.to_vec() };
+    let begin = Message::Begin { track_id: 1, opening: 5, track: VIDEO };
+    sent(&mut ports, number);
+    ports.handle_order(NOW, tap(b"a"));
+    assert_eq!(sent(&mut ports, number), [], "there is no track yet");
+    ports.handle_order(NOW, tap(b"b"));
+    shard.send(begin.clone());
+    ports.handle_queues();
+    assert_eq!(sent(&mut ports, number), [label(b"b"), Frame::Message(begin.clone())]);
+    for (wanted, told) in [(b"b", vec![]), (b"c", vec![label(b"c")])] {
+        ports.handle_order(NOW, tap(wanted));
+        assert_eq!(sent(&mut ports, number), told);
+    }
+    // The track is described anew: what was said of the tap holds.
+    shard.send(begin.clone());
+    ports.handle_queues();
+    assert_eq!(sent(&mut ports, number), [Frame::Message(begin)]);
+    ports.handle_order(NOW, tap(b""));
+    assert_eq!(sent(&mut ports, number), [label(b"")], "what was said holds no longer");
 }
 
 #[test]
