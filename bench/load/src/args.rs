@@ -31,6 +31,8 @@ pub(crate) enum Action {
     Capacity(CapacityArgs),
     /// What this machine could do at best: cipher and sends without a relay
     Limit(Box<LimitArgs>),
+    /// The recorder alone, given streams as by a relay
+    Record(RecordArgs),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -225,6 +227,31 @@ pub(crate) struct LimitArgs {
     pub(crate) here: bool,
 }
 
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecordArgs {
+    /// Start this recorder
+    #[arg(long, value_name = "PATH")]
+    pub(crate) recorder_binary: PathBuf,
+    /// Publications of sound and picture, a recording each
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) streams: u32,
+    /// Rate of a picture
+    #[arg(long, default_value_t = 960_000)]
+    pub(crate) video_bps: u64,
+    /// Length of the measured window, in seconds
+    #[arg(long = "seconds", default_value = "10", value_parser = seconds)]
+    pub(crate) window: Duration,
+    /// Where files go [default: a temporary one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Cores of the recorder, as taskset takes them
+    #[arg(long)]
+    pub(crate) cores: Option<String>,
+    /// One more flag for the recorder; may be repeated
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) recorder_arg: Vec<String>,
+}
+
 /// Which server, and how it is started.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
@@ -252,6 +279,9 @@ pub(crate) struct ServerArgs {
     /// Network namespace of the relay or Janus
     #[arg(long)]
     pub(crate) relay_netns: Option<String>,
+    /// A process at a local port of the relay gets all streams as well; not with --channel whip
+    #[arg(long)]
+    pub(crate) tap: bool,
     /// One more flag for the relay; may be repeated
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     pub(crate) relay_arg: Vec<String>,

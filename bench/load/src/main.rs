@@ -14,6 +14,7 @@ mod clock;
 mod engine;
 mod limit;
 mod plot;
+mod record;
 mod report;
 mod run;
 mod scenario;
@@ -62,6 +63,7 @@ fn act(action: &Action) -> Result<(), String> {
         }
         Action::Capacity(args) => capacity::run(args)?,
         Action::Limit(args) => limit::run(args)?,
+        Action::Record(args) => println!("{}", record::run(args)?),
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use crate::scenario::{Kind, Stream};
 use crate::sending::TRANSPORT_SEQ_ID;
 use crate::server::Server;
 use relay_control::{
-    AddDownTrack, AddUpTrack, CONTROL_VERSION, Codec, Command, Connection, ExtensionIds, GetStats, Hello,
-    MediaKind, OpenTransport, ReplyBody, RtpParameters,
+    AddDownTrack, AddTap, AddUpTrack, CONTROL_VERSION, Codec, Command, Connection, ExtensionIds, GetStats,
+    Hello, MediaKind, OpenTransport, ReplyBody, RtpParameters,
 };
 use relay_core::srtp::SrtpProfile;
 use ringvox_client::Credentials;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The relay answers within this, or is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Our name at a local port.
+const PORT: &str = "load";
 /// What our publishers send is policed by nobody: bursts and raised loads go beyond what a browser does.
 const PUBLISHER_BITRATE_BPS: u64 = 100_000_000_000;
 
@@ -31,6 +33,8 @@ pub(crate) struct ControlChannel {
     pub(crate) back_end: String,
     /// The one that ruled when we came.
     epoch: u64,
+    /// Each up-track is tapped.
+    taps: bool,
 }
 
 impl ControlChannel {
@@ -46,6 +50,7 @@ impl ControlChannel {
             fingerprint: [0; 32],
             back_end: String::new(),
             epoch: 0,
+            taps: false,
         };
         channel.hello(0)?;
         if commands {
@@ -65,6 +70,33 @@ impl ControlChannel {
                 Ok(())
             }
             other => Err(format!("no welcome: {other:?}")),
+        }
+    }
+
+    /// Lets a thread be the process at a local port that gets all streams, and does nothing with them.
+    pub(crate) fn tap_all(&mut self, socket: &Path) -> Result<(), String> {
+        let ports = socket.with_file_name("relay-ports.sock");
+        let (writer, mut reader) = relay_port::connect(&ports, PORT).map_err(|why| why.to_string())?;
+        std::thread::spawn(move || {
+            while matches!(reader.read(|_, _| ()), Ok(Some(()))) {}
+            drop(writer);
+        });
+        self.taps = true;
+        Ok(())
+    }
+
+    /// Taps what these publish.
+    fn tap(&mut self, requests: &[JoinRequest]) -> Result<(), String> {
+        let published =
+            requests.iter().filter(|request| request.publishes).flat_map(|request| &request.streams);
+        let tap = |stream: &Stream| {
+            let (track_id, port) = (self.base + u64::from(stream.id), PORT.to_owned());
+            Command::AddTap(AddTap { track_id, port, label: Vec::new() })
+        };
+        let replies = self.relay.call_all(published.map(tap)).map_err(silent)?;
+        match replies.into_iter().find(|reply| !matches!(reply, ReplyBody::Done(_))) {
+            Some(other) => Err(format!("no tap: {other:?}")),
+            None => Ok(()),
         }
     }
 
@@ -121,6 +153,9 @@ impl ControlChannel {
             }
         }
         let mut added = self.relay.call_all(tracks).map_err(silent)?.into_iter();
+        if self.taps {
+            self.tap(requests)?;
+        }
         let pairs = requests.iter().zip(opened);
         Ok(pairs.map(|(request, opened)| self.answer(request, opened, &mut added)).collect())
     }

@@ -4,12 +4,12 @@ mod janus;
 mod process;
 mod signaling;
 
-pub(crate) use process::placed;
+pub(crate) use process::{Process, placed};
 
 use crate::args::{ChannelKind, Peer, ServerArgs};
 use crate::channel::{Channel, ControlChannel, JanusChannel, WhipChannel};
 use crate::clock::cpu_ns;
-use process::{Process, softirq_thread_ns};
+use process::softirq_thread_ns;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -111,7 +111,10 @@ fn open_by_control(args: &ServerArgs) -> Result<Opened, String> {
         (None, Some(socket), Some(pid)) => (Server::existing(pid, None), socket.clone()),
         _ => return Err("give --relay-binary, or --control-socket and --server-pid".to_owned()),
     };
-    let channel = ControlChannel::connect(&socket, &mut server, true)?;
+    let mut channel = ControlChannel::connect(&socket, &mut server, true)?;
+    if args.tap {
+        channel.tap_all(&socket)?;
+    }
     let facts = json!({"peer": "ringvox", "channel": "control", "back_end": channel.back_end});
     Ok(Opened { server, channel: Box::new(channel), facts })
 }

@@ -40,7 +40,7 @@ impl Process {
         Ok(Self { pid: child.id(), child: Some(child), name, log: None })
     }
 
-    pub(super) fn start_logged(binary: &Path, mut command: Command, log: PathBuf) -> Result<Self, String> {
+    pub(crate) fn start_logged(binary: &Path, mut command: Command, log: PathBuf) -> Result<Self, String> {
         let files = File::create(&log).and_then(|file| Ok((file.try_clone()?, file)));
         let (out, err) = files.map_err(|why| format!("{}: {why}", log.display()))?;
         command.stdout(out).stderr(err);
@@ -62,7 +62,7 @@ impl Process {
     }
 
     /// An error if it was started here and has ended.
-    pub(super) fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         match self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
             Some(status) => Err(self.ended(status)),
             None => Ok(()),
