@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const HEADER: &str = "\
 # Settings of Ringvox. Copy to ringvox.toml (or name another file with --config) and uncomment what you
-# change. Both programs read the same file. An unknown key or a bad value is an error that names the key and
+# change. All programs read the same file. An unknown key or a bad value is an error that names the key and
 # what it accepts. Every key is listed with its default, or with an example where there is none, and with what
 # it accepts. Those of [relay] and [signaling] are also flags of these programs, base_port as --base-port: see
 # --help.
@@ -15,8 +15,12 @@ const HEADER: &str = "\
 fn written_from_the_keys() -> String {
     let (mut relay, mut signaling) = (relay::config::Config::default(), signaling::config::Config::default());
     let mut keys = relay.keys();
-    // Both programs read the control socket, and it is in the file once.
-    keys.extend(signaling.keys().into_iter().filter(|key| !key.is_shared()));
+    // What several programs read is in the file once.
+    for key in signaling.keys() {
+        if keys.iter().all(|known| known.place() != key.place()) {
+            keys.push(key);
+        }
+    }
     format!("{HEADER}{}", relay_settings::example(&keys))
 }
 
