@@ -14,9 +14,10 @@ const HEADER: &str = "\
 
 fn written_from_the_keys() -> String {
     let (mut relay, mut signaling) = (relay::config::Config::default(), signaling::config::Config::default());
+    let mut recorder = recorder::config::Config::default();
     let mut keys = relay.keys();
     // What several programs read is in the file once.
-    for key in signaling.keys() {
+    for key in signaling.keys().into_iter().chain(recorder.keys()) {
         if keys.iter().all(|known| known.place() != key.place()) {
             keys.push(key);
         }
@@ -41,7 +42,7 @@ fn the_example_file_is_what_the_keys_say() {
 }
 
 #[test]
-fn both_programs_take_the_example() {
+fn the_programs_take_the_example() {
     let written = written_from_the_keys();
     let setting = |line: &'_ str| -> Option<String> {
         let line = line.strip_prefix("# ")?;
@@ -56,10 +57,23 @@ fn both_programs_take_the_example() {
     let signaling = signaling::config::Config::from_text(&path, &text).expect("good for signaling");
     assert_eq!(relay.control_socket, Path::new("/run/ringvox/relay.sock"));
     assert_eq!(signaling.control_socket, relay.control_socket);
+    let recorder = recorder::config::Config::from_text(&path, &text).expect("good for the recorder");
+    assert_eq!(recorder.relay_socket, relay.control_socket);
+    assert_eq!(recorder.recording.directory.as_deref(), Some(Path::new("/var/lib/ringvox/records")));
     let relay = relay::config::Config { control_socket: relay_control::default_control_socket(), ..relay };
     assert_eq!(relay, relay::config::Config::default());
     assert_eq!(signaling.rooms, signaling::config::Rooms::default());
     assert_eq!(signaling.media, signaling::config::Media::default());
+}
+
+#[test]
+fn the_programs_of_a_table_know_its_keys() {
+    let (mut signaling, mut recorder) =
+        (signaling::config::Config::default(), recorder::config::Config::default());
+    for key in signaling.keys().into_iter().chain(recorder.keys()) {
+        let (table, name) = key.place();
+        assert!(table != "recording" || relay_settings::RECORDING_KEYS.contains(&name), "{name}");
+    }
 }
 
 #[test]
