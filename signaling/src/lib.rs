@@ -23,6 +23,7 @@
 
 pub mod address;
 pub mod auth;
+mod backoff;
 pub mod config;
 mod deadline;
 mod descriptors;
@@ -40,6 +41,8 @@ mod member;
 pub mod message;
 pub mod names;
 mod places;
+mod process;
+mod reach;
 pub mod refusal;
 mod refused;
 pub mod relay;
