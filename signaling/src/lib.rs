@@ -43,6 +43,7 @@ pub mod names;
 mod places;
 mod process;
 mod reach;
+pub mod recorder;
 pub mod refusal;
 mod refused;
 pub mod relay;
