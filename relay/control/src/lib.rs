@@ -40,4 +40,6 @@ pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use command::*;
 pub use connection::Connection;
 pub use event::*;
-pub use place::{Untrusted, check_directory, default_control_socket, directory_of, port_socket, trusts};
+pub use place::{
+    Untrusted, check_directory, default_control_socket, directory_of, port_socket, recorder_socket, trusts,
+};

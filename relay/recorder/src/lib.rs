@@ -12,10 +12,13 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod config;
 pub mod depacketize;
 pub mod disk;
+pub mod finish;
 pub mod groups;
 pub mod matroska;
+pub mod publish;
 pub mod recording;
 pub mod sink;
 pub mod track;
