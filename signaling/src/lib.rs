@@ -29,6 +29,7 @@ mod deadline;
 mod descriptors;
 pub mod edge;
 mod events;
+pub mod file_name;
 pub mod forwarded;
 pub mod hub;
 pub mod id;
