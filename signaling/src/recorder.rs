@@ -37,6 +37,9 @@ pub const ORDERS_MAX: usize = 10_000;
 /// Events that wait for the hub; the recorder waits behind them.
 pub const EVENTS_MAX: usize = 1_024;
 
+/// Orders that wait for the link.
+const COMMANDS_MAX: usize = 1_024;
+
 /// Between attempts to connect to one that is being started.
 const RETRY: Duration = Duration::from_millis(50);
 /// One that lived this long was not ended by its settings, and goes on with its recordings at once. It is
@@ -134,6 +137,26 @@ impl Recordings {
     }
 }
 
+/// What everybody else has of the recorder.
+#[derive(Clone, Debug)]
+pub struct RecorderHandle {
+    pub recordings: Arc<Recordings>,
+    pub commands: mpsc::Sender<RecorderCommand>,
+}
+
+impl RecorderHandle {
+    /// With the other end, for the link.
+    pub fn new() -> (Self, mpsc::Receiver<RecorderCommand>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        (Self { recordings: Arc::default(), commands }, receiver)
+    }
+
+    /// Of a server that records nothing.
+    pub fn of_nobody() -> Self {
+        Self::new().0
+    }
+}
+
 /// What went wrong with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkFailure {
@@ -168,14 +191,14 @@ pub async fn run(
     settings: RecorderSettings,
     recordings: Arc<Recordings>,
     commands: mpsc::Receiver<RecorderCommand>,
-    events: mpsc::Sender<RecorderEvent>,
+    listeners: Vec<mpsc::Sender<RecorderEvent>>,
 ) {
     let mut link = Link {
         process: settings.program.map(|program| Process::new(program.into())),
         control_socket: settings.control_socket,
         recordings,
         commands,
-        events,
+        listeners,
         orders: VecDeque::new(),
         pid: None,
         end: None,
@@ -203,7 +226,8 @@ struct Link {
     control_socket: PathBuf,
     recordings: Arc<Recordings>,
     commands: mpsc::Receiver<RecorderCommand>,
-    events: mpsc::Sender<RecorderEvent>,
+    /// Who hears what happens, each in its turn.
+    listeners: Vec<mpsc::Sender<RecorderEvent>>,
     /// That the recorder has not been told.
     orders: VecDeque<Order>,
     /// Who listens on the control socket, if it is a process that we can see.
@@ -268,9 +292,11 @@ impl Link {
         self.orders.push_back(order);
     }
 
-    /// Nobody may listen any more; then it concerns nobody.
+    /// Some may listen no more.
     async fn tell(&self, event: RecorderEvent) {
-        let _ = self.events.send(event).await;
+        for listener in &self.listeners {
+            let _ = listener.send(event.clone()).await;
+        }
     }
 
     async fn down(&mut self) {

@@ -46,7 +46,7 @@ pub(crate) async fn fetch(
     if !app.config.recording.serve || app.config.recording.directory.is_none() {
         return not_found();
     }
-    let recording = app.recordings.read().of_file(&name).cloned();
+    let recording = app.recorder.recordings.read().of_file(&name).cloned();
     let attempt = FileAttempt {
         address: from.address.ip,
         headers: &headers,
@@ -70,7 +70,7 @@ pub(crate) async fn send(
     recording: &Recording,
     name: &str,
 ) -> Response {
-    let Some(directory) = app.recordings.read().directory() else { return not_found() };
+    let Some(directory) = app.recorder.recordings.read().directory() else { return not_found() };
     let Ok(place) = app.fetches.take(from.address.counted) else {
         let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many recordings are being fetched");
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));

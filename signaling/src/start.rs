@@ -5,10 +5,12 @@ use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
 use crate::edge::{App, Input};
 use crate::places::Places;
+use crate::recorder::{self, RecorderEvent, RecorderHandle, RecorderProgram, RecorderSettings};
 use crate::relay::{self, LinkSettings, RelayProgram};
 use crate::renewal::{Renewal, Secret};
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
 use crate::{descriptors, listen, rest, tls};
+use relay_control::{port_socket, recorder_socket};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,7 +81,16 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let link =
         LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
     tokio::spawn(relay::run(link, link_commands, link_events));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access: Arc::clone(&access) };
+    let (recorder, recorder_events) = recorder(&config)?;
+    let wiring = Wiring {
+        inputs: hub_inputs,
+        events,
+        commands,
+        relay_start,
+        access: Arc::clone(&access),
+        recorder: recorder.clone(),
+        recorder_events,
+    };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
     let relay = match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
@@ -98,7 +109,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
         }
     };
 
-    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone()));
+    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone(), recorder));
     let web_sockets = Arc::clone(&app.web_sockets);
     let router = rest::router(app);
     let all = Arc::new(listen::Listeners::new(router, &config.signaling, budget));
@@ -149,14 +160,38 @@ fn relay_program(config: &Config) -> Result<Option<RelayProgram>, StartError> {
     }
     let binary = match &config.signaling.relay_binary {
         Some(binary) => binary.clone(),
-        None => beside_us()?,
+        None => beside_us("ringvox-relay")?,
     };
     let control_socket = config.control_socket.clone();
     Ok(Some(RelayProgram { binary, config: config.file.clone(), control_socket }))
 }
 
-fn beside_us() -> std::io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("ringvox-relay"))
+fn beside_us(name: &str) -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(name))
+}
+
+/// The link to the recorder, and what it tells, if anything can be recorded.
+fn recorder(config: &Config) -> Result<(RecorderHandle, Option<mpsc::Receiver<RecorderEvent>>), StartError> {
+    if !config.recording.is_on() {
+        return Ok((RecorderHandle::of_nobody(), None));
+    }
+    let control_socket = recorder_socket(&config.control_socket);
+    let program = if config.recording.start_recorder {
+        let binary = match &config.recording.recorder_binary {
+            Some(binary) => binary.clone(),
+            None => beside_us("ringvox-recorder")?,
+        };
+        let port_socket = port_socket(&config.control_socket);
+        let control_socket = control_socket.clone();
+        Some(RecorderProgram { binary, config: config.file.clone(), port_socket, control_socket })
+    } else {
+        None
+    };
+    let (handle, commands) = RecorderHandle::new();
+    let (events, recorder_events) = mpsc::channel(recorder::EVENTS_MAX);
+    let settings = RecorderSettings { control_socket, program };
+    tokio::spawn(recorder::run(settings, Arc::clone(&handle.recordings), commands, vec![events]));
+    Ok((handle, Some(recorder_events)))
 }
 
 impl Running {
