@@ -11,7 +11,6 @@ use crate::log_limit::LogLimit;
 use crate::message::{ClientMessage, Malformed};
 use crate::places::Places;
 use crate::recorder::RecorderHandle;
-use crate::records::{FETCHES_MAX, FETCHES_PER_ADDRESS_MAX};
 use crate::refusal::Refusal;
 use crate::send_queue::SendQueue;
 use crate::stream::MediaState;
@@ -26,6 +25,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+
+/// Recordings that are fetched at a time.
+const FETCHES_MAX: usize = 256;
+/// Of these by one address: a player keeps two or three open.
+const FETCHES_PER_ADDRESS_MAX: usize = 32;
 
 /// What an edge brings.
 #[derive(Debug)]

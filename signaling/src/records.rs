@@ -29,11 +29,6 @@ use recorder_control::Recording;
 use std::io;
 use std::sync::Arc;
 
-/// Files that are fetched at a time.
-pub(crate) const FETCHES_MAX: usize = 256;
-/// Of these by one address: a player keeps two or three open.
-pub(crate) const FETCHES_PER_ADDRESS_MAX: usize = 32;
-
 /// Answers `GET` and `HEAD` of a file's name.
 pub(crate) async fn fetch(
     State(app): State<Arc<App>>,
