@@ -83,7 +83,8 @@ pub(super) fn watch(
         if let Some(status) = child.try_wait()? {
             // What it said last; what it started and left may hold these open for ever.
             while listen(&mut out, &mut error, Duration::ZERO, hear)? {}
-            [out.as_mut().map(|lines| lines.end(hear)), error.as_mut().map(|lines| lines.end(hear))];
+            out.iter_mut().for_each(|lines| lines.end(hear));
+            error.iter_mut().for_each(|lines| lines.end(hear));
             return Ok(status);
         }
         if stops.load(Ordering::Relaxed) {
