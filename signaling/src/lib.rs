@@ -23,11 +23,13 @@
 
 pub mod address;
 pub mod auth;
+mod backoff;
 pub mod config;
 mod deadline;
 mod descriptors;
 pub mod edge;
 mod events;
+pub mod file_name;
 pub mod forwarded;
 pub mod hub;
 pub mod id;
@@ -40,6 +42,11 @@ mod member;
 pub mod message;
 pub mod names;
 mod places;
+pub mod post;
+mod process;
+mod reach;
+pub mod recorder;
+mod records;
 pub mod refusal;
 mod refused;
 pub mod relay;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const HEADER: &str = "\
 # Settings of Ringvox. Copy to ringvox.toml (or name another file with --config) and uncomment what you
-# change. Both programs read the same file. An unknown key or a bad value is an error that names the key and
+# change. All programs read the same file. An unknown key or a bad value is an error that names the key and
 # what it accepts. Every key is listed with its default, or with an example where there is none, and with what
 # it accepts. Those of [relay] and [signaling] are also flags of these programs, base_port as --base-port: see
 # --help.
@@ -14,9 +14,14 @@ const HEADER: &str = "\
 
 fn written_from_the_keys() -> String {
     let (mut relay, mut signaling) = (relay::config::Config::default(), signaling::config::Config::default());
+    let mut recorder = recorder::config::Config::default();
     let mut keys = relay.keys();
-    // Both programs read the control socket, and it is in the file once.
-    keys.extend(signaling.keys().into_iter().filter(|key| !key.is_shared()));
+    // What several programs read is in the file once.
+    for key in signaling.keys().into_iter().chain(recorder.keys()) {
+        if keys.iter().all(|known| known.place() != key.place()) {
+            keys.push(key);
+        }
+    }
     format!("{HEADER}{}", relay_settings::example(&keys))
 }
 
@@ -37,7 +42,7 @@ fn the_example_file_is_what_the_keys_say() {
 }
 
 #[test]
-fn both_programs_take_the_example() {
+fn the_programs_take_the_example() {
     let written = written_from_the_keys();
     let setting = |line: &'_ str| -> Option<String> {
         let line = line.strip_prefix("# ")?;
@@ -52,10 +57,23 @@ fn both_programs_take_the_example() {
     let signaling = signaling::config::Config::from_text(&path, &text).expect("good for signaling");
     assert_eq!(relay.control_socket, Path::new("/run/ringvox/relay.sock"));
     assert_eq!(signaling.control_socket, relay.control_socket);
+    let recorder = recorder::config::Config::from_text(&path, &text).expect("good for the recorder");
+    assert_eq!(recorder.relay_socket, relay.control_socket);
+    assert_eq!(recorder.recording.directory.as_deref(), Some(Path::new("/var/lib/ringvox/records")));
     let relay = relay::config::Config { control_socket: relay_control::default_control_socket(), ..relay };
     assert_eq!(relay, relay::config::Config::default());
     assert_eq!(signaling.rooms, signaling::config::Rooms::default());
     assert_eq!(signaling.media, signaling::config::Media::default());
+}
+
+#[test]
+fn the_programs_of_a_table_know_its_keys() {
+    let (mut signaling, mut recorder) =
+        (signaling::config::Config::default(), recorder::config::Config::default());
+    for key in signaling.keys().into_iter().chain(recorder.keys()) {
+        let (table, name) = key.place();
+        assert!(table != "recording" || relay_settings::RECORDING_KEYS.contains(&name), "{name}");
+    }
 }
 
 #[test]

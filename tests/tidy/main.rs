@@ -174,7 +174,7 @@ fn every_dependency_says_why() {
 
 #[test]
 fn arrows_point_one_way() {
-    let allowed: [(&str, &[&str]); 11] = [
+    let allowed: [(&str, &[&str]); 12] = [
         ("relay", &["relay-control", "relay-core", "relay-dtls", "relay-io", "relay-port", "relay-settings"]),
         ("relay/control", &[]),
         ("relay/core", &["relay-gcm", "relay-port"]),
@@ -182,9 +182,10 @@ fn arrows_point_one_way() {
         ("relay/gcm", &[]),
         ("relay/io", &[]),
         ("relay/port", &[]),
-        ("relay/recorder", &["relay-port"]),
+        ("relay/recorder", &["recorder-control", "relay-control", "relay-port", "relay-settings"]),
+        ("relay/recorder-control", &[]),
         ("relay/settings", &[]),
-        ("signaling", &["relay-control", "relay-settings"]),
+        ("signaling", &["recorder-control", "relay-control", "relay-settings"]),
         ("tests/client", &["relay-core", "relay-dtls"]),
     ];
     let packages = [
@@ -196,6 +197,7 @@ fn arrows_point_one_way() {
         "relay-port",
         "relay-settings",
         "recorder",
+        "recorder-control",
         "signaling",
         "ringvox-client",
         "tests",

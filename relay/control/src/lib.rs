@@ -34,10 +34,13 @@ mod codec;
 mod command;
 mod connection;
 mod event;
+pub mod listener;
 mod place;
 
 pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};
 pub use command::*;
 pub use connection::Connection;
 pub use event::*;
-pub use place::{Untrusted, check_directory, default_control_socket, directory_of, port_socket, trusts};
+pub use place::{
+    Untrusted, check_directory, default_control_socket, directory_of, port_socket, recorder_socket, trusts,
+};

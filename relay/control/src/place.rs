@@ -127,6 +127,12 @@ pub fn port_socket(control: &Path) -> PathBuf {
     control.with_file_name(name)
 }
 
+/// Where the recorder says what it has: `recorder.sock` beside the relay's control socket.
+#[must_use]
+pub fn recorder_socket(control: &Path) -> PathBuf {
+    control.with_file_name("recorder.sock")
+}
+
 fn choose(
     uid: u32,
     runtime_directory: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! A key of the file, bound to the field that holds its value.
 
-use crate::accepts::{Accepts, single, texts};
+use crate::accepts::{Accepts, path, single, texts};
 use crate::{Error, TABLES};
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct Key<'a> {
     shows_default: bool,
     accepted: String,
     pub(crate) form: String,
-    /// Whether the table is the other program's.
+    /// Whether another program reads it as well.
     pub(crate) shared: bool,
     set: Set<'a>,
 }
@@ -53,10 +53,16 @@ impl<'a> Key<'a> {
         Err(Error::BadValue { key: written.to_owned(), value, accepted: self.accepted.clone() })
     }
 
-    /// Whether relay and signaling both read it.
+    /// Whether another program reads it as well.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.shared
+    }
+
+    /// Its table and its name in the file.
+    #[must_use]
+    pub fn place(&self) -> (&'static str, &'static str) {
+        (self.table, self.name)
     }
 
     pub(crate) fn is_flag(&self) -> bool {
@@ -106,4 +112,15 @@ pub fn control_socket(field: &mut PathBuf) -> Key<'_> {
     });
     let shown = (false, "\"/run/ringvox/relay.sock\"");
     Key { shared: true, ..Key::new(("relay", "control_socket"), doc, shown, accepts, field) }
+}
+
+/// The key that signaling and the recorder both read: `recording.directory`.
+pub fn recording_directory(field: &mut Option<PathBuf>) -> Key<'_> {
+    let doc = &[
+        " Where recordings are kept: a directory of their own, which belongs to the user that runs the programs.",
+        " Without it nothing is recorded.",
+    ];
+    let shown = (false, "\"/var/lib/ringvox/records\"");
+    let key = Key::new(("recording", "directory"), doc, shown, path("a directory").map(Some), field);
+    Key { shared: true, ..key }
 }

@@ -1,4 +1,4 @@
-//! Settings of both programs: `ringvox.toml`, then the command line on top of it.
+//! Settings of the programs: `ringvox.toml`, then the command line on top of it.
 //!
 //! A key is written once, as a field of a table in [`settings!`]: its doc, name, type, default and what it
 //! accepts. From that come the field, its default, the flag with its help, the refusal of a bad value, and
@@ -14,12 +14,36 @@ mod key;
 pub use accepts::{Accepts, list, log_level, millis, number, one_of, parsed, path, single, truth};
 pub use error::Error;
 pub use flags::Flags;
-pub use key::{Key, control_socket, example};
+pub use key::{Key, control_socket, example, recording_directory};
 
 use std::path::{Path, PathBuf};
 
 /// Tables of `ringvox.toml`. The first two are named after programs; their keys are also flags.
-const TABLES: [&str; 5] = ["relay", "signaling", "auth", "rooms", "media"];
+const TABLES: [&str; 6] = ["relay", "signaling", "auth", "rooms", "media", RECORDING];
+/// A table of two programs: signaling and the recorder each read their keys of it and pass over the other's.
+const RECORDING: &str = "recording";
+/// All keys of [`RECORDING`], so that each of the two knows an unknown one.
+pub const RECORDING_KEYS: &[&str] = &[
+    "directory",
+    "start_recorder",
+    "recorder_binary",
+    "record_all_streams",
+    "record_all_rooms",
+    "stream_record_policy_template",
+    "enable_empty_shift_writer",
+    "serve",
+    "webhook",
+    "webhook_secret",
+    "min_free",
+    "max_age_hours",
+    "max_total_bytes",
+    "finishers",
+    "mp4_audio",
+    "on_record_hook_script",
+    "on_multiple_record_hook_script",
+    "ffmpeg",
+    "wcs_directory",
+];
 
 /// The file that is read when `--config` does not name one.
 const DEFAULT_FILE: &str = "ringvox.toml";
@@ -58,8 +82,10 @@ fn set(keys: &mut [Key<'_>], table: &str, name: &str, value: &toml::Value) -> Re
         Some(key) => key.set(&format!("{table}.{name}"), accepts::texts(value).ok_or(value)),
         // In the other program's table; it is the one that checks it.
         None if others.iter().all(|key| key.shared) => Ok(()),
+        None if table == RECORDING && RECORDING_KEYS.contains(&name) => Ok(()),
         None => {
-            let known = others.iter().map(|key| key.name).collect();
+            let own = others.iter().map(|key| key.name).collect();
+            let known = if table == RECORDING { RECORDING_KEYS.to_vec() } else { own };
             Err(Error::UnknownKey { key: format!("{table}.{name}"), known })
         }
     }
@@ -70,16 +96,25 @@ fn set(keys: &mut [Key<'_>], table: &str, name: &str, value: &toml::Value) -> Re
 /// # Errors
 /// The first thing that is wrong, with the key's name and what it accepts.
 pub fn load<S: Settings>(flags: &Flags<S>) -> Result<(S, Option<PathBuf>), Error> {
-    let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
-    let (mut settings, file) = match std::fs::read_to_string(path) {
-        Ok(text) => (S::from_text(path, &text)?, Some(path.to_owned())),
-        Err(why) if flags.config.is_none() && why.kind() == std::io::ErrorKind::NotFound => {
-            (S::default(), None)
-        }
-        Err(why) => return Err(Error::Unreadable(path.to_owned(), why)),
-    };
+    let (mut settings, file) = read(flags.config.as_deref())?;
     flags.apply(&mut settings)?;
     Ok((settings, file))
+}
+
+/// The defaults, then the file of this name, or the one of the usual name if there is one; and the file that
+/// was read.
+///
+/// # Errors
+/// The first thing that is wrong, with the key's name and what it accepts.
+pub fn read<S: Settings>(config: Option<&Path>) -> Result<(S, Option<PathBuf>), Error> {
+    let path = config.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((S::from_text(path, &text)?, Some(path.to_owned()))),
+        Err(why) if config.is_none() && why.kind() == std::io::ErrorKind::NotFound => {
+            Ok((S::default(), None))
+        }
+        Err(why) => Err(Error::Unreadable(path.to_owned(), why)),
+    }
 }
 
 /// Makes a table of `ringvox.toml`: a struct with its defaults and its keys.

@@ -3,8 +3,10 @@
 //! Of `[relay]` only the control socket concerns us; the relay reads the rest itself.
 
 mod auth;
+mod recording;
 
 pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
+pub use recording::Recording;
 pub use relay_settings::{Error as ConfigError, Settings};
 
 use crate::address::Network;
@@ -73,6 +75,8 @@ pub struct Config {
     pub rooms: Rooms,
     /// Codecs and bit rates.
     pub media: Media,
+    /// What is recorded.
+    pub recording: Recording,
     /// The relay's control socket.
     pub control_socket: PathBuf,
 }
@@ -229,6 +233,7 @@ impl Default for Config {
             auth: Auth::default(),
             rooms: Rooms::default(),
             media: Media::default(),
+            recording: Recording::default(),
             control_socket: default_control_socket(),
         }
     }
@@ -241,6 +246,10 @@ impl Settings for Config {
         keys.extend(self.auth.keys());
         keys.extend(self.rooms.keys());
         keys.extend(self.media.keys());
+        let mut recording = self.recording.keys();
+        // The directory first: without it the others do nothing.
+        recording.rotate_right(1);
+        keys.extend(recording);
         keys
     }
 }
@@ -268,6 +277,10 @@ impl Config {
         config.file = file;
         if config.signaling.tls_cert.is_some() != config.signaling.tls_key.is_some() {
             let why = "signaling.tls_cert and signaling.tls_key belong together: give both or neither";
+            return Err(ConfigError::Conflict(why.to_owned()));
+        }
+        if config.recording.webhook.is_some() && config.recording.webhook_secret.is_none() {
+            let why = "recording.webhook_secret is missing: recording.webhook needs it";
             return Err(ConfigError::Conflict(why.to_owned()));
         }
         match config.auth.missing() {
@@ -412,13 +425,19 @@ mod tests {
             ("[signaling]\nlog = \"loud\"", "signaling.log = \"loud\": give \"off\""),
             ("[signaling]\ntls_cert = 1.5", "signaling.tls_cert = 1.5: give a path"),
             ("[relay]\ncontrol_socket = \"x\"", "relay.control_socket = \"x\": give an absolute path"),
-            ("[rooom]\n", "unknown table [rooom]; known are [relay], [signaling], [auth], [rooms], [media]"),
+            ("[rooom]\n", "unknown table [rooom]; known are [relay], [signaling], [auth], [rooms], [media],"),
             ("[auth]\nmode = \"closed\"", "auth.mode = \"closed\": give \"open\", \"token\" or \"hook\""),
             ("[auth]\ntoken_algorithm = \"none\"", "auth.token_algorithm = \"none\": give \"HS256\""),
             ("[auth]\nhook_url = \"ftp://x\"", "auth.hook_url = \"ftp://x\": give http://"),
             ("[auth]\nhook_timeout_ms = 0", "auth.hook_timeout_ms"),
             ("rooms = 3", "rooms = 3: give a table: [rooms]"),
             ("[rooms", "is not valid TOML"),
+            ("[recording]\nserv = true", "unknown key recording.serv; known are directory, start_recorder"),
+            ("[recording]\nwebhook = \"ftp://x\"", "recording.webhook = \"ftp://x\": give http://"),
+            (
+                "[recording]\nstream_record_policy_template = \"{streamName}-{duration}\"",
+                "{duration} cannot be had, as a file is named when its recording begins",
+            ),
         ] {
             let error = from_text(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");
