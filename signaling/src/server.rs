@@ -20,7 +20,7 @@ use crate::timer::Time;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -105,7 +105,9 @@ pub struct Wiring {
 impl Server {
     /// With an empty hub.
     pub fn new(config: Arc<Config>, wiring: Wiring) -> Self {
-        let hub = Hub::new(Arc::clone(&config), Box::new(random));
+        let mut hub = Hub::new(Arc::clone(&config), Box::new(random));
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        hub.handle_clock(Time::ZERO, u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
         Self::with_hub(hub, config, wiring)
     }
 
@@ -296,6 +298,8 @@ impl Server {
                         self.hub.handle_reply(now, request_id, Err(()));
                     }
                 }
+                // Nobody is there to hear it yet.
+                Output::Recorder(order) => tracing::debug!(?order, "not told to the recorder"),
                 Output::Media { stream, state } => self.tell_watchers(stream, state),
                 Output::Http { http_request, reply } => {
                     if let Some(waiting) = self.http_requests.remove(&http_request) {

@@ -16,6 +16,8 @@ mod panics;
 mod peers;
 mod priority;
 mod readers;
+mod recorder;
+mod recordings;
 mod relay_model;
 mod renewal;
 mod replay;
