@@ -10,6 +10,7 @@ use crate::listen::Peer;
 use crate::log_limit::LogLimit;
 use crate::message::{ClientMessage, Malformed};
 use crate::places::Places;
+use crate::recorder::RecorderHandle;
 use crate::refusal::Refusal;
 use crate::send_queue::SendQueue;
 use crate::stream::MediaState;
@@ -24,6 +25,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+
+/// Recordings that are fetched at a time.
+const FETCHES_MAX: usize = 256;
+/// Of these by one address: a player keeps two or three open.
+const FETCHES_PER_ADDRESS_MAX: usize = 32;
 
 /// What an edge brings.
 #[derive(Debug)]
@@ -72,11 +78,19 @@ pub struct App {
     /// the same.
     pub(crate) web_sockets: Arc<Places>,
     pub(crate) refused_web_sockets: Mutex<LogLimit>,
+    pub(crate) recorder: RecorderHandle,
+    /// Places of recordings that are being fetched.
+    pub(crate) fetches: Arc<Places>,
     pub(crate) started: Instant,
 }
 
 impl App {
-    pub fn new(config: Arc<Config>, access: Arc<AccessControl>, inputs: mpsc::Sender<Input>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        access: Arc<AccessControl>,
+        inputs: mpsc::Sender<Input>,
+        recorder: RecorderHandle,
+    ) -> Self {
         let settings = &config.signaling;
         let web_sockets = Places::new(settings.max_connections, settings.connections_per_address());
         Self {
@@ -86,6 +100,8 @@ impl App {
             next_connection: AtomicU64::new(1),
             web_sockets,
             refused_web_sockets: Mutex::default(),
+            recorder,
+            fetches: Places::new(FETCHES_MAX, FETCHES_PER_ADDRESS_MAX),
             started: Instant::now(),
         }
     }
@@ -174,7 +190,7 @@ mod tests {
         let config = Arc::new(Config::default());
         let access = Arc::new(AccessControl::new(&config.auth, "test".to_owned()).expect("open to all"));
         let (inputs, mut hub) = mpsc::channel(1);
-        let app = App::new(config, access, inputs);
+        let app = App::new(config, access, inputs, RecorderHandle::of_nobody());
         let delete = HttpRequest::Delete { secret: "s".to_owned(), published: true };
         let client = tokio::spawn(async move { app.ask(None, delete).await });
         let Some(Input::Http((_, awaited), _, reply)) = hub.recv().await else { panic!("a request") };

@@ -23,6 +23,7 @@
 
 pub mod address;
 pub mod auth;
+mod backoff;
 pub mod config;
 mod deadline;
 mod descriptors;
@@ -41,7 +42,12 @@ mod member;
 pub mod message;
 pub mod names;
 mod places;
+pub mod post;
+mod process;
+mod reach;
 mod record;
+pub mod recorder;
+mod records;
 pub mod refusal;
 mod refused;
 pub mod relay;

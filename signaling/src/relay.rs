@@ -14,27 +14,26 @@
 //!   goes above the epoch that it is refused for.
 //! - Nothing is sent to a process that could be another user's: the directory and the uid at the other end
 //!   are checked first.
-//! - What fails is tried again after a pause that grows ([`backoff`]).
+//! - What fails is tried again after a pause that grows ([`crate::backoff`]).
 //!
 //! Deliberately absent: any knowledge of rooms or streams.
 
-mod backoff;
 mod connection;
-mod process;
+mod failure;
 mod requests;
 
-pub use process::RelayProgram;
 pub use requests::{BUSY_LIMIT, UNANSWERED_MAX};
 
-use backoff::{Backoff, LinkFailure};
+use crate::backoff::Backoff;
+use crate::process::{self, Process, Program};
+use crate::reach::{listener, random, reach};
 use connection::{ControlConnection, Ended};
-use process::RelayProcess;
-use relay_control::{Command, EventBody, Inventory, ReplyBody, Untrusted, Welcome, check_directory, trusts};
+use failure::LinkFailure;
+use relay_control::{Command, EventBody, Inventory, ReplyBody, STARTED_BY_SIGNALING, Welcome};
 use requests::Requests;
-use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +41,9 @@ use tokio::time::Instant;
 
 /// Between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// A relay that lived this long was not ended by its settings.
+const HEALTHY: Duration = Duration::from_secs(10);
 
 /// How long a relay that was asked to end may take.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
@@ -52,6 +54,32 @@ pub struct LinkSettings {
     pub control_socket: PathBuf,
     /// What to start when nobody listens there; `None` = wait.
     pub program: Option<RelayProgram>,
+}
+
+/// The relay's program.
+#[derive(Clone, Debug)]
+pub struct RelayProgram {
+    pub binary: PathBuf,
+    /// Its settings file, the same as ours.
+    pub config: Option<PathBuf>,
+    pub control_socket: PathBuf,
+}
+
+impl From<RelayProgram> for Program {
+    fn from(relay: RelayProgram) -> Self {
+        let mut arguments = Vec::new();
+        if let Some(config) = relay.config {
+            arguments.extend(["--config".into(), config.into()]);
+        }
+        arguments.extend(["--control-socket".into(), relay.control_socket.into()]);
+        Self {
+            binary: relay.binary,
+            arguments,
+            variable: Some((STARTED_BY_SIGNALING, "1")),
+            setting: "signaling.relay_binary",
+            healthy: HEALTHY,
+        }
+    }
 }
 
 /// What the link tells.
@@ -87,7 +115,7 @@ pub async fn run(
     events: mpsc::Sender<LinkEvent>,
 ) {
     let mut link = Link {
-        process: settings.program.map(RelayProcess::new),
+        process: settings.program.map(|program| Process::new(program.into())),
         control_socket: settings.control_socket,
         epoch: epoch(),
         instance: random(),
@@ -134,30 +162,8 @@ fn epoch() -> u64 {
     u64::try_from(micros).unwrap_or(0).max(1)
 }
 
-/// Connects, if somebody listens there and nobody but our user and root could. The uid is that of who called
-/// `listen`, which it has whatever becomes of the directory meanwhile.
-async fn reach(control_socket: &Path) -> Result<Option<UnixStream>, Untrusted> {
-    match check_directory(control_socket) {
-        Err(Untrusted::Io(_, why)) if why.kind() == ErrorKind::NotFound => return Ok(None),
-        checked => checked?,
-    }
-    let Ok(stream) = UnixStream::connect(control_socket).await else { return Ok(None) };
-    let peer = stream.peer_cred().map_err(|why| Untrusted::Io(control_socket.to_owned(), why))?;
-    if !trusts(peer.uid()) {
-        return Err(Untrusted::Listener(control_socket.to_owned(), peer.uid()));
-    }
-    Ok(Some(stream))
-}
-
-/// By chance, and not 0.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).expect("the kernel's random numbers");
-    u64::from_ne_bytes(bytes).max(1)
-}
-
 struct Link {
-    process: Option<RelayProcess>,
+    process: Option<Process>,
     control_socket: PathBuf,
     epoch: u64,
     instance: u64,
@@ -173,7 +179,7 @@ struct Link {
     relay_pid: Option<Pid>,
     /// We were told to end the relay before we had found it.
     shutdown: Option<oneshot::Sender<()>>,
-    backoff: Backoff,
+    backoff: Backoff<LinkFailure>,
 }
 
 impl Link {
@@ -182,8 +188,7 @@ impl Link {
         loop {
             match reach(&self.control_socket).await {
                 Ok(Some(stream)) => {
-                    let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?));
-                    self.relay_pid = pid.filter(|pid| *pid != getpid());
+                    self.relay_pid = listener(&stream);
                     return Some(stream);
                 }
                 Ok(None) => {}
@@ -249,8 +254,8 @@ impl Link {
         if let Some(process) = &mut self.process {
             process.wait().await;
         }
-        while self.relay_pid.is_some_and(|pid| test_kill_process(pid).is_ok()) {
-            tokio::time::sleep(RETRY / 5).await;
+        if let Some(pid) = self.relay_pid {
+            process::gone(pid).await;
         }
     }
 

@@ -8,6 +8,7 @@
 //! | `…/events` of a session | whether its media flows, see [`crate::events`] |
 //! | `OPTIONS` | 204 with `Allow`, and `Accept-Post` or `Accept-Patch` |
 //! | each of these with a slash behind its path | the same |
+//! | `GET` of `/records/{file}` and `/client/records/{file}` | [`crate::records`] |
 //! | `GET /healthz` | 200 `ok`, 503 `degraded`; numbers only with `signaling.health_counts` |
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
@@ -21,7 +22,7 @@ use crate::names::{Name, NameOf};
 use crate::refusal::{Reason, Refusal};
 use crate::refused::{refuse, refused};
 use crate::sdp::Rejected;
-use crate::{events, web, ws};
+use crate::{events, records, web, ws};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -64,9 +65,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let sessions = sessions
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
+    let mut files = Router::new();
+    for path in ["/records/{file}", "/client/records/{file}"] {
+        files = files.route(path, get(records::fetch).options(preflight));
+    }
+    let files = files.layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
     Router::new()
         .route("/healthz", get(health))
         .merge(sessions)
+        .merge(files)
         .fallback(page_or_socket)
         .layer(middleware::from_fn(one_host))
         .with_state(app)
@@ -342,6 +349,10 @@ async fn accept_patch() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
+async fn preflight() -> Response {
+    (StatusCode::NO_CONTENT, [(header::ALLOW, "GET, HEAD, OPTIONS")]).into_response()
+}
+
 async fn which_stream() -> Response {
     refuse(StatusCode::NOT_FOUND, "Say whom to play: /whep/{room}/{login, or name of a stream}")
 }
@@ -365,13 +376,14 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
         if any { HeaderValue::from_static("*") } else { origin },
     );
     headers.append(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
-    let known = HeaderValue::from_static("Authorization, Content-Type, If-Match");
+    let known = HeaderValue::from_static("Authorization, Content-Type, If-Match, If-Range, Range");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(known));
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE, OPTIONS"),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Accept-Patch, Accept-Post, ETag, Link, Location, Retry-After, Ringvox-Rejected, WWW-Authenticate",
+            "Accept-Patch, Accept-Post, Accept-Ranges, Content-Range, ETag, Link, Location, Retry-After, \
+             Ringvox-Rejected, WWW-Authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ] {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::edge::{Health, Input};
 use crate::hub::{Awaited, CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
 use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
+use crate::recorder::{RecorderCommand, RecorderEvent, RecorderHandle};
 use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
 use crate::send_queue::SendQueue;
@@ -82,6 +83,9 @@ pub struct Server {
     /// Who listens to the media of sessions over HTTP.
     watchers: HashMap<StreamKey, watch::Sender<MediaState>>,
     relay_start: Option<oneshot::Sender<RelayStart>>,
+    recorder: RecorderHandle,
+    /// `None`: nothing is recorded.
+    recorder_events: Option<mpsc::Receiver<RecorderEvent>>,
     /// Who started the relay; before it is known, what the settings say.
     relay_is_ours: bool,
     /// Panics, and since when: a minute at most.
@@ -100,6 +104,9 @@ pub struct Wiring {
     pub access: Arc<AccessControl>,
     /// Told once how the relay came up.
     pub relay_start: oneshot::Sender<RelayStart>,
+    pub recorder: RecorderHandle,
+    /// From the recorder; `None`: nothing is recorded.
+    pub recorder_events: Option<mpsc::Receiver<RecorderEvent>>,
 }
 
 impl Server {
@@ -128,6 +135,8 @@ impl Server {
             last_http_request: 0,
             watchers: HashMap::new(),
             relay_start: Some(wiring.relay_start),
+            recorder: wiring.recorder,
+            recorder_events: wiring.recorder_events,
             panics: (0, Time::ZERO),
         }
     }
@@ -147,6 +156,10 @@ impl Server {
                     Some(event) => self.handle_event(event),
                     None => Some(Ended::Shutdown),
                 },
+                Some(event) = next(&mut self.recorder_events), if !edge_waits => {
+                    self.handle_recorder_event(&event);
+                    None
+                }
                 () = tokio::time::sleep_until(wake) => None,
                 () = tokio::time::sleep_until(relieve_at) => {
                     self.relieve();
@@ -273,6 +286,14 @@ impl Server {
         None
     }
 
+    fn handle_recorder_event(&mut self, event: &RecorderEvent) {
+        let RecorderEvent::Recording(recording) = event else { return };
+        if let Some(failure) = &recording.failure {
+            tracing::warn!(id = recording.id, state = ?recording.state, "recording: {}", failure.info);
+        }
+        self.hub.handle_recording(self.now(), recording);
+    }
+
     fn relay_started(&mut self, how: RelayStart) {
         if let Some(told) = self.relay_start.take() {
             let _ = told.send(how);
@@ -298,8 +319,10 @@ impl Server {
                         self.hub.handle_reply(now, request_id, Err(()));
                     }
                 }
-                // Nobody is there to hear it yet.
-                Output::Recorder(order) => tracing::debug!(?order, "not told to the recorder"),
+                Output::Recorder(order) => {
+                    // What it does not hear is said again when it tells of what that is about.
+                    let _ = self.recorder.commands.try_send(RecorderCommand::Order(order));
+                }
                 Output::Media { stream, state } => self.tell_watchers(stream, state),
                 Output::Http { http_request, reply } => {
                     if let Some(waiting) = self.http_requests.remove(&http_request) {
@@ -412,6 +435,15 @@ impl Server {
         }
     }
 
+    /// Behind the relay, so that it has all that was published. It takes what it tells no more.
+    async fn end_recorder(&mut self) {
+        self.recorder_events = None;
+        let (done, ended) = oneshot::channel();
+        if self.recorder.commands.send(RecorderCommand::End(done)).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+
     async fn shut_down(&mut self, alone: bool) {
         let ends_relay = self.config.signaling.stop_relay.ends(self.relay_is_ours, alone);
         let close_code = if ends_relay { CloseCode::GoingAway } else { CloseCode::Restarting };
@@ -426,9 +458,25 @@ impl Server {
         if ends_relay && tokio::time::timeout(END_LIMIT, self.end_relay()).await.is_err() {
             tracing::warn!("the relay does not end");
         }
+        let ends_recorder = ends_relay && self.config.recording.start_recorder;
+        if ends_recorder && tokio::time::timeout(END_LIMIT, self.end_recorder()).await.is_err() {
+            tracing::warn!("the recorder does not end");
+        }
         let (code, reason) = close_code.frame();
         self.send_queues.drain().for_each(|(_, send_queue)| send_queue.close(code, reason));
     }
+}
+
+/// The next event, if there are any.
+async fn next(events: &mut Option<mpsc::Receiver<RecorderEvent>>) -> Option<RecorderEvent> {
+    let event = match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    };
+    if event.is_none() {
+        *events = None;
+    }
+    event
 }
 
 fn far_away() -> Instant {
@@ -464,7 +512,9 @@ mod tests {
             random()
         };
         let hub = Hub::new(Arc::clone(&config), Box::new(random));
-        let wiring = Wiring { inputs: hub_inputs, events, commands, access, relay_start };
+        let (recorder, recorder_events) = (RecorderHandle::of_nobody(), None);
+        let wiring =
+            Wiring { inputs: hub_inputs, events, commands, access, relay_start, recorder, recorder_events };
         (Server::with_hub(hub, config, wiring), inputs, link_events)
     }
 

@@ -5,10 +5,13 @@ use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
 use crate::edge::{App, Input};
 use crate::places::Places;
+use crate::recorder::{self, RecorderEvent, RecorderHandle, RecorderProgram, RecorderSettings};
 use crate::relay::{self, LinkSettings, RelayProgram};
 use crate::renewal::{Renewal, Secret};
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
 use crate::{descriptors, listen, rest, tls};
+use futures_util::future::BoxFuture;
+use relay_control::{port_socket, recorder_socket};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,26 +82,23 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let link =
         LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
     tokio::spawn(relay::run(link, link_commands, link_events));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access: Arc::clone(&access) };
+    let (recorder, recorder_events, recorder_link) = recorder(&config)?;
+    let wiring = Wiring {
+        inputs: hub_inputs,
+        events,
+        commands,
+        relay_start,
+        access: Arc::clone(&access),
+        recorder: recorder.clone(),
+        recorder_events,
+    };
     let server = tokio::spawn(Server::new(Arc::clone(&config), wiring).run());
 
-    let relay = match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
-        Ok(Ok(RelayStart::Up { started_by_signaling })) => {
-            let ends_with_us = config.signaling.stop_relay.ends(started_by_signaling, false);
-            Some(RelayFound { ends_with_us })
-        }
-        Ok(Ok(RelayStart::Failed(why))) => return Err(format!("the relay does not start: {why}").into()),
-        Ok(Err(_)) => {
-            let socket = config.control_socket.display();
-            return Err(format!("the relay at {socket} is commanded by a newer signaling").into());
-        }
-        Err(_) => {
-            tracing::warn!("no relay at {} yet; waiting for it", config.control_socket.display());
-            None
-        }
-    };
+    let relay = first_relay(&config, relay_started).await?;
+    // Not before the relay: a server that does not start leaves no recorder behind.
+    recorder_link.map(tokio::spawn);
 
-    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone()));
+    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone(), recorder));
     let web_sockets = Arc::clone(&app.web_sockets);
     let router = rest::router(app);
     let all = Arc::new(listen::Listeners::new(router, &config.signaling, budget));
@@ -107,6 +107,26 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let listeners = vec![open(http, None), open(https, Some(tls))];
     let (http, https) = addresses;
     Ok(Running { http, https, relay, inputs, server, listeners, renewal, web_sockets })
+}
+
+/// The relay, if it comes up in time.
+async fn first_relay(
+    config: &Config,
+    relay_started: oneshot::Receiver<RelayStart>,
+) -> Result<Option<RelayFound>, StartError> {
+    let socket = config.control_socket.display();
+    match tokio::time::timeout(RELAY_START_LIMIT, relay_started).await {
+        Ok(Ok(RelayStart::Up { started_by_signaling })) => {
+            let ends_with_us = config.signaling.stop_relay.ends(started_by_signaling, false);
+            Ok(Some(RelayFound { ends_with_us }))
+        }
+        Ok(Ok(RelayStart::Failed(why))) => Err(format!("the relay does not start: {why}").into()),
+        Ok(Err(_)) => Err(format!("the relay at {socket} is commanded by a newer signaling").into()),
+        Err(_) => {
+            tracing::warn!("no relay at {socket} yet; waiting for it");
+            Ok(None)
+        }
+    }
 }
 
 /// How many connections there may be, by the settings and by the limit of file descriptors, which is raised
@@ -149,14 +169,41 @@ fn relay_program(config: &Config) -> Result<Option<RelayProgram>, StartError> {
     }
     let binary = match &config.signaling.relay_binary {
         Some(binary) => binary.clone(),
-        None => beside_us()?,
+        None => beside_us("ringvox-relay")?,
     };
     let control_socket = config.control_socket.clone();
     Ok(Some(RelayProgram { binary, config: config.file.clone(), control_socket }))
 }
 
-fn beside_us() -> std::io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("ringvox-relay"))
+fn beside_us(name: &str) -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(name))
+}
+
+/// What everybody has of the recorder, what it tells, and the link to it; without the latter two nothing can
+/// be recorded.
+type Recorder = (RecorderHandle, Option<mpsc::Receiver<RecorderEvent>>, Option<BoxFuture<'static, ()>>);
+
+fn recorder(config: &Config) -> Result<Recorder, StartError> {
+    if !config.recording.is_on() {
+        return Ok((RecorderHandle::of_nobody(), None, None));
+    }
+    let control_socket = recorder_socket(&config.control_socket);
+    let program = if config.recording.start_recorder {
+        let binary = match &config.recording.recorder_binary {
+            Some(binary) => binary.clone(),
+            None => beside_us("ringvox-recorder")?,
+        };
+        let port_socket = port_socket(&config.control_socket);
+        let control_socket = control_socket.clone();
+        Some(RecorderProgram { binary, config: config.file.clone(), port_socket, control_socket })
+    } else {
+        None
+    };
+    let (handle, commands) = RecorderHandle::new();
+    let (events, recorder_events) = mpsc::channel(recorder::EVENTS_MAX);
+    let settings = RecorderSettings { control_socket, program };
+    let link = recorder::run(settings, Arc::clone(&handle.recordings), commands, vec![events]);
+    Ok((handle, Some(recorder_events), Some(Box::pin(link))))
 }
 
 impl Running {

@@ -24,10 +24,12 @@ use crate::config::{Auth, AuthMode};
 use crate::id::ConnectionId;
 use crate::message::{ClientMessage, RoomCommand, Written};
 use crate::names::NameOf;
+use crate::post::NoTls;
 use crate::refusal::Refusal;
 use crate::renewal::Secret;
 use axum::http::{HeaderMap, header};
 use notes::Notes;
+use recorder_control::Recording;
 use relay_control::Priority;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -43,10 +45,8 @@ pub enum AuthError {
     File(PathBuf, std::io::Error),
     /// It holds no key of the kind that is needed.
     Key(PathBuf, String),
-    /// The system has no certificate authorities.
-    NoRoots,
-    /// TLS cannot be set up.
-    Tls(rustls::Error),
+    /// The hook cannot be asked.
+    Hook(NoTls),
     /// A setting is missing; [`crate::config`] says which.
     Incomplete,
 }
@@ -56,10 +56,7 @@ impl fmt::Display for AuthError {
         match self {
             Self::File(path, why) => write!(f, "auth.token_key: cannot read {}: {why}", path.display()),
             Self::Key(path, why) => write!(f, "auth.token_key: {} cannot be used: {why}", path.display()),
-            Self::NoRoots => {
-                f.write_str("auth.hook_url is https, and this system has no certificate authorities")
-            }
-            Self::Tls(why) => write!(f, "auth.hook_url: {why}"),
+            Self::Hook(why) => write!(f, "auth.hook_url: {why}"),
             Self::Incomplete => f.write_str("[auth] is not complete"),
         }
     }
@@ -111,6 +108,20 @@ pub(crate) struct HttpAttempt<'a> {
     /// Which stream it plays: a name, and what that is the name of.
     pub(crate) stream: Option<(&'a str, NameOf)>,
     pub(crate) sdp: &'a str,
+}
+
+/// A request for the file of a recording.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileAttempt<'a> {
+    /// As far as it is known: behind a proxy that does not say it, the proxy's.
+    pub(crate) address: IpAddr,
+    pub(crate) headers: &'a HeaderMap,
+    /// Of the URL: a player of a page cannot send headers.
+    pub(crate) query: &'a str,
+    /// The file's name.
+    pub(crate) name: &'a str,
+    /// What it is of; `None`: there is no such file.
+    pub(crate) recording: Option<&'a Recording>,
 }
 
 /// What an allowed WHIP or WHEP client is given.
@@ -257,6 +268,46 @@ impl AccessControl {
             }
         }
     }
+}
+
+impl AccessControl {
+    /// Whether a client may have the file of a recording: one that may have the room recorded may. `false`:
+    /// there is none of which this client may know.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) async fn authorize_file(&self, client: FileAttempt<'_>) -> Result<bool, Refusal> {
+        let token = bearer(client.headers).or_else(|| query_token(client.query));
+        match (&self.policy, client.recording) {
+            (Policy::Open, recording) => Ok(recording.is_some()),
+            (Policy::Token(key), recording) => {
+                let grant = key.reader().read(token.unwrap_or_default(), now_s())?;
+                if !grant.record {
+                    return Err(Refusal::TokenScope);
+                }
+                Ok(recording.is_some_and(|recording| grant.may_enter(&recording.room)))
+            }
+            (Policy::Hook(..), None) => Ok(false),
+            (Policy::Hook(hook, _), Some(recording)) => {
+                let mut object = Map::new();
+                self.sign(&mut object, None);
+                object.insert("appKey".to_owned(), "records".into());
+                object.insert("remoteAddress".to_owned(), client.address.to_string().into());
+                object.insert("name".to_owned(), client.name.into());
+                let Recording { id, room, login, stream, .. } = recording;
+                let custom =
+                    json!({"id": id, "name": room, "login": login, "stream": stream, "token": token});
+                object.insert("custom".to_owned(), custom);
+                hook.ask("getRecord", &Value::Object(object)).await.map(|_| true)
+            }
+        }
+    }
+}
+
+/// The `token` of a query (RFC 6750 §2.3), whose characters need no escapes. Two of them are none.
+fn query_token(query: &str) -> Option<&str> {
+    let mut given = query.split('&').filter_map(|pair| pair.strip_prefix("token="));
+    given.next().filter(|_| given.next().is_none())
 }
 
 fn http_token(reader: &TokenReader, client: &HttpAttempt<'_>, now_s: f64) -> Result<Admitted, Refusal> {

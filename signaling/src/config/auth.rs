@@ -13,9 +13,11 @@ settings! {
         /// of the session; "Authorization: Bearer" for WHIP and WHEP). Claims: "exp" (required) and "nbf",
         /// both with 60 s of leeway; "sub": the login, any if absent; "rooms": a text or a list of texts in
         /// which * stands for any characters, none if absent; "publish" and "subscribe" (default true);
-        /// "record" (default false); "priority": "very-low", "low", "medium" or "high", of the video that the
-        /// bearer publishes. It is checked when the session begins. "hook": what a client asks is POSTed as
-        /// JSON to hook_url with /connect, /publishStream, /playStream or /sendData behind it. 2xx allows it;
+        /// "record" (default false): to have streams and rooms recorded, and to fetch the files of its rooms,
+        /// there also as ?token= of the URL; "priority": "very-low", "low", "medium" or "high", of the video
+        /// that the bearer publishes. It is checked when the session begins. "hook": what a client asks is
+        /// POSTed as JSON to hook_url with /connect, /publishStream, /playStream, /sendData or, for the file of
+        /// a recording, /getRecord behind it. 2xx allows it;
         /// 4xx refuses, and the body's "info" (or the reason phrase) is what the client is told. An allowing
         /// body may be JSON with a "priority" as in tokens: to connect for all the session publishes, to
         /// publishStream for that stream, which counts more; one that is none of the four is a failure of the

@@ -1,6 +1,6 @@
 //! One connection to the relay's control socket, from greeting to end.
 
-use super::backoff::LinkFailure;
+use super::failure::LinkFailure;
 use super::{Link, LinkCommand, LinkEvent, SHUTDOWN_LIMIT};
 use relay_control::{
     CONTROL_VERSION, Command, CommandError, ErrorCode, Event, EventBody, FrameDecoder, FromRelay,

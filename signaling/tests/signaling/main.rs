@@ -16,6 +16,7 @@ mod panics;
 mod peers;
 mod priority;
 mod readers;
+mod record_files;
 mod recorder;
 mod recordings;
 mod relay_model;

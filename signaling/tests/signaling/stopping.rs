@@ -8,6 +8,7 @@ use serde_json::json;
 use signaling::auth::AccessControl;
 use signaling::config::StopRelay;
 use signaling::edge::Input;
+use signaling::recorder::RecorderHandle;
 use signaling::relay::{LinkCommand, LinkEvent};
 use signaling::server::{Ended, Server, Wiring};
 use signaling::start::start;
@@ -59,7 +60,9 @@ async fn a_relay_that_has_much_to_say_ends_all_the_same() {
     let (link_events, events) = mpsc::channel(1);
     let (relay_start, _started) = oneshot::channel();
     let access = Arc::new(AccessControl::new(&config.auth, "node".to_owned()).expect("open"));
-    let wiring = Wiring { inputs: hub_inputs, events, commands, relay_start, access };
+    let (recorder, recorder_events) = (RecorderHandle::of_nobody(), None);
+    let wiring =
+        Wiring { inputs: hub_inputs, events, commands, relay_start, access, recorder, recorder_events };
     let server = tokio::spawn(Server::new(config, wiring).run());
     // A link that is full of events, all of which it tells before it looks at its orders.
     let link = tokio::spawn(async move {
