@@ -102,13 +102,7 @@ fn write(path: &Path, inputs: &[Input]) {
 }
 
 fn small() -> MixSettings {
-    MixSettings {
-        width: 640,
-        height: 360,
-        shows_names: false,
-        preset: "ultrafast".into(),
-        ..Default::default()
-    }
+    MixSettings { width: 640, height: 360, shows_names: false, ..Default::default() }
 }
 
 fn mixed(folder: &tempfile::TempDir, inputs: &[Input], settings: &MixSettings) -> PathBuf {

@@ -74,7 +74,7 @@ impl Default for MixSettings {
             crops: false,
             align: Align::Left,
             screen_keywords: vec!["screenShare".into()],
-            preset: "superfast".into(),
+            preset: "ultrafast".into(),
             crf: 25,
             video_kbps: None,
             audio_kbps: 128,
