@@ -59,25 +59,25 @@ const ELEMENTS: [(&str, Element); 11] = [
 
 /// What a file is named after.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    pub room: &'a str,
-    pub login: &'a str,
+pub(crate) struct Subject<'a> {
+    pub(crate) room: &'a str,
+    pub(crate) login: &'a str,
     /// See [`short_name`].
-    pub stream: &'a str,
-    pub stream_name: &'a str,
-    pub session_id: &'a str,
-    pub media_session_id: &'a str,
+    pub(crate) stream: &'a str,
+    pub(crate) stream_name: &'a str,
+    pub(crate) session_id: &'a str,
+    pub(crate) media_session_id: &'a str,
     /// Milliseconds since the Unix epoch.
-    pub started_at_ms: u64,
-    pub audio_codec: Option<&'a str>,
-    pub video_codec: Option<&'a str>,
+    pub(crate) started_at_ms: u64,
+    pub(crate) audio_codec: Option<&'a str>,
+    pub(crate) video_codec: Option<&'a str>,
     /// Of the recording.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
 }
 
 impl Template {
     /// `None`: it has something that cannot be had or may not stand in a name.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > TEMPLATE_BYTES_MAX {
             return None;
         }
@@ -103,17 +103,11 @@ impl Template {
     }
 
     /// The name of a stream's file.
-    pub fn file(&self, subject: &Subject<'_>) -> String {
+    pub(crate) fn file(&self, subject: &Subject<'_>) -> String {
         let mut stem = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => stem.push_str(text),
-                // What goes by its publisher's name is not called so twice.
-                Part::Element(Element::Stream)
-                    if subject.stream == subject.login && self.has(Element::Login) =>
-                {
-                    stem.truncate(stem.trim_end_matches(['-', '_']).len());
-                }
                 Part::Element(element) => stem.push_str(&element.text(subject)),
             }
         }
@@ -146,7 +140,7 @@ impl Element {
 }
 
 /// The name of a room's file.
-pub fn of_room(room: &str, started_at_ms: u64, id: &str) -> String {
+pub(crate) fn of_room(room: &str, started_at_ms: u64, id: &str) -> String {
     let stem = format!("{}-{}", plain(room, NAME_BYTES_MAX), date_and_time(started_at_ms));
     file(&stem, Some(id), "mkv")
 }
@@ -173,13 +167,15 @@ fn plain(text: &str, bytes_max: usize) -> String {
 }
 
 /// The vendor's client calls a stream of a room `<room>-<login>-<4 hexadecimal digits>`, with a `-` and what
-/// its page says behind it. This is what the page says, or else the login; any other name is its own.
-pub fn short_name<'a>(room: &str, login: &'a str, name: &'a str) -> &'a str {
+/// its page says behind it, as `screenShare`. This is what the page says, or else whether there is a picture;
+/// any other name is its own.
+pub(crate) fn short_name<'a>(room: &str, login: &str, name: &'a str, has_video: bool) -> &'a str {
     let rest = name.strip_prefix(room).and_then(|rest| rest.strip_prefix('-'));
     let rest = rest.and_then(|rest| rest.strip_prefix(login)?.strip_prefix('-'));
     let digits = |rest: &&str| rest.bytes().take(4).filter(u8::is_ascii_hexdigit).count() == 4;
     match rest.filter(digits).and_then(|rest| rest.get(4..)) {
-        Some("") => login,
+        Some("") if has_video => "video",
+        Some("") => "audio",
         Some(suffix) => suffix.strip_prefix('-').filter(|suffix| !suffix.is_empty()).unwrap_or(name),
         None => name,
     }
@@ -240,8 +236,8 @@ mod tests {
             assert_eq!(template.file(&subject()), expected.replace("ID", ID));
         }
         let template = Template::parse("{room}-{login}-{stream}-{videoCodec}").expect("good");
-        let camera = Subject { stream: "alice", video_codec: Some("h264"), ..subject() };
-        assert_eq!(template.file(&camera), format!("lobby-alice-h264-{ID}.mp4"));
+        let camera = Subject { stream: "video", video_codec: Some("h264"), ..subject() };
+        assert_eq!(template.file(&camera), format!("lobby-alice-video-h264-{ID}.mp4"));
         let sound = Subject { video_codec: None, ..subject() };
         assert_eq!(template.file(&sound), format!("lobby-alice-screenShare-none-{ID}.webm"));
         assert_eq!(of_room("lobby", 0, ID), format!("lobby-19700101T000000Z-{ID}.mkv"));
@@ -271,7 +267,7 @@ mod tests {
     #[test]
     fn streams_of_the_vendors_client_are_called_as_people_call_them() {
         for (room, login, name, expected) in [
-            ("lobby", "alice", "lobby-alice-1f2e", "alice"),
+            ("lobby", "alice", "lobby-alice-1f2e", "video"),
             ("lobby", "alice", "lobby-alice-1f2e-screenShare", "screenShare"),
             ("lobby", "alice", "lobby-alice-camera", "lobby-alice-camera"),
             ("lobby", "alice", "lobby-alice-1f2e-", "lobby-alice-1f2e-"),
@@ -282,8 +278,9 @@ mod tests {
             ("комната", "🎥", "комната-🎥-00ff-ä", "ä"),
             ("r", "l", "r-l-äö", "r-l-äö"),
         ] {
-            assert_eq!(short_name(room, login, name), expected, "{name}");
+            assert_eq!(short_name(room, login, name, true), expected, "{name}");
         }
+        assert_eq!(short_name("lobby", "alice", "lobby-alice-1f2e", false), "audio");
     }
 
     #[test]
@@ -369,7 +366,7 @@ mod tests {
                 let hostile = Subject {
                     room: name,
                     login: name,
-                    stream: short_name(name, name, name),
+                    stream: short_name(name, name, name, true),
                     stream_name: name,
                     session_id: name,
                     media_session_id: name,

@@ -17,6 +17,8 @@ mod peers;
 mod priority;
 mod readers;
 mod record_files;
+mod recorder;
+mod recordings;
 mod relay_model;
 mod renewal;
 mod replay;
