@@ -1,0 +1,366 @@
+//! Finished files before FFmpeg's tools: flashes and beeps on the second say where picture and sound are.
+
+mod support;
+
+use recorder::config::{Mp4Audio, Recording as Settings};
+use recorder::depacketize::Frame;
+use recorder::finish::{Job, make};
+use recorder::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written};
+use recorder_control::{Kind, Recording, State};
+use relay_port::{Codec, MediaTime};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{Rtp, beeps_ms, decode, duration_ms, flashes_ms, frames, rtp, streams};
+
+const MS: i64 = 1_000_000;
+/// A whole second of the room clock.
+const BEGIN_MS: i64 = 1_790_000_000_000;
+/// How far anything may be off.
+const NEAR_MS: i64 = 40;
+
+fn at(ms: i64) -> MediaTime {
+    MediaTime::from_nanos((BEGIN_MS + ms) * MS)
+}
+
+/// White for two frames of each second, black otherwise.
+fn flashing(seconds: u32, size: &str, codec: &str) -> Vec<Rtp> {
+    let source = format!("color=black:s={size}:r=25,drawbox=color=white:t=fill:enable='lt(mod(t,1),0.08)'");
+    rtp(&format!("-f lavfi -i {source} -t {seconds} -pix_fmt yuv420p {codec} -b:v 200k -g 50"))
+}
+
+fn vp8(seconds: u32, size: &str) -> Vec<Rtp> {
+    flashing(seconds, size, "-c:v libvpx -deadline realtime -cpu-used 8")
+}
+
+fn h264(seconds: u32, size: &str) -> Vec<Rtp> {
+    flashing(seconds, size, "-c:v libx264 -preset ultrafast -tune zerolatency -profile:v baseline")
+}
+
+/// A tone for the first 80 ms of each second, silence otherwise.
+fn beeping(seconds: u32, rate_hz: u32, codec: &str) -> Vec<Rtp> {
+    let source = format!("aevalsrc='if(lt(mod(t,1),0.08),0.5*sin(6283*t),0)':s={rate_hz}");
+    rtp(&format!("-f lavfi -i {source} -t {seconds} {codec}"))
+}
+
+fn opus(seconds: u32) -> Vec<Rtp> {
+    beeping(seconds, 48_000, "-ac 2 -c:a libopus -b:a 32k")
+}
+
+fn pcmu(seconds: u32) -> Vec<Rtp> {
+    beeping(seconds, 8_000, "-c:a pcm_mulaw")
+}
+
+/// A track from a moment on.
+struct Input {
+    uid: u64,
+    codec: Codec,
+    frames: Vec<(MediaTime, Frame)>,
+}
+
+fn input(uid: u64, codec: Codec, packets: &[Rtp], begin_ms: i64) -> Input {
+    let rate_hz = match codec {
+        Codec::Opus => 48_000,
+        Codec::Pcmu | Codec::Pcma => 8_000,
+        Codec::Vp8 | Codec::H264 => 90_000,
+    };
+    Input { uid, codec, frames: frames(codec, rate_hz, packets, at(begin_ms)) }
+}
+
+fn track(input: &Input) -> Track {
+    let media = match (input.codec, input.frames[0].1.params.clone()) {
+        (Codec::Vp8, Some(params)) => Media::Vp8 { width: params.width, height: params.height },
+        (Codec::H264, Some(params)) => {
+            Media::H264 { width: params.width, height: params.height, config: params.config }
+        }
+        (Codec::Opus, _) => Media::Opus,
+        (Codec::Pcmu, _) => Media::Pcmu,
+        _ => Media::Pcma,
+    };
+    Track { uid: input.uid, name: format!("track {}", input.uid), media }
+}
+
+/// The folder of a recording and its parts.
+struct World {
+    folder: tempfile::TempDir,
+    job: Job,
+    settings: Settings,
+}
+
+impl World {
+    fn new(file: &str, aligned_ms: Option<i64>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let work = folder.path().join(".work");
+        fs::create_dir(&work).expect("made");
+        let recording = Recording {
+            id: "0123456789abcdef".into(),
+            kind: if file.ends_with(".mkv") { Kind::Room } else { Kind::Stream },
+            state: State::Finishing,
+            room: "lobby".into(),
+            login: None,
+            stream: None,
+            file: file.into(),
+            mixed: None,
+            started_at_ms: 0,
+            ended_at_ms: None,
+            duration_ms: 0,
+            bytes: 0,
+            percent: None,
+            interruptions: 0,
+            tracks: Vec::new(),
+            failure: None,
+        };
+        let aligned_at_ms = aligned_ms.map(|ms| (BEGIN_MS + ms).unsigned_abs());
+        let directory = folder.path().to_owned();
+        let job = Job { recording, aligned_at_ms, directory, work, parts: Vec::new() };
+        Self { folder, job, settings: Settings::default() }
+    }
+
+    /// A part, whose last octets are missing.
+    fn part(&mut self, inputs: &[Input], missing: u64) {
+        let path = self.job.work.join(format!("part-{}.mkv", self.job.parts.len() + 1));
+        let file = File::create(&path).expect("made");
+        let (mut muxer, mut end) = (Muxer::new(DocType::Matroska, None), HEAD_BYTES as u64);
+        let mut numbers = vec![None; inputs.len()];
+        let each = |(number, input): (usize, &'_ Input)| {
+            input.frames.iter().map(move |(time, frame)| (*time, number, frame.clone())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(MediaTime, usize, Frame)> = inputs.iter().enumerate().flat_map(each).collect();
+        all.sort_by_key(|(time, ..)| *time);
+        for (time, input, frame) in all {
+            let number =
+                *numbers[input].get_or_insert_with(|| muxer.add_track(&track(&inputs[input])).expect("room"));
+            let block = Block { track: number, time, keyframe: frame.keyframe, bytes: frame.bytes };
+            muxer.handle_block(block).expect("times grow");
+        }
+        muxer.handle_end();
+        while let Some(written) = muxer.poll_written() {
+            match written {
+                Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
+                Written::Cluster(bytes) => {
+                    file.write_all_at(&bytes, end).expect("written");
+                    end += bytes.len() as u64;
+                }
+            }
+        }
+        file.set_len(end - missing).expect("cut");
+        self.job.parts.push(path);
+    }
+
+    /// The finished file, with the ending that it shall have.
+    fn finish(&self) -> PathBuf {
+        let percents = std::cell::RefCell::new(Vec::new());
+        let made = make(&self.job, &self.settings, &|percent| percents.borrow_mut().push(percent));
+        let made = made.expect("made");
+        let percents = percents.into_inner();
+        assert!(percents.is_sorted() && percents.last() == Some(&100), "{percents:?}");
+        let out = self.job.out();
+        assert_eq!(fs::metadata(&out).expect("there").permissions().mode() & 0o777, 0o640);
+        // Again, after a crash: the same.
+        assert_eq!(make(&self.job, &self.settings, &|_| {}), Ok(made));
+        let path = self.folder.path().join(&self.job.recording.file);
+        fs::rename(out, &path).expect("renamed");
+        let said_ms = duration_ms(&path).expect("it says so");
+        assert!(said_ms.abs_diff(made.duration_ms as i64) < 50, "{said_ms} {}", made.duration_ms);
+        decode(&path, "0");
+        path
+    }
+}
+
+fn assert_near(found: &[i64], want: &[i64], what: &str) {
+    assert_eq!(found.len(), want.len(), "{what}: {found:?}, not {want:?}");
+    for (found_ms, want_ms) in found.iter().zip(want) {
+        assert!((found_ms - want_ms).abs() <= NEAR_MS, "{what}: {found:?}, not {want:?}");
+    }
+    println!("{what}: {found:?}, not {want:?}");
+}
+
+/// Beeps by their timestamps and by the samples alone, and flashes.
+fn assert_on_the_second(path: &Path, beeps: &[i64], flashes: &[i64]) {
+    if !beeps.is_empty() {
+        assert_near(&beeps_ms(path, true), beeps, "beeps by time");
+        assert_near(&beeps_ms(path, false), beeps, "beeps by samples");
+    }
+    if !flashes.is_empty() {
+        assert_near(&flashes_ms(path), flashes, "flashes");
+    }
+}
+
+/// Codecs of the streams.
+fn codecs(path: &Path) -> Vec<String> {
+    streams(path).iter().map(|line| line.split(',').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn parts_are_one_file_and_what_is_missing_is_silence() {
+    let mut world = World::new("a.webm", None);
+    world.part(&[input(1, Codec::Vp8, &vp8(3, "160x120"), 0), input(2, Codec::Opus, &opus(3), 0)], 0);
+    // One of a process that was killed, one in which nothing is, one that is not ours, one that is gone.
+    world.part(&[input(2, Codec::Opus, &opus(3), 5_000), input(1, Codec::Vp8, &vp8(3, "240x180"), 5_000)], 5);
+    for (name, bytes) in [("part-8.mkv", Vec::new()), ("part-9.mkv", vec![7; 100_000])] {
+        fs::write(world.job.work.join(name), bytes).expect("written");
+        world.job.parts.push(world.job.work.join(name));
+    }
+    world.job.parts.push(world.job.work.join("part-10.mkv"));
+    let path = world.finish();
+    assert_eq!(codecs(&path), ["vp8", "opus"]);
+    assert_on_the_second(
+        &path,
+        &[0, 1_000, 2_000, 5_000, 6_000, 7_000],
+        &[0, 1_000, 2_000, 5_000, 6_000, 7_000],
+    );
+    let head = fs::read(&path).expect("there");
+    assert!(head[..64].windows(4).any(|window| window == b"webm"));
+}
+
+#[test]
+fn one_part_is_not_copied() {
+    let mut world = World::new("a.webm", None);
+    world.part(&[input(1, Codec::Vp8, &vp8(2, "160x120"), 0), input(2, Codec::Opus, &opus(2), 0)], 0);
+    fs::set_permissions(&world.job.parts[0], fs::Permissions::from_mode(0o640)).expect("set");
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).expect("there"));
+    let before = inode(&world.job.parts[0]);
+    let path = world.finish();
+    assert_eq!(inode(&path), before);
+    assert_on_the_second(&path, &[0, 1_000], &[0, 1_000]);
+}
+
+#[test]
+fn an_mp4_has_the_picture_as_it_was_and_sound_in_time() {
+    for (mp4_audio, want) in [(Mp4Audio::Aac, "aac"), (Mp4Audio::Opus, "opus")] {
+        let mut world = World::new("a.mp4", None);
+        world.settings.mp4_audio = mp4_audio;
+        // Sound begins later; then the picture has another size, and another configuration.
+        world.part(
+            &[input(1, Codec::H264, &h264(2, "160x120"), 0), input(2, Codec::Opus, &opus(1), 1_000)],
+            0,
+        );
+        world.part(
+            &[input(1, Codec::H264, &h264(2, "240x176"), 3_000), input(2, Codec::Opus, &opus(2), 3_000)],
+            0,
+        );
+        let path = world.finish();
+        let mut found = codecs(&path);
+        found.sort();
+        let mut wanted = vec![want.to_owned(), "h264".into()];
+        wanted.sort();
+        assert_eq!(found, wanted);
+        assert_near(&beeps_ms(&path, true), &[1_000, 3_000, 4_000], "beeps");
+        assert_near(&flashes_ms(&path), &[0, 1_000, 3_000, 4_000], "flashes");
+        // What is fetched first says where everything is.
+        let bytes = fs::read(&path).expect("there");
+        let find = |name: &[u8]| bytes.windows(4).position(|window| window == name);
+        assert!(find(b"moov") < find(b"mdat"));
+    }
+}
+
+#[test]
+fn g711_becomes_opus_or_aac() {
+    let mut world = World::new("a.webm", None);
+    world.part(&[input(1, Codec::Vp8, &vp8(3, "160x120"), 0), input(2, Codec::Pcmu, &pcmu(3), 0)], 0);
+    let path = world.finish();
+    assert_eq!(codecs(&path), ["vp8", "opus"]);
+    assert_on_the_second(&path, &[0, 1_000, 2_000], &[0, 1_000, 2_000]);
+    let mut world = World::new("a.webm", None);
+    world.part(&[input(2, Codec::Pcmu, &pcmu(2), 0)], 0);
+    assert_eq!(codecs(&world.finish()), ["opus"]);
+    // H.264 was negotiated, and never came.
+    let mut world = World::new("a.mp4", Some(-2_000));
+    world.part(&[input(2, Codec::Pcmu, &pcmu(2), 0)], 0);
+    let path = world.finish();
+    assert_eq!(codecs(&path), ["aac"]);
+    assert_on_the_second(&path, &[2_000, 3_000], &[]);
+    let mut world = World::new("a.mp4", None);
+    world.part(&[input(1, Codec::H264, &h264(2, "160x120"), 0)], 0);
+    let path = world.finish();
+    assert_eq!(codecs(&path), ["h264"]);
+    assert_on_the_second(&path, &[], &[0, 1_000]);
+}
+
+#[test]
+fn another_codec_goes_on_in_the_same_picture() {
+    for file in ["a.mp4", "a.webm"] {
+        let mut world = World::new(file, None);
+        world.part(&[input(1, Codec::H264, &h264(2, "160x120"), 0), input(2, Codec::Opus, &opus(2), 0)], 0);
+        world.part(
+            &[input(1, Codec::Vp8, &vp8(2, "120x160"), 2_000), input(2, Codec::Pcmu, &pcmu(2), 2_000)],
+            0,
+        );
+        world.part(
+            &[input(1, Codec::H264, &h264(2, "160x120"), 4_000), input(2, Codec::Opus, &opus(2), 4_000)],
+            0,
+        );
+        let path = world.finish();
+        assert_eq!(codecs(&path).len(), 2);
+        let want = [0, 1_000, 2_000, 3_000, 4_000, 5_000];
+        assert_on_the_second(&path, &want, &want);
+    }
+    // In the file of a room it is another track.
+    let mut world = World::new("a.mkv", None);
+    world.part(&[input(1, Codec::H264, &h264(1, "160x120"), 0)], 0);
+    world.part(&[input(1, Codec::Vp8, &vp8(1, "160x120"), 1_000)], 0);
+    assert_eq!(codecs(&world.finish()), ["h264", "vp8"]);
+}
+
+#[test]
+fn aligned_files_are_at_the_same_moment() {
+    for (codec, first, second) in [("h264", "1.mp4", "2.mp4"), ("vp8", "1.webm", "2.webm")] {
+        let (codec, video): (Codec, fn(u32, &str) -> Vec<Rtp>) =
+            if codec == "h264" { (Codec::H264, h264) } else { (Codec::Vp8, vp8) };
+        let file = |name: &str, begin_ms: i64, seconds: u32| {
+            let mut world = World::new(name, Some(-600));
+            // The publisher's first frames are never on the second; flashes and beeps are.
+            world.part(
+                &[
+                    input(1, codec, &video(seconds, "160x120"), begin_ms + 2_000),
+                    input(2, Codec::Opus, &opus(seconds), begin_ms + 1_000),
+                ],
+                0,
+            );
+            let path = world.finish();
+            let seconds = i64::from(seconds);
+            let on = |from: i64| (from..from + seconds).map(|at| at * 1_000 + begin_ms + 600).collect();
+            let (beeps, flashes): (Vec<i64>, Vec<i64>) = (on(1), on(2));
+            assert_on_the_second(&path, &beeps, &flashes);
+            (world, path)
+        };
+        let (one, two) = (file(first, 0, 5), file(second, 2_000, 3));
+        let out = one.0.folder.path().join("output.mp4");
+        let filter = "[0:v]pad=iw*2:ih[int];[int][1:v]overlay=W/2:0[vid];[0:a][1:a]amerge[a]";
+        let status = Command::new("ffmpeg")
+            .args(["-v", "error", "-nostdin", "-i"])
+            .arg(&one.1)
+            .arg("-i")
+            .arg(&two.1)
+            .args(["-filter_complex", filter, "-map", "[vid]", "-map", "[a]", "-ac", "2", "-strict", "-2"])
+            .args("-c:v libx264 -crf 23 -preset veryfast".split(' '))
+            .arg(&out)
+            .output()
+            .expect("ffmpeg");
+        assert!(status.status.success() && status.stderr.is_empty(), "{status:?}");
+        let both = [4_600, 5_600, 6_600];
+        let crop = |left: &str| support::flashes_of_ms(&out, &format!("crop=160:120:{left}:0,"));
+        assert_near(&crop("0"), &[&[2_600, 3_600][..], &both].concat(), "left");
+        assert_near(&crop("160"), &both, "right");
+        // The sum of both, and what one has.
+        assert_near(&beeps_ms(&out, true), &[1_600, 2_600, 3_600, 4_600, 5_600], "sum");
+    }
+}
+
+#[test]
+fn a_room_of_many_who_come_and_go_is_one_file() {
+    let mut world = World::new("a.mkv", None);
+    let (sound, each) = (opus(1), 50);
+    for part in 0..3 {
+        let inputs: Vec<Input> = (0..each)
+            .map(|member| input(part as u64 * each + member + 1, Codec::Opus, &sound, part * 1_000))
+            .collect();
+        world.part(&inputs, 0);
+    }
+    let path = world.finish();
+    let streams = streams(&path);
+    assert_eq!(streams.len(), 150);
+    let last = streams.last().expect("many");
+    assert!(last.starts_with("opus,5") && last.ends_with(",track 150"), "{last}");
+}
