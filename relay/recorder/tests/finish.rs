@@ -4,9 +4,10 @@ mod support;
 
 use recorder::config::{Mp4Audio, Recording as Settings};
 use recorder::depacketize::Frame;
+use recorder::finish::join::Plan;
 use recorder::finish::{Job, make};
-use recorder::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written};
-use recorder_control::{Kind, Recording, State};
+use recorder::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written, scan};
+use recorder_control::{FailureCode, Kind, Recording, State};
 use relay_port::{Codec, MediaTime};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -228,26 +229,24 @@ fn one_part_is_not_copied() {
 
 #[test]
 fn an_mp4_has_the_picture_as_it_was_and_sound_in_time() {
-    for (mp4_audio, want) in [(Mp4Audio::Aac, "aac"), (Mp4Audio::Opus, "opus")] {
+    // One begins later than the other; then the picture has another size, and another configuration.
+    for (mp4_audio, want, video_ms, audio_ms) in
+        [(Mp4Audio::Aac, "aac", 0, 1_000), (Mp4Audio::Opus, "opus", 1_000, 0)]
+    {
         let mut world = World::new("a.mp4", None);
         world.settings.mp4_audio = mp4_audio;
-        // Sound begins later; then the picture has another size, and another configuration.
-        world.part(
-            &[input(1, Codec::H264, &h264(2, "160x120"), 0), input(2, Codec::Opus, &opus(1), 1_000)],
-            0,
-        );
-        world.part(
-            &[input(1, Codec::H264, &h264(2, "240x176"), 3_000), input(2, Codec::Opus, &opus(2), 3_000)],
-            0,
-        );
+        let video = |size: &str, from_ms| input(1, Codec::H264, &h264(2, size), from_ms);
+        let audio = |from_ms| input(2, Codec::Opus, &opus(2), from_ms);
+        world.part(&[video("160x120", video_ms), audio(audio_ms)], 0);
+        world.part(&[video("240x176", 4_000), audio(4_000)], 0);
         let path = world.finish();
         let mut found = codecs(&path);
         found.sort();
         let mut wanted = vec![want.to_owned(), "h264".into()];
         wanted.sort();
         assert_eq!(found, wanted);
-        assert_near(&beeps_ms(&path, true), &[1_000, 3_000, 4_000], "beeps");
-        assert_near(&flashes_ms(&path), &[0, 1_000, 3_000, 4_000], "flashes");
+        let on = |from_ms: i64| [from_ms, from_ms + 1_000, 4_000, 5_000];
+        assert_on_the_second(&path, &on(audio_ms), &on(video_ms));
         // What is fetched first says where everything is.
         let bytes = fs::read(&path).expect("there");
         let find = |name: &[u8]| bytes.windows(4).position(|window| window == name);
@@ -305,9 +304,10 @@ fn another_codec_goes_on_in_the_same_picture() {
 
 #[test]
 fn aligned_files_are_at_the_same_moment() {
-    for (codec, first, second) in [("h264", "1.mp4", "2.mp4"), ("vp8", "1.webm", "2.webm")] {
-        let (codec, video): (Codec, fn(u32, &str) -> Vec<Rtp>) =
-            if codec == "h264" { (Codec::H264, h264) } else { (Codec::Vp8, vp8) };
+    type Video = fn(u32, &str) -> Vec<Rtp>;
+    let kinds: [(Codec, Video, &str, &str); 2] =
+        [(Codec::H264, h264, "1.mp4", "2.mp4"), (Codec::Vp8, vp8, "1.webm", "2.webm")];
+    for (codec, video, first, second) in kinds {
         let file = |name: &str, begin_ms: i64, seconds: u32| {
             let mut world = World::new(name, Some(-600));
             // The publisher's first frames are never on the second; flashes and beeps are.
@@ -363,4 +363,70 @@ fn a_room_of_many_who_come_and_go_is_one_file() {
     assert_eq!(streams.len(), 150);
     let last = streams.last().expect("many");
     assert!(last.starts_with("opus,5") && last.ends_with(",track 150"), "{last}");
+}
+
+/// A program that says so and fails.
+fn failing(world: &World, words: &str) -> PathBuf {
+    let path = world.folder.path().join("failing");
+    fs::write(&path, format!("#!/bin/sh\necho half >a; echo '{words}' >&2; exit 1\n")).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+    path
+}
+
+#[test]
+fn a_try_that_failed_loses_nothing() {
+    let mut world = World::new("a.mp4", Some(-1_000));
+    world.part(&[input(1, Codec::H264, &h264(2, "160x120"), 0)], 0);
+    world.part(&[input(1, Codec::H264, &h264(1, "160x120"), 2_000)], 0);
+    let read = |world: &World| -> Vec<Vec<u8>> {
+        world.job.parts.iter().map(|part| fs::read(part).expect("there")).collect()
+    };
+    let before = read(&world);
+    for (says, code, words) in [
+        (Some("a: No space left on device"), FailureCode::DiskFull, "no room on the disk"),
+        (Some("something is odd"), FailureCode::Finishing, "FFmpeg failed: something is odd"),
+        (None, FailureCode::Finishing, "there is no program /nonexistent/ffmpeg"),
+    ] {
+        let missing = || PathBuf::from("/nonexistent/ffmpeg");
+        world.settings.ffmpeg = says.map_or_else(missing, |says| failing(&world, says));
+        let failure = make(&world.job, &world.settings, &|_| {}).expect_err("it fails");
+        assert_eq!(failure.code, code, "{failure:?}");
+        assert!(failure.info.contains(words), "{failure:?}");
+        assert!(!world.job.out().exists());
+        assert!(read(&world) == before);
+    }
+    world.settings.ffmpeg = "ffmpeg".into();
+    let path = world.finish();
+    assert_on_the_second(&path, &[], &[1_000, 2_000, 3_000]);
+}
+
+#[test]
+fn parts_that_are_cut_anywhere_are_joined() {
+    let mut world = World::new("a.mkv", None);
+    world.part(&[input(1, Codec::Vp8, &vp8(3, "320x240"), 0), input(2, Codec::Opus, &opus(3), 0)], 0);
+    world.part(&[input(1, Codec::Vp8, &vp8(1, "320x240"), 4_000), input(2, Codec::Opus, &opus(1), 4_000)], 0);
+    let whole = fs::read(&world.job.parts[0]).expect("there");
+    let joined = world.job.work.join("joined.mkv");
+    for cut in 0..60 {
+        let len = whole.len() * cut / 59;
+        fs::write(&world.job.parts[0], &whole[..len]).expect("written");
+        let read_at = |file: &File| scan(|at, bytes| file.read_at(bytes, at)).expect("ours");
+        let first = if len < HEAD_BYTES {
+            [0; 2]
+        } else {
+            let blocks = read_at(&File::open(&world.job.parts[0]).expect("there")).blocks;
+            [blocks[0], blocks[1]]
+        };
+        let plan = Plan::new(&world.job.parts, None).expect("read");
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&joined);
+        let file = file.expect("made");
+        plan.write(file.try_clone().expect("one more"), DocType::WebM, &|_| {}).expect("written");
+        let scanned = read_at(&file);
+        assert_eq!(scanned.blocks[0], first[0] + 25, "{len}");
+        // What is missing of the sound is silence.
+        assert!(scanned.blocks[1] >= first[1] + 50, "{len}");
+        if first[1] > 0 {
+            assert!(scanned.blocks[1].abs_diff(250) <= 8, "{len} {:?}", scanned.blocks);
+        }
+    }
 }

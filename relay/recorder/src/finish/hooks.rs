@@ -87,7 +87,7 @@ impl Hooks {
             Kind::Room => &self.rooms,
         };
         let hook = Hook { recording: recording.clone(), path: path.to_owned(), tell: Arc::clone(tell) };
-        if let Some(Err(_)) = queue.as_ref().map(|queue| queue.try_send(hook)) {
+        if queue.as_ref().is_some_and(|queue| queue.try_send(hook).is_err()) {
             tracing::error!("{}: too many files wait for their hook; it is not started", path.display());
         }
     }
