@@ -430,3 +430,23 @@ fn parts_that_are_cut_anywhere_are_joined() {
         }
     }
 }
+
+#[test]
+fn broken_parts_are_read_as_far_as_they_go() {
+    let mut world = World::new("a.mkv", None);
+    world.part(&[input(1, Codec::H264, &h264(1, "160x120"), 0), input(2, Codec::Opus, &opus(1), 0)], 0);
+    let whole = fs::read(&world.job.parts[0]).expect("there");
+    let joined = world.job.work.join("joined.mkv");
+    // One octet each: of the head, where it is not empty, and of all the rest.
+    let places = (0..700).step_by(5).chain((HEAD_BYTES..whole.len()).step_by(97));
+    for (turn, place) in places.enumerate() {
+        let mut broken = whole.clone();
+        broken[place] ^= [0xff, 0x80, 0x01, 0x10][turn % 4];
+        fs::write(&world.job.parts[0], &broken).expect("written");
+        let plan = Plan::new(&world.job.parts, Some(BEGIN_MS.unsigned_abs() - 500)).expect("read");
+        if !plan.is_empty() {
+            plan.write(File::create(&joined).expect("made"), DocType::Matroska, &|_| {}).expect("written");
+            assert!(fs::metadata(&joined).expect("there").len() < 10 * whole.len() as u64, "{place}");
+        }
+    }
+}

@@ -34,6 +34,8 @@ const MS: i64 = 1_000_000;
 /// Longest silence and black that is made up. A clock that was set is not a day without a sound: what follows
 /// is put behind what was before.
 pub const GAP_MS_MAX: i64 = 24 * 3_600_000;
+/// Longest part. What says more is broken: a disk that lost its power.
+const PART_MS_MAX: i64 = 366 * 24 * 3_600_000;
 /// How far a part may begin before the end of the one before it, whose tracks did not end all at once.
 const OVERLAP_MS_MAX: i64 = 2_000;
 /// How far a publication's first frame may be before the moment at which its file begins: what is earlier
@@ -336,7 +338,8 @@ impl Part {
         let zero_ms = head.zero.as_nanos().div_euclid(MS).saturating_add(self.shift_ms);
         cluster.blocks().filter_map(move |(number, at_ms, keyframe, frame)| {
             let (place, _) = self.places.get(usize::from(number).wrapping_sub(1))?.as_ref()?;
-            let at_ms = zero_ms.saturating_add(i64::try_from(at_ms).ok()?);
+            let at_ms = i64::try_from(at_ms).ok().filter(|at_ms| *at_ms <= PART_MS_MAX)?;
+            let at_ms = zero_ms.saturating_add(at_ms);
             Some(Found { place: *place, at_ms, keyframe, frame })
         })
     }
