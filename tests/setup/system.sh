@@ -17,8 +17,9 @@ need clang command -v clang
 need libclang-dev file '/usr/lib/llvm-*/lib/libclang.so*'
 need pkg-config command -v pkg-config
 if [[ "${1:-build}" =~ ^(run|test)$ ]]; then
-    # Recordings become WebM and MP4 by it.
+    # Recordings become WebM and MP4 by it, and mixes show names.
     need ffmpeg command -v ffmpeg
+    need fonts-dejavu-core file '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'
 fi
 if [ "${1:-build}" = test ]; then
     need chromium command -v chromium
