@@ -2,8 +2,8 @@
 # Mixes the file of a room into one MP4 beside it; started by the recorder when such a file is ready.
 # Usage: on_multiple_record_hook.sh FILE
 #
-# The program is ringvox-recorder beside this script, else RINGVOX_RECORDER, else the one in PATH; settings are
-# offline_mixer.json beside this script, if it is there. See `ringvox-recorder mix --help` for more.
+# The program is ringvox-recorder beside this script, else RINGVOX_RECORDER, else the one in PATH; settings
+# are offline_mixer.json beside this script, if it is there. See `ringvox-recorder mix --help` for more.
 set -eu
 
 if [ "$#" -lt 1 ] || [ ! -f "$1" ]; then

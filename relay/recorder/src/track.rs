@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - Times of a track grow, each by a millisecond at least.
-//! - Sound has as many samples as time has passed, but for a frame: what is missing is silence, and what would
-//!   be heard twice is dropped, so that a player that only counts samples stays in time, however the
+//! - Sound has as many samples as time has passed, but for a frame: what is missing is silence, and what
+//!   would be heard twice is dropped, so that a player that only counts samples stays in time, however the
 //!   publisher's clock drifts. A picture stands still instead.
 //!
 //! Deliberately absent: files, and other tracks.
@@ -207,8 +207,8 @@ pub(crate) fn silence(codec: Codec, is_long: bool) -> Vec<u8> {
     const G711_BYTES: usize = 160;
     let bytes = if is_long { G711_BYTES } else { G711_BYTES / 8 };
     match codec {
-        // RFC 6716 §3.1: one CELT frame at full band, of 20 ms or 2.5. Its first bit, with a probability of 1
-        // in 32,768, says that it is silent (§4.3).
+        // RFC 6716 §3.1: one CELT frame at full band, of 20 ms or 2.5. Its first bit, with a probability of
+        // 1 in 32,768, says that it is silent (§4.3).
         Codec::Opus => vec![if is_long { 0xf8 } else { 0xe0 }, 0xff, 0xfe],
         // ITU-T G.711: the smallest value.
         Codec::Pcmu => vec![0xff; bytes],

@@ -90,8 +90,8 @@ pub fn in_band(config: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The highest id that no set of a decoder configuration has; `None` if there is none, or the configuration is
-/// cut.
+/// The highest id that no set of a decoder configuration has; `None` if there is none, or the configuration
+/// is cut.
 #[must_use]
 pub fn free_set_id(config: &[u8]) -> Option<u32> {
     let ([sps, pps], rest) = sets(config);

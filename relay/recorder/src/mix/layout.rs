@@ -131,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(rects(&settings, 0, others), want, "{others}");
         }
-        assert_eq!(rects(&settings, 0, 5)[3], (212, 360, 426, 240));
+        assert_eq!(rects(&settings, 0, 5)[3], (214, 360, 426, 240));
     }
 
     #[test]
