@@ -26,8 +26,8 @@ REPORT := cargo run -q --release --bin bench-report --
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
-run: setup-build ## Build in release and start the server; ARGS="--http-port 9000 ..." are passed on. Ctrl-C stops it
-	@cargo build --release -p relay -p signaling
+run: setup-run ## Build in release and start the server; ARGS="--http-port 9000 ..." are passed on. Ctrl-C stops it
+	@cargo build --release -p relay -p signaling -p recorder
 	@exec "$(CARGO_TARGET_DIR)/release/ringvox-signaling" $(ARGS)
 
 test: setup ## Run every check and test; ONLY="fmt clippy deny types rust interop" picks some
@@ -76,6 +76,10 @@ setup: setup-tools $(NODE_READY) $(PYTHON_READY) ## Install what tests need: bro
 
 setup-build: ## Install what a build needs
 	@tests/setup/system.sh build
+
+.PHONY: setup-run
+setup-run:
+	@tests/setup/system.sh run
 
 setup-bench: ## Install what `make capacity` and `ringvox-load --peer janus` need
 	@tests/setup/system.sh bench

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|test|bench|gate
+# Installs what is missing of the system's packages (Debian 12). Usage: system.sh build|run|test|bench|gate
 #
 # Each line names what proves that a package's content is here, and the package that brings it; a tool that
 # came some other way (node from its own repository, say) is left as it is. Nothing missing: nothing happens,
@@ -16,11 +16,14 @@ need g++ command -v g++
 need clang command -v clang
 need libclang-dev file '/usr/lib/llvm-*/lib/libclang.so*'
 need pkg-config command -v pkg-config
+if [[ "${1:-build}" =~ ^(run|test)$ ]]; then
+    # Recordings become WebM and MP4 by it, and mixes show names.
+    need ffmpeg command -v ffmpeg
+    need fonts-dejavu-core file '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'
+fi
 if [ "${1:-build}" = test ]; then
     need chromium command -v chromium
     need firefox-esr command -v firefox-esr
-    need ffmpeg command -v ffmpeg
-    need fonts-dejavu-core file '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'
     need nginx-light file '/usr/sbin/nginx'
     need caddy command -v caddy
     need iproute2 file '/*bin/ip'

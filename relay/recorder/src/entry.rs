@@ -160,7 +160,12 @@ impl<S: Store> Entry<S> {
                 let recording = Box::new(Recording::new(store, parts));
                 Phase::Live { recording, lifetime: Lifetime::Returning(now) }
             }
-            _ => Phase::Closing { parts, due: now },
+            // What failed is tried once more: what was missing may be there now.
+            _ => {
+                stored.recording.state = State::Finishing;
+                stored.recording.failure = None;
+                Phase::Closing { parts, due: now }
+            }
         };
         stored.recording.bytes = bytes;
         Self::new(stored, phase, bytes, now)

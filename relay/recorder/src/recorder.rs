@@ -99,7 +99,8 @@ impl<S: Stores> Recorder<S> {
         };
         for Found { stored, parts, bytes } in found {
             let id = stored.wanted.id.clone();
-            if stored.recording.state == State::Failed {
+            let why = stored.recording.failure.as_ref().map(|failure| failure.code);
+            if stored.recording.state == State::Failed && why == Some(FailureCode::Empty) {
                 recorder.done.insert(id, stored.recording);
             } else {
                 let store = recorder.stores.store(&id);

@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! - Times of a track grow, each by a millisecond at least.
-//! - Sound has no gap of a frame or more: what is missing is silence, so that a player that only counts
-//!   samples stays in time. A picture stands still instead.
+//! - Sound has as many samples as time has passed, but for a frame: what is missing is silence, and what
+//!   would be heard twice is dropped, so that a player that only counts samples stays in time, however the
+//!   publisher's clock drifts. A picture stands still instead.
 //!
 //! Deliberately absent: files, and other tracks.
 
@@ -19,8 +20,6 @@ const IDLE_NANOS: i64 = 1_000 * MS;
 const SILENCE_NANOS: i64 = 20 * MS;
 /// Longest silence that is made up at once, after the process stood still; a longer one stays a gap.
 const SILENCE_NANOS_MAX: i64 = 60_000 * MS;
-/// Sound that begins so much before the end of what is there says it twice, and is dropped.
-const OVERLAP_NANOS_MAX: i64 = 60 * MS;
 /// How often a keyframe is asked for until one comes.
 const KEYFRAME_NANOS: i64 = 500 * MS;
 
@@ -57,7 +56,7 @@ pub struct TrackRecorder {
     depacketizer: Depacketizer,
     clock: TrackClock,
     last: Option<MediaTime>,
-    /// Where the sound that is there ends, on the room clock.
+    /// Where the sound that is there ends by the number of its samples, on the room clock.
     sound_end: Option<i64>,
     /// When a keyframe was asked for.
     asked: Option<i64>,
@@ -161,13 +160,15 @@ impl TrackRecorder {
     fn place_sound(&mut self, time: MediaTime, frame: Frame) {
         let lasts = (i64::from(frame.ticks) * 1_000_000_000) / self.rate_hz;
         if let Some(end) = self.sound_end
-            && time.as_nanos() < end.saturating_sub(OVERLAP_NANOS_MAX)
+            && time.as_nanos().saturating_add(lasts.max(SILENCE_NANOS)) <= end
         {
             self.counts.overlaps += 1;
             return;
         }
         self.fill(time.as_nanos());
-        self.sound_end = Some(time.as_nanos().saturating_add(lasts));
+        // Counted by samples: what a publisher's clock drifts adds up to a frame, which is made good then.
+        let begin = self.sound_end.unwrap_or(time.as_nanos());
+        self.sound_end = Some(begin.saturating_add(lasts));
         self.push(time, frame);
     }
 
@@ -193,24 +194,25 @@ impl TrackRecorder {
         }
         while end.saturating_add(SILENCE_NANOS) <= until {
             self.counts.silences += 1;
-            self.push_sample(MediaTime::from_nanos(end), true, None, silence(self.codec));
+            self.push_sample(MediaTime::from_nanos(end), true, None, silence(self.codec, true));
             end += SILENCE_NANOS;
         }
         self.sound_end = Some(end);
     }
 }
 
-/// [`SILENCE_NANOS`] of it.
-fn silence(codec: Codec) -> Vec<u8> {
+/// [`SILENCE_NANOS`] of it, or an eighth of that.
+pub(crate) fn silence(codec: Codec, is_long: bool) -> Vec<u8> {
     /// Octets of 20 ms of G.711.
     const G711_BYTES: usize = 160;
+    let bytes = if is_long { G711_BYTES } else { G711_BYTES / 8 };
     match codec {
-        // RFC 6716 §3.1: one CELT frame of 20 ms at full band. Its first bit, with a probability of 1 in
-        // 32,768, says that it is silent (§4.3).
-        Codec::Opus => vec![0xf8, 0xff, 0xfe],
+        // RFC 6716 §3.1: one CELT frame at full band, of 20 ms or 2.5. Its first bit, with a probability of
+        // 1 in 32,768, says that it is silent (§4.3).
+        Codec::Opus => vec![if is_long { 0xf8 } else { 0xe0 }, 0xff, 0xfe],
         // ITU-T G.711: the smallest value.
-        Codec::Pcmu => vec![0xff; G711_BYTES],
-        Codec::Pcma => vec![0xd5; G711_BYTES],
+        Codec::Pcmu => vec![0xff; bytes],
+        Codec::Pcma => vec![0xd5; bytes],
         Codec::Vp8 | Codec::H264 => Vec::new(),
     }
 }

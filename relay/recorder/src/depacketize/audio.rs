@@ -6,7 +6,7 @@ use relay_port::Codec;
 const OPUS_TICKS_MAX: u32 = 5_760;
 
 /// How long a payload lasts, in ticks of its clock; `None` if it is not one of this codec.
-pub(super) fn ticks(codec: Codec, payload: &[u8]) -> Option<u32> {
+pub(crate) fn ticks(codec: Codec, payload: &[u8]) -> Option<u32> {
     match codec {
         Codec::Opus => opus_ticks(payload),
         // An octet is a sample.

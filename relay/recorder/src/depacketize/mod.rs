@@ -22,9 +22,10 @@ mod parameter_sets;
 mod reorder;
 mod vp8;
 
+pub(crate) use audio::ticks;
 pub use counts::Counts;
 pub use frame::{FRAME_BYTES_MAX, Frame, VideoParams};
-pub use parameter_sets::in_band;
+pub use parameter_sets::{free_set_id, in_band, with_sets};
 pub use reorder::{HELD_PACKETS_MAX, HOLE_WAIT_NANOS};
 
 use assemble::Assembler;

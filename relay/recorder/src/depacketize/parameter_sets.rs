@@ -83,21 +83,61 @@ fn push_sets(sets: &BTreeMap<u32, Vec<u8>>, out: &mut Vec<u8>) {
 #[must_use]
 pub fn in_band(config: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut rest = config.get(5..).unwrap_or_default();
-    for mask in [0x1f, 0xff] {
-        let Some((count, mut sets)) = rest.split_first() else { break };
-        for _ in 0..count & mask {
-            let Some((len, behind)) = sets.split_first_chunk::<2>() else { return out };
-            let Some((set, behind)) = behind.split_at_checked(usize::from(u16::from_be_bytes(*len))) else {
-                return out;
-            };
-            out.extend_from_slice(&(set.len() as u32).to_be_bytes());
+    for set in sets(config).0.into_iter().flatten() {
+        out.extend_from_slice(&(set.len() as u32).to_be_bytes());
+        out.extend_from_slice(set);
+    }
+    out
+}
+
+/// The highest id that no set of a decoder configuration has; `None` if there is none, or the configuration
+/// is cut.
+#[must_use]
+pub fn free_set_id(config: &[u8]) -> Option<u32> {
+    let ([sps, pps], rest) = sets(config);
+    rest?;
+    let sps = sps.into_iter().map(|set| Sps::parse(set).map(|sps| sps.id));
+    let pps = pps.into_iter().map(|set| Bits::new(set.get(1..)?).ue());
+    let taken: Vec<Option<u32>> = sps.chain(pps).collect();
+    (0..32).rev().find(|id| taken.iter().all(|taken| taken.is_some_and(|taken| taken != *id)))
+}
+
+/// A decoder configuration with one more set of each kind; `None` if it has no room for them, or is cut.
+#[must_use]
+pub fn with_sets(config: &[u8], more_sps: &[u8], more_pps: &[u8]) -> Option<Vec<u8>> {
+    let ([mut sps, mut pps], rest) = sets(config);
+    let rest = rest?;
+    sps.push(more_sps);
+    pps.push(more_pps);
+    let mut out = config.get(..5)?.to_vec();
+    for (list, mask, marks) in [(&sps, 0x1f, 0xe0), (&pps, 0xff, 0)] {
+        out.push(u8::try_from(list.len()).ok().filter(|count| *count <= mask)? | marks);
+        for set in list {
+            out.extend_from_slice(&u16::try_from(set.len()).ok()?.to_be_bytes());
             out.extend_from_slice(set);
+        }
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+/// The sets of a decoder configuration, of either kind, and what follows them; `None` if it is cut before.
+fn sets(config: &[u8]) -> ([Vec<&[u8]>; 2], Option<&[u8]>) {
+    let mut lists = [Vec::new(), Vec::new()];
+    let Some(mut rest) = config.get(5..) else { return (lists, None) };
+    for (list, mask) in lists.iter_mut().zip([0x1f, 0xff]) {
+        let Some((count, mut sets)) = rest.split_first() else { return (lists, None) };
+        for _ in 0..count & mask {
+            let set = sets
+                .split_first_chunk::<2>()
+                .and_then(|(len, behind)| behind.split_at_checked(usize::from(u16::from_be_bytes(*len))));
+            let Some((set, behind)) = set else { return (lists, None) };
+            list.push(set);
             sets = behind;
         }
         rest = sets;
     }
-    out
+    (lists, Some(rest))
 }
 
 /// Profiles whose sequence parameter sets say the chroma format (ITU-T H.264 §7.3.2.1.1).
@@ -271,6 +311,32 @@ mod tests {
         let units = [&[0, 0, 0, sps.len() as u8][..], &sps, &[0, 0, 0, 4], &PPS_UNIT].concat();
         assert_eq!(in_band(&params.config), units);
         (0..params.config.len()).for_each(|len| assert!(units.starts_with(&in_band(&params.config[..len]))));
+    }
+
+    #[test]
+    fn sets_are_added_under_an_id_that_is_free() {
+        let mut sets = ParameterSets::default();
+        // High profile, whose configuration has something behind its sets.
+        let sps = bytes(SPS_UNITS[1].1);
+        sets.keep(&sps);
+        sets.keep(&PPS_UNIT);
+        let config = sets.params().expect("both").config;
+        assert_eq!(free_set_id(&config), Some(31));
+        // Id 31 of both kinds: ue(v) of 31 is 00000 100000.
+        let (more_sps, more_pps) =
+            ([0x67, 66, 0xc0, 30, 0b0000_0100, 0b0000_1011], [0x68, 0b0000_0100, 0b0000_1000]);
+        let both = with_sets(&config, &more_sps, &more_pps).expect("room");
+        let want = [in_band(&config), vec![]].concat();
+        assert!(in_band(&both).len() == want.len() + 4 + more_sps.len() + 4 + more_pps.len());
+        assert_eq!(both[both.len() - 4..], config[config.len() - 4..]);
+        for len in 0..config.len() - 4 {
+            assert_eq!(
+                (free_set_id(&config[..len]), with_sets(&config[..len], &more_sps, &more_pps)),
+                (None, None)
+            );
+        }
+        let full = (0..30).try_fold(config, |config, _| with_sets(&config, &sps, &PPS_UNIT)).expect("room");
+        assert_eq!(with_sets(&full, &sps, &PPS_UNIT), None);
     }
 
     #[test]

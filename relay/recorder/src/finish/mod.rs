@@ -12,24 +12,35 @@
 //! - One job that fails, hangs or is killed holds up no other: what runs has a limit of its own.
 //! - Progress is told in whole percents that grow.
 //!
-//! What follows is done here for all: the file gets its name ([`crate::publish`]), [`Report::Ready`] is told,
-//! then [`follow`] may go on with the published file, whose end nobody waits for.
+//! How: the parts are read ([`join`]). If one of them is all that is wanted, it gets its index in its place.
+//! Otherwise they are joined, and FFmpeg makes what a container wants otherwise (`recipe`), with a black
+//! picture in front if the file is aligned (`black`).
 //!
-//! Today: of one part the seek index is made, as Matroska; several are refused and kept.
+//! What follows is done here for all: the file gets its name ([`crate::publish`]), [`Report::Ready`] is told,
+//! then the programs of the operator are started (`hooks`), whose end nobody waits for.
 
+mod black;
 mod child;
 mod ffmpeg;
+mod hooks;
+pub mod join;
+mod make;
+mod recipe;
+mod sound;
 
 pub use child::ChildError;
 pub use ffmpeg::{Ffmpeg, FfmpegError, input};
+pub use make::make;
+
+use make::of_disk;
 
 use crate::config::Recording as Settings;
-use crate::matroska;
 use crate::publish::publish;
-use recorder_control::{Failure, FailureCode, Recording};
-use std::fs::{self, File};
+use hooks::Hooks;
+use recorder_control::{Failure, Recording};
+use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -58,7 +69,7 @@ impl Job {
 }
 
 /// The file that was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
     /// From its beginning to its end.
     pub duration_ms: u64,
@@ -108,11 +119,11 @@ impl Finishers {
     /// If a thread cannot be started.
     pub fn start(settings: &Settings, tell: &Tell) -> io::Result<Self> {
         let (jobs, received) = channel();
-        let received = Arc::new(Mutex::new(received));
+        let (received, hooks) = (Arc::new(Mutex::new(received)), Arc::new(Hooks::start(settings)?));
         let start = |_| {
             let (received, settings, tell) = (Arc::clone(&received), settings.clone(), Arc::clone(tell));
-            let thread = std::thread::Builder::new().name("finisher".into());
-            thread.spawn(move || run(&received, &settings, &tell))
+            let (thread, hooks) = (std::thread::Builder::new().name("finisher".into()), Arc::clone(&hooks));
+            thread.spawn(move || run(&received, &settings, &hooks, &tell))
         };
         let threads = (0..settings.finishers).map(start).collect::<io::Result<_>>()?;
         Ok(Self { jobs, threads })
@@ -134,7 +145,7 @@ impl Finishers {
     }
 }
 
-fn run(jobs: &Mutex<Receiver<Job>>, settings: &Settings, tell: &Tell) {
+fn run(jobs: &Mutex<Receiver<Job>>, settings: &Settings, hooks: &Hooks, tell: &Tell) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
@@ -142,59 +153,28 @@ fn run(jobs: &Mutex<Receiver<Job>>, settings: &Settings, tell: &Tell) {
         let percent = |percent| tell(Report::Progress { id: id.clone(), percent });
         let made = make(&job, settings, &percent).and_then(|made| {
             let published = publish(&job.directory, &job.work, &job.out(), &job.recording, made.duration_ms);
-            published.map_err(|why| failure(&why))
+            published.map_err(|why| of_disk(&why))
         });
         match made {
             Ok(recording) => {
                 let path = job.directory.join(&recording.file);
                 tell(Report::Ready(Box::new(recording.clone())));
-                follow(&recording, &path, settings, tell);
+                hooks.follow(&recording, &path, tell);
             }
             Err(failure) => tell(Report::Failed { id, failure }),
         }
     }
 }
 
-/// Makes the file; see the module.
-///
-/// # Errors
-/// Why there is none.
-pub fn make(job: &Job, _settings: &Settings, percent: &dyn Fn(u8)) -> Result<Made, Failure> {
-    percent(0);
-    let out = job.out();
-    let part = match job.parts.as_slice() {
-        _ if out.exists() => &out,
-        [part] => part,
-        [] => return Err(Failure { code: FailureCode::Empty, info: "nothing was recorded".into() }),
-        _ => {
-            let info = format!("its parts are in {}: they cannot be joined yet", job.work.display());
-            return Err(Failure { code: FailureCode::Finishing, info });
-        }
-    };
-    let file = File::options().read(true).write(true).open(part).map_err(|why| failure(&why))?;
-    let scanned = matroska::finish(&file).map_err(|why| failure(&why))?;
-    if scanned.clusters == 0 {
-        return Err(Failure { code: FailureCode::Empty, info: "nothing was recorded".into() });
-    }
-    fs::rename(part, &out).map_err(|why| failure(&why))?;
-    percent(100);
-    Ok(Made { duration_ms: scanned.duration_ms })
-}
-
-/// What follows when a file has its name: hooks. Nobody waits for it.
-pub fn follow(_recording: &Recording, _path: &Path, _settings: &Settings, _tell: &Tell) {}
-
-fn failure(why: &dyn std::error::Error) -> Failure {
-    Failure { code: FailureCode::Finishing, info: why.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written};
-    use recorder_control::{Kind, State};
+    use recorder_control::{FailureCode, Kind, State};
     use relay_port::MediaTime;
+    use std::fs::{self, File};
     use std::os::unix::fs::FileExt;
+    use std::path::Path;
 
     fn write_part(path: &Path) {
         let mut muxer = Muxer::new(DocType::Matroska, None);

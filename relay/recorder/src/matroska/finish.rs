@@ -1,7 +1,7 @@
 //! The last step of a file: an index, and a head that knows the length.
 
 use super::ebml::{id, push_master, push_uint};
-use super::head::End;
+use super::head::{DocType, End};
 use super::scan::{Cue, ScanError, Scanned, scan};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,16 @@ use std::os::unix::fs::FileExt;
 /// # Errors
 /// See [`ScanError`]; writing too.
 pub fn finish(file: &File) -> Result<Scanned, ScanError> {
-    let scanned = scan(|at, bytes| file.read_at(bytes, at))?;
+    finish_as(file, None)
+}
+
+/// The same, as a file of this type: whoever says so has seen that it may have the codecs.
+///
+/// # Errors
+/// See [`finish`].
+pub fn finish_as(file: &File, doc_type: Option<DocType>) -> Result<Scanned, ScanError> {
+    let mut scanned = scan(|at, bytes| file.read_at(bytes, at))?;
+    scanned.head.doc_type = doc_type.unwrap_or(scanned.head.doc_type);
     let (head, cues) = scanned.index();
     file.set_len(scanned.end)?;
     file.write_all_at(&cues, scanned.end)?;
@@ -36,7 +45,7 @@ impl Scanned {
 }
 
 /// RFC 9559 §5.1.5.1: no index is empty.
-fn push_cues(out: &mut Vec<u8>, content: u64, cues: &[Cue]) {
+pub(super) fn push_cues(out: &mut Vec<u8>, content: u64, cues: &[Cue]) {
     if cues.is_empty() {
         return;
     }

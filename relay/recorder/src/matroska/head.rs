@@ -62,6 +62,8 @@ pub struct Head {
     entries: Vec<u8>,
     /// By number, from 1 on: whether it is a picture.
     pictures: Vec<bool>,
+    /// Octets that it takes.
+    room: usize,
 }
 
 /// What is known when all clusters are there.
@@ -76,7 +78,33 @@ impl Head {
     /// No tracks yet.
     #[must_use]
     pub const fn new(doc_type: DocType) -> Self {
-        Self { doc_type, zero: MediaTime::from_nanos(0), entries: Vec::new(), pictures: Vec::new() }
+        let zero = MediaTime::from_nanos(0);
+        Self { doc_type, zero, entries: Vec::new(), pictures: Vec::new(), room: HEAD_BYTES }
+    }
+
+    /// With all the tracks that there will be, however many, and the room that they need.
+    pub(super) fn of_tracks<'a>(
+        doc_type: DocType,
+        zero: MediaTime,
+        tracks: impl IntoIterator<Item = &'a Track>,
+    ) -> Self {
+        let mut head = Self { zero, ..Self::new(doc_type) };
+        for (number, track) in (1..).zip(tracks) {
+            track.push_entry(&mut head.entries, number);
+            head.pictures.push(track.media.is_video());
+        }
+        head.room = HEAD_BYTES.max(head.end_of_tracks(Some(NO_END)) + VOID_BYTES_MIN);
+        head
+    }
+
+    /// The tracks, from number 1 on; `None` of one that is not ours.
+    pub fn list(&self) -> impl Iterator<Item = Option<Track>> {
+        elements(&self.entries).map(|(_, entry)| Track::parse(entry))
+    }
+
+    /// Octets that it takes.
+    pub(super) const fn room(&self) -> usize {
+        self.room
     }
 
     /// Adds a track; its number.
@@ -88,7 +116,7 @@ impl Head {
         if number > TRACKS_MAX {
             return Err(HeadFull);
         }
-        track.push_entry(&mut self.entries, number as u8);
+        track.push_entry(&mut self.entries, number as u16);
         // The seek head and the rest of the information are part of the finished head only.
         if self.end_of_tracks(Some(NO_END)) + VOID_BYTES_MIN > HEAD_BYTES {
             self.entries.truncate(len);
@@ -100,7 +128,7 @@ impl Head {
 
     /// Whether the track of this number is a picture.
     #[must_use]
-    pub fn is_video(&self, number: u8) -> bool {
+    pub fn is_video(&self, number: u16) -> bool {
         self.pictures.get(usize::from(number).wrapping_sub(1)) == Some(&true)
     }
 
@@ -110,10 +138,10 @@ impl Head {
         self.pictures.len()
     }
 
-    /// [`HEAD_BYTES`] octets.
+    /// [`Head::room`] octets.
     pub(super) fn render(&self, end: Option<End>) -> Vec<u8> {
         let mut out = self.render_tracks(end);
-        push_void(&mut out, HEAD_BYTES);
+        push_void(&mut out, self.room);
         out
     }
 
@@ -199,7 +227,7 @@ impl Head {
         };
         let pictures: Vec<bool> = elements(&entries).map(is_video).collect();
         let zero = MediaTime::from_nanos(zero.saturating_add(DATE_ZERO));
-        let parsed = Self { doc_type, zero, entries, pictures };
+        let parsed = Self { doc_type, zero, entries, pictures, room: HEAD_BYTES };
         let has_room = parsed.end_of_tracks(Some(NO_END)) + VOID_BYTES_MIN <= HEAD_BYTES;
         (has_room && parsed.tracks() <= TRACKS_MAX).then_some(parsed)
     }

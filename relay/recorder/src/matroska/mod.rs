@@ -28,10 +28,12 @@ mod muxer;
 mod read;
 mod scan;
 mod track;
+mod writer;
 
-pub use finish::finish;
+pub use finish::{finish, finish_as};
 pub use head::{DocType, HEAD_BYTES, Head, HeadFull, TRACKS_MAX};
 pub use muxer::{Block, CLUSTER_NANOS, Muxer, SKEW_NANOS, Written};
 pub use read::{ClusterPlace, FoundBlock, FoundTrack, Reader, blocks};
-pub use scan::{Cluster, Cue, ScanError, Scanned, scan};
+pub use scan::{Cluster, Cue, ScanError, Scanned, Walked, scan, walk};
 pub use track::{Media, Track};
+pub use writer::Writer;

@@ -116,7 +116,7 @@ impl Muxer {
         *last = Some(at_ms);
         self.waiting_bytes += block.bytes.len();
         let place = self.waiting.partition_point(|waiting| waiting.at_ms <= at_ms);
-        let is_cut = block.keyframe && self.head.is_video(block.track);
+        let is_cut = block.keyframe && self.head.is_video(block.track.into());
         let Block { track, keyframe, bytes, .. } = block;
         self.waiting.insert(place, Waiting { at_ms, track, is_cut, keyframe, bytes });
         self.write_until(self.complete_ms());

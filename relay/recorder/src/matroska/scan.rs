@@ -45,7 +45,7 @@ pub struct Cue {
     /// Of the file's time.
     pub at_ms: u64,
     /// Number of the track.
-    pub track: u8,
+    pub track: u16,
     /// Where the cluster begins, in the file.
     pub cluster: u64,
 }
@@ -72,11 +72,40 @@ pub struct Scanned {
 ///
 /// # Errors
 /// See [`ScanError`].
-pub fn scan(mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> Result<Scanned, ScanError> {
+pub fn scan(read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> Result<Scanned, ScanError> {
+    let mut index = None;
+    let Walked { head, clusters, end } = walk(read_at, |head, begin, cluster| {
+        index.get_or_insert_with(|| Index::new(head.tracks())).add(head, cluster, begin);
+        Ok(true)
+    })?;
+    let Index { last_ms, blocks, cues, .. } = index.unwrap_or_else(|| Index::new(head.tracks()));
+    let duration_ms = last_ms.into_iter().flatten().map(|(last, step)| last + step).max().unwrap_or(0);
+    Ok(Scanned { head, clusters, end, blocks, duration_ms, cues: cues.list })
+}
+
+/// What was walked over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// As it was written last.
+    pub head: Head,
+    /// How many clusters there were.
+    pub clusters: u64,
+    /// Where the last one ends.
+    pub end: u64,
+}
+
+/// Reads a file as [`scan`] does, cluster by cluster: `take` gets each with the place where it begins, as
+/// long as it wants more of them. No more than one is in memory.
+///
+/// # Errors
+/// See [`ScanError`], and what `take` says.
+pub fn walk(
+    mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>,
+    mut take: impl FnMut(&Head, u64, &Cluster<'_>) -> io::Result<bool>,
+) -> Result<Walked, ScanError> {
     let mut bytes = Vec::new();
     fill(&mut read_at, 0, HEAD_BYTES, &mut bytes)?;
     let head = Head::parse(&bytes).ok_or(ScanError::NotOurs)?;
-    let mut index = Index::new(head.tracks());
     let (mut clusters, mut end) = (0, HEAD_BYTES as u64);
     loop {
         fill(&mut read_at, end, ELEMENT_HEAD_BYTES, &mut bytes)?;
@@ -85,13 +114,14 @@ pub fn scan(mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<usize>) -> Res
         };
         fill(&mut read_at, end + head_len as u64, len as usize, &mut bytes)?;
         let Some(cluster) = Cluster::parse(&bytes).filter(|_| bytes.len() as u64 == len) else { break };
-        index.add(&head, &cluster, end);
+        let goes_on = take(&head, end, &cluster)?;
         clusters += 1;
         end += head_len as u64 + len;
+        if !goes_on {
+            break;
+        }
     }
-    let Index { last_ms, blocks, cues, .. } = index;
-    let duration_ms = last_ms.into_iter().flatten().map(|(last, step)| last + step).max().unwrap_or(0);
-    Ok(Scanned { head, clusters, end, blocks, duration_ms, cues })
+    Ok(Walked { head, clusters, end })
 }
 
 /// Reads `len` octets, or what there is of them.
@@ -153,22 +183,12 @@ struct Index {
     blocks: Vec<u64>,
     /// A block of a picture was there.
     has_video: bool,
-    cues: Vec<Cue>,
-    /// Of how many possible entries one is made.
-    every: usize,
-    seen: usize,
+    cues: Cues,
 }
 
 impl Index {
     fn new(tracks: usize) -> Self {
-        Self {
-            last_ms: vec![None; tracks],
-            blocks: vec![0; tracks],
-            has_video: false,
-            cues: Vec::new(),
-            every: 1,
-            seen: 0,
-        }
+        Self { last_ms: vec![None; tracks], blocks: vec![0; tracks], has_video: false, cues: Cues::default() }
     }
 
     fn add(&mut self, head: &Head, cluster: &Cluster<'_>, begin: u64) {
@@ -179,28 +199,46 @@ impl Index {
                 continue;
             };
             *count += 1;
-            self.has_video |= head.is_video(track);
+            self.has_video |= head.is_video(track.into());
             *last = Some((at_ms, last.map_or(0, |(last, _)| at_ms.saturating_sub(last))));
-            let is_due = self.cues.last().is_none_or(|cue| at_ms >= cue.at_ms + SOUND_CUE_MS);
-            let is_cue = if self.has_video { head.is_video(track) && keyframe } else { is_due };
-            if is_cue && !std::mem::replace(&mut cued[usize::from(track)], true) {
-                self.cue(Cue { at_ms, track, cluster: begin });
+            let is_picture = head.is_video(track.into());
+            if self.cues.is_due(at_ms, is_picture, keyframe, self.has_video)
+                && !std::mem::replace(&mut cued[usize::from(track)], true)
+            {
+                self.cues.push(Cue { at_ms, track: track.into(), cluster: begin });
             }
         }
     }
+}
 
-    fn cue(&mut self, cue: Cue) {
-        if self.seen.is_multiple_of(self.every) {
-            self.cues.push(cue);
+/// Entries of the index as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Cues {
+    pub(super) list: Vec<Cue>,
+    /// Of how many possible entries one is made, as a power of two.
+    every: u32,
+    seen: usize,
+}
+
+impl Cues {
+    /// Whether a block may have an entry: a keyframe of a picture, or without pictures sound now and then.
+    pub(super) fn is_due(&self, at_ms: u64, is_picture: bool, keyframe: bool, has_video: bool) -> bool {
+        let is_due = || self.list.last().is_none_or(|cue| at_ms >= cue.at_ms + SOUND_CUE_MS);
+        if has_video { is_picture && keyframe } else { is_due() }
+    }
+
+    pub(super) fn push(&mut self, cue: Cue) {
+        if self.seen.is_multiple_of(1 << self.every) {
+            self.list.push(cue);
         }
         self.seen += 1;
-        if self.cues.len() >= CUES_MAX {
+        if self.list.len() >= CUES_MAX {
             let mut at = 0;
-            self.cues.retain(|_| {
+            self.list.retain(|_| {
                 at += 1;
                 at % 2 == 1
             });
-            self.every *= 2;
+            self.every += 1;
         }
     }
 }

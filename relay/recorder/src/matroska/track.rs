@@ -1,6 +1,7 @@
 //! A track of a file.
 
-use super::ebml::{id, push_binary, push_float, push_master, push_text, push_uint};
+use super::ebml::{elements, id, push_binary, push_float, push_master, push_text, push_uint, uint};
+use relay_port::Codec;
 
 /// Samples of Opus that its encoder looks ahead, at 48 kHz, as libopus does it in every browser: what is
 /// heard comes so much later than its timestamp says.
@@ -50,6 +51,18 @@ impl Media {
         matches!(self, Self::Vp8 { .. } | Self::H264 { .. })
     }
 
+    /// Which codec it is.
+    #[must_use]
+    pub const fn codec(&self) -> Codec {
+        match self {
+            Self::Vp8 { .. } => Codec::Vp8,
+            Self::H264 { .. } => Codec::H264,
+            Self::Opus => Codec::Opus,
+            Self::Pcmu => Codec::Pcmu,
+            Self::Pcma => Codec::Pcma,
+        }
+    }
+
     const fn codec_id(&self) -> &'static str {
         match self {
             Self::Vp8 { .. } => "V_VP8",
@@ -77,7 +90,7 @@ const TYPE_AUDIO: u64 = 2;
 
 impl Track {
     /// The entry of this track under a number.
-    pub(super) fn push_entry(&self, out: &mut Vec<u8>, number: u8) {
+    pub(super) fn push_entry(&self, out: &mut Vec<u8>, number: u16) {
         push_master(out, id::TRACK_ENTRY, |out| {
             push_uint(out, id::TRACK_NUMBER, number.into());
             push_uint(out, id::TRACK_UID, self.uid);
@@ -90,6 +103,33 @@ impl Track {
             push_text(out, id::CODEC_ID, self.media.codec_id());
             self.push_media(out);
         });
+    }
+
+    /// Reads an entry of ours back.
+    pub(super) fn parse(entry: &[u8]) -> Option<Self> {
+        let find = |wanted| elements(entry).find(|(found, _)| *found == wanted).map(|(_, content)| content);
+        let private = find(id::CODEC_PRIVATE).unwrap_or_default();
+        let side = |wanted| {
+            let side = elements(find(id::VIDEO)?).find(|(found, _)| *found == wanted)?.1;
+            uint(side).and_then(|side| u32::try_from(side).ok())
+        };
+        let media = match find(id::CODEC_ID)? {
+            b"V_VP8" => Media::Vp8 { width: side(id::PIXEL_WIDTH)?, height: side(id::PIXEL_HEIGHT)? },
+            b"V_MPEG4/ISO/AVC" => Media::H264 {
+                width: side(id::PIXEL_WIDTH)?,
+                height: side(id::PIXEL_HEIGHT)?,
+                config: private.to_vec(),
+            },
+            b"A_OPUS" => Media::Opus,
+            b"A_MS/ACM" => match private.first()? {
+                7 => Media::Pcmu,
+                6 => Media::Pcma,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let name = String::from_utf8(find(id::NAME).unwrap_or_default().to_vec()).ok()?;
+        Some(Self { uid: uint(find(id::TRACK_UID)?)?, name, media })
     }
 
     fn push_media(&self, out: &mut Vec<u8>) {
@@ -163,6 +203,23 @@ fn push_g711(out: &mut Vec<u8>, tag: u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_come_back() {
+        for media in [
+            Media::Vp8 { width: 640, height: 480 },
+            Media::H264 { width: 1_280, height: 720, config: vec![1, 66, 0xe0, 31, 0xff] },
+            Media::Opus,
+            Media::Pcmu,
+            Media::Pcma,
+        ] {
+            let (track, mut out) = (Track { uid: 1 << 40, name: "alice, é".into(), media }, Vec::new());
+            track.push_entry(&mut out, 300);
+            let (_, entry) = elements(&out).next().expect("one");
+            assert_eq!(Track::parse(entry), Some(track));
+        }
+        assert_eq!(Track::parse(&[]), None);
+    }
 
     #[test]
     fn names_are_cut_between_characters() {

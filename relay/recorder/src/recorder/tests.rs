@@ -309,13 +309,21 @@ fn what_a_killed_process_left_goes_on_or_is_finished() {
 }
 
 #[test]
-fn what_was_being_finished_is_finished() {
-    let left = vec![found(STREAM, State::Finishing), found(ROOM, State::Failed)];
-    let mut world = World::with(Retention::default(), left, Vec::new());
-    world.pass(20);
-    let ids: Vec<&str> = world.jobs.iter().map(|job| job.recording.id.as_str()).collect();
-    assert_eq!(ids, [STREAM]);
-    assert_eq!((world.of(STREAM).interruptions, world.of(ROOM).state), (0, State::Failed));
+fn what_was_being_finished_is_finished_and_what_failed_is_tried_again() {
+    for (code, is_tried) in
+        [(FailureCode::Finishing, true), (FailureCode::Disk, true), (FailureCode::Empty, false)]
+    {
+        let mut room = found(ROOM, State::Failed);
+        room.stored.recording.failure = Some(Failure { code, info: "why".into() });
+        let left = vec![found(STREAM, State::Finishing), room];
+        let mut world = World::with(Retention::default(), left, Vec::new());
+        world.pass(20);
+        let is_ordered = |id: &str| world.jobs.iter().any(|job| job.recording.id == id);
+        assert_eq!((is_ordered(STREAM), is_ordered(ROOM)), (true, is_tried));
+        let want = if is_tried { State::Finishing } else { State::Failed };
+        assert_eq!((world.of(STREAM).interruptions, world.of(ROOM).state), (0, want));
+        assert_eq!(world.of(ROOM).failure.is_none(), is_tried);
+    }
 }
 
 /// The relay dies, and with it the publications: the stream's recording ends, the room's goes on.

@@ -131,3 +131,27 @@ fn a_track_that_is_opened_anew_begins_with_a_keyframe_and_its_own_numbers() {
     send(&mut recorder, 6, 140, 90_000, &key);
     assert_eq!(times_ms(&mut recorder), [0, 140]);
 }
+
+/// An hour of a publisher whose clock is 200 ppm slow, or fast.
+#[test]
+fn sound_is_in_time_for_who_counts_samples() {
+    for (drift_ppm, silences, overlaps) in [(200, 35..=36, 0..=1), (-200, 0..=1, 35..=37)] {
+        let mut recorder = TrackRecorder::new(&track(Codec::Opus));
+        let (mut begin, mut frames) = (None, 0);
+        for seq in 0..180_000u32 {
+            let arrival = i64::from(seq) * (20_000_000 + 20 * drift_ppm);
+            let arrival = MediaTime::from_nanos(at(0).as_nanos() + arrival);
+            let packet =
+                Packet { seq: seq.into(), timestamp: 960 * seq, marker: true, arrival, ..Packet::default() };
+            recorder.handle_packet(&packet, &[0x78]);
+            while let Some(sample) = recorder.poll_sample() {
+                let begin = *begin.get_or_insert(sample.time.as_nanos());
+                let counted = frames * 20 * MS;
+                assert!((sample.time.as_nanos() - begin - counted).abs() <= 40 * MS, "{seq}");
+                frames += 1;
+            }
+        }
+        let counts = recorder.counts();
+        assert!(silences.contains(&counts.silences) && overlaps.contains(&counts.overlaps), "{counts:?}");
+    }
+}

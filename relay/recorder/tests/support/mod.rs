@@ -172,3 +172,62 @@ pub(crate) fn sound_ms(file: &Path) -> i64 {
     assert!(output.status.success() && output.stderr.is_empty());
     output.stdout.len() as i64 / 2 / 8
 }
+
+/// What FFmpeg writes of a file to its standard output.
+fn output(file: &Path, before: &[&str], behind: &[&str]) -> Vec<u8> {
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "error", "-nostdin", "-copyts"])
+        .args(before)
+        .arg("-i")
+        .arg(file)
+        .args(behind)
+        .arg("-");
+    let output = command.output().expect("ffmpeg is installed: `make setup`");
+    assert!(output.status.success() && output.stderr.is_empty(), "{command:?}: {output:?}");
+    output.stdout
+}
+
+/// When tones begin that follow half a second of silence, in milliseconds: where timestamps say, or by the
+/// number of samples alone, as many players have it.
+pub(crate) fn beeps_ms(file: &Path, by_time: bool) -> Vec<i64> {
+    const RATE_HZ: i64 = 8_000;
+    const LOUD: u16 = 2_000;
+    let filter = if by_time { "aresample=async=1:first_pts=0" } else { "anull" };
+    let behind = ["-map", "a:0", "-af", filter, "-f", "s16le", "-ac", "1", "-ar", "8000"];
+    let bytes = output(file, &[], &behind);
+    let samples = bytes.chunks_exact(2).map(|sample| i16::from_le_bytes([sample[0], sample[1]]));
+    let (mut begins, mut last) = (Vec::new(), -RATE_HZ);
+    for (at, _) in (0..).zip(samples).filter(|(_, sample)| sample.unsigned_abs() > LOUD) {
+        if at - last > RATE_HZ / 2 {
+            begins.push(at * 1_000 / RATE_HZ);
+        }
+        last = at;
+    }
+    begins
+}
+
+/// When a white picture follows a black one, in milliseconds.
+pub(crate) fn flashes_ms(file: &Path) -> Vec<i64> {
+    flashes_of_ms(file, "")
+}
+
+/// The same of what these filters make of it.
+pub(crate) fn flashes_of_ms(file: &Path, filters: &str) -> Vec<i64> {
+    let filter = format!("{filters}scale=1:1:flags=area,format=gray");
+    let behind = ["-map", "v:0", "-vf", &filter, "-vsync", "passthrough", "-f", "rawvideo"];
+    let (grays, mut times) = (output(file, &[], &behind), times_ms(file, "v:0"));
+    // The order of the file is that of decoding.
+    times.sort_unstable();
+    assert_eq!(grays.len(), times.len(), "a time for each picture");
+    let mut was_white = false;
+    let mut begins = Vec::new();
+    for (gray, at_ms) in grays.into_iter().zip(times) {
+        let is_white = gray > 128;
+        if is_white && !std::mem::replace(&mut was_white, is_white) {
+            begins.push(at_ms);
+        }
+        was_white = is_white;
+    }
+    begins
+}
