@@ -59,25 +59,25 @@ const ELEMENTS: [(&str, Element); 11] = [
 
 /// What a file is named after.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    pub room: &'a str,
-    pub login: &'a str,
+pub(crate) struct Subject<'a> {
+    pub(crate) room: &'a str,
+    pub(crate) login: &'a str,
     /// See [`short_name`].
-    pub stream: &'a str,
-    pub stream_name: &'a str,
-    pub session_id: &'a str,
-    pub media_session_id: &'a str,
+    pub(crate) stream: &'a str,
+    pub(crate) stream_name: &'a str,
+    pub(crate) session_id: &'a str,
+    pub(crate) media_session_id: &'a str,
     /// Milliseconds since the Unix epoch.
-    pub started_at_ms: u64,
-    pub audio_codec: Option<&'a str>,
-    pub video_codec: Option<&'a str>,
+    pub(crate) started_at_ms: u64,
+    pub(crate) audio_codec: Option<&'a str>,
+    pub(crate) video_codec: Option<&'a str>,
     /// Of the recording.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
 }
 
 impl Template {
     /// `None`: it has something that cannot be had or may not stand in a name.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > TEMPLATE_BYTES_MAX {
             return None;
         }
@@ -103,7 +103,7 @@ impl Template {
     }
 
     /// The name of a stream's file.
-    pub fn file(&self, subject: &Subject<'_>) -> String {
+    pub(crate) fn file(&self, subject: &Subject<'_>) -> String {
         let mut stem = String::new();
         for part in &self.0 {
             match part {
@@ -146,7 +146,7 @@ impl Element {
 }
 
 /// The name of a room's file.
-pub fn of_room(room: &str, started_at_ms: u64, id: &str) -> String {
+pub(crate) fn of_room(room: &str, started_at_ms: u64, id: &str) -> String {
     let stem = format!("{}-{}", plain(room, NAME_BYTES_MAX), date_and_time(started_at_ms));
     file(&stem, Some(id), "mkv")
 }
@@ -174,7 +174,7 @@ fn plain(text: &str, bytes_max: usize) -> String {
 
 /// The vendor's client calls a stream of a room `<room>-<login>-<4 hexadecimal digits>`, with a `-` and what
 /// its page says behind it. This is what the page says, or else the login; any other name is its own.
-pub fn short_name<'a>(room: &str, login: &'a str, name: &'a str) -> &'a str {
+pub(crate) fn short_name<'a>(room: &str, login: &'a str, name: &'a str) -> &'a str {
     let rest = name.strip_prefix(room).and_then(|rest| rest.strip_prefix('-'));
     let rest = rest.and_then(|rest| rest.strip_prefix(login)?.strip_prefix('-'));
     let digits = |rest: &&str| rest.bytes().take(4).filter(u8::is_ascii_hexdigit).count() == 4;

@@ -14,7 +14,7 @@ mod server;
 pub use crate::names::{NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX};
 pub use crate::room::Terms;
 pub use client::{ClientMessage, Hello, Login, Malformed, RoomCommand, StreamRef, StreamRequest, Written};
-pub use server::{RoomEvent, ServerMessage, Status, StreamStatus};
+pub use server::{RecordStatus, RecordedStream, RoomEvent, ServerMessage, Status, StreamStatus};
 
 /// Longest id a client may choose (they are UUIDs).
 pub const ID_BYTES_MAX: usize = 128;

@@ -88,6 +88,10 @@ table! {
     NoRelay = 503 "relay-lost" "Stream failed";
     Ended(StreamEnd) = 503 "server-error" "";
 
+    RoomNotFound = 404 "room-not-found" "No such room";
+    RecordingNotFound = 404 "recording-not-found" "No such recording is running";
+    RecordingOff = 503 "recording-off" "Recording is not set up on this server";
+
     NoSuchSession = 404 "session-not-found" "No such session";
     OtherIceSession = 412 "other-ice-session" "If-Match names another ICE session";
     IfMatchRequired = 428 "if-match-required" "If-Match is required";

@@ -150,6 +150,11 @@ async fn whip(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let record = match only(query.clone(), &uri, "record").as_ref().map(Option::as_deref) {
+        Ok(Some("true")) => true,
+        Ok(None | Some("false")) => false,
+        Ok(Some(_)) | Err(_) => return refuse(StatusCode::BAD_REQUEST, "record is true or false, once"),
+    };
     let login = match only(query, &uri, "login") {
         Ok(login) => login,
         Err(NotOne::Twice) => return refuse(StatusCode::BAD_REQUEST, "login stands there twice"),
@@ -173,12 +178,13 @@ async fn whip(
         publish: true,
         room: &room,
         login: login.as_deref(),
+        record,
         stream: None,
         sdp: &sdp,
     };
     match app.access.authorize_http(visit).await {
-        Ok(Admitted { login, priority, rights }) => {
-            let request = HttpRequest::Publish { room, login, sdp, priority, rights };
+        Ok(Admitted { login, priority, rights, record }) => {
+            let request = HttpRequest::Publish { room, login, sdp, priority, rights, record };
             created(app.ask(from.address.counted, request).await, uri.path(), from.proxied)
         }
         Err(refusal) => refused(&refusal),
@@ -218,6 +224,7 @@ async fn whep(
         publish: false,
         room: &room,
         login: None,
+        record: false,
         stream: Some((&name, by)),
         sdp: &sdp,
     };
@@ -324,7 +331,10 @@ fn plain(reply: HttpReply) -> Response {
                 [(header::CONTENT_TYPE, FRAGMENT.to_owned()), (header::ETAG, format!("\"{etag}\""))];
             (StatusCode::OK, headers, fragment).into_response()
         }
-        HttpReply::Created { .. } => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        // Answers to what is not asked here.
+        HttpReply::Created { .. } | HttpReply::Recording { .. } | HttpReply::RecordingStopped => {
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
         HttpReply::Refused(refusal) => refused(&refusal),
     }
 }

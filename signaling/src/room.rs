@@ -10,6 +10,7 @@
 use crate::config::Media;
 use crate::id::{ConnectionId, MemberId, RelayId, StreamKey};
 use crate::member::Member;
+use crate::record::Running;
 use crate::refusal::Refusal;
 use crate::sdp::CodecPreferences;
 use crate::stream::{Owner, Stream};
@@ -51,6 +52,12 @@ pub(crate) struct Room {
     pub(crate) relay: RelayId,
     /// As its creator wished.
     pub(crate) terms: Terms,
+    /// Of the room as a whole.
+    pub(crate) recording: Option<Running>,
+    /// When its first publication began, in milliseconds since the Unix epoch, if files begin then.
+    pub(crate) began_at_ms: Option<u64>,
+    /// Its members have last heard that something is recorded.
+    pub(crate) is_told_recorded: bool,
     /// In the order of coming, which is that of their numbers.
     members: BTreeMap<MemberId, Member>,
     by_login: HashMap<String, MemberId>,
@@ -61,7 +68,17 @@ pub(crate) struct Room {
 impl Room {
     pub(crate) fn new(name: String, relay: RelayId, terms: Terms) -> Self {
         let (members, by_login, viewers) = (BTreeMap::new(), HashMap::new(), BTreeSet::new());
-        Self { name, relay, terms, members, by_login, viewers }
+        Self {
+            name,
+            relay,
+            terms,
+            recording: None,
+            began_at_ms: None,
+            is_told_recorded: false,
+            members,
+            by_login,
+            viewers,
+        }
     }
 
     /// Whether nobody else fits in; `most` is the server's limit.

@@ -21,7 +21,7 @@ use crate::timer::Time;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -112,7 +112,9 @@ pub struct Wiring {
 impl Server {
     /// With an empty hub.
     pub fn new(config: Arc<Config>, wiring: Wiring) -> Self {
-        let hub = Hub::new(Arc::clone(&config), Box::new(random));
+        let mut hub = Hub::new(Arc::clone(&config), Box::new(random));
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        hub.handle_clock(Time::ZERO, u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
         Self::with_hub(hub, config, wiring)
     }
 
@@ -285,11 +287,11 @@ impl Server {
     }
 
     fn handle_recorder_event(&mut self, event: &RecorderEvent) {
-        if let RecorderEvent::Recording(recording) = event
-            && let Some(failure) = &recording.failure
-        {
+        let RecorderEvent::Recording(recording) = event else { return };
+        if let Some(failure) = &recording.failure {
             tracing::warn!(id = recording.id, state = ?recording.state, "recording: {}", failure.info);
         }
+        self.hub.handle_recording(self.now(), recording);
     }
 
     fn relay_started(&mut self, how: RelayStart) {
@@ -316,6 +318,10 @@ impl Server {
                         let now = self.now();
                         self.hub.handle_reply(now, request_id, Err(()));
                     }
+                }
+                Output::Recorder(order) => {
+                    // What it does not hear is said again when it tells of what that is about.
+                    let _ = self.recorder.commands.try_send(RecorderCommand::Order(order));
                 }
                 Output::Media { stream, state } => self.tell_watchers(stream, state),
                 Output::Http { http_request, reply } => {

@@ -1,6 +1,7 @@
 //! A stream: one `RTCPeerConnection` of the client and one transport of the relay. It never changes its role.
 
 use crate::id::{MemberId, RelayId, RoomId, StreamKey};
+use crate::record::StreamRecord;
 use crate::sdp::{Plan, Rejected, SourceTrack};
 use crate::stream_state::StreamState;
 use relay_control::{MediaKind, RtpParameters};
@@ -68,6 +69,9 @@ pub(crate) struct Publish {
     pub(crate) muted: Muted,
     /// RTP of any track has come.
     pub(crate) has_sent: bool,
+    /// It shows a screen, as its client says.
+    pub(crate) screen: bool,
+    pub(crate) record: StreamRecord,
 }
 
 /// What a player has besides.

@@ -22,6 +22,10 @@ pub(crate) enum Timer {
     Stream(StreamKey),
     /// Media of a publisher that is on the air should have come by now.
     Media(StreamKey),
+    /// An order about what of a publication goes to the recorder came to nothing, and is given again.
+    Taps(StreamKey),
+    /// Recordings of rooms that nobody has come back to.
+    StrayRecordings,
     /// A detached member's time runs out.
     Detached(RoomId, MemberId),
     /// An empty room's time runs out.
@@ -49,6 +53,10 @@ impl Timers {
         if let Some(at) = self.at.remove(&timer) {
             self.due.remove(&(at, timer));
         }
+    }
+
+    pub(crate) fn runs(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -103,6 +103,8 @@ pub(crate) struct HttpAttempt<'a> {
     pub(crate) room: &'a str,
     /// The name it gives itself.
     pub(crate) login: Option<&'a str>,
+    /// It wants its stream recorded.
+    pub(crate) record: bool,
     /// Which stream it plays: a name, and what that is the name of.
     pub(crate) stream: Option<(&'a str, NameOf)>,
     pub(crate) sdp: &'a str,
@@ -131,6 +133,8 @@ pub(crate) struct Admitted {
     pub(crate) priority: Option<Priority>,
     /// By which it may take the place of another one with its login.
     pub(crate) rights: Rights,
+    /// Its stream is to be recorded, and may be.
+    pub(crate) record: bool,
 }
 
 /// What the operator's rules say to a message: what its client may do now, where somebody was asked, or why
@@ -235,7 +239,12 @@ impl AccessControl {
     pub(crate) async fn authorize_http(&self, client: HttpAttempt<'_>) -> Result<Admitted, Refusal> {
         let login = client.login.map(str::to_owned);
         match &self.policy {
-            Policy::Open => Ok(Admitted { login, priority: None, rights: Grant::everything().rights() }),
+            Policy::Open => Ok(Admitted {
+                login,
+                priority: None,
+                rights: Grant::everything().rights(),
+                record: client.record,
+            }),
             Policy::Token(key) => http_token(&key.reader(), &client, now_s()),
             Policy::Hook(hook, _) => {
                 let method = if client.publish { "publishStream" } else { "playStream" };
@@ -245,6 +254,9 @@ impl AccessControl {
                 object.insert("remoteAddress".to_owned(), client.address.to_string().into());
                 object.insert("name".to_owned(), client.stream.map(|(name, _)| name).into());
                 object.insert("published".to_owned(), client.publish.into());
+                if client.publish {
+                    object.insert("record".to_owned(), client.record.into());
+                }
                 object.insert("mediaProvider".to_owned(), "WebRTC".into());
                 let token = bearer(client.headers);
                 let by = client.stream.and_then(|(_, by)| by.word());
@@ -252,7 +264,7 @@ impl AccessControl {
                 object.insert("custom".to_owned(), custom);
                 object.insert("sdp".to_owned(), client.sdp.into());
                 let priority = hook.ask(method, &Value::Object(object)).await?;
-                Ok(Admitted { login, priority, rights: Grant::everything().rights() })
+                Ok(Admitted { login, priority, rights: Grant::everything().rights(), record: client.record })
             }
         }
     }
@@ -304,8 +316,11 @@ fn http_token(reader: &TokenReader, client: &HttpAttempt<'_>, now_s: f64) -> Res
     if !right || !grant.may_enter(client.room) {
         return Err(Refusal::TokenScope);
     }
+    if client.record && !grant.record {
+        return Err(Refusal::TokenRecording);
+    }
     let login = grant.login(client.login.map(str::to_owned))?;
-    Ok(Admitted { login, priority: grant.priority, rights: grant.rights() })
+    Ok(Admitted { login, priority: grant.priority, rights: grant.rights(), record: client.record })
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1). Two such headers are none.

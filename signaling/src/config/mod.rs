@@ -285,6 +285,11 @@ impl Config {
             let why = "signaling.tls_cert and signaling.tls_key belong together: give both or neither";
             return Err(ConfigError::Conflict(why.to_owned()));
         }
+        let all = config.recording.record_all_streams || config.recording.record_all_rooms;
+        if all && !config.recording.is_on() {
+            let why = "recording.directory is missing: record_all_streams and record_all_rooms need it";
+            return Err(ConfigError::Conflict(why.to_owned()));
+        }
         if config.recording.webhook.is_some() && config.recording.webhook_secret.is_none() {
             let why = "recording.webhook_secret is missing: recording.webhook needs it";
             return Err(ConfigError::Conflict(why.to_owned()));

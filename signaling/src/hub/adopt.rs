@@ -5,17 +5,19 @@
 //! until their clients come back with the secret of their earlier session.
 
 use super::context::Context;
-use super::label::{Label, MemberLabel, RoleLabel, write_label};
+use super::label::{Label, MemberLabel, RecordLabel, RoleLabel, write_label};
 use super::rooms::{Newcomer, Rooms};
 use super::streams::Streams;
 use super::unproved::Requester;
 use crate::id::{MemberId, RelayId, RoomId, StreamKey};
 use crate::member::{Member, Presence};
+use crate::record::{Running, StreamRecord, Taps};
 use crate::room::Terms;
 use crate::sdp::SourceTrack;
 use crate::stream::{Flow, Muted, Owner, Play, Publish, PublishedTrack, Role, Stream};
 use crate::stream_state::StreamState;
 use crate::timer::Timer;
+use recorder_control::Kind;
 use relay_control::{
     CloseTransport, Command, Inventory, MediaKind, RtpParameters, TransportInfo, TransportState, UpTrackInfo,
 };
@@ -55,6 +57,7 @@ pub(super) fn adopt(
             close(cx, transport_id);
         }
     }
+    rooms.settle_strays();
     if total > 0 {
         tracing::info!(adopted, total, rooms = rooms.len(), "took over the transports of a running relay");
     }
@@ -73,8 +76,11 @@ fn adopt_stream(
     if streams.with_id(&label.media_session_id).is_some() {
         return None;
     }
-    let role = adopted_role(streams, &label.role, info)?;
+    let role = adopted_role(cx, streams, &label.role, info)?;
     let room = adopted_room(cx, rooms, relay, RoomId(info.room_id), &label)?;
+    if let RoleLabel::Publish { record, .. } = &label.role {
+        adopt_recording(cx, rooms, room, record);
+    }
     let owner = match label.member {
         None => Owner::Viewer,
         Some(member) => {
@@ -137,25 +143,45 @@ fn adopted_room(
     }
 }
 
-fn adopted_role(streams: &Streams, label: &RoleLabel, info: &TransportInfo) -> Option<Role> {
+/// The room is recorded, as all its publications say.
+fn adopt_recording(cx: &Context, rooms: &mut Rooms, room: RoomId, record: &RecordLabel) {
+    record.began_at_ms.into_iter().for_each(|began| rooms.set_began_at(room, began));
+    let none_yet = rooms.get(room).is_some_and(|room| room.recording.is_none());
+    let wanted = record.wanted(Kind::Room).filter(|_| none_yet && cx.config.recording.is_on());
+    if let Some(wanted) = wanted {
+        rooms.set_recording(room, Some(Running::new(wanted.clone())));
+    }
+}
+
+fn adopted_role(cx: &Context, streams: &Streams, label: &RoleLabel, info: &TransportInfo) -> Option<Role> {
     match label {
         RoleLabel::Play { source } => {
             let source = StreamKey(*source);
             streams.publish(source)?;
             Some(Role::Play(Play { source, missed_notes: false }))
         }
-        RoleLabel::Publish { audio_muted, video_muted, fmtp } => {
+        RoleLabel::Publish { audio_muted, video_muted, fmtp, record } => {
             let track = |track: &UpTrackInfo| {
                 let fmtp = fmtp.get(&track.track_id).map_or("", String::as_str);
                 let source = SourceTrack::new(track.rtp.codec(), fmtp)?;
                 let flow = if track.active { Flow::Flows } else { Flow::Stopped };
                 Some(PublishedTrack { id: track.track_id, source, flow })
             };
+            let was_recorded = record.wanted(Kind::Stream).or(record.wanted(Kind::Room)).is_some();
+            let wanted = record.wanted(Kind::Stream).filter(|_| cx.config.recording.is_on());
             Some(Role::Publish(Publish {
                 tracks: info.up_tracks.iter().map(track).collect::<Option<Vec<_>>>()?,
                 players: BTreeMap::new(),
                 muted: Muted { audio: *audio_muted, video: *video_muted },
                 has_sent: info.up_tracks.iter().any(|track| track.active),
+                screen: record.screen,
+                record: StreamRecord {
+                    file: wanted.map(|wanted| wanted.file.clone()),
+                    running: wanted.cloned().map(Running::new),
+                    is_refused: false,
+                    // By other settings it may not be recorded any more.
+                    taps: Taps { changed: was_recorded, ..Taps::default() },
+                },
             }))
         }
     }

@@ -22,9 +22,17 @@ pub const BACKLOG_MAX: usize = 64;
 #[derive(Default)]
 pub(super) struct Connections {
     all: HashMap<ConnectionId, Connection>,
-    /// Those that read too slowly for more than what they must hear, and of which streams, published or played,
-    /// they were not told that media stopped or came again.
-    slow: HashMap<ConnectionId, HashSet<StreamKey>>,
+    /// Those that read too slowly for more than what they must hear.
+    slow: HashMap<ConnectionId, Missed>,
+}
+
+/// What a client that reads slowly was not told.
+#[derive(Default)]
+pub(super) struct Missed {
+    /// Streams, published or played, whose media stopped or came again.
+    pub(super) media: HashSet<StreamKey>,
+    /// Rooms in which what is recorded has changed.
+    pub(super) recordings: HashSet<RoomId>,
 }
 
 #[derive(Default)]
@@ -177,14 +185,19 @@ impl Connections {
         }
     }
 
-    /// It reads again; the streams of whose media it was not told.
-    pub(super) fn reads_again(&mut self, id: ConnectionId) -> HashSet<StreamKey> {
+    /// It reads again; what it was not told meanwhile.
+    pub(super) fn reads_again(&mut self, id: ConnectionId) -> Missed {
         self.slow.remove(&id).unwrap_or_default()
     }
 
     /// Whether it can be told now of a stream's media. If not it is told how it is when it reads again.
     pub(super) fn hears_of_media(&mut self, id: ConnectionId, stream: StreamKey) -> bool {
-        self.slow.get_mut(&id).map(|missed| missed.insert(stream)).is_none()
+        self.slow.get_mut(&id).map(|missed| missed.media.insert(stream)).is_none()
+    }
+
+    /// The same of what is recorded in a room.
+    pub(super) fn hears_of_recording(&mut self, id: ConnectionId, room: RoomId) -> bool {
+        self.slow.get_mut(&id).map(|missed| missed.recordings.insert(room)).is_none()
     }
 
     /// It said something. False: no such connection.

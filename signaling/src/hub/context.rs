@@ -4,15 +4,17 @@
 use super::http::HttpReply;
 use super::relays::Purpose;
 use crate::config::{AuthMode, Config};
-use crate::id::{ConnectionId, Held, HttpRequestId, RelayId, StreamKey};
+use crate::id::{ConnectionId, Held, HttpRequestId, RelayId, RoomId, StreamKey};
+use crate::log_limit::LogLimit;
 use crate::message::{RoomEvent, ServerMessage};
 use crate::refusal::Refusal;
 use crate::stream::MediaState;
 use crate::timer::{Time, Timers};
+use recorder_control::Order;
 use relay_control::Command;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What the hub wants done, in this order.
@@ -48,6 +50,9 @@ pub enum Output {
         request_id: u64,
         command: Command,
     },
+    /// An order for the recorder. One that does not reach it is given again when the recorder tells of what it
+    /// is about.
+    Recorder(Order),
     /// How the media of a session over HTTP is; `None`: it has ended.
     Media { stream: StreamKey, state: Option<MediaState> },
     /// The answer to an HTTP request.
@@ -99,17 +104,36 @@ pub(super) struct Context {
     /// The time of the input that is being handled.
     pub(super) now: Time,
     pub(super) timers: Timers,
+    /// Relays at whose ports the recorder is.
+    pub(super) recorder_at: BTreeSet<RelayId>,
+    /// When time began, in milliseconds since the Unix epoch.
+    pub(super) epoch_ms: u64,
     random: Random,
     outputs: VecDeque<Queued>,
     /// Logins and names that have become free.
     freed: Vec<Held>,
+    /// Rooms in which what is recorded has changed.
+    recording_changed: BTreeSet<RoomId>,
+    /// Recordings that were asked for and cannot be had.
+    unrecorded: LogLimit,
     last_number: u64,
 }
 
 impl Context {
     pub(super) fn new(config: Arc<Config>, random: Random) -> Self {
-        let (now, timers, outputs) = (Time::ZERO, Timers::default(), VecDeque::new());
-        Self { config, now, timers, random, outputs, freed: Vec::new(), last_number: 0 }
+        Self {
+            config,
+            now: Time::ZERO,
+            timers: Timers::default(),
+            recorder_at: BTreeSet::new(),
+            epoch_ms: 0,
+            random,
+            outputs: VecDeque::new(),
+            freed: Vec::new(),
+            recording_changed: BTreeSet::new(),
+            unrecorded: LogLimit::default(),
+            last_number: 0,
+        }
     }
 
     pub(super) fn pop_output(&mut self) -> Option<Queued> {
@@ -123,6 +147,34 @@ impl Context {
 
     pub(super) fn take_freed(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.freed)
+    }
+
+    /// The time on the calendar, in milliseconds since the Unix epoch.
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.epoch_ms.saturating_add(u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether this server records anything. Said in the log if it is asked to and does not.
+    pub(super) fn may_record(&mut self) -> bool {
+        let is_on = self.config.recording.is_on();
+        if !is_on && let Some(count) = self.unrecorded.note(self.now) {
+            tracing::warn!(count, "a recording was asked for, and recording.directory is not set");
+        }
+        is_on
+    }
+
+    /// Everybody in the room is to hear what is recorded there now.
+    pub(super) fn note_recording_changed(&mut self, room: RoomId) {
+        self.recording_changed.insert(room);
+    }
+
+    pub(super) fn take_recording_changed(&mut self) -> BTreeSet<RoomId> {
+        std::mem::take(&mut self.recording_changed)
+    }
+
+    /// Nothing more comes for this one.
+    pub(super) fn end_recording(&mut self, id: &str) {
+        self.output(Output::Recorder(Order::End { id: id.to_owned() }));
     }
 
     /// The next number of those that members, streams and events are given in order.
@@ -173,11 +225,16 @@ impl Context {
         }
     }
 
-    /// What is in a room, for who has entered it.
-    pub(super) fn send_state(&mut self, to: ConnectionId, room: &str, event: RoomEvent<'_>) {
+    /// What is in a room; written once, as all get the same text.
+    pub(super) fn send_state(&mut self, to: &[ConnectionId], room: &str, event: RoomEvent<'_>) {
+        if to.is_empty() {
+            return;
+        }
         let operation_id = format!("event-{}", self.number());
         let text = ServerMessage::Room { room, event, operation_id }.to_text();
-        self.output(Output::SendState { to, text });
+        for to in to {
+            self.output(Output::SendState { to: *to, text: text.clone() });
+        }
     }
 
     /// Asks a client and its browser for a sign of life.

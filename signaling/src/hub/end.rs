@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::http::HttpReply;
+use super::recordings;
 use super::rooms::Rooms;
 use super::status::tell_owner;
 use super::streams::Streams;
@@ -43,6 +44,11 @@ pub(super) fn remove_ended(cx: &mut Context, rooms: &mut Rooms, streams: &mut St
         end_stream(cx, rooms, streams, *player, StreamEnd::PublisherStopped);
     }
     let Owner::Member(owner) = stream.owner else { return };
+    if was_on_air && let Some(running) = &publish.record.running {
+        // The recorder sees its tracks end.
+        recordings::note_stopped(cx, rooms, &stream, &running.wanted);
+        cx.note_recording_changed(stream.room);
+    }
     if was_on_air && let Some(member) = rooms.member(stream.room, owner) {
         let event = if end.is_failure() {
             RoomEvent::Failed(&member.login, &stream.name)

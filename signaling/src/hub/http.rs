@@ -46,6 +46,8 @@ pub enum HttpRequest {
         priority: Option<Priority>,
         /// By which it may take the place of another one with its login.
         rights: Rights,
+        /// Its stream is to be recorded.
+        record: bool,
     },
     /// `POST /whep/{room}/{name}?by=…`
     Play {
@@ -64,6 +66,14 @@ pub enum HttpRequest {
     },
     /// `PATCH` of a session.
     Patch(Patch),
+    /// An operator wants a room recorded as a whole, or one of its streams. Who may ask is decided before.
+    StartRecording {
+        room: String,
+        /// A stream, and what that is the name of; `None`: the room.
+        stream: Option<(String, NameOf)>,
+    },
+    /// An operator wants no more of a recording that runs. What is recorded of it is finished.
+    StopRecording { id: String },
 }
 
 /// `PATCH` of a session.
@@ -102,5 +112,14 @@ pub enum HttpReply {
         /// `application/trickle-ice-sdpfrag`
         fragment: String,
     },
+    /// 201, or 200 if it ran already: a recording runs. Its file is there when the recorder says so.
+    Recording {
+        id: String,
+        /// The finished file's name.
+        file: String,
+        is_new: bool,
+    },
+    /// 204: a recording runs no more.
+    RecordingStopped,
     Refused(Refusal),
 }

@@ -15,9 +15,11 @@ use crate::auth::Rights;
 use crate::config::{AUDIO_CODECS, VIDEO_CODECS, codec_name};
 use crate::id::StreamKey;
 use crate::member::{Member, Playable};
-use crate::room::Terms;
+use crate::record::Running;
+use crate::room::{Room, Terms};
 use crate::sdp::{CodecPreferences, SourceTrack};
-use crate::stream::{Play, Role, Stream};
+use crate::stream::{Play, Publish, Role, Stream};
+use recorder_control::{Kind, Wanted, is_file_name, is_id};
 use relay_control::{Codec, Command, LABEL_BYTES_MAX, SetLabel};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,10 +87,55 @@ pub(super) enum RoleLabel {
         video_muted: bool,
         /// What the relay does not know of a track: by track id, the format parameters.
         fmtp: BTreeMap<u64, String>,
+        #[serde(default, skip_serializing_if = "RecordLabel::is_empty")]
+        record: Box<RecordLabel>,
     },
     Play {
         source: u64,
     },
+}
+
+/// What is recorded of a publication.
+#[derive(Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct RecordLabel {
+    /// The stream's own recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<Wanted>,
+    /// That of the room as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<Wanted>,
+    /// When the room's first publication began, if files begin then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) began_at_ms: Option<u64>,
+    /// It shows a screen.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) screen: bool,
+}
+
+impl RecordLabel {
+    fn new(room: &Room, publish: &Publish) -> Self {
+        let wanted = |running: &Option<Running>| running.as_ref().map(|running| running.wanted.clone());
+        Self {
+            stream: wanted(&publish.record.running),
+            room: wanted(&room.recording),
+            began_at_ms: room.began_at_ms,
+            screen: publish.screen,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The recording of its stream or its room.
+    pub(super) fn wanted(&self, kind: Kind) -> Option<&Wanted> {
+        let wanted = match kind {
+            Kind::Stream => self.stream.as_ref(),
+            Kind::Room => self.room.as_ref(),
+        };
+        wanted.filter(|wanted| wanted.kind == kind && is_id(&wanted.id) && is_file_name(&wanted.file))
+    }
 }
 
 impl Label {
@@ -206,6 +253,7 @@ pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Ve
             audio_muted: publish.muted.audio,
             video_muted: publish.muted.video,
             fmtp: publish.tracks.iter().map(|track| (track.id, track.source.fmtp())).collect(),
+            record: RecordLabel::new(room, publish).into(),
         },
     };
     let mut label = Label {
@@ -266,12 +314,38 @@ mod tests {
         }
     }
 
+    fn record() -> RecordLabel {
+        let wanted = |kind| Wanted {
+            id: "0123456789abcdef".to_owned(),
+            kind,
+            file: "a.webm".to_owned(),
+            started_at_ms: 1_764_333_162_345,
+            aligned_at_ms: Some(1_764_333_162_345),
+        };
+        let (stream, room) = (Some(wanted(Kind::Stream)), Some(wanted(Kind::Room)));
+        RecordLabel { stream, room, began_at_ms: Some(7), screen: true }
+    }
+
+    #[test]
+    fn what_names_no_file_is_not_recorded() {
+        let good = record();
+        assert!(good.wanted(Kind::Stream).is_some() && good.wanted(Kind::Room).is_some());
+        let with = |file: &str| {
+            let stream = good.stream.clone().map(|wanted| Wanted { file: file.to_owned(), ..wanted });
+            RecordLabel { stream, ..record() }
+        };
+        assert_eq!(with("../a.webm").wanted(Kind::Stream), None);
+        assert!(with("b.webm").wanted(Kind::Stream).is_some());
+        let swapped = RecordLabel { room: good.stream.clone(), ..record() };
+        assert_eq!(swapped.wanted(Kind::Room), None);
+    }
+
     #[test]
     fn a_label_comes_back_as_it_went() {
         let fmtp = BTreeMap::from([(1, String::new()), (u64::MAX, "packetization-mode=1".to_owned())]);
         for role in [
             RoleLabel::Play { source: 1 << 62 },
-            RoleLabel::Publish { audio_muted: true, video_muted: false, fmtp },
+            RoleLabel::Publish { audio_muted: true, video_muted: false, fmtp, record: record().into() },
         ] {
             let mut label = label(Some(member(3)), role);
             let text = label.write().expect("short");

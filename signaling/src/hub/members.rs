@@ -4,6 +4,7 @@ use super::connections::{Connections, JoinRequest, Session};
 use super::context::Context;
 use super::end::{end_member, member_vanished};
 use super::label::write_label;
+use super::recording_events;
 use super::rooms::{Newcomer, Rooms};
 use super::streams::Streams;
 use crate::id::{ConnectionId, MemberId, RoomId};
@@ -135,7 +136,7 @@ pub(super) fn resume(
 /// Tells a client that came back what it has.
 pub(super) fn send_resumed(
     cx: &mut Context,
-    rooms: &Rooms,
+    rooms: &mut Rooms,
     streams: &Streams,
     id: ConnectionId,
     (room, member): (RoomId, MemberId),
@@ -146,15 +147,16 @@ pub(super) fn send_resumed(
 
 fn send_state(
     cx: &mut Context,
-    rooms: &Rooms,
+    rooms: &mut Rooms,
     streams: &Streams,
     to: ConnectionId,
-    (room, member): (RoomId, MemberId),
+    (id, member): (RoomId, MemberId),
     resumed: Option<Vec<Value>>,
 ) {
-    let Some(room) = rooms.get(room) else { return };
+    let Some(room) = rooms.get(id) else { return };
     let members = room.state(member, |key| streams.get(key));
-    cx.send_state(to, &room.name, RoomEvent::State { members, resumed });
+    cx.send_state(&[to], &room.name, RoomEvent::State { members, resumed });
+    recording_events::tell_newcomer(cx, rooms, streams, to, id);
 }
 
 fn own_streams(streams: &Streams, member: &Member) -> Vec<Value> {

@@ -205,10 +205,12 @@ impl Hub {
                 // Its other rooms, if any, are taken over one by one as the client joins them.
                 before.into_iter().for_each(|before| self.close(before, CloseCode::Replaced, false));
                 self.cx.answer_command(id, &request.operation_id, Ok(()));
-                return members::send_resumed(&mut self.cx, &self.rooms, &self.streams, id, (room, member));
+                let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &self.streams);
+                return members::send_resumed(cx, rooms, streams, id, (room, member));
             }
             Admission::Open => {
-                rooms.named_or_new(cx, &request.room, &request.terms, self.relays.for_new_room())
+                let wished = (&request.terms, request.record);
+                rooms.named_or_new(cx, &request.room, wished, self.relays.for_new_room())
             }
         };
         match room {
@@ -228,6 +230,7 @@ impl Hub {
         let wish = PublishWish {
             max_bitrate_bps: request.max_bitrate_kbps.saturating_mul(1000),
             screen: request.screen,
+            record: request.record,
             priority: granted.as_ref().and_then(|grant| grant.priority).or(of_session),
         };
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);

@@ -37,9 +37,12 @@
 //! | `end.rs` | the end of streams and members |
 //! | `status.rs`, `stream_events.rs` | what owners and players of a stream are told |
 //! | `media.rs` | who is told that media stops, or comes again |
+//! | `recordings.rs`, `wanted.rs` | what is recorded, and what its file is called |
+//! | `taps.rs` | what the relay sends to the recorder |
+//! | `recording_events.rs` | who is told that something is recorded |
 //! | `label.rs` | labels on transports |
 //! | `reconcile.rs`, `adopt.rs` | streams and a relay's inventory; rooms rebuilt from labels |
-//! | `whip_whep.rs`, `http.rs` | WHIP and WHEP |
+//! | `whip_whep.rs`, `sources.rs`, `http.rs` | WHIP and WHEP |
 
 mod adopt;
 mod codecs;
@@ -54,16 +57,21 @@ mod messages;
 mod offers;
 mod progress;
 mod reconcile;
+mod recording_events;
+mod recordings;
 mod relays;
 mod rooms;
 mod secret;
 mod sessions;
+mod sources;
 mod status;
 mod stream_events;
 mod streams;
 mod takeovers;
+mod taps;
 mod unproved;
 mod viewer_places;
+mod wanted;
 mod whip_whep;
 
 pub use crate::stream::MediaState;
@@ -80,6 +88,7 @@ use crate::stream_state::Trigger;
 use crate::timer::{Time, Timer};
 use connections::{Connections, WaitsFor};
 use context::{Context, Queued};
+use recorder_control::{PORT_NAME, Recording};
 use relay_control::{EventBody, Inventory, ReplyBody, Welcome};
 use relays::{Purpose, Relays};
 use rooms::Rooms;
@@ -121,7 +130,12 @@ impl Hub {
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.settle_takeovers();
-        Some(match self.cx.pop_output()? {
+        let queued = self.cx.pop_output().or_else(|| {
+            let (cx, connections) = (&mut self.cx, &mut self.connections);
+            recording_events::tell(cx, connections, &mut self.rooms, &self.streams);
+            self.cx.pop_output()
+        })?;
+        Some(match queued {
             Queued::Output(output) => output,
             Queued::Request(relay, purpose, command) => {
                 Output::Relay { relay, request_id: self.relays.number_request(purpose), command }
@@ -156,6 +170,8 @@ impl Hub {
                         media::tell(cx, &mut self.connections, rooms, streams, key, changed);
                     }
                 }
+                Timer::Taps(key) => taps::order(cx, rooms, streams, key),
+                Timer::StrayRecordings => rooms.end_strays(cx),
                 Timer::Detached(room, member) => end::member_vanished(cx, rooms, streams, room, member),
                 Timer::RoomIdle(room) => rooms.remove_if_empty(cx, room),
                 Timer::RelayLost(relay) => {
@@ -180,7 +196,9 @@ impl Hub {
             self.connections.set_slow(id);
         } else {
             let missed = self.connections.reads_again(id);
-            media::catch_up(&mut self.cx, &self.rooms, &self.streams, id, missed);
+            media::catch_up(&mut self.cx, &self.rooms, &self.streams, id, missed.media);
+            let missed = missed.recordings.into_iter();
+            recording_events::catch_up(&mut self.cx, &self.rooms, &self.streams, id, missed);
             let (connections, rooms) = (&self.connections, &self.rooms);
             stream_events::catch_up_on_notes(&mut self.cx, connections, rooms, &mut self.streams, id);
             if let Some((message, verdict)) = self.connections.take_waiting(id, WaitsFor::Reading) {
@@ -216,9 +234,11 @@ impl Hub {
         self.cx.now = now;
         self.cx.timers.clear(Timer::RelayLost(relay));
         let found = self.relays.up(relay, welcome);
+        let recorder = inventory.ports.iter().any(|port| port.port == PORT_NAME);
         let (cx, rooms, streams) = (&mut self.cx, &mut self.rooms, &mut self.streams);
         let (connections, relays) = (&mut self.connections, &self.relays);
         reconcile::relay_found(cx, connections, rooms, streams, relays, (relay, found), inventory);
+        taps::set_recorder(cx, rooms, streams, relay, recorder);
     }
 
     /// The connection to a relay broke. Media may go on; new streams wait.
@@ -237,6 +257,7 @@ impl Hub {
         match purpose {
             Purpose::Probe(held) => self.holder_probed(held, &reply),
             Purpose::ProbeViewer(room, key) => self.viewer_probed(room, key, &reply),
+            Purpose::Tap(key) => taps::answered(cx, rooms, streams, key, &reply),
             Purpose::RestartIce(key, http_request, remote) => {
                 let reply = whip_whep::ice_restarted(streams, &self.relays, (key, &remote), reply);
                 cx.reply(http_request, reply);
@@ -264,8 +285,24 @@ impl Hub {
             EventBody::UpTrackPoliced(policed) => {
                 stream_events::policed(cx, rooms, streams, relay, *policed);
             }
-            EventBody::Superseded(_) | EventBody::Port(_) | EventBody::PortTrackEnded(_) => {}
+            EventBody::Port(change) => taps::port_changed(cx, rooms, streams, relay, change),
+            EventBody::PortTrackEnded(ended) => taps::track_ended(cx, rooms, streams, relay, ended),
+            EventBody::Superseded(_) => {}
         }
+    }
+
+    /// What time it is: `unix_ms` milliseconds since the Unix epoch. Names of files and what is recorded are by
+    /// it.
+    pub fn handle_clock(&mut self, now: Time, unix_ms: u64) {
+        let passed = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.cx.epoch_ms = unix_ms.saturating_sub(passed);
+    }
+
+    /// The recorder says how a recording is: each that there is when the connection to it stands, and whatever
+    /// changes then.
+    pub fn handle_recording(&mut self, now: Time, recording: &Recording) {
+        self.cx.now = now;
+        recordings::told(&mut self.cx, &mut self.rooms, &mut self.streams, recording);
     }
 
     /// Closes every connection; nothing is closed in a relay.

@@ -4,6 +4,7 @@ use super::codecs::{note_codecs, plan_publish};
 use super::connections::Connections;
 use super::context::Context;
 use super::label::label;
+use super::recordings;
 use super::relays::{Purpose, Relays};
 use super::rooms::Rooms;
 use super::secret::digest;
@@ -12,6 +13,7 @@ use super::unproved::Requester;
 use crate::id::{ConnectionId, HttpRequestId, RelayId, RoomId, StreamKey};
 use crate::message::StreamRequest;
 use crate::names::Name;
+use crate::record::StreamRecord;
 use crate::refusal::Refusal;
 use crate::sdp::{self, Plan, PlannedTrack, SourceTrack};
 use crate::stream::{Flow, Owner, Play, Publish, PublishedTrack, Role, Stream};
@@ -19,6 +21,7 @@ use crate::stream_state::{Negotiation, StreamState};
 use relay_control::{
     AddDownTrack, AddUpTrack, Command, DownTrackAdded, MediaKind, OpenTransport, Priority, RtpParameters,
 };
+use std::borrow::Cow;
 
 /// A stream to be.
 pub(super) struct NewStream<'a> {
@@ -34,6 +37,13 @@ pub(super) struct NewStream<'a> {
     pub(super) http_request: Option<HttpRequestId>,
 }
 
+impl NewStream<'_> {
+    /// What stands for it where others may read.
+    fn media_session_id(&self) -> Cow<'_, str> {
+        if self.http_request.is_some() { digest(&self.id).into() } else { self.id.as_str().into() }
+    }
+}
+
 /// What is asked of a publisher's stream besides.
 #[derive(Default)]
 pub(super) struct PublishWish {
@@ -43,6 +53,8 @@ pub(super) struct PublishWish {
     pub(super) screen: bool,
     /// What the operator says of its video.
     pub(super) priority: Option<Priority>,
+    /// It is to be recorded.
+    pub(super) record: bool,
 }
 
 /// What came of its offer.
@@ -110,7 +122,8 @@ pub(super) fn begin_publish(
     }
     note_codecs(cx, rooms, streams, (new.room, new.owner), &offer, true);
     // What is read is missed more than a face.
-    let usual = if wish.screen || offer.shows_slides() { Priority::High } else { Priority::Medium };
+    let screen = wish.screen || offer.shows_slides();
+    let usual = if screen { Priority::High } else { Priority::Medium };
     let priority = wish.priority.unwrap_or(usual).into();
     let max_bitrate_bps = publish_bitrate_bps(cx, relays, relay, wish.max_bitrate_bps);
 
@@ -127,7 +140,14 @@ pub(super) fn begin_publish(
         Command::AddUpTrack(AddUpTrack { transport_id, track_id, rtp, ssrc, rtx_ssrc, priority })
     };
     let commands = tracks.iter().zip(&plan.tracks).map(add).collect();
-    let role = Role::Publish(Publish { tracks, ..Publish::default() });
+    let record = match new.owner {
+        Owner::Viewer => StreamRecord::default(),
+        Owner::Member(owner) => {
+            let (owner, names) = ((new.room, owner), (new.name.as_str(), &*new.media_session_id()));
+            recordings::of_new_stream(cx, rooms, owner, names, &tracks, wish.record)
+        }
+    };
+    let role = Role::Publish(Publish { tracks, screen, record, ..Publish::default() });
     let negotiated = Negotiated { key, role, plan, tracks: commands, max_bitrate_bps };
     open_stream(cx, rooms, streams, relay, new, negotiated)
 }
@@ -204,10 +224,8 @@ fn open_stream(
     check_place(cx, rooms, &new, &role)?;
     let parameters: Vec<&RtpParameters> = plan.tracks.iter().map(|track| &track.rtp).collect();
     let down_tracks = if matches!(role, Role::Play(_)) { plan.tracks.len() } else { 0 };
-    let (media_session_id, secret) = match new.http_request {
-        Some(_) => (digest(&new.id), Some(new.id)),
-        None => (new.id, None),
-    };
+    let media_session_id = new.media_session_id().into_owned();
+    let secret = new.http_request.map(|_| new.id);
     let mut stream = Stream {
         number: cx.number(),
         media_session_id,

@@ -6,10 +6,12 @@ use super::end::{end_stream, remove_ended};
 use super::http::HttpReply;
 use super::media;
 use super::offers::play_cname;
+use super::recordings;
 use super::relays::{Purpose, Relays};
 use super::rooms::Rooms;
 use super::status::tell_owner;
 use super::streams::Streams;
+use super::taps;
 use crate::id::{RelayId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, Status};
 use crate::refusal::{Refusal, StreamEnd};
@@ -43,9 +45,14 @@ pub(super) fn advance(
 /// What a reply means for a stream. `Err`: the connection to the relay ended before it came.
 pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Option<(StreamKey, Trigger)> {
     match (purpose, reply) {
-        (Purpose::RestartIce(..) | Purpose::Probe(_) | Purpose::ProbeViewer(..) | Purpose::Nothing, _) => {
-            None
-        }
+        (
+            Purpose::RestartIce(..)
+            | Purpose::Probe(_)
+            | Purpose::ProbeViewer(..)
+            | Purpose::Tap(_)
+            | Purpose::Nothing,
+            _,
+        ) => None,
         (Purpose::Open(key), Ok(ReplyBody::TransportOpened(opened))) => Some((key, Trigger::Opened(opened))),
         (Purpose::UpTrack(key), Ok(ReplyBody::UpTrackAdded(_))) => Some((key, Trigger::UpTrackAdded)),
         (Purpose::DownTrack(key, index), Ok(ReplyBody::DownTrackAdded(added))) => {
@@ -60,6 +67,9 @@ pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Opti
 
 pub(super) fn log_refusal(now: Time, relays: &mut Relays, purpose: &Purpose, reply: &Result<ReplyBody, ()>) {
     let Ok(ReplyBody::Error(error)) = reply else { return };
+    if matches!(purpose, Purpose::Tap(_)) && taps::is_late(reply) {
+        return;
+    }
     if !is_full(error) {
         tracing::warn!(?purpose, code = error.code, "relay refused: {}", error.message);
     // Clients can bring this about as often as they like.
@@ -156,6 +166,10 @@ fn answer(
         return;
     };
     streams.set_local_ufrag(key, &etag);
+    // Its tracks are there, and its client has not been told where to send: nothing is lost.
+    if streams.get(key).is_some_and(|stream| taps::is_recorded(rooms, stream)) {
+        taps::order(cx, rooms, streams, key);
+    }
     if let Some(stream) = streams.get(key)
         && let Some(to) = rooms.connection_of(stream)
     {
@@ -210,5 +224,9 @@ fn announce(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) 
     {
         let event = RoomEvent::Published(stream.for_room(&member.login));
         rooms.tell_others(cx, stream.room, member.id, event);
+        if stream.publish().is_some_and(|publish| publish.record.running.is_some()) {
+            recordings::note_started(cx, rooms, streams, key);
+            cx.note_recording_changed(stream.room);
+        }
     }
 }

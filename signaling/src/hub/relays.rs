@@ -25,6 +25,8 @@ pub(super) enum Purpose {
     Probe(Held),
     /// Somebody wants the place of a viewer who may be gone.
     ProbeViewer(RoomId, StreamKey),
+    /// What of a publication goes to the recorder.
+    Tap(StreamKey),
     /// Nobody waits for the reply.
     Nothing,
 }

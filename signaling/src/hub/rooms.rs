@@ -1,20 +1,29 @@
 //! All rooms, and who is in them.
 
 use super::context::Context;
+use super::wanted;
 use crate::auth::Rights;
 use crate::id::{ConnectionId, Held, MemberId, RelayId, RoomId, StreamKey};
 use crate::member::{Member, Playable, Presence};
 use crate::message::RoomEvent;
+use crate::record::Running;
 use crate::refusal::Refusal;
 use crate::room::{Room, Terms};
 use crate::stream::{Owner, Stream};
 use crate::timer::Timer;
-use std::collections::HashMap;
+use recorder_control::Wanted;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(Default)]
 pub(super) struct Rooms {
     all: HashMap<RoomId, Room>,
     by_name: HashMap<String, RoomId>,
+    /// Those that are recorded as a whole.
+    by_recording: HashMap<String, RoomId>,
+    /// Recordings of rooms that are not here, by their rooms' names: an earlier signaling ordered them.
+    strays: BTreeMap<String, Wanted>,
+    /// Recordings that were ended while such may come: the recorder may not have heard of it yet.
+    ended: HashSet<String>,
 }
 
 /// A member to be.
@@ -42,7 +51,7 @@ impl Rooms {
         &mut self,
         cx: &mut Context,
         name: &str,
-        wished: &Terms,
+        (wished, record): (&Terms, bool),
         relay: Option<RelayId>,
     ) -> Result<RoomId, Refusal> {
         if let Some(id) = self.named(name) {
@@ -54,6 +63,12 @@ impl Rooms {
         let terms = wished.clone().within(&cx.config.media)?;
         let id = RoomId(cx.random_id());
         self.insert(id, name, relay.ok_or(Refusal::NoRelay)?, terms);
+        let stray = self.strays.remove(name);
+        let wanted = stray.or_else(|| {
+            let record = (record || cx.config.recording.record_all_rooms) && cx.may_record();
+            record.then(|| wanted::of_room(cx, name))
+        });
+        self.set_recording(id, wanted.map(Running::new));
         Ok(id)
     }
 
@@ -68,6 +83,10 @@ impl Rooms {
         {
             self.by_name.remove(&room.name);
             cx.timers.clear(Timer::RoomIdle(id));
+            if let Some(running) = room.recording {
+                self.by_recording.remove(&running.wanted.id);
+                self.end_recording(cx, &running.wanted.id);
+            }
         }
     }
 
@@ -76,6 +95,102 @@ impl Rooms {
         if self.is_empty(id) {
             cx.timers.set(Timer::RoomIdle(id), cx.now + cx.config.rooms.room_idle_timeout);
         }
+    }
+
+    /// The room of which this is the recording.
+    pub(super) fn of_recording(&self, id: &str) -> Option<RoomId> {
+        self.by_recording.get(id).copied()
+    }
+
+    /// It is recorded from now on, or no longer. Gives what ran before. The recorder is not told.
+    pub(super) fn set_recording(&mut self, id: RoomId, running: Option<Running>) -> Option<Running> {
+        let room = self.all.get_mut(&id)?;
+        let recording = running.as_ref().map(|running| running.wanted.id.clone());
+        let before = std::mem::replace(&mut room.recording, running);
+        if let Some(before) = &before {
+            self.by_recording.remove(&before.wanted.id);
+        }
+        self.by_recording.extend(recording.map(|recording| (recording, id)));
+        before
+    }
+
+    /// The recorder can write its recording, or not. True: that is new.
+    pub(super) fn set_paused(&mut self, id: RoomId, paused: bool) -> bool {
+        let running = self.all.get_mut(&id).and_then(|room| room.recording.as_mut());
+        running.is_some_and(|running| std::mem::replace(&mut running.paused, paused) != paused)
+    }
+
+    /// The recorder finishes it.
+    pub(super) fn end_recording(&mut self, cx: &mut Context, id: &str) {
+        cx.end_recording(id);
+        let adopt_until = cx.config.rooms.adopt_grace;
+        if cx.now < adopt_until && self.ended.len() < cx.config.rooms.max_rooms {
+            self.ended.insert(id.to_owned());
+            cx.timers.set(Timer::StrayRecordings, adopt_until);
+        }
+    }
+
+    /// Whether it was ended a while ago.
+    pub(super) fn has_ended(&self, recording: &str) -> bool {
+        self.ended.contains(recording)
+    }
+
+    /// A room of this name may come and go on with it.
+    pub(super) fn add_stray(&mut self, cx: &mut Context, room: &str, wanted: Wanted) {
+        let is_other = |known: &Wanted| known.id != wanted.id;
+        if self.strays.get(room).is_some_and(is_other) || self.strays.len() >= cx.config.rooms.max_rooms {
+            return cx.end_recording(&wanted.id);
+        }
+        self.strays.insert(room.to_owned(), wanted);
+        cx.timers.set(Timer::StrayRecordings, cx.config.rooms.adopt_grace);
+    }
+
+    /// Rooms were found in a relay: those that are recorded already are no strays, and others go on with them.
+    pub(super) fn settle_strays(&mut self) {
+        for (name, wanted) in std::mem::take(&mut self.strays) {
+            let room = self.named(&name).and_then(|id| Some((id, self.get(id)?.recording.as_ref())));
+            match room {
+                Some((id, None)) => drop(self.set_recording(id, Some(Running::new(wanted)))),
+                Some((_, Some(running))) if running.wanted.id == wanted.id => {}
+                _ => drop(self.strays.insert(name, wanted)),
+            }
+        }
+    }
+
+    /// Nobody has come back to these.
+    pub(super) fn end_strays(&mut self, cx: &mut Context) {
+        self.ended.clear();
+        for wanted in std::mem::take(&mut self.strays).into_values() {
+            cx.end_recording(&wanted.id);
+        }
+    }
+
+    /// Somebody publishes: if it is the first one, files begin now.
+    pub(super) fn note_publication(&mut self, cx: &Context, id: RoomId) {
+        if cx.config.recording.enable_empty_shift_writer
+            && let Some(room) = self.all.get_mut(&id)
+        {
+            room.began_at_ms.get_or_insert(cx.unix_ms());
+        }
+    }
+
+    /// As an earlier signaling has noted it.
+    pub(super) fn set_began_at(&mut self, id: RoomId, began_at_ms: u64) {
+        if let Some(room) = self.all.get_mut(&id) {
+            room.began_at_ms.get_or_insert(began_at_ms);
+        }
+    }
+
+    /// Its members have heard that something is recorded, or that nothing is.
+    pub(super) fn set_told_recorded(&mut self, id: RoomId, is_told: bool) {
+        if let Some(room) = self.all.get_mut(&id) {
+            room.is_told_recorded = is_told;
+        }
+    }
+
+    /// Those that are recorded as a whole.
+    pub(super) fn recorded(&self) -> impl Iterator<Item = RoomId> {
+        self.by_recording.values().copied()
     }
 
     fn is_empty(&self, id: RoomId) -> bool {
@@ -164,8 +279,10 @@ impl Rooms {
     }
 
     /// Sizes of the tables.
-    pub(super) fn ledger(&self) -> [(&'static str, usize); 4] {
+    pub(super) fn ledger(&self) -> [(&'static str, usize); 5] {
+        let recordings = self.by_recording.len() + self.strays.len() + self.ended.len();
         [
+            ("recordings of rooms", recordings),
             ("rooms", self.all.len() + self.by_name.len()),
             ("members", self.members().count()),
             ("streams of members", self.members().map(|member| member.streams().count()).sum()),

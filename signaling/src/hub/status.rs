@@ -4,7 +4,7 @@ use super::context::Context;
 use super::rooms::Rooms;
 use super::streams::Streams;
 use crate::id::ConnectionId;
-use crate::message::{ServerMessage, Status, StreamRef, StreamStatus};
+use crate::message::{RecordStatus, ServerMessage, Status, StreamRef, StreamStatus};
 use crate::refusal::Reason;
 use crate::stream::{Role, Stream};
 
@@ -32,8 +32,25 @@ pub(super) fn tell_owner(
         rejected: stream.rejected(),
         muted: source.map(|source| (source.muted.audio, source.muted.video)),
         stopped: source.map(|source| source.stopped().kinds()).unwrap_or_default(),
+        record: record_status(stream, status),
     };
     send_status(cx, to, &owner.app_key, &status);
+}
+
+/// What of its recording the publisher is told: at its end the file, which is there some time later.
+fn record_status(stream: &Stream, status: Status) -> RecordStatus<'_> {
+    let Some(record) = stream.publish().map(|publish| &publish.record) else {
+        return RecordStatus::default();
+    };
+    let file = record.file.as_deref();
+    match status {
+        Status::Unpublished | Status::Failed => {
+            RecordStatus { is_recorded: file.is_some(), name: file, is_refused: false }
+        }
+        _ => {
+            RecordStatus { is_recorded: record.running.is_some(), name: None, is_refused: record.is_refused }
+        }
+    }
 }
 
 /// Of a stream that there is not.
@@ -57,6 +74,7 @@ pub(super) fn tell_of_none(
         rejected: &[],
         muted: None,
         stopped: Vec::new(),
+        record: RecordStatus::default(),
     };
     send_status(cx, to, app_key, &status);
 }

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::unproved::{Requester, Unproved};
 use crate::id::{Held, RelayId, RoomId, StreamKey};
 use crate::message::StreamEventType;
+use crate::record::{Running, StreamRecord};
 use crate::refusal::Refusal;
 use crate::stream::{Flow, Muted, Play, Publish, Role, Stopped, Stream};
 use crate::stream_state::{Action, Trigger};
@@ -21,6 +22,8 @@ pub(super) struct Streams {
     /// Publications; a name is unique within its room.
     by_name: HashMap<(RoomId, String), StreamKey>,
     by_track: HashMap<u64, StreamKey>,
+    /// Those that are recorded by themselves.
+    by_recording: HashMap<String, StreamKey>,
     unproved: Unproved,
 }
 
@@ -84,6 +87,8 @@ impl Streams {
             Role::Publish(publish) => {
                 self.by_name.insert((stream.room, stream.name.clone()), key);
                 self.by_track.extend(publish.tracks.iter().map(|track| (track.id, key)));
+                let recording = publish.record.running.as_ref().map(|running| running.wanted.id.clone());
+                self.by_recording.extend(recording.map(|id| (id, key)));
             }
             Role::Play(Play { source, .. }) => {
                 if let Some(publish) = self.publish_mut(*source) {
@@ -102,6 +107,7 @@ impl Streams {
         let stream = self.all.remove(&key)?;
         cx.timers.clear(Timer::Stream(key));
         cx.timers.clear(Timer::Media(key));
+        cx.timers.clear(Timer::Taps(key));
         self.unproved.remove(key);
         self.by_media_session_id.remove(&stream.media_session_id);
         match &stream.role {
@@ -110,6 +116,9 @@ impl Streams {
                 cx.note_freed(Held::StreamName(key));
                 for track in &publish.tracks {
                     self.by_track.remove(&track.id);
+                }
+                if let Some(running) = &publish.record.running {
+                    self.by_recording.remove(&running.wanted.id);
                 }
             }
             Role::Play(Play { source, .. }) => {
@@ -217,6 +226,42 @@ impl Streams {
         Some(self.publish(source)?.muted)
     }
 
+    /// The stream of which this is the recording.
+    pub(super) fn of_recording(&self, id: &str) -> Option<StreamKey> {
+        self.by_recording.get(id).copied()
+    }
+
+    /// It is recorded from now on, or no longer. Gives what ran before.
+    pub(super) fn set_recording(&mut self, key: StreamKey, running: Option<Running>) -> Option<Running> {
+        let record = &mut self.all.get_mut(&key)?.publish_mut()?.record;
+        if let Some(running) = &running {
+            record.file = Some(running.wanted.file.clone());
+            self.by_recording.insert(running.wanted.id.clone(), key);
+        }
+        let before = std::mem::replace(&mut record.running, running);
+        if let Some(before) = &before {
+            self.by_recording.remove(&before.wanted.id);
+        }
+        before
+    }
+
+    /// What the file of a recording that ran is called at last; `None`: it has none.
+    pub(super) fn set_recorded_file(&mut self, key: StreamKey, file: Option<&String>) {
+        if let Some(record) = self.record_mut(key) {
+            record.file = file.cloned();
+        }
+    }
+
+    /// The recorder can write its recording, or not. True: that is new.
+    pub(super) fn set_paused(&mut self, key: StreamKey, paused: bool) -> bool {
+        let running = self.record_mut(key).and_then(|record| record.running.as_mut());
+        running.is_some_and(|running| std::mem::replace(&mut running.paused, paused) != paused)
+    }
+
+    pub(super) fn record_mut(&mut self, key: StreamKey) -> Option<&mut StreamRecord> {
+        self.publish_mut(key).map(|publish| &mut publish.record)
+    }
+
     fn publish_mut(&mut self, key: StreamKey) -> Option<&mut Publish> {
         self.all.get_mut(&key)?.publish_mut()
     }
@@ -239,11 +284,12 @@ impl Streams {
     }
 
     /// Sizes of the tables.
-    pub(super) fn ledger(&self) -> [(&'static str, usize); 4] {
+    pub(super) fn ledger(&self) -> [(&'static str, usize); 5] {
         let missed = |stream: &&Stream| matches!(&stream.role, Role::Play(play) if play.missed_notes);
         [
             ("streams", self.all.len() + self.by_media_session_id.len() + self.by_name.len()),
             ("tracks", self.by_track.len()),
+            ("recordings of streams", self.by_recording.len()),
             ("unproved", self.unproved.len()),
             ("missed notes", self.all.values().filter(missed).count()),
         ]

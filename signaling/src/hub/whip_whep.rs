@@ -10,9 +10,11 @@ use super::end::{end_member, end_stream};
 use super::http::{Awaited, HttpReply, HttpRequest, Patch};
 use super::members::{Admission, admit};
 use super::offers::{NewStream, PublishWish, begin_play, begin_publish};
+use super::recordings;
 use super::relays::{Purpose, Relays, RemoteIce};
 use super::rooms::{Newcomer, Rooms};
 use super::secret::digest;
+use super::sources::source;
 use super::streams::Streams;
 use super::unproved::Requester;
 use crate::address::Subnet;
@@ -71,8 +73,8 @@ pub(super) fn handle_request(
 ) -> Result<Handled, Refusal> {
     let requester = Requester::new(address, None);
     match request {
-        HttpRequest::Publish { room, login, sdp, priority, rights } => {
-            let admitted = Admitted { login, priority, rights };
+        HttpRequest::Publish { room, login, sdp, priority, rights, record } => {
+            let admitted = Admitted { login, priority, rights, record };
             Ok(Handled::Publication(Publication { room, admitted, sdp, requester, awaited }))
         }
         HttpRequest::Play { room, name, by, sdp } => {
@@ -84,6 +86,11 @@ pub(super) fn handle_request(
             Ok(Handled::Replied(HttpReply::Deleted))
         }
         HttpRequest::Patch(patch) => self::patch(cx, streams, http_request, &patch),
+        HttpRequest::StartRecording { room, stream } => {
+            let stream = stream.as_ref().map(|(name, by)| (name.as_str(), *by));
+            recordings::start(cx, rooms, streams, &room, stream).map(Handled::Replied)
+        }
+        HttpRequest::StopRecording { id } => recordings::stop(cx, rooms, streams, &id).map(Handled::Replied),
     }
 }
 
@@ -115,7 +122,7 @@ pub(super) fn publish(
     publication: &Publication,
 ) -> Result<Option<Held>, Refusal> {
     let Publication { room: room_name, admitted, sdp, requester, .. } = publication;
-    let Admitted { login, priority, rights } = admitted;
+    let Admitted { login, priority, rights, record } = admitted;
     let login = login.clone().unwrap_or_else(|| format!("whip-{:08x}", cx.random_id() & 0xffff_ffff));
     let (token, app_key, presence) = (cx.secret(), String::new(), Presence::Http);
     let newcomer = Newcomer { login: login.clone(), token, app_key, presence, rights: *rights };
@@ -133,12 +140,12 @@ pub(super) fn publish(
             return Ok(Some(Held::Login(room, holder)));
         }
     }
-    let room = rooms.named_or_new(cx, room_name, &Terms::default(), relays.for_new_room())?;
+    let room = rooms.named_or_new(cx, room_name, (&Terms::default(), false), relays.for_new_room())?;
     let member = rooms.add_member(cx, room, newcomer);
     let name = format!("{room_name}-{login}-{:04x}", cx.random_id() & 0xffff);
     let (id, owner, http_request) = (cx.secret(), Owner::Member(member), Some(http_request));
     let new = NewStream { id, name, room, owner, requester: *requester, sdp, http_request };
-    let wish = PublishWish { priority: *priority, ..PublishWish::default() };
+    let wish = PublishWish { priority: *priority, record: *record, ..PublishWish::default() };
     let begun = begin_publish(cx, rooms, streams, relays, new, wish);
     if begun.is_ok() {
         rooms.tell_others(cx, room, member, RoomEvent::Joined(&login));
@@ -163,40 +170,6 @@ fn repeats(rooms: &Rooms, streams: &Streams, (room, holder): (RoomId, MemberId),
         waits && stream.offer == offer
     };
     holder.publishes.iter().filter_map(|key| streams.get(*key)).any(is_repeated)
-}
-
-/// Which publication a WHEP player means.
-fn source(
-    rooms: &Rooms,
-    streams: &Streams,
-    room: RoomId,
-    name: &str,
-    by: NameOf,
-) -> Result<StreamKey, Refusal> {
-    match by {
-        NameOf::Stream => streams.published(room, name),
-        NameOf::Login => of_login(rooms, streams, room, name).unwrap_or(Err(Refusal::StreamNotFound)),
-        // Logins are the operator's to give, names of streams are their publishers' to choose: so while
-        // somebody has this login, it is a stream of his or none, whatever others call theirs.
-        NameOf::Either => {
-            of_login(rooms, streams, room, name).unwrap_or_else(|| streams.published(room, name))
-        }
-    }
-}
-
-/// What is played of the member with this login: the stream that is called like it, or else its first.
-/// `None`: nobody has it.
-fn of_login(
-    rooms: &Rooms,
-    streams: &Streams,
-    room: RoomId,
-    login: &str,
-) -> Option<Result<StreamKey, Refusal>> {
-    let member = rooms.get(room).and_then(|room| room.member_named(login))?;
-    let on_air = |key: &StreamKey| streams.is_on_air(*key);
-    let own = streams.named(room, login).filter(|key| member.publishes.contains(key)).filter(on_air);
-    let first = || member.publishes.iter().copied().find(on_air);
-    Some(own.or_else(first).ok_or(Refusal::StreamNotReady))
 }
 
 /// Streams of WebSocket clients have ids that their clients chose; those open nothing here.

@@ -83,11 +83,27 @@ pub enum RoomEvent<'a> {
     Failed(&'a str, &'a str),
     /// Login and stream name, and of which kinds the media has stopped.
     Media(&'a str, &'a str, Vec<&'static str>),
+    /// What is recorded of the room: all of it each time.
+    Recording {
+        /// The room as a whole.
+        room: bool,
+        /// Streams that are recorded by themselves.
+        streams: Vec<RecordedStream<'a>>,
+        /// Something of it is not written for now.
+        paused: bool,
+    },
     Message {
         from: &'a str,
         /// As it came.
         text: &'a RawValue,
     },
+}
+
+/// A stream as [`RoomEvent::Recording`] names it.
+#[derive(Debug, Serialize)]
+pub struct RecordedStream<'a> {
+    pub login: &'a str,
+    pub name: &'a str,
 }
 
 /// Content of `notifyStreamStatusEvent`.
@@ -111,6 +127,18 @@ pub struct StreamStatus<'a> {
     pub muted: Option<(bool, bool)>,
     /// Of which kinds the media does not come, told to players.
     pub stopped: Vec<&'static str>,
+    pub record: RecordStatus<'a>,
+}
+
+/// What the publisher of a stream is told of its recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordStatus<'a> {
+    /// It is recorded, or was when it ended.
+    pub is_recorded: bool,
+    /// The file, once the stream has ended.
+    pub name: Option<&'a str>,
+    /// It was asked for and cannot be had.
+    pub is_refused: bool,
 }
 
 /// States of a stream that the server tells.
@@ -253,6 +281,10 @@ fn room_event(room: &str, event: &RoomEvent<'_>, operation_id: &str) -> String {
             info["stopped"] = stopped.clone().into();
             text(room, "MEDIA", info, operation_id, None)
         }
+        RoomEvent::Recording { room: whole, streams, paused } => {
+            let info = json!({"room": whole, "streams": streams, "paused": paused});
+            text(room, "RECORDING", info, operation_id, None)
+        }
         RoomEvent::Message { from, text: words } => {
             #[derive(Serialize)]
             struct Words<'a> {
@@ -270,21 +302,30 @@ impl StreamStatus<'_> {
         let mut content = json!({
             "mediaSessionId": self.media_session_id, "name": self.name, "status": self.status.name(),
             "published": self.published, "hasVideo": self.has_video, "hasAudio": self.has_audio,
-            // Nothing is recorded yet, whatever the publish asked for.
-            "record": false, "mediaProvider": "WebRTC",
+            // As it is, whatever the publish asked for.
+            "record": self.record.is_recorded, "mediaProvider": "WebRTC",
         });
+        if let Some(name) = self.record.name {
+            content["recordName"] = name.into();
+        }
         if let Some(Reason { code, words }) = &self.reason {
             content["info"] = words.as_ref().into();
             content["code"] = (*code).into();
         }
+        let mut info = Vec::new();
         if self.reason.is_none() && !self.rejected.is_empty() {
-            let (mut rejected, mut info) = (Vec::new(), Vec::new());
+            let mut rejected = Vec::new();
             for one in self.rejected {
                 let Reason { code, words } = Refusal::from(one.why).reason();
                 info.push(format!("{}: {words}", one.media()));
                 rejected.push(json!({"kind": one.media(), "code": code, "info": words}));
             }
             content["rejected"] = rejected.into();
+        }
+        if self.reason.is_none() && self.record.is_refused {
+            info.push(Refusal::RecordingOff.reason().words.into_owned());
+        }
+        if !info.is_empty() {
             // The vendor's client hands this to its page.
             content["info"] = info.join(", ").into();
         }

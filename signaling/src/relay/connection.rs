@@ -253,6 +253,7 @@ impl<'a> ControlConnection<'a> {
         let (before, next) = (std::mem::replace(&mut gathering.inventory.next, page.next), page.next);
         gathering.inventory.boot_id = page.boot_id;
         gathering.inventory.transports.extend(page.transports);
+        gathering.inventory.ports.extend(page.ports);
         if gathering.inventory.transports.len() > TRANSPORTS_MAX || (next != 0 && next <= before) {
             return Err(Ended::Lost(LinkFailure::Malformed("an inventory without an end".to_owned())));
         }

@@ -227,6 +227,7 @@ fn an_encoder_over_whip_plays_nothing_and_is_in_nobodys_way() {
         sdp: OBS_PUBLISH.to_owned(),
         priority: None,
         rights: Grant::everything().rights(),
+        record: false,
     };
     assert!(matches!(world.http(request), Some(HttpReply::Created { .. })));
     let a = world.enter("a", "r");

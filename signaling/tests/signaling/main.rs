@@ -18,6 +18,8 @@ mod peers;
 mod priority;
 mod readers;
 mod record_files;
+mod recorder;
+mod recordings;
 mod relay_model;
 mod renewal;
 mod replay;

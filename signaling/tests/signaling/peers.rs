@@ -116,6 +116,7 @@ fn publishers_over_websocket_and_whip_are_taken() {
             sdp: sdp.to_owned(),
             priority: None,
             rights: Grant::everything().rights(),
+            record: false,
         };
         let (_, rejected) = created(&mut world, request);
         assert_eq!((tracks(&mut world).as_slice(), rejected.as_str()), (had, missed), "{sdp}");
@@ -199,7 +200,14 @@ fn a_fragment_of_forty_candidates_and_unknown_lines_is_noted() {
     let sdp = PUBLISHERS[4].0.to_owned();
     let (secret, _) = created(
         &mut world,
-        HttpRequest::Publish { room, login, sdp, priority: None, rights: Grant::everything().rights() },
+        HttpRequest::Publish {
+            room,
+            login,
+            sdp,
+            priority: None,
+            rights: Grant::everything().rights(),
+            record: false,
+        },
     );
     let candidates: String = (1..=40)
         .map(|number| format!("a=candidate:{number} 1 udp {number} 192.0.2.{number} 9 typ host\r\n"))

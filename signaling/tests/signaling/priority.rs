@@ -81,6 +81,7 @@ fn whip_has_the_operators_word_and_the_offers() {
             sdp,
             priority,
             rights: Grant::everything().rights(),
+            record: false,
         });
         assert_eq!(world.relay.priorities(), [expected]);
     }

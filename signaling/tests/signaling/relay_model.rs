@@ -1,10 +1,11 @@
 //! A relay without media: it keeps transports and tracks and answers commands as the language of the boundary
 //! says.
 
+use recorder_control::PORT_NAME;
 use relay_control::{
-    AddDownTrack, AddUpTrack, CandidateAddress, Command, CommandError, Done, DownTrackAdded, DownTrackInfo,
-    ErrorCode, Inventory, MediaKind, Priority, ReplyBody, Stats, TransportInfo, TransportOpened,
-    TransportProbed, TransportState, UpTrackAdded, UpTrackInfo, Welcome,
+    AddDownTrack, AddTap, AddUpTrack, CandidateAddress, Command, CommandError, Done, DownTrackAdded,
+    DownTrackInfo, ErrorCode, Inventory, LABEL_BYTES_MAX, MediaKind, PortInfo, Priority, ReplyBody, Stats,
+    TransportInfo, TransportOpened, TransportProbed, TransportState, UpTrackAdded, UpTrackInfo, Welcome,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,12 @@ pub(crate) struct RelayModel {
     pub(crate) silent: bool,
     /// It opens no transport, for this reason.
     pub(crate) refuses: Option<ErrorCode>,
+    /// The recorder is at its port.
+    pub(crate) recorder: bool,
+    /// What goes to the recorder: the tap's label, by track.
+    pub(crate) taps: BTreeMap<u64, Vec<u8>>,
+    /// It orders no taps, for this reason.
+    pub(crate) refuses_taps: Option<ErrorCode>,
     /// When something authentic of a transport's peer came last; `None`: it comes all the time. Of those that
     /// are not here nothing ever came.
     pub(crate) peers: BTreeMap<u64, Option<Duration>>,
@@ -51,7 +58,9 @@ impl RelayModel {
 
     pub(crate) fn inventory(&self) -> Inventory {
         let transports = self.transports.values().cloned().collect();
-        Inventory { boot_id: self.boot_id, transports, ..Inventory::default() }
+        let recorder = PortInfo { port: PORT_NAME.to_owned(), ..PortInfo::default() };
+        let ports = self.recorder.then_some(recorder).into_iter().collect();
+        Inventory { boot_id: self.boot_id, transports, ports, ..Inventory::default() }
     }
 
     pub(crate) fn handle(&mut self, command: Command) -> ReplyBody {
@@ -103,7 +112,10 @@ impl RelayModel {
                 ReplyBody::TransportProbed(TransportProbed { transport_id, silent_ms })
             }
             Command::CloseTransport(close) => {
-                self.transports.remove(&close.transport_id);
+                let closed = self.transports.remove(&close.transport_id);
+                for track in closed.iter().flat_map(|info| &info.up_tracks) {
+                    self.taps.remove(&track.track_id);
+                }
                 ReplyBody::Done(Done {})
             }
             Command::AddUpTrack(add) => self.add_up(add),
@@ -115,10 +127,13 @@ impl RelayModel {
                     ReplyBody::Done(Done {})
                 }
             },
+            Command::AddTap(tap) => self.add_tap(tap),
+            Command::RemoveTap(tap) => {
+                self.taps.remove(&tap.track_id);
+                ReplyBody::Done(Done {})
+            }
             Command::RemoveTrack(_)
             | Command::RequestKeyframe(_)
-            | Command::AddTap(_)
-            | Command::RemoveTap(_)
             | Command::AddSource(_)
             | Command::RemoveSource(_)
             | Command::Shutdown(_) => ReplyBody::Done(Done {}),
@@ -132,6 +147,23 @@ impl RelayModel {
             _ => None,
         });
         video.collect()
+    }
+
+    fn add_tap(&mut self, tap: AddTap) -> ReplyBody {
+        assert_eq!(tap.port, PORT_NAME);
+        assert!(tap.label.len() <= LABEL_BYTES_MAX, "{} octets", tap.label.len());
+        let mut tracks = self.transports.values().flat_map(|info| &info.up_tracks);
+        if !self.recorder {
+            return error(ErrorCode::UnknownPort);
+        }
+        if !tracks.any(|track| track.track_id == tap.track_id) {
+            return error(ErrorCode::UnknownTrack);
+        }
+        if let Some(code) = self.refuses_taps {
+            return error(code);
+        }
+        self.taps.insert(tap.track_id, tap.label);
+        ReplyBody::Done(Done {})
     }
 
     fn add_up(&mut self, add: AddUpTrack) -> ReplyBody {

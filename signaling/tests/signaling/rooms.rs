@@ -133,6 +133,7 @@ fn a_limited_room_keeps_out_encoders_too_and_a_place_that_is_left_is_free() {
         sdp: PUBLISH.to_owned(),
         priority: None,
         rights: Grant::everything().rights(),
+        record: false,
     };
     let full = HttpReply::Refused(Refusal::RoomFull);
     assert_eq!(world.http(whip()), Some(&full));

@@ -17,7 +17,7 @@ pub(crate) fn whip(sdp: &str) -> HttpRequest {
 
 fn whip_with(sdp: &str, rights: Rights) -> HttpRequest {
     let (room, login, sdp) = ("r".to_owned(), Some("encoder".to_owned()), sdp.to_owned());
-    HttpRequest::Publish { room, login, sdp, priority: None, rights }
+    HttpRequest::Publish { room, login, sdp, priority: None, rights, record: false }
 }
 
 /// Another offer of the same program: it was started again.
@@ -356,7 +356,10 @@ fn who_lost_the_socket_keeps_the_login_while_the_media_lives() {
     world.command(third, "join", json!({"name": "r"}));
     let (login, rights) = (Some("a".to_owned()), Grant::everything().rights());
     let sdp = PUBLISH.to_owned();
-    ask(&mut world, HttpRequest::Publish { room: "r".to_owned(), login, sdp, priority: None, rights });
+    ask(
+        &mut world,
+        HttpRequest::Publish { room: "r".to_owned(), login, sdp, priority: None, rights, record: false },
+    );
     world.wait(PONG_LIMIT);
     assert!(refused_with(last_reply(&world), 409));
     for id in [second, third] {

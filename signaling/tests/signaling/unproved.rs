@@ -31,6 +31,7 @@ fn whip(world: &mut World, room: &str) -> Result<String, bool> {
         sdp,
         priority: None,
         rights: Grant::everything().rights(),
+        record: false,
     }) {
         Some(HttpReply::Created { secret: session, .. }) => Ok(session.clone()),
         Some(HttpReply::Refused(refusal)) => Err(refusal.http_status() == 503),
@@ -174,6 +175,7 @@ fn a_relay_without_room_is_full_and_not_an_error() {
             sdp,
             priority: None,
             rights: Grant::everything().rights(),
+            record: false,
         });
         let full = Refusal::Ended(StreamEnd::RelayFull);
         assert_eq!(reply, Some(&HttpReply::Refused(full)), "{code:?}");

@@ -16,6 +16,7 @@ pub(crate) fn publish(login: Option<&str>) -> HttpRequest {
         sdp: PUBLISH.to_owned(),
         priority: None,
         rights: Grant::everything().rights(),
+        record: false,
     }
 }
 
@@ -98,6 +99,7 @@ fn refused_publishers_are_never_seen() {
         sdp,
         priority: None,
         rights: Grant::everything().rights(),
+        record: false,
     };
     for (request, refusal) in [
         (broken("nonsense".to_owned()), (400, "SDP line 1: does not start with v=0")),

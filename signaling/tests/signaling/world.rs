@@ -2,9 +2,10 @@
 //! heard.
 
 use crate::relay_model::RelayModel;
+use recorder_control::{Order, State, TapLabel, Wanted};
 use relay_control::{
-    EventBody, FailReason, Inventory, ReplyBody, TransportState, TransportStateChanged, UpTrackActivity,
-    UpTrackPoliced,
+    Command, EventBody, FailReason, Inventory, PortChanged, ReplyBody, TransportState, TransportStateChanged,
+    UpTrackActivity, UpTrackPoliced,
 };
 use serde_json::{Value, json};
 use signaling::address::Subnet;
@@ -21,12 +22,17 @@ pub(crate) const PUBLISH: &str = include_str!("../../src/sdp/fixtures/chromium-p
 pub(crate) const PUBLISH_AUDIO: &str = include_str!("../../src/sdp/fixtures/chromium-publish-audio.sdp");
 pub(crate) const PLAY: &str = include_str!("../../src/sdp/fixtures/chromium-play.sdp");
 
+/// When a world begins: 2025-11-28T12:32:42Z.
+pub(crate) const EPOCH_MS: u64 = 1_764_333_162_000;
+
 pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) now: Duration,
     pub(crate) relay: RelayModel,
     /// Nothing is answered by the relay while this is set.
     pub(crate) relay_mute: bool,
+    /// What it was asked meanwhile.
+    unheard: Vec<(u64, Command)>,
     pub(crate) heard: HashMap<ConnectionId, VecDeque<Value>>,
     pub(crate) closed: Vec<(ConnectionId, CloseCode)>,
     /// What those hear who listen to the media of a session over HTTP, by its transport.
@@ -38,6 +44,8 @@ pub(crate) struct World {
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
+    /// What the recorder was told.
+    pub(crate) orders: Vec<Order>,
     /// Those who wait for the answers to their requests.
     waiters: Vec<Waiter>,
     /// Where connections and requests come from, as it is counted.
@@ -67,10 +75,15 @@ impl World {
             (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
         };
         Self {
-            hub: Hub::new(Arc::new(config), Box::new(random)),
+            hub: {
+                let mut hub = Hub::new(Arc::new(config), Box::new(random));
+                hub.handle_clock(Duration::ZERO, EPOCH_MS);
+                hub
+            },
             now: Duration::ZERO,
             relay,
             relay_mute: false,
+            unheard: Vec::new(),
             heard: HashMap::new(),
             closed: Vec::new(),
             pinged: Vec::new(),
@@ -78,6 +91,7 @@ impl World {
             media: HashMap::new(),
             notes: Vec::new(),
             http: HashMap::new(),
+            orders: Vec::new(),
             waiters: Vec::new(),
             from: None,
             next: 0,
@@ -153,6 +167,18 @@ impl World {
         self.command(id, "join", json!({"name": room}));
         let heard = self.names(id);
         assert!(heard.ends_with(&["ACCEPTED".to_owned(), "STATE".to_owned()]), "{heard:?}");
+    }
+
+    /// The same of a room that is, or may be, recorded.
+    pub(crate) fn join_recorded(&mut self, id: ConnectionId, room: &str) {
+        self.command(id, "join", json!({"name": room}));
+        assert!(self.names(id).contains(&"STATE".to_owned()));
+    }
+
+    pub(crate) fn enter_recorded(&mut self, login: &str, room: &str) -> ConnectionId {
+        let id = self.connect(login);
+        self.join_recorded(id, room);
+        id
     }
 
     /// A new session that is in the room.
@@ -268,6 +294,36 @@ impl World {
         self.pump();
     }
 
+    // ---- the recorder ----
+
+    /// It comes to the relay's port, or is gone with all its taps.
+    pub(crate) fn recorder(&mut self, connected: bool) {
+        self.relay.recorder = connected;
+        if !connected {
+            self.relay.taps.clear();
+        }
+        let port = recorder_control::PORT_NAME.to_owned();
+        let changed = EventBody::Port(PortChanged { port, connected });
+        self.hub.handle_event(self.now, RelayId::FIRST, &changed);
+        self.pump();
+    }
+
+    /// The label of each tapped track of a transport.
+    pub(crate) fn taps(&self, transport: u64) -> Vec<TapLabel> {
+        let tracks = self.relay.transports.get(&transport).into_iter().flat_map(|info| &info.up_tracks);
+        let labels = tracks.filter_map(|track| self.relay.taps.get(&track.track_id));
+        labels.map(|label| TapLabel::read(label).expect("a label")).collect()
+    }
+
+    /// The recorder tells how a recording is.
+    pub(crate) fn recording_is(&mut self, wanted: &Wanted, room: &str, state: State) {
+        let recording = json!({"id": wanted.id, "kind": wanted.kind, "state": state, "room": room,
+            "file": wanted.file, "startedAtMs": wanted.started_at_ms});
+        let recording = serde_json::from_value(recording).expect("a recording");
+        self.hub.handle_recording(self.now, &recording);
+        self.pump();
+    }
+
     // ---- HTTP ----
 
     /// The reply, if it is there already.
@@ -308,6 +364,7 @@ impl World {
                     assert!(message["data"].is_array(), "{text}");
                     self.heard.entry(to).or_default().push_back(message);
                 }
+                Output::Recorder(order) => self.orders.push(order),
                 Output::Media { stream, state } => {
                     self.media.insert(stream.0, state);
                 }
@@ -323,14 +380,36 @@ impl World {
                     self.http.insert(http_request.0, reply);
                 }
                 Output::Relay { request_id, command, .. } => {
-                    if !self.relay_mute {
-                        self.relay.now = self.now;
-                        let reply: ReplyBody = self.relay.handle(command);
-                        self.hub.handle_reply(self.now, request_id, Ok(reply));
+                    if self.relay_mute {
+                        self.unheard.push((request_id, command));
+                    } else {
+                        self.ask_relay(request_id, command);
                     }
                 }
             }
         }
+    }
+
+    fn ask_relay(&mut self, request_id: u64, command: Command) {
+        self.relay.now = self.now;
+        let reply: ReplyBody = self.relay.handle(command);
+        self.hub.handle_reply(self.now, request_id, Ok(reply));
+    }
+
+    /// The relay does what it was asked while it was mute.
+    pub(crate) fn answer_unheard(&mut self) {
+        for (request_id, command) in std::mem::take(&mut self.unheard) {
+            self.ask_relay(request_id, command);
+        }
+        self.pump();
+    }
+
+    /// The connection broke before the relay had done it.
+    pub(crate) fn refuse_unheard(&mut self) {
+        for (request_id, _) in std::mem::take(&mut self.unheard) {
+            self.hub.handle_reply(self.now, request_id, Err(()));
+        }
+        self.pump();
     }
 
     // ---- what was heard ----
@@ -371,6 +450,7 @@ pub(crate) fn short(message: &Value) -> String {
             let (name, info) = (text(&data["payload"]["name"]), &data["payload"]["info"]);
             match info {
                 Value::String(login) => format!("{name} {login}"),
+                Value::Object(recording) if name == "RECORDING" => recorded(recording),
                 Value::Object(stream) if stream.contains_key("login") => {
                     format!("{name} {}/{}", text(&stream["login"]), text(&stream["name"]))
                 }
@@ -386,4 +466,14 @@ pub(crate) fn short(message: &Value) -> String {
         "notifyStreamEvent" => format!("{} {}", text(&data["type"]), text(&data["mediaSessionId"])),
         other => other.to_owned(),
     }
+}
+
+/// What `RECORDING` says, such as `RECORDING room a/n1 paused`.
+fn recorded(recording: &serde_json::Map<String, Value>) -> String {
+    let streams = recording["streams"].as_array().expect("a list");
+    let streams = streams.iter().map(|s| format!("{}/{}", s["login"], s["name"]).replace('"', ""));
+    let whole = (recording["room"] == true).then(|| "room".to_owned());
+    let paused = (recording["paused"] == true).then(|| "paused".to_owned());
+    let words = std::iter::once("RECORDING".to_owned()).chain(whole).chain(streams).chain(paused);
+    words.collect::<Vec<_>>().join(" ")
 }
