@@ -7,7 +7,7 @@
 //! | `GET /api/v1/recordings/{id}` | 200; 404 |
 //! | `POST /api/v1/recordings/{id}/stop` | 204; 404, 409 it does not run |
 //! | `DELETE /api/v1/recordings/{id}` | 204; 202 it will be; 404, 409 it has not ended |
-//! | `GET`, `HEAD /api/v1/recordings/{id}/file?ticket=&mixed=` | as [`crate::records`], with or without `recording.serve` |
+//! | `GET`, `HEAD /api/v1/recordings/{id}/file?ticket=&mixed=` | as [`crate::records`] |
 //! | `GET /api/v1/openapi.json` | the same for programs |
 //!
 //! All but the last want the API's key ([`crate::operators`]), or a file its ticket; what is refused is

@@ -1,8 +1,8 @@
 //! Pauses between attempts that fail, and what is said of them.
 //!
-//! Whatever is wrong with one of our processes (another language, somebody else on its socket, an end without a word) is
-//! wrong again at the next attempt, which is made all the same: pauses grow, differ by chance, and each kind
-//! of failure is logged once.
+//! Whatever is wrong with one of our processes (another language, somebody else on its socket, an end without
+//! a word) is wrong again at the next attempt, which is made all the same: pauses grow, differ by chance, and
+//! each kind of failure is logged once.
 
 use std::fmt::Display;
 use std::mem::{Discriminant, discriminant};

