@@ -34,6 +34,9 @@ pub enum Question {
         /// As in the inventory
         #[arg(value_parser = id)]
         track_id: u64,
+        /// What the process is told of it before it begins
+        #[arg(long, default_value = "")]
+        label: String,
     },
     /// Send it no longer
     Untap {
@@ -100,7 +103,9 @@ fn parameters(codec: CodecName) -> RtpParameters {
 fn order(question: Question) -> Option<Command> {
     Some(match question {
         Question::Inventory | Question::Stats => return None,
-        Question::Tap { port, track_id } => Command::AddTap(AddTap { track_id, port, label: Vec::new() }),
+        Question::Tap { port, track_id, label } => {
+            Command::AddTap(AddTap { track_id, port, label: label.into_bytes() })
+        }
         Question::Untap { port, track_id } => Command::RemoveTap(RemoveTap { track_id, port }),
         Question::Source { port, track_id, room_id, codec } => {
             let rtp = parameters(codec);

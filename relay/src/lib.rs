@@ -68,7 +68,6 @@ pub mod convert;
 pub mod ctl;
 pub mod driver;
 pub mod faults;
-pub mod listener;
 pub mod log;
 pub mod mailbox;
 pub mod overload;

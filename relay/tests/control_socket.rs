@@ -259,6 +259,6 @@ fn a_second_relay_on_the_same_socket_is_refused() {
     let relay = Running::start();
     let config = Config { control_socket: relay.socket.clone(), shards: Some(1), ..Config::default() };
     let error = Relay::start(&config, None).err().expect("refused").to_string();
-    assert!(error.contains("another relay listens"), "{error}");
+    assert!(error.contains("another process listens"), "{error}");
     relay.connect().welcome(1);
 }

@@ -89,7 +89,7 @@ fn a_publication_is_tapped_and_a_stuck_process_costs_a_counter() {
                 .cloned()
         });
         assert_eq!(
-            relay.ctl(Question::Tap { port: name.into(), track_id: TRACK }),
+            relay.ctl(Question::Tap { port: name.into(), track_id: TRACK, label: String::new() }),
             Value::Object([].into_iter().collect())
         );
     }

@@ -34,6 +34,7 @@ mod codec;
 mod command;
 mod connection;
 mod event;
+pub mod listener;
 mod place;
 
 pub use codec::{FRAME_BYTES_MAX, FrameDecoder, FrameError, encode_frame};

@@ -1,41 +1,39 @@
-//! A recording: tracks of one clock → files, its parts.
+//! A recording while it is written: frames of tracks of one clock → files, its parts.
 //!
 //! Invariants
 //! - A part has every track that could be recorded while it lasted; a track that comes later is added to it.
-//!   Another part begins only where a file cannot go on: a codec that its container does not have, another
-//!   codec in a track, no room for another track.
+//!   Another part begins only where a file cannot go on: another codec in a track, no room for another track,
+//!   and after a pause.
 //! - A track begins in each part with a keyframe; frames before it are counted and not written.
-//! - Nothing here waits: a sink takes what it is given at once, or the recording ends with the reason.
+//! - Nothing here waits: a sink takes what it is given at once, or the part ends with the reason and the
+//!   recording is paused.
+//! - What is held is bounded by the tracks that are there now, and those of the part that is written.
 //!
 //! Deliberately absent: names of files, threads, and which tracks belong together.
 
 use crate::depacketize::{VideoParams, in_band};
-use crate::matroska::{Block, DocType, HeadFull, Media, Muxer, Track};
+use crate::matroska::{Block, DocType, HeadFull, Media, Muxer, Track, Written};
 use crate::sink::{Sink, SinkError, Store};
-use crate::track::{Sample, TrackRecorder};
-use relay_port::{Clock, Codec, MediaTime, Packet, TrackId};
+use crate::track::Sample;
+use relay_port::{Codec, MediaTime, TrackId};
 use std::collections::{BTreeMap, VecDeque};
-
-/// Which containers a recording may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Container {
-    /// WebM where the codecs allow it, else Matroska: for players in browsers.
-    Common,
-    /// Matroska always: it takes whatever comes later.
-    Matroska,
-}
 
 /// What a recording says.
 #[derive(Debug)]
 pub enum Event {
-    /// The publisher of this track is to send a keyframe.
-    Keyframe(TrackId),
     /// A file has begun.
     PartBegun {
         /// From 1 on.
         part: u32,
     },
-    /// The recording has ended because it could not be written; what was written is finished.
+    /// A track has its place in a file.
+    TrackBegun {
+        /// The relay's.
+        track_id: TrackId,
+        /// When.
+        time: MediaTime,
+    },
+    /// It is paused because it could not be written; what was written is kept.
     Failed(SinkError),
 }
 
@@ -48,27 +46,25 @@ pub struct RecordingCounts {
     pub awaiting_keyframe: u64,
     /// Before the beginning of the part.
     pub too_early: u64,
-    /// Came when the recording had ended already.
-    pub ended: u64,
+    /// Came while it was paused.
+    pub paused: u64,
 }
 
-struct Recorded {
+/// A track that goes into it now.
+struct Live {
     name: String,
-    /// As the relay counts its openings; another one has numbers of its own.
-    opening: u64,
-    track: relay_port::Track,
-    recorder: TrackRecorder,
-    is_ended: bool,
+    codec: Codec,
 }
 
 /// A track in the file that is written now.
 struct Place {
     number: u8,
+    codec: Codec,
     /// Of H.264: the decoder configuration in the head.
     config: Vec<u8>,
     /// Other configurations have been there, so each keyframe brings its own.
     in_band: bool,
-    /// A keyframe is in the file.
+    /// What comes can be decoded: a keyframe is in the file, and all since.
     has_begun: bool,
 }
 
@@ -81,111 +77,101 @@ struct Part<S> {
 /// See the module.
 pub struct Recording<S: Store> {
     store: S,
-    container: Container,
-    tracks: BTreeMap<TrackId, Recorded>,
+    tracks: BTreeMap<TrackId, Live>,
     part: Option<Part<S::Sink>>,
     parts: u32,
-    has_ended: bool,
+    is_paused: bool,
+    /// Times of the first and the last frame.
+    span: Option<(MediaTime, MediaTime)>,
+    bytes: u64,
     events: VecDeque<Event>,
     counts: RecordingCounts,
 }
 
 impl<S: Store> Recording<S> {
-    /// Nothing yet; the first file begins with the first frame.
+    /// Nothing yet but so many parts of before; the next one begins with the first frame.
     #[must_use]
-    pub fn new(store: S, container: Container) -> Self {
+    pub fn new(store: S, parts: u32) -> Self {
         Self {
             store,
-            container,
             tracks: BTreeMap::new(),
             part: None,
-            parts: 0,
-            has_ended: false,
+            parts,
+            is_paused: false,
+            span: None,
+            bytes: 0,
             events: VecDeque::new(),
             counts: RecordingCounts::default(),
         }
     }
 
-    /// A track begins, or is said to begin again.
-    pub fn handle_begin(&mut self, track_id: TrackId, opening: u64, track: &relay_port::Track, name: &str) {
-        if let Some(known) = self.tracks.get_mut(&track_id)
-            && known.track.codec == track.codec
-            && known.track.clock_rate_hz == track.clock_rate_hz
-        {
-            known.is_ended = false;
-            if std::mem::replace(&mut known.opening, opening) != opening {
-                known.recorder.handle_end();
-                self.write_samples(track_id);
-            }
-            return;
-        }
-        if self.tracks.contains_key(&track_id) {
-            self.handle_end_of_track(track_id);
+    /// A track begins, or is said to begin again. `name` is for people.
+    pub fn handle_begin(&mut self, track_id: TrackId, codec: Codec, name: &str) {
+        let place = self.part.as_ref().and_then(|part| part.places.get(&track_id));
+        if place.is_some_and(|place| place.codec != codec) {
             // A player shows the first video of a file: another codec is another file.
             self.end_part();
         }
-        let (name, recorder) = (name.to_owned(), TrackRecorder::new(track));
-        let recorded = Recorded { name, opening, track: *track, recorder, is_ended: false };
-        self.tracks.insert(track_id, recorded);
+        self.tracks.insert(track_id, Live { name: name.to_owned(), codec });
     }
 
-    /// Takes a packet of a track.
-    pub fn handle_packet(&mut self, packet: &Packet, payload: &[u8]) {
-        let Some(known) = self.tracks.get_mut(&packet.track_id) else { return };
-        known.recorder.handle_packet(packet, payload);
-        self.write_samples(packet.track_id);
-    }
-
-    /// Takes what a sender report of a track said.
-    pub fn handle_clock(&mut self, track_id: TrackId, clock: Clock) {
-        if let Some(known) = self.tracks.get_mut(&track_id) {
-            known.recorder.handle_clock(clock);
+    /// Takes a frame of a track.
+    pub fn handle_sample(&mut self, track_id: TrackId, sample: Sample) {
+        if self.is_paused {
+            self.counts.paused += 1;
+            return;
         }
+        self.write(track_id, sample);
+        self.write_out();
     }
 
     /// A track has ended.
     pub fn handle_end_of_track(&mut self, track_id: TrackId) {
-        let Some(known) = self.tracks.get_mut(&track_id) else { return };
-        known.recorder.handle_end();
-        known.is_ended = true;
-        self.write_samples(track_id);
+        self.tracks.remove(&track_id);
     }
 
-    /// Whether all tracks have ended.
+    /// Tracks that go into it now.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.tracks.values().all(|known| known.is_ended)
+    pub fn tracks(&self) -> usize {
+        self.tracks.len()
     }
 
-    /// Gives up what is missing, writes what has waited, and asks for keyframes; a few times a second.
+    /// Whether what comes of this track cannot be decoded before there is a keyframe.
+    #[must_use]
+    pub fn needs_keyframe(&self, track_id: TrackId) -> bool {
+        let place = self.part.as_ref().and_then(|part| part.places.get(&track_id));
+        !self.is_paused && self.tracks.contains_key(&track_id) && !place.is_some_and(|place| place.has_begun)
+    }
+
+    /// Writes what has waited; a few times a second.
     pub fn handle_timeout(&mut self, now: MediaTime) {
-        let live: Vec<TrackId> =
-            self.tracks.iter().filter(|(_, known)| !known.is_ended).map(|(track_id, _)| *track_id).collect();
-        for track_id in live {
-            if let Some(known) = self.tracks.get_mut(&track_id) {
-                known.recorder.handle_timeout(now);
-            }
-            self.write_samples(track_id);
-            let has_begun =
-                |part: &Part<S::Sink>| part.places.get(&track_id).is_some_and(|place| place.has_begun);
-            let is_needed = !self.part.as_ref().is_some_and(has_begun);
-            let known = self.tracks.get_mut(&track_id).filter(|_| !self.has_ended);
-            if known.is_some_and(|known| known.recorder.poll_keyframe(now, is_needed)) {
-                self.events.push_back(Event::Keyframe(track_id));
-            }
-        }
         if let Some(part) = self.part.as_mut() {
             part.muxer.handle_timeout(now);
         }
         self.write_out();
     }
 
-    /// Ends it: all that was taken is written, and the last file is finished.
-    pub fn handle_end(&mut self) {
-        let tracks: Vec<TrackId> = self.tracks.keys().copied().collect();
-        tracks.into_iter().for_each(|track_id| self.handle_end_of_track(track_id));
+    /// Nothing more is written until [`Recording::resume`]; what was written is kept.
+    pub fn pause(&mut self) {
         self.end_part();
-        self.has_ended = true;
+        self.is_paused = true;
+    }
+
+    /// Goes on in another part.
+    pub fn resume(&mut self) {
+        self.is_paused = false;
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Ends it: all that was taken is written.
+    pub fn handle_end(&mut self) {
+        self.tracks.clear();
+        self.end_part();
     }
 
     /// The next event.
@@ -199,36 +185,38 @@ impl<S: Store> Recording<S> {
         self.counts
     }
 
-    /// Files that were begun.
+    /// Files that were begun, those of before included.
     #[must_use]
     pub const fn parts(&self) -> u32 {
         self.parts
     }
 
-    fn write_samples(&mut self, track_id: TrackId) {
-        while let Some(sample) = self.tracks.get_mut(&track_id).and_then(|known| known.recorder.poll_sample())
-        {
-            if self.has_ended {
-                self.counts.ended += 1;
-            } else {
-                self.write(track_id, sample);
-            }
-        }
-        self.write_out();
+    /// Times of its first and its last frame, of those that came since it was made.
+    #[must_use]
+    pub const fn span(&self) -> Option<(MediaTime, MediaTime)> {
+        self.span
+    }
+
+    /// Octets that were written since it was made.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn write(&mut self, track_id: TrackId, sample: Sample) {
         let Some(known) = self.tracks.get(&track_id) else { return };
         let is_placed = self.part.as_ref().is_some_and(|part| part.places.contains_key(&track_id));
         if !is_placed {
-            let Some(media) = media_of(known.track.codec, &sample) else {
+            let Some(media) = media_of(known.codec, &sample) else {
                 self.counts.awaiting_keyframe += 1;
                 return;
             };
-            let track = Track { uid: track_id.max(1), name: known.name.clone(), media };
-            if let Err(why) = self.place(track_id, &track) {
+            let (codec, track) =
+                (known.codec, Track { uid: track_id.max(1), name: known.name.clone(), media });
+            if let Err(why) = self.place(track_id, codec, &track) {
                 return self.fail(why);
             }
+            self.events.push_back(Event::TrackBegun { track_id, time: sample.time });
         }
         let Some(part) = self.part.as_mut() else { return };
         let Some(place) = part.places.get_mut(&track_id) else { return };
@@ -236,50 +224,48 @@ impl<S: Store> Recording<S> {
             self.counts.awaiting_keyframe += 1;
             return;
         }
+        let time = sample.time;
         let bytes = place.with_sets(&sample.params, sample.bytes);
-        let block = Block { track: place.number, time: sample.time, keyframe: sample.keyframe, bytes };
+        let block = Block { track: place.number, time, keyframe: sample.keyframe, bytes };
+        // What needs a frame that was refused cannot be decoded, so it begins anew. It is one of before the
+        // file, or of a track that was tapped anew and whose clock is not known as well yet.
         place.has_begun = part.muxer.handle_block(block).is_ok();
         if place.has_begun {
             self.counts.written += 1;
+            let (first, last) = self.span.unwrap_or((time, time));
+            self.span = Some((first.min(time), last.max(time)));
         } else {
             self.counts.too_early += 1;
         }
     }
 
     /// Gives the track a place in the part, or in a new one.
-    fn place(&mut self, track_id: TrackId, track: &Track) -> Result<(), SinkError> {
+    fn place(&mut self, track_id: TrackId, codec: Codec, track: &Track) -> Result<(), SinkError> {
         let config = match &track.media {
             Media::H264 { config, .. } => config.clone(),
             _ => Vec::new(),
         };
-        let fits = |part: &mut Part<S::Sink>| match part.muxer.doc_type() {
-            DocType::WebM if !track.media.is_webm() => Err(HeadFull),
-            _ => part.muxer.add_track(track),
-        };
-        let number = match self.part.as_mut().map(fits) {
+        let number = match self.part.as_mut().map(|part| part.muxer.add_track(track)) {
             Some(Ok(number)) => number,
             _ => {
                 self.end_part();
-                let part = self.begin_part(&track.media)?;
+                let part = self.begin_part()?;
                 // The first of a file always has room.
                 part.muxer.add_track(track).map_err(|HeadFull| SinkError::Full)?
             }
         };
         if let Some(part) = self.part.as_mut() {
-            part.places.insert(track_id, Place { number, config, in_band: false, has_begun: false });
+            let place = Place { number, codec, config, in_band: false, has_begun: false };
+            part.places.insert(track_id, place);
         }
         Ok(())
     }
 
-    fn begin_part(&mut self, first: &Media) -> Result<&mut Part<S::Sink>, SinkError> {
-        let mut live = self.tracks.values().filter(|known| !known.is_ended);
-        let is_webm = |known: &Recorded| matches!(known.track.codec, Codec::Vp8 | Codec::Opus);
-        let is_webm = self.container == Container::Common && first.is_webm() && live.all(is_webm);
-        let doc_type = if is_webm { DocType::WebM } else { DocType::Matroska };
-        let sink = self.store.create(self.parts + 1, doc_type)?;
+    fn begin_part(&mut self) -> Result<&mut Part<S::Sink>, SinkError> {
+        let sink = self.store.create(self.parts + 1)?;
         self.parts += 1;
         self.events.push_back(Event::PartBegun { part: self.parts });
-        let (muxer, places) = (Muxer::new(doc_type, None), BTreeMap::new());
+        let (muxer, places) = (Muxer::new(DocType::Matroska, None), BTreeMap::new());
         Ok(self.part.insert(Part { muxer, sink, places }))
     }
 
@@ -296,15 +282,18 @@ impl<S: Store> Recording<S> {
     fn write_out(&mut self) {
         let Some(part) = self.part.as_mut() else { return };
         while let Some(written) = part.muxer.poll_written() {
+            if let Written::Cluster(bytes) = &written {
+                self.bytes += bytes.len() as u64;
+            }
             if let Err(why) = part.sink.write(written) {
                 return self.fail(why);
             }
         }
     }
 
-    /// Ends it with what was written so far.
+    /// Ends the part with what was written so far.
     fn fail(&mut self, why: SinkError) {
-        self.has_ended = true;
+        self.is_paused = true;
         self.events.push_back(Event::Failed(why));
         if let Some(part) = self.part.take() {
             part.sink.finish();

@@ -1,9 +1,19 @@
-//! Where files go.
+//! Where parts go.
 
-use crate::matroska::{DocType, Written};
+use crate::matroska::Written;
+use recorder_control::FailureCode;
 use std::{fmt, io};
 
-/// Makes the files of one recording.
+/// Makes the parts of recordings.
+pub trait Stores {
+    /// Of one recording.
+    type Store: Store;
+
+    /// Of the recording of this id.
+    fn store(&mut self, id: &str) -> Self::Store;
+}
+
+/// Makes the parts of one recording.
 pub trait Store {
     /// What it makes.
     type Sink: Sink;
@@ -12,7 +22,7 @@ pub trait Store {
     ///
     /// # Errors
     /// See [`SinkError`].
-    fn create(&mut self, part: u32, doc_type: DocType) -> Result<Self::Sink, SinkError>;
+    fn create(&mut self, part: u32) -> Result<Self::Sink, SinkError>;
 }
 
 /// One file. Nothing waits for it: it takes what it is given into a queue with a limit.
@@ -23,7 +33,7 @@ pub trait Sink {
     /// See [`SinkError`], of this or of what was taken before. Nothing may be written after.
     fn write(&mut self, written: Written) -> Result<(), SinkError>;
 
-    /// All was written that there will be, or may be: the file is to be finished.
+    /// All was written that there will be, or may be.
     fn finish(self);
 }
 
@@ -34,6 +44,20 @@ pub enum SinkError {
     Full,
     /// The disk refused.
     Io(io::Error),
+}
+
+impl SinkError {
+    /// For programs.
+    #[must_use]
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Full => FailureCode::DiskSlow,
+            Self::Io(why) => match why.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureCode::DiskFull,
+                _ => FailureCode::Disk,
+            },
+        }
+    }
 }
 
 impl fmt::Display for SinkError {

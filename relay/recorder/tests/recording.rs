@@ -2,10 +2,12 @@
 
 mod support;
 
-use recorder::matroska::{DocType, HEAD_BYTES, Written, finish};
-use recorder::recording::{Container, Recording};
+use recorder::matroska::{HEAD_BYTES, Written, finish};
+use recorder::recording::Recording;
 use recorder::sink::{Sink, SinkError, Store};
+use recorder::track::TrackRecorder;
 use relay_port::{Clock, Codec, MediaKind, MediaTime, Packet, Priority, Track, TrackId};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ struct Direct(File, u64);
 impl Store for Folder {
     type Sink = Direct;
 
-    fn create(&mut self, part: u32, _: DocType) -> Result<Direct, SinkError> {
+    fn create(&mut self, part: u32) -> Result<Direct, SinkError> {
         let path = self.0.join(format!("{part}.mkv"));
         Ok(Direct(File::options().read(true).write(true).create_new(true).open(path)?, HEAD_BYTES as u64))
     }
@@ -69,28 +71,58 @@ fn on_the_way(track_id: TrackId, rate_hz: i64, packets: Vec<Rtp>, begin_ms: i64)
     sent.collect()
 }
 
-fn begin(recording: &mut Recording<Folder>, track_id: TrackId, codec: Codec, name: &str) {
-    let (kind, clock_rate_hz) = match codec {
-        Codec::Vp8 | Codec::H264 => (MediaKind::Video, 90_000),
-        _ => (MediaKind::Audio, 48_000),
-    };
-    let (priority, connected, held) = (Priority::Medium, true, false);
-    let track = Track { room_id: 1, kind, codec, clock_rate_hz, priority, connected, held };
-    recording.handle_begin(track_id, 1, &track, name);
+/// A recording, and its tracks.
+struct Bed {
+    recording: Recording<Folder>,
+    tracks: BTreeMap<TrackId, TrackRecorder>,
 }
 
-/// Everything in the order of its arrival, with the time that passes meanwhile.
-fn run(recording: &mut Recording<Folder>, mut sent: Vec<Sent>) {
-    sent.sort_by_key(|sent| sent.arrival_ms);
-    let mut now_ms = 0;
-    for Sent { arrival_ms, packet, payload } in sent {
-        while now_ms < arrival_ms {
-            now_ms += 20;
-            recording.handle_timeout(at(now_ms));
-        }
-        recording.handle_packet(&packet, &payload);
+impl Bed {
+    fn new(folder: &Path) -> Self {
+        Self { recording: Recording::new(Folder(folder.into()), 0), tracks: BTreeMap::new() }
     }
-    recording.handle_end();
+
+    fn begin(&mut self, track_id: TrackId, codec: Codec, name: &str) {
+        let (kind, clock_rate_hz) = match codec {
+            Codec::Vp8 | Codec::H264 => (MediaKind::Video, 90_000),
+            _ => (MediaKind::Audio, 48_000),
+        };
+        let (priority, connected, held) = (Priority::Medium, true, false);
+        let track = Track { room_id: 1, kind, codec, clock_rate_hz, priority, connected, held };
+        self.tracks.insert(track_id, TrackRecorder::new(&track));
+        self.recording.handle_begin(track_id, codec, name);
+    }
+
+    fn of(&mut self, track_id: TrackId) -> &mut TrackRecorder {
+        self.tracks.get_mut(&track_id).expect("begun")
+    }
+
+    fn pass_on(&mut self) {
+        for (track_id, track) in &mut self.tracks {
+            while let Some(sample) = track.poll_sample() {
+                self.recording.handle_sample(*track_id, sample);
+            }
+        }
+    }
+
+    /// Everything in the order of its arrival, with the time that passes meanwhile.
+    fn run(&mut self, mut sent: Vec<Sent>) {
+        sent.sort_by_key(|sent| sent.arrival_ms);
+        let mut now_ms = 0;
+        for Sent { arrival_ms, packet, payload } in sent {
+            while now_ms < arrival_ms {
+                now_ms += 20;
+                self.tracks.values_mut().for_each(|track| track.handle_timeout(at(now_ms)));
+                self.pass_on();
+                self.recording.handle_timeout(at(now_ms));
+            }
+            self.of(packet.track_id).handle_packet(&packet, &payload);
+            self.pass_on();
+        }
+        self.tracks.values_mut().for_each(TrackRecorder::handle_end);
+        self.pass_on();
+        self.recording.handle_end();
+    }
 }
 
 fn recorded(folder: &Path) -> PathBuf {
@@ -103,9 +135,9 @@ fn recorded(folder: &Path) -> PathBuf {
 fn losses_and_a_pause_leave_a_file_that_plays_in_time() {
     for codec in [Codec::Vp8, Codec::H264] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut recording = Recording::new(Folder(folder.path().into()), Container::Common);
-        begin(&mut recording, 1, codec, "camera");
-        begin(&mut recording, 2, Codec::Opus, "microphone");
+        let mut bed = Bed::new(folder.path());
+        bed.begin(1, codec, "camera");
+        bed.begin(2, Codec::Opus, "microphone");
         let video = if codec == Codec::Vp8 { vp8(4, "320x240") } else { h264(4, "320x240") };
         let mut sent = on_the_way(1, 90_000, video, 0);
         for (at, sent) in sent.iter_mut().enumerate() {
@@ -124,9 +156,9 @@ fn losses_and_a_pause_leave_a_file_that_plays_in_time() {
         // Reports say how long the way was.
         for (track_id, sent) in [(1, &sent[0]), (2, sent.last().expect("sound"))] {
             let time = MediaTime::from_nanos(sent.packet.arrival.as_nanos() - WAY_MS * MS);
-            recording.handle_clock(track_id, Clock { time, timestamp: sent.packet.timestamp });
+            bed.of(track_id).handle_clock(Clock { time, timestamp: sent.packet.timestamp });
         }
-        run(&mut recording, sent);
+        bed.run(sent);
         let path = recorded(folder.path());
         decode(&path, "0");
         let sound = times_ms(&path, "a:0");
@@ -147,8 +179,8 @@ fn losses_and_a_pause_leave_a_file_that_plays_in_time() {
 fn a_picture_that_changes_its_size_goes_on() {
     for codec in [Codec::Vp8, Codec::H264] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut recording = Recording::new(Folder(folder.path().into()), Container::Common);
-        begin(&mut recording, 1, codec, "camera");
+        let mut bed = Bed::new(folder.path());
+        bed.begin(1, codec, "camera");
         let encode = |size: &str| if codec == Codec::Vp8 { vp8(1, size) } else { h264(1, size) };
         let mut sent = on_the_way(1, 90_000, encode("320x240"), 0);
         let (last_seq, timestamp) = (sent.last().expect("some").packet.seq, sent[0].packet.timestamp);
@@ -161,7 +193,7 @@ fn a_picture_that_changes_its_size_goes_on() {
             sent.packet.timestamp = timestamp.wrapping_add(90_000).wrapping_add(since);
         }
         sent.extend(second);
-        run(&mut recording, sent);
+        bed.run(sent);
         let path = recorded(folder.path());
         let name = if codec == Codec::Vp8 { "vp8" } else { "h264" };
         assert_eq!(streams(&path), [format!("{name},50,camera")]);

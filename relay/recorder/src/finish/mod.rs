@@ -17,6 +17,12 @@
 //!
 //! Today: of one part the seek index is made, as Matroska; several are refused and kept.
 
+mod child;
+mod ffmpeg;
+
+pub use child::ChildError;
+pub use ffmpeg::{Ffmpeg, FfmpegError, input};
+
 use crate::config::Recording as Settings;
 use crate::matroska;
 use crate::publish::publish;

@@ -1,6 +1,7 @@
 use super::*;
-use crate::matroska::{Cluster, HEAD_BYTES, Written, scan};
-use relay_port::{MediaKind, Priority};
+use crate::matroska::{Cluster, HEAD_BYTES, TRACKS_MAX, Written, scan};
+use crate::track::TrackRecorder;
+use relay_port::{MediaKind, Packet, Priority};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -9,8 +10,8 @@ const BEGIN_MS: i64 = 1_790_000_000_000;
 const VP8_KEY: [u8; 12] = [0x10, 0x10, 2, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00, 7];
 const VP8: [u8; 3] = [0x10, 0x11, 1];
 
-/// A file in memory: its type, its octets, and whether it is finished.
-type MemoryBytes = (DocType, Vec<u8>, bool);
+/// A file in memory: its octets, and whether it is finished.
+type MemoryBytes = (Vec<u8>, bool);
 /// By track the times of its blocks, in milliseconds, and which are keyframes.
 type Blocks = BTreeMap<u8, Vec<(i64, bool)>>;
 
@@ -26,8 +27,8 @@ struct MemoryFile(Memory, usize);
 impl Store for Memory {
     type Sink = MemoryFile;
 
-    fn create(&mut self, part: u32, doc_type: DocType) -> Result<MemoryFile, SinkError> {
-        self.files.borrow_mut().push((doc_type, vec![0; HEAD_BYTES], false));
+    fn create(&mut self, part: u32) -> Result<MemoryFile, SinkError> {
+        self.files.borrow_mut().push((vec![0; HEAD_BYTES], false));
         assert_eq!(part as usize, self.files.borrow().len());
         Ok(MemoryFile(self.clone(), part as usize - 1))
     }
@@ -35,7 +36,7 @@ impl Store for Memory {
 
 impl Sink for MemoryFile {
     fn write(&mut self, written: Written) -> Result<(), SinkError> {
-        let (_, bytes, is_finished) = &mut self.0.files.borrow_mut()[self.1];
+        let (bytes, is_finished) = &mut self.0.files.borrow_mut()[self.1];
         assert!(!*is_finished);
         match written {
             Written::Head(head) => bytes[..HEAD_BYTES].copy_from_slice(&head),
@@ -48,20 +49,26 @@ impl Sink for MemoryFile {
     }
 
     fn finish(self) {
-        self.0.files.borrow_mut()[self.1].2 = true;
+        self.0.files.borrow_mut()[self.1].1 = true;
     }
 }
 
 struct World {
     recording: Recording<Memory>,
     memory: Memory,
+    tracks: BTreeMap<TrackId, (relay_port::Track, TrackRecorder)>,
     seqs: BTreeMap<TrackId, u64>,
 }
 
 impl World {
-    fn new(container: Container) -> Self {
-        let memory = Memory { files: Rc::default(), room: usize::MAX };
-        Self { recording: Recording::new(memory.clone(), container), memory, seqs: BTreeMap::new() }
+    fn new() -> Self {
+        Self::with_room(usize::MAX)
+    }
+
+    fn with_room(room: usize) -> Self {
+        let memory = Memory { files: Rc::default(), room };
+        let (tracks, seqs) = (BTreeMap::new(), BTreeMap::new());
+        Self { recording: Recording::new(memory.clone(), 0), memory, tracks, seqs }
     }
 
     fn begin(&mut self, track_id: TrackId, codec: Codec) {
@@ -72,20 +79,46 @@ impl World {
         };
         let (priority, connected, held) = (Priority::Medium, true, false);
         let track = relay_port::Track { room_id: 1, kind, codec, clock_rate_hz, priority, connected, held };
-        self.recording.handle_begin(track_id, 1, &track, &format!("track {track_id}"));
+        self.tracks.insert(track_id, (track, TrackRecorder::new(&track)));
+        self.recording.handle_begin(track_id, codec, &format!("track {track_id}"));
+    }
+
+    /// What a track's frames are by now goes into the recording.
+    fn pass_on(&mut self, track_id: TrackId) {
+        let (_, recorder) = self.tracks.get_mut(&track_id).expect("begun");
+        while let Some(sample) = recorder.poll_sample() {
+            self.recording.handle_sample(track_id, sample);
+        }
+    }
+
+    fn tick(&mut self, ms: i64) {
+        for track_id in self.tracks.keys().copied().collect::<Vec<_>>() {
+            self.tracks.get_mut(&track_id).expect("begun").1.handle_timeout(at(ms));
+            self.pass_on(track_id);
+        }
+        self.recording.handle_timeout(at(ms));
+    }
+
+    fn end(&mut self) {
+        for track_id in self.tracks.keys().copied().collect::<Vec<_>>() {
+            self.tracks.get_mut(&track_id).expect("begun").1.handle_end();
+            self.pass_on(track_id);
+        }
+        self.recording.handle_end();
     }
 
     /// A frame of one packet, captured and received at this moment.
     fn send(&mut self, track_id: TrackId, ms: i64, payload: &[u8]) {
         let seq = self.seqs.entry(track_id).or_default();
         *seq += 1;
-        let rate_hz = i64::from(self.recording.tracks[&track_id].track.clock_rate_hz);
+        let rate_hz = i64::from(self.tracks[&track_id].0.clock_rate_hz);
         let (timestamp, arrival) = ((ms * rate_hz / 1_000) as u32, at(ms));
         let packet = Packet { track_id, seq: *seq, timestamp, marker: true, arrival, ..Packet::default() };
-        self.recording.handle_packet(&packet, payload);
+        self.tracks.get_mut(&track_id).expect("begun").1.handle_packet(&packet, payload);
+        self.pass_on(track_id);
     }
 
-    fn parts(&self) -> Vec<(DocType, Blocks)> {
+    fn parts(&self) -> Vec<Blocks> {
         let files = self.memory.files.borrow();
         let blocks = |bytes: &[u8]| {
             let mut by_track = Blocks::new();
@@ -103,12 +136,7 @@ impl World {
             }
             by_track
         };
-        files.iter().map(|(doc_type, bytes, _)| (*doc_type, blocks(bytes))).collect()
-    }
-
-    fn keyframes_wanted(&mut self) -> Vec<TrackId> {
-        let events = std::iter::from_fn(|| self.recording.poll_event());
-        events.filter_map(|event| if let Event::Keyframe(id) = event { Some(id) } else { None }).collect()
+        files.iter().map(|(bytes, _)| blocks(bytes)).collect()
     }
 }
 
@@ -124,77 +152,110 @@ fn at(ms: i64) -> MediaTime {
 }
 
 #[test]
-fn a_stream_is_one_file_of_the_common_container() {
-    for (container, doc_type) in
-        [(Container::Common, DocType::WebM), (Container::Matroska, DocType::Matroska)]
-    {
-        let mut world = World::new(container);
-        world.begin(1, Codec::Opus);
-        world.begin(2, Codec::Vp8);
-        for ms in (0..1_000).step_by(20) {
-            world.send(1, ms, &[0x78, 1]);
-            if ms >= 200 && ms % 40 == 0 {
-                world.send(2, ms, if ms == 200 { &VP8_KEY } else { &VP8 });
-            }
-            world.recording.handle_timeout(at(ms));
+fn tracks_that_come_one_after_the_other_are_in_one_file() {
+    let mut world = World::new();
+    world.begin(1, Codec::Opus);
+    world.begin(2, Codec::Vp8);
+    for ms in (0..1_000).step_by(20) {
+        world.send(1, ms, &[0x78, 1]);
+        if ms >= 200 && ms % 40 == 0 {
+            world.send(2, ms, if ms == 200 { &VP8_KEY } else { &VP8 });
         }
-        world.recording.handle_end();
-        let parts = world.parts();
-        assert_eq!((parts.len(), parts[0].0), (1, doc_type));
-        let times = |track: u8| parts[0].1[&track].iter().map(|(ms, _)| *ms).collect::<Vec<_>>();
-        assert_eq!(times(1), (0..1_000).step_by(20).collect::<Vec<_>>());
-        assert_eq!(times(2), (200..1_000).step_by(40).collect::<Vec<_>>());
-        assert_eq!(world.recording.counts().written, 70);
-        assert!(world.memory.files.borrow()[0].2, "finished");
-        assert!(world.recording.is_idle());
+        world.tick(ms);
     }
-}
-
-#[test]
-fn a_codec_that_the_container_does_not_have_begins_another_part() {
-    let mut world = World::new(Container::Common);
-    world.begin(1, Codec::Vp8);
-    world.send(1, 0, &VP8_KEY);
-    world.send(1, 40, &VP8);
-    world.begin(2, Codec::Pcmu);
-    world.send(2, 60, &[0xff; 160]);
-    world.send(1, 80, &VP8);
-    world.recording.handle_timeout(at(90));
-    assert_eq!(world.keyframes_wanted(), [1], "the new part needs one");
-    world.send(1, 120, &VP8_KEY);
-    world.recording.handle_end();
+    world.end();
     let parts = world.parts();
-    assert_eq!(parts[0], (DocType::WebM, [(1, vec![(0, true), (40, false)])].into()));
-    assert_eq!(parts[1], (DocType::Matroska, [(1, vec![(60, true)]), (2, vec![(120, true)])].into()));
-    assert_eq!((world.recording.parts(), world.recording.counts().awaiting_keyframe), (2, 1));
+    assert_eq!(parts.len(), 1);
+    let times = |track: u8| parts[0][&track].iter().map(|(ms, _)| *ms).collect::<Vec<_>>();
+    assert_eq!(times(1), (0..1_000).step_by(20).collect::<Vec<_>>());
+    assert_eq!(times(2), (200..1_000).step_by(40).collect::<Vec<_>>());
+    assert_eq!(world.recording.counts().written, 70);
+    assert_eq!(world.recording.span(), Some((at(0), at(980))));
+    assert!(world.memory.files.borrow()[0].1, "finished");
+    assert_eq!(world.recording.tracks(), 0);
 }
 
 #[test]
 fn another_codec_in_a_track_begins_another_part() {
-    let mut world = World::new(Container::Common);
+    let mut world = World::new();
     world.begin(1, Codec::Opus);
     world.send(1, 0, &[0x78, 1]);
     world.begin(1, Codec::Pcma);
     world.send(1, 20, &[0xd5; 160]);
-    world.recording.handle_end();
-    let types: Vec<DocType> = world.parts().into_iter().map(|(doc_type, _)| doc_type).collect();
-    assert_eq!(types, [DocType::WebM, DocType::Matroska]);
+    world.end();
+    assert_eq!(world.parts(), [[(1, vec![(0, true)])].into(), [(1, vec![(20, true)])].into()]);
 }
 
 #[test]
-fn a_track_opened_anew_goes_on_in_its_place() {
-    let mut world = World::new(Container::Matroska);
+fn a_track_that_comes_back_goes_on_in_its_place() {
+    let mut world = World::new();
     world.begin(1, Codec::Opus);
     world.send(1, 0, &[0x78, 1]);
-    let track = world.recording.tracks[&1].track;
     world.recording.handle_end_of_track(1);
-    assert!(world.recording.is_idle());
-    world.recording.handle_begin(1, 2, &track, "the same");
-    assert!(!world.recording.is_idle());
+    assert_eq!(world.recording.tracks(), 0);
+    world.begin(1, Codec::Opus);
     world.seqs.insert(1, 70_000);
     world.send(1, 20, &[0x78, 1]);
-    world.recording.handle_end();
-    assert_eq!(world.parts(), [(DocType::Matroska, [(1, vec![(0, true), (20, true)])].into())]);
+    world.end();
+    assert_eq!(world.parts(), [[(1, vec![(0, true), (20, true)])].into()]);
+}
+
+/// A room for days: who comes and goes leaves nothing behind.
+#[test]
+fn tracks_that_have_ended_are_not_held() {
+    let mut world = World::new();
+    for track_id in 1..1_000 {
+        world.begin(track_id, Codec::Opus);
+        world.send(track_id, 20 * track_id as i64, &[0x78, 1]);
+        world.recording.handle_end_of_track(track_id);
+        world.tracks.remove(&track_id);
+        let places = world.recording.part.as_ref().map_or(0, |part| part.places.len());
+        assert!(world.recording.tracks() == 0 && places <= TRACKS_MAX, "{places}");
+    }
+    world.end();
+    assert_eq!(world.recording.parts() as usize, 999usize.div_ceil(TRACKS_MAX));
+    assert_eq!(world.parts().iter().map(|tracks| tracks.len()).sum::<usize>(), 999);
+}
+
+#[test]
+fn what_was_paused_goes_on_in_another_part_with_a_keyframe() {
+    let mut world = World::new();
+    world.begin(1, Codec::Vp8);
+    assert!(world.recording.needs_keyframe(1));
+    world.send(1, 0, &VP8_KEY);
+    world.send(1, 40, &VP8);
+    assert!(!world.recording.needs_keyframe(1));
+    world.recording.pause();
+    assert!(world.memory.files.borrow()[0].1, "its part is closed");
+    world.send(1, 80, &VP8);
+    assert!(!world.recording.needs_keyframe(1), "there is nothing that it would be for");
+    world.recording.resume();
+    assert!(world.recording.needs_keyframe(1));
+    world.send(1, 120, &VP8);
+    world.send(1, 160, &VP8_KEY);
+    world.end();
+    assert_eq!(world.parts(), [[(1, vec![(0, true), (40, false)])].into(), [(1, vec![(160, true)])].into()]);
+    let counts = world.recording.counts();
+    assert_eq!((counts.written, counts.paused, counts.awaiting_keyframe), (3, 1, 1));
+}
+
+/// A frame from before the file is refused, and what needs it is not written; its track begins with the next
+/// keyframe.
+#[test]
+fn what_needs_a_refused_frame_is_not_written() {
+    let mut world = World::new();
+    world.begin(1, Codec::Opus);
+    world.begin(2, Codec::Vp8);
+    (1_000..2_000).step_by(20).for_each(|ms| world.send(1, ms, &[0x78, 1]));
+    world.tick(2_000);
+    world.send(2, 500, &VP8_KEY);
+    world.send(2, 1_980, &VP8);
+    assert!(world.recording.needs_keyframe(2));
+    world.send(2, 2_000, &VP8_KEY);
+    world.end();
+    assert_eq!(world.parts()[0][&2], [(2_000, true)]);
+    let counts = world.recording.counts();
+    assert_eq!((counts.too_early, counts.awaiting_keyframe), (1, 1));
 }
 
 #[test]
@@ -206,15 +267,15 @@ fn parameter_sets_that_change_come_with_their_keyframe() {
         let sets = [&[0x78, 0, sps.len() as u8][..], &sps, &[0, 4, 0x68, 0xce, 0x38, pps], &[0, 2, 0x65, 9]];
         sets.concat()
     };
-    let mut world = World::new(Container::Common);
+    let mut world = World::new();
     world.begin(1, Codec::H264);
     for (ms, pps) in [(0, 0x80), (40, 0x80), (80, 0x81), (120, 0x80)] {
         world.send(1, ms, &keyframe(pps));
     }
-    world.recording.handle_end();
+    world.end();
     let files = world.memory.files.borrow();
     let mut blocks = Vec::new();
-    let mut rest = &files[0].1[HEAD_BYTES..];
+    let mut rest = &files[0].0[HEAD_BYTES..];
     while let Some((head, _)) = rest.split_first_chunk::<8>() {
         let len = u32::from_be_bytes([head[4] & 0x0f, head[5], head[6], head[7]]) as usize;
         blocks.extend(
@@ -231,31 +292,31 @@ fn parameter_sets_that_change_come_with_their_keyframe() {
 }
 
 #[test]
-fn a_disk_that_refuses_ends_it_cleanly() {
-    let mut world = World::new(Container::Common);
-    world.memory.room = HEAD_BYTES + 3_000;
-    world.recording = Recording::new(world.memory.clone(), Container::Common);
+fn a_disk_that_refuses_pauses_it_cleanly() {
+    let mut world = World::with_room(HEAD_BYTES + 3_000);
     world.begin(1, Codec::Opus);
     for ms in (0..20_000).step_by(20) {
         world.send(1, ms, &[0x78; 20]);
-        world.recording.handle_timeout(at(ms));
+        world.tick(ms);
     }
-    world.recording.handle_end();
+    world.end();
     let events: Vec<Event> = std::iter::from_fn(|| world.recording.poll_event()).collect();
-    let [Event::PartBegun { part: 1 }, Event::Failed(SinkError::Full)] = &events[..] else {
+    let [Event::PartBegun { part: 1 }, Event::TrackBegun { track_id: 1, .. }, Event::Failed(SinkError::Full)] =
+        &events[..]
+    else {
         panic!("{events:?}")
     };
     let (files, counts) = (world.memory.files.borrow(), world.recording.counts());
-    assert!(files[0].2, "what was written is finished");
-    assert!(scan(|at, out| read(&files[0].1, at, out)).is_ok());
-    assert!(counts.written >= 80 && counts.ended > 800, "{counts:?}");
+    assert!(files[0].1 && world.recording.is_paused(), "what was written is finished");
+    assert!(scan(|at, out| read(&files[0].0, at, out)).is_ok());
+    assert!(counts.written >= 80 && counts.paused > 800, "{counts:?}");
 }
 
 /// What is lost with the process is what is not in the file yet: half a second at most, whatever the tracks
 /// do.
 #[test]
 fn no_more_than_half_a_second_waits_in_memory() {
-    let mut world = World::new(Container::Common);
+    let mut world = World::new();
     world.begin(1, Codec::Opus);
     world.begin(2, Codec::Vp8);
     let mut newest = 0;
@@ -270,10 +331,10 @@ fn no_more_than_half_a_second_waits_in_memory() {
             world.send(2, ms, if ms % 2_000 == 0 { &VP8_KEY } else { &VP8 });
             newest = ms;
         }
-        world.recording.handle_timeout(at(ms));
+        world.tick(ms);
         if ms % 100 == 90 {
             let parts = world.parts();
-            let written = parts.first().and_then(|(_, tracks)| {
+            let written = parts.first().and_then(|tracks| {
                 tracks.values().filter_map(|blocks| blocks.last().map(|(ms, _)| *ms)).max()
             });
             let waits = if ms < 11_000 { ms - written.unwrap_or(0) } else { newest - written.unwrap_or(0) };

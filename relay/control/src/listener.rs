@@ -1,13 +1,13 @@
-//! The Unix socket that controllers connect to, and who may.
+//! A Unix socket that processes of this machine connect to, and who may.
 //!
-//! Promises (the threat: any local user commands the relay)
+//! Promises (the threat: any local user commands the relay or the recorder)
 //! - The socket is made with mode 0600 in a directory that nobody else can change (and that is no symbolic
 //!   link); the mode is set before the name exists.
 //! - A peer of another uid is refused by SO_PEERCRED, whatever the modes say; root may.
-//! - A socket file left by a dead relay is replaced; one that somebody listens on is not. A lock beside it
-//!   decides between relays that start at the same moment.
+//! - A socket file left by a dead process is replaced; one that somebody listens on is not. A lock beside it
+//!   decides between those that start at the same moment.
 
-use relay_control::{Untrusted, check_directory, directory_of, trusts};
+use crate::place::{Untrusted, check_directory, directory_of, trusts};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fmt;
@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: i32 = 64;
 
-/// Why there is no control socket.
+/// Why there is no socket.
 #[derive(Debug)]
 pub enum ListenError {
-    /// Another relay listens on it.
+    /// Another process listens on it.
     InUse(PathBuf),
     /// Something that is no socket has the name; it is left alone.
     NotASocket(PathBuf),
@@ -38,13 +38,17 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse(path) => {
-                write!(f, "another relay listens on {}; stop it or set relay.control_socket", path.display())
+                write!(
+                    f,
+                    "another process listens on {}; stop it or set relay.control_socket",
+                    path.display()
+                )
             }
             Self::NotASocket(path) => {
                 write!(f, "{} exists and is no socket; set relay.control_socket", path.display())
             }
             Self::Directory(why) => why.fmt(f),
-            Self::Io(path, why) => write!(f, "control socket {}: {why}", path.display()),
+            Self::Io(path, why) => write!(f, "socket {}: {why}", path.display()),
         }
     }
 }
@@ -57,7 +61,10 @@ pub enum Accepted {
     /// A peer that may command.
     Peer(UnixStream),
     /// A peer of another user; already closed.
-    Refused { uid: u32 },
+    Refused {
+        /// Whose it is.
+        uid: u32,
+    },
     /// No connection waits.
     None,
 }

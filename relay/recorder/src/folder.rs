@@ -1,0 +1,216 @@
+//! The directory of recordings: what lies where, and what a former process has left.
+//!
+//! ```text
+//! FILE  FILE.json            finished: the file, and what is known of it
+//! .work/ID/recording.json    not finished: what is needed to go on with it
+//! .work/ID/part-N.mkv
+//! ```
+//!
+//! Invariants
+//! - Names of files are ids and [`Wanted::file`](recorder_control::Wanted::file), and nothing else that
+//!   somebody chose.
+//! - The directory is locked as long as a recorder has it: each would finish what the other writes.
+//! - Files are 0640; folders that are made here 0750.
+
+use crate::entry::{Found, Stored};
+use crate::publish::write_whole;
+use recorder_control::{FILE_NAME_BYTES_MAX, Kind, Recording, State, Wanted, is_file_name, is_id};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Finished recordings that are known; more lie there and are not told of.
+pub const READY_MAX: usize = 100_000;
+/// Longest description that is read.
+const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
+const WORK: &str = ".work";
+const STORED: &str = "recording.json";
+
+/// Where a recording lies that is not finished.
+#[must_use]
+pub fn work_folder(directory: &Path, id: &str) -> PathBuf {
+    directory.join(WORK).join(id)
+}
+
+/// Where a part of it lies, from 1 on.
+#[must_use]
+pub fn part_path(directory: &Path, id: &str, part: u32) -> PathBuf {
+    work_folder(directory, id).join(format!("part-{part}.mkv"))
+}
+
+/// Makes a recording's folder. The directory itself must be there: where a disk is not mounted, nothing
+/// goes.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn make_work_folder(directory: &Path, id: &str) -> io::Result<PathBuf> {
+    let work = work_folder(directory, id);
+    for folder in [&directory.join(WORK), &work] {
+        match DirBuilder::new().mode(0o750).create(folder) {
+            Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    Ok(work)
+}
+
+/// The directory, for as long as it is ours.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    inode: (u64, u64),
+}
+
+impl Lock {
+    /// Makes the directory if it is not there, and takes it. `None`: another recorder has it.
+    ///
+    /// # Errors
+    /// If it cannot be made or opened.
+    pub fn take(directory: &Path) -> io::Result<Option<Self>> {
+        DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+        Self::take_made(directory)
+    }
+
+    fn take_made(directory: &Path) -> io::Result<Option<Self>> {
+        let file = File::open(directory)?;
+        let meta = file.metadata()?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file, inode: (meta.dev(), meta.ino()) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(why)) => Err(why),
+        }
+    }
+
+    /// Looks whether the directory is still the one that is locked. Another one of the same name is taken.
+    ///
+    /// # Errors
+    /// If it is gone, or another recorder has it.
+    pub fn check(&mut self, directory: &Path) -> io::Result<&File> {
+        let meta = fs::metadata(directory)?;
+        if (meta.dev(), meta.ino()) != self.inode {
+            let taken = Self::take_made(directory)?;
+            *self = taken.ok_or_else(|| io::Error::from(ErrorKind::ResourceBusy))?;
+        }
+        Ok(&self.file)
+    }
+}
+
+/// Writes what is needed to go on with a recording.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn save(directory: &Path, stored: &Stored) -> io::Result<()> {
+    let work = make_work_folder(directory, &stored.wanted.id)?;
+    write_whole(&work, STORED, &serde_json::to_vec_pretty(stored)?)?;
+    File::open(directory.join(WORK))?.sync_all()
+}
+
+/// Removes a finished recording, or one that has failed. What is not there is passed over.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn remove(directory: &Path, recording: &Recording) -> io::Result<()> {
+    let gone = |removed: io::Result<()>| match removed {
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    gone(fs::remove_dir_all(work_folder(directory, &recording.id)))?;
+    if recording.state == State::Ready {
+        // The description goes last: what is described is there, or is forgotten at the next start.
+        let files = [recording.mixed.as_ref(), Some(&recording.file)];
+        for file in files.into_iter().flatten().filter(|file| is_file_name(file)) {
+            gone(fs::remove_file(directory.join(file)))?;
+        }
+        gone(fs::remove_file(directory.join(format!("{}.json", recording.file))))?;
+    }
+    Ok(())
+}
+
+/// What a former process has left: what is not finished, and what is ready.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn scan(directory: &Path) -> io::Result<(Vec<Found>, Vec<Recording>)> {
+    let ready = scan_ready(directory)?;
+    let ids: BTreeSet<&str> = ready.iter().map(|recording| recording.id.as_str()).collect();
+    let mut found = Vec::new();
+    let work = match fs::read_dir(directory.join(WORK)) {
+        Ok(work) => work,
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok((found, ready)),
+        Err(why) => return Err(why),
+    };
+    for entry in work {
+        let entry = entry?;
+        let Some(id) = entry.file_name().to_str().filter(|id| is_id(id)).map(ToOwned::to_owned) else {
+            continue;
+        };
+        if ids.contains(id.as_str()) {
+            // Killed before the last step.
+            fs::remove_dir_all(entry.path())?;
+        } else if let Some(one) = scan_work(&entry.path(), &id)? {
+            found.push(one);
+        }
+    }
+    Ok((found, ready))
+}
+
+fn scan_work(work: &Path, id: &str) -> io::Result<Option<Found>> {
+    let (mut parts, mut bytes) = (0, 0);
+    for entry in fs::read_dir(work)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("part-")?.strip_suffix(".mkv"));
+        if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
+            parts = parts.max(number);
+            bytes += entry.metadata()?.len();
+        }
+    }
+    let stored = read_json::<Stored>(&work.join(STORED)).filter(|stored| {
+        stored.wanted.id == id && stored.recording.id == id && is_file_name(&stored.wanted.file)
+    });
+    if stored.is_none() && parts == 0 {
+        // Killed while it began.
+        fs::remove_dir_all(work)?;
+        return Ok(None);
+    }
+    let made_s = u64::try_from(fs::metadata(work)?.mtime()).unwrap_or(0);
+    let stored = stored.unwrap_or_else(|| unknown(id, made_s.saturating_mul(1_000)));
+    Ok(Some(Found { stored, parts, bytes }))
+}
+
+/// A recording of which there are only parts.
+fn unknown(id: &str, started_at_ms: u64) -> Stored {
+    tracing::warn!("recording {id} has no {STORED}: it is finished under its id");
+    let (file, id, kind) = (format!("{id}.mkv"), id.to_owned(), Kind::Room);
+    Stored::unlabelled(&Wanted { id, kind, file, started_at_ms, aligned_at_ms: None })
+}
+
+fn scan_ready(directory: &Path) -> io::Result<Vec<Recording>> {
+    let mut ready = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let file = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        let Some(file) = file.filter(|file| is_file_name(file) && file.len() <= FILE_NAME_BYTES_MAX) else {
+            continue;
+        };
+        let read = read_json::<Recording>(&directory.join(&name));
+        let Some(recording) = read.filter(|one| is_id(&one.id) && one.file == file) else { continue };
+        if !directory.join(file).is_file() {
+            tracing::warn!("{file} is gone: it is forgotten");
+            fs::remove_file(directory.join(&name))?;
+        } else if ready.len() < READY_MAX {
+            ready.push(Recording { state: State::Ready, ..recording });
+        } else {
+            tracing::warn!("there are more than {READY_MAX} recordings: {file} is not told of");
+        }
+    }
+    Ok(ready)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
