@@ -120,7 +120,7 @@ function show({ recordings, recorder, next }) {
     $("keyForm").hidden = true;
     $("content").hidden = false;
     $("problem").textContent = "";
-    $("recorder").textContent = recorder ? "RECORDER READY" : "NO RECORDER";
+    $("recorder").textContent = recorder ? "READY" : "AWAY";
     $("recorder").className = recorder ? "pill good" : "pill bad";
     const there = new Set(recordings.map(({ id }) => id));
     [...rows].filter(([id]) => !there.has(id)).forEach(([id, row]) => {
