@@ -50,16 +50,15 @@ struct Waiting {
     pause_ms: u64,
 }
 
-/// Kinds of events, and whether a recording is the subject of one.
-const KINDS: [(&str, fn(&Recording) -> bool); 3] = [
-    ("ready", |recording| recording.state == State::Ready),
-    ("failed", |recording| recording.state == State::Failed),
-    ("mixed", |recording| recording.state == State::Ready && recording.mixed.is_some()),
-];
-
-/// What a recording gives to tell, and the ids of these events.
+/// What a recording gives to tell: of which kinds, and the ids of these events.
 fn events_of(recording: &Recording) -> impl Iterator<Item = (&'static str, String)> {
-    let happened = KINDS.into_iter().filter(|(_, happened)| happened(recording));
+    let is_ready = recording.state == State::Ready;
+    let happened = [
+        ("ready", is_ready),
+        ("failed", recording.state == State::Failed),
+        ("mixed", is_ready && recording.mixed.is_some()),
+    ];
+    let happened = happened.into_iter().filter(|(_, happened)| *happened);
     happened.map(|(kind, _)| (kind, format!("{}-{kind}", recording.id)))
 }
 
