@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// Recordings that are fetched at a time.
-const FETCHES_MAX: usize = 256;
+pub(crate) const FETCHES_MAX: usize = 256;
 /// Of these by one address: a player keeps two or three open.
 const FETCHES_PER_ADDRESS_MAX: usize = 32;
 
