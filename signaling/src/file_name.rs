@@ -108,12 +108,6 @@ impl Template {
         for part in &self.0 {
             match part {
                 Part::Text(text) => stem.push_str(text),
-                // What goes by its publisher's name is not called so twice.
-                Part::Element(Element::Stream)
-                    if subject.stream == subject.login && self.has(Element::Login) =>
-                {
-                    stem.truncate(stem.trim_end_matches(['-', '_']).len());
-                }
                 Part::Element(element) => stem.push_str(&element.text(subject)),
             }
         }
@@ -173,13 +167,15 @@ fn plain(text: &str, bytes_max: usize) -> String {
 }
 
 /// The vendor's client calls a stream of a room `<room>-<login>-<4 hexadecimal digits>`, with a `-` and what
-/// its page says behind it. This is what the page says, or else the login; any other name is its own.
-pub(crate) fn short_name<'a>(room: &str, login: &'a str, name: &'a str) -> &'a str {
+/// its page says behind it, as `screenShare`. This is what the page says, or else whether there is a picture;
+/// any other name is its own.
+pub(crate) fn short_name<'a>(room: &str, login: &str, name: &'a str, has_video: bool) -> &'a str {
     let rest = name.strip_prefix(room).and_then(|rest| rest.strip_prefix('-'));
     let rest = rest.and_then(|rest| rest.strip_prefix(login)?.strip_prefix('-'));
     let digits = |rest: &&str| rest.bytes().take(4).filter(u8::is_ascii_hexdigit).count() == 4;
     match rest.filter(digits).and_then(|rest| rest.get(4..)) {
-        Some("") => login,
+        Some("") if has_video => "video",
+        Some("") => "audio",
         Some(suffix) => suffix.strip_prefix('-').filter(|suffix| !suffix.is_empty()).unwrap_or(name),
         None => name,
     }
@@ -240,8 +236,8 @@ mod tests {
             assert_eq!(template.file(&subject()), expected.replace("ID", ID));
         }
         let template = Template::parse("{room}-{login}-{stream}-{videoCodec}").expect("good");
-        let camera = Subject { stream: "alice", video_codec: Some("h264"), ..subject() };
-        assert_eq!(template.file(&camera), format!("lobby-alice-h264-{ID}.mp4"));
+        let camera = Subject { stream: "video", video_codec: Some("h264"), ..subject() };
+        assert_eq!(template.file(&camera), format!("lobby-alice-video-h264-{ID}.mp4"));
         let sound = Subject { video_codec: None, ..subject() };
         assert_eq!(template.file(&sound), format!("lobby-alice-screenShare-none-{ID}.webm"));
         assert_eq!(of_room("lobby", 0, ID), format!("lobby-19700101T000000Z-{ID}.mkv"));
@@ -271,7 +267,7 @@ mod tests {
     #[test]
     fn streams_of_the_vendors_client_are_called_as_people_call_them() {
         for (room, login, name, expected) in [
-            ("lobby", "alice", "lobby-alice-1f2e", "alice"),
+            ("lobby", "alice", "lobby-alice-1f2e", "video"),
             ("lobby", "alice", "lobby-alice-1f2e-screenShare", "screenShare"),
             ("lobby", "alice", "lobby-alice-camera", "lobby-alice-camera"),
             ("lobby", "alice", "lobby-alice-1f2e-", "lobby-alice-1f2e-"),
@@ -282,8 +278,9 @@ mod tests {
             ("комната", "🎥", "комната-🎥-00ff-ä", "ä"),
             ("r", "l", "r-l-äö", "r-l-äö"),
         ] {
-            assert_eq!(short_name(room, login, name), expected, "{name}");
+            assert_eq!(short_name(room, login, name, true), expected, "{name}");
         }
+        assert_eq!(short_name("lobby", "alice", "lobby-alice-1f2e", false), "audio");
     }
 
     #[test]
@@ -369,7 +366,7 @@ mod tests {
                 let hostile = Subject {
                     room: name,
                     login: name,
-                    stream: short_name(name, name, name),
+                    stream: short_name(name, name, name, true),
                     stream_name: name,
                     session_id: name,
                     media_session_id: name,

@@ -1,6 +1,6 @@
 //! Local ports: the real cores, queues, exchange and control side; only the sockets are missing.
 
-use relay::ports::TRACKS_MAX;
+use relay::ports::SOURCES_MAX;
 use relay_control::{
     AddDownTrack, AddSource, AddTap, Command, ErrorCode, EventBody, PortChanged, PortTrackEnded,
     RemoveSource, RemoveTap, RemoveTrack, ReplyBody, RequestKeyframe,
@@ -398,12 +398,11 @@ fn orders_that_cannot_be_obeyed_are_refused_and_change_nothing() {
     let Command::AddSource(mut odd) = source(SOURCE, 1, "process") else { unreachable!() };
     odd.rtp.clock_rate_hz = 0;
     assert_eq!(refused(&mut world, Command::AddSource(odd)), ErrorCode::BadRequest);
-    for id in 0..TRACKS_MAX as u64 {
+    for id in 0..SOURCES_MAX as u64 {
         world.command(source(10_000_000 + id, 1, "process"));
     }
     assert_eq!(refused(&mut world, source(SOURCE, 1, "process")), ErrorCode::LimitReached);
-    assert_eq!(refused(&mut world, tap(track_id, "process")), ErrorCode::LimitReached);
-    assert_eq!(world.inventory_page(0).ports[0].sources.len(), TRACKS_MAX);
+    assert_eq!(world.inventory_page(0).ports[0].sources.len(), SOURCES_MAX);
     world.process_ends(number);
     assert_eq!(refused(&mut world, tap(track_id, "process")), ErrorCode::UnknownPort);
     world.assert_ledger();

@@ -41,7 +41,8 @@ pub struct TapLabel {
     pub room: String,
     /// Who publishes.
     pub login: String,
-    /// The stream's name, without the room and the random part if the client adds them.
+    /// The stream's name, without the room, the publisher and the random part if the client adds them; where
+    /// nothing is left, `video` or `audio`.
     pub stream: String,
     /// Which tracks belong together: the number of the publication.
     pub publication: u64,

@@ -32,6 +32,8 @@ pub fn publish(
     ready.file = link(directory, out, &recording.file, (meta.dev(), meta.ino()))?;
     ready.state = State::Ready;
     (ready.bytes, ready.duration_ms, ready.percent, ready.failure) = (meta.len(), duration_ms, None, None);
+    // Of one whose process died nobody has seen the end.
+    ready.ended_at_ms.get_or_insert(ready.started_at_ms.saturating_add(duration_ms));
     write_description(directory, &ready)?;
     if let Err(why) = fs::remove_dir_all(work) {
         // The next start does this again, to the same end.

@@ -71,17 +71,16 @@ pub fn run(options: &Options, stops: &AtomicBool) -> io::Result<()> {
             // Without the thread there is no relay, and what there is goes on.
             let _ = connector.send(());
         }
-        match process.inbox.recv_timeout(TICK) {
-            Ok(Inbound::Relay(writer, reader)) => {
-                tracing::info!("connected to the relay");
-                match process.record(writer, reader, stops) {
-                    Ok(()) => tracing::info!("the relay has hung up, or we end"),
-                    Err(why) => tracing::error!("{why}"),
-                }
-                is_wanted = true;
+        if let Ok(inbound) = process.inbox.recv_timeout(TICK) {
+            process.handle(inbound);
+        }
+        if let Some((writer, reader)) = process.relay.take() {
+            tracing::info!("connected to the relay");
+            match process.record(writer, reader, stops) {
+                Ok(()) => tracing::info!("the relay has hung up, or we end"),
+                Err(why) => tracing::error!("{why}"),
             }
-            Ok(inbound) => process.handle(inbound),
-            Err(_) => {}
+            is_wanted = true;
         }
         process.turn(None);
     }
@@ -131,6 +130,8 @@ struct Process {
     keeper: Keeper,
     inbox: Receiver<Inbound>,
     sent: Sender<Inbound>,
+    /// A connection that is not used yet.
+    relay: Option<(ClientWriter, ClientReader)>,
     keyframes: Vec<u64>,
 }
 
@@ -158,7 +159,7 @@ impl Process {
         let recorder = Recorder::new(disk.stores(), directory, retention, left, Duration::ZERO);
         let (controllers, keyframes) = (Controllers::default(), Vec::new());
         let began = Instant::now();
-        Ok(Self { began, recorder, controllers, disk, keeper, inbox, sent, keyframes })
+        Ok(Self { began, recorder, controllers, disk, keeper, inbox, sent, relay: None, keyframes })
     }
 
     /// A thread that connects to the relay each time that it is asked to: a relay that stands still does not
@@ -241,8 +242,7 @@ impl Process {
     fn handle(&mut self, inbound: Inbound) {
         let now = self.now();
         match inbound {
-            // It is asked for when there is none.
-            Inbound::Relay(..) => {}
+            Inbound::Relay(writer, reader) => self.relay = Some((writer, reader)),
             Inbound::Closed(id) => self.recorder.handle_closed(&id),
             Inbound::Space(low) => self.recorder.handle_space(low),
             Inbound::Report(report) => self.recorder.handle_report(now, report),

@@ -28,9 +28,9 @@ impl Space {
         let enough = if self.is_low { min.saturating_add(min / 4) } else { min };
         self.is_low = free < enough;
         let info = || {
-            let (free, min) = (free >> 20, min >> 20);
+            let (free, min) = (free >> 10, min >> 10);
             format!(
-                "{free} MiB of the disk are free, less than the {min} MiB of recording.min_free: make room"
+                "{free} KiB of the disk are free, less than the {min} KiB of recording.min_free: make room"
             )
         };
         self.is_low.then(|| Failure { code: FailureCode::DiskFull, info: info() })

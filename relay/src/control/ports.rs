@@ -1,6 +1,6 @@
 //! Local ports as the control thread knows them: who is connected, and what was ordered.
 
-use crate::ports::{PortsEnd, TRACKS_MAX};
+use crate::ports::{PortsEnd, SOURCES_MAX, TAPS_MAX};
 use relay_control::{AddSource, PortInfo};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,11 +78,10 @@ impl Ports {
         }
     }
 
-    /// Notes a tap. `None`: the process has as many tracks as it may; else whether it is new.
+    /// Notes a tap. `None`: the process has as many as it may; else whether it is new.
     pub fn add_tap(&mut self, number: u32, track_id: u64) -> Option<bool> {
         let known = self.known.get_mut(&number)?;
-        let is_full = known.taps.len() + known.sources.len() >= TRACKS_MAX;
-        if is_full && !known.taps.contains(&track_id) {
+        if known.taps.len() >= TAPS_MAX && !known.taps.contains(&track_id) {
             return None;
         }
         Some(known.taps.insert(track_id))
@@ -93,10 +92,10 @@ impl Ports {
         self.known.get_mut(&number).is_some_and(|known| known.taps.remove(&track_id))
     }
 
-    /// Notes a source. False: the process has as many tracks as it may.
+    /// Notes a source. False: the process has as many as it may.
     pub fn add_source(&mut self, number: u32, shard: usize, ordered: AddSource) -> bool {
         let Some(known) = self.known.get_mut(&number) else { return false };
-        if known.taps.len() + known.sources.len() >= TRACKS_MAX {
+        if known.sources.len() >= SOURCES_MAX {
             return false;
         }
         known.sources.insert(ordered.track_id, Source { shard, ordered });

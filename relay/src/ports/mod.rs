@@ -18,5 +18,9 @@ pub use run::{PortsThread, spawn};
 /// Processes that are connected at one time: a recorder, protocol gateways, and some started by hand.
 pub const PROCESSES_MAX: usize = 16;
 
-/// Taps and sources of one process together.
-pub const TRACKS_MAX: usize = 256;
+/// Taps of one process: a recorder of two thousand people with sound and picture. Each costs a few hundred
+/// octets.
+pub const TAPS_MAX: usize = 4_096;
+
+/// Sources of one process. Each has a history of its own.
+pub const SOURCES_MAX: usize = 256;

@@ -19,11 +19,11 @@ settings! {
         /// Whether every room is recorded as a whole. Else those whose first member asks for it and may, and
         /// those that an operator names.
         record_all_rooms: bool = false, truth();
-        /// What the file of a stream is called, without its ending. {room}, {login}, {stream} (its name
-        /// without room and random number), {streamName} (its whole name), {sessionId}, {mediaSessionId},
-        /// {startTime} (20260131T235959Z), {startTimeMillis} (of the Unix epoch), {audioCodec}, {videoCodec}
-        /// and {id} (16 random digits). What is no letter or digit of ASCII, - or _ becomes _, long ones are
-        /// cut, and the id is put behind where it is not named.
+        /// What the file of a stream is called, without its ending. {room}, {login}, {stream} (what its page
+        /// calls it, as "screenShare", else "video" or "audio"), {streamName} (its whole name), {sessionId},
+        /// {mediaSessionId}, {startTime} (20260131T235959Z), {startTimeMillis} (of the Unix epoch),
+        /// {audioCodec}, {videoCodec} and {id} (16 random digits). What is no letter or digit of ASCII, - or
+        /// _ becomes _, long ones are cut, and the id is put behind where it is not named.
         stream_record_policy_template: Template = "{room}-{login}-{stream}-{startTime}", template();
         /// Whether the file of each stream begins when the first stream of its room began, with a black
         /// picture and silence until its own beginning. Such files can be laid over each other as they are.

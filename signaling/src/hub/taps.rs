@@ -59,7 +59,7 @@ fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<TapLabel> {
     let (room, member, publish) = (rooms.get(stream.room)?, rooms.owner(stream)?, stream.publish()?);
     let running = publish.record.running.iter().chain(&room.recording);
     Some(TapLabel {
-        stream: short_name(&room.name, &member.login, &stream.name).to_owned(),
+        stream: short_name(&room.name, &member.login, &stream.name, stream.has_video).to_owned(),
         room: room.name.clone(),
         login: member.login.clone(),
         publication: key.0,

@@ -25,16 +25,17 @@ pub(super) fn of_stream(
         let track = tracks.iter().find(|track| track.source.kind == kind);
         track.map(|track| codec_name(track.source.codec))
     };
+    let (audio, video) = (codec(MediaKind::Audio), codec(MediaKind::Video));
     let subject = Subject {
         room: &room.name,
         login: &member.login,
-        stream: file_name::short_name(&room.name, &member.login, name),
+        stream: file_name::short_name(&room.name, &member.login, name, video.is_some()),
         stream_name: name,
         session_id: member.token.get(..SESSION_DIGITS).unwrap_or_default(),
         media_session_id,
         started_at_ms,
-        audio_codec: codec(MediaKind::Audio),
-        video_codec: codec(MediaKind::Video),
+        audio_codec: audio,
+        video_codec: video,
         id: &id,
     };
     let settings = &cx.config.recording;

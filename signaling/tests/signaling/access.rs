@@ -224,6 +224,7 @@ async fn whip_and_whep_need_a_bearer_token() {
         ("/whip/r", format!("{good}\r\n{good}"), PUBLISH, 401, "bearer realm"),
         ("/whip/other", good.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
         ("/whip/r?login=b", good.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
+        ("/whip/r?record=true", good.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
         ("/whip/r", viewer.clone(), PUBLISH, 403, "error=\"insufficient_scope\""),
         ("/whip/r", good.replace("Bearer ", "bearer  "), PUBLISH, 201, ""),
         ("/whep/r/a", String::new(), PLAY, 401, "bearer realm"),

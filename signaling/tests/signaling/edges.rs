@@ -428,6 +428,8 @@ async fn whip_and_whep_over_http() {
     let too_long = "x".repeat(70_000);
     for (head, body, expected) in [
         (whip.clone(), "nonsense", 400),
+        (post("/whip/r?record=yes"), PUBLISH, 400),
+        (post("/whip/r?record=true&record=true"), PUBLISH, 400),
         (post("/whep/nowhere/x"), PLAY, 404),
         (no_accept, PUBLISH, 406),
         (post("/whip/%D0%B4%D0%BE%D0%BC?login=%D1%8F"), PUBLISH, 409),

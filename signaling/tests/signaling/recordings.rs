@@ -232,7 +232,7 @@ fn an_encoder_asks_in_its_address() {
     let (session, _) = created(world.http(request));
     let transport = world.transport_of(&session);
     let file = wanted(&world, transport)[0].file.clone();
-    assert!(file.starts_with("r-encoder-2025"), "{file}");
+    assert!(file.starts_with("r-encoder-video-2025"), "{file}");
     assert!(!file.contains(&session), "its URL is a secret");
     world.media_up(transport);
     let heard = world.names(a);

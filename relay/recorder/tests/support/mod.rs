@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod bed;
+
 use recorder::depacketize::{Depacketizer, Frame};
 use relay_port::{Codec, MediaTime, Packet};
 use std::os::unix::net::UnixDatagram;
