@@ -184,9 +184,9 @@ export class Server {
 
 /**
  * @param {{io?: string, manager?: "none" | "one" | "both", signaling?: string, auth?: string,
- *     rooms?: string, media?: string, api?: string, recording?: string}} [options] who starts the programs, and
- *   lines for these tables of ringvox.toml; files that they name are found in the directory of the server. With
- *   any for recording, it records, into `records` there
+ *     rooms?: string, media?: string, api?: string, recording?: string}} [options] who starts the
+ *   programs, and lines for these tables of ringvox.toml; files that they name are found in the directory of
+ *   the server. With any for recording, it records, into `records` there
  * @param {Record<string, string>} [files] such files, and what stands in them
  * @returns {Promise<Server>}
  */
