@@ -20,6 +20,7 @@ if [ "${1:-build}" = test ]; then
     need chromium command -v chromium
     need firefox-esr command -v firefox-esr
     need ffmpeg command -v ffmpeg
+    need fonts-dejavu-core file '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'
     need nginx-light file '/usr/sbin/nginx'
     need caddy command -v caddy
     need iproute2 file '/*bin/ip'

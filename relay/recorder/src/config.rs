@@ -208,6 +208,27 @@ mod tests {
     }
 
     #[test]
+    fn what_wcs_says_counts_where_we_say_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (conf, bin) = (folder.path().join("conf"), folder.path().join("bin"));
+        std::fs::create_dir_all(&conf).expect("made");
+        std::fs::create_dir_all(&bin).expect("made");
+        let hook = bin.join("on_record_hook.sh");
+        std::fs::write(&hook, "").expect("written");
+        let properties =
+            "on_record_hook_script=on_record_hook.sh\non_multiple_record_hook_script = \\\n gone.sh\n";
+        std::fs::write(conf.join("flashphoner.properties"), properties).expect("written");
+        let text = format!("[recording]\nwcs_directory = \"{}\"\n", conf.display());
+        let read = from_text(&text).expect("good").recording;
+        assert_eq!(read.on_record_hook_script, Some(hook));
+        assert_eq!(read.on_multiple_record_hook_script, RoomScript::Own);
+        let told = relay_settings::take_told();
+        assert!(told.iter().any(|told| told.contains("\"gone.sh\": there is no such file")), "{told:?}");
+        let read = from_text(&format!("{text}on_record_hook_script = \"/bin/a\"")).expect("good").recording;
+        assert_eq!(read.on_record_hook_script, Some("/bin/a".into()));
+    }
+
+    #[test]
     fn what_stays_free() {
         for (text, size, want) in [
             ("auto", 1 << 40, 1 << 30),

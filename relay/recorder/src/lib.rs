@@ -23,6 +23,7 @@ pub mod folder;
 pub mod keeper;
 pub mod lifetime;
 pub mod matroska;
+pub mod mix;
 pub mod publish;
 pub mod recorder;
 pub mod recording;

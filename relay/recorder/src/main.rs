@@ -20,7 +20,11 @@ const EXIT_USAGE: u8 = 2;
 
 /// Records what the relay gives at its local port, as the labels of its taps say. Signaling starts it.
 #[derive(Parser)]
-#[command(name = "ringvox-recorder", version)]
+#[command(
+    name = "ringvox-recorder",
+    version,
+    after_help = "ringvox-recorder mix FILE mixes the file of a room into one MP4; see ringvox-recorder mix --help"
+)]
 struct Arguments {
     /// Settings file [default: ringvox.toml in the current directory, if there is one]
     #[arg(long, value_name = "FILE")]
@@ -53,12 +57,17 @@ enum Io {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
-    let options = match options(arguments) {
+    if let Some(code) = recorder::mix::command(std::env::args_os()) {
+        return code;
+    }
+    let options = match options(Arguments::parse()) {
         Ok(options) => options,
         Err(why) => return complain(&why, EXIT_USAGE),
     };
+    for told in relay_settings::take_told() {
+        tracing::warn!("{told}");
+    }
     match take_signals().and_then(|stops| run(&options, &stops)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => complain(&why.to_string(), 1),

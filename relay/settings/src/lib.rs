@@ -10,11 +10,14 @@ mod accepts;
 mod error;
 mod flags;
 mod key;
+mod told;
+pub mod wcs;
 
 pub use accepts::{Accepts, list, log_level, millis, number, one_of, parsed, path, single, truth};
 pub use error::Error;
 pub use flags::Flags;
 pub use key::{Key, control_socket, example, recording_directory};
+pub use told::take_told;
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +72,9 @@ pub trait Settings: Default {
                 let content = content.as_table().ok_or_else(|| Error::not_a_table(table, content))?;
                 content.iter().try_for_each(|(name, value)| set(&mut keys, table, name, value))?;
             }
+        }
+        if keys.iter().any(|key| key.table == RECORDING) {
+            wcs::fill(&file, &mut keys);
         }
         drop(keys);
         Ok(settings)

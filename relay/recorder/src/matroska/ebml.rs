@@ -48,6 +48,9 @@ pub(super) mod id {
     pub(crate) const CLUSTER: u32 = 0x1F43_B675;
     pub(crate) const TIMESTAMP: u32 = 0xE7;
     pub(crate) const SIMPLE_BLOCK: u32 = 0xA3;
+    pub(crate) const BLOCK_GROUP: u32 = 0xA0;
+    pub(crate) const BLOCK: u32 = 0xA1;
+    pub(crate) const REFERENCE_BLOCK: u32 = 0xFB;
 
     pub(crate) const CUES: u32 = 0x1C53_BB6B;
     pub(crate) const CUE_POINT: u32 = 0xBB;
@@ -133,7 +136,7 @@ pub(super) fn head(bytes: &[u8]) -> Option<(u32, Option<u64>, usize)> {
 }
 
 /// RFC 8794 §4: a number of up to `max` octets, with its marker or without, and how many it takes.
-fn vint(bytes: &[u8], max: usize, unmarked: bool) -> Option<(u64, usize)> {
+pub(super) fn vint(bytes: &[u8], max: usize, unmarked: bool) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let len = first.leading_zeros() as usize + 1;
     if len > max {

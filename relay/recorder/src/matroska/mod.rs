@@ -25,11 +25,13 @@ mod ebml;
 mod finish;
 mod head;
 mod muxer;
+mod read;
 mod scan;
 mod track;
 
 pub use finish::finish;
 pub use head::{DocType, HEAD_BYTES, Head, HeadFull, TRACKS_MAX};
 pub use muxer::{Block, CLUSTER_NANOS, Muxer, SKEW_NANOS, Written};
+pub use read::{ClusterPlace, FoundBlock, FoundTrack, Reader, blocks};
 pub use scan::{Cluster, Cue, ScanError, Scanned, scan};
 pub use track::{Media, Track};
