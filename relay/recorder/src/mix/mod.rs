@@ -60,7 +60,7 @@ const SOUND_PERCENT: u64 = 10;
 /// Mixes the file of a room into one MP4: everybody who is there at each moment, and everyone's voice.
 /// How far it is goes to stdout, a line such as 42% each time.
 #[derive(Parser)]
-#[command(name = "ringvox-recorder mix", version)]
+#[command(name = "ringvox-recorder mix", bin_name = "ringvox-recorder mix", version)]
 struct Arguments {
     /// The room's file
     file: PathBuf,
