@@ -48,6 +48,9 @@ fn a_recording_is_ready_and_deleted_and_a_stop_loses_nothing() {
         let ready = controller.until(ROOM, |one| one.state == State::Ready);
         assert_eq!((ready.file.as_str(), ready.interruptions), ("lobby.mkv", 0));
         assert!(ready.duration_ms >= 1_000 && records.join("lobby.mkv.json").exists());
+        // The program that ships with it is started then.
+        let ready = controller.until(ROOM, |one| one.mixed.is_some());
+        assert_eq!(ready.mixed.as_deref(), Some("lobby.mp4"));
 
         // What is live when it is stopped goes on, and what is ready is known, when it is started again.
         port.begin(3, &[STREAM]);
@@ -61,6 +64,7 @@ fn a_recording_is_ready_and_deleted_and_a_stop_loses_nothing() {
         assert_eq!(controller.until(ROOM, |_| true), ready);
         controller.order(&Order::Delete { id: ROOM.into() });
         until("it is gone", || (!records.join("lobby.mkv").exists()).then_some(()));
+        until("the mix too", || (!records.join("lobby.mp4").exists()).then_some(()));
         until("its description too", || (!records.join("lobby.mkv.json").exists()).then_some(()));
     }
 }
