@@ -55,6 +55,7 @@ impl Fixture {
     fn new() -> Self {
         let mut config = Config::default();
         config.auth.mode = AuthMode::Hook;
+        config.recording.directory = Some("/records".into());
         let mut seed = 0u64;
         let random = move || {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -139,6 +140,8 @@ impl Fixture {
                 ] {
                     assert_eq!(done, heard, "{object}");
                 }
+                let recorded = label["role"]["publish"]["record"].get("stream").is_some();
+                assert_eq!(recorded, publishes && object["record"] == true, "{object}");
                 let wish = object["maxBitrate"].as_f64().unwrap_or(0.0) * 1000.0;
                 let limit = open.max_receive_bitrate_bps;
                 assert!(limit < DEFAULT_BPS && (limit == 0 || limit as f64 == wish), "{limit} {object}");

@@ -1,8 +1,8 @@
 //! Pauses between attempts that fail, and what is said of them.
 //!
-//! Whatever is wrong with one of our processes (another language, somebody else on its socket, an end without a word) is
-//! wrong again at the next attempt, which is made all the same: pauses grow, differ by chance, and each kind
-//! of failure is logged once.
+//! Whatever is wrong with one of our processes (another language, somebody else on its socket, an end without
+//! a word) is wrong again at the next attempt, which is made all the same: pauses grow, differ by chance, and
+//! each kind of failure is logged once.
 
 use std::fmt::Display;
 use std::mem::{Discriminant, discriminant};
@@ -14,28 +14,26 @@ pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A connection that lived this long was a good one: whatever ended it is logged again.
-pub(crate) const HEALTHY: Duration = Duration::from_secs(10);
-
 /// For failures of these kinds.
 #[derive(Debug)]
 pub(crate) struct Backoff<F> {
     pause: Duration,
     told: Vec<Discriminant<F>>,
-}
-
-impl<F> Default for Backoff<F> {
-    fn default() -> Self {
-        Self { pause: PAUSE_MIN, told: Vec::new() }
-    }
+    /// A connection that lived this long was a good one: whatever ended it is logged again.
+    healthy: Duration,
 }
 
 impl<F: Display> Backoff<F> {
+    /// Of connections that are good ones once they have lived this long.
+    pub(crate) fn new(healthy: Duration) -> Self {
+        Self { pause: PAUSE_MIN, told: Vec::new(), healthy }
+    }
+
     /// A connection failed after it had `lived` that long. How long to wait before the next one: by chance
     /// between half and all of a pause that doubles, so that two who fight do not keep step.
     pub(crate) fn failed(&mut self, why: &F, lived: Duration, chance: u64) -> Duration {
-        if lived >= HEALTHY {
-            *self = Self::default();
+        if lived >= self.healthy {
+            *self = Self::new(self.healthy);
         }
         if self.told.contains(&discriminant(why)) {
             tracing::debug!("{why}");
@@ -54,6 +52,8 @@ mod tests {
     use super::*;
     use std::fmt;
 
+    const HEALTHY: Duration = Duration::from_secs(10);
+
     enum Trouble {
         Closed,
         Silent,
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_and_begin_anew_after_a_good_connection() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(HEALTHY);
         let mut total = Duration::ZERO;
         for round in 0..20u64 {
             let whole = (PAUSE_MIN * 2u32.saturating_pow(round.min(10) as u32)).min(PAUSE_MAX);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_trouble_is_told_once() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(HEALTHY);
         for why in [Trouble::Closed, Trouble::Silent, Trouble::Refused("a"), Trouble::Refused("b")] {
             for _ in 0..3 {
                 backoff.failed(&why, Duration::ZERO, 0);

@@ -9,9 +9,11 @@ use crate::id::ConnectionId;
 use crate::listen::Peer;
 use crate::log_limit::LogLimit;
 use crate::message::{ClientMessage, Malformed};
+use crate::operators::Operators;
 use crate::places::Places;
 use crate::recorder::RecorderHandle;
 use crate::refusal::Refusal;
+use crate::secret_file::SecretFile;
 use crate::send_queue::SendQueue;
 use crate::stream::MediaState;
 use axum::extract::rejection::PathRejection;
@@ -27,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// Recordings that are fetched at a time.
-const FETCHES_MAX: usize = 256;
+pub(crate) const FETCHES_MAX: usize = 256;
 /// Of these by one address: a player keeps two or three open.
 const FETCHES_PER_ADDRESS_MAX: usize = 32;
 
@@ -79,17 +81,20 @@ pub struct App {
     pub(crate) web_sockets: Arc<Places>,
     pub(crate) refused_web_sockets: Mutex<LogLimit>,
     pub(crate) recorder: RecorderHandle,
+    /// Who may use the API.
+    pub(crate) operators: Operators,
     /// Places of recordings that are being fetched.
     pub(crate) fetches: Arc<Places>,
     pub(crate) started: Instant,
 }
 
 impl App {
-    pub fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         access: Arc<AccessControl>,
         inputs: mpsc::Sender<Input>,
         recorder: RecorderHandle,
+        api_key: Option<SecretFile>,
     ) -> Self {
         let settings = &config.signaling;
         let web_sockets = Places::new(settings.max_connections, settings.connections_per_address());
@@ -101,6 +106,7 @@ impl App {
             web_sockets,
             refused_web_sockets: Mutex::default(),
             recorder,
+            operators: Operators::new(api_key),
             fetches: Places::new(FETCHES_MAX, FETCHES_PER_ADDRESS_MAX),
             started: Instant::now(),
         }
@@ -190,7 +196,7 @@ mod tests {
         let config = Arc::new(Config::default());
         let access = Arc::new(AccessControl::new(&config.auth, "test".to_owned()).expect("open to all"));
         let (inputs, mut hub) = mpsc::channel(1);
-        let app = App::new(config, access, inputs, RecorderHandle::of_nobody());
+        let app = App::new(config, access, inputs, RecorderHandle::of_nobody(), None);
         let delete = HttpRequest::Delete { secret: "s".to_owned(), published: true };
         let client = tokio::spawn(async move { app.ask(None, delete).await });
         let Some(Input::Http((_, awaited), _, reply)) = hub.recv().await else { panic!("a request") };

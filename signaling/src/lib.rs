@@ -22,6 +22,7 @@
 #![allow(missing_docs, reason = "a library for this workspace's programs, tests and benches only")]
 
 pub mod address;
+mod api;
 pub mod auth;
 mod backoff;
 pub mod config;
@@ -41,6 +42,7 @@ mod log_limit;
 mod member;
 pub mod message;
 pub mod names;
+mod operators;
 mod places;
 pub mod post;
 mod process;
@@ -55,6 +57,7 @@ mod renewal;
 mod rest;
 mod room;
 pub mod sdp;
+mod secret_file;
 mod send_queue;
 pub mod server;
 pub mod start;
@@ -63,4 +66,5 @@ mod stream_state;
 mod timer;
 mod tls;
 mod web;
+mod webhook;
 mod ws;

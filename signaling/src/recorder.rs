@@ -202,7 +202,7 @@ pub async fn run(
         orders: VecDeque::new(),
         pid: None,
         end: None,
-        backoff: Backoff::default(),
+        backoff: Backoff::new(HEALTHY),
     };
     while let Some(stream) = link.connect().await {
         let since = Instant::now();

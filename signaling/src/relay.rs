@@ -42,7 +42,7 @@ use tokio::time::Instant;
 /// Between attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A relay that lived this long was not ended by its settings.
+/// A relay, or a connection to one, that lived this long was not ended by the settings.
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// How long a relay that was asked to end may take.
@@ -126,7 +126,7 @@ pub async fn run(
         boot_id: None,
         relay_pid: None,
         shutdown: None,
-        backoff: Backoff::default(),
+        backoff: Backoff::new(HEALTHY),
     };
     while let Some(stream) = link.connect().await {
         let since = Instant::now();

@@ -10,6 +10,7 @@
 //! | each of these with a slash behind its path | the same |
 //! | `GET` of `/records/{file}` and `/client/records/{file}` | [`crate::records`] |
 //! | `GET /healthz` | 200 `ok`, 503 `degraded`; numbers only with `signaling.health_counts` |
+//! | `/api/v1/…` | [`crate::api`] |
 //! | any upgrade to WebSocket | [`crate::ws`] |
 //! | any other `GET` | [`crate::web`] |
 
@@ -22,7 +23,7 @@ use crate::names::{Name, NameOf};
 use crate::refusal::{Reason, Refusal};
 use crate::refused::{refuse, refused};
 use crate::sdp::Rejected;
-use crate::{events, records, web, ws};
+use crate::{api, events, records, web, ws};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::WebSocketUpgrade;
@@ -69,7 +70,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     for path in ["/records/{file}", "/client/records/{file}"] {
         files = files.route(path, get(records::fetch).options(preflight));
     }
-    let files = files.layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
+    let files = files.merge(api::router()).layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
     Router::new()
         .route("/healthz", get(health))
         .merge(sessions)

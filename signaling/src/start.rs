@@ -3,12 +3,15 @@
 use crate::auth::AccessControl;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
-use crate::edge::{App, Input};
+use crate::edge::{App, FETCHES_MAX, Input};
+use crate::operators::KEY_BYTES_MIN;
 use crate::places::Places;
 use crate::recorder::{self, RecorderEvent, RecorderHandle, RecorderProgram, RecorderSettings};
 use crate::relay::{self, LinkSettings, RelayProgram};
 use crate::renewal::{Renewal, Secret};
+use crate::secret_file::SecretFile;
 use crate::server::{COMMANDS_MAX, EVENTS_MAX, Ended, INPUTS_MAX, RelayStart, Server, Wiring};
+use crate::webhook::Webhook;
 use crate::{descriptors, listen, rest, tls};
 use futures_util::future::BoxFuture;
 use relay_control::{port_socket, recorder_socket};
@@ -73,6 +76,11 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     }
     let mut secrets: Vec<Box<dyn Secret>> = vec![Box::new(certificate)];
     secrets.extend(access.token_key());
+    let api_key = config.api.key.as_deref().map(|path| SecretFile::new("the API's key", path, KEY_BYTES_MIN));
+    let api_key = api_key.transpose().map_err(|why| format!("api.key: {why}"))?;
+    let webhook = Webhook::new(&config)?;
+    secrets.extend(api_key.clone().map(|key| Box::new(key) as Box<dyn Secret>));
+    secrets.extend(webhook.as_ref().and_then(Webhook::secret).map(|key| Box::new(key) as Box<dyn Secret>));
     let renewal = Renewal::of(secrets);
 
     let (inputs, hub_inputs) = mpsc::channel(INPUTS_MAX);
@@ -82,7 +90,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     let link =
         LinkSettings { control_socket: config.control_socket.clone(), program: relay_program(&config)? };
     tokio::spawn(relay::run(link, link_commands, link_events));
-    let (recorder, recorder_events, recorder_link) = recorder(&config)?;
+    let (recorder, recorder_events, recorder_link) = recorder(&config, webhook)?;
     let wiring = Wiring {
         inputs: hub_inputs,
         events,
@@ -98,7 +106,7 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     // Not before the relay: a server that does not start leaves no recorder behind.
     recorder_link.map(tokio::spawn);
 
-    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone(), recorder));
+    let app = Arc::new(App::new(Arc::clone(&config), access, inputs.clone(), recorder, api_key));
     let web_sockets = Arc::clone(&app.web_sockets);
     let router = rest::router(app);
     let all = Arc::new(listen::Listeners::new(router, &config.signaling, budget));
@@ -135,7 +143,8 @@ fn budget(config: &Config) -> Budget {
     let wanted = config.signaling.max_connections;
     let limit = descriptors::raise();
     let hook = if config.auth.mode == AuthMode::Hook { config.auth.hook_concurrency } else { 0 };
-    let budget = Budget::within(limit, wanted, hook);
+    let files = if config.recording.is_on() { FETCHES_MAX } else { 0 };
+    let budget = Budget::within(limit, wanted, hook + files);
     if let (true, Some(limit)) = (budget.connections < wanted, limit) {
         tracing::warn!(
             "max_connections is {} instead of {wanted}: the hard limit of file descriptors is {limit} \
@@ -183,7 +192,7 @@ fn beside_us(name: &str) -> std::io::Result<PathBuf> {
 /// be recorded.
 type Recorder = (RecorderHandle, Option<mpsc::Receiver<RecorderEvent>>, Option<BoxFuture<'static, ()>>);
 
-fn recorder(config: &Config) -> Result<Recorder, StartError> {
+fn recorder(config: &Config, webhook: Option<Webhook>) -> Result<Recorder, StartError> {
     if !config.recording.is_on() {
         return Ok((RecorderHandle::of_nobody(), None, None));
     }
@@ -202,7 +211,13 @@ fn recorder(config: &Config) -> Result<Recorder, StartError> {
     let (handle, commands) = RecorderHandle::new();
     let (events, recorder_events) = mpsc::channel(recorder::EVENTS_MAX);
     let settings = RecorderSettings { control_socket, program };
-    let link = recorder::run(settings, Arc::clone(&handle.recordings), commands, vec![events]);
+    let mut listeners = vec![events];
+    if let Some(webhook) = webhook {
+        let (events, told) = mpsc::channel(recorder::EVENTS_MAX);
+        tokio::spawn(webhook.run(told));
+        listeners.push(events);
+    }
+    let link = recorder::run(settings, Arc::clone(&handle.recordings), commands, listeners);
     Ok((handle, Some(recorder_events), Some(Box::pin(link))))
 }
 

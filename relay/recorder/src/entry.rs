@@ -208,8 +208,11 @@ impl<S: Store> Entry<S> {
 
     /// All tracks are gone with the relay's connection.
     pub fn handle_relay_gone(&mut self, now: Duration) {
-        if let Phase::Live { lifetime, .. } = &mut self.phase {
+        if let Phase::Live { recording, lifetime } = &mut self.phase {
             *lifetime = lifetime.without_relay(self.stored.wanted.kind, now);
+            // The room clock stands still until there is another relay.
+            recording.flush();
+            self.take_events(now);
         }
     }
 

@@ -4,7 +4,8 @@
 //! Invariants
 //! - Orders about one recording are done in their order; the making of its file is the last one before it is
 //!   removed.
-//! - What could not be stored is stored when the disk takes it.
+//! - What could not be stored is stored when the disk takes it, and of what waits to be stored the latest
+//!   only.
 //! - Somebody hears of a change of the room within [`CHECK`].
 //!
 //! Deliberately absent: parts while they are written.
@@ -16,7 +17,7 @@ use crate::folder::{self, Lock};
 use crate::publish::write_description;
 use crate::space::Space;
 use recorder_control::{Failure, FailureCode, Recording};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,12 +104,19 @@ struct Room {
 impl Room {
     fn run(&mut self, orders: &Receiver<Order>) {
         let mut checked = Instant::now();
+        let mut waiting = VecDeque::new();
         self.check();
         loop {
-            match orders.recv_timeout(CHECK.saturating_sub(checked.elapsed())) {
-                Ok(order) => self.handle(order),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if waiting.is_empty() {
+                match orders.recv_timeout(CHECK.saturating_sub(checked.elapsed())) {
+                    Ok(order) => waiting.push_back(order),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            orders.try_iter().for_each(|order| add(&mut waiting, order));
+            if let Some(order) = waiting.pop_front() {
+                self.handle(order);
             }
             if checked.elapsed() >= CHECK {
                 checked = Instant::now();
@@ -166,6 +174,19 @@ impl Room {
     }
 }
 
+/// One more order. What is to be stored of a recording takes the place of what was.
+fn add(waiting: &mut VecDeque<Order>, order: Order) {
+    if let Order::Save(stored) = &order {
+        let of_it =
+            |other: &&mut Order| matches!(other, Order::Save(other) if other.wanted.id == stored.wanted.id);
+        if let Some(before) = waiting.iter_mut().find(of_it) {
+            *before = order;
+            return;
+        }
+    }
+    waiting.push_back(order);
+}
+
 /// Octets that we may write, and octets of all.
 fn room(file: &std::fs::File) -> io::Result<(u64, u64)> {
     let disk = rustix::fs::fstatvfs(file)?;
@@ -180,5 +201,46 @@ fn gone(directory: &Path, why: &io::Error) -> Failure {
 fn complain(file: &str, done: io::Result<()>) {
     if let Err(why) = done {
         tracing::error!("{file}: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recorder_control::{Kind, State, Wanted};
+
+    fn stored(id: &str, state: State) -> Box<Stored> {
+        let (id, file) = (id.to_owned(), "a.mkv".to_owned());
+        let wanted = Wanted { id, kind: Kind::Room, file, started_at_ms: 1, aligned_at_ms: None };
+        let mut stored = Stored::unlabelled(&wanted);
+        stored.recording.state = state;
+        Box::new(stored)
+    }
+
+    /// Many recordings that begin at once: the disk is asked for the latest of each only.
+    #[test]
+    fn of_what_waits_to_be_stored_the_latest_is() {
+        let mut waiting = VecDeque::new();
+        for (id, state) in [
+            ("00000001", State::Recording),
+            ("00000002", State::Recording),
+            ("00000001", State::Paused),
+            ("00000001", State::Finishing),
+        ] {
+            add(&mut waiting, Order::Save(stored(id, state)));
+        }
+        let removed = stored("00000002", State::Failed);
+        add(&mut waiting, Order::Remove(Box::new(removed.recording)));
+        let states: Vec<(String, Option<State>)> = waiting
+            .iter()
+            .map(|order| match order {
+                Order::Save(stored) => (stored.wanted.id.clone(), Some(stored.recording.state)),
+                Order::Remove(recording) => (recording.id.clone(), None),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let want =
+            [("00000001", Some(State::Finishing)), ("00000002", Some(State::Recording)), ("00000002", None)];
+        assert_eq!(states, want.map(|(id, state)| (id.to_owned(), state)));
     }
 }

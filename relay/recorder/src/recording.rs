@@ -151,6 +151,14 @@ impl<S: Store> Recording<S> {
         self.write_out();
     }
 
+    /// Writes all that waits: nothing more comes for a while.
+    pub fn flush(&mut self) {
+        if let Some(part) = self.part.as_mut() {
+            part.muxer.handle_end();
+        }
+        self.write_out();
+    }
+
     /// Nothing more is written until [`Recording::resume`]; what was written is kept.
     pub fn pause(&mut self) {
         self.end_part();
@@ -270,10 +278,7 @@ impl<S: Store> Recording<S> {
     }
 
     fn end_part(&mut self) {
-        if let Some(part) = self.part.as_mut() {
-            part.muxer.handle_end();
-        }
-        self.write_out();
+        self.flush();
         if let Some(part) = self.part.take() {
             part.sink.finish();
         }

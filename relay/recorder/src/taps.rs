@@ -73,7 +73,9 @@ impl Taps {
     pub fn handle_begin(&mut self, track_id: TrackId, opening: u64, track: &Track) -> Option<TapLabel> {
         let Some(tap) = self.taps.get_mut(&track_id) else {
             self.counts.unlabelled += 1;
-            tracing::warn!("track {track_id:x} has no label: it is not recorded");
+            if self.counts.unlabelled == 1 {
+                tracing::warn!("track {track_id:x} has no label: it and others like it are not recorded");
+            }
             return None;
         };
         match &mut tap.begun {

@@ -22,7 +22,7 @@ pub use told::take_told;
 use std::path::{Path, PathBuf};
 
 /// Tables of `ringvox.toml`. The first two are named after programs; their keys are also flags.
-const TABLES: [&str; 6] = ["relay", "signaling", "auth", "rooms", "media", RECORDING];
+const TABLES: [&str; 7] = ["relay", "signaling", "auth", "rooms", "media", "api", RECORDING];
 /// A table of two programs: signaling and the recorder each read their keys of it and pass over the other's.
 const RECORDING: &str = "recording";
 /// All keys of [`RECORDING`], so that each of the two knows an unknown one.

@@ -2,9 +2,11 @@
 //!
 //! Of `[relay]` only the control socket concerns us; the relay reads the rest itself.
 
+mod api;
 mod auth;
 mod recording;
 
+pub use api::Api;
 pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
 pub use recording::Recording;
 pub use relay_settings::{Error as ConfigError, Settings};
@@ -77,6 +79,8 @@ pub struct Config {
     pub media: Media,
     /// What is recorded.
     pub recording: Recording,
+    /// Who may use the interface for programs.
+    pub api: Api,
     /// The relay's control socket.
     pub control_socket: PathBuf,
 }
@@ -234,6 +238,7 @@ impl Default for Config {
             rooms: Rooms::default(),
             media: Media::default(),
             recording: Recording::default(),
+            api: Api::default(),
             control_socket: default_control_socket(),
         }
     }
@@ -246,6 +251,7 @@ impl Settings for Config {
         keys.extend(self.auth.keys());
         keys.extend(self.rooms.keys());
         keys.extend(self.media.keys());
+        keys.extend(self.api.keys());
         let mut recording = self.recording.keys();
         // The directory first: without it the others do nothing.
         recording.rotate_right(1);

@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use futures_util::stream::unfold;
 use recorder_control::is_file_name;
 use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -32,7 +33,10 @@ pub(super) fn open_file(directory: &Path, name: &str) -> io::Result<(File, Repre
     let directory = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // Not waiting for the other end, should it be a pipe.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(&directory, name, flags, Mode::empty())?);
+    let file = File::from(openat(&directory, name, flags, Mode::empty()).map_err(|why| match why {
+        Errno::LOOP => io::ErrorKind::NotFound.into(),
+        why => io::Error::from(why),
+    })?);
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::ErrorKind::NotFound.into());

@@ -3,8 +3,8 @@
 
 use relay_control::{
     AddDownTrack, Command, CommandError, Done, DownTrackAdded, ErrorCode, Event, EventBody, FrameDecoder,
-    FromRelay, GetInventory, Hello, Inventory, Outgoing, Reply, ReplyBody, Request, SetLabel, TransportInfo,
-    TransportState, TransportStateChanged, Welcome, encode_frame,
+    FromRelay, GetInventory, Hello, Inventory, Outgoing, PortInfo, Reply, ReplyBody, Request, SetLabel,
+    TransportInfo, TransportState, TransportStateChanged, Welcome, encode_frame,
 };
 use signaling::hub::ANSWER_LIMIT;
 use signaling::relay::{BUSY_LIMIT, LinkCommand, LinkEvent, LinkSettings, run};
@@ -209,7 +209,10 @@ async fn a_page_that_finds_a_full_mailbox_is_asked_for_again_on_the_same_line() 
             };
             assert_eq!(after, page);
             let (boot_id, transports) = (1, vec![info(after + 1)]);
-            let whole = ReplyBody::Inventory(Inventory { boot_id, transports, next, ports: Vec::new() });
+            // Those at local ports are on the first page.
+            let recorder = PortInfo { port: "recorder".to_owned(), ..PortInfo::default() };
+            let ports = if after == 0 { vec![recorder] } else { Vec::new() };
+            let whole = ReplyBody::Inventory(Inventory { boot_id, transports, next, ports });
             line.answer(id, if round < 4 { refusal(ErrorCode::Busy, 0) } else { whole }).await;
         }
     }
@@ -217,6 +220,7 @@ async fn a_page_that_finds_a_full_mailbox_is_asked_for_again_on_the_same_line() 
     let Some(LinkEvent::Up(_, inventory)) = event else { panic!("{event:?}") };
     let ids: Vec<u64> = inventory.transports.iter().map(|info| info.transport_id).collect();
     assert_eq!(ids, [1, 65]);
+    assert_eq!(inventory.ports.iter().map(|port| &*port.port).collect::<Vec<_>>(), ["recorder"]);
 }
 
 #[tokio::test(start_paused = true)]

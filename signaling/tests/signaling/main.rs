@@ -2,6 +2,7 @@
 
 mod access;
 mod adopt;
+mod api;
 mod bad_input;
 mod chat;
 mod codecs;

@@ -38,6 +38,8 @@ export const ROOM_EVENT = Object.freeze({
     /** Media of a participant's stream stops though the stream goes on, or comes again. */
     MEDIA: "MEDIA",
     MESSAGE: "MESSAGE",
+    /** What is recorded here has changed: `recording()` of the room. */
+    RECORDING: "RECORDING",
     FAILED: "FAILED",
 });
 

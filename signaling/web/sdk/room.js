@@ -25,6 +25,16 @@ import { Stream } from "./stream.js";
  * @property {boolean} [receiveVideo]
  */
 
+/**
+ * @typedef {object} Recording
+ * @property {boolean} room the room as a whole
+ * @property {readonly {login: string, name: string}[]} streams that are recorded by themselves
+ * @property {boolean} paused something of it is not written for now
+ */
+
+/** @type {Recording} */
+const NOT_RECORDED = Object.freeze({ room: false, streams: Object.freeze([]), paused: false });
+
 export class Room extends Emitter {
     #session;
     #name;
@@ -37,6 +47,8 @@ export class Room extends Emitter {
     #participants = new Map();
     /** @type {Set<Stream>} of ours: published and played, not ended */
     #streams = new Set();
+    /** @type {Recording} */
+    #recording = NOT_RECORDED;
     /** Logins whose streams still play after a reconnect though they are not back yet. @type {Set<string>} */
     #awaited = new Set();
 
@@ -60,6 +72,11 @@ export class Room extends Emitter {
     /** The others. */
     getParticipants() {
         return [...this.#participants.values()];
+    }
+
+    /** What is recorded here now. ROOM_EVENT.RECORDING tells of each change. @returns {Recording} */
+    recording() {
+        return this.#recording;
     }
 
     /**
@@ -170,6 +187,8 @@ export class Room extends Emitter {
                 return this.#mediaChanged(info.login, info.name, info.stopped);
             case EVENT.MESSAGE:
                 return this.#message(info.from, info.text);
+            case EVENT.RECORDING:
+                return this.#recorded(info);
         }
     }
 
@@ -180,6 +199,7 @@ export class Room extends Emitter {
      * @param {{mediaSessionId: string, status: string}[]} resumed
      */
     #state(members, resumed) {
+        this.#recorded(null); // What is recorded is told behind it.
         if (this.#joined) {
             this.#returned(members, resumed);
             return;
@@ -271,6 +291,17 @@ export class Room extends Emitter {
     #message(from, text) {
         const participant = this.#participants.get(from) ?? new Participant(this, from);
         this.emit(EVENT.MESSAGE, { from: participant, text });
+    }
+
+    /** @param {any} info */
+    #recorded(info) {
+        const streams = Array.isArray(info?.streams) ? info.streams : [];
+        const before = this.#recording;
+        const is = info?.room === true || streams.length > 0;
+        this.#recording = is ? { room: info.room === true, streams, paused: info.paused === true } : NOT_RECORDED;
+        if (this.#recording !== before) {
+            this.emit(EVENT.RECORDING, this);
+        }
     }
 
     /** @param {CommandError} error */

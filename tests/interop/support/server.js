@@ -184,12 +184,13 @@ export class Server {
 
 /**
  * @param {{io?: string, manager?: "none" | "one" | "both", signaling?: string, auth?: string,
- *     rooms?: string, media?: string}} [options] who starts the programs, and lines for these
- *   tables of ringvox.toml; files that they name are found in the directory of the server
+ *     rooms?: string, media?: string, api?: string, recording?: string}} [options] who starts the
+ *   programs, and lines for these tables of ringvox.toml; files that they name are found in the directory of
+ *   the server. With any for recording, it records, into `records` there
  * @param {Record<string, string>} [files] such files, and what stands in them
  * @returns {Promise<Server>}
  */
-export async function startServer({ io = "auto", manager = "none", signaling = "", auth = "", rooms = "", media = "" } = {}, files = {}) {
+export async function startServer({ io = "auto", manager = "none", signaling = "", auth = "", rooms = "", media = "", api = "", recording } = {}, files = {}) {
     const dir = await mkdtemp(join(tmpdir(), "ringvox-"));
     const server = new Server(dir, { http: await freePort(), https: await freePort(), udp: await freePorts(SHARDS, isFreeUdp) }, manager);
     const { http, https, udp } = server.ports;
@@ -215,6 +216,14 @@ ${rooms}
 
 [media]
 ${media}
+
+[api]
+${api}
+${recording === undefined ? "" : `
+[recording]
+directory = "${join(dir, "records")}"
+recorder_binary = "${join(BIN_DIR, "ringvox-recorder")}"
+${recording}`}
 `);
     await Promise.all(Object.entries(files).map(([name, text]) => writeFile(join(dir, name), text)));
     await server.start();

@@ -327,6 +327,7 @@ fn without_a_relay_a_stream_ends_and_a_room_goes_on() {
     world.run(1_000);
     world.recorder.handle_relay(world.now(), false);
     world.tracks.clear();
+    assert_eq!(world.clusters(ROOM, 1), 5, "nothing of it waits");
     world.pass(3_000);
     world.recorder.handle_relay(world.now(), true);
     world.pass(9_000);

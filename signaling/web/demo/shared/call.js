@@ -11,6 +11,7 @@ import { $ } from "./dom.js";
 import { Entry } from "./entry.js";
 import { build } from "./layout.js";
 import { Me } from "./me.js";
+import { RecordingNotice } from "./recording.js";
 import { setPill } from "./pill.js";
 import { Seats } from "./seats.js";
 import { inWords } from "./words.js";
@@ -58,6 +59,7 @@ export class Call {
         this.entry = new Entry();
         this.devices = new Devices();
         this.seats = new Seats($("stage"), { always: app.seats ?? 1, most: app.others });
+        this.recording = new RecordingNotice(() => [this.me.tile, ...this.seats.tiles()], this.chat);
         this.entry.onJoin = (who) => this.#connect(who);
         this.me.onPublish = () => this.#publish();
         this.chat.onSay = (text) => this.#say(text);
@@ -69,8 +71,8 @@ export class Call {
 
     // ---- session and room ----
 
-    /** @param {{urlServer: string, username: string, room: string}} who */
-    #connect({ urlServer, username, room }) {
+    /** @param {{urlServer: string, username: string, room: string, record: boolean}} who */
+    #connect({ urlServer, username, room, record }) {
         this.entry.fail("");
         try {
             this.session = RoomApi.connect({ urlServer, username });
@@ -82,17 +84,19 @@ export class Call {
         const session = this.session;
         Object.values(SESSION_STATUS).forEach((status) => session.on(status, () => this.#showSession()));
         session
-            .on(SESSION_STATUS.ESTABLISHED, () => this.#join(room))
+            .on(SESSION_STATUS.ESTABLISHED, () => this.#join(room, record))
             .on(SESSION_STATUS.RESUMED, () => this.chat.note("connected again"))
             .on(SESSION_STATUS.DISCONNECTED, () => this.#over())
             .on(SESSION_STATUS.FAILED, () => this.#over());
         this.#showSession();
     }
 
-    /** @param {string} name */
-    #join(name) {
-        const room = /** @type {NonNullable<typeof this.session>} */ (this.session).join({ name, maxParticipants: this.#app.others + 1 });
+    /** @param {string} name @param {boolean} record */
+    #join(name, record) {
+        const session = /** @type {NonNullable<typeof this.session>} */ (this.session);
+        const room = session.join({ name, record, maxParticipants: this.#app.others + 1 });
         this.room = room;
+        this.recording.follow(room, record);
         room.on(ROOM_EVENT.STATE, () => this.#entered(room))
             .on(ROOM_EVENT.FAILED, () => this.#turnedAway(inWords(room.error(), this.#app)))
             .on(ROOM_EVENT.JOINED, (participant) => {
@@ -145,6 +149,7 @@ export class Call {
         this.#played.clear();
         this.chat.clear();
         [this.session, this.room] = [null, null];
+        this.recording.follow(null);
         this.onLeave();
         this.entry.open(error ? inWords(error) : "");
     }
@@ -166,6 +171,7 @@ export class Call {
                 .on(STREAM_EVENT.AUDIO_RESUMED, () => this.chat.note(`Your ${MEDIA.audio} reaches the server again.`))
                 .on(STREAM_EVENT.VIDEO_RESUMED, () => this.chat.note(`Your ${MEDIA.video} reaches the server again.`));
             this.me.follow(stream);
+            this.recording.watch(stream);
         }
     }
 
@@ -213,6 +219,7 @@ export class Call {
             stream.on(STREAM_STATUS.PLAYING, () => stream.rejected().forEach((one) =>
                 this.chat.note(`The ${MEDIA[one.kind]} of ${login} cannot be played: ${inWords(one)}`)));
             tile.follow(stream);
+            this.recording.watch(stream);
         }
     }
 

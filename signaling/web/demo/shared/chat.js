@@ -34,9 +34,10 @@ export class Chat {
         this.#add(mine ? "mine" : "", h("p", { class: "meta" }, now(), h("bdi", { class: "from" }, from)), h("p", { class: "text", dir: "auto" }, body));
     }
 
-    /** A line of the room itself. @param {string} text */
-    note(text) {
-        this.#add("note", now(), h("span", { class: "text" }, text));
+    /** A line of the room itself. @param {string} text @param {{href: string, text: string}} [link] behind it */
+    note(text, link) {
+        const more = link ? [" ", h("a", { href: link.href, target: "_blank", rel: "noopener" }, link.text)] : [];
+        this.#add("note", now(), h("span", { class: "text" }, text, ...more));
     }
 
     clear() {

@@ -7,7 +7,7 @@ import { defaultUrlServer } from "../../sdk/index.js";
 import { $ } from "./dom.js";
 
 export class Entry {
-    /** @type {(who: {urlServer: string, username: string, room: string}) => void} */
+    /** @type {(who: {urlServer: string, username: string, room: string, record: boolean}) => void} */
     onJoin = () => {};
 
     constructor() {
@@ -15,7 +15,8 @@ export class Entry {
         $("roomName").value = new URLSearchParams(location.search).get("roomName") ?? randomRoom();
         $("joinForm").addEventListener("submit", (/** @type {Event} */ event) => {
             event.preventDefault();
-            this.onJoin({ urlServer: $("url").value.trim(), username: $("login").value.trim(), room: $("roomName").value.trim() });
+            const [urlServer, username, room] = ["url", "login", "roomName"].map((id) => $(id).value.trim());
+            this.onJoin({ urlServer, username, room, record: $("record").checked });
         });
         $("copyBtn").addEventListener("click", copyInvite);
     }

@@ -45,6 +45,11 @@ export class Seats {
         this.#count();
     }
 
+    /** All that are there, free ones too. */
+    tiles() {
+        return [...this.#tiles];
+    }
+
     freeAll() {
         this.#tiles.forEach((tile) => tile.free());
         this.#count();

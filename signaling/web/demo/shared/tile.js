@@ -29,10 +29,11 @@ export class Tile {
         this.name = h("bdi", { id: `${id}Name`, class: "name" }, NONE);
         this.mutes = h("span", { class: "mutes", role: "status" });
         this.signal = h("span", { class: "signal", role: "img" }, h("i"), h("i"), h("i"));
+        this.dot = h("span", { class: "dot", role: "img", "aria-label": "Is recorded", title: "Is recorded", hidden: true });
         this.pill = h("span", { id: `${id}Status`, class: "pill", role: own ? "status" : undefined, "aria-label": own ? "Your stream" : undefined });
         this.caption = h("p", { class: "caption" }, this.name, this.mutes);
         this.element = h("article", { id, class: `tile empty${own ? " own" : ""}${screen ? " screen" : ""}`, "aria-label": label },
-            this.display, this.caption, h("p", { class: "state" }, this.signal, this.pill));
+            this.display, this.caption, h("p", { class: "state" }, this.dot, this.signal, this.pill));
         /** Key of who or what is here, or null. @type {string | null} */
         this.owner = null;
         /** @type {Stream | null} */
@@ -83,6 +84,14 @@ export class Tile {
         this.signal.dataset.quality = quality;
         this.signal.setAttribute("aria-label", `Connection ${quality.toLowerCase()}`);
         this.signal.title = `Connection ${quality.toLowerCase()}`;
+    }
+
+    /** @param {import("../../sdk/room.js").Recording | undefined} recording what of its room is recorded */
+    showRecording(recording) {
+        const name = this.stream?.name() ?? "";
+        const flows = ["PUBLISHING", "PLAYING"].includes(this.stream?.status() ?? "");
+        const is = flows && recording && (recording.room || recording.streams.some((stream) => stream.name === name));
+        this.dot.hidden = !is || recording.paused;
     }
 
     /** Why there is no sound or no picture; empty: there is. @param {string} audio @param {string} video */
