@@ -28,7 +28,7 @@ describe("a recording whose programs are killed", () => {
     let server;
     before(async () => {
         browser = await launch("chromium");
-        server = await startServer({ recording: 'directory = "records"' });
+        server = await startServer({ recording: "" });
     });
     after(async () => {
         await browser?.close();
