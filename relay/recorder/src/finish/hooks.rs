@@ -12,6 +12,7 @@
 use super::child::{Said, watch};
 use super::{Report, Tell};
 use crate::config::{Recording as Settings, RoomScript};
+use crate::mix;
 use recorder_control::{Kind, Recording};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -74,6 +75,7 @@ impl Hooks {
             RoomScript::Own => own(&std::env::current_exe()?),
             RoomScript::Path(path) => Some(program(path)),
         };
+        let rooms = rooms.map(|program| program.for_mix(settings));
         Ok(Self {
             streams: streams.map(|program| begin(Kind::Stream, program)).transpose()?,
             rooms: rooms.map(|program| begin(Kind::Room, program)).transpose()?,
@@ -93,20 +95,46 @@ impl Hooks {
     }
 }
 
-/// A program and what it is told first.
-type Program = (PathBuf, Vec<OsString>);
+/// A program, what it is told first, and what is in its environment besides [`PATH`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Program {
+    path: PathBuf,
+    first: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+impl Program {
+    const fn new(path: PathBuf, first: Vec<OsString>) -> Self {
+        Self { path, first, environment: Vec::new() }
+    }
+
+    /// With what a mix takes from our settings.
+    fn for_mix(mut self, settings: &Settings) -> Self {
+        self.environment.push((mix::FFMPEG, found(&settings.ffmpeg).into()));
+        let wcs = settings.wcs_directory.as_deref().map(|path| (mix::WCS_DIRECTORY, absolute(path).into()));
+        self.environment.extend(wcs);
+        self
+    }
+}
 
 /// A path is found from where we were started, not from the directory of recordings; a bare name in [`PATH`].
 fn program(path: &Path) -> Program {
-    let is_path = path.components().count() > 1;
-    let absolute = if is_path { std::path::absolute(path).ok() } else { None };
-    (absolute.unwrap_or_else(|| path.to_owned()), Vec::new())
+    Program::new(found(path), Vec::new())
+}
+
+fn found(program: &Path) -> PathBuf {
+    if program.components().count() > 1 { absolute(program) } else { program.to_owned() }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The script that is installed beside us, or what it does.
 fn own(program: &Path) -> Option<Program> {
     let script = program.parent()?.join(OWN_SCRIPT);
-    if script.is_file() { Some((script, Vec::new())) } else { Some((program.to_owned(), vec!["mix".into()])) }
+    let mixes = || Program::new(program.to_owned(), vec!["mix".into()]);
+    Some(if script.is_file() { Program::new(script, Vec::new()) } else { mixes() })
 }
 
 fn begin(kind: Kind, program: Program) -> io::Result<SyncSender<Hook>> {
@@ -152,12 +180,13 @@ fn argument(text: &str) -> OsString {
     chars.map(|char| if char == '\0' { char::REPLACEMENT_CHARACTER } else { char }).collect::<String>().into()
 }
 
-fn run((program, first): &Program, arguments: &[OsString], directory: &Path, limit: Duration) {
+fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Duration) {
     let mut command = Command::new("timeout");
     command.args([KILL_AFTER, &limit.as_secs().to_string(), "nice", "-n", "19", "ionice", "-t", "-c", "3"]);
-    command.arg(program).args(first).args(arguments);
+    command.arg(&program.path).args(&program.first).args(arguments);
     command.current_dir(directory).env_clear().envs([("PATH", PATH), ("LC_ALL", "C.UTF-8")]);
-    let (name, mut lines) = (program.display(), 0);
+    command.envs(program.environment.iter().map(|(key, value)| (key, value)));
+    let (name, mut lines) = (program.path.display(), 0);
     let mut log = |said, line: &str| {
         lines += 1;
         match said {
@@ -229,7 +258,7 @@ mod tests {
     #[test]
     fn names_of_streams_are_arguments_and_nothing_else() {
         let folder = tempfile::tempdir().expect("a folder");
-        let program = (script(folder.path(), ""), Vec::new());
+        let program = Program::new(script(folder.path(), ""), Vec::new());
         let long = "ä".repeat(NAME_BYTES_MAX);
         for name in [
             "camera",
@@ -308,17 +337,21 @@ mod tests {
     fn the_script_beside_the_program_or_what_it_does() {
         let folder = tempfile::tempdir().expect("a folder");
         let own_program = folder.path().join("ringvox-recorder");
-        assert_eq!(own(&own_program), Some((own_program.clone(), vec!["mix".into()])));
+        assert_eq!(own(&own_program), Some(Program::new(own_program.clone(), vec!["mix".into()])));
         fs::write(folder.path().join(OWN_SCRIPT), "").expect("written");
-        assert_eq!(own(&own_program), Some((folder.path().join(OWN_SCRIPT), Vec::new())));
-        assert_eq!(program(Path::new("hook")).0, Path::new("hook"));
-        assert!(program(Path::new("./hook")).0.is_absolute());
+        assert_eq!(own(&own_program), Some(Program::new(folder.path().join(OWN_SCRIPT), Vec::new())));
+        assert_eq!(program(Path::new("hook")).path, Path::new("hook"));
+        assert!(program(Path::new("./hook")).path.is_absolute());
+        let wcs_directory = Some(PathBuf::from("/wcs"));
+        let settings = Settings { ffmpeg: "/opt/ffmpeg".into(), wcs_directory, ..Settings::default() };
+        let environment = program(Path::new("hook")).for_mix(&settings).environment;
+        assert_eq!(environment, [(mix::FFMPEG, "/opt/ffmpeg".into()), (mix::WCS_DIRECTORY, "/wcs".into())]);
     }
 
     #[test]
     fn one_that_hangs_is_ended() {
         let folder = tempfile::tempdir().expect("a folder");
-        let program = (script(folder.path(), "exec sleep 600"), Vec::new());
+        let program = Program::new(script(folder.path(), "exec sleep 600"), Vec::new());
         run(&program, &[], folder.path(), Duration::from_secs(1));
         assert!(!folder.path().join("said").exists());
     }
