@@ -246,6 +246,7 @@ impl LocalPorts {
     /// Handles the entries that the shards have written up to now.
     pub fn handle_queues(&mut self) {
         for (number, port) in &mut self.ports {
+            port.process.set_taps(port.taps.len());
             for queues in 0..port.shards.len() {
                 for _ in 0..port.shards[queues].from.waiting() {
                     port.take_entry(queues, *number, &self.counts, &mut self.events);

@@ -7,12 +7,16 @@ use relay_port::{
 };
 use std::time::Duration;
 
-/// Packets are dropped while more than this waits to be read: a second of ten videos.
+/// Packets are dropped while more than this waits to be read, and [`UNREAD_TAP_BYTES`] for each tap: a second
+/// of ten videos.
 pub const UNREAD_PACKETS_MAX: usize = 2 << 20;
 
-/// A process that leaves more than this unread is disconnected: it does not even read the messages about its
+/// Half a second of 1 Mbit/s: who records hundreds of streams may stand still as long as who records one.
+pub const UNREAD_TAP_BYTES: usize = 64 << 10;
+
+/// A process that leaves so much more unread is disconnected: it does not even read the messages about its
 /// tracks.
-pub const UNREAD_BYTES_MAX: usize = UNREAD_PACKETS_MAX + (256 << 10);
+pub const UNREAD_MESSAGES_MAX: usize = 256 << 10;
 
 /// Time for a process to send its name.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,7 +32,7 @@ pub enum CloseReason {
     Refused,
     /// It did not send its name in time.
     NoHello,
-    /// It left more than [`UNREAD_BYTES_MAX`] unread.
+    /// It left too much unread, see [`UNREAD_MESSAGES_MAX`].
     Slow,
     /// A packet of it made a shard panic.
     Fault,
@@ -41,6 +45,8 @@ pub struct Process {
     reader: FrameReader,
     out: Vec<u8>,
     written: usize,
+    /// Octets of packets that may wait.
+    unread_max: usize,
     ended: Option<CloseReason>,
 }
 
@@ -54,6 +60,7 @@ impl Process {
             reader: FrameReader::default(),
             out: Vec::new(),
             written: 0,
+            unread_max: UNREAD_PACKETS_MAX,
             ended: None,
         }
     }
@@ -76,6 +83,11 @@ impl Process {
         self.ended
     }
 
+    /// So many tracks are sent to it.
+    pub(super) fn set_taps(&mut self, taps: usize) {
+        self.unread_max = UNREAD_PACKETS_MAX + taps * UNREAD_TAP_BYTES;
+    }
+
     pub fn disconnect(&mut self) {
         self.end(CloseReason::Gone);
     }
@@ -92,7 +104,7 @@ impl Process {
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;
-        } else if self.written > UNREAD_PACKETS_MAX / 2 {
+        } else if self.written > self.out.len() / 2 {
             self.out.drain(..self.written);
             self.written = 0;
         }
@@ -161,7 +173,7 @@ impl Process {
     }
 
     pub(super) fn send_frame(&mut self, frame: &Frame) {
-        if self.unread().len() > UNREAD_BYTES_MAX {
+        if self.unread().len() > self.unread_max + UNREAD_MESSAGES_MAX {
             return self.end(CloseReason::Slow);
         }
         let written = encode(frame, &[], &mut self.out);
@@ -169,7 +181,7 @@ impl Process {
     }
 
     fn has_room(&self) -> bool {
-        self.unread().len() <= UNREAD_PACKETS_MAX && self.ended.is_none()
+        self.unread().len() <= self.unread_max && self.ended.is_none()
     }
 
     fn end(&mut self, why: CloseReason) {
