@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - Whoever records never waits: files are opened, written and synchronised by the threads here.
-//! - What waits for the disk is at most [`QUEUE_BYTES_MAX`] a file.
+//! - What waits for the disk is at most [`QUEUE_BYTES_MAX`] a file, and [`QUEUES_BYTES_MAX`] in all.
 //! - What was written is on the disk within [`SYNC`] of its being in the file, as far as the disk keeps up;
 //!   a file that is synchronised holds up no other.
 //! - No file is written over, and none is readable for others (0640).
@@ -29,6 +29,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What of a file may wait for the disk: half a minute of 1 Mbit/s.
 pub const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// What of all files may wait: 8 s of 500 files of 1 Mbit/s.
+pub const QUEUES_BYTES_MAX: usize = 512 << 20;
 /// How long what was written may be in the kernel's memory only, which a power cut loses.
 pub const SYNC: Duration = Duration::from_millis(500);
 /// How long the end waits for a disk that does not answer.
@@ -53,6 +55,8 @@ pub type TellClosed = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Disk {
     directory: PathBuf,
     orders: UnboundedSender<Order>,
+    /// Octets of all files that wait.
+    queued: Arc<AtomicUsize>,
     /// Says nothing, and ends with the thread.
     ended: Ended<()>,
     is_uring: bool,
@@ -64,6 +68,7 @@ pub struct DiskStore {
     directory: PathBuf,
     id: String,
     orders: UnboundedSender<Order>,
+    all_queued: Arc<AtomicUsize>,
 }
 
 /// One file.
@@ -80,6 +85,8 @@ struct Shared {
     id: String,
     part: u32,
     queued: AtomicUsize,
+    /// Of all files.
+    all_queued: Arc<AtomicUsize>,
     failed: OnceLock<(io::ErrorKind, String)>,
 }
 
@@ -110,7 +117,8 @@ impl Disk {
             });
         })?;
         let is_uring = starts.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Self { directory: directory.to_owned(), orders, ended, is_uring })
+        let (directory, queued) = (directory.to_owned(), Arc::default());
+        Ok(Self { directory, orders, queued, ended, is_uring })
     }
 
     /// Whether it is io_uring.
@@ -122,7 +130,8 @@ impl Disk {
     /// Makes the parts of recordings.
     #[must_use]
     pub fn stores(&self) -> DiskStores {
-        DiskStores { directory: self.directory.clone(), orders: self.orders.clone() }
+        let (orders, all_queued) = (self.orders.clone(), Arc::clone(&self.queued));
+        DiskStores { directory: self.directory.clone(), orders, all_queued }
     }
 
     /// Waits until all that was ordered is done, or the disk does not answer. What sinks are given after it
@@ -141,13 +150,15 @@ impl Disk {
 pub struct DiskStores {
     directory: PathBuf,
     orders: UnboundedSender<Order>,
+    all_queued: Arc<AtomicUsize>,
 }
 
 impl Stores for DiskStores {
     type Store = DiskStore;
 
     fn store(&mut self, id: &str) -> DiskStore {
-        DiskStore { directory: self.directory.clone(), id: id.to_owned(), orders: self.orders.clone() }
+        let (orders, all_queued) = (self.orders.clone(), Arc::clone(&self.all_queued));
+        DiskStore { directory: self.directory.clone(), id: id.to_owned(), orders, all_queued }
     }
 }
 
@@ -184,8 +195,9 @@ impl Store for DiskStore {
 
     fn create(&mut self, part: u32) -> Result<DiskSink, SinkError> {
         let (directory, id) = (self.directory.clone(), self.id.clone());
+        let (all_queued, failed) = (Arc::clone(&self.all_queued), OnceLock::new());
         let shared =
-            Arc::new(Shared { directory, id, part, queued: AtomicUsize::new(0), failed: OnceLock::new() });
+            Arc::new(Shared { directory, id, part, queued: AtomicUsize::new(0), all_queued, failed });
         let sink = DiskSink { shared: Arc::clone(&shared), orders: self.orders.clone() };
         sink.order(Order::Begin(shared))?;
         Ok(sink)
@@ -204,10 +216,13 @@ impl Sink for DiskSink {
             return Err(SinkError::Io(io::Error::new(*kind, why.clone())));
         }
         let len = len_of(&written);
-        if self.shared.queued.load(Ordering::Relaxed) + len > QUEUE_BYTES_MAX {
+        let Shared { queued, all_queued, .. } = &*self.shared;
+        let has_room = |queued: &AtomicUsize, most| queued.load(Ordering::Relaxed) + len <= most;
+        if !has_room(queued, QUEUE_BYTES_MAX) || !has_room(all_queued, QUEUES_BYTES_MAX) {
             return Err(SinkError::Full);
         }
-        self.shared.queued.fetch_add(len, Ordering::Relaxed);
+        queued.fetch_add(len, Ordering::Relaxed);
+        all_queued.fetch_add(len, Ordering::Relaxed);
         self.order(Order::Write(Arc::clone(&self.shared), written))
     }
 
@@ -232,6 +247,7 @@ impl Shared {
 
     fn written(&self, len: usize) {
         self.queued.fetch_sub(len, Ordering::Relaxed);
+        self.all_queued.fetch_sub(len, Ordering::Relaxed);
     }
 }
 

@@ -101,6 +101,14 @@ fn a_disk_that_refuses_or_is_slow_is_an_error_of_the_sink() {
         let mut sink = disk.stores().store(ID).create(2).expect("never refused at once");
         let most = Written::Cluster(vec![0; QUEUE_BYTES_MAX + 1]);
         assert!(matches!(sink.write(most), Err(SinkError::Full)));
+        // As if other files had all of it.
+        disk.queued.fetch_add(QUEUES_BYTES_MAX, Ordering::Relaxed);
+        assert!(matches!(sink.write(Written::Cluster(vec![0; 10])), Err(SinkError::Full)));
+        disk.queued.fetch_sub(QUEUES_BYTES_MAX, Ordering::Relaxed);
+        sink.write(Written::Cluster(vec![0; 10])).expect("there is room");
+        sink.finish();
+        assert_eq!(closed.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(ID));
+        assert_eq!(disk.queued.load(Ordering::Relaxed), 0, "nothing waits");
         disk.end();
     });
 }
