@@ -1,4 +1,5 @@
-//! Bodies whose input is a list of actions, each on generated lists for 20 s; `make fuzz` goes on as long as wanted.
+//! Bodies whose input is a list of actions, each on generated lists for 20 s; `make fuzz` goes on as long as
+//! wanted.
 //!
 //! The lists follow from a seed, so a run repeats as far as the machine's speed allows.
 //! `RINGVOX_GENERATE_SECONDS=3600` makes it an hour, `RINGVOX_GENERATE_SEED` another set of lists. A find is

@@ -1,6 +1,6 @@
 /**
- * What a recording loses when one of the three programs is killed while it runs. `RINGVOX_KILLS=20` kills each
- * that often and says how much was lost; in `make test` each is killed once.
+ * What a recording loses when one of the three programs is killed while it runs. `RINGVOX_KILLS=20` kills
+ * each that often and says how much was lost; in `make test` each is killed once.
  * @module
  */
 
