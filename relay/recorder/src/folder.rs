@@ -27,6 +27,8 @@ pub const READY_MAX: usize = 100_000;
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 const WORK: &str = ".work";
 const STORED: &str = "recording.json";
+/// The file that was made, before it has its name.
+pub const OUT: &str = "out";
 
 /// Where a recording lies that is not finished.
 #[must_use]
@@ -146,11 +148,16 @@ pub fn scan(directory: &Path) -> io::Result<(Vec<Found>, Vec<Recording>)> {
         let Some(id) = entry.file_name().to_str().filter(|id| is_id(id)).map(ToOwned::to_owned) else {
             continue;
         };
-        if ids.contains(id.as_str()) {
+        let scanned = if ids.contains(id.as_str()) {
             // Killed before the last step.
-            fs::remove_dir_all(entry.path())?;
-        } else if let Some(one) = scan_work(&entry.path(), &id)? {
-            found.push(one);
+            fs::remove_dir_all(entry.path()).map(|()| None)
+        } else {
+            scan_work(&entry.path(), &id)
+        };
+        match scanned {
+            Ok(one) => found.extend(one),
+            // One that cannot be read keeps no other from being recorded or finished.
+            Err(why) => tracing::error!("{} is left alone: {why}", entry.path().display()),
         }
     }
     Ok((found, ready))
@@ -166,6 +173,11 @@ fn scan_work(work: &Path, id: &str) -> io::Result<Option<Found>> {
             parts = parts.max(number);
             bytes += entry.metadata()?.len();
         }
+    }
+    // Killed when it was made and had no name yet; what it was made of may be it.
+    if let Ok(made) = fs::metadata(work.join(OUT)) {
+        parts = parts.max(1);
+        bytes += made.len();
     }
     let stored = read_json::<Stored>(&work.join(STORED)).filter(|stored| {
         stored.wanted.id == id && stored.recording.id == id && is_file_name(&stored.wanted.file)
@@ -199,7 +211,9 @@ fn scan_ready(directory: &Path) -> io::Result<Vec<Recording>> {
         let Some(recording) = read.filter(|one| is_id(&one.id) && one.file == file) else { continue };
         if !directory.join(file).is_file() {
             tracing::warn!("{file} is gone: it is forgotten");
-            fs::remove_file(directory.join(&name))?;
+            if let Err(why) = fs::remove_file(directory.join(&name)) {
+                tracing::error!("{} stays: {why}", directory.join(&name).display());
+            }
         } else if ready.len() < READY_MAX {
             ready.push(Recording { state: State::Ready, ..recording });
         } else {
@@ -213,4 +227,28 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MADE: &str = "0123456789abcdef";
+    const BEGUN: &str = "0123456789abcde0";
+
+    #[test]
+    fn a_file_that_was_made_and_has_no_name_yet_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for id in [MADE, BEGUN] {
+            make_work_folder(folder.path(), id).expect("made");
+        }
+        fs::write(work_folder(folder.path(), MADE).join(OUT), "all of it").expect("written");
+        // Not a folder, though it is called like one.
+        fs::write(work_folder(folder.path(), "0123456789abcde1"), "").expect("written");
+        let (found, ready) = scan(folder.path()).expect("read");
+        let found: Vec<_> =
+            found.iter().map(|one| (one.stored.wanted.id.as_str(), one.parts, one.bytes)).collect();
+        assert_eq!((found, ready), (vec![(MADE, 1, 9)], Vec::new()));
+        assert!(!work_folder(folder.path(), BEGUN).exists(), "nothing was in it");
+    }
 }

@@ -64,7 +64,7 @@ impl Job {
     /// Where the whole file lies before it has its name.
     #[must_use]
     pub fn out(&self) -> PathBuf {
-        self.work.join("out")
+        self.work.join(crate::folder::OUT)
     }
 }
 
