@@ -28,7 +28,9 @@ pub use recording::{Failure, FailureCode, Notice, Order, Recorded, Recording, St
 /// Version of what is said on the control socket.
 pub const RECORDER_CONTROL_VERSION: u32 = 1;
 /// Longest line on the control socket.
-pub const LINE_BYTES_MAX: usize = 256 << 10;
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// Tracks of a recording that are told; more are recorded and not told.
+pub const TOLD_TRACKS_MAX: usize = 256;
 /// Longest name of a file.
 pub const FILE_NAME_BYTES_MAX: usize = 200;
 /// Octets of an id.

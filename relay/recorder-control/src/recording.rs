@@ -158,6 +158,21 @@ pub enum Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{LINE_BYTES_MAX, TOLD_TRACKS_MAX};
+
+    #[test]
+    fn the_longest_names_fit_a_line() {
+        // As long as signaling lets them be, of what JSON makes longest.
+        let [login, stream] = [256, 640].map(|len| "\"".repeat(len));
+        let [kind, codec] = ["video", "opus"].map(str::to_owned);
+        let track = Recorded { login, stream, kind, codec, begins_ms: u64::MAX };
+        let text = r#"{"notice":"recording","id":"0123456789abcdef","kind":"room","state":"ready",
+            "room":"lobby","file":"a.mkv","startedAtMs":1}"#;
+        let Notice::Recording(mut read) = serde_json::from_str(text).expect("read") else { panic!("{text}") };
+        read.tracks = vec![track; TOLD_TRACKS_MAX];
+        let line = serde_json::to_string(&Notice::Recording(read)).expect("strings");
+        assert!(line.len() + 16 * 1024 < LINE_BYTES_MAX, "{}", line.len());
+    }
 
     #[test]
     fn lines_are_what_the_other_side_reads() {

@@ -17,7 +17,7 @@ use crate::lifetime::{Lifetime, Present};
 use crate::recording::{Event, Recording};
 use crate::sink::Store;
 use crate::track::Sample;
-use recorder_control::{Failure, FailureCode, Kind, Recorded, State, TapLabel, Wanted};
+use recorder_control::{Failure, FailureCode, Kind, Recorded, State, TOLD_TRACKS_MAX, TapLabel, Wanted};
 use relay_port::{Codec, MediaTime, TrackId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,8 +31,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// After this time without a fault the next one is the first again.
 const FAULTLESS: Duration = Duration::from_secs(60);
-/// Tracks that are told; more are recorded and not told.
-const TOLD_TRACKS_MAX: usize = 256;
 const MS: i64 = 1_000_000;
 
 /// All that is needed to go on with a recording, or to finish it, after any crash.
@@ -259,7 +257,11 @@ impl<S: Store> Entry<S> {
                 recording.pause();
                 self.pause(why.clone());
             }
-            None if recording.is_paused() && self.retry.is_none_or(|retry| now >= retry) => {
+            // While a part before is not closed, what waits for it is held, and the disk stands still.
+            None if recording.is_paused()
+                && self.open == 0
+                && self.retry.is_none_or(|retry| now >= retry) =>
+            {
                 recording.resume();
                 (self.retry, self.resumed) = (None, now);
                 self.set(State::Recording, None);
