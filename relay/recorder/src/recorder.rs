@@ -301,7 +301,8 @@ impl<S: Stores> Recorder<S> {
         let Some(codec) = self.taps.codec(track_id) else { return };
         let id = &wanted.id;
         let is_new = !self.entries.contains_key(id) && !self.done.contains_key(id);
-        if is_new && self.entries.len() < RECORDINGS_MAX {
+        // Those that wait for their files do not count: they could be kept waiting.
+        if is_new && self.entries.values().filter(|entry| entry.is_live()).count() < RECORDINGS_MAX {
             tracing::info!("recording {id} begins");
             let store = self.stores.store(id);
             self.entries.insert(id.clone(), Entry::begin(Stored::new(wanted, label), store, now));
@@ -355,13 +356,24 @@ impl<S: Stores> Recorder<S> {
         if parts == 0 {
             let info = "nothing came that could be recorded".to_owned();
             let failure = Failure { code: FailureCode::Empty, info };
-            return self.handle_report(now, Report::Failed { id: id.to_owned(), failure });
+            return self.drop_empty(id, failure, now);
         }
         let work = work_folder(&self.directory, id);
         let parts = (1..=parts).map(|part| part_path(&self.directory, id, part)).collect();
         let (aligned_at_ms, directory) = (wanted.aligned_at_ms, self.directory.clone());
         let job = Job { recording: recording.clone(), aligned_at_ms, directory, work, parts };
         self.actions.push_back(Action::Finish(Box::new(job)));
+    }
+
+    /// One of which nothing was written is told, and not kept: members could fill the list with such.
+    fn drop_empty(&mut self, id: &str, failure: Failure, now: Duration) {
+        let Some(mut entry) = self.entries.remove(id) else { return };
+        tracing::info!("recording {id} is dropped: {}", failure.info);
+        if let Some(failed) = entry.handle_failed(failure, now) {
+            self.actions.push_back(Action::Tell(Notice::Recording(Box::new(failed.clone()))));
+            self.actions.push_back(Action::Remove(Box::new(failed)));
+            self.actions.push_back(Action::Tell(Notice::Deleted { id: id.to_owned() }));
+        }
     }
 
     fn tell(&mut self, now: Duration) {
@@ -388,6 +400,9 @@ impl<S: Stores> Recorder<S> {
 
     /// Removes what is too old or too much, the oldest first.
     fn retain(&mut self, unix_ms: u64) {
+        if self.retention.max_age.is_none() && self.retention.max_total_bytes.is_none() {
+            return;
+        }
         let mut oldest: Vec<(u64, u64, String)> = self
             .done
             .values()

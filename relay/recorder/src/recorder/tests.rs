@@ -415,7 +415,7 @@ fn a_file_that_finds_no_room_is_made_later() {
 }
 
 #[test]
-fn nothing_recorded_is_a_failure() {
+fn nothing_recorded_is_a_failure_and_is_not_kept() {
     let mut world = World::new();
     world.connect();
     // A picture without a keyframe: nothing comes.
@@ -423,7 +423,11 @@ fn nothing_recorded_is_a_failure() {
     world.begin(2, &[STREAM]);
     world.end(2);
     world.run(2_100);
-    assert_eq!(world.of(STREAM).failure.map(|failure| failure.code), Some(FailureCode::Empty));
+    let told: Vec<&Notice> = world.told.iter().rev().take(2).collect();
+    let [Notice::Deleted { id }, Notice::Recording(failed)] = told[..] else { panic!("{told:?}") };
+    assert_eq!((id.as_str(), failed.state), (STREAM, State::Failed));
+    assert_eq!(failed.failure.as_ref().map(|failure| failure.code), Some(FailureCode::Empty));
+    assert_eq!((world.removed.as_slice(), world.recorder.inventory().len()), (&[STREAM.to_owned()][..], 2));
     assert!(world.jobs.is_empty());
 }
 
