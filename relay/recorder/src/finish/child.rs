@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(100);
 /// Longest line of what it says; the rest of it is left out.
 const LINE_BYTES_MAX: usize = 1_024;
+/// Reads of what it said last: what it has left behind may go on for ever.
+const LAST_READS_MAX: usize = 64;
 /// How long one that was killed is waited for.
 const KILLED: Duration = Duration::from_secs(5);
 
@@ -82,7 +84,11 @@ pub(super) fn watch(
     loop {
         if let Some(status) = child.try_wait()? {
             // What it said last; what it started and left may hold these open for ever.
-            while listen(&mut out, &mut error, Duration::ZERO, hear)? {}
+            for _ in 0..LAST_READS_MAX {
+                if !listen(&mut out, &mut error, Duration::ZERO, hear)? {
+                    break;
+                }
+            }
             out.iter_mut().for_each(|lines| lines.end(hear));
             error.iter_mut().for_each(|lines| lines.end(hear));
             return Ok(status);
