@@ -165,7 +165,11 @@ impl Catalogue {
 
     fn forget_one(&mut self) -> Option<u64> {
         let has_ended = |recording: &Recording| matches!(recording.state, State::Ready | State::Failed);
-        let oldest = self.by_place.values().find(|recording| has_ended(recording))?.id.clone();
+        let has_failed = |recording: &Recording| recording.state == State::Failed;
+        // One without a file goes before one with a file.
+        let failed = self.by_place.values().find(|recording| has_failed(recording));
+        let ended = || self.by_place.values().find(|recording| has_ended(recording));
+        let oldest = failed.or_else(ended)?.id.clone();
         self.remove(&oldest);
         self.forgotten += 1;
         self.forgotten.is_power_of_two().then_some(self.forgotten)
