@@ -164,6 +164,26 @@ fn a_process_asks_for_a_keyframe_and_ends_its_tap() {
 }
 
 #[test]
+fn a_process_that_comes_again_and_again_has_its_keyframe_each_time() {
+    let mut world = Shards::new(2, 2, BUDGET);
+    room(&mut world);
+    let track_id = World::up_track_id(0);
+    world.run(Duration::from_secs(3));
+    for time in 0..8 {
+        let recorder = world.connect_process("recorder");
+        world.command(tap(track_id, "recorder"));
+        world.run(Duration::from_millis(100));
+        let before = world.count(0, Count::KeyframesAsked);
+        world.process_says(recorder, &Frame::Message(Message::Keyframe { track_id }), &[]);
+        world.run(Duration::from_millis(1_100));
+        assert_eq!(world.count(0, Count::KeyframesAsked) - before, 1, "time {time}");
+        world.process_ends(recorder);
+        world.run(Duration::from_secs(1));
+    }
+    world.assert_ledger();
+}
+
+#[test]
 fn a_process_that_does_not_read_costs_a_counter_and_nobody_else() {
     let mut world = Shards::new(3, 2, BUDGET);
     let subscribers = room(&mut world);

@@ -1,12 +1,13 @@
 //! The ports that a shard is connected to, and what it says to them.
 
+use crate::down::KeyframeBudget;
 use crate::port;
 use crate::stats::{Count, Counters, DropReason};
 use crate::time::{RoomClock, Time};
 use crate::track::{Source, UpTrack};
 use crate::transports::Transports;
 use crate::up::Accepted;
-use relay_port::{Load, MediaKind, Message, PortId, PortSink, PortWriter};
+use relay_port::{Load, MediaKind, Message, PortId, PortKind, PortSink, PortWriter};
 
 struct Connected {
     port: PortId,
@@ -55,6 +56,10 @@ impl Ports {
             Some(port) => port.1 = opening,
             None => {
                 up.ports.push((to, opening));
+                if to.kind == PortKind::Local {
+                    // What another process, or the one before this, has asked for is not its doing.
+                    up.port_keyframes = KeyframeBudget::default();
+                }
                 self.change_load(to, |load| *load.of(up.params.kind) += 1);
             }
         }
