@@ -1,7 +1,7 @@
 //! `/api/v1` and the webhook, beside a recorder that says what a test wants.
 
-use crate::edges::{PATIENCE, Setup, header, http, setup};
-use crate::record_files::{FakeRecorder, Line, answers, recording, status, with_recordings};
+use crate::edges::{PATIENCE, Setup, header, http};
+use crate::record_files::{FakeRecorder, Line, answers, recording, started, status};
 use aws_lc_rs::hmac;
 use recorder_control::{Failure, FailureCode, Notice, Order, Recording, State};
 use serde_json::{Value, json};
@@ -21,18 +21,6 @@ fn with_key(dir: &Path, config: &mut Config) {
     let key = dir.join("api.key");
     fs::write(&key, format!("{KEY}\n")).expect("written");
     config.api.key = Some(key);
-}
-
-async fn started(change: impl FnOnce(&Path, &mut Config)) -> (FakeRecorder, Setup) {
-    let mut recorder = None;
-    let setup = setup(|config| {
-        let dir = config.control_socket.parent().expect("a directory").to_owned();
-        with_recordings(&dir, config);
-        change(&dir, config);
-        recorder = Some(FakeRecorder::listen(&dir));
-    })
-    .await;
-    (recorder.expect("listens"), setup)
 }
 
 fn head(method: &str, path: &str) -> String {

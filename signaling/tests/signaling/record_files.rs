@@ -108,7 +108,8 @@ pub(crate) async fn answers(server: SocketAddr, head: &str, expected: u16) -> (S
     timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{head} is not answered by {expected}"))
 }
 
-async fn started(change: impl FnOnce(&Path, &mut Config)) -> (FakeRecorder, Setup) {
+/// A signaling with recordings, and the recorder that it connects to.
+pub(crate) async fn started(change: impl FnOnce(&Path, &mut Config)) -> (FakeRecorder, Setup) {
     let mut recorder = None;
     let setup = setup(|config| {
         let dir = config.control_socket.parent().expect("a directory").to_owned();
