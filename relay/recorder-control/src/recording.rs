@@ -110,6 +110,31 @@ pub struct Recording {
     pub failure: Option<Failure>,
 }
 
+impl Recording {
+    /// One that has just begun, of which nothing more is known.
+    #[must_use]
+    pub fn new(id: &str, kind: Kind, file: &str, started_at_ms: u64) -> Self {
+        Self {
+            id: id.to_owned(),
+            kind,
+            state: State::Recording,
+            room: String::new(),
+            login: None,
+            stream: None,
+            file: file.to_owned(),
+            mixed: None,
+            started_at_ms,
+            ended_at_ms: None,
+            duration_ms: 0,
+            bytes: 0,
+            percent: None,
+            interruptions: 0,
+            tracks: Vec::new(),
+            failure: None,
+        }
+    }
+}
+
 /// From the recorder to signaling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "lowercase")]

@@ -61,24 +61,8 @@ impl Stored {
     /// One of which nobody says what it is of.
     #[must_use]
     pub fn unlabelled(wanted: &Wanted) -> Self {
-        let recording = recorder_control::Recording {
-            id: wanted.id.clone(),
-            kind: wanted.kind,
-            state: State::Recording,
-            room: String::new(),
-            login: None,
-            stream: None,
-            file: wanted.file.clone(),
-            mixed: None,
-            started_at_ms: wanted.started_at_ms,
-            ended_at_ms: None,
-            duration_ms: 0,
-            bytes: 0,
-            percent: None,
-            interruptions: 0,
-            tracks: Vec::new(),
-            failure: None,
-        };
+        let Wanted { id, kind, file, started_at_ms, .. } = wanted;
+        let recording = recorder_control::Recording::new(id, *kind, file, *started_at_ms);
         Self { wanted: wanted.clone(), recording, track_ids: Vec::new() }
     }
 }

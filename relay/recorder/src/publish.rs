@@ -93,24 +93,11 @@ mod tests {
     use std::path::PathBuf;
 
     fn recording() -> Recording {
-        Recording {
-            id: "0123456789abcdef".into(),
-            kind: Kind::Stream,
-            state: State::Finishing,
-            room: "lobby".into(),
-            login: Some("../alice".into()),
-            stream: Some("camera".into()),
-            file: "a.webm".into(),
-            mixed: None,
-            started_at_ms: 1,
-            ended_at_ms: Some(2),
-            duration_ms: 0,
-            bytes: 0,
-            percent: Some(100),
-            interruptions: 1,
-            tracks: Vec::new(),
-            failure: None,
-        }
+        let one = Recording::new("0123456789abcdef", Kind::Stream, "a.webm", 1);
+        let (room, login, stream) = ("lobby".into(), Some("../alice".into()), Some("camera".into()));
+        let (ended_at_ms, percent) = (Some(2), Some(100));
+        let state = State::Finishing;
+        Recording { state, room, login, stream, ended_at_ms, percent, interruptions: 1, ..one }
     }
 
     fn work(directory: &Path) -> (PathBuf, PathBuf) {

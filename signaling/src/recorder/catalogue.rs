@@ -186,25 +186,9 @@ mod tests {
     use recorder_control::Kind;
 
     fn recording(number: u64, state: State) -> Recording {
-        let number_room = number % 2;
-        Recording {
-            id: format!("{number:016x}"),
-            kind: Kind::Stream,
-            state,
-            room: format!("room{number_room}"),
-            login: Some("alice".into()),
-            stream: None,
-            file: format!("{number}.webm"),
-            mixed: None,
-            started_at_ms: 1_000 + number,
-            ended_at_ms: None,
-            duration_ms: 0,
-            bytes: 0,
-            percent: None,
-            interruptions: 0,
-            tracks: Vec::new(),
-            failure: None,
-        }
+        let (id, file) = (format!("{number:016x}"), format!("{number}.webm"));
+        let one = Recording::new(&id, Kind::Stream, &file, 1_000 + number);
+        Recording { state, room: format!("room{}", number % 2), login: Some("alice".into()), ..one }
     }
 
     fn ids(page: &Page) -> Vec<u64> {

@@ -224,24 +224,9 @@ mod tests {
     }
 
     fn recording(kind: Kind, stream: &str) -> Recording {
-        Recording {
-            id: "0123456789abcdef".into(),
-            kind,
-            state: State::Ready,
-            room: "lobby".into(),
-            login: Some("alice".into()),
-            stream: Some(stream.into()),
-            file: "lobby.mkv".into(),
-            mixed: None,
-            started_at_ms: 0,
-            ended_at_ms: None,
-            duration_ms: 0,
-            bytes: 0,
-            percent: None,
-            interruptions: 0,
-            tracks: Vec::new(),
-            failure: None,
-        }
+        let one = Recording::new("0123456789abcdef", kind, "lobby.mkv", 0);
+        let (room, login, stream) = ("lobby".into(), Some("alice".into()), Some(stream.into()));
+        Recording { state: State::Ready, room, login, stream, ..one }
     }
 
     fn hook(recording: Recording, directory: &Path) -> Hook {
