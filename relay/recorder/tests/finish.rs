@@ -6,14 +6,14 @@ use recorder::config::{Mp4Audio, Recording as Settings};
 use recorder::depacketize::Frame;
 use recorder::finish::join::Plan;
 use recorder::finish::{Job, make};
-use recorder::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written, scan};
+use recorder::matroska::{Block, DocType, HEAD_BYTES, Muxer, Track, scan};
 use recorder_control::{FailureCode, Kind, Recording, State};
 use relay_port::{Codec, MediaTime};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Rtp, beeps_ms, decode, duration_ms, flashes_ms, frames, rtp, streams};
+use support::{Rtp, beeps_ms, decode, duration_ms, flashes_ms, frames, media, rtp, store, streams};
 
 const MS: i64 = 1_000_000;
 /// A whole second of the room clock.
@@ -61,24 +61,11 @@ struct Input {
 }
 
 fn input(uid: u64, codec: Codec, packets: &[Rtp], begin_ms: i64) -> Input {
-    let rate_hz = match codec {
-        Codec::Opus => 48_000,
-        Codec::Pcmu | Codec::Pcma => 8_000,
-        Codec::Vp8 | Codec::H264 => 90_000,
-    };
-    Input { uid, codec, frames: frames(codec, rate_hz, packets, at(begin_ms)) }
+    Input { uid, codec, frames: frames(codec, packets, at(begin_ms)) }
 }
 
 fn track(input: &Input) -> Track {
-    let media = match (input.codec, input.frames[0].1.params.clone()) {
-        (Codec::Vp8, Some(params)) => Media::Vp8 { width: params.width, height: params.height },
-        (Codec::H264, Some(params)) => {
-            Media::H264 { width: params.width, height: params.height, config: params.config }
-        }
-        (Codec::Opus, _) => Media::Opus,
-        (Codec::Pcmu, _) => Media::Pcmu,
-        _ => Media::Pcma,
-    };
+    let media = media(input.codec, &input.frames[0].1);
     Track { uid: input.uid, name: format!("track {}", input.uid), media }
 }
 
@@ -94,24 +81,9 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let work = folder.path().join(".work");
         fs::create_dir(&work).expect("made");
-        let recording = Recording {
-            id: "0123456789abcdef".into(),
-            kind: if file.ends_with(".mkv") { Kind::Room } else { Kind::Stream },
-            state: State::Finishing,
-            room: "lobby".into(),
-            login: None,
-            stream: None,
-            file: file.into(),
-            mixed: None,
-            started_at_ms: 0,
-            ended_at_ms: None,
-            duration_ms: 0,
-            bytes: 0,
-            percent: None,
-            interruptions: 0,
-            tracks: Vec::new(),
-            failure: None,
-        };
+        let kind = if file.ends_with(".mkv") { Kind::Room } else { Kind::Stream };
+        let one = Recording::new("0123456789abcdef", kind, file, 0);
+        let recording = Recording { state: State::Finishing, room: "lobby".into(), ..one };
         let aligned_at_ms = aligned_ms.map(|ms| (BEGIN_MS + ms).unsigned_abs());
         let directory = folder.path().to_owned();
         let job = Job { recording, aligned_at_ms, directory, work, parts: Vec::new() };
@@ -136,15 +108,7 @@ impl World {
             muxer.handle_block(block).expect("times grow");
         }
         muxer.handle_end();
-        while let Some(written) = muxer.poll_written() {
-            match written {
-                Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
-                Written::Cluster(bytes) => {
-                    file.write_all_at(&bytes, end).expect("written");
-                    end += bytes.len() as u64;
-                }
-            }
-        }
+        store(&mut muxer, &file, &mut end);
         file.set_len(end - missing).expect("cut");
         self.job.parts.push(path);
     }

@@ -8,7 +8,9 @@ use relay_port::{Codec, MediaTime};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use support::{Rtp, decode, duration_ms, frames, g711, h264, opus, streams, times_ms, times_of_cut_ms, vp8};
+use support::{
+    Rtp, decode, duration_ms, frames, g711, h264, media, opus, store, streams, times_ms, times_of_cut_ms, vp8,
+};
 
 /// Where all files of these tests begin.
 const BEGIN: MediaTime = MediaTime::from_nanos(1_790_000_000_000_000_000);
@@ -22,25 +24,11 @@ fn later(seconds: i64) -> MediaTime {
 
 impl Input {
     fn new(name: &'static str, codec: Codec, packets: &[Rtp], begin: MediaTime) -> Self {
-        let rate_hz = match codec {
-            Codec::Opus => 48_000,
-            Codec::Pcmu | Codec::Pcma => 8_000,
-            Codec::Vp8 | Codec::H264 => 90_000,
-        };
-        Self(name, codec, frames(codec, rate_hz, packets, begin))
+        Self(name, codec, frames(codec, packets, begin))
     }
 
     fn track(&self, uid: u64, first: &Frame) -> Track {
-        let media = match (self.1, first.params.clone()) {
-            (Codec::Vp8, Some(params)) => Media::Vp8 { width: params.width, height: params.height },
-            (Codec::H264, Some(params)) => {
-                Media::H264 { width: params.width, height: params.height, config: params.config }
-            }
-            (Codec::Opus, _) => Media::Opus,
-            (Codec::Pcmu, _) => Media::Pcmu,
-            _ => Media::Pcma,
-        };
-        Track { uid, name: self.0.to_owned(), media }
+        Track { uid, name: self.0.to_owned(), media: media(self.1, first) }
     }
 }
 
@@ -54,27 +42,16 @@ fn write(path: &Path, doc_type: DocType, inputs: &[Input]) -> File {
         all.extend(frames.iter().map(|(time, frame)| (input, *time, frame)));
     }
     all.sort_by_key(|(_, time, _)| *time);
-    let mut store = |muxer: &mut Muxer| {
-        while let Some(written) = muxer.poll_written() {
-            match written {
-                Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
-                Written::Cluster(bytes) => {
-                    file.write_all_at(&bytes, end).expect("written");
-                    end += bytes.len() as u64;
-                }
-            }
-        }
-    };
     for (input, time, frame) in all {
         let number = *numbers[input].get_or_insert_with(|| {
             muxer.add_track(&inputs[input].track(input as u64 + 1, frame)).expect("room")
         });
         let block = Block { track: number, time, keyframe: frame.keyframe, bytes: frame.bytes.clone() };
         muxer.handle_block(block).expect("times grow");
-        store(&mut muxer);
+        store(&mut muxer, &file, &mut end);
     }
     muxer.handle_end();
-    store(&mut muxer);
+    store(&mut muxer, &file, &mut end);
     file
 }
 

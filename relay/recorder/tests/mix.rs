@@ -4,15 +4,15 @@
 mod support;
 
 use recorder::depacketize::Frame;
-use recorder::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written, finish};
+use recorder::matroska::{Block, DocType, HEAD_BYTES, Muxer, Track, finish};
 use recorder::mix::{MixSettings, mix};
 use relay_port::{Codec, MediaTime};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Rtp, decode, duration_ms, frames, rtp, sound_ms, streams};
+use support::{Rtp, decode, duration_ms, frames, media, rtp, sound_ms, store, streams};
 
 const MS: i64 = 1_000_000;
 const RED: [u8; 3] = [200, 0, 0];
@@ -24,12 +24,7 @@ const BACKGROUND: [u8; 3] = [0x10, 0x12, 0x16];
 struct Input(&'static str, Codec, Vec<(MediaTime, Frame)>);
 
 fn input(name: &'static str, codec: Codec, packets: &[Rtp], begin_ms: i64) -> Input {
-    let rate_hz = match codec {
-        Codec::Opus => 48_000,
-        Codec::Pcmu | Codec::Pcma => 8_000,
-        Codec::Vp8 | Codec::H264 => 90_000,
-    };
-    Input(name, codec, frames(codec, rate_hz, packets, MediaTime::from_nanos(begin_ms * MS)))
+    Input(name, codec, frames(codec, packets, MediaTime::from_nanos(begin_ms * MS)))
 }
 
 /// A colour, white for the first 200 ms of each second of the room's clock.
@@ -66,38 +61,19 @@ fn write(path: &Path, inputs: &[Input]) {
     let all = inputs.iter().enumerate();
     let mut all: Vec<_> = all.flat_map(|(n, input)| input.2.iter().map(move |(t, f)| (n, *t, f))).collect();
     all.sort_by_key(|(_, time, _)| *time);
-    let mut store = |muxer: &mut Muxer| {
-        while let Some(written) = muxer.poll_written() {
-            match written {
-                Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
-                Written::Cluster(bytes) => {
-                    file.write_all_at(&bytes, end).expect("written");
-                    end += bytes.len() as u64;
-                }
-            }
-        }
-    };
     for (n, time, frame) in all {
         let number = *numbers[n].get_or_insert_with(|| {
-            let media = match (inputs[n].1, frame.params.clone()) {
-                (Codec::Vp8, Some(params)) => Media::Vp8 { width: params.width, height: params.height },
-                (Codec::H264, Some(params)) => {
-                    Media::H264 { width: params.width, height: params.height, config: params.config }
-                }
-                (Codec::Vp8 | Codec::H264, None) => Media::Vp8 { width: 320, height: 180 },
-                (Codec::Opus, _) => Media::Opus,
-                _ => Media::Pcmu,
-            };
+            let media = media(inputs[n].1, frame);
             let track = Track { uid: n as u64 + 1, name: inputs[n].0.to_owned(), media };
             muxer.add_track(&track).expect("room")
         });
         let bytes = frame.bytes.clone();
         let block = Block { track: number, time, keyframe: frame.keyframe, bytes };
         muxer.handle_block(block).expect("times grow");
-        store(&mut muxer);
+        store(&mut muxer, &file, &mut end);
     }
     muxer.handle_end();
-    store(&mut muxer);
+    store(&mut muxer, &file, &mut end);
     finish(&file).expect("ours");
 }
 

@@ -169,11 +169,10 @@ fn run(jobs: &Mutex<Receiver<Job>>, settings: &Settings, hooks: &Hooks, tell: &T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matroska::{Block, DocType, HEAD_BYTES, Media, Muxer, Track, Written};
+    use crate::matroska::{Block, DocType, Media, Muxer, Track, store};
     use recorder_control::{FailureCode, Kind, State};
     use relay_port::MediaTime;
     use std::fs::{self, File};
-    use std::os::unix::fs::FileExt;
     use std::path::Path;
 
     fn write_part(path: &Path) {
@@ -185,39 +184,15 @@ mod tests {
             muxer.handle_block(block).expect("times grow");
         }
         muxer.handle_end();
-        let (file, mut end) = (File::create(path).expect("created"), HEAD_BYTES as u64);
-        while let Some(written) = muxer.poll_written() {
-            match written {
-                Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
-                Written::Cluster(bytes) => {
-                    file.write_all_at(&bytes, end).expect("written");
-                    end += bytes.len() as u64;
-                }
-            }
-        }
+        store(&mut muxer, &File::create(path).expect("created"));
     }
 
     fn job(directory: &Path) -> Job {
         let work = directory.join(".work/0123456789abcdef");
         fs::create_dir_all(&work).expect("made");
-        let recording = Recording {
-            id: "0123456789abcdef".into(),
-            kind: Kind::Room,
-            state: State::Finishing,
-            room: "lobby".into(),
-            login: None,
-            stream: None,
-            file: "lobby.mkv".into(),
-            mixed: None,
-            started_at_ms: 1_000,
-            ended_at_ms: Some(3_000),
-            duration_ms: 0,
-            bytes: 0,
-            percent: None,
-            interruptions: 0,
-            tracks: Vec::new(),
-            failure: None,
-        };
+        let one = Recording::new("0123456789abcdef", Kind::Room, "lobby.mkv", 1_000);
+        let (room, ended_at_ms) = ("lobby".into(), Some(3_000));
+        let recording = Recording { state: State::Finishing, room, ended_at_ms, ..one };
         let parts = vec![work.join("part-1.mkv")];
         Job { recording, aligned_at_ms: None, directory: directory.to_owned(), work, parts }
     }

@@ -30,6 +30,9 @@ mod scan;
 mod track;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use muxer::store;
+
 pub use finish::{finish, finish_as};
 pub use head::{DocType, HEAD_BYTES, Head, HeadFull, TRACKS_MAX};
 pub use muxer::{Block, CLUSTER_NANOS, Muxer, SKEW_NANOS, Written};

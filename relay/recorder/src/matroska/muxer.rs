@@ -205,3 +205,19 @@ fn push_block(out: &mut Vec<u8>, cluster_ms: i64, block: &Waiting) {
     out.push(if block.keyframe { 0x80 } else { 0 });
     out.extend_from_slice(&block.bytes);
 }
+
+/// The file of a muxer that has ended.
+#[cfg(test)]
+pub(crate) fn store(muxer: &mut Muxer, file: &std::fs::File) {
+    use std::os::unix::fs::FileExt;
+    let mut end = super::head::HEAD_BYTES as u64;
+    while let Some(written) = muxer.poll_written() {
+        match written {
+            Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
+            Written::Cluster(bytes) => {
+                file.write_all_at(&bytes, end).expect("written");
+                end += bytes.len() as u64;
+            }
+        }
+    }
+}

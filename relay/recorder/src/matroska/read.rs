@@ -9,7 +9,7 @@
 
 use super::ebml::{elements, head, id, uint, vint};
 use super::scan::ScanError;
-use super::track::{Media, TYPE_VIDEO};
+use super::track::{Media, TYPE_VIDEO, content};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -200,35 +200,18 @@ fn block(cluster_ms: u64, content: &[u8], keyframe: Option<bool>) -> Option<Foun
 }
 
 fn track(entry: &[u8]) -> Option<FoundTrack> {
-    let find = |wanted: u32| elements(entry).find(|(found, _)| *found == wanted).map(|(_, content)| content);
-    let number = find(id::TRACK_NUMBER).and_then(uint)?;
-    let is_video = find(id::TRACK_TYPE).and_then(uint) == Some(TYPE_VIDEO);
-    let name = String::from_utf8_lossy(find(id::NAME).unwrap_or_default()).into_owned();
-    let private = find(id::CODEC_PRIVATE).unwrap_or_default();
-    let media = match find(id::CODEC_ID)? {
-        b"V_VP8" => size(find(id::VIDEO)).map(|(width, height)| Media::Vp8 { width, height }),
-        b"V_MPEG4/ISO/AVC" => size(find(id::VIDEO)).map(|(width, height)| Media::H264 {
-            width,
-            height,
-            config: private.to_vec(),
-        }),
-        b"A_OPUS" => Some(Media::Opus),
-        b"A_MS/ACM" if private.starts_with(&[7, 0]) => Some(Media::Pcmu),
-        b"A_MS/ACM" if private.starts_with(&[6, 0]) => Some(Media::Pcma),
-        _ => None,
-    };
-    Some(FoundTrack { number, name, is_video, media })
-}
-
-fn size(video: Option<&[u8]>) -> Option<(u32, u32)> {
-    let find = |wanted: u32| elements(video?).find(|(found, _)| *found == wanted).and_then(|(_, n)| uint(n));
-    Some((u32::try_from(find(id::PIXEL_WIDTH)?).ok()?, u32::try_from(find(id::PIXEL_HEIGHT)?).ok()?))
+    let number = content(entry, id::TRACK_NUMBER).and_then(uint)?;
+    let is_video = content(entry, id::TRACK_TYPE).and_then(uint) == Some(TYPE_VIDEO);
+    let name = String::from_utf8_lossy(content(entry, id::NAME).unwrap_or_default()).into_owned();
+    // Without a codec it is no track.
+    content(entry, id::CODEC_ID)?;
+    Some(FoundTrack { number, name, is_video, media: Media::parse(entry) })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::{DocType, HEAD_BYTES};
-    use super::super::muxer::{Block, Muxer, Written};
+    use super::super::head::DocType;
+    use super::super::muxer::{Block, Muxer, store};
     use super::super::track::Track;
     use super::*;
     use relay_port::MediaTime;
@@ -242,16 +225,8 @@ mod tests {
             muxer.handle_block(block).expect("times grow");
         }
         muxer.handle_end();
-        let (file, mut end) = (tempfile::tempfile().expect("a file"), HEAD_BYTES as u64);
-        while let Some(written) = muxer.poll_written() {
-            match written {
-                Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
-                Written::Cluster(bytes) => {
-                    file.write_all_at(&bytes, end).expect("written");
-                    end += bytes.len() as u64;
-                }
-            }
-        }
+        let file = tempfile::tempfile().expect("a file");
+        store(&mut muxer, &file);
         file
     }
 

@@ -63,6 +63,26 @@ impl Media {
         }
     }
 
+    /// Of an entry; `None`: our recordings do not have such.
+    pub(super) fn parse(entry: &[u8]) -> Option<Self> {
+        let private = content(entry, id::CODEC_PRIVATE).unwrap_or_default();
+        let side = |wanted| {
+            let side = content(content(entry, id::VIDEO)?, wanted)?;
+            uint(side).and_then(|side| u32::try_from(side).ok())
+        };
+        let size = || Some((side(id::PIXEL_WIDTH)?, side(id::PIXEL_HEIGHT)?));
+        Some(match content(entry, id::CODEC_ID)? {
+            b"V_VP8" => size().map(|(width, height)| Self::Vp8 { width, height })?,
+            b"V_MPEG4/ISO/AVC" => {
+                size().map(|(width, height)| Self::H264 { width, height, config: private.to_vec() })?
+            }
+            b"A_OPUS" => Self::Opus,
+            b"A_MS/ACM" if private.starts_with(&[7, 0]) => Self::Pcmu,
+            b"A_MS/ACM" if private.starts_with(&[6, 0]) => Self::Pcma,
+            _ => return None,
+        })
+    }
+
     const fn codec_id(&self) -> &'static str {
         match self {
             Self::Vp8 { .. } => "V_VP8",
@@ -107,29 +127,9 @@ impl Track {
 
     /// Reads an entry of ours back.
     pub(super) fn parse(entry: &[u8]) -> Option<Self> {
-        let find = |wanted| elements(entry).find(|(found, _)| *found == wanted).map(|(_, content)| content);
-        let private = find(id::CODEC_PRIVATE).unwrap_or_default();
-        let side = |wanted| {
-            let side = elements(find(id::VIDEO)?).find(|(found, _)| *found == wanted)?.1;
-            uint(side).and_then(|side| u32::try_from(side).ok())
-        };
-        let media = match find(id::CODEC_ID)? {
-            b"V_VP8" => Media::Vp8 { width: side(id::PIXEL_WIDTH)?, height: side(id::PIXEL_HEIGHT)? },
-            b"V_MPEG4/ISO/AVC" => Media::H264 {
-                width: side(id::PIXEL_WIDTH)?,
-                height: side(id::PIXEL_HEIGHT)?,
-                config: private.to_vec(),
-            },
-            b"A_OPUS" => Media::Opus,
-            b"A_MS/ACM" => match private.first()? {
-                7 => Media::Pcmu,
-                6 => Media::Pcma,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        let name = String::from_utf8(find(id::NAME).unwrap_or_default().to_vec()).ok()?;
-        Some(Self { uid: uint(find(id::TRACK_UID)?)?, name, media })
+        let media = Media::parse(entry)?;
+        let name = String::from_utf8(content(entry, id::NAME).unwrap_or_default().to_vec()).ok()?;
+        Some(Self { uid: uint(content(entry, id::TRACK_UID)?)?, name, media })
     }
 
     fn push_media(&self, out: &mut Vec<u8>) {
@@ -149,6 +149,11 @@ impl Track {
             Media::Pcma => push_g711(out, 6),
         }
     }
+}
+
+/// The first element with this id.
+pub(super) fn content(of: &[u8], wanted: u32) -> Option<&[u8]> {
+    elements(of).find(|(found, _)| *found == wanted).map(|(_, content)| content)
 }
 
 /// What of a name fits.

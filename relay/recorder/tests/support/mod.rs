@@ -5,7 +5,10 @@
 pub(crate) mod bed;
 
 use recorder::depacketize::{Depacketizer, Frame};
+use recorder::matroska::{Media, Muxer, Written};
 use relay_port::{Codec, MediaTime, Packet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -61,12 +64,7 @@ pub(crate) fn rtp(arguments: &str) -> Vec<Rtp> {
 }
 
 /// Its frames, and their times from `begin` on.
-pub(crate) fn frames(
-    codec: Codec,
-    rate_hz: i64,
-    packets: &[Rtp],
-    begin: MediaTime,
-) -> Vec<(MediaTime, Frame)> {
+pub(crate) fn frames(codec: Codec, packets: &[Rtp], begin: MediaTime) -> Vec<(MediaTime, Frame)> {
     let (mut depacketizer, first) = (Depacketizer::new(codec), packets[0].packet.timestamp);
     packets.iter().for_each(|rtp| depacketizer.handle_packet(&rtp.packet, &rtp.payload));
     let frames: Vec<Frame> = std::iter::from_fn(|| depacketizer.poll_frame()).collect();
@@ -77,7 +75,7 @@ pub(crate) fn frames(
     );
     let time = |frame: &Frame| {
         let ticks = i64::from(frame.timestamp.wrapping_sub(first));
-        MediaTime::from_nanos(begin.as_nanos() + ticks * 1_000_000_000 / rate_hz)
+        MediaTime::from_nanos(begin.as_nanos() + ticks * 1_000_000_000 / rate_hz(codec))
     };
     frames.into_iter().map(|frame| (time(&frame), frame)).collect()
 }
@@ -231,4 +229,41 @@ pub(crate) fn flashes_of_ms(file: &Path, filters: &str) -> Vec<i64> {
         was_white = is_white;
     }
     begins
+}
+
+/// Ticks of the RTP clock in a second.
+const fn rate_hz(codec: Codec) -> i64 {
+    match codec {
+        Codec::Opus => 48_000,
+        Codec::Pcmu | Codec::Pcma => 8_000,
+        Codec::Vp8 | Codec::H264 => 90_000,
+    }
+}
+
+/// What a track is that begins with this frame.
+pub(crate) fn media(codec: Codec, first: &Frame) -> Media {
+    match (codec, first.params.clone()) {
+        (Codec::H264, Some(params)) => {
+            Media::H264 { width: params.width, height: params.height, config: params.config }
+        }
+        (Codec::Vp8, Some(params)) => Media::Vp8 { width: params.width, height: params.height },
+        // It does not begin with a keyframe.
+        (Codec::Vp8 | Codec::H264, None) => Media::Vp8 { width: 320, height: 180 },
+        (Codec::Opus, _) => Media::Opus,
+        (Codec::Pcmu, _) => Media::Pcmu,
+        (Codec::Pcma, _) => Media::Pcma,
+    }
+}
+
+/// Writes what a muxer has ready; `end`: where the next cluster goes.
+pub(crate) fn store(muxer: &mut Muxer, file: &File, end: &mut u64) {
+    while let Some(written) = muxer.poll_written() {
+        match written {
+            Written::Head(bytes) => file.write_all_at(&bytes, 0).expect("written"),
+            Written::Cluster(bytes) => {
+                file.write_all_at(&bytes, *end).expect("written");
+                *end += bytes.len() as u64;
+            }
+        }
+    }
 }
