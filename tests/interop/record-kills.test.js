@@ -48,7 +48,7 @@ describe("a recording whose programs are killed", () => {
             assert.equal(interruptions, kill + 1);
         }
         await grows("recorder", BEFORE_MS);
-        await page.close();
+        await leave(page);
         const frames = await framesOf(await ready("recorder"));
         t.diagnostic(`recorder, ${KILLS} kills: ${said(kills.map((at) => lost(frames, at)))}`);
         for (const at of kills) {
@@ -67,7 +67,7 @@ describe("a recording whose programs are killed", () => {
         }
         await grows("signaling", BEFORE_MS);
         assert.equal((await recorded("signaling")).interruptions, 0);
-        await page.close();
+        await leave(page);
         const frames = await framesOf(await ready("signaling"));
         t.diagnostic(`signaling, ${KILLS} kills: ${said(kills.map((at) => lost(frames, at)))}`);
     });
@@ -81,7 +81,7 @@ describe("a recording whose programs are killed", () => {
             const at = await killNow("ringvox-relay");
             const frames = await framesOf(await ready(room));
             losses.push({ before: at - Math.max(...frames.filter((frame) => frame < at)), gap: 0 });
-            await page.close();
+            await leave(page);
             await until("another relay is there", async () => (await server.relayPid()) > 0);
         }
         t.diagnostic(`relay, ${KILLS} kills: ${said(losses)}`);
@@ -130,6 +130,15 @@ describe("a recording whose programs are killed", () => {
         return Date.now();
     }
 });
+
+/**
+ * Ends what a page publishes: its DTLS says so, where a page that is closed falls silent only.
+ * @param {import("puppeteer-core").Page} page
+ */
+async function leave(page) {
+    await page.evaluate(() => globalThis.__whip.close());
+    await page.browserContext().close();
+}
 
 /** When each frame of the picture is shown, in ms since the Unix epoch; each is decoded. @param {string} file */
 async function framesOf(file) {
