@@ -6,7 +6,7 @@
 
 use crate::config::Recording as Settings;
 use crate::control::{Controllers, FromController, TellController, listen};
-use crate::disk::{Backend, Disk, DiskStores};
+use crate::disk::{Backend, Disk, DiskStores, END};
 use crate::finish::{Finishers, Report, Tell};
 use crate::folder::{Lock, scan};
 use crate::keeper::{self, Keeper};
@@ -28,8 +28,6 @@ const RECONNECT: Duration = Duration::from_millis(500);
 const LOCK: Duration = Duration::from_secs(60);
 /// How often it is looked for.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
-/// How long the end waits for a disk that does not answer.
-const END: Duration = Duration::from_secs(5);
 
 /// What a recorder is started with.
 #[derive(Clone, Debug)]

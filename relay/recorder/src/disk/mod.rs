@@ -34,7 +34,7 @@ pub const QUEUES_BYTES_MAX: usize = 512 << 20;
 /// How long what was written may be in the kernel's memory only, which a power cut loses.
 pub const SYNC: Duration = Duration::from_millis(500);
 /// How long the end waits for a disk that does not answer.
-const END: Duration = Duration::from_secs(5);
+pub const END: Duration = Duration::from_secs(5);
 
 /// How files are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub const HEAD_BYTES: usize = 16 << 10;
 pub const TRACKS_MAX: usize = 64;
 
 /// Timestamps are milliseconds, as WebM wants it.
-const TIMESTAMP_SCALE: u64 = 1_000_000;
+pub(super) const TIMESTAMP_SCALE: u64 = 1_000_000;
 /// 2001-01-01T00:00:00Z, where Matroska's dates begin, in nanoseconds since the Unix epoch.
 const DATE_ZERO: i64 = 978_307_200_000_000_000;
 const APP: &str = concat!("Ringvox ", env!("CARGO_PKG_VERSION"));

@@ -8,7 +8,8 @@
 //! Deliberately absent: lacing, which our files do not have (such blocks are passed over).
 
 use super::ebml::{elements, head, id, uint, vint};
-use super::scan::ScanError;
+use super::head::TIMESTAMP_SCALE;
+use super::scan::{CLUSTER_BYTES_MAX, ELEMENT_HEAD_BYTES, ScanError, fill};
 use super::track::{Media, TYPE_VIDEO, content};
 use std::fs::File;
 use std::io;
@@ -16,12 +17,6 @@ use std::os::unix::fs::FileExt;
 
 /// Longest list of tracks.
 const TRACKS_BYTES_MAX: u64 = 16 << 20;
-/// Longest cluster.
-const CLUSTER_BYTES_MAX: u64 = 64 << 20;
-/// Longest head of an element.
-const ELEMENT_HEAD_BYTES: usize = 12;
-/// Timestamps are milliseconds.
-const TIMESTAMP_SCALE: u64 = 1_000_000;
 
 /// A track as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,17 +142,10 @@ impl Reader {
 
     /// The head of the element that comes: id, length of its content, where that begins. `None` at the end.
     fn element(&self) -> io::Result<Option<(u32, Option<u64>, u64)>> {
-        let mut bytes = [0; ELEMENT_HEAD_BYTES];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match self.file.read_at(&mut bytes[filled..], self.next.saturating_add(filled as u64)) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(head(&bytes[..filled]).map(|(found, len, head_len)| (found, len, self.next + head_len as u64)))
+        let mut bytes = Vec::new();
+        let mut read_at = |at, out: &mut [u8]| self.file.read_at(out, at);
+        fill(&mut read_at, self.next, ELEMENT_HEAD_BYTES, &mut bytes)?;
+        Ok(head(&bytes).map(|(found, len, head_len)| (found, len, self.next + head_len as u64)))
     }
 
     fn bytes(&self, at: u64, len: u64) -> io::Result<Option<Vec<u8>>> {

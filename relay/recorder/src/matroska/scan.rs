@@ -5,9 +5,9 @@ use super::head::{HEAD_BYTES, Head};
 use std::{fmt, io};
 
 /// Longest cluster that is read; the muxer writes no more than it lets wait, and one block.
-const CLUSTER_BYTES_MAX: u64 = 64 << 20;
+pub(super) const CLUSTER_BYTES_MAX: u64 = 64 << 20;
 /// Longest head of an element.
-const ELEMENT_HEAD_BYTES: usize = 12;
+pub(super) const ELEMENT_HEAD_BYTES: usize = 12;
 /// Entries of the index. If there are more, every other one is left out.
 const CUES_MAX: usize = 1 << 16;
 /// Without a picture there is an entry this often.
@@ -125,7 +125,7 @@ pub fn walk(
 }
 
 /// Reads `len` octets, or what there is of them.
-fn fill(
+pub(super) fn fill(
     read_at: &mut impl FnMut(u64, &mut [u8]) -> io::Result<usize>,
     at: u64,
     len: usize,
@@ -135,7 +135,7 @@ fn fill(
     bytes.resize(len, 0);
     let mut filled = 0;
     while filled < len {
-        match read_at(at + filled as u64, &mut bytes[filled..]) {
+        match read_at(at.saturating_add(filled as u64), &mut bytes[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
