@@ -10,6 +10,7 @@ import { join as path } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { launch, newPerson } from "./support/browsers.js";
+import { complaints, probe } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 import { publish } from "./support/whip-page.js";
@@ -142,12 +143,9 @@ async function leave(page) {
 
 /** When each frame of the picture is shown, in ms since the Unix epoch; each is decoded. @param {string} file */
 async function framesOf(file) {
-    const output = ["-enc_time_base", "-1", "-f", "null", "-"];
-    const decoded = await run("ffmpeg", ["-v", "error", "-nostdin", "-i", file, ...output]);
-    assert.equal(decoded.stderr, "");
-    const show = ["-show_entries", "packet=pts_time:format_tags=creation_time", "-of", "json"];
-    const { stdout } = await run("ffprobe", ["-v", "error", "-select_streams", "v", ...show, file], { maxBuffer: 64 << 20 });
-    const { packets, format } = JSON.parse(stdout);
+    assert.equal(await complaints(file), "");
+    const show = ["-select_streams", "v", "-show_entries", "packet=pts_time:format_tags=creation_time"];
+    const { packets, format } = await probe(file, ...show);
     const begins = Date.parse(format.tags.creation_time);
     return packets.map((/** @type {any} */ { pts_time }) => begins + pts_time * 1_000);
 }

@@ -5,17 +5,15 @@
  */
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join as path } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
 import { launch, newPerson } from "./support/browsers.js";
 import { Person, open } from "./support/conference.js";
+import { complaints, probe } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
-const run = promisify(execFile);
 const KEY = "an operator's key of 32 bytes or more";
 const NOTICE = "This room is being recorded";
 /** What is recorded has sound and pictures, and lasts so long at least. */
@@ -64,10 +62,9 @@ describe("recording", () => {
     /** Judges a file as a player does. @param {any} ready @param {string[]} codecs */
     async function plays({ file, link, durationMs }, codecs) {
         const name = path(server.dir, "records", file);
-        const { stdout } = await run("ffprobe", ["-v", "error", "-show_streams", "-of", "json", name]);
-        assert.deepEqual(JSON.parse(stdout).streams.map((/** @type {any} */ one) => one.codec_name).sort(), codecs);
-        const { stderr } = await run("ffmpeg", ["-v", "error", "-i", name, "-enc_time_base", "-1", "-f", "null", "-"]);
-        assert.equal(stderr, "");
+        const { streams } = await probe(name, "-show_streams");
+        assert.deepEqual(streams.map((/** @type {any} */ one) => one.codec_name).sort(), codecs);
+        assert.equal(await complaints(name), "");
         assert.ok(durationMs > LENGTH_MS, `${durationMs} ms`);
         const octets = await readFile(name);
         for (const url of [`/records/${file}`, `/client/records/${file}`, link]) {

@@ -55,8 +55,9 @@ rust_tests() {
 # The check of licences, duplicates and sources, where the tool is installed; advisories need a network.
 deny() { ! command -v cargo-deny >/dev/null || cargo deny check bans licenses sources; }
 
+# Built with the same features as for the Rust tests: nothing is compiled again.
 interop() {
-    cargo build -p relay -p recorder -p signaling -p tests && tests/setup/with-network.sh node tests/interop/run.js
+    cargo build --workspace --bins --tests && tests/setup/with-network.sh node tests/interop/run.js
 }
 
 step fmt cargo fmt --all --check

@@ -156,9 +156,11 @@ pub(crate) fn duration_ms(file: &Path) -> Option<i64> {
     said("ffprobe", &show, file).trim().parse::<f64>().ok().map(|seconds| (seconds * 1_000.0).round() as i64)
 }
 
-/// Decodes each frame from a moment on, without a word.
+/// Decodes each frame from a moment on, without a word. Times are kept as the file has them: rounded to a
+/// frame rate that FFmpeg guessed, two could become the same, and it would complain of its own output.
 pub(crate) fn decode(file: &Path, from_seconds: &str) {
-    said("ffmpeg", &["-v", "error", "-nostdin", "-ss", from_seconds, "-i", "FILE", "-f", "null", "-"], file);
+    let (input, output) = (["-ss", from_seconds, "-i", "FILE"], ["-enc_time_base", "-1", "-f", "null", "-"]);
+    said("ffmpeg", &[&["-v", "error", "-nostdin"], &input[..], &output].concat(), file);
 }
 
 /// How long the sound is when it is decoded and its samples are counted, in milliseconds.

@@ -1,0 +1,31 @@
+/**
+ * What FFmpeg says of a recorded file.
+ * @module
+ */
+
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+/**
+ * Decodes each frame; what FFmpeg complained of.
+ *
+ * Times are kept as the file has them: FFmpeg would round them to the frame rate that it guessed, and then
+ * complain of its own output where two became the same.
+ * @param {string} file
+ */
+export async function complaints(file) {
+    const output = ["-enc_time_base", "-1", "-f", "null", "-"];
+    return (await run("ffmpeg", ["-v", "error", "-nostdin", "-i", file, ...output])).stderr;
+}
+
+/**
+ * What ffprobe shows of a file, as JSON.
+ * @param {string} file
+ * @param {string[]} show
+ */
+export async function probe(file, ...show) {
+    const { stdout } = await run("ffprobe", ["-v", "fatal", ...show, "-of", "json", file], { maxBuffer: 64 << 20 });
+    return JSON.parse(stdout);
+}
