@@ -73,8 +73,8 @@ describe("a recording whose programs are killed", () => {
         const [after] = await flows(page);
         await leave(page);
         const frames = await framesOf(await ready("signaling"));
-        // Times would tell how busy the browser was. Where a frame is missing, a recorder has a keyframe asked
-        // for, and nobody else is there who could; unless packets are lost on the way, which NACKs tell.
+        // Times would tell how busy the browser was. Where a frame is missing the recorder has a keyframe
+        // asked for, and nobody else is there who could; packets lost on the way are told by NACKs.
         const plis = after.plis - before.plis;
         assert.ok(plis === 0 || after.nacks > before.nacks, `${plis} keyframes were asked for`);
         t.diagnostic(`signaling, ${KILLS} kills: ${said(kills.map((at) => lost(frames, at)))}`);
