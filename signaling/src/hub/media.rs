@@ -12,9 +12,9 @@
 
 use super::connections::Connections;
 use super::context::Context;
-use super::recording_events;
 use super::rooms::Rooms;
 use super::streams::Streams;
+use super::taps;
 use crate::id::{ConnectionId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, StreamEventType};
 use crate::record::Recorded;
@@ -121,6 +121,6 @@ pub(super) fn state(cx: &Context, rooms: &Rooms, streams: &Streams, stream: &Str
         recorded: rooms
             .get(stream.room)
             .zip(publish)
-            .map_or(Recorded::No, |(room, publish)| recording_events::of_publication(cx, room, publish)),
+            .map_or(Recorded::No, |(room, publish)| taps::recorded(cx, room, publish)),
     }
 }

@@ -13,12 +13,12 @@ use super::context::Context;
 use super::media;
 use super::rooms::Rooms;
 use super::streams::Streams;
+use super::taps;
 use crate::id::{ConnectionId, RoomId};
 use crate::member::Member;
 use crate::message::{RecordedStream, RoomEvent};
 use crate::record::{Recorded, Running};
 use crate::room::Room;
-use crate::stream::Publish;
 
 /// Tells all whom it concerns, if it is news.
 pub(super) fn tell(cx: &mut Context, connections: &mut Connections, rooms: &mut Rooms, streams: &Streams) {
@@ -72,20 +72,6 @@ pub(super) fn catch_up(
     }
 }
 
-/// Whether a publication is recorded, on the air or not.
-pub(super) fn of_publication(cx: &Context, room: &Room, publish: &Publish) -> Recorded {
-    let record = &publish.record;
-    let runs: Vec<&Running> = record.running.iter().chain(&room.recording).collect();
-    let arrives = cx.recorder_at.contains(&room.relay) && record.taps.missing.len() < publish.tracks.len();
-    if runs.is_empty() {
-        Recorded::No
-    } else if arrives && runs.iter().any(|running| !running.paused) {
-        Recorded::Yes
-    } else {
-        Recorded::Paused
-    }
-}
-
 /// What is recorded of a room.
 struct All<'a> {
     room: bool,
@@ -118,7 +104,7 @@ fn all_of<'a>(cx: &Context, streams: &'a Streams, room: &'a Room) -> Option<All<
             if publish.record.running.is_some() {
                 alone.push(RecordedStream { login: &member.login, name: &stream.name });
             }
-            told.push(of_publication(cx, room, publish));
+            told.push(taps::recorded(cx, room, publish));
         }
     }
     told.retain(|recorded| *recorded != Recorded::No);

@@ -14,9 +14,9 @@
 //!   but in the recorder: it is taken over by the room of that name if there is one within
 //!   [`adopt_grace`](crate::config::Rooms::adopt_grace), else ended.
 //! - A recording that the recorder has finished or given up runs no more here either.
-//! - What the recorder writes and nobody here wants is ended as soon as it is told: nobody is recorded untold.
-//!   What is wanted is known once the relays' labels have been read; what is told before counts when it is told
-//!   again ([`super::Output::TellRecordings`]).
+//! - What the recorder writes and nobody here wants is ended as soon as it is told: nobody is recorded
+//!   untold. What is wanted is known once the relays' labels have been read; what is told before counts when
+//!   it is told again ([`super::Output::TellRecordings`]).
 //! - What begins is in a label before the relay hears of it, and what ends is out of it: killed in between,
 //!   nothing is recorded that no label names.
 //!

@@ -16,8 +16,9 @@ use super::rooms::Rooms;
 use super::streams::Streams;
 use crate::file_name::short_name;
 use crate::id::{RelayId, StreamKey};
-use crate::record::StreamRecord;
-use crate::stream::Stream;
+use crate::record::{Recorded, Running, StreamRecord};
+use crate::room::Room;
+use crate::stream::{Publish, Stream};
 use crate::stream_state::StreamState;
 use crate::timer::Timer;
 use recorder_control::{PORT_NAME, TapLabel};
@@ -68,7 +69,21 @@ fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<TapLabel> {
     })
 }
 
-/// Whether anything of this publication is recorded.
+/// Whether a publication is recorded, on the air or not.
+pub(super) fn recorded(cx: &Context, room: &Room, publish: &Publish) -> Recorded {
+    let record = &publish.record;
+    let runs: Vec<&Running> = record.running.iter().chain(&room.recording).collect();
+    let arrives = cx.recorder_at.contains(&room.relay) && record.taps.missing.len() < publish.tracks.len();
+    if runs.is_empty() {
+        Recorded::No
+    } else if arrives && runs.iter().any(|running| !running.paused) {
+        Recorded::Yes
+    } else {
+        Recorded::Paused
+    }
+}
+
+/// Whether anything of this publication is to be recorded.
 pub(super) fn is_recorded(rooms: &Rooms, stream: &Stream) -> bool {
     let own = stream.publish().is_some_and(|publish| publish.record.running.is_some());
     own || (stream.is_publish() && rooms.get(stream.room).is_some_and(|room| room.recording.is_some()))
