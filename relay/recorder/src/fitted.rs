@@ -1,7 +1,7 @@
 //! How FFmpeg is told to put sound where its timestamps say.
 
-/// A filter: sound at 48 kHz from 0 on, in which gaps are silence and a clock that drifts is followed without a
-/// jump.
+/// A filter: sound at 48 kHz from 0 on, in which gaps are silence and a clock that drifts is followed
+/// without a jump.
 ///
 /// It follows as fast as [`crate::clock`] corrects, by a twentieth. `flags=res`: it resamples from the
 /// beginning. If it began to only where there is first something to correct, FFmpeg 5.1 would begin to count
