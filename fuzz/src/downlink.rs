@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Padding that may be due at one moment: a probe of 40 ms at twice the highest rate.
 const PADDING_OCTETS_MAX: usize = 2 * MAX_BPS as usize / 8 / 25;
 
-/// Packets to a peer, and its reports, true, false or made of any octets: the estimate stays in its range, and
-/// probes in theirs.
+/// Packets to a peer, and its reports, true, false or made of any octets: the estimate stays in its range,
+/// and probes in theirs.
 pub fn downlink(data: &[u8]) {
     let mut actions = Actions(data);
     let mut told = Simulation {

@@ -1,5 +1,5 @@
-//! A link with a queue: it serves at a rate that changes, drops what its queue does not hold, loses, delays and
-//! reorders as its seed says.
+//! A link with a queue: it serves at a rate that changes, drops what its queue does not hold, loses, delays
+//! and reorders as its seed says.
 
 use relay_core::rng::Rng;
 use std::collections::VecDeque;
@@ -16,8 +16,8 @@ pub struct Traits {
     pub queue_octets: usize,
     /// Packets of a thousand lost at random.
     pub loss_permille: u32,
-    /// Of a thousand packets, with how many a burst of losses begins, in which every other packet is lost; it
-    /// ends with one of ten.
+    /// Of a thousand packets, with how many a burst of losses begins, in which every other packet is lost;
+    /// it ends with one of ten.
     pub bursts_permille: u32,
     /// Added at random, by which packets overtake each other: at most.
     pub jitter_us: u32,

@@ -30,8 +30,8 @@ struct Outcome {
     use_percent: u64,
     queue_p95_ms: i64,
     lost_permille: u64,
-    /// The longest time until the target was not above a link that had become slower, and until it was at 85 % of
-    /// what could be used of one that had become faster, or that began.
+    /// The longest time until the target was not above a link that had become slower, and until it was at 85
+    /// % of what could be used of one that had become faster, or that began.
     down_ms: Option<i64>,
     up_ms: Option<i64>,
 }
@@ -200,7 +200,8 @@ fn faults(profile: &Profile, picture: Picture, outcome: &Outcome) -> Vec<&'stati
 
 /// What falls short, and why.
 const EXCUSED: [(&str, Picture, &str); 3] = [
-    // In what was on its way when the link broke down sound waits too, and little is left of the link to drain it.
+    // In what was on its way when the link broke down sound waits too, and little is left of the link to
+    // drain it.
     ("steps, 2 Mbit/s, 100 kbit/s, 2 Mbit/s", Picture::Layers, "queue"),
     // Sound and the third layer are 86 % of the link, and the measurement is as uncertain.
     ("reordered by up to 30 ms", Picture::Layers, "use"),

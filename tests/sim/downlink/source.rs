@@ -15,8 +15,8 @@ const PACED: i64 = 2;
 const KEYFRAME: usize = 6;
 /// The layers of a camera.
 const LAYERS_BPS: [u64; 4] = [100_000, 300_000, 800_000, 2_000_000];
-/// A higher layer after so much time in one that is lower, a lower one after so much time in which the estimate
-/// was below that which is sent.
+/// A higher layer after so much time in one that is lower, a lower one after so much time in which the
+/// estimate was below that which is sent.
 const UP_AFTER_US: i64 = 1_000_000;
 const DOWN_AFTER_US: i64 = 200_000;
 

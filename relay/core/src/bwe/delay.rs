@@ -1,15 +1,15 @@
 //! What the delay of packets says of the queue in front of the narrowest link.
 //!
 //! Packets of one burst go together, and the fastest of them stands for all: that is what the first found in
-//! the queue. A frame therefore counts alike however long it is, and a packet that the radio held counts only
-//! if all were held.
+//! the queue. A frame therefore counts alike however long it is, and a packet that the radio held counts
+//! only if all were held.
 //!
 //! Two signs, of which one is enough: the delay grows (a line through the last 300 ms, against a threshold
 //! that follows the noise, draft-ietf-rmcat-gcc-02 §5.4), or it stands above what it is at best and does not
 //! fall.
 //!
-//! Times are microseconds: of sending on our clock, of arrival on the peer's. The two may differ by anything,
-//! and drift.
+//! Times are microseconds: of sending on our clock, of arrival on the peer's. The two may differ by
+//! anything, and drift.
 
 use super::recent::RecentMin;
 use super::trend::{Trend, Usage};

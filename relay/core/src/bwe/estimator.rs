@@ -38,8 +38,8 @@ const RTT_START: Duration = Duration::from_millis(100);
 const RTT_MAX: Duration = Duration::from_secs(3);
 /// The shortest round trip is that of the last one to two of these.
 const RTT_BEST_US: i64 = 10_000_000;
-/// Time between reports assumed until the second, the longest believed, and how many of them a report may be late:
-/// one that is lost says nothing.
+/// Time between reports assumed until the second, the longest believed, and how many of them a report may be
+/// late: one that is lost says nothing.
 const INTERVAL_START: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_millis(300);
 const INTERVALS_LATE: u32 = 1;
@@ -202,8 +202,8 @@ impl Estimator {
         (bps as f64 * kept.max(DRAIN_MIN)) as u64
     }
 
-    /// How long the queue in front of the narrowest link is, at least. What reports do not tell of, though they
-    /// should by now, waits in it.
+    /// How long the queue in front of the narrowest link is, at least. What reports do not tell of, though
+    /// they should by now, waits in it.
     #[must_use]
     pub fn queue(&self, now: Time) -> Duration {
         let expected = self.open_since.map(|since| since + self.rtt_best() + self.interval * INTERVALS_LATE);

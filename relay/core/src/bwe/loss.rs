@@ -5,8 +5,8 @@ use super::sent::Losses;
 use crate::time::Time;
 use std::time::Duration;
 
-/// Loss is looked at once so many packets are told of, and so much time is over: three lost ones of twenty are
-/// bad luck.
+/// Loss is looked at once so many packets are told of, and so much time is over: three lost ones of twenty
+/// are bad luck.
 const PACKETS_MIN: u32 = 40;
 const INTERVAL: Duration = Duration::from_millis(400);
 /// From here on the rate falls, by half of the share that is lost.
@@ -44,7 +44,8 @@ impl LossControl {
         self.limit_bps = self.limit_bps.map(|limit| limit.max(bps as f64));
     }
 
-    /// A report came. `target_bps` is what was sent by until now, `otherwise_bps` what would be without losses.
+    /// A report came. `target_bps` is what was sent by until now, `otherwise_bps` what would be without
+    /// losses.
     pub fn update(&mut self, now: Time, losses: Losses, target_bps: u64, otherwise_bps: u64) {
         self.seen.told = self.seen.told.saturating_add(losses.told);
         self.seen.lost = self.seen.lost.saturating_add(losses.lost);

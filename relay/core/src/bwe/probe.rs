@@ -23,7 +23,8 @@ const STEP: f64 = 2.0;
 const FIRST_STEP: f64 = 3.0;
 /// Share of its packets that must arrive.
 const ARRIVED_PERCENT: u64 = 80;
-/// Below this share of the rate of sending the link was full, and what arrived is a little more than it bears.
+/// Below this share of the rate of sending the link was full, and what arrived is a little more than it
+/// bears.
 const FULL: f64 = 0.9;
 const FULL_MARGIN: f64 = 0.95;
 /// What came in faster than this, beside the rate of sending, was held and let go at once.

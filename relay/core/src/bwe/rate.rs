@@ -15,8 +15,8 @@ const PACKET_BITS: f64 = 9_600.0;
 const REPORT: Duration = Duration::from_millis(100);
 /// No more than this above what arrived: what was not tried is not known.
 const ABOVE_ARRIVED: f64 = 1.5;
-/// With a queue like this the link is busy, and what arrives is what it carries once that has been so for so long. A
-/// keyframe makes a shorter one.
+/// With a queue like this the link is busy, and what arrives is what it carries once that has been so for so
+/// long. A keyframe makes a shorter one.
 const BUSY_FROM: Duration = Duration::from_millis(5);
 const BUSY: Duration = Duration::from_millis(150);
 /// No growth with a longer queue.
