@@ -118,9 +118,8 @@ impl<S: Stores> Recorder<S> {
                     self.change(*track_id, &before, &label, now);
                 }
             }
-            Frame::Message(Message::Begin { track_id, opening, track }) => {
-                let label = self.taps.handle_begin(*track_id, *opening, track);
-                self.pass_on(*track_id, now);
+            Frame::Message(Message::Begin { track_id, track, .. }) => {
+                let label = self.taps.handle_begin(*track_id, track);
                 if let Some(label) = label {
                     for wanted in all_of(&label) {
                         self.join(*track_id, wanted, &label, now);

@@ -68,6 +68,11 @@ impl Catalogue {
         self.by_id.get(id)
     }
 
+    /// Each.
+    pub fn all(&self) -> Vec<Arc<Recording>> {
+        self.by_id.values().cloned().collect()
+    }
+
     /// By the name of a file that is finished, its own or the mixed one's.
     pub fn of_file(&self, name: &str) -> Option<&Arc<Recording>> {
         self.get(self.by_file.get(name)?)
