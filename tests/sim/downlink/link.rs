@@ -5,29 +5,29 @@ use relay_core::rng::Rng;
 use std::collections::VecDeque;
 
 /// The steps in which a link is served.
-pub const TICK_US: i64 = 1_000;
+pub(super) const TICK_US: i64 = 1_000;
 
 /// What a link does beside serving at a rate.
 #[derive(Clone, Copy, Debug)]
-pub struct Traits {
+pub(super) struct Traits {
     /// Without any queue, there; the way back takes as long.
-    pub delay_us: i64,
+    pub(super) delay_us: i64,
     /// What the queue holds.
-    pub queue_octets: usize,
+    pub(super) queue_octets: usize,
     /// Packets of a thousand lost at random.
-    pub loss_permille: u32,
+    pub(super) loss_permille: u32,
     /// Of a thousand packets, with how many a burst of losses begins, in which every other packet is lost;
     /// it ends with one of ten.
-    pub bursts_permille: u32,
+    pub(super) bursts_permille: u32,
     /// Added at random, by which packets overtake each other: at most.
-    pub jitter_us: u32,
+    pub(super) jitter_us: u32,
     /// Reports of a hundred lost on the way back.
-    pub reports_lost_percent: u32,
+    pub(super) reports_lost_percent: u32,
 }
 
 impl Traits {
     /// 25 ms, and 100 ms of queue at 1 Mbit/s.
-    pub const PLAIN: Self = Self {
+    pub(super) const PLAIN: Self = Self {
         delay_us: 25_000,
         queue_octets: 40_000,
         loss_permille: 0,
@@ -38,59 +38,59 @@ impl Traits {
 }
 
 /// Numbers from a seed.
-pub struct Dice(Rng);
+pub(super) struct Dice(Rng);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut bytes = [0x4c; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         Self(Rng::new(bytes))
     }
 
     /// Below `end`.
-    pub fn below(&mut self, end: u32) -> u32 {
+    pub(super) fn below(&mut self, end: u32) -> u32 {
         self.0.next_u32() % end.max(1)
     }
 }
 
 /// A packet on its way.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet {
-    pub number: u16,
-    pub octets: usize,
-    pub sent_us: i64,
+pub(super) struct Packet {
+    pub(super) number: u16,
+    pub(super) octets: usize,
+    pub(super) sent_us: i64,
     /// Bits that are still to be served.
     bits: f64,
 }
 
 /// A packet that has come through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Arrived {
-    pub at_us: i64,
-    pub number: u16,
-    pub octets: usize,
+pub(super) struct Arrived {
+    pub(super) at_us: i64,
+    pub(super) number: u16,
+    pub(super) octets: usize,
     /// In the queue, and being served.
-    pub waited_us: i64,
+    pub(super) waited_us: i64,
 }
 
 /// See the module.
-pub struct Link {
+pub(super) struct Link {
     traits: Traits,
     queue: VecDeque<Packet>,
     octets: usize,
     dice: Dice,
     in_burst: bool,
     /// Packets that the queue did not hold.
-    pub overflowed: u64,
+    pub(super) overflowed: u64,
 }
 
 impl Link {
-    pub fn new(traits: Traits, seed: u64) -> Self {
+    pub(super) fn new(traits: Traits, seed: u64) -> Self {
         let dice = Dice::new(seed);
         Self { traits, queue: VecDeque::new(), octets: 0, dice, in_burst: false, overflowed: 0 }
     }
 
-    pub fn send(&mut self, now_us: i64, number: u16, octets: usize) {
+    pub(super) fn send(&mut self, now_us: i64, number: u16, octets: usize) {
         self.in_burst = match self.in_burst {
             true => self.dice.below(10) > 0,
             false => self.dice.below(1_000) < self.traits.bursts_permille,
@@ -109,7 +109,7 @@ impl Link {
     }
 
     /// Serves one tick that begins now, and adds what comes of it.
-    pub fn serve(&mut self, now_us: i64, bps: f64, arrived: &mut Vec<Arrived>) {
+    pub(super) fn serve(&mut self, now_us: i64, bps: f64, arrived: &mut Vec<Arrived>) {
         let mut left = bps * TICK_US as f64 / 1e6;
         let all = left;
         while let Some(first) = self.queue.front_mut() {
@@ -130,7 +130,7 @@ impl Link {
     }
 
     /// Whether a report gets through.
-    pub fn takes_report(&mut self) -> bool {
+    pub(super) fn takes_report(&mut self) -> bool {
         self.dice.below(100) >= self.traits.reports_lost_percent
     }
 }

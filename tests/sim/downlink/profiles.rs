@@ -4,7 +4,7 @@ use super::link::{Dice, Traits};
 
 /// How fast a link is, and when.
 #[derive(Clone, Debug)]
-pub enum Rate {
+pub(super) enum Rate {
     /// From each of these seconds on, so many kbit/s.
     Steps(Vec<(u32, u32)>),
     /// Up and down between two rates in kbit/s, once in so many seconds.
@@ -15,7 +15,7 @@ pub enum Rate {
 
 impl Rate {
     /// In bit/s.
-    pub fn at(&self, us: i64) -> f64 {
+    pub(super) fn at(&self, us: i64) -> f64 {
         let kbps = match self {
             Self::Steps(steps) => {
                 let begun = |(second, _): &&(u32, u32)| i64::from(*second) * 1_000_000 <= us;
@@ -34,11 +34,11 @@ impl Rate {
 
 /// A link to try with.
 #[derive(Clone, Debug)]
-pub struct Profile {
-    pub name: &'static str,
-    pub rate: Rate,
-    pub traits: Traits,
-    pub seed: u64,
+pub(super) struct Profile {
+    pub(super) name: &'static str,
+    pub(super) rate: Rate,
+    pub(super) traits: Traits,
+    pub(super) seed: u64,
 }
 
 fn steady(kbps: u32) -> Rate {
@@ -71,7 +71,7 @@ fn lte(seed: u64) -> Rate {
 }
 
 /// All of them.
-pub fn all() -> Vec<Profile> {
+pub(super) fn all() -> Vec<Profile> {
     let plain = Traits::PLAIN;
     let long = Traits { queue_octets: 250_000, ..plain };
     let far = Traits { delay_us: 150_000, ..plain };

@@ -26,7 +26,7 @@ const DROP_UNTIL_US: i64 = 30_000;
 
 /// How a picture is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Picture {
+pub(super) enum Picture {
     /// At any rate: an encoder that is told what its viewer can take.
     AnyRate,
     /// One of four layers, or none.
@@ -34,7 +34,7 @@ pub enum Picture {
 }
 
 /// See the module.
-pub struct Source {
+pub(super) struct Source {
     picture: Picture,
     dice: Dice,
     sound_at_us: i64,
@@ -50,7 +50,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(picture: Picture, seed: u64) -> Self {
+    pub(super) fn new(picture: Picture, seed: u64) -> Self {
         Self {
             picture,
             dice: Dice::new(seed),
@@ -67,12 +67,12 @@ impl Source {
     }
 
     /// What it sends if the link carries it.
-    pub fn wanted_bps() -> u64 {
+    pub(super) fn wanted_bps() -> u64 {
         SOUND_BPS + LAYERS_BPS[3]
     }
 
     /// What of a link's rate it could use.
-    pub fn usable_bps(&self, link_bps: f64) -> f64 {
+    pub(super) fn usable_bps(&self, link_bps: f64) -> f64 {
         let picture = link_bps - SOUND_BPS as f64;
         let fits = |bps: &&u64| **bps as f64 <= picture;
         let picture = match self.picture {
@@ -83,7 +83,7 @@ impl Source {
     }
 
     /// The lengths of packets that are sent now.
-    pub fn packets(
+    pub(super) fn packets(
         &mut self,
         now_us: i64,
         (estimate_bps, target_bps): (u64, u64),
