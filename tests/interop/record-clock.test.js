@@ -3,8 +3,8 @@
  * is looked for again in the file of each, in that of their room, in both laid side by side, and in the mix.
  *
  * The publishers are GStreamer's, whose clock, captures and sender reports a test decides
- * (`record_gstreamer.py`): they have no delay of their own, so what is found is what recording adds. A browser
- * adds tens of milliseconds between its canvas and its sound, as many as it likes.
+ * (`record_gstreamer.py`): they have no delay of their own, so what is found is what recording adds. A
+ * browser adds tens of milliseconds between its canvas and its sound, as many as it likes.
  * @module
  */
 
