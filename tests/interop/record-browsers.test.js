@@ -19,7 +19,7 @@ import { Stage } from "./support/vendor.js";
 
 /** @typedef {import("./support/browsers.js").BrowserName} BrowserName */
 
-const LENGTH_MS = 3_000;
+const LENGTH_MS = 3_500;
 /** Files are made with what is left over of a machine, which may be little. */
 const FINISHED_S = 300;
 const VENDOR_ROOM = "by the vendor's SDK";
