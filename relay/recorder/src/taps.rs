@@ -128,6 +128,12 @@ impl Taps {
         self.taps.get(&track_id).map(|tap| Arc::clone(&tap.into)).unwrap_or_default()
     }
 
+    /// What is said of a track.
+    #[must_use]
+    pub fn label(&self, track_id: TrackId) -> Option<&TapLabel> {
+        self.taps.get(&track_id)?.label.as_ref()
+    }
+
     /// How a track is encoded, when it has begun.
     #[must_use]
     pub fn codec(&self, track_id: TrackId) -> Option<Codec> {

@@ -255,12 +255,15 @@ impl LocalPorts {
         }
     }
 
-    /// Handles the entries that the shards have written up to now.
-    pub fn handle_queues(&mut self) {
+    /// Handles the entries that the shards have written up to now. How many waited in the fullest queue.
+    pub fn handle_queues(&mut self) -> usize {
+        let mut most = 0;
         for (number, port) in &mut self.ports {
             port.process.set_taps(port.taps.len());
             for queues in 0..port.shards.len() {
-                for _ in 0..port.shards[queues].from.waiting() {
+                let waiting = port.shards[queues].from.waiting();
+                most = most.max(waiting);
+                for _ in 0..waiting {
                     port.take_entry(queues, *number, &self.counts, &mut self.events);
                 }
             }
@@ -272,6 +275,7 @@ impl LocalPorts {
             while from.handle(|entry| count_unread(entry.take().0, counts)) {}
             !let_go
         });
+        most
     }
 
     /// Disconnects all processes.
