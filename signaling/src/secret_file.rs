@@ -14,7 +14,7 @@ pub(crate) struct SecretFile {
     name: &'static str,
     path: PathBuf,
     min: usize,
-    /// It is of visible ASCII characters alone.
+    /// It can stand in a header.
     is_visible: bool,
     octets: Arc<RwLock<Arc<[u8]>>>,
 }
@@ -29,7 +29,7 @@ impl SecretFile {
         Ok(Self { name, path: path.to_owned(), min, is_visible: false, octets })
     }
 
-    /// One that goes into a header of HTTP, so of visible ASCII characters.
+    /// One that goes into a header of HTTP: ASCII characters, with no space at an end.
     ///
     /// # Errors
     /// In words.
@@ -54,9 +54,11 @@ fn read(path: &Path, min: usize, is_visible: bool) -> Result<Arc<[u8]>, String> 
     if secret.len() < min || secret.len() as u64 > SECRET_BYTES_MAX {
         return Err(format!("{} must have {min} to {SECRET_BYTES_MAX} bytes", path.display()));
     }
-    if is_visible && !secret.iter().all(u8::is_ascii_graphic) {
+    let is_one_line =
+        secret.iter().all(|octet| (b' '..=b'~').contains(octet)) && secret == secret.trim_ascii();
+    if is_visible && !is_one_line {
         let path = path.display();
-        return Err(format!("{path} must be one line of visible ASCII characters, as it goes into a header"));
+        return Err(format!("{path} must be one line of ASCII characters, as it goes into a header"));
     }
     Ok(secret.into())
 }
@@ -95,7 +97,14 @@ mod tests {
             let found = SecretFile::new("the key", &path, 8).map(|secret| secret.octets());
             assert_eq!(found.as_deref().map_err(|_| ()), expected.map(str::as_bytes), "{content:?}");
         }
-        for (content, is_good) in [("0a-=Z", true), ("0 a", false), ("0\na", false), ("0\u{e4}", false)] {
+        for (content, is_good) in [
+            ("0a-=Z", true),
+            ("0 a", true),
+            (" 0a", false),
+            ("0a ", false),
+            ("0\na", false),
+            ("0\u{e4}", false),
+        ] {
             std::fs::write(&path, content).expect("written");
             assert_eq!(SecretFile::visible("the key", &path, 3).is_ok(), is_good, "{content:?}");
         }

@@ -3,8 +3,8 @@
  * is looked for again in the file of each, in that of their room, in both laid side by side, and in the mix.
  *
  * The publishers are GStreamer's, whose clock, captures and sender reports a test decides
- * (`record_gstreamer.py`): they have no delay of their own, so what is found is what recording adds. A browser
- * adds tens of milliseconds between its canvas and its sound, as many as it likes.
+ * (`record_gstreamer.py`): they have no delay of their own, so what is found is what recording adds. A
+ * browser adds tens of milliseconds between its canvas and its sound, as many as it likes.
  * @module
  */
 
@@ -24,6 +24,8 @@ const APART_MS = 40;
 /** Of the second one, who comes later. */
 const LENGTH_MS = 3_500;
 const LATER_MS = 1_000;
+/** Files are made with what is left over of a machine, which may be little. */
+const FINISHED_S = 300;
 
 /** @typedef {{login: string, video: string, audio: string, hz: number}} Publisher */
 /** @type {Record<string, Publisher[]>} */
@@ -60,7 +62,7 @@ describe("what was at one moment is at one moment of a recording", () => {
         recordings = await until("all is ready", async () => {
             const now = await list();
             return now.every(({ state, kind, mixed }) => state === "ready" && (kind === "stream" || mixed)) && now;
-        }, { describe: list });
+        }, { describe: list, seconds: FINISHED_S });
     });
     after(() => server?.stop());
 

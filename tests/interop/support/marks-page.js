@@ -6,7 +6,8 @@
 /**
  * From now on a page that asks for a camera and a microphone gets marks.
  * @param {import("puppeteer-core").Page} page
- * @param {{hz?: number, colour?: string}} [how] of the tone (Firefox has one of 1000 Hz), and what is below the blocks
+ * @param {{hz?: number, colour?: string}} [how] of the tone (Firefox has one of 1000 Hz), and what is
+ *     below the blocks
  */
 export function hasMarks(page, { hz = 1_000, colour = "#2d6a4f" } = {}) {
     return page.evaluate(async (hz, colour) => {

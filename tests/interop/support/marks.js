@@ -32,8 +32,8 @@ const APART_MS = 200;
 /**
  * All pictures that have marks.
  * @param {string} file
- * @param {{track?: number, place?: string}} [where] the number of the video track, and a part of the picture as
- *     FFmpeg's filter `crop` has it
+ * @param {{track?: number, place?: string}} [where] the number of the video track, and a part of the picture
+ *     as FFmpeg's filter `crop` has it
  * @returns {Promise<Sight[]>}
  */
 export async function sights(file, { track = 0, place = "iw:ih:0:0" } = {}) {
