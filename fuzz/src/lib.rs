@@ -10,6 +10,7 @@ mod actions;
 mod control_frame;
 mod control_order;
 mod depacketize;
+mod downlink;
 mod dtls_client;
 mod forwarded;
 mod gcm_seal;
@@ -29,6 +30,7 @@ mod websocket_message;
 pub use control_frame::control_frame;
 pub use control_order::control_order;
 pub use depacketize::depacketize;
+pub use downlink::downlink;
 pub use dtls_client::dtls_client;
 pub use forwarded::forwarded;
 pub use gcm_seal::gcm_seal;
@@ -49,7 +51,7 @@ pub use websocket_message::websocket_message;
 pub type Body = fn(&[u8]);
 
 /// Every body with its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("stun", stun),
     ("rtp", rtp),
     ("rtcp", rtcp),
@@ -68,6 +70,7 @@ pub const TARGETS: [(&str, Body); 18] = [
     ("forwarded", forwarded),
     ("depacketize", depacketize),
     ("matroska", matroska),
+    ("downlink", downlink),
 ];
 
 /// Those of them whose input is a list of actions. One input takes milliseconds, so `generators.rs` runs

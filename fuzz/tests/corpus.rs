@@ -43,5 +43,5 @@ macro_rules! targets {
 
 targets! {
     stun rtp rtcp srtp_open gcm_seal sdp websocket_message control_frame control_order up_stream shard paths hook_and_hub
-    port_frame dtls_client forwarded depacketize matroska
+    port_frame dtls_client forwarded depacketize matroska downlink
 }

@@ -2,7 +2,8 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /api/v1/recordings?room=&state=&after=&limit=` | 200, the newest first; `next` is the next `after` |
+//! | `GET /api/v1/recordings?room=&state=&from=&until=&after=&limit=` | 200, the newest first |
+//! | `GET /api/v1/recordings/changes?since=&room=&limit=&wait=` | 200; 410 list again |
 //! | `POST /api/v1/recordings` `{"room", "login" or "stream"}` | 201 it is recorded, 200 it was; 404, 503 |
 //! | `GET /api/v1/recordings/{id}` | 200; 404 |
 //! | `POST /api/v1/recordings/{id}/stop` | 204; 404, 409 it does not run |
@@ -11,7 +12,8 @@
 //! | `GET /api/v1/openapi.json` | the same for programs |
 //!
 //! All but the last want the API's key ([`crate::operators`]), or a file its ticket; what is refused is
-//! `{"error":{"code","message"}}`. A route that joins is a module with a router of its own.
+//! `application/problem+json` with `code` and `detail`. A route that joins is a module with a router of its
+//! own.
 
 mod error;
 mod operator;

@@ -7,11 +7,16 @@
 //!   with the session, by an `inactive`. With `Accept: application/json`, how it is now.
 //! - `DELETE …/{session}/events`: 200; nothing is kept of a listener but its connection.
 //!
-//! The data of each event, and the JSON, say it by kind: `{"audio":true,"video":false}`, without a kind that
-//! the session has not. *Inactive* is a session of which no kind flows.
+//! The data of each event, and the JSON, say it by kind: `{"audio":true,"video":false,"recording":"on"}`,
+//! without a kind that the session has not. *Inactive* is a session of which no kind flows.
+//!
+//! `recording` says whether what flows in the session is recorded, by itself or with its room: `on`, `paused`
+//! (it is to be, and nothing of it is written for now) or `off`. An event of that name comes when it changes,
+//! and at first if it is not `off`: whoever is recorded is to know, and to show it.
 
 use crate::edge::{App, HttpClient, HttpSession};
 use crate::places::Place;
+use crate::record::Recorded;
 use crate::refusal::Refusal;
 use crate::refused::{refuse, refused};
 use crate::stream::MediaState;
@@ -22,6 +27,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, unfold};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +41,9 @@ const COMMENT_INTERVAL: Duration = Duration::from_secs(10);
 /// Adds to a 201 where its client can listen.
 pub(crate) fn offered(mut response: Response) -> Response {
     let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-    let link = location
-        .map(|location| format!("<{location}/events>; rel=\"{EXTENSION}\"; events=\"active,inactive\""));
+    let link = location.map(|location| {
+        format!("<{location}/events>; rel=\"{EXTENSION}\"; events=\"active,inactive,recording\"")
+    });
     if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
         response.headers_mut().append(header::LINK, link);
     }
@@ -101,21 +108,48 @@ fn events(
     place: Place,
     receiver: watch::Receiver<MediaState>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    unfold((place, Some(receiver), true), |(place, receiver, first)| async move {
-        let mut receiver = receiver?;
-        if !first && receiver.changed().await.is_err() {
-            let MediaState { audio, video } = *receiver.borrow();
-            let ended = MediaState { audio: audio.map(|_| false), video: video.map(|_| false) };
-            return Some((Ok(event(ended)), (place, None, false)));
+    let told = Told { place, receiver, last: None, waiting: VecDeque::new(), ended: false };
+    unfold(told, |mut told| async move {
+        while told.waiting.is_empty() && !told.ended {
+            told.listen().await;
         }
-        let now = *receiver.borrow_and_update();
-        Some((Ok(event(now)), (place, Some(receiver), false)))
+        let (name, state) = told.waiting.pop_front()?;
+        let event = Event::default().event(name).data(content(state).to_string());
+        Some((Ok(event), told))
     })
 }
 
-fn event(state: MediaState) -> Event {
-    let flows = [state.audio, state.video].contains(&Some(true));
-    Event::default().event(if flows { "active" } else { "inactive" }).data(content(state).to_string())
+/// A listener, and what it has heard.
+struct Told {
+    /// Held for as long as it listens.
+    #[expect(dead_code, reason = "it is given back when this is dropped")]
+    place: Place,
+    receiver: watch::Receiver<MediaState>,
+    last: Option<MediaState>,
+    waiting: VecDeque<(&'static str, MediaState)>,
+    ended: bool,
+}
+
+impl Told {
+    /// Until there is something to tell.
+    async fn listen(&mut self) {
+        self.ended = self.last.is_some() && self.receiver.changed().await.is_err();
+        let mut now = *self.receiver.borrow_and_update();
+        if self.ended {
+            let of = |kind: Option<bool>| kind.map(|_| false);
+            now = MediaState { audio: of(now.audio), video: of(now.video), recorded: Recorded::No };
+        }
+        let recorded_before = self.last.map_or(Recorded::No, |last| last.recorded);
+        let flows = |state: MediaState| (state.audio, state.video);
+        if self.ended || self.last.map(flows) != Some(flows(now)) {
+            let is_active = [now.audio, now.video].contains(&Some(true));
+            self.waiting.push_back((if is_active { "active" } else { "inactive" }, now));
+        }
+        if recorded_before != now.recorded {
+            self.waiting.push_back(("recording", now));
+        }
+        self.last = Some(now);
+    }
 }
 
 fn content(state: MediaState) -> Value {
@@ -125,5 +159,6 @@ fn content(state: MediaState) -> Value {
             content[kind] = flows.into();
         }
     }
+    content["recording"] = state.recorded.word().into();
     content
 }

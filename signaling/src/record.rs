@@ -1,6 +1,30 @@
 //! What of a stream or a room is recorded, as far as it was ordered.
 
 use recorder_control::Wanted;
+use std::collections::BTreeSet;
+
+/// Whether what somebody publishes is recorded, by itself or with its room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nothing of it is written.
+    #[default]
+    No,
+    /// It would be, and nothing of it is written for now.
+    Paused,
+    /// It may be written at any moment.
+    Yes,
+}
+
+impl Recorded {
+    /// As clients are told.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::No => "off",
+            Self::Paused => "paused",
+            Self::Yes => "on",
+        }
+    }
+}
 
 /// A recording that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +61,7 @@ pub(crate) struct Taps {
     pub(crate) awaited: usize,
     /// What is wanted is not what the relay was told last, or it may not have heard of it.
     pub(crate) changed: bool,
-    /// A track is not sent to the recorder: the relay has no room for it, or the recorder has ended it.
-    pub(crate) missing: bool,
+    /// Tracks that are not sent to the recorder: the relay has no room for them, or the recorder has ended
+    /// them.
+    pub(crate) missing: BTreeSet<u64>,
 }

@@ -15,7 +15,7 @@
 mod catalogue;
 mod connection;
 
-pub use catalogue::{Catalogue, Filter, Page, Place};
+pub use catalogue::{Catalogue, Changes, Filter, Page, Place};
 
 use crate::backoff::Backoff;
 use crate::process::{self, Process, Program};
@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -111,13 +111,33 @@ pub enum RecorderCommand {
 }
 
 /// What is known of all recordings, for whoever asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recordings {
     catalogue: RwLock<Catalogue>,
     changes: watch::Sender<u64>,
+    /// Tells the numbers of changes from those of a catalogue before.
+    began_ms: u128,
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { catalogue: RwLock::default(), changes: watch::Sender::default(), began_ms: began.as_millis() }
+    }
 }
 
 impl Recordings {
+    /// What stands for having seen the changes up to this one.
+    pub fn mark(&self, seen: u64) -> String {
+        format!("{:x}-{seen}", self.began_ms)
+    }
+
+    /// Which changes a mark says were seen. `None`: it is of another catalogue, or no mark.
+    pub fn seen(&self, mark: &str) -> Option<u64> {
+        let (began, seen) = mark.split_once('-')?;
+        (u128::from_str_radix(began, 16) == Ok(self.began_ms)).then(|| seen.parse().ok())?
+    }
+
     /// To look something up; it is not held for long.
     pub fn read(&self) -> RwLockReadGuard<'_, Catalogue> {
         self.catalogue.read().unwrap_or_else(PoisonError::into_inner)

@@ -54,10 +54,12 @@ pub(crate) struct Room {
     pub(crate) terms: Terms,
     /// Of the room as a whole.
     pub(crate) recording: Option<Running>,
+    /// It was found in a relay: the labels of its publications say whether it is recorded.
+    pub(crate) is_labelled: bool,
     /// When its first publication began, in milliseconds since the Unix epoch, if files begin then.
     pub(crate) began_at_ms: Option<u64>,
-    /// Its members have last heard that something is recorded.
-    pub(crate) is_told_recorded: bool,
+    /// What its members have last heard is recorded; `None`: nothing.
+    pub(crate) told_recorded: Option<String>,
     /// In the order of coming, which is that of their numbers.
     members: BTreeMap<MemberId, Member>,
     by_login: HashMap<String, MemberId>,
@@ -73,8 +75,9 @@ impl Room {
             relay,
             terms,
             recording: None,
+            is_labelled: false,
             began_at_ms: None,
-            is_told_recorded: false,
+            told_recorded: None,
             members,
             by_login,
             viewers,

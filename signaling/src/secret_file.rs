@@ -14,6 +14,8 @@ pub(crate) struct SecretFile {
     name: &'static str,
     path: PathBuf,
     min: usize,
+    /// It is of visible ASCII characters alone.
+    is_visible: bool,
     octets: Arc<RwLock<Arc<[u8]>>>,
 }
 
@@ -23,8 +25,17 @@ impl SecretFile {
     /// # Errors
     /// In words.
     pub(crate) fn new(name: &'static str, path: &Path, min: usize) -> Result<Self, String> {
-        let octets = Arc::new(RwLock::new(read(path, min)?));
-        Ok(Self { name, path: path.to_owned(), min, octets })
+        let octets = Arc::new(RwLock::new(read(path, min, false)?));
+        Ok(Self { name, path: path.to_owned(), min, is_visible: false, octets })
+    }
+
+    /// One that goes into a header of HTTP, so of visible ASCII characters.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) fn visible(name: &'static str, path: &Path, min: usize) -> Result<Self, String> {
+        let octets = Arc::new(RwLock::new(read(path, min, true)?));
+        Ok(Self { name, path: path.to_owned(), min, is_visible: true, octets })
     }
 
     /// As it is now.
@@ -33,7 +44,7 @@ impl SecretFile {
     }
 }
 
-fn read(path: &Path, min: usize) -> Result<Arc<[u8]>, String> {
+fn read(path: &Path, min: usize, is_visible: bool) -> Result<Arc<[u8]>, String> {
     let cannot = |why: std::io::Error| format!("cannot read {}: {why}", path.display());
     let mut octets = Vec::new();
     let file = std::fs::File::open(path).map_err(cannot)?;
@@ -42,6 +53,10 @@ fn read(path: &Path, min: usize) -> Result<Arc<[u8]>, String> {
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     if secret.len() < min || secret.len() as u64 > SECRET_BYTES_MAX {
         return Err(format!("{} must have {min} to {SECRET_BYTES_MAX} bytes", path.display()));
+    }
+    if is_visible && !secret.iter().all(u8::is_ascii_graphic) {
+        let path = path.display();
+        return Err(format!("{path} must be one line of visible ASCII characters, as it goes into a header"));
     }
     Ok(secret.into())
 }
@@ -56,7 +71,8 @@ impl Secret for SecretFile {
     }
 
     fn take(&self) -> Result<(), String> {
-        *self.octets.write().unwrap_or_else(PoisonError::into_inner) = read(&self.path, self.min)?;
+        *self.octets.write().unwrap_or_else(PoisonError::into_inner) =
+            read(&self.path, self.min, self.is_visible)?;
         Ok(())
     }
 }
@@ -78,6 +94,10 @@ mod tests {
             std::fs::write(&path, content).expect("written");
             let found = SecretFile::new("the key", &path, 8).map(|secret| secret.octets());
             assert_eq!(found.as_deref().map_err(|_| ()), expected.map(str::as_bytes), "{content:?}");
+        }
+        for (content, is_good) in [("0a-=Z", true), ("0 a", false), ("0\na", false), ("0\u{e4}", false)] {
+            std::fs::write(&path, content).expect("written");
+            assert_eq!(SecretFile::visible("the key", &path, 3).is_ok(), is_good, "{content:?}");
         }
         std::fs::write(&path, "first-key").expect("written");
         let secret = SecretFile::new("the key", &path, 8).expect("good");

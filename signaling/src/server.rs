@@ -13,12 +13,13 @@ use crate::config::Config;
 use crate::edge::{Health, Input};
 use crate::hub::{Awaited, CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output};
 use crate::id::{ConnectionId, HttpRequestId, RelayId, StreamKey};
-use crate::recorder::{RecorderCommand, RecorderEvent, RecorderHandle};
+use crate::recorder::{ORDERS_MAX, RecorderCommand, RecorderEvent, RecorderHandle};
 use crate::refusal::Refusal;
 use crate::relay::{LinkCommand, LinkEvent};
 use crate::send_queue::SendQueue;
 use crate::timer::Time;
-use std::collections::{HashMap, HashSet};
+use recorder_control::Order;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -84,6 +85,8 @@ pub struct Server {
     watchers: HashMap<StreamKey, watch::Sender<MediaState>>,
     relay_start: Option<oneshot::Sender<RelayStart>>,
     recorder: RecorderHandle,
+    /// Orders for it that its link has no room for now.
+    orders: VecDeque<Order>,
     /// `None`: nothing is recorded.
     recorder_events: Option<mpsc::Receiver<RecorderEvent>>,
     /// Who started the relay; before it is known, what the settings say.
@@ -136,6 +139,7 @@ impl Server {
             watchers: HashMap::new(),
             relay_start: Some(wiring.relay_start),
             recorder: wiring.recorder,
+            orders: VecDeque::new(),
             recorder_events: wiring.recorder_events,
             panics: (0, Time::ZERO),
         }
@@ -158,6 +162,12 @@ impl Server {
                 },
                 Some(event) = next(&mut self.recorder_events), if !edge_waits => {
                     self.handle_recorder_event(&event);
+                    None
+                }
+                Ok(permit) = self.recorder.commands.clone().reserve_owned(), if !self.orders.is_empty() => {
+                    if let Some(order) = self.orders.pop_front() {
+                        permit.send(RecorderCommand::Order(order));
+                    }
                     None
                 }
                 () = tokio::time::sleep_until(wake) => None,
@@ -319,9 +329,11 @@ impl Server {
                         self.hub.handle_reply(now, request_id, Err(()));
                     }
                 }
-                Output::Recorder(order) => {
-                    // What it does not hear is said again when it tells of what that is about.
-                    let _ = self.recorder.commands.try_send(RecorderCommand::Order(order));
+                Output::Recorder(order) => self.order(order),
+                Output::TellRecordings => {
+                    let all = self.recorder.recordings.read().all();
+                    let now = self.now();
+                    all.iter().for_each(|recording| self.hub.handle_recording(now, recording));
                 }
                 Output::Media { stream, state } => self.tell_watchers(stream, state),
                 Output::Http { http_request, reply } => {
@@ -333,12 +345,27 @@ impl Server {
         }
     }
 
+    /// In their order; those that the link has no room for wait here.
+    fn order(&mut self, order: Order) {
+        if self.recorder_events.is_none() {
+            return;
+        }
+        if self.orders.len() >= ORDERS_MAX {
+            tracing::error!("the recorder does not take orders; {:?} is given up", self.orders.pop_front());
+        }
+        self.orders.push_back(order);
+        while let Ok(permit) = self.recorder.commands.try_reserve() {
+            let Some(order) = self.orders.pop_front() else { break };
+            permit.send(RecorderCommand::Order(order));
+        }
+    }
+
     /// Whoever listens to a session's media hears how it is, or that there is no more to hear.
     fn tell_watchers(&mut self, stream: StreamKey, state: Option<MediaState>) {
         let watchers = self.watchers.get(&stream).filter(|watchers| watchers.receiver_count() > 0);
         match state.zip(watchers) {
             Some((state, watchers)) => {
-                watchers.send_replace(state);
+                watchers.send_if_modified(|told| std::mem::replace(told, state) != state);
             }
             None => {
                 self.watchers.remove(&stream);

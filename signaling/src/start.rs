@@ -76,7 +76,8 @@ pub async fn start(mut config: Config) -> Result<Running, StartError> {
     }
     let mut secrets: Vec<Box<dyn Secret>> = vec![Box::new(certificate)];
     secrets.extend(access.token_key());
-    let api_key = config.api.key.as_deref().map(|path| SecretFile::new("the API's key", path, KEY_BYTES_MIN));
+    let api_key =
+        config.api.key.as_deref().map(|path| SecretFile::visible("the API's key", path, KEY_BYTES_MIN));
     let api_key = api_key.transpose().map_err(|why| format!("api.key: {why}"))?;
     let webhook = Webhook::new(&config)?;
     secrets.extend(api_key.clone().map(|key| Box::new(key) as Box<dyn Secret>));

@@ -1,7 +1,7 @@
 //! A stream: one `RTCPeerConnection` of the client and one transport of the relay. It never changes its role.
 
 use crate::id::{MemberId, RelayId, RoomId, StreamKey};
-use crate::record::StreamRecord;
+use crate::record::{Recorded, StreamRecord};
 use crate::sdp::{Plan, Rejected, SourceTrack};
 use crate::stream_state::StreamState;
 use relay_control::{MediaKind, RtpParameters};
@@ -111,11 +111,13 @@ pub(crate) enum Flow {
     Stopped,
 }
 
-/// Whether media of a stream flows, by kind; `None`: it has none of that kind.
+/// Whether media of a stream flows, by kind, and is recorded; `None`: it has none of that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaState {
     pub audio: Option<bool>,
     pub video: Option<bool>,
+    /// By itself or with its room.
+    pub recorded: Recorded,
 }
 
 /// Of which kinds the media has stopped, though the stream goes on.

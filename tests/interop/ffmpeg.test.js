@@ -8,9 +8,9 @@ import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
 import { says, startPeer } from "./support/peer.js";
-import { BACK_ENDS, startServer } from "./support/server.js";
+import { ONE_BACK_END, startServer } from "./support/server.js";
 
-for (const io of BACK_ENDS) {
+for (const io of ONE_BACK_END) {
     describe(`FFmpeg's muxer over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;

@@ -11,7 +11,7 @@ import { after, before, describe, test } from "node:test";
 import { dirname, join as path } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { BACK_ENDS, startServer } from "./support/server.js";
+import { ONE_BACK_END, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
 const SCRIPT = path(dirname(fileURLToPath(import.meta.url)), "whip_gstreamer.py");
@@ -56,7 +56,7 @@ const CASES = [
     },
 ];
 
-for (const io of BACK_ENDS) {
+for (const io of ONE_BACK_END) {
     describe(`webrtcbin over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;

@@ -8,10 +8,10 @@ import { after, before, describe, test } from "node:test";
 import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
 import { figures } from "./support/figures.js";
-import { BACK_ENDS, startServer } from "./support/server.js";
+import { ONE_BACK_END, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
-for (const io of BACK_ENDS) {
+for (const io of ONE_BACK_END) {
     describe(`H.264 over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { launch, newPerson } from "./support/browsers.js";
-import { BACK_ENDS, startServer } from "./support/server.js";
+import { ONE_BACK_END, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 import { flows, play, publish } from "./support/whip-page.js";
 
@@ -17,7 +17,7 @@ const RIDS = { encodings: [4, 2, 1].map((scaleResolutionDownBy, index) => ({ rid
 /** Two SSRCs in a group of simulcast, which Chromium uses whatever it is answered. */
 const GROUP = { rtx: false, group: 2 };
 
-for (const io of BACK_ENDS) {
+for (const io of ONE_BACK_END) {
     describe(`several encodings, over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;

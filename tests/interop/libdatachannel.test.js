@@ -9,10 +9,10 @@ import { launch } from "./support/browsers.js";
 import { join } from "./support/conference.js";
 import { H264, startEncoders } from "./support/encoder.js";
 import { says, startPeer } from "./support/peer.js";
-import { BACK_ENDS, startServer } from "./support/server.js";
+import { ONE_BACK_END, startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
-for (const io of BACK_ENDS) {
+for (const io of ONE_BACK_END) {
     describe(`libdatachannel over ${io}`, () => {
         /** @type {import("./support/server.js").Server} */
         let server;

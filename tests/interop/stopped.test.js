@@ -42,7 +42,7 @@ for (const name of /** @type {const} */ (["chromium", "firefox"])) {
             await until("bob is told", async () => (await missing(bob)) === "no picture comes", { describe: () => bob.look() });
             await alice.hears("Your picture does not reach the server.");
             await until("the viewer is told by kind", async () => (await told())[1].video === false);
-            assert.deepEqual(await told(), ["active", { audio: true, video: false }]);
+            assert.deepEqual(await told(), ["active", { audio: true, video: false, recording: "off" }]);
             // Who comes now hears it as well.
             const carol = await join(browser, server, { login: "carol", room: "r" });
             await carol.inCall(2);

@@ -2,6 +2,7 @@
 //! seed.
 
 mod batches;
+mod downlink;
 mod faults;
 mod handshake;
 mod hostile;

@@ -2,8 +2,8 @@
 
 use relay::ports::SOURCES_MAX;
 use relay_control::{
-    AddDownTrack, AddSource, AddTap, Command, ErrorCode, EventBody, PortChanged, PortTrackEnded,
-    RemoveSource, RemoveTap, RemoveTrack, ReplyBody, RequestKeyframe,
+    AddDownTrack, AddSource, AddTap, CONTROL_VERSION, Command, ErrorCode, EventBody, Hello, PortChanged,
+    PortTrackEnded, RemoveSource, RemoveTap, RemoveTrack, ReplyBody, RequestKeyframe,
 };
 use relay_core::id::Ssrc;
 use relay_core::outbox::VecOutbox;
@@ -23,6 +23,10 @@ const SOURCE: u64 = 77;
 
 fn tap(track_id: u64, port: &str) -> Command {
     Command::AddTap(AddTap { track_id, port: port.into(), label: Vec::new() })
+}
+
+fn hello(epoch: u64) -> Hello {
+    Hello { version: CONTROL_VERSION, epoch, name: "again".into(), instance: epoch }
 }
 
 fn source(track_id: u64, room_id: u64, port: &str) -> Command {
@@ -180,6 +184,67 @@ fn a_process_that_comes_again_and_again_has_its_keyframe_each_time() {
         world.process_ends(recorder);
         world.run(Duration::from_secs(1));
     }
+    world.assert_ledger();
+}
+
+/// As a signaling does that is started again.
+#[test]
+fn a_tap_that_is_ordered_again_changes_its_label_and_loses_nothing() {
+    let mut world = Shards::new(4, 2, BUDGET);
+    room(&mut world);
+    let (recorder, track_id) = (world.connect_process("recorder"), World::up_track_id(0));
+    let labelled =
+        |label: &[u8]| Command::AddTap(AddTap { track_id, port: "recorder".into(), label: label.to_vec() });
+    // The second before the first is answered: the shard opens the port twice.
+    world.stalled = Some(0);
+    assert!([b"a", b"b"].iter().all(|label| world.send_command(labelled(*label)).is_none()));
+    world.stalled = None;
+    world.run(Duration::from_secs(1));
+    world.command(Command::Hello(hello(2)));
+    for label in [b"b", b"c"] {
+        world.command(labelled(label));
+        world.run(Duration::from_secs(1));
+    }
+    let frames = world.process_reads(recorder);
+    assert_eq!(message_count(&frames, |m| matches!(m, Message::Begin { .. })), 2);
+    let labels = frames.iter().filter_map(|(frame, _)| match frame {
+        Frame::Label { label, .. } => Some(label.as_slice()),
+        _ => None,
+    });
+    assert_eq!(labels.collect::<Vec<_>>(), [b"b", b"c"]);
+    let numbers = numbers(&frames);
+    assert!(numbers.len() > 290 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+    world.assert_ledger();
+}
+
+#[test]
+fn what_one_process_asks_for_costs_no_other_its_keyframe() {
+    let mut world = Shards::new(5, 2, BUDGET);
+    room(&mut world);
+    let track_id = World::up_track_id(0);
+    let ask = Frame::Message(Message::Keyframe { track_id });
+    let [greedy, modest] = ["greedy", "modest"].map(|name| {
+        let number = world.connect_process(name);
+        world.command(tap(track_id, name));
+        number
+    });
+    world.run(Duration::from_secs(3));
+    let before = world.count(0, Count::KeyframesAsked);
+    for second in 0..10 {
+        // Who comes changes nothing for those that are there.
+        let other = format!("other{second}");
+        world.connect_process(&other);
+        world.command(tap(track_id, &other));
+        for _ in 0..10 {
+            world.process_says(greedy, &ask, &[]);
+            world.run(Duration::from_millis(100));
+        }
+    }
+    let asked = world.count(0, Count::KeyframesAsked);
+    assert_eq!(asked - before, 4, "at once, and after 1, 2 and 4 s more");
+    world.process_says(modest, &ask, &[]);
+    world.run(Duration::from_millis(600));
+    assert_eq!(world.count(0, Count::KeyframesAsked) - asked, 1, "it has asked for none yet");
     world.assert_ledger();
 }
 

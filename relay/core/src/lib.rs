@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod bwe;
 pub mod command;
 pub mod config;
 mod demux;

@@ -4,10 +4,10 @@ use crate::down::KeyframeBudget;
 use crate::port;
 use crate::stats::{Count, Counters, DropReason};
 use crate::time::{RoomClock, Time};
-use crate::track::{Source, UpTrack};
+use crate::track::{Listener, Source, UpTrack};
 use crate::transports::Transports;
 use crate::up::Accepted;
-use relay_port::{Load, MediaKind, Message, PortId, PortKind, PortSink, PortWriter};
+use relay_port::{Load, MediaKind, Message, PortId, PortSink, PortWriter};
 
 struct Connected {
     port: PortId,
@@ -52,14 +52,10 @@ impl Ports {
             return false;
         }
         self.openings = opening;
-        match up.ports.iter_mut().find(|(port, _)| *port == to) {
-            Some(port) => port.1 = opening,
+        match up.ports.iter_mut().find(|listener| listener.port == to) {
+            Some(listener) => listener.opening = opening,
             None => {
-                up.ports.push((to, opening));
-                if to.kind == PortKind::Local {
-                    // What another process, or the one before this, has asked for is not its doing.
-                    up.port_keyframes = KeyframeBudget::default();
-                }
+                up.ports.push(Listener { port: to, opening, keyframes: KeyframeBudget::default() });
                 self.change_load(to, |load| *load.of(up.params.kind) += 1);
             }
         }
@@ -142,7 +138,7 @@ impl Ports {
         let Some(layer) = up.layers.first() else { return };
         let Some(stored) = layer.stream.packet(accepted.seq) else { return };
         let packet = port::packet_of((up.id, accepted.seq, layer.changes), &stored.meta, self.clock);
-        for &(port, _) in &up.ports {
+        for &Listener { port, .. } in &up.ports {
             counters.add(Count::PipeOffered, 1);
             if self.writer(port).is_some_and(|writer| writer.try_send_packet(packet, stored.payload)) {
                 counters.add(Count::PipeSent, 1);
@@ -174,21 +170,21 @@ impl Ports {
         }
         let Some(reference) = up.reported_clock(transports) else { return };
         let clock = port::clock_of(reference, self.clock);
-        for &(port, _) in &up.ports {
+        for &Listener { port, .. } in &up.ports {
             self.try_say(port, Message::Clock { track_id: up.id, clock }, counters);
         }
     }
 
     /// Tells the ports that the publisher of an up-track has keys.
     pub(crate) fn begin_anew(&mut self, up: &UpTrack) {
-        for &(port, opening) in &up.ports {
+        for &Listener { port, opening, .. } in &up.ports {
             self.say(port, begin(up, opening, true));
         }
     }
 
     /// Tells the ports that an up-track is gone, and gives back what it had of the queues.
     pub(crate) fn end(&mut self, up: &UpTrack) {
-        for &(port, _) in &up.ports {
+        for &Listener { port, .. } in &up.ports {
             self.say(port, Message::End { track_id: up.id });
             self.leave(port, up.params.kind);
         }
@@ -198,12 +194,12 @@ impl Ports {
     }
 
     /// Forgets the ports of a track behind which nobody listens any more.
-    pub(crate) fn close(&mut self, up: &mut UpTrack, is_closed: impl Fn(&(PortId, u64)) -> bool) {
+    pub(crate) fn close(&mut self, up: &mut UpTrack, is_closed: impl Fn(&Listener) -> bool) {
         let kind = up.params.kind;
-        up.ports.retain(|port| {
-            let closed = is_closed(port);
+        up.ports.retain(|listener| {
+            let closed = is_closed(listener);
             if closed {
-                self.leave(port.0, kind);
+                self.leave(listener.port, kind);
             }
             !closed
         });

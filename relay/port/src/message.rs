@@ -170,7 +170,8 @@ pub enum Message {
     /// The entry holds no message.
     #[default]
     Empty,
-    /// To the listening side: packets of this track follow. Said again, it keeps an unused track open.
+    /// To the listening side: packets of this track follow. Said again before the track has ended, be it with
+    /// another opening, the packets' numbers go on; it keeps an unused track open.
     Begin {
         /// The up-track.
         track_id: TrackId,

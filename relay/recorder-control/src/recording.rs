@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum State {
     /// It is written.
     Recording,
-    /// It would be written, but there is no room on the disk; it goes on when there is.
+    /// It would be written, but there is no room on the disk, or there are too many; it goes on when there
+    /// is.
     Paused,
     /// It has ended, and its file is made.
     Finishing,
@@ -29,6 +30,8 @@ pub enum FailureCode {
     DiskSlow,
     /// Reading or writing failed otherwise.
     Disk,
+    /// As many are recorded as may be at a time.
+    TooMany,
     /// Nothing came that could be recorded.
     Empty,
     /// The file could not be made of what was recorded.

@@ -375,6 +375,10 @@ impl<S: Store> Entry<S> {
                     self.open += 1;
                 }
                 Event::TrackBegun { track_id, time } => self.note_track(track_id, time),
+                Event::NoRoom { track_id } => {
+                    let id = &self.stored.wanted.id;
+                    tracing::error!("recording {id}: no file has room for track {track_id:x} too");
+                }
                 Event::Failed(why) => {
                     let wait = self.next_retry();
                     let info = format!("{why}; it is tried again in {} s", wait.as_secs());

@@ -19,6 +19,7 @@ pub mod depacketize;
 pub mod disk;
 pub mod entry;
 pub mod finish;
+mod fitted;
 pub mod folder;
 pub mod keeper;
 pub mod lifetime;

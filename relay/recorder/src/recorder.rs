@@ -63,11 +63,13 @@ pub struct Recorder<S: Stores> {
     entries: BTreeMap<String, Entry<S::Store>>,
     /// Those that are ready or have failed, by id.
     done: BTreeMap<String, Recording>,
+    /// Those that were too many when they were asked for: each that a track goes into, until there is room.
+    waiting: BTreeMap<String, Recording>,
     present: Present,
     /// Why nothing may be written.
     low: Option<Failure>,
     retained: Option<Duration>,
-    /// Tracks that came for recordings that had ended, or were too many.
+    /// Tracks that came for recordings that had ended, or were too many at that moment.
     refused: u64,
     actions: VecDeque<Action>,
 }
@@ -91,6 +93,7 @@ impl<S: Stores> Recorder<S> {
             taps: Taps::default(),
             entries: BTreeMap::new(),
             done,
+            waiting: BTreeMap::new(),
             present: Present::default(),
             low: None,
             retained: None,
@@ -118,9 +121,8 @@ impl<S: Stores> Recorder<S> {
                     self.change(*track_id, &before, &label, now);
                 }
             }
-            Frame::Message(Message::Begin { track_id, opening, track }) => {
-                let label = self.taps.handle_begin(*track_id, *opening, track);
-                self.pass_on(*track_id, now);
+            Frame::Message(Message::Begin { track_id, track, .. }) => {
+                let label = self.taps.handle_begin(*track_id, track);
                 if let Some(label) = label {
                     for wanted in all_of(&label) {
                         self.join(*track_id, wanted, &label, now);
@@ -165,6 +167,9 @@ impl<S: Stores> Recorder<S> {
         match order {
             Order::Hello { .. } => self.handle_signaling(now, true),
             Order::End { id } => {
+                if self.waiting.remove(id).is_some() {
+                    self.actions.push_back(Action::Tell(Notice::Deleted { id: id.clone() }));
+                }
                 if let Some(entry) = self.entries.get_mut(id) {
                     entry.end(now);
                 }
@@ -248,6 +253,7 @@ impl<S: Stores> Recorder<S> {
                 }
             }
         }
+        self.admit(now);
         let mut ended = Vec::new();
         for (id, entry) in &mut self.entries {
             entry.handle_timeout(now, media, self.present, self.low.as_ref());
@@ -278,7 +284,10 @@ impl<S: Stores> Recorder<S> {
         let directory = self.directory.display().to_string();
         let hello = Notice::Hello { version: RECORDER_CONTROL_VERSION, directory };
         let live = self.entries.values().map(|entry| &entry.stored().recording);
-        let all = live.chain(self.done.values()).map(|one| Notice::Recording(Box::new(one.clone())));
+        let all = live
+            .chain(self.waiting.values())
+            .chain(self.done.values())
+            .map(|one| Notice::Recording(Box::new(one.clone())));
         [hello].into_iter().chain(all).chain([Notice::Synced]).collect()
     }
 
@@ -287,7 +296,7 @@ impl<S: Stores> Recorder<S> {
         self.actions.pop_front()
     }
 
-    /// Tracks that came for recordings that had ended, or were too many.
+    /// Tracks that came for recordings that had ended, or were too many at that moment.
     #[must_use]
     pub const fn refused(&self) -> u64 {
         self.refused
@@ -308,9 +317,11 @@ impl<S: Stores> Recorder<S> {
     fn join(&mut self, track_id: TrackId, wanted: &Wanted, label: &TapLabel, now: Duration) {
         let Some(codec) = self.taps.codec(track_id) else { return };
         let id = &wanted.id;
-        let is_new = !self.entries.contains_key(id) && !self.done.contains_key(id);
-        // Those that wait for their files do not count: they could be kept waiting.
-        if is_new && self.entries.values().filter(|entry| entry.is_live()).count() < RECORDINGS_MAX {
+        if !self.entries.contains_key(id) && !self.done.contains_key(id) {
+            if self.room() == 0 {
+                return self.wait(wanted, label);
+            }
+            self.waiting.remove(id);
             tracing::info!("recording {id} begins");
             let store = self.stores.store(id);
             self.entries.insert(id.clone(), Entry::begin(Stored::new(wanted, label), store, now));
@@ -318,11 +329,61 @@ impl<S: Stores> Recorder<S> {
         let entry = self.entries.get_mut(id);
         if !entry.is_some_and(|entry| entry.join(track_id, codec, label)) {
             self.refused += 1;
-            tracing::error!(
-                "track {track_id:x} is not recorded: recording {id} has ended, or there are too many"
-            );
+            tracing::error!("track {track_id:x} is not recorded: recording {id} has ended");
         }
         self.tell(now);
+    }
+
+    /// How many more may be recorded. Those that wait for their files do not count: they could be kept
+    /// waiting.
+    fn room(&self) -> usize {
+        RECORDINGS_MAX.saturating_sub(self.entries.values().filter(|entry| entry.is_live()).count())
+    }
+
+    /// It is told as one that is paused.
+    fn wait(&mut self, wanted: &Wanted, label: &TapLabel) {
+        self.refused += 1;
+        if self.waiting.contains_key(&wanted.id) {
+            return;
+        }
+        let info = format!("{RECORDINGS_MAX} are recorded; it begins when one of them ends");
+        tracing::error!("recording {} does not begin: {info}", wanted.id);
+        let mut recording = Stored::new(wanted, label).recording;
+        recording.state = State::Paused;
+        recording.failure = Some(Failure { code: FailureCode::TooMany, info });
+        self.actions.push_back(Action::Tell(Notice::Recording(Box::new(recording.clone()))));
+        self.waiting.insert(wanted.id.clone(), recording);
+    }
+
+    /// Begins those that waited, as far as there is room, and forgets those into which no track goes.
+    fn admit(&mut self, now: Duration) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut room = self.room();
+        let tracks = self.taps.ids();
+        let mut wanted = BTreeMap::<String, Vec<TrackId>>::new();
+        for track_id in tracks {
+            for id in self.taps.recordings(track_id).iter().filter(|id| self.waiting.contains_key(*id)) {
+                wanted.entry(id.clone()).or_default().push(track_id);
+            }
+        }
+        for id in self.waiting.keys().filter(|id| !wanted.contains_key(*id)) {
+            self.actions.push_back(Action::Tell(Notice::Deleted { id: id.clone() }));
+        }
+        self.waiting.retain(|id, _| wanted.contains_key(id));
+        for (id, tracks) in wanted {
+            if room == 0 {
+                return;
+            }
+            room -= 1;
+            for track_id in tracks {
+                let Some(label) = self.taps.label(track_id).cloned() else { continue };
+                if let Some(wanted) = all_of(&label).into_iter().find(|wanted| wanted.id == id) {
+                    self.join(track_id, wanted, &label, now);
+                }
+            }
+        }
     }
 
     fn end_track(&mut self, track_id: TrackId, now: Duration) {

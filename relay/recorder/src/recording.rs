@@ -4,7 +4,10 @@
 //! - A part has every track that could be recorded while it lasted; a track that comes later is added to it.
 //!   Another part begins only where a file cannot go on: another codec in a track, no room for another track,
 //!   and after a pause.
-//! - A track begins in each part with a keyframe; frames before it are counted and not written.
+//! - A track begins with a keyframe; frames before it are counted and not written. Where one part follows
+//!   another without a pause, its tracks go on, and only the parts together can be decoded.
+//! - While a file has room for none but the tracks that go into it, further ones are refused, and the others
+//!   go on.
 //! - Nothing here waits: a sink takes what it is given at once, or the part ends with the reason and the
 //!   recording is paused.
 //! - What is held is bounded by the tracks that are there now, and those of the part that is written.
@@ -12,7 +15,7 @@
 //! Deliberately absent: names of files, threads, and which tracks belong together.
 
 use crate::depacketize::{VideoParams, in_band};
-use crate::matroska::{Block, DocType, HeadFull, Media, Muxer, Track, Written};
+use crate::matroska::{Block, DocType, Media, Muxer, Track, Written};
 use crate::sink::{Sink, SinkError, Store};
 use crate::track::Sample;
 use relay_port::{Codec, MediaTime, TrackId};
@@ -33,6 +36,11 @@ pub enum Event {
         /// When.
         time: MediaTime,
     },
+    /// A track is not recorded until another one ends: a file has room for no more.
+    NoRoom {
+        /// The relay's.
+        track_id: TrackId,
+    },
     /// It is paused because it could not be written; what was written is kept.
     Failed(SinkError),
 }
@@ -48,20 +56,24 @@ pub struct RecordingCounts {
     pub too_early: u64,
     /// Came while it was paused.
     pub paused: u64,
+    /// Of tracks for which there was no room.
+    pub no_room: u64,
 }
 
 /// A track that goes into it now.
 struct Live {
     name: String,
     codec: Codec,
+    /// There was no room for it, and no track has ended since.
+    is_refused: bool,
 }
 
 /// A track in the file that is written now.
+#[derive(Clone)]
 struct Place {
     number: u8,
-    codec: Codec,
-    /// Of H.264: the decoder configuration in the head.
-    config: Vec<u8>,
+    /// As it is in the head.
+    track: Track,
     /// Other configurations have been there, so each keyframe brings its own.
     in_band: bool,
     /// What comes can be decoded: a keyframe is in the file, and all since.
@@ -108,11 +120,18 @@ impl<S: Store> Recording<S> {
     /// A track begins, or is said to begin again. `name` is for people.
     pub fn handle_begin(&mut self, track_id: TrackId, codec: Codec, name: &str) {
         let place = self.part.as_ref().and_then(|part| part.places.get(&track_id));
-        if place.is_some_and(|place| place.codec != codec) {
+        if place.is_some_and(|place| place.track.media.codec() != codec) {
             // A player shows the first video of a file: another codec is another file.
+            self.tracks.remove(&track_id);
+            let (muxer, places) = self.next_part();
             self.end_part();
+            if !places.is_empty()
+                && let Err(why) = self.begin_part(muxer, places)
+            {
+                self.fail(why);
+            }
         }
-        self.tracks.insert(track_id, Live { name: name.to_owned(), codec });
+        self.tracks.insert(track_id, Live { name: name.to_owned(), codec, is_refused: false });
     }
 
     /// Takes a frame of a track.
@@ -128,6 +147,7 @@ impl<S: Store> Recording<S> {
     /// A track has ended.
     pub fn handle_end_of_track(&mut self, track_id: TrackId) {
         self.tracks.remove(&track_id);
+        self.tracks.values_mut().for_each(|live| live.is_refused = false);
     }
 
     /// Tracks that go into it now.
@@ -140,7 +160,8 @@ impl<S: Store> Recording<S> {
     #[must_use]
     pub fn needs_keyframe(&self, track_id: TrackId) -> bool {
         let place = self.part.as_ref().and_then(|part| part.places.get(&track_id));
-        !self.is_paused && self.tracks.contains_key(&track_id) && !place.is_some_and(|place| place.has_begun)
+        let is_taken = self.tracks.get(&track_id).is_some_and(|live| !live.is_refused);
+        !self.is_paused && is_taken && !place.is_some_and(|place| place.has_begun)
     }
 
     /// Writes what has waited; a few times a second.
@@ -213,18 +234,22 @@ impl<S: Store> Recording<S> {
 
     fn write(&mut self, track_id: TrackId, sample: Sample) {
         let Some(known) = self.tracks.get(&track_id) else { return };
+        if known.is_refused {
+            self.counts.no_room += 1;
+            return;
+        }
         let is_placed = self.part.as_ref().is_some_and(|part| part.places.contains_key(&track_id));
         if !is_placed {
             let Some(media) = media_of(known.codec, &sample) else {
                 self.counts.awaiting_keyframe += 1;
                 return;
             };
-            let (codec, track) =
-                (known.codec, Track { uid: track_id.max(1), name: known.name.clone(), media });
-            if let Err(why) = self.place(track_id, codec, &track) {
-                return self.fail(why);
+            let track = Track { uid: track_id.max(1), name: known.name.clone(), media };
+            match self.place(track_id, track) {
+                Ok(true) => self.events.push_back(Event::TrackBegun { track_id, time: sample.time }),
+                Ok(false) => return self.refuse(track_id),
+                Err(why) => return self.fail(why),
             }
-            self.events.push_back(Event::TrackBegun { track_id, time: sample.time });
         }
         let Some(part) = self.part.as_mut() else { return };
         let Some(place) = part.places.get_mut(&track_id) else { return };
@@ -247,34 +272,50 @@ impl<S: Store> Recording<S> {
         }
     }
 
-    /// Gives the track a place in the part, or in a new one.
-    fn place(&mut self, track_id: TrackId, codec: Codec, track: &Track) -> Result<(), SinkError> {
-        let config = match &track.media {
-            Media::H264 { config, .. } => config.clone(),
-            _ => Vec::new(),
-        };
-        let number = match self.part.as_mut().map(|part| part.muxer.add_track(track)) {
-            Some(Ok(number)) => number,
-            _ => {
-                self.end_part();
-                let part = self.begin_part()?;
-                // The first of a file always has room.
-                part.muxer.add_track(track).map_err(|HeadFull| SinkError::Full)?
-            }
-        };
-        if let Some(part) = self.part.as_mut() {
-            let place = Place { number, codec, config, in_band: false, has_begun: false };
-            part.places.insert(track_id, place);
+    /// Gives the track a place in the part, or in a new one. False: neither has room.
+    fn place(&mut self, track_id: TrackId, track: Track) -> Result<bool, SinkError> {
+        let begin = |number, track| Place { number, track, in_band: false, has_begun: false };
+        if let Some(part) = self.part.as_mut()
+            && let Ok(number) = part.muxer.add_track(&track)
+        {
+            part.places.insert(track_id, begin(number, track));
+            return Ok(true);
         }
-        Ok(())
+        let (mut muxer, mut places) = self.next_part();
+        let Ok(number) = muxer.add_track(&track) else { return Ok(false) };
+        places.insert(track_id, begin(number, track));
+        self.end_part();
+        self.begin_part(muxer, places)?;
+        Ok(true)
     }
 
-    fn begin_part(&mut self) -> Result<&mut Part<S::Sink>, SinkError> {
+    fn refuse(&mut self, track_id: TrackId) {
+        if let Some(live) = self.tracks.get_mut(&track_id) {
+            live.is_refused = true;
+        }
+        self.counts.no_room += 1;
+        self.events.push_back(Event::NoRoom { track_id });
+    }
+
+    /// What another part begins with: the tracks of this one that go on, with all that was said of them.
+    fn next_part(&self) -> (Muxer, BTreeMap<TrackId, Place>) {
+        let (mut muxer, mut places) = (Muxer::new(DocType::Matroska, None), BTreeMap::new());
+        for (track_id, place) in self.part.iter().flat_map(|part| &part.places) {
+            if self.tracks.contains_key(track_id)
+                && let Ok(number) = muxer.add_track(&place.track)
+            {
+                places.insert(*track_id, Place { number, ..place.clone() });
+            }
+        }
+        (muxer, places)
+    }
+
+    fn begin_part(&mut self, muxer: Muxer, places: BTreeMap<TrackId, Place>) -> Result<(), SinkError> {
         let sink = self.store.create(self.parts + 1)?;
         self.parts += 1;
         self.events.push_back(Event::PartBegun { part: self.parts });
-        let (muxer, places) = (Muxer::new(DocType::Matroska, None), BTreeMap::new());
-        Ok(self.part.insert(Part { muxer, sink, places }))
+        self.part = Some(Part { muxer, sink, places });
+        Ok(())
     }
 
     fn end_part(&mut self) {
@@ -310,7 +351,7 @@ impl Place {
     /// A keyframe with the parameter sets that the head does not have.
     fn with_sets(&mut self, params: &Option<VideoParams>, bytes: Vec<u8>) -> Vec<u8> {
         let Some(params) = params.as_ref().filter(|params| !params.config.is_empty()) else { return bytes };
-        self.in_band |= params.config != self.config;
+        self.in_band |= !matches!(&self.track.media, Media::H264 { config, .. } if *config == params.config);
         if self.in_band { [in_band(&params.config), bytes].concat() } else { bytes }
     }
 }

@@ -28,8 +28,6 @@ pub struct TapCounts {
 
 /// A track that has begun.
 struct Begun {
-    /// As the relay counts its openings; another one has numbers of its own.
-    opening: u64,
     track: Track,
     recorder: TrackRecorder,
 }
@@ -68,9 +66,9 @@ impl Taps {
         before.filter(|_| tap.begun.is_some()).map(|before| (before, label))
     }
 
-    /// A track begins, or is said to begin again. Its label; `None`: it goes nowhere. Frames that were held
-    /// come out by [`Taps::poll_sample`].
-    pub fn handle_begin(&mut self, track_id: TrackId, opening: u64, track: &Track) -> Option<TapLabel> {
+    /// A track begins, or is said to begin again: then its numbers go on, and so does what is held of it. Its
+    /// label; `None`: it goes nowhere.
+    pub fn handle_begin(&mut self, track_id: TrackId, track: &Track) -> Option<TapLabel> {
         let Some(tap) = self.taps.get_mut(&track_id) else {
             self.counts.unlabelled += 1;
             if self.counts.unlabelled == 1 {
@@ -78,15 +76,10 @@ impl Taps {
             }
             return None;
         };
-        match &mut tap.begun {
-            Some(begun)
-                if begun.track.codec == track.codec && begun.track.clock_rate_hz == track.clock_rate_hz =>
-            {
-                if std::mem::replace(&mut begun.opening, opening) != opening {
-                    begun.recorder.handle_end();
-                }
-            }
-            begun => *begun = Some(Begun { opening, track: *track, recorder: TrackRecorder::new(track) }),
+        let same =
+            |before: &Track| before.codec == track.codec && before.clock_rate_hz == track.clock_rate_hz;
+        if !tap.begun.as_ref().is_some_and(|begun| same(&begun.track)) {
+            tap.begun = Some(Begun { track: *track, recorder: TrackRecorder::new(track) });
         }
         tap.label.clone()
     }
@@ -135,6 +128,12 @@ impl Taps {
         self.taps.get(&track_id).map(|tap| Arc::clone(&tap.into)).unwrap_or_default()
     }
 
+    /// What is said of a track.
+    #[must_use]
+    pub fn label(&self, track_id: TrackId) -> Option<&TapLabel> {
+        self.taps.get(&track_id)?.label.as_ref()
+    }
+
     /// How a track is encoded, when it has begun.
     #[must_use]
     pub fn codec(&self, track_id: TrackId) -> Option<Codec> {
@@ -181,4 +180,41 @@ pub fn not_in<'a>(label: &'a TapLabel, other: &TapLabel) -> Vec<&'a Wanted> {
     let others = all_of(other);
     let is_new = |one: &&Wanted| others.iter().all(|other| other.id != one.id);
     all_of(label).into_iter().filter(is_new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_port::{MediaKind, Priority};
+
+    const TRACK: Track = Track {
+        room_id: 1,
+        kind: MediaKind::Video,
+        codec: Codec::Vp8,
+        clock_rate_hz: 90_000,
+        priority: Priority::Medium,
+        connected: true,
+        held: false,
+    };
+
+    /// A signaling that is started again may have the relay open the port once more.
+    #[test]
+    fn a_track_that_is_said_to_begin_again_in_the_midst_of_a_frame_loses_nothing() {
+        let label = br#"{"room":"lobby","login":"alice","stream":"camera","publication":7,"recordings":[]}"#;
+        let mut taps = Taps::default();
+        assert!(taps.handle_label(1, label).is_none() && taps.handle_begin(1, &TRACK).is_some());
+        let send = |taps: &mut Taps, seq: u64, payload: &[u8]| {
+            let (timestamp, marker) = ((seq / 2) as u32 * 6_000, seq % 2 == 1);
+            let packet = Packet { track_id: 1, seq, timestamp, marker, ..Packet::default() };
+            taps.handle_packet(&packet, payload);
+            std::iter::from_fn(|| taps.poll_sample(1)).map(|sample| sample.bytes).collect::<Vec<_>>()
+        };
+        let key = [0x10, 2, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00];
+        assert!(send(&mut taps, 0, &[&[0x10][..], &key].concat()).is_empty());
+        assert_eq!(send(&mut taps, 1, &[0x00, 7]), [[&key[..], &[7]].concat()]);
+        assert!(send(&mut taps, 2, &[0x10, 0x11, 1]).is_empty());
+        assert!(taps.handle_begin(1, &TRACK).is_some());
+        assert_eq!(send(&mut taps, 3, &[0x00, 2]), [[0x11, 1, 2]]);
+        assert!(!taps.poll_keyframe(1, MediaTime::from_nanos(1), false), "nothing is missing");
+    }
 }

@@ -108,7 +108,7 @@ impl TrackRecorder {
         [self.depacketizer.poll_timeout(), idle].into_iter().flatten().min()
     }
 
-    /// The track ends, or the relay counts its packets anew: what is held comes out.
+    /// The track ends: what is held comes out.
     pub fn handle_end(&mut self) {
         self.depacketizer.handle_end();
         self.place_frames();

@@ -241,6 +241,26 @@ fn g711_becomes_opus_or_aac() {
     assert_on_the_second(&path, &[], &[0, 1_000]);
 }
 
+/// What a publisher's reports correct: the first second is 5 % too fast.
+#[test]
+fn sound_that_begins_late_and_is_corrected_stays_with_the_picture() {
+    for (file, video, codec, audio) in [
+        ("a.mp4", (Codec::H264, h264(5, "160x120")), Codec::Opus, opus(4)),
+        ("a.webm", (Codec::Vp8, vp8(5, "160x120")), Codec::Pcmu, pcmu(4)),
+    ] {
+        let mut sound = input(2, codec, &audio, 1_000);
+        let begins_ns = at(1_000).as_nanos();
+        for (time, _) in &mut sound.frames {
+            let since_ns = time.as_nanos() - begins_ns;
+            *time = MediaTime::from_nanos(time.as_nanos() - since_ns.min(1_000 * MS) / 20);
+        }
+        let mut world = World::new(file, None);
+        world.part(&[input(1, video.0, &video.1, 0), sound], 0);
+        let path = world.finish();
+        assert_on_the_second(&path, &[1_000, 1_950, 2_950, 3_950], &[0, 1_000, 2_000, 3_000, 4_000]);
+    }
+}
+
 #[test]
 fn another_codec_goes_on_in_the_same_picture() {
     for file in ["a.mp4", "a.webm"] {

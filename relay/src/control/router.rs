@@ -72,7 +72,7 @@ enum Kind {
     /// Several shards answer; `waiting` have not yet. The page behind this one begins at `next`.
     Inventory { waiting: usize, transports: Vec<TransportInfo>, next: Ticket, ports: Vec<PortInfo> },
     /// A shard begins to send a track to a process.
-    Tap { number: u32, track_id: u64, is_new: bool },
+    Tap { number: u32, track_id: u64, since: Ticket },
     /// A process begins to send a track.
     Source { track_id: u64 },
     /// All shards answer with their counters; `waiting` have not yet.
@@ -454,8 +454,8 @@ impl Router {
                 Some(body)
             }
             (Kind::Open { .. }, body) => return self.handle_opened(ticket, pending, body),
-            (&mut Kind::Tap { number, track_id, is_new }, body) => {
-                self.tap_answered((number, track_id, is_new), &body);
+            (&mut Kind::Tap { number, track_id, since }, body) => {
+                self.tap_answered((number, track_id, since), &body);
                 Some(body)
             }
             (Kind::Pipe { .. }, body) => return self.piped(pending, body),

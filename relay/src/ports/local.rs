@@ -38,6 +38,13 @@ pub enum ToPorts {
         /// For the process; empty: there is none.
         label: Vec<u8>,
     },
+    /// The process gets this track, and is to know it under another label. Nothing if the track has ended.
+    Label {
+        number: u32,
+        track_id: u64,
+        /// For the process; empty: there is none.
+        label: Vec<u8>,
+    },
     /// The process is not to get the track any more.
     Untap { number: u32, track_id: u64 },
     /// The process is to send this track to the shard. Answered by [`FromPorts::Answer`].
@@ -223,6 +230,11 @@ impl LocalPorts {
                     port.tap(track_id, shard, label);
                 }
             }
+            ToPorts::Label { number, track_id, label } => {
+                if let Some(port) = self.ports.get_mut(&number) {
+                    port.label(track_id, label);
+                }
+            }
             ToPorts::Untap { number, track_id } => {
                 if let Some(port) = self.ports.get_mut(&number) {
                     port.untap(track_id);
@@ -243,12 +255,15 @@ impl LocalPorts {
         }
     }
 
-    /// Handles the entries that the shards have written up to now.
-    pub fn handle_queues(&mut self) {
+    /// Handles the entries that the shards have written up to now. How many waited in the fullest queue.
+    pub fn handle_queues(&mut self) -> usize {
+        let mut most = 0;
         for (number, port) in &mut self.ports {
             port.process.set_taps(port.taps.len());
             for queues in 0..port.shards.len() {
-                for _ in 0..port.shards[queues].from.waiting() {
+                let waiting = port.shards[queues].from.waiting();
+                most = most.max(waiting);
+                for _ in 0..waiting {
                     port.take_entry(queues, *number, &self.counts, &mut self.events);
                 }
             }
@@ -260,6 +275,7 @@ impl LocalPorts {
             while from.handle(|entry| count_unread(entry.take().0, counts)) {}
             !let_go
         });
+        most
     }
 
     /// Disconnects all processes.
@@ -316,14 +332,21 @@ impl Port {
 
     /// Notes a tap, or another label of one.
     fn tap(&mut self, track_id: u64, shard: PortId, label: Vec<u8>) {
-        // The id is a new track's, on another shard, and the end of the one before is under way.
-        if self.taps.get(&track_id).is_some_and(|tap| tap.shard != shard) {
+        // The id is a new track's, on another shard, and the end of the one before is under way. The process
+        // hears of it here, as it must not take the new one's numbers for that one's.
+        if let Some(before) = self.taps.get(&track_id).filter(|tap| tap.shard != shard) {
+            if before.opening.is_some() {
+                self.process.send(&Message::End { track_id });
+            }
             self.untap(track_id);
         }
-        let tap = self.taps.entry(track_id).or_insert(Tap { shard, label: Vec::new(), opening: None });
-        if tap.label == label {
-            return;
-        }
+        self.taps.entry(track_id).or_insert(Tap { shard, label: Vec::new(), opening: None });
+        self.label(track_id, label);
+    }
+
+    /// Tells the process the label of a tap, if it is another.
+    fn label(&mut self, track_id: u64, label: Vec<u8>) {
+        let Some(tap) = self.taps.get_mut(&track_id).filter(|tap| tap.label != label) else { return };
         tap.label = label;
         if tap.opening.is_some() {
             let label = tap.label.clone();

@@ -1,6 +1,9 @@
 //! The thread that owns the sockets of local processes.
 //!
 //! One `poll(2)` over the listener, the processes and the eventfd that shards and the control thread notify.
+//! A turn takes all that has come since the one before, and they are [`TURN_EVERY`] apart: to be woken costs
+//! a shard and this thread more than ten packets do, and what is behind a port is woken as often as this
+//! thread writes.
 //! A panic ends the processes that are connected, and nothing else.
 
 use super::PROCESSES_MAX;
@@ -10,7 +13,9 @@ use super::local::LocalPorts;
 use crate::clock::Clock;
 use crate::faults::panic_text;
 use crate::mailbox::Notifier;
+use crate::pipe::PIPE_ENTRIES;
 use relay_control::listener::{Accepted, Listener};
+use relay_core::time::Time;
 use relay_port::{Frame, Refusal, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -27,6 +32,13 @@ const READ_BYTES: usize = 64 << 10;
 
 /// After `accept` failed or a turn panicked the listener is left alone for this long.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// From the beginning of one turn to the next, unless there is more to do than a turn takes. What comes after
+/// a rest is not late by it. A queue has room for all that a shard can receive in this time.
+const TURN_EVERY: Duration = Duration::from_millis(1);
+
+/// With so many entries of a queue waiting, or more to read, it turns again at once.
+const BUSY_ENTRIES: usize = PIPE_ENTRIES / 4;
 
 /// It turns at least this often: what found a shard's queue full is tried again.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -93,6 +105,8 @@ pub fn spawn(
         end: thread_end,
         wakeup: wakeup.clone(),
         clock,
+        turned: clock.now(),
+        is_busy: false,
         scratch: vec![0; READ_BYTES],
     };
     let stopped = Arc::clone(&stop);
@@ -114,6 +128,9 @@ struct PortsLoop {
     end: ThreadEnd,
     wakeup: CoalescingNotifier,
     clock: Clock,
+    /// When the turn before began, and whether it left more to do.
+    turned: Time,
+    is_busy: bool,
     scratch: Vec<u8>,
 }
 
@@ -133,7 +150,9 @@ impl PortsLoop {
     }
 
     fn turn(&mut self) {
+        self.rest();
         let ready = self.wait();
+        (self.turned, self.is_busy) = (self.clock.now(), false);
         self.wakeup.clear();
         self.accept_paused = false;
         if ready.listener {
@@ -145,7 +164,7 @@ impl PortsLoop {
         for number in ready.processes {
             self.read(number);
         }
-        self.ports.handle_queues();
+        self.is_busy |= self.ports.handle_queues() >= BUSY_ENTRIES;
         let numbers: Vec<u32> = self.streams.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.write(number));
         for number in self.ports.reap(self.clock.now()) {
@@ -154,6 +173,14 @@ impl PortsLoop {
         self.ports.flush();
         let ports = &mut self.ports;
         self.end.send_all(|| ports.poll());
+    }
+
+    /// Lets packets gather. Nobody is woken meanwhile: who notifies is heard at the end.
+    fn rest(&self) {
+        let rest = TURN_EVERY.saturating_sub(self.clock.now().since(self.turned));
+        if !self.is_busy && !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
     }
 
     fn wait(&mut self) -> Ready {
@@ -211,7 +238,10 @@ impl PortsLoop {
         let Some(stream) = self.streams.get_mut(&number) else { return };
         match stream.read(&mut self.scratch) {
             Ok(0) => self.disconnect(number),
-            Ok(len) => self.ports.handle_bytes(self.clock.now(), number, &self.scratch[..len]),
+            Ok(len) => {
+                self.is_busy |= len == self.scratch.len();
+                self.ports.handle_bytes(self.clock.now(), number, &self.scratch[..len]);
+            }
             Err(why) if is_passing(why.kind()) => {}
             Err(_) => self.disconnect(number),
         }

@@ -1,7 +1,7 @@
-//! How the API refuses: one shape for all, `{"error":{"code":"…","message":"…"}}`.
+//! How the API refuses: one shape for all, `application/problem+json` (RFC 9457) with `code` for programs and
+//! `detail` for people.
 
 use crate::refusal::Refusal;
-use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -31,6 +31,16 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "recording-not-found", "There is no such recording")
     }
 
+    pub(super) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long")
+    }
+
+    /// Of changes.
+    pub(super) fn forgotten() -> Self {
+        let message = "What has changed since then is not known any more: list the recordings again";
+        Self::new(StatusCode::GONE, "changes-forgotten", message)
+    }
+
     pub(super) fn recorder_away() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "recorder-away", "The recorder is not there; try again")
             .with(header::RETRY_AFTER, "2")
@@ -51,8 +61,12 @@ impl From<Refusal> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({"error": {"code": self.code, "message": self.message}});
-        let mut response = (self.status, Json(body)).into_response();
+        // RFC 9457 §4.2.1: without a type of its own, the title is the status's.
+        let title = self.status.canonical_reason();
+        let body = json!({"type": "about:blank", "title": title, "status": self.status.as_u16(),
+            "code": self.code, "detail": self.message});
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.status, kind, body.to_string()).into_response();
         if let Some((name, value)) = self.header
             && let Ok(value) = HeaderValue::try_from(value)
         {

@@ -7,11 +7,13 @@ use crate::hub::{HttpReply, HttpRequest};
 use crate::json;
 use crate::names::{Name, NameOf};
 use crate::operators::now_s;
-use crate::recorder::{Filter, Place, RecorderCommand};
+use crate::recorder::{Changes, Filter, Place, RecorderCommand};
 use crate::records;
 use crate::refusal::Refusal;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,8 +21,10 @@ use axum::{Json, Router};
 use recorder_control::{Order, Recording, State as RecordingState};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Recordings of a page, unless it is said how many.
 const LIMIT: usize = 100;
@@ -28,10 +32,13 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 /// How long an answer waits for the recorder to have done what it was told.
 const DELETE_LIMIT: Duration = Duration::from_secs(5);
+/// How long an answer may wait for changes: less than the time that a request may take.
+const WAIT_MAX_S: u64 = 10;
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(list).post(start).options(preflight))
+        .route("/changes", get(changes).options(preflight))
         .route("/{id}", get(one).delete(delete).options(preflight))
         .route("/{id}/stop", post(stop).options(preflight))
         .route("/{id}/file", get(file).options(preflight))
@@ -47,30 +54,104 @@ struct Wanted {
     state: Option<String>,
     after: Option<String>,
     limit: Option<String>,
+    from: Option<String>,
+    until: Option<String>,
+}
+
+/// What was given, if it is not empty.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// A number of the query; `words` says what it is to be.
+fn number<T: FromStr>(text: Option<String>, words: &'static str) -> Result<Option<T>, ApiError> {
+    given(text).map(|text| text.parse().map_err(|_| ApiError::bad(words))).transpose()
+}
+
+fn twice(_: QueryRejection) -> ApiError {
+    ApiError::bad("A key of the query stands there twice")
 }
 
 async fn list(
     State(app): State<Arc<App>>,
     _: Operator,
-    query: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(wanted) = query.map_err(|_| ApiError::bad("A key of the query stands there twice"))?;
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let Query(wanted) = query.map_err(twice)?;
     let state = given(wanted.state)
         .map(|state| serde_json::from_value(state.into()))
         .transpose()
         .map_err(|_| ApiError::bad("state is recording, paused, finishing, ready or failed"))?;
     let after = given(wanted.after).map(|after| place(&after).ok_or(())).transpose();
     let after = after.map_err(|()| ApiError::bad("after is the next of a page before"))?;
-    let limit = given(wanted.limit).map_or(Ok(LIMIT), |limit| limit.parse());
-    let limit = limit.ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    let limit = limit.ok_or_else(|| ApiError::bad(format!("limit is a number from 1 to {LIMIT_MAX}")))?;
-    let filter = Filter { room: given(wanted.room), state };
-    let page = app.recorder.recordings.read().page(&filter, after.as_ref(), limit);
+    let limit = limit(wanted.limit)?;
+    let moment = |text| number(text, "from and until are milliseconds since 1970");
+    let (from_ms, until_ms) = (moment(wanted.from)?, moment(wanted.until)?);
+    let filter = Filter { room: given(wanted.room), state, from_ms, until_ms };
+    let recordings = &app.recorder.recordings;
+    let (page, seen, is_up) = {
+        let catalogue = recordings.read();
+        (catalogue.page(&filter, after.as_ref(), limit), catalogue.latest(), catalogue.is_up())
+    };
     let shown: Vec<Value> = page.recordings.iter().map(|recording| shown(&app, recording)).collect();
     let next = page.next.map(|(at, id)| format!("{at}-{id}"));
-    let is_up = app.recorder.recordings.read().is_up();
-    Ok(answer(StatusCode::OK, &json!({"recordings": shown, "next": next, "recorder": is_up})))
+    let mark = recordings.mark(seen);
+    let content = json!({"recordings": shown, "next": next, "recorder": is_up, "changes": mark});
+    Ok(answer(StatusCode::OK, &content))
+}
+
+fn limit(text: Option<String>) -> Result<usize, ApiError> {
+    let words = "limit is a number from 1 to 1000";
+    let limit = number(text, words)?.unwrap_or(LIMIT);
+    if (1..=LIMIT_MAX).contains(&limit) { Ok(limit) } else { Err(ApiError::bad(words)) }
+}
+
+#[derive(Deserialize)]
+struct WantedChanges {
+    since: Option<String>,
+    room: Option<String>,
+    limit: Option<String>,
+    wait: Option<String>,
+}
+
+/// What has changed since an answer before. If nothing has, it waits for that for as long as it is asked to.
+async fn changes(
+    State(app): State<Arc<App>>,
+    _: Operator,
+    query: Result<Query<WantedChanges>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(wanted) = query.map_err(twice)?;
+    let limit = limit(wanted.limit)?;
+    let words = "wait is a number of seconds from 0 to 10";
+    let wait = number(wanted.wait, words)?.unwrap_or(0);
+    if wait > WAIT_MAX_S {
+        return Err(ApiError::bad(words));
+    }
+    let until = Instant::now() + Duration::from_secs(wait);
+    let recordings = &app.recorder.recordings;
+    let since =
+        given(wanted.since).ok_or_else(|| ApiError::bad("since is the changes of an answer before"))?;
+    let room = given(wanted.room);
+    let mut changed = recordings.changes();
+    loop {
+        changed.mark_unchanged();
+        let (found, is_up) = {
+            let catalogue = recordings.read();
+            let seen = recordings.seen(&since).map(|seen| (seen, catalogue.latest()));
+            let found = seen.and_then(|(seen, latest)| {
+                let found = catalogue.changes(seen, room.as_deref(), limit)?;
+                Some((found, seen != latest))
+            });
+            (found, catalogue.is_up())
+        };
+        let (Changes { recordings: some, gone, seen }, is_news) = found.ok_or_else(ApiError::forgotten)?;
+        if is_news || timeout_at(until, changed.changed()).await.is_err() {
+            let shown: Vec<Value> = some.iter().map(|recording| shown(&app, recording)).collect();
+            let mark = recordings.mark(seen);
+            let content = json!({"recordings": shown, "gone": gone, "recorder": is_up, "changes": mark});
+            return Ok(answer(StatusCode::OK, &content));
+        }
+    }
 }
 
 fn place(after: &str) -> Option<Place> {
@@ -78,9 +159,21 @@ fn place(after: &str) -> Option<Place> {
     Some((at.parse().ok()?, id.to_owned()))
 }
 
-async fn one(State(app): State<Arc<App>>, _: Operator, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn one(State(app): State<Arc<App>>, _: Operator, Id(id): Id) -> Result<Response, ApiError> {
     let recording = known(&app, &id)?;
     Ok(answer(StatusCode::OK, &shown(&app, &recording)))
+}
+
+/// The id in the path, whatever stands there.
+struct Id(String);
+
+impl FromRequestParts<Arc<App>> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let id: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, app).await;
+        id.map(|Path(id)| Self(id)).map_err(|_| ApiError::no_recording())
+    }
 }
 
 fn known(app: &App, id: &str) -> Result<Arc<Recording>, ApiError> {
@@ -117,8 +210,12 @@ async fn start(
     State(app): State<Arc<App>>,
     from: HttpClient,
     _: Operator,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
+    let body = body.map_err(|why| match why.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),
+        _ => ApiError::bad("The body did not come"),
+    })?;
     let text = std::str::from_utf8(&body).map_err(|_| ApiError::bad("The body is no UTF-8"))?;
     let read = json::check(text).and_then(|()| serde_json::from_str::<Start>(text));
     let Start { room, login, stream } = read.map_err(|why| ApiError::bad(format!("The body: {why}")))?;
@@ -128,7 +225,10 @@ async fn start(
         (None, Some(stream)) => Some((stream, NameOf::Stream)),
         (Some(_), Some(_)) => return Err(ApiError::bad("Name a stream by login or by stream, not by both")),
     };
-    let named = stream.as_ref().map_or(Ok(()), |(name, _)| Name::Stream.check(name));
+    let named = stream.as_ref().map_or(Ok(()), |(name, of)| match of {
+        NameOf::Login => Name::Login.check(name),
+        _ => Name::Stream.check(name),
+    });
     Name::Room.check(&room).and(named).map_err(|refusal| ApiError::from(Refusal::BadName(refusal)))?;
     match app.ask(from.address.counted, HttpRequest::StartRecording { room, stream }).await {
         HttpReply::Recording { id, file, is_new } => {
@@ -148,7 +248,7 @@ async fn stop(
     State(app): State<Arc<App>>,
     from: HttpClient,
     _: Operator,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<StatusCode, ApiError> {
     match app.ask(from.address.counted, HttpRequest::StopRecording { id: id.clone() }).await {
         HttpReply::RecordingStopped => Ok(StatusCode::NO_CONTENT),
@@ -179,11 +279,7 @@ async fn order(app: &App, order: Order) -> Result<(), ApiError> {
     told.map_err(|_| ApiError::recorder_away())
 }
 
-async fn delete(
-    State(app): State<Arc<App>>,
-    _: Operator,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
+async fn delete(State(app): State<Arc<App>>, _: Operator, Id(id): Id) -> Result<StatusCode, ApiError> {
     let recording = known(&app, &id)?;
     if !matches!(recording.state, RecordingState::Ready | RecordingState::Failed) {
         let message = "The recording has not ended: stop it first, and wait until it is ready";
@@ -208,8 +304,8 @@ struct WantedFile {
 async fn file(
     State(app): State<Arc<App>>,
     from: HttpClient,
-    Path(id): Path<String>,
-    query: Result<Query<WantedFile>, axum::extract::rejection::QueryRejection>,
+    Id(id): Id,
+    query: Result<Query<WantedFile>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
     request: Request,

@@ -57,7 +57,6 @@ pub(super) fn adopt(
             close(cx, transport_id);
         }
     }
-    rooms.settle_strays();
     if total > 0 {
         tracing::info!(adopted, total, rooms = rooms.len(), "took over the transports of a running relay");
     }
@@ -138,6 +137,7 @@ fn adopted_room(
             let max_participants = wished.max_participants;
             let terms = wished.within(&cx.config.media).unwrap_or(Terms { codecs: None, max_participants });
             rooms.insert(id, &label.room, relay, terms);
+            rooms.set_labelled(id);
             Some(id)
         }
     }
@@ -167,7 +167,6 @@ fn adopted_role(cx: &Context, streams: &Streams, label: &RoleLabel, info: &Trans
                 let flow = if track.active { Flow::Flows } else { Flow::Stopped };
                 Some(PublishedTrack { id: track.track_id, source, flow })
             };
-            let was_recorded = record.wanted(Kind::Stream).or(record.wanted(Kind::Room)).is_some();
             let wanted = record.wanted(Kind::Stream).filter(|_| cx.config.recording.is_on());
             Some(Role::Publish(Publish {
                 tracks: info.up_tracks.iter().map(track).collect::<Option<Vec<_>>>()?,
@@ -176,11 +175,11 @@ fn adopted_role(cx: &Context, streams: &Streams, label: &RoleLabel, info: &Trans
                 has_sent: info.up_tracks.iter().any(|track| track.active),
                 screen: record.screen,
                 record: StreamRecord {
-                    file: wanted.map(|wanted| wanted.file.clone()),
+                    file: wanted.map(|wanted| wanted.file.clone()).or_else(|| record.file()),
                     running: wanted.cloned().map(Running::new),
                     is_refused: false,
-                    // By other settings it may not be recorded any more.
-                    taps: Taps { changed: was_recorded, ..Taps::default() },
+                    // What it goes into by the relay may be something that nobody wants any more.
+                    taps: Taps { changed: true, ..Taps::default() },
                 },
             }))
         }

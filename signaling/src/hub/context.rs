@@ -53,6 +53,9 @@ pub enum Output {
     /// An order for the recorder. One that does not reach it is given again when the recorder tells of what it
     /// is about.
     Recorder(Order),
+    /// The hub is to hear of all recordings that the recorder has told of, as before it heard of them too
+    /// early: it did not know yet what an earlier signaling wanted recorded.
+    TellRecordings,
     /// How the media of a session over HTTP is; `None`: it has ended.
     Media { stream: StreamKey, state: Option<MediaState> },
     /// The answer to an HTTP request.
@@ -106,6 +109,8 @@ pub(super) struct Context {
     pub(super) timers: Timers,
     /// Relays at whose ports the recorder is.
     pub(super) recorder_at: BTreeSet<RelayId>,
+    /// All relays have been found, and what an earlier signaling wanted recorded is known.
+    pub(super) is_adopted: bool,
     /// When time began, in milliseconds since the Unix epoch.
     pub(super) epoch_ms: u64,
     random: Random,
@@ -126,6 +131,7 @@ impl Context {
             now: Time::ZERO,
             timers: Timers::default(),
             recorder_at: BTreeSet::new(),
+            is_adopted: false,
             epoch_ms: 0,
             random,
             outputs: VecDeque::new(),
@@ -166,6 +172,11 @@ impl Context {
     /// Everybody in the room is to hear what is recorded there now.
     pub(super) fn note_recording_changed(&mut self, room: RoomId) {
         self.recording_changed.insert(room);
+    }
+
+    /// Whether they have still to hear of a change.
+    pub(super) fn recording_has_changed(&self, room: RoomId) -> bool {
+        self.recording_changed.contains(&room)
     }
 
     pub(super) fn take_recording_changed(&mut self) -> BTreeSet<RoomId> {
@@ -263,6 +274,12 @@ impl Context {
 
     pub(super) fn media_changed(&mut self, stream: StreamKey, state: Option<MediaState>) {
         self.output(Output::Media { stream, state });
+    }
+
+    /// See [`Output::TellRecordings`].
+    pub(super) fn want_recordings(&mut self) {
+        self.is_adopted = true;
+        self.output(Output::TellRecordings);
     }
 
     pub(super) fn reply(&mut self, http_request: HttpRequestId, reply: HttpReply) {

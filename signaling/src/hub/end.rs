@@ -6,6 +6,7 @@ use super::recordings;
 use super::rooms::Rooms;
 use super::status::tell_owner;
 use super::streams::Streams;
+use super::taps;
 use crate::id::{MemberId, RoomId, StreamKey};
 use crate::message::{RoomEvent, Status};
 use crate::refusal::{Refusal, StreamEnd};
@@ -47,6 +48,8 @@ pub(super) fn remove_ended(cx: &mut Context, rooms: &mut Rooms, streams: &mut St
     if was_on_air && let Some(running) = &publish.record.running {
         // The recorder sees its tracks end.
         recordings::note_stopped(cx, rooms, &stream, &running.wanted);
+    }
+    if was_on_air && taps::is_recorded(rooms, &stream) {
         cx.note_recording_changed(stream.room);
     }
     if was_on_air && let Some(member) = rooms.member(stream.room, owner) {

@@ -19,7 +19,7 @@ use crate::record::Running;
 use crate::room::{Room, Terms};
 use crate::sdp::{CodecPreferences, SourceTrack};
 use crate::stream::{Play, Publish, Role, Stream};
-use recorder_control::{Kind, Wanted, is_file_name, is_id};
+use recorder_control::{FILE_NAME_BYTES_MAX, ID_BYTES_MAX, Kind, Wanted, is_file_name, is_id};
 use relay_control::{Codec, Command, LABEL_BYTES_MAX, SetLabel};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -105,6 +105,9 @@ pub(super) struct RecordLabel {
     /// That of the room as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<Wanted>,
+    /// The file of the stream's latest recording, where none runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     /// When the room's first publication began, if files begin then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) began_at_ms: Option<u64>,
@@ -119,6 +122,7 @@ impl RecordLabel {
         Self {
             stream: wanted(&publish.record.running),
             room: wanted(&room.recording),
+            file: publish.record.file.clone().filter(|_| publish.record.running.is_none()),
             began_at_ms: room.began_at_ms,
             screen: publish.screen,
         }
@@ -126,6 +130,26 @@ impl RecordLabel {
 
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The longest that it may become.
+    fn longest() -> Self {
+        let file = || "f".repeat(FILE_NAME_BYTES_MAX);
+        let wanted = |kind| Wanted {
+            id: "f".repeat(ID_BYTES_MAX),
+            kind,
+            file: file(),
+            started_at_ms: u64::MAX,
+            aligned_at_ms: Some(u64::MAX),
+        };
+        let (stream, room) = (Some(wanted(Kind::Stream)), Some(wanted(Kind::Room)));
+        // Beside a recording of the stream no file is named.
+        Self { stream, room, file: None, began_at_ms: Some(u64::MAX), screen: true }
+    }
+
+    /// The file of a recording of the stream that ran.
+    pub(super) fn file(&self) -> Option<String> {
+        self.file.clone().filter(|file| is_file_name(file))
     }
 
     /// The recording of its stream or its room.
@@ -244,8 +268,29 @@ fn codec_named(name: &str) -> Option<Codec> {
     VIDEO_CODECS.into_iter().chain(AUDIO_CODECS).find(|codec| codec_name(*codec) == name)
 }
 
+/// Of a stream that is new. `None`: it is too long, or would be when it is recorded by itself and with its room.
+/// That must have room, as a recording that stands in no label is not gone on with.
+pub(super) fn first_label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
+    let mut longest = value(rooms, stream)?;
+    if let RoleLabel::Publish { record, .. } = &mut longest.role {
+        **record = RecordLabel::longest();
+    }
+    if let Some(member) = &mut longest.member {
+        member.rights = Rights { named: true, publish: false, subscribe: false };
+    }
+    longest.write().and_then(|_| label(rooms, key, stream))
+}
+
 /// `None`: it would be too long.
-pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
+fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Vec<u8>> {
+    let text = value(rooms, stream)?.write();
+    if text.is_none() {
+        tracing::warn!(transport = key.0, "label is too long");
+    }
+    text
+}
+
+fn value(rooms: &Rooms, stream: &Stream) -> Option<Label> {
     let room = rooms.get(stream.room)?;
     let role = match &stream.role {
         Role::Play(Play { source, .. }) => RoleLabel::Play { source: source.0 },
@@ -256,7 +301,7 @@ pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Ve
             record: RecordLabel::new(room, publish).into(),
         },
     };
-    let mut label = Label {
+    Some(Label {
         version: LABEL_VERSION,
         number: stream.number,
         room: room.name.clone(),
@@ -268,12 +313,7 @@ pub(super) fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<Ve
         outdated: false,
         terms: TermsLabel::new(&room.terms),
         role,
-    };
-    let text = label.write();
-    if text.is_none() {
-        tracing::warn!(transport = key.0, "label is too long");
-    }
-    text
+    })
 }
 
 /// After what it says has changed.
@@ -323,7 +363,7 @@ mod tests {
             aligned_at_ms: Some(1_764_333_162_345),
         };
         let (stream, room) = (Some(wanted(Kind::Stream)), Some(wanted(Kind::Room)));
-        RecordLabel { stream, room, began_at_ms: Some(7), screen: true }
+        RecordLabel { stream, room, file: Some("b.webm".to_owned()), began_at_ms: Some(7), screen: true }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! | the publisher, and who plays it | `notifyStreamEvent` of types `audioStopped`, `audioResumed`, … |
 //! | the others in the room | the room event `MEDIA`; who comes later, `stopped` in `STATE` and `PLAYING` |
 //! | the operator's hook | `StreamEvent` |
-//! | WHIP and WHEP clients that listen | server-sent events (`events.rs`) |
+//! | WHIP and WHEP clients that listen | server-sent events (`events.rs`), with whether it is recorded |
 //!
 //! Whoever reads slowly is told how it is when he reads again: only the outcome counts, so nobody can be cut off
 //! by how often another one's media stops.
@@ -14,8 +14,10 @@ use super::connections::Connections;
 use super::context::Context;
 use super::rooms::Rooms;
 use super::streams::Streams;
+use super::taps;
 use crate::id::{ConnectionId, StreamKey};
 use crate::message::{RoomEvent, ServerMessage, StreamEventType};
+use crate::record::Recorded;
 use crate::stream::{MediaState, Publish, Stopped, Stream};
 use relay_control::MediaKind;
 use serde_json::json;
@@ -36,7 +38,7 @@ pub(super) fn tell(
     (before, after): (Stopped, Stopped),
 ) {
     let Some(stream) = streams.get(key).filter(|stream| stream.is_on_air()) else { return };
-    tell_watchers(cx, streams, key);
+    tell_watchers(cx, rooms, streams, key);
     let Some(publish) = stream.publish().filter(|_| before != after) else { return };
     let audio = (before.audio != after.audio).then(|| event(MediaKind::Audio, after));
     let video = (before.video != after.video).then(|| event(MediaKind::Video, after));
@@ -97,18 +99,18 @@ fn tell_of(cx: &mut Context, to: ConnectionId, stream: &Stream, event: StreamEve
 }
 
 /// Those of the stream and its players that came over HTTP.
-pub(super) fn tell_watchers(cx: &mut Context, streams: &Streams, key: StreamKey) {
+pub(super) fn tell_watchers(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) {
     let Some(stream) = streams.get(key) else { return };
     let players = stream.publish().into_iter().flat_map(|publish| publish.players.values());
     for key in [key].iter().chain(players) {
         if let Some(stream) = streams.get(*key).filter(|stream| stream.over_http) {
-            cx.media_changed(*key, Some(state(streams, stream)));
+            cx.media_changed(*key, Some(state(cx, rooms, streams, stream)));
         }
     }
 }
 
 /// Of a publisher, or of what a player gets.
-pub(super) fn state(streams: &Streams, stream: &Stream) -> MediaState {
+pub(super) fn state(cx: &Context, rooms: &Rooms, streams: &Streams, stream: &Stream) -> MediaState {
     let publish = streams.source_of(stream);
     let of = |has: bool, kind| {
         has.then(|| stream.is_on_air() && publish.is_some_and(|publish| publish.flows(kind)))
@@ -116,5 +118,9 @@ pub(super) fn state(streams: &Streams, stream: &Stream) -> MediaState {
     MediaState {
         audio: of(stream.has_audio, MediaKind::Audio),
         video: of(stream.has_video, MediaKind::Video),
+        recorded: rooms
+            .get(stream.room)
+            .zip(publish)
+            .map_or(Recorded::No, |(room, publish)| taps::recorded(cx, room, publish)),
     }
 }

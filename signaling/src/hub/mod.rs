@@ -74,6 +74,7 @@ mod viewer_places;
 mod wanted;
 mod whip_whep;
 
+pub use crate::record::Recorded;
 pub use crate::stream::MediaState;
 pub use crate::stream_state::{ANSWER_LIMIT, CONNECT_LIMIT};
 pub use connections::{BACKLOG_MAX, HELLO_LIMIT};
@@ -90,7 +91,7 @@ use connections::{Connections, WaitsFor};
 use context::{Context, Queued};
 use recorder_control::{PORT_NAME, Recording};
 use relay_control::{EventBody, Inventory, ReplyBody, Welcome};
-use relays::{Purpose, Relays};
+use relays::{Found, Purpose, Relays};
 use rooms::Rooms;
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,6 +240,9 @@ impl Hub {
         let (connections, relays) = (&mut self.connections, &self.relays);
         reconcile::relay_found(cx, connections, rooms, streams, relays, (relay, found), inventory);
         taps::set_recorder(cx, rooms, streams, relay, recorder);
+        if found != Found::Same && relays.all_are_known() {
+            cx.want_recordings();
+        }
     }
 
     /// The connection to a relay broke. Media may go on; new streams wait.
@@ -257,7 +261,7 @@ impl Hub {
         match purpose {
             Purpose::Probe(held) => self.holder_probed(held, &reply),
             Purpose::ProbeViewer(room, key) => self.viewer_probed(room, key, &reply),
-            Purpose::Tap(key) => taps::answered(cx, rooms, streams, key, &reply),
+            Purpose::Tap(key, track_id) => taps::answered(cx, rooms, streams, (key, track_id), &reply),
             Purpose::RestartIce(key, http_request, remote) => {
                 let reply = whip_whep::ice_restarted(streams, &self.relays, (key, &remote), reply);
                 cx.reply(http_request, reply);
@@ -299,10 +303,12 @@ impl Hub {
     }
 
     /// The recorder says how a recording is: each that there is when the connection to it stands, and whatever
-    /// changes then.
+    /// changes then. All of them again when the hub asks for that ([`Output::TellRecordings`]).
     pub fn handle_recording(&mut self, now: Time, recording: &Recording) {
         self.cx.now = now;
-        recordings::told(&mut self.cx, &mut self.rooms, &mut self.streams, recording);
+        if self.cx.is_adopted {
+            recordings::told(&mut self.cx, &mut self.rooms, &mut self.streams, recording);
+        }
     }
 
     /// Closes every connection; nothing is closed in a relay.
@@ -316,7 +322,8 @@ impl Hub {
     /// The session over HTTP with this secret in its URL, and how its media is.
     pub fn media_of(&self, secret: &str, published: bool) -> Option<(StreamKey, MediaState)> {
         let key = whip_whep::http_stream(&self.streams, secret, published).ok()?;
-        Some((key, media::state(&self.streams, self.streams.get(key)?)))
+        let stream = self.streams.get(key)?;
+        Some((key, media::state(&self.cx, &self.rooms, &self.streams, stream)))
     }
 
     /// Whether all relays are there, for health checks.

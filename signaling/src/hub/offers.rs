@@ -3,7 +3,7 @@
 use super::codecs::{note_codecs, plan_publish};
 use super::connections::Connections;
 use super::context::Context;
-use super::label::label;
+use super::label::first_label;
 use super::recordings;
 use super::relays::{Purpose, Relays};
 use super::rooms::Rooms;
@@ -252,7 +252,7 @@ fn open_stream(
         role,
         plan: None,
     };
-    let label = label(rooms, key, &stream).ok_or(Refusal::NamesTooLong)?;
+    let label = first_label(rooms, key, &stream).ok_or(Refusal::NamesTooLong)?;
     let command = opening((key, stream.room), &plan, label, max_bitrate_bps);
     stream.plan = Some(plan);
     rooms.add_stream(key, &stream);

@@ -49,7 +49,7 @@ pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Opti
             Purpose::RestartIce(..)
             | Purpose::Probe(_)
             | Purpose::ProbeViewer(..)
-            | Purpose::Tap(_)
+            | Purpose::Tap(..)
             | Purpose::Nothing,
             _,
         ) => None,
@@ -67,7 +67,7 @@ pub(super) fn trigger_of(purpose: Purpose, reply: Result<ReplyBody, ()>) -> Opti
 
 pub(super) fn log_refusal(now: Time, relays: &mut Relays, purpose: &Purpose, reply: &Result<ReplyBody, ()>) {
     let Ok(ReplyBody::Error(error)) = reply else { return };
-    if matches!(purpose, Purpose::Tap(_)) && taps::is_late(reply) {
+    if matches!(purpose, Purpose::Tap(..)) && taps::is_late(reply) {
         return;
     }
     if !is_full(error) {
@@ -215,7 +215,7 @@ fn announce(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) 
     let Some(stream) = streams.get(key) else { return };
     let status = if stream.is_publish() { Status::Publishing } else { Status::Playing };
     tell_owner(cx, rooms, streams, stream, (status, None));
-    media::tell_watchers(cx, streams, key);
+    media::tell_watchers(cx, rooms, streams, key);
     if stream.is_publish() {
         cx.timers.set(Timer::Media(key), cx.now + media::FIRST_MEDIA_LIMIT);
     }
@@ -226,6 +226,8 @@ fn announce(cx: &mut Context, rooms: &Rooms, streams: &Streams, key: StreamKey) 
         rooms.tell_others(cx, stream.room, member.id, event);
         if stream.publish().is_some_and(|publish| publish.record.running.is_some()) {
             recordings::note_started(cx, rooms, streams, key);
+        }
+        if taps::is_recorded(rooms, stream) {
             cx.note_recording_changed(stream.room);
         }
     }

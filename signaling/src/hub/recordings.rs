@@ -14,6 +14,11 @@
 //!   but in the recorder: it is taken over by the room of that name if there is one within
 //!   [`adopt_grace`](crate::config::Rooms::adopt_grace), else ended.
 //! - A recording that the recorder has finished or given up runs no more here either.
+//! - What the recorder writes and nobody here wants is ended as soon as it is told: nobody is recorded
+//!   untold. What is wanted is known once the relays' labels have been read; what is told before counts when
+//!   it is told again ([`super::Output::TellRecordings`]).
+//! - What begins is in a label before the relay hears of it, and what ends is out of it: killed in between,
+//!   nothing is recorded that no label names.
 //!
 //! Deliberately absent: orders to the relay ([`super::taps`]), and what people are told
 //! ([`super::recording_events`]).
@@ -96,6 +101,8 @@ pub(super) fn stop(
 ) -> Result<HttpReply, Refusal> {
     if let Some(key) = streams.of_recording(id) {
         end_stream(cx, rooms, streams, key);
+        // The end of its tracks may be long in coming: the relay may be out of reach.
+        cx.end_recording(id);
     } else if let Some(room) = rooms.of_recording(id) {
         end_room(cx, rooms, streams, room);
         rooms.end_recording(cx, id);
@@ -125,8 +132,8 @@ fn end_stream(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key: Strea
 }
 
 fn stream_changed(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key: StreamKey) {
-    taps::order(cx, rooms, streams, key);
     write_label(cx, rooms, streams, key);
+    taps::order(cx, rooms, streams, key);
     if let Some(stream) = streams.get(key) {
         cx.note_recording_changed(stream.room);
     }
@@ -150,8 +157,8 @@ fn end_room(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, id: Room
 fn room_changed(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, id: RoomId) {
     let members = rooms.get(id).into_iter().flat_map(crate::room::Room::members);
     for key in members.flat_map(|member| member.publishes.clone()).collect::<Vec<_>>() {
-        taps::order(cx, rooms, streams, key);
         write_label(cx, rooms, streams, key);
+        taps::order(cx, rooms, streams, key);
     }
     cx.note_recording_changed(id);
 }
@@ -161,7 +168,12 @@ pub(super) fn told(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, r
     let is_written = matches!(recording.state, State::Recording | State::Paused);
     match recording.kind {
         Kind::Stream => {
-            let Some(key) = streams.of_recording(&recording.id) else { return };
+            let Some(key) = streams.of_recording(&recording.id) else {
+                if is_written {
+                    cx.end_recording(&recording.id);
+                }
+                return;
+            };
             if is_written {
                 if streams.set_paused(key, recording.state == State::Paused)
                     && let Some(stream) = streams.get(key)
@@ -170,8 +182,8 @@ pub(super) fn told(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, r
                 }
             } else {
                 log_end(recording);
-                end_stream(cx, rooms, streams, key);
                 streams.set_recorded_file(key, (recording.state != State::Failed).then_some(&recording.file));
+                end_stream(cx, rooms, streams, key);
             }
         }
         Kind::Room => match rooms.of_recording(&recording.id) {
@@ -198,7 +210,7 @@ fn log_end(Recording { id, file, state, failure, .. }: &Recording) {
 }
 
 /// A recording of a room goes on, and no room here has it: an earlier signaling ordered it, or its end was
-/// lost on the way.
+/// lost on the way. A room whose publications' labels name none has none.
 fn stray(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, recording: &Recording) {
     let grace = cx.config.rooms.adopt_grace;
     if !cx.config.recording.is_on() || cx.now >= grace || rooms.has_ended(&recording.id) {
@@ -212,11 +224,12 @@ fn stray(cx: &mut Context, rooms: &mut Rooms, streams: &mut Streams, recording: 
         aligned_at_ms: None,
     };
     let room = rooms.named(&recording.room);
-    match room.filter(|room| rooms.get(*room).is_some_and(|room| room.recording.is_none())) {
-        Some(room) => {
-            rooms.set_recording(room, Some(Running::new(wanted)));
-            room_changed(cx, rooms, streams, room);
+    match room.and_then(|id| Some((id, rooms.get(id)?))) {
+        Some((id, room)) if room.recording.is_none() && !room.is_labelled => {
+            rooms.set_recording(id, Some(Running::new(wanted)));
+            room_changed(cx, rooms, streams, id);
         }
+        Some(_) => cx.end_recording(&recording.id),
         None => rooms.add_stray(cx, &recording.room, wanted),
     }
 }

@@ -25,8 +25,8 @@ pub(super) enum Purpose {
     Probe(Held),
     /// Somebody wants the place of a viewer who may be gone.
     ProbeViewer(RoomId, StreamKey),
-    /// What of a publication goes to the recorder.
-    Tap(StreamKey),
+    /// Whether a track of a publication goes to the recorder.
+    Tap(StreamKey, u64),
     /// Nobody waits for the reply.
     Nothing,
 }
@@ -117,6 +117,11 @@ impl Relays {
 
     pub(super) fn all_are_up(&self) -> bool {
         self.links.values().all(|link| matches!(link, Link::Up(_)))
+    }
+
+    /// Whether each has been found once.
+    pub(super) fn all_are_known(&self) -> bool {
+        !self.links.values().any(|link| matches!(link, Link::Never))
     }
 
     pub(super) fn is_gone(&self, id: RelayId) -> bool {

@@ -145,18 +145,6 @@ impl Rooms {
         cx.timers.set(Timer::StrayRecordings, cx.config.rooms.adopt_grace);
     }
 
-    /// Rooms were found in a relay: those that are recorded already are no strays, and others go on with them.
-    pub(super) fn settle_strays(&mut self) {
-        for (name, wanted) in std::mem::take(&mut self.strays) {
-            let room = self.named(&name).and_then(|id| Some((id, self.get(id)?.recording.as_ref())));
-            match room {
-                Some((id, None)) => drop(self.set_recording(id, Some(Running::new(wanted)))),
-                Some((_, Some(running))) if running.wanted.id == wanted.id => {}
-                _ => drop(self.strays.insert(name, wanted)),
-            }
-        }
-    }
-
     /// Nobody has come back to these.
     pub(super) fn end_strays(&mut self, cx: &mut Context) {
         self.ended.clear();
@@ -181,10 +169,17 @@ impl Rooms {
         }
     }
 
-    /// Its members have heard that something is recorded, or that nothing is.
-    pub(super) fn set_told_recorded(&mut self, id: RoomId, is_told: bool) {
+    /// It was made from labels.
+    pub(super) fn set_labelled(&mut self, id: RoomId) {
         if let Some(room) = self.all.get_mut(&id) {
-            room.is_told_recorded = is_told;
+            room.is_labelled = true;
+        }
+    }
+
+    /// Its members have heard what is recorded; `None`: nothing.
+    pub(super) fn set_told_recorded(&mut self, id: RoomId, told: Option<String>) {
+        if let Some(room) = self.all.get_mut(&id) {
+            room.told_recorded = told;
         }
     }
 

@@ -16,8 +16,9 @@ use super::rooms::Rooms;
 use super::streams::Streams;
 use crate::file_name::short_name;
 use crate::id::{RelayId, StreamKey};
-use crate::record::StreamRecord;
-use crate::stream::Stream;
+use crate::record::{Recorded, Running, StreamRecord};
+use crate::room::Room;
+use crate::stream::{Publish, Stream};
 use crate::stream_state::StreamState;
 use crate::timer::Timer;
 use recorder_control::{PORT_NAME, TapLabel};
@@ -50,7 +51,7 @@ pub(super) fn order(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key:
         } else {
             Command::AddTap(AddTap { track_id, port, label: label.to_bytes() })
         };
-        cx.ask_relay(relay, Purpose::Tap(key), command);
+        cx.ask_relay(relay, Purpose::Tap(key, track_id), command);
     }
 }
 
@@ -70,7 +71,21 @@ fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<TapLabel> {
     })
 }
 
-/// Whether anything of this publication is recorded.
+/// Whether a publication is recorded, on the air or not.
+pub(super) fn recorded(cx: &Context, room: &Room, publish: &Publish) -> Recorded {
+    let record = &publish.record;
+    let runs: Vec<&Running> = record.running.iter().chain(&room.recording).collect();
+    let arrives = cx.recorder_at.contains(&room.relay) && record.taps.missing.len() < publish.tracks.len();
+    if runs.is_empty() {
+        Recorded::No
+    } else if arrives && runs.iter().any(|running| !running.paused) {
+        Recorded::Yes
+    } else {
+        Recorded::Paused
+    }
+}
+
+/// Whether anything of this publication is to be recorded.
 pub(super) fn is_recorded(rooms: &Rooms, stream: &Stream) -> bool {
     let own = stream.publish().is_some_and(|publish| publish.record.running.is_some());
     own || (stream.is_publish() && rooms.get(stream.room).is_some_and(|room| room.recording.is_some()))
@@ -98,7 +113,7 @@ pub(super) fn answered(
     cx: &mut Context,
     rooms: &Rooms,
     streams: &mut Streams,
-    key: StreamKey,
+    (key, track_id): (StreamKey, u64),
     reply: &Result<ReplyBody, ()>,
 ) {
     let Some(room) = streams.get(key).map(|stream| stream.room) else { return };
@@ -106,13 +121,12 @@ pub(super) fn answered(
     record.taps.awaited = record.taps.awaited.saturating_sub(1);
     match reply {
         Ok(ReplyBody::Error(_)) if is_late(reply) => {}
-        Ok(ReplyBody::Error(_)) => missing(cx, streams, key),
-        Ok(_) if record.taps.awaited == 0 && !cx.timers.runs(Timer::Taps(key)) => {
-            if std::mem::take(&mut record.taps.missing) {
+        Ok(ReplyBody::Error(_)) => missing(cx, streams, key, track_id),
+        Ok(_) => {
+            if record.taps.missing.remove(&track_id) {
                 cx.note_recording_changed(room);
             }
         }
-        Ok(_) => {}
         Err(()) => {
             record.taps.changed = true;
             cx.timers.set(Timer::Taps(key), cx.now + RETRY);
@@ -125,11 +139,11 @@ pub(super) fn answered(
     }
 }
 
-fn missing(cx: &mut Context, streams: &mut Streams, key: StreamKey) {
+fn missing(cx: &mut Context, streams: &mut Streams, key: StreamKey, track_id: u64) {
     let Some(room) = streams.get(key).map(|stream| stream.room) else { return };
     cx.timers.set(Timer::Taps(key), cx.now + RETRY);
     if let Some(record) = streams.record_mut(key)
-        && !std::mem::replace(&mut record.taps.missing, true)
+        && record.taps.missing.insert(track_id)
     {
         cx.note_recording_changed(room);
     }
@@ -178,6 +192,6 @@ pub(super) fn track_ended(
     let key = streams.of_track(ended.track_id).filter(|key| of_recorder && streams.is_on(*key, relay));
     let recorded = |key: &StreamKey| streams.get(*key).is_some_and(|stream| is_recorded(rooms, stream));
     if let Some(key) = key.filter(recorded) {
-        missing(cx, streams, key);
+        missing(cx, streams, key, ended.track_id);
     }
 }

@@ -89,7 +89,7 @@ pub enum RoomEvent<'a> {
         room: bool,
         /// Streams that are recorded by themselves.
         streams: Vec<RecordedStream<'a>>,
-        /// Something of it is not written for now.
+        /// Nothing of it is written for now.
         paused: bool,
     },
     Message {

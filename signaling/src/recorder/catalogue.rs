@@ -1,23 +1,44 @@
-//! What is known of all recordings, by id, by time and by the names of finished files.
+//! What is known of all recordings, by id, by time and by the names of finished files; and what has changed of
+//! it lately, for those who have seen it.
 //!
 //! Invariants
 //! - Only the name of a recording that is ready leads to a file.
 //! - There is a bound on them; for one more the oldest that has ended is forgotten here, and stays where it
 //!   is.
+//! - A page costs what is on it: of a room or a state only that is looked through.
+//! - Each change has a number, greater than those before. What is gone is remembered for a while; who has
+//!   seen only what was before that has to look at all again.
 
 use recorder_control::{Recording, State, is_file_name, is_id};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Recordings that are kept in mind: some hundred bytes each.
 const RECORDINGS_MAX: usize = 100_000;
+/// Recordings that are gone of which is remembered that they are.
+const GONE_MAX: usize = 10_000;
 
 /// Which recordings are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub room: Option<String>,
     pub state: Option<State>,
+    /// Begun at this moment or later, in milliseconds since the Unix epoch.
+    pub from_ms: Option<u64>,
+    /// Begun before this one.
+    pub until_ms: Option<u64>,
+}
+
+impl Filter {
+    fn passes(&self, recording: &Recording) -> bool {
+        let begun = recording.started_at_ms;
+        self.room.as_ref().is_none_or(|room| *room == recording.room)
+            && self.state.is_none_or(|state| state == recording.state)
+            && self.from_ms.is_none_or(|from| begun >= from)
+            && self.until_ms.is_none_or(|until| begun < until)
+    }
 }
 
 /// Some of them, the newest first.
@@ -28,14 +49,39 @@ pub struct Page {
     pub next: Option<Place>,
 }
 
+/// What has changed since somebody looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// As they are now, in the order in which they changed last.
+    pub recordings: Vec<Arc<Recording>>,
+    /// Ids of those that are gone.
+    pub gone: Vec<String>,
+    /// The number of the latest change that is told here.
+    pub seen: u64,
+}
+
 /// Its beginning and its id, by which they are in order.
 pub type Place = (u64, String);
+
+/// How many states there are.
+const STATES: usize = State::Failed as usize + 1;
 
 /// All recordings.
 #[derive(Debug)]
 pub struct Catalogue {
     by_id: HashMap<String, Arc<Recording>>,
     by_place: BTreeMap<Place, Arc<Recording>>,
+    by_room: HashMap<String, BTreeSet<Place>>,
+    /// By the state's number.
+    by_state: [BTreeSet<Place>; STATES],
+    /// Ids by the number of their latest change, and the other way round.
+    by_change: BTreeMap<u64, String>,
+    changed: HashMap<String, u64>,
+    /// The number of the latest change.
+    latest: u64,
+    gone: VecDeque<(u64, String)>,
+    /// Who has seen changes up to this one, and no later, does not hear of all that is gone.
+    gone_since: u64,
     /// Ids by the names of finished files.
     by_file: HashMap<String, String>,
     /// Where finished files are, as the recorder said last.
@@ -52,6 +98,13 @@ impl Default for Catalogue {
         Self {
             by_id: HashMap::new(),
             by_place: BTreeMap::new(),
+            by_room: HashMap::new(),
+            by_state: Default::default(),
+            by_change: BTreeMap::new(),
+            changed: HashMap::new(),
+            latest: 0,
+            gone: VecDeque::new(),
+            gone_since: 0,
             by_file: HashMap::new(),
             directory: None,
             is_up: false,
@@ -66,6 +119,11 @@ impl Catalogue {
     /// By its id.
     pub fn get(&self, id: &str) -> Option<&Arc<Recording>> {
         self.by_id.get(id)
+    }
+
+    /// Each.
+    pub fn all(&self) -> Vec<Arc<Recording>> {
+        self.by_id.values().cloned().collect()
     }
 
     /// By the name of a file that is finished, its own or the mixed one's.
@@ -95,30 +153,71 @@ impl Catalogue {
 
     /// The newest of those that `filter` lets through and that come behind `after`, the newest first.
     pub fn page(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Page {
-        let before = match after {
-            Some(place) => self.by_place.range(..place.clone()),
-            None => self.by_place.range::<Place, _>(..),
+        let from = Bound::Included((filter.from_ms.unwrap_or(0), String::new()));
+        let until = filter.until_ms.map(|until| (until, String::new()));
+        let before = match (after, &until) {
+            (Some(after), Some(until)) => Some(after.min(until)),
+            (after, until) => after.or(until.as_ref()),
         };
-        let wanted = |recording: &Arc<Recording>| {
-            filter.room.as_ref().is_none_or(|room| *room == recording.room)
-                && filter.state.is_none_or(|state| state == recording.state)
+        let range = (from, before.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone())));
+        let is_empty =
+            matches!((&range.0, &range.1), (Bound::Included(from), Bound::Excluded(to)) if from >= to);
+        if is_empty {
+            return Page { recordings: Vec::new(), next: None };
+        }
+        let none = BTreeSet::new();
+        let some = match (&filter.room, filter.state) {
+            (Some(room), _) => Some(self.by_room.get(room).unwrap_or(&none)),
+            (None, Some(state)) => self.by_state.get(state as usize),
+            (None, None) => None,
         };
-        let mut found = before.rev().map(|(_, recording)| recording).filter(|recording| wanted(recording));
+        let found: Box<dyn Iterator<Item = &Arc<Recording>>> = match some {
+            Some(some) => Box::new(some.range(range).rev().filter_map(|place| self.by_place.get(place))),
+            None => Box::new(self.by_place.range(range).rev().map(|(_, recording)| recording)),
+        };
+        let mut found = found.filter(|recording| filter.passes(recording));
         let recordings: Vec<_> = found.by_ref().take(limit).cloned().collect();
         let more = found.next().is_some();
         let next = recordings.last().filter(|_| more).map(|last| place(last));
         Page { recordings, next }
     }
 
+    /// The number of the latest change.
+    pub fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// What has changed since this number, `limit` recordings at most; those of a room alone if one is named,
+    /// and whatever is gone. `None`: that is not known any more.
+    pub fn changes(&self, seen: u64, room: Option<&str>, limit: usize) -> Option<Changes> {
+        if seen < self.gone_since || seen > self.latest {
+            return None;
+        }
+        let behind = (Bound::Excluded(seen), Bound::Unbounded);
+        let changed = self.by_change.range(behind).filter_map(|(at, id)| Some((*at, self.by_id.get(id)?)));
+        let mut changed = changed.filter(|(_, recording)| room.is_none_or(|room| room == recording.room));
+        let some: Vec<(u64, &Arc<Recording>)> = changed.by_ref().take(limit).collect();
+        let seen_now = match some.last() {
+            Some((at, _)) if changed.next().is_some() => *at,
+            _ => self.latest,
+        };
+        let gone = self.gone.iter().filter(|(at, _)| (seen + 1..=seen_now).contains(at));
+        let gone = gone.map(|(_, id)| id.clone()).collect();
+        let recordings = some.into_iter().map(|(_, recording)| Arc::clone(recording)).collect();
+        Some(Changes { recordings, gone, seen: seen_now })
+    }
+
     pub(super) fn came_up(&mut self, directory: PathBuf) {
         self.directory = Some(directory.into());
         self.is_up = true;
+        self.latest += 1;
         self.told = Some(HashSet::new());
     }
 
     /// Whether it was up.
     pub(super) fn went_down(&mut self) -> bool {
         self.told = None;
+        self.latest += u64::from(self.is_up);
         std::mem::take(&mut self.is_up)
     }
 
@@ -140,7 +239,7 @@ impl Catalogue {
         if let Some(told) = &mut self.told {
             told.insert(recording.id.clone());
         }
-        self.remove(&recording.id);
+        self.take(&recording.id);
         let forgot = if self.by_id.len() >= self.max { self.forget_one() } else { None };
         let recording = Arc::new(recording);
         if recording.state == State::Ready {
@@ -148,19 +247,54 @@ impl Catalogue {
                 self.by_file.insert(name.clone(), recording.id.clone());
             }
         }
+        self.latest += 1;
+        self.changed.insert(recording.id.clone(), self.latest);
+        self.by_change.insert(self.latest, recording.id.clone());
+        self.by_room.entry(recording.room.clone()).or_default().insert(place(&recording));
+        if let Some(places) = self.by_state.get_mut(recording.state as usize) {
+            places.insert(place(&recording));
+        }
         self.by_place.insert(place(&recording), Arc::clone(&recording));
         self.by_id.insert(recording.id.clone(), recording);
         forgot
     }
 
     pub(super) fn remove(&mut self, id: &str) {
-        let Some(recording) = self.by_id.remove(id) else { return };
-        self.by_place.remove(&place(&recording));
+        if !self.take(id) {
+            return;
+        }
+        self.latest += 1;
+        self.gone.push_back((self.latest, id.to_owned()));
+        if self.gone.len() > GONE_MAX
+            && let Some((at, _)) = self.gone.pop_front()
+        {
+            self.gone_since = at;
+        }
+    }
+
+    /// Out of all tables. False: it was not there.
+    fn take(&mut self, id: &str) -> bool {
+        let Some(recording) = self.by_id.remove(id) else { return false };
+        let place = place(&recording);
+        self.by_place.remove(&place);
+        if let Some(change) = self.changed.remove(id) {
+            self.by_change.remove(&change);
+        }
+        if let Some(places) = self.by_state.get_mut(recording.state as usize) {
+            places.remove(&place);
+        }
+        if let Some(places) = self.by_room.get_mut(&recording.room) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.by_room.remove(&recording.room);
+            }
+        }
         for name in [Some(&recording.file), recording.mixed.as_ref()].into_iter().flatten() {
             if self.by_file.get(name).is_some_and(|of| of == id) {
                 self.by_file.remove(name);
             }
         }
+        true
     }
 
     fn forget_one(&mut self) -> Option<u64> {
@@ -209,11 +343,72 @@ mod tests {
         assert_eq!(ids(&second), [5, 4, 3, 2]);
         let last = catalogue.page(&all, second.next.as_ref(), 4);
         assert_eq!((ids(&last), &last.next), (vec![1, 0], &None));
-        let odd = Filter { room: Some("room1".into()), state: Some(State::Ready) };
+        let odd = Filter { room: Some("room1".into()), state: Some(State::Ready), ..Filter::default() };
         let page = catalogue.page(&odd, None, 5);
         assert_eq!((ids(&page), page.next), (vec![9, 7, 5, 3, 1], None));
         let written = Filter { state: Some(State::Recording), ..all };
         assert_eq!(ids(&catalogue.page(&written, None, 5)), [10]);
+    }
+
+    #[test]
+    fn pages_are_of_a_room_a_state_and_a_time() {
+        let mut catalogue = Catalogue::default();
+        (0..10).for_each(|number| assert_eq!(catalogue.put(recording(number, State::Recording)), None));
+        catalogue.put(recording(4, State::Ready));
+        let time = |from: Option<u64>, until: Option<u64>| Filter {
+            from_ms: from.map(|from| 1_000 + from),
+            until_ms: until.map(|until| 1_000 + until),
+            ..Filter::default()
+        };
+        for (filter, expected) in [
+            (time(Some(7), None), &[9, 8, 7][..]),
+            (time(None, Some(2)), &[1, 0]),
+            (time(Some(3), Some(6)), &[5, 4, 3]),
+            (time(Some(6), Some(3)), &[]),
+            (time(Some(6), Some(6)), &[]),
+            (Filter { room: Some("room1".into()), ..time(Some(3), Some(8)) }, &[7, 5, 3]),
+            (Filter { state: Some(State::Ready), ..time(Some(3), Some(8)) }, &[4]),
+            (Filter { state: Some(State::Ready), ..time(Some(5), None) }, &[]),
+            (Filter { room: Some("nowhere".into()), ..Filter::default() }, &[]),
+        ] {
+            assert_eq!(ids(&catalogue.page(&filter, None, 99)), expected, "{filter:?}");
+        }
+        let first = catalogue.page(&time(Some(3), Some(8)), None, 3);
+        let last = catalogue.page(&time(Some(3), Some(8)), first.next.as_ref(), 3);
+        assert_eq!((ids(&first), ids(&last), last.next), (vec![7, 6, 5], vec![4, 3], None));
+        (0..10).for_each(|number| catalogue.remove(&format!("{number:016x}")));
+        assert!(catalogue.by_room.is_empty() && catalogue.by_state.iter().all(BTreeSet::is_empty));
+        assert!(catalogue.by_change.is_empty() && catalogue.changed.is_empty());
+    }
+
+    #[test]
+    fn who_has_seen_all_hears_what_changes() {
+        let mut catalogue = Catalogue::default();
+        (0..4).for_each(|number| assert_eq!(catalogue.put(recording(number, State::Recording)), None));
+        let seen = catalogue.latest();
+        let of = |changes: &Changes| {
+            (ids(&Page { recordings: changes.recordings.clone(), next: None }), changes.gone.len())
+        };
+        let none = catalogue.changes(seen, None, 9).expect("known");
+        assert_eq!((of(&none), none.seen), ((vec![], 0), seen));
+        (0..3).for_each(|_| assert_eq!(catalogue.put(recording(2, State::Recording)), None));
+        catalogue.put(recording(1, State::Ready));
+        catalogue.remove(&format!("{:016x}", 0));
+        let all = catalogue.changes(seen, None, 9).expect("known");
+        assert_eq!((of(&all), all.seen), ((vec![2, 1], 1), catalogue.latest()), "each once");
+        let of_room = catalogue.changes(seen, Some("room1"), 9).expect("known");
+        assert_eq!(of(&of_room), (vec![1], 1));
+        // In steps it is the same.
+        let first = catalogue.changes(seen, None, 1).expect("known");
+        let rest = catalogue.changes(first.seen, None, 1).expect("known");
+        assert_eq!((of(&first), of(&rest), rest.seen), ((vec![2], 0), (vec![1], 1), all.seen));
+        assert_eq!(catalogue.changes(catalogue.latest() + 1, None, 9), None, "another catalogue's");
+        for number in 10..=10 + GONE_MAX as u64 {
+            catalogue.put(recording(number, State::Ready));
+            catalogue.remove(&format!("{number:016x}"));
+        }
+        assert_eq!(catalogue.changes(seen, None, 9), None, "too much is gone since");
+        assert!(catalogue.gone.len() <= GONE_MAX);
     }
 
     #[test]

@@ -34,8 +34,8 @@ async fn ask(server: SocketAddr, method: &str, path: &str, body: &str) -> (u16, 
 
 async fn code(server: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let (status, content) = ask(server, method, path, body).await;
-    assert!(content["error"]["message"].as_str().is_some_and(|words| !words.is_empty()), "{path}: {content}");
-    (status, content["error"]["code"].as_str().expect("a code").to_owned())
+    assert!(content["detail"].as_str().is_some_and(|words| !words.is_empty()), "{path}: {content}");
+    (status, content["code"].as_str().expect("a code").to_owned())
 }
 
 /// A server with three recordings, of which the recorder has told.
@@ -67,6 +67,8 @@ async fn recordings_are_listed_in_pages() {
         ("?room=%D0%BA%D1%83%D1%85%D0%BD%D1%8F", &["3"]),
         ("?room=lobby&state=ready", &["1"]),
         ("?state=paused", &[]),
+        ("?from=1002", &["3", "2"]),
+        ("?from=1002&until=1003", &["2"]),
         ("?room=&state=&after=", &["3", "2", "1"]),
     ] {
         let (status, content) = ask(server, "GET", &format!("/recordings{query}"), "").await;
@@ -81,12 +83,88 @@ async fn recordings_are_listed_in_pages() {
     let next = first["next"].as_str().expect("more");
     let (_, last) = ask(server, "GET", &format!("/recordings?limit=2&after={next}"), "").await;
     assert_eq!((ids(&first), ids(&last)), (to_strings(&["3", "2"]), to_strings(&["1"])));
-    for query in ["?limit=0", "?limit=1001", "?limit=x", "?state=gone", "?after=x", "?room=a&room=b"] {
+    for query in [
+        "?limit=0",
+        "?limit=1001",
+        "?limit=x",
+        "?state=gone",
+        "?after=x",
+        "?room=a&room=b",
+        "?from=x",
+        "?until=-1",
+    ] {
         assert_eq!(
             code(server, "GET", &format!("/recordings{query}"), "").await,
             (400, "bad-request".into())
         );
     }
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn changes_are_told_and_waited_for() {
+    let (_recorder, mut line, setup) = three().await;
+    let server = setup.running.http;
+    let (_, list) = ask(server, "GET", "/recordings", "").await;
+    let mark = list["changes"].as_str().expect("a mark").to_owned();
+    let path = |mark: &str, more: &str| format!("/recordings/changes?since={mark}{more}");
+    let (status, none) = ask(server, "GET", &path(&mark, ""), "").await;
+    assert_eq!((status, &none["recordings"], &none["gone"]), (200, &json!([]), &json!([])));
+    // Who waits hears it at once.
+    let waiting = path(none["changes"].as_str().expect("a mark"), "&wait=10");
+    let waiting = tokio::spawn(async move { ask(server, "GET", &waiting, "").await });
+    line.say(&Notice::Recording(Box::new(recording(2, "lobby", State::Ready)))).await;
+    let (_, news) = timeout(PATIENCE, waiting).await.expect("in time").expect("no panic");
+    assert_eq!(
+        (&news["recordings"][0]["id"], &news["recordings"][1]),
+        (&json!("0000000000000002"), &Value::Null)
+    );
+    assert!(news["recordings"][0]["link"].is_string() && news["recorder"] == true);
+    line.say(&Notice::Deleted { id: "0000000000000003".into() }).await;
+    answers(server, &head("GET", "/recordings/0000000000000003"), 404).await;
+    let (_, all) = ask(server, "GET", &path(&mark, "&room=lobby"), "").await;
+    assert_eq!(
+        (all["recordings"].as_array().map(Vec::len), &all["gone"]),
+        (Some(1), &json!(["0000000000000003"]))
+    );
+    for other in ["0-0", "x", "0-99999999999", &format!("{mark}9")] {
+        let refused = code(server, "GET", &path(other, ""), "").await;
+        assert_eq!(refused, (410, "changes-forgotten".into()), "{other}");
+    }
+    for query in ["", "?since=", &format!("?since={mark}&wait=11"), &format!("?since={mark}&limit=0")] {
+        let refused = code(server, "GET", &format!("/recordings/changes{query}"), "").await;
+        assert_eq!(refused, (400, "bad-request".into()), "{query}");
+    }
+    setup.running.stop().await;
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_is_said_in_one_shape() {
+    let (_recorder, _line, setup) = three().await;
+    let server = setup.running.http;
+    let long = "a".repeat(20_000);
+    for (method, path, body, expected) in [
+        ("POST", "/recordings", long.as_str(), (413, "too-large")),
+        ("GET", "/recordings/%ff", "", (404, "recording-not-found")),
+        ("GET", "/recordings/%ff/file", "", (404, "recording-not-found")),
+        ("POST", "/recordings/%ff/stop", "", (404, "recording-not-found")),
+        ("DELETE", "/recordings/..%2f..", "", (404, "recording-not-found")),
+        ("PUT", "/recordings", "", (405, "method-not-allowed")),
+        ("GET", "/nothing", "", (404, "not-found")),
+        ("POST", "/recordings", "[1", (400, "bad-request")),
+        ("POST", "/recordings", r#"{"room":"a","room":"b"}"#, (400, "bad-request")),
+        ("POST", "/recordings", r#"{"room":"a","login":""}"#, (400, "bad-name")),
+        ("POST", "/recordings", r#"{"room":"a","login":"b","stream":"c"}"#, (400, "bad-request")),
+        ("POST", "/recordings", r#"{"room":"nowhere"}"#, (404, "room-not-found")),
+    ] {
+        let (status, head_of, body) = http(server, &head(method, path), body).await;
+        assert_eq!(header(&head_of, "content-type"), "application/problem+json", "{method} {path}: {body}");
+        let content: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((status, content["code"].as_str()), (expected.0, Some(expected.1)), "{method} {path}");
+        assert_eq!(content["status"], status, "{method} {path}");
+    }
+    let (_, content) = ask(server, "POST", "/recordings", r#"{"room":"a","login":""}"#).await;
+    assert!(content["detail"].as_str().is_some_and(|words| words.starts_with("Login")), "{content}");
     setup.running.stop().await;
 }
 
@@ -140,7 +218,14 @@ async fn what_has_ended_is_deleted() {
     assert_eq!(unknown, (404, "recording-not-found".into()));
     let deleted =
         tokio::spawn(async move { ask(server, "DELETE", "/recordings/0000000000000001", "").await });
-    assert_eq!(line.order().await, Order::Delete { id: "0000000000000001".into() });
+    // What runs was ordered by nobody here, and is ended.
+    let deletion = loop {
+        match line.order().await {
+            Order::End { id } => assert_eq!(id, "0000000000000002"),
+            other => break other,
+        }
+    };
+    assert_eq!(deletion, Order::Delete { id: "0000000000000001".into() });
     line.say(&Notice::Deleted { id: "0000000000000001".into() }).await;
     assert_eq!(deleted.await.expect("no panic").0, 204);
     assert_eq!(ask(server, "GET", "/recordings/0000000000000001", "").await.0, 404);
@@ -167,7 +252,7 @@ async fn only_an_operator_is_listened_to() {
     ] {
         let (status, head, body) = http(server, &with(&line), "").await;
         let body: Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!((status, body["error"]["code"].as_str()), (expected.0, Some(expected.1)), "{line}");
+        assert_eq!((status, body["code"].as_str()), (expected.0, Some(expected.1)), "{line}");
         assert!(header(&head, "www-authenticate").starts_with("bearer realm="), "{head}");
     }
     for (method, path, expected) in [

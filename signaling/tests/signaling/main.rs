@@ -29,6 +29,7 @@ mod silence;
 mod stopping;
 mod streams;
 mod takeovers;
+mod told;
 mod unproved;
 mod viewer_places;
 mod whip_whep;

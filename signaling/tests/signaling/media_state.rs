@@ -4,7 +4,7 @@ use crate::edges::{PATIENCE, http, setup};
 use crate::whip_whep::{created, play, publish};
 use crate::world::World;
 use serde_json::{Value, json};
-use signaling::hub::MediaState;
+use signaling::hub::{MediaState, Recorded};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,7 +86,8 @@ fn who_came_over_http_can_listen() {
     let player = world.transport_of(&viewer);
     world.media_up(player);
     let state = |world: &World, secret: &str, published| world.hub.media_of(secret, published).map(|of| of.1);
-    let flows = |audio, video| Some(MediaState { audio: Some(audio), video: Some(video) });
+    let flows =
+        |audio, video| Some(MediaState { audio: Some(audio), video: Some(video), recorded: Recorded::No });
     assert_eq!(state(&world, &viewer, false), flows(true, true));
     assert_eq!(state(&world, &viewer, true), None, "it is no publisher's");
     world.track_flows(transport, VIDEO, false);

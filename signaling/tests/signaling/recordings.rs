@@ -301,7 +301,8 @@ fn an_operator_starts_and_stops_what_runs() {
     assert_eq!(ids(&world), [stream.clone(), room.clone()]);
     assert_eq!(world.http(stop(&stream)), Some(&HttpReply::RecordingStopped));
     assert_eq!((ids(&world), world.names(a)), (vec![room.clone()], vec!["RECORDING room".to_owned()]));
-    assert!(world.orders.is_empty(), "its tracks' labels end it");
+    assert_eq!(world.orders, [Order::End { id: stream }], "should the relay be out of reach");
+    world.orders.clear();
     assert_eq!(world.http(stop(&room)), Some(&HttpReply::RecordingStopped));
     assert_eq!((world.relay.taps.len(), world.names(a)), (0, vec!["RECORDING".to_owned()]));
     assert_eq!(world.orders, [Order::End { id: room }]);
@@ -391,9 +392,13 @@ fn what_the_recorder_has_ended_runs_no_more() {
     world.recording_is(stream, "r", State::Recording);
     assert!(world.listen(a).is_empty());
     world.recording_is(stream, "r", State::Paused);
+    assert!(world.listen(a).is_empty(), "the room's file is still written");
+    world.recording_is(room, "r", State::Paused);
     assert_eq!(world.names(a), ["RECORDING room a/n1 paused"]);
     world.recording_is(stream, "r", State::Recording);
     assert_eq!(world.names(a), ["RECORDING room a/n1"]);
+    world.recording_is(room, "r", State::Recording);
+    assert!(world.listen(a).is_empty());
     world.recording_is(stream, "r", State::Failed);
     assert_eq!((world.names(a), wanted(&world, transport).len()), (vec!["RECORDING room".to_owned()], 1));
     world.recording_is(room, "r", State::Finishing);

@@ -2,7 +2,7 @@
 //! heard.
 
 use crate::relay_model::RelayModel;
-use recorder_control::{Order, State, TapLabel, Wanted};
+use recorder_control::{Order, Recording, State, TapLabel, Wanted};
 use relay_control::{
     Command, EventBody, FailReason, Inventory, PortChanged, ReplyBody, TransportState, TransportStateChanged,
     UpTrackActivity, UpTrackPoliced,
@@ -14,7 +14,7 @@ use signaling::config::Config;
 use signaling::hub::{CloseCode, HttpReply, HttpRequest, Hub, MediaState, Output, Waiter};
 use signaling::id::{ConnectionId, HttpRequestId, RelayId};
 use signaling::message::ClientMessage;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(crate) struct World {
     /// What the access hook was told.
     pub(crate) notes: Vec<(&'static str, Value)>,
     pub(crate) http: HashMap<u64, HttpReply>,
+    /// What the recorder has told, by id.
+    pub(crate) recordings: BTreeMap<String, Recording>,
     /// What the recorder was told.
     pub(crate) orders: Vec<Order>,
     /// Those who wait for the answers to their requests.
@@ -91,6 +93,7 @@ impl World {
             media: HashMap::new(),
             notes: Vec::new(),
             http: HashMap::new(),
+            recordings: BTreeMap::new(),
             orders: Vec::new(),
             waiters: Vec::new(),
             from: None,
@@ -111,6 +114,7 @@ impl World {
     pub(crate) fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
         let mut world = Self::without_relay(change, self.relay);
         world.next = self.next;
+        world.recordings = self.recordings;
         world.relay_up();
         world
     }
@@ -319,8 +323,9 @@ impl World {
     pub(crate) fn recording_is(&mut self, wanted: &Wanted, room: &str, state: State) {
         let recording = json!({"id": wanted.id, "kind": wanted.kind, "state": state, "room": room,
             "file": wanted.file, "startedAtMs": wanted.started_at_ms});
-        let recording = serde_json::from_value(recording).expect("a recording");
+        let recording: Recording = serde_json::from_value(recording).expect("a recording");
         self.hub.handle_recording(self.now, &recording);
+        self.recordings.insert(recording.id.clone(), recording);
         self.pump();
     }
 
@@ -365,6 +370,10 @@ impl World {
                     self.heard.entry(to).or_default().push_back(message);
                 }
                 Output::Recorder(order) => self.orders.push(order),
+                Output::TellRecordings => {
+                    let hub = &mut self.hub;
+                    self.recordings.values().for_each(|recording| hub.handle_recording(self.now, recording));
+                }
                 Output::Media { stream, state } => {
                     self.media.insert(stream.0, state);
                 }

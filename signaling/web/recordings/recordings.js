@@ -5,8 +5,13 @@
 
 import { $, h } from "../demo/shared/dom.js";
 
-/** From one look to the next, while the page is seen. */
+/** From one look at what has changed to the next, while the page is seen; the server waits for news itself. */
 const LOOK_PAUSE_MS = 2000;
+const WAIT_S = 8;
+/** After this long all is fetched again: links are good for twelve hours. */
+const LINKS_AGE_MS = 6 * 3_600_000;
+/** Before a text that is typed is looked for. */
+const TYPING_MS = 300;
 const PAGE = 50;
 const KEY = "ringvox-api-key";
 
@@ -47,32 +52,44 @@ class Refused extends Error {
     }
 }
 
-/** How many are wanted: a page, and one more each time that older ones are asked for. */
-let wanted = PAGE;
-/** Looks that are overtaken by a later one are passed over. */
-let looks = 0;
+/** What is shown was begun for this one; what is overtaken by a later one is passed over. */
+let number = 0;
+/** Where older ones go on; `null`: all are shown. @type {string | null} */
+let next = null;
+/** Which changes are seen already. */
+let seen = "";
+/** When all was fetched. */
+let loadedAt = 0;
+/** The oldest that was fetched: what is older comes when it is asked for. @type {Recording | undefined} */
+let oldest;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
+/** The looks that are under way. */
+let abort = new AbortController();
 /** @type {Map<string, Row>} */
 const rows = new Map();
+/** The same, the newest first. @type {Row[]} */
+let order = [];
 
 /**
  * @param {string} method
  * @param {string} path below `/api/v1/`
  * @param {object} [body]
+ * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-async function ask(method, path, body) {
+async function ask(method, path, body, signal) {
     const key = sessionStorage.getItem(KEY);
     const response = await fetch(new URL(`../api/v1/${path}`, location.href), {
         method,
+        signal,
         cache: "no-store",
         headers: { ...(key ? { authorization: `Bearer ${key}` } : {}), ...(body ? { "content-type": "application/json" } : {}) },
         ...(body ? { body: JSON.stringify(body) } : {}),
     });
     const content = await response.json().catch(() => null);
     if (!response.ok) {
-        throw new Refused(response.status, content?.error?.message ?? `The server answered ${response.status}.`);
+        throw new Refused(response.status, content?.detail ?? `The server answered ${response.status}.`);
     }
     return content;
 }
@@ -80,63 +97,150 @@ async function ask(method, path, body) {
 /** Where a link of the API leads, wherever a proxy has put the server. @param {string} link */
 const below = (link) => new URL(`..${link}`, location.href).href;
 
-async function look() {
+/** What the filters say, for the API. */
+function wanted() {
+    const [from, until] = ["filterFrom", "filterUntil"].map((id) => $(id).value && new Date(`${$(id).value}T00:00`));
+    until && until.setDate(until.getDate() + 1); // To the end of that day.
+    const moment = (/** @type {Date | ""} */ date) => (date ? String(date.getTime()) : "");
+    return { room: $("filterRoom").value.trim(), state: $("filterState").value, from: moment(from), until: moment(until) };
+}
+
+/** Whether the filters let it through. @param {Recording} recording */
+function isWanted(recording) {
+    const { room, state, from, until } = wanted();
+    return (!room || room === recording.room) && (!state || state === recording.state)
+        && (!from || recording.startedAtMs >= Number(from)) && (!until || recording.startedAtMs < Number(until));
+}
+
+/** Begins what overtakes all that is under way. */
+function begin() {
     clearTimeout(timer);
-    const number = ++looks;
+    abort.abort();
+    abort = new AbortController();
+    return ++number;
+}
+
+/** Fetches all anew, then what changes. */
+async function load() {
+    const mine = begin();
     try {
-        const found = await list();
-        if (number === looks) {
-            show(found);
+        const page = await ask("GET", `recordings?${new URLSearchParams({ ...wanted(), limit: String(PAGE) })}`, undefined, abort.signal);
+        if (mine !== number) {
+            return;
+        }
+        loadedAt = Date.now();
+        seen = page.changes;
+        const there = new Set(page.recordings.map((/** @type {Recording} */ { id }) => id));
+        [...rows.keys()].filter((id) => !there.has(id)).forEach(remove);
+        oldest = undefined;
+        show(page);
+        await follow(mine);
+    } catch (error) {
+        failed(mine, error);
+    }
+}
+
+/** The next page. */
+async function more() {
+    const [mine, after] = [number, next];
+    try {
+        const page = await ask("GET", `recordings?${new URLSearchParams({ ...wanted(), after: after ?? "", limit: String(PAGE) })}`);
+        if (mine === number && after === next) { // What has changed since is told again.
+            show(page);
         }
     } catch (error) {
-        if (number === looks) {
-            fail(error);
-        }
-    }
-    if (number === looks && !document.hidden && $("keyForm").hidden) {
-        timer = setTimeout(look, LOOK_PAUSE_MS);
+        fail(error);
     }
 }
 
-/** @returns {Promise<{recordings: Recording[], recorder: boolean, next: string | null}>} */
-async function list() {
-    const query = new URLSearchParams({ room: $("filterRoom").value.trim(), state: $("filterState").value });
-    /** @type {Recording[]} */
-    const recordings = [];
-    for (let next = ""; ;) {
-        query.set("limit", String(Math.min(wanted - recordings.length, 1000)));
-        query.set("after", next);
-        const page = await ask("GET", `recordings?${query}`);
-        recordings.push(...page.recordings);
-        if (!page.next || recordings.length >= wanted) {
-            return { ...page, recordings };
+/** Hears what changes for as long as the page is seen. @param {number} mine */
+async function follow(mine) {
+    if (document.hidden || mine !== number || !$("keyForm").hidden) {
+        return;
+    }
+    if (Date.now() - loadedAt > LINKS_AGE_MS) {
+        return load();
+    }
+    try {
+        const query = new URLSearchParams({ since: seen, room: $("filterRoom").value.trim(), limit: "1000", wait: String(WAIT_S) });
+        const changes = await ask("GET", `recordings/changes?${query}`, undefined, abort.signal);
+        if (mine !== number) {
+            return;
         }
-        next = page.next;
+        seen = changes.changes;
+        changes.gone.forEach(remove);
+        changes.recordings.forEach((/** @type {Recording} */ recording) =>
+            isWanted(recording) && (next === null || !oldest || compare(recording, oldest) <= 0) ? put(recording) : remove(recording.id));
+        head(changes);
+        timer = setTimeout(follow, LOOK_PAUSE_MS, mine);
+    } catch (error) {
+        if (error instanceof Refused && error.status === 410) {
+            return load();
+        }
+        failed(mine, error);
     }
 }
 
-/** @param {{recordings: Recording[], recorder: boolean, next: string | null}} found */
-function show({ recordings, recorder, next }) {
+/** @param {number} mine @param {unknown} error */
+function failed(mine, error) {
+    if (mine !== number) {
+        return;
+    }
+    fail(error);
+    if (!document.hidden && $("keyForm").hidden) {
+        timer = setTimeout(load, LOOK_PAUSE_MS);
+    }
+}
+
+/** The newest first. @param {Recording} one @param {Recording} other */
+const compare = (one, other) => other.startedAtMs - one.startedAtMs || (one.id < other.id ? 1 : one.id > other.id ? -1 : 0);
+
+/** Shows it where it belongs. @param {Recording} recording */
+function put(recording) {
+    const before = rows.get(recording.id);
+    if (before && before.recording.startedAtMs === recording.startedAtMs) {
+        return before.show(recording); // What stands right is not moved: it may have the focus.
+    }
+    before && remove(recording.id);
+    const row = new Row(recording);
+    row.show(recording);
+    let [low, high] = [0, order.length];
+    while (low < high) {
+        const middle = (low + high) >> 1;
+        [low, high] = compare(order[middle].recording, recording) < 0 ? [middle + 1, high] : [low, middle];
+    }
+    $("list").insertBefore(row.element, order[low]?.element ?? null);
+    order.splice(low, 0, row);
+    rows.set(recording.id, row);
+}
+
+/** @param {string} id */
+function remove(id) {
+    const row = rows.get(id);
+    if (row) {
+        row.element.remove();
+        rows.delete(id);
+        order = order.filter((other) => other !== row);
+    }
+}
+
+/** A page. @param {{recordings: Recording[], recorder: boolean, next: string | null}} page */
+function show(page) {
+    page.recordings.forEach(put);
+    next = page.next;
+    oldest = page.recordings.at(-1) ?? oldest;
+    head(page);
+}
+
+/** @param {{recorder: boolean}} answer */
+function head({ recorder }) {
     $("keyForm").hidden = true;
     $("content").hidden = false;
     $("problem").textContent = "";
     $("recorder").textContent = recorder ? "READY" : "AWAY";
     $("recorder").className = recorder ? "pill good" : "pill bad";
-    const there = new Set(recordings.map(({ id }) => id));
-    [...rows].filter(([id]) => !there.has(id)).forEach(([id, row]) => {
-        row.element.remove();
-        rows.delete(id);
-    });
-    recordings.forEach((recording, index) => {
-        const row = rows.get(recording.id) ?? new Row(recording);
-        rows.set(recording.id, row);
-        row.show(recording);
-        const there = $("list").children[index];
-        if (there !== row.element) { // What stands right is not touched: it may have the focus.
-            $("list").insertBefore(row.element, there ?? null);
-        }
-    });
-    $("none").hidden = recordings.length > 0;
+    $("none").hidden = order.length > 0;
+    $("none").textContent = Object.values(wanted()).some(Boolean) ? "Nothing like that is recorded." : "Nothing is recorded here.";
     $("more").hidden = next === null;
 }
 
@@ -153,11 +257,11 @@ function fail(error) {
     }
 }
 
-/** Does what a button says, and looks what has become of it. @param {() => Promise<unknown>} deed */
+/** Does what a button says; what has become of it is told as a change. @param {() => Promise<unknown>} deed */
 async function perform(deed) {
     try {
         await deed();
-        await look();
+        $("problem").textContent = "";
     } catch (error) {
         fail(error);
     }
@@ -166,21 +270,21 @@ async function perform(deed) {
 /** A recording in the list. */
 class Row {
     /** @type {Recording} */
-    #recording;
+    recording;
 
     /** @param {Recording} recording */
     constructor(recording) {
-        this.#recording = recording;
+        this.recording = recording;
         this.pill = h("span", { class: "pill" });
         this.title = h("strong", { dir: "auto" });
         this.who = h("span", { dir: "auto" });
         this.figures = h("span");
         this.progress = h("progress", { max: 100, hidden: true, "aria-label": "How far it is" });
         this.why = h("p", { class: "why" });
-        this.play = deed("Play", () => play(this.#recording));
+        this.play = deed("Play", () => play(this.recording));
         this.download = h("a", { class: "button", download: true }, "Download");
         this.mixed = h("a", { class: "button", download: true }, "Mixed");
-        this.stop = deed("Stop", () => perform(() => ask("POST", `recordings/${this.#recording.id}/stop`)));
+        this.stop = deed("Stop", () => perform(() => ask("POST", `recordings/${this.recording.id}/stop`)));
         this.remove = deed("Delete", () => this.#delete(), "button danger");
         this.element = h("li", { class: "card one" },
             this.pill,
@@ -190,7 +294,7 @@ class Row {
 
     /** @param {Recording} recording */
     show(recording) {
-        this.#recording = recording;
+        this.recording = recording;
         const { state, room, kind, login, stream, file, startedAtMs, durationMs = 0, bytes = 0, percent } = recording;
         const { text, tone } = STATES[state] ?? { text: state, tone: "pill" };
         set(this.pill, text);
@@ -219,8 +323,8 @@ class Row {
     }
 
     #delete() {
-        if (confirm(`Delete ${this.#recording.file} for ever?`)) {
-            perform(() => ask("DELETE", `recordings/${this.#recording.id}`));
+        if (confirm(`Delete ${this.recording.file} for ever?`)) {
+            perform(() => ask("DELETE", `recordings/${this.recording.id}`));
         }
     }
 }
@@ -282,7 +386,7 @@ $("keyForm").addEventListener("submit", (/** @type {Event} */ event) => {
     sessionStorage.setItem(KEY, $("key").value.trim());
     $("key").value = "";
     $("keyForm").hidden = true;
-    look();
+    load();
 });
 $("startForm").addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -292,10 +396,17 @@ $("startForm").addEventListener("submit", (/** @type {Event} */ event) => {
     ask("POST", "recordings", what).then(
         ({ file }) => { $("startInfo").textContent = `It is recorded, as ${file}.`; },
         (error) => { $("startInfo").textContent = `It is not recorded: ${error.message}`; },
-    ).finally(look);
+    );
 });
 $("filter").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
-["filterRoom", "filterState"].forEach((id) => $(id).addEventListener("input", () => { wanted = PAGE; look(); }));
-$("more").addEventListener("click", () => { wanted += PAGE; look(); });
-document.addEventListener("visibilitychange", () => document.hidden || look());
-look();
+$("filterRoom").addEventListener("input", () => {
+    begin();
+    timer = setTimeout(load, TYPING_MS);
+});
+["filterState", "filterFrom", "filterUntil"].forEach((id) => $(id).addEventListener("input", load));
+$("more").addEventListener("click", more);
+document.addEventListener("visibilitychange", () => {
+    const mine = begin();
+    document.hidden || (seen ? follow(mine) : load());
+});
+load();

@@ -29,7 +29,7 @@ import { Stream } from "./stream.js";
  * @typedef {object} Recording
  * @property {boolean} room the room as a whole
  * @property {readonly {login: string, name: string}[]} streams that are recorded by themselves
- * @property {boolean} paused something of it is not written for now
+ * @property {boolean} paused nothing of it is written for now
  */
 
 /** @type {Recording} */

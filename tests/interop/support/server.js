@@ -20,8 +20,14 @@ const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 /** Where the binaries are: set by the Makefile, which knows the build profile. */
 export const BIN_DIR = process.env.RINGVOX_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(REPOSITORY, "target"), "debug");
 
-/** Both ways of moving datagrams; every media test runs on each. `RINGVOX_IO` picks one, for a quick look. */
+/**
+ * Both ways of moving datagrams, for tests of what moves: loss, addresses, restarts, local ports, browsers in
+ * a conference. `RINGVOX_IO` picks one, for a quick look.
+ */
 export const BACK_ENDS = process.env.RINGVOX_IO ? [process.env.RINGVOX_IO] : ["uring", "mmsg"];
+
+/** For tests of what is said before and inside the datagrams: offers, DTLS, codecs, encodings. */
+export const ONE_BACK_END = BACK_ENDS.slice(0, 1);
 
 /** Shards, and so UDP ports in a row. Two are enough for a member's streams to be on different ones. */
 export const SHARDS = 2;

@@ -77,6 +77,12 @@ impl KeyframeBudget {
         self.request(now) == Grant::Again
     }
 
+    /// When the request that waits, if there is one, is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        (self.waiting != Time::ZERO).then(|| self.granted + self.wait())
+    }
+
     fn wait(&self) -> Duration {
         WAIT_MAX.min(WAIT_MIN * 2u32.saturating_pow(self.doublings.into()))
     }

@@ -139,8 +139,8 @@ impl Shard {
                 })?;
             }
         }
-        ensure_distinct(up.ports.iter().map(|(port, _)| port), || "is sent to a port twice".into())?;
-        ensure(up.ports.iter().all(|(port, _)| self.ports.is_connected(*port)), || {
+        ensure_distinct(up.ports.iter().map(|listener| listener.port), || "is sent to a port twice".into())?;
+        ensure(up.ports.iter().all(|listener| self.ports.is_connected(listener.port)), || {
             "is sent to a port that is not connected".into()
         })?;
         ensure_distinct(up.subscribers(), || "lists a subscriber twice".into())?;
@@ -163,8 +163,8 @@ impl Shard {
     fn check_loads(&self) -> Result<(), String> {
         let mut loads: HashMap<PortId, Load> = HashMap::new();
         for (_, up) in self.tracks.ups.iter() {
-            for (port, _) in &up.ports {
-                *loads.entry(*port).or_default().of(up.params.kind) += 1;
+            for listener in &up.ports {
+                *loads.entry(listener.port).or_default().of(up.params.kind) += 1;
             }
             if let Source::Port { port, .. } = up.source {
                 loads.entry(port).or_default().back += 1;

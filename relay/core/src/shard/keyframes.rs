@@ -15,7 +15,7 @@ use crate::ports::Ports;
 use crate::stats::{Count, Counters, DropReason};
 use crate::time::Time;
 use crate::timers::{Deadlines, TimerOwner};
-use crate::track::{DownTimer, Source, Tracks, UpTimer, UpTrack};
+use crate::track::{DownTimer, Listener, Source, Tracks, UpTrack};
 use crate::transport::Transport;
 use crate::transports::Transports;
 use crate::up::{Accepted, Asker};
@@ -84,7 +84,7 @@ pub(super) fn on_due(
 }
 
 /// What is behind a port asks. Another shard has merged the requests of its own subscribers, each within its
-/// bounds; local processes share one budget on each track.
+/// bounds; a local process has a budget on each track that it listens to.
 pub(super) fn on_port_request(
     now: Time,
     from: PortId,
@@ -98,23 +98,26 @@ pub(super) fn on_port_request(
         return want(now, layer, Asker::Newcomer, tracks, deadlines, counters);
     }
     let up = &mut tracks.ups[up_key];
-    match up.port_keyframes.request(now) {
+    let Some(listener) = up.ports.iter_mut().find(|listener| listener.port == from) else { return };
+    match listener.keyframes.request(now) {
         Grant::First => want(now, layer, Asker::Newcomer, tracks, deadlines, counters),
         Grant::Again => want(now, layer, Asker::Again, tracks, deadlines, counters),
-        Grant::Later(due) => {
+        Grant::Later(_) => {
             counters.add(Count::KeyframesDeferred, 1);
-            up.timers.set(UpTimer::PortKeyframe, due);
             up.arm(up_key, deadlines);
         }
     }
 }
 
-/// The time of a local process's request that had to wait has come.
+/// The time of local processes' requests that had to wait has come.
 pub(super) fn on_port_due(now: Time, up: &mut UpTrack) {
     let Some(layer) = up.layers.first_mut() else { return };
     let keyframes = &mut layer.stream.keyframes;
-    if up.port_keyframes.grant_waiting(now, keyframes.last_keyframe()) {
-        keyframes.request(now, Asker::Again);
+    for Listener { keyframes: budget, .. } in &mut up.ports {
+        let is_due = budget.poll_timeout().is_some_and(|due| due <= now);
+        if is_due && budget.grant_waiting(now, keyframes.last_keyframe()) {
+            keyframes.request(now, Asker::Again);
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl Shard {
             Message::Close { track_id, opening } => {
                 if let Some(up_key) = self.tracks.up_key(track_id) {
                     let up = &mut self.tracks.ups[up_key];
-                    self.ports.close(up, |port| *port == (from, opening));
+                    self.ports.close(up, |at| (at.port, at.opening) == (from, opening));
                 }
             }
             Message::Fault { track_id } => {
@@ -129,7 +129,7 @@ impl Shard {
         let came: Vec<UpKey> = came.map(|(key, _)| key).collect();
         came.into_iter().for_each(|up_key| self.remove_up_track(up_key));
         for up in self.tracks.ups.values_mut() {
-            self.ports.close(up, |(port, opening)| *port == from && *opening <= seen);
+            self.ports.close(up, |at| at.port == from && at.opening <= seen);
         }
     }
 

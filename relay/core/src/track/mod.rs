@@ -20,4 +20,4 @@ pub use layer::{BURST_MAX, Layer, Pending};
 pub use params::Params;
 pub use sources::Sources;
 pub use tables::{Downs, Tracks, Ups};
-pub use up::{Life, PolicedPackets, Source, UpTimer, UpTrack};
+pub use up::{Life, Listener, PolicedPackets, Source, UpTimer, UpTrack};

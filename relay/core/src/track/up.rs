@@ -19,7 +19,7 @@ timers! {
         Nack,
         /// A keyframe to ask for.
         Keyframe,
-        /// A local process's request for one that had to wait.
+        /// A local process's request for one that had to wait, the first of them.
         PortKeyframe,
         /// Silence; of a track that comes by a port: whether anybody listens.
         Silence,
@@ -61,6 +61,17 @@ pub enum Life {
     Idle,
 }
 
+/// A port that an up-track is sent to.
+#[derive(Debug)]
+pub struct Listener {
+    /// Which.
+    pub port: PortId,
+    /// Number of the opening.
+    pub opening: u64,
+    /// Of a local process: how often it may have a keyframe asked for.
+    pub keyframes: KeyframeBudget,
+}
+
 /// A track that a peer sends.
 #[derive(Debug)]
 pub struct UpTrack {
@@ -76,16 +87,14 @@ pub struct UpTrack {
     pub priority: Priority,
     /// Its encodings: one today. Each has its own SSRC, numbers, history and keyframes.
     pub layers: Vec<Layer>,
-    /// Ports it is sent to, with the number of the opening.
-    pub ports: Vec<(PortId, u64)>,
+    /// Ports it is sent to.
+    pub ports: Vec<Listener>,
     /// When it wants to be looked at.
     pub timers: TimerTable<UpTimer>,
     /// Whether packets flow, as last told to the controller.
     pub active: bool,
     /// Packets given up.
     pub lost: u64,
-    /// How often local processes, all together, may have a keyframe asked for.
-    pub port_keyframes: KeyframeBudget,
     /// Packets discarded because the publisher sends too much.
     pub policed: PolicedPackets,
 }
@@ -130,7 +139,6 @@ impl UpTrack {
             timers: TimerTable::default(),
             active: false,
             lost: 0,
-            port_keyframes: KeyframeBudget::default(),
             policed: PolicedPackets::default(),
         };
         up.add_layer(now);
@@ -186,8 +194,10 @@ impl UpTrack {
             nack = nack.min(stream.nack.poll_timeout().unwrap_or(Time::MAX));
             keyframe = keyframe.min(stream.keyframes.poll_timeout().unwrap_or(Time::MAX));
         }
+        let waits = self.ports.iter().filter_map(|listener| listener.keyframes.poll_timeout()).min();
         self.timers.set(UpTimer::Nack, nack);
         self.timers.set(UpTimer::Keyframe, keyframe);
+        self.timers.set(UpTimer::PortKeyframe, waits.unwrap_or(Time::MAX));
         deadlines.arm(TimerOwner::Up(key), &mut self.timers);
     }
 

@@ -14,6 +14,7 @@
 //! stays in time.
 
 use crate::config::Mp4Audio;
+use crate::fitted::FITTED;
 use relay_port::Codec;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -105,7 +106,7 @@ fn choose(inputs: &[Input], is_video: bool, is_copied: bool, filters: &mut Strin
             let fit = "force_original_aspect_ratio=decrease";
             format!("scale={width}:{height}:{fit},pad={width}:{height}:-1:-1,setsar=1")
         } else {
-            "aresample=48000:async=1000:first_pts=0".to_owned()
+            FITTED.to_owned()
         };
         // A text takes what it is given.
         let _ = write!(filters, "[0:{place}]{filter}[{kind}{place}];");

@@ -9,9 +9,9 @@ use relay_port::MediaTime;
 use std::fmt;
 
 /// Where the clusters begin: room for [`TRACKS_MAX`] tracks with names of the common length.
-pub const HEAD_BYTES: usize = 16 << 10;
-/// Tracks of one file: their numbers are one octet in each block.
-pub const TRACKS_MAX: usize = 64;
+pub const HEAD_BYTES: usize = 32 << 10;
+/// Tracks of one file: their numbers are one octet in each block, of which the last stands for none.
+pub const TRACKS_MAX: usize = 126;
 
 /// Timestamps are milliseconds, as WebM wants it.
 pub(super) const TIMESTAMP_SCALE: u64 = 1_000_000;
@@ -287,10 +287,10 @@ mod tests {
     fn its_room_is_bounded() {
         let (mut few, mut many) = (Head::new(DocType::Matroska), Head::new(DocType::Matroska));
         let added = |head: &mut Head, name: &str| (0..200).filter(|_| head.add(&track(name)).is_ok()).count();
-        assert_eq!(added(&mut few, &"long ".repeat(80)), 42);
+        assert_eq!(added(&mut few, &"long ".repeat(80)), 85);
         assert_eq!(added(&mut many, "somebody's camera"), TRACKS_MAX);
         assert_eq!(few.render(None).len(), HEAD_BYTES);
-        assert_eq!(Head::parse(&few.render(Some(NO_END))).map(|head| head.tracks()), Some(42));
+        assert_eq!(Head::parse(&few.render(Some(NO_END))).map(|head| head.tracks()), Some(85));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 use super::program::{Encoder, Fed, Feed, Ffmpeg};
 use super::settings::MixSettings;
 use super::source::Source;
+use crate::fitted::FITTED;
 use crate::matroska::Media;
 use std::io;
 use std::path::Path;
@@ -126,7 +127,7 @@ fn decode(ffmpeg: &Ffmpeg, source: &Source, lines: &[usize]) -> std::process::Co
         // As loud on both sides as it is.
         let stereo = if is_mono { "pan=stereo|c0=c0|c1=c0," } else { "" };
         graph += &format!(
-            "[0:{input}]{stereo}aresample=48000:async=1000:first_pts=0,\
+            "[0:{input}]{stereo}{FITTED},\
              aformat=sample_fmts=flt:channel_layouts=stereo,apad[a{input}];"
         );
     }

@@ -532,3 +532,44 @@ fn bad_labels_and_unlabelled_tracks_are_counted() {
     assert_eq!((counts.bad_labels, counts.unlabelled), (1, 1));
     assert!(world.memory.parts.borrow().is_empty());
 }
+
+#[test]
+fn one_too_many_is_told_as_paused_and_begins_when_there_is_room() {
+    let id = |number: u64| format!("{number:016x}");
+    let most = RECORDINGS_MAX as u64;
+    let left = (1..=most).map(|number| found(&id(number), State::Recording)).collect();
+    let mut world = World::with(Retention::default(), left, Vec::new());
+    world.connect();
+    let all = most + 3;
+    for number in most + 1..=all {
+        world.begin(2 * number + 1, &[&id(number)]);
+    }
+    world.pass(20);
+    let states = |world: &World| {
+        [all - 2, all - 1, all].map(|number| {
+            let inventory = world.recorder.inventory();
+            inventory.into_iter().find_map(|notice| match notice {
+                Notice::Recording(one) if one.id == id(number) => {
+                    Some((one.state, one.failure.map(|why| why.code)))
+                }
+                _ => None,
+            })
+        })
+    };
+    let too_many = Some((State::Paused, Some(FailureCode::TooMany)));
+    assert_eq!(states(&world), [too_many; 3]);
+    let told = |notice: &&Notice| matches!(notice, Notice::Recording(one) if one.state == State::Paused);
+    assert_eq!((world.told.iter().filter(told).count(), world.recorder.refused()), (3, 3));
+    // Of the first that waits nothing comes any more, and one of the others ends.
+    world.end(2 * (all - 2) + 1);
+    world.recorder.handle_order(world.now(), &Order::End { id: id(1) });
+    world.pass(20);
+    world.pass(20);
+    assert!(world.told.contains(&Notice::Deleted { id: id(all - 2) }));
+    assert_eq!(states(&world), [None, Some((State::Recording, None)), too_many]);
+    // Signaling ends the one that still waits.
+    world.recorder.handle_order(world.now(), &Order::End { id: id(all) });
+    world.recorder.handle_order(world.now(), &Order::End { id: id(2) });
+    world.pass(20);
+    assert_eq!(states(&world)[2], None);
+}

@@ -217,6 +217,84 @@ fn tracks_that_have_ended_are_not_held() {
     assert_eq!(world.parts().iter().map(|tracks| tracks.len()).sum::<usize>(), 999);
 }
 
+/// Of those that stay, nothing is missing between two parts: no picture waits for a keyframe.
+#[test]
+fn a_full_file_goes_on_in_another() {
+    let mut world = World::new();
+    world.begin(1, Codec::Vp8);
+    let last = 2 * TRACKS_MAX as u64;
+    for track_id in 2..=last {
+        let ms = 20 * track_id as i64;
+        world.send(1, ms, if track_id == 2 { &VP8_KEY } else { &VP8 });
+        world.begin(track_id, Codec::Opus);
+        world.send(track_id, ms, &[0x78, 1]);
+        world.recording.handle_end_of_track(track_id);
+        world.tracks.remove(&track_id);
+        world.tick(ms);
+    }
+    world.end();
+    let parts = world.parts();
+    assert_eq!((parts.len(), parts[1].len()), (3, TRACKS_MAX));
+    let pictures: Vec<(i64, bool)> =
+        parts.iter().flat_map(|part| part.get(&1).cloned().unwrap_or_default()).collect();
+    let sent: Vec<(i64, bool)> = (2..=last).map(|track_id| (20 * track_id as i64, track_id == 2)).collect();
+    assert_eq!(pictures, sent);
+}
+
+#[test]
+fn another_codec_in_one_track_costs_the_others_nothing() {
+    let mut world = World::new();
+    world.begin(1, Codec::Opus);
+    world.begin(2, Codec::Vp8);
+    world.send(1, 0, &[0x78, 1]);
+    world.send(2, 0, &VP8_KEY);
+    world.begin(1, Codec::Pcma);
+    for ms in (20..200).step_by(20) {
+        world.send(1, ms, &[0xd5; 160]);
+        world.send(2, ms, &VP8);
+    }
+    world.end();
+    let parts = world.parts();
+    assert_eq!(parts.len(), 2);
+    assert_eq!(parts[1].values().map(Vec::len).collect::<Vec<_>>(), [9, 9]);
+    assert!(!world.recording.needs_keyframe(2) && world.recording.counts().awaiting_keyframe == 0);
+}
+
+#[test]
+fn who_finds_no_room_in_a_file_waits_until_another_leaves() {
+    let mut world = World::new();
+    let all = TRACKS_MAX as u64 + 2;
+    for track_id in 1..=all {
+        world.begin(track_id, Codec::Opus);
+    }
+    let send = |world: &mut World, ms: std::ops::Range<i64>| {
+        for ms in ms.step_by(20) {
+            let there: Vec<TrackId> = world.tracks.keys().copied().collect();
+            there.into_iter().for_each(|track_id| world.send(track_id, ms, &[0x78, 1]));
+        }
+    };
+    send(&mut world, 0..200);
+    assert_eq!((world.recording.parts(), world.recording.counts().no_room), (1, 20));
+    assert!(!world.recording.needs_keyframe(all), "it would be for nothing");
+    world.recording.handle_end_of_track(1);
+    world.tracks.remove(&1);
+    send(&mut world, 200..400);
+    world.end();
+    let events = std::iter::from_fn(|| world.recording.poll_event());
+    let refused: Vec<TrackId> = events
+        .filter_map(|event| match event {
+            Event::NoRoom { track_id } => Some(track_id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, [all - 1, all, all]);
+    let parts = world.parts();
+    assert_eq!(parts.iter().map(BTreeMap::len).collect::<Vec<_>>(), [TRACKS_MAX; 2]);
+    let blocks: usize = parts.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
+    assert_eq!(blocks, 20 * TRACKS_MAX, "of all that have a place");
+    assert_eq!(world.recording.counts().no_room, 30);
+}
+
 #[test]
 fn what_was_paused_goes_on_in_another_part_with_a_keyframe() {
     let mut world = World::new();

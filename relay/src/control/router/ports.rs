@@ -1,6 +1,7 @@
 //! Orders about local ports. See [`crate::ports`].
 
 use super::{ConnectionId, Kind, Pending, Router, done, refusal, shard_port};
+use crate::control::placement::Ticket;
 use crate::convert;
 use crate::mailbox::{PipeEnds, ToShard};
 use crate::pipe::pipe;
@@ -50,25 +51,35 @@ impl Router {
         }
         let number = self.ports.number(&c.port).ok_or(NO_PORT)?;
         let shard = self.home_of(c.track_id).ok_or((ErrorCode::UnknownTrack, "no such up-track"))?;
-        if !self.connect_port(number, shard) || !self.shards[shard].has_room() || !self.ports.has_room(1) {
+        if !self.connect_port(number, shard) || !self.ports.has_room(1) {
             return Err(BUSY);
         }
-        let is_new = self.ports.add_tap(number, c.track_id).ok_or(FULL)?;
-        let label = c.label.clone();
-        self.tell_ports(ToPorts::Tap { number, track_id: c.track_id, shard: shard_port(shard), label });
-        let order = OpenPort { track_id: c.track_id, to: PortId::local(number), room_id: None };
-        self.last_ticket += 1;
-        self.shards[shard].send(ToShard::OpenPort { ticket: self.last_ticket, order });
-        let kind = Kind::Tap { number, track_id: c.track_id, is_new };
-        self.pending.insert(self.last_ticket, Pending { from: asked.0, request_id: asked.1, kind });
+        let (track_id, label) = (c.track_id, c.label.clone());
+        if self.ports.is_tapped(number, track_id, shard) {
+            // It is sent already. If it ends at this moment, an event will say so.
+            self.tell_ports(ToPorts::Label { number, track_id, label });
+            self.reply(asked.0, asked.1, done());
+            return Ok(());
+        }
+        if !self.shards[shard].has_room() {
+            return Err(BUSY);
+        }
+        let ticket = self.last_ticket + 1;
+        let since = self.ports.add_tap(number, track_id, shard, ticket).ok_or(FULL)?;
+        self.last_ticket = ticket;
+        self.tell_ports(ToPorts::Tap { number, track_id, shard: shard_port(shard), label });
+        let order = OpenPort { track_id, to: PortId::local(number), room_id: None };
+        self.shards[shard].send(ToShard::OpenPort { ticket, order });
+        let kind = Kind::Tap { number, track_id, since };
+        self.pending.insert(ticket, Pending { from: asked.0, request_id: asked.1, kind });
         Ok(())
     }
 
     /// The shard begins to send a track to a process, or refuses.
-    pub(super) fn tap_answered(&mut self, (number, track_id, is_new): (u32, u64, bool), body: &ReplyBody) {
-        let refused = matches!(body, ReplyBody::Error(_));
+    pub(super) fn tap_answered(&mut self, (number, track_id, since): (u32, u64, Ticket), body: &ReplyBody) {
+        let is_open = !matches!(body, ReplyBody::Error(_));
         // Without room `LocalPorts` keeps a tap that nothing is sent for.
-        if refused && is_new && self.ports.remove_tap(number, track_id) && self.ports.has_room(1) {
+        if self.ports.tap_answered(number, track_id, since, is_open) && self.ports.has_room(1) {
             self.tell_ports(ToPorts::Untap { number, track_id });
         }
     }

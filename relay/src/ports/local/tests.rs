@@ -41,13 +41,17 @@ fn a_tap_that_moves_to_another_shard_leaves_nothing_on_the_first() {
     let (mut ports, number, [(mut shard, mut from_port), _]) = connected(&Arc::default());
     let load = |ports: &LocalPorts| ports.ports[&number].shards[0].to.load();
     let idle = load(&ports);
+    sent(&mut ports, number);
     ports.handle_order(NOW, ToPorts::Tap { number, track_id: 1, shard: PortId::shard(0), label: Vec::new() });
     shard.send(Message::Begin { track_id: 1, opening: 5, track: VIDEO });
     ports.handle_queues();
     assert_eq!(load(&ports).back, 1);
+    sent(&mut ports, number);
 
     ports.handle_order(NOW, ToPorts::Tap { number, track_id: 1, shard: PortId::shard(1), label: Vec::new() });
     assert_eq!(load(&ports), idle);
+    let end = Frame::Message(Message::End { track_id: 1 });
+    assert_eq!(sent(&mut ports, number), [end], "the numbers of the next one are its own");
     let mut received = Vec::new();
     while from_port.handle(|entry| received.push(entry.take().0)) {}
     assert_eq!(received, [Message::Close { track_id: 1, opening: 5 }]);
@@ -91,6 +95,15 @@ fn a_label_is_told_before_the_track_begins_and_when_it_is_another() {
     assert_eq!(sent(&mut ports, number), [Frame::Message(begin)]);
     ports.handle_order(NOW, tap(b""));
     assert_eq!(sent(&mut ports, number), [label(b"")], "what was said holds no longer");
+    let other = |label: &[u8]| ToPorts::Label { number, track_id: 1, label: label.to_vec() };
+    ports.handle_order(NOW, other(b"d"));
+    assert_eq!(sent(&mut ports, number), [label(b"d")]);
+    // Its end crosses an order that takes it for sent.
+    shard.send(Message::End { track_id: 1 });
+    ports.handle_queues();
+    sent(&mut ports, number);
+    ports.handle_order(NOW, other(b"e"));
+    assert!(sent(&mut ports, number).is_empty() && ports.ports[&number].taps.is_empty());
 }
 
 #[test]

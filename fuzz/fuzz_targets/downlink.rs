@@ -1,0 +1,3 @@
+//! `fuzz::downlink` under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::downlink(data));
