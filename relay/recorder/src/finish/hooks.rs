@@ -225,13 +225,20 @@ fn run_once(program: &Program, hook: &Hook) {
 fn mix_room(program: &Program, hook: &Hook) {
     let mixed = mix::output_of(&hook.path);
     let until = Instant::now() + limit(Kind::Room);
-    while mix::is_being_made(&mixed) && Instant::now() < until {
-        std::thread::sleep(LOOK);
-    }
+    let wait_for_others = || {
+        while mix::is_being_made(&mixed) && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+    };
+    wait_for_others();
     let before = file_of(&mixed);
     if !(hook.again && before.is_some()) {
         if program.may_run_again && hook.path.is_file() {
             run(program, &arguments(hook), hook.directory(), limit(Kind::Room));
+            // One that a former process has just started may have been first, after we had looked.
+            if hook.again {
+                wait_for_others();
+            }
         } else {
             run_once(program, hook);
         }
