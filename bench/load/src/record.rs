@@ -145,6 +145,7 @@ fn sources(stream: u32, args: &RecordArgs) -> [Source; 2] {
         room: format!("room{}", stream / 4),
         login: format!("login{stream}"),
         stream: "camera".into(),
+        name: None,
         publication: u64::from(stream),
         screen: false,
         recordings: vec![wanted],

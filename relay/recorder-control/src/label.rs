@@ -44,6 +44,9 @@ pub struct TapLabel {
     /// The stream's name, without the room, the publisher and the random part if the client adds them; where
     /// nothing is left, `video` or `audio`.
     pub stream: String,
+    /// The stream's whole name, as its client gave it, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Which tracks belong together: the number of the publication.
     pub publication: u64,
     /// It is a screen, or a part of one.
@@ -83,7 +86,8 @@ mod tests {
             aligned_at_ms: None,
         };
         let [room, login, stream] = ["lobby", "alice", "camera"].map(str::to_owned);
-        TapLabel { room, login, stream, publication: 7, screen: false, recordings: vec![wanted] }
+        let name = Some("lobby-alice-1f2e-camera".to_owned());
+        TapLabel { room, login, stream, name, publication: 7, screen: false, recordings: vec![wanted] }
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub struct Recorded {
     pub kind: String,
     /// As in SDP, in lower case: `vp8`, `h264`, `opus`, `pcmu`, `pcma`.
     pub codec: String,
+    /// It is of a screen, or of a part of one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub screen: bool,
     /// From the recording's beginning to its own, in milliseconds.
     pub begins_ms: u64,
 }
@@ -81,11 +84,17 @@ pub struct Recording {
     /// Of a stream: its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// Of a stream: its whole name, as its client gave it, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The finished file's name.
     pub file: String,
     /// Of a room that was mixed: the mixed file's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<String>,
+    /// Octets of the mixed file.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mixed_bytes: u64,
     /// When its first frame was recorded, in milliseconds since the Unix epoch; before there is one, when it
     /// was asked for.
     pub started_at_ms: u64,
@@ -111,6 +120,14 @@ pub struct Recording {
     /// Why it is paused or has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What of the finished file is not as it was asked for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl Recording {
@@ -124,8 +141,10 @@ impl Recording {
             room: String::new(),
             login: None,
             stream: None,
+            name: None,
             file: file.to_owned(),
             mixed: None,
+            mixed_bytes: 0,
             started_at_ms,
             ended_at_ms: None,
             duration_ms: 0,
@@ -134,6 +153,7 @@ impl Recording {
             interruptions: 0,
             tracks: Vec::new(),
             failure: None,
+            note: None,
         }
     }
 }
@@ -175,6 +195,13 @@ pub enum Order {
         /// Its id.
         id: String,
     },
+    /// The recordings of rooms that go on, all of them: one that is not named, and into which no track goes,
+    /// ends. Signaling says it whenever it knows all its rooms: at each connection, and when it has found
+    /// them again after its start.
+    Rooms {
+        /// Their ids.
+        ids: Vec<String>,
+    },
     /// Removes a recording that is ready or has failed, with its files. Of one that is still recorded or
     /// finished it is ignored.
     Delete {
@@ -193,7 +220,7 @@ mod tests {
         // As long as signaling lets them be, of what JSON makes longest.
         let [login, stream] = [256, 640].map(|len| "\"".repeat(len));
         let [kind, codec] = ["video", "opus"].map(str::to_owned);
-        let track = Recorded { login, stream, kind, codec, begins_ms: u64::MAX };
+        let track = Recorded { login, stream, kind, codec, screen: true, begins_ms: u64::MAX };
         let text = r#"{"notice":"recording","id":"0123456789abcdef","kind":"room","state":"ready",
             "room":"lobby","file":"a.mkv","startedAtMs":1}"#;
         let Notice::Recording(mut read) = serde_json::from_str(text).expect("read") else { panic!("{text}") };

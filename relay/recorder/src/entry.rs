@@ -54,6 +54,7 @@ impl Stored {
         if wanted.kind == Kind::Stream {
             stored.recording.login = Some(label.login.clone());
             stored.recording.stream = Some(label.stream.clone());
+            stored.recording.name.clone_from(&label.name);
         }
         stored
     }
@@ -175,11 +176,11 @@ impl<S: Store> Entry<S> {
     pub fn join(&mut self, track_id: TrackId, codec: Codec, label: &TapLabel) -> bool {
         let Phase::Live { recording, lifetime } = &mut self.phase else { return false };
         *lifetime = Lifetime::Live;
-        recording.handle_begin(track_id, codec, &format!("{}/{}", label.login, label.stream));
-        let (login, stream) = (label.login.clone(), label.stream.clone());
+        let (login, stream, screen) = (label.login.clone(), named(label).to_owned(), label.screen);
+        recording.handle_begin(track_id, codec, &format!("{login}/{stream}"));
         let (kind, codec) = names(codec);
         let (kind, codec) = (kind.to_owned(), codec.to_owned());
-        self.joined.insert(track_id, Recorded { login, stream, kind, codec, begins_ms: 0 });
+        self.joined.insert(track_id, Recorded { login, stream, kind, codec, screen, begins_ms: 0 });
         true
     }
 
@@ -286,6 +287,17 @@ impl<S: Store> Entry<S> {
         }
         self.phase = Phase::Closing { parts, due: now };
         self.set(State::Finishing, None);
+    }
+
+    /// Ends the recording of a room into which nothing goes. Whether it did.
+    pub fn end_if_abandoned(&mut self, now: Duration) -> bool {
+        let is_trackless = |recording: &Recording<S>| recording.tracks() == 0;
+        let ends = self.stored.wanted.kind == Kind::Room
+            && matches!(&self.phase, Phase::Live { recording, .. } if is_trackless(recording));
+        if ends {
+            self.end(now);
+        }
+        ends
     }
 
     /// Our process ends, and the next one goes on: all that was taken is written.
@@ -404,6 +416,13 @@ impl<S: Store> Entry<S> {
             self.stored.recording.duration_ms = unix_ms(last).saturating_sub(begin);
         }
     }
+}
+
+/// What a track's stream is called. A screen of which nobody says how it is called has another name than the
+/// camera of the same publisher.
+fn named(label: &TapLabel) -> &str {
+    let is_nameless = label.name.is_some() && matches!(label.stream.as_str(), "video" | "audio");
+    if label.screen && is_nameless { "screen" } else { &label.stream }
 }
 
 fn unix_ms(time: MediaTime) -> u64 {

@@ -4,6 +4,9 @@
 //! FILE  FILE.json            finished: the file, and what is known of it
 //! .work/ID/recording.json    not finished: what is needed to go on with it
 //! .work/ID/part-N.mkv
+//! .work/ID.hook              finished, and the operator's program is still to be started
+//! MIX                        of a room's FILE, whose ending it has not
+//! .MIX.mixing/               it is made there
 //! ```
 //!
 //! Invariants
@@ -13,7 +16,9 @@
 //! - Files are 0640; folders that are made here 0750.
 
 use crate::entry::{Found, Stored};
+use crate::mix;
 use crate::publish::write_whole;
+use crate::removal::{clean, mix_of};
 use recorder_control::{FILE_NAME_BYTES_MAX, Kind, Recording, State, Wanted, is_file_name, is_id};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -27,6 +32,8 @@ pub const READY_MAX: usize = 100_000;
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 const WORK: &str = ".work";
 const STORED: &str = "recording.json";
+/// Behind an id.
+const HOOK: &str = ".hook";
 /// The file that was made, before it has its name.
 pub const OUT: &str = "out";
 
@@ -109,25 +116,30 @@ pub fn save(directory: &Path, stored: &Stored) -> io::Result<()> {
     File::open(directory.join(WORK))?.sync_all()
 }
 
-/// Removes a finished recording, or one that has failed. What is not there is passed over.
-///
-/// # Errors
-/// If the disk refuses.
-pub fn remove(directory: &Path, recording: &Recording) -> io::Result<()> {
-    let gone = |removed: io::Result<()>| match removed {
-        Err(why) if why.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    };
-    gone(fs::remove_dir_all(work_folder(directory, &recording.id)))?;
-    if recording.state == State::Ready {
-        // The description goes last: what is described is there, or is forgotten at the next start.
-        let files = [recording.mixed.as_ref(), Some(&recording.file)];
-        for file in files.into_iter().flatten().filter(|file| is_file_name(file)) {
-            gone(fs::remove_file(directory.join(file)))?;
+/// Says that the hook of a recording whose id this is has not been started, or has not ended if it is to be
+/// started again.
+#[must_use]
+pub fn hook_path(directory: &Path, id: &str) -> PathBuf {
+    directory.join(WORK).join(format!("{id}{HOOK}"))
+}
+
+/// Finished recordings whose hook is still to be started. What says so of others goes.
+#[must_use]
+pub fn awaiting_hook(directory: &Path, ready: &[Recording]) -> Vec<Recording> {
+    let is_live = |id: &str| work_folder(directory, id).is_dir();
+    let mut awaiting = Vec::new();
+    for entry in fs::read_dir(directory.join(WORK)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(HOOK)).filter(|id| is_id(id));
+        let Some(id) = id else { continue };
+        match ready.iter().find(|recording| recording.id == id) {
+            Some(recording) if recording.mixed.is_none() => awaiting.push(recording.clone()),
+            None if is_live(id) => {}
+            _ => drop(fs::remove_file(entry.path())),
         }
-        gone(fs::remove_file(directory.join(format!("{}.json", recording.file))))?;
     }
-    Ok(())
+    awaiting.sort_by_key(|recording| recording.ended_at_ms);
+    awaiting
 }
 
 /// What a former process has left: what is not finished, and what is ready.
@@ -136,6 +148,11 @@ pub fn remove(directory: &Path, recording: &Recording) -> io::Result<()> {
 /// If the directory cannot be read.
 pub fn scan(directory: &Path) -> io::Result<(Vec<Found>, Vec<Recording>)> {
     let ready = scan_ready(directory)?;
+    let awaiting = awaiting_hook(directory, &ready);
+    let is_mixed_again = |name: &str| {
+        awaiting.iter().any(|recording| mix::name_of(&recording.file).is_some_and(|mix| mix == name))
+    };
+    clean(directory, is_mixed_again)?;
     let ids: BTreeSet<&str> = ready.iter().map(|recording| recording.id.as_str()).collect();
     let mut found = Vec::new();
     let work = match fs::read_dir(directory.join(WORK)) {
@@ -215,7 +232,9 @@ fn scan_ready(directory: &Path) -> io::Result<Vec<Recording>> {
                 tracing::error!("{} stays: {why}", directory.join(&name).display());
             }
         } else if ready.len() < READY_MAX {
-            ready.push(Recording { state: State::Ready, ..recording });
+            let (mixed, mixed_bytes) = mix_of(directory, &recording).unzip();
+            let mixed_bytes = mixed_bytes.unwrap_or_default();
+            ready.push(Recording { state: State::Ready, mixed, mixed_bytes, ..recording });
         } else {
             tracing::warn!("there are more than {READY_MAX} recordings: {file} is not told of");
         }
@@ -223,7 +242,8 @@ fn scan_ready(directory: &Path) -> io::Result<Vec<Recording>> {
     Ok(ready)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+/// Reads a description, within bounds.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(DESCRIPTION_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -235,6 +255,33 @@ mod tests {
 
     const MADE: &str = "0123456789abcdef";
     const BEGUN: &str = "0123456789abcde0";
+
+    /// Mixed when no recorder was there, about to be, or never asked for.
+    #[test]
+    fn rooms_are_found_with_their_mixes_and_those_that_are_to_be_mixed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        make_work_folder(folder.path(), MADE).expect("made");
+        let all =
+            [("0123456789abcd00", "a.mkv"), ("0123456789abcd01", "b.mkv"), ("0123456789abcd02", "c.mkv")];
+        for (id, file) in all {
+            let one = Recording { mixed: Some("gone.mp4".into()), ..Recording::new(id, Kind::Room, file, 0) };
+            crate::publish::write_description(folder.path(), &one).expect("written");
+            fs::write(folder.path().join(file), "a room").expect("written");
+        }
+        fs::write(folder.path().join("a.mp4"), "a mix").expect("written");
+        for id in [all[0].0, all[1].0, "0123456789abcdff"] {
+            fs::write(hook_path(folder.path(), id), "").expect("written");
+        }
+        let (_, ready) = scan(folder.path()).expect("read");
+        let mut mixes: Vec<_> =
+            ready.iter().map(|one| (one.file.as_str(), one.mixed.as_deref(), one.mixed_bytes)).collect();
+        mixes.sort_unstable();
+        assert_eq!(mixes, [("a.mkv", Some("a.mp4"), 5), ("b.mkv", None, 0), ("c.mkv", None, 0)]);
+        let awaiting = awaiting_hook(folder.path(), &ready);
+        assert_eq!(awaiting.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(), ["b.mkv"]);
+        let is_there = |id: &str| hook_path(folder.path(), id).exists();
+        assert!(!is_there(all[0].0) && is_there(all[1].0) && !is_there("0123456789abcdff"));
+    }
 
     #[test]
     fn a_file_that_was_made_and_has_no_name_yet_is_found() {

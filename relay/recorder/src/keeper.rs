@@ -15,6 +15,7 @@ use crate::entry::Stored;
 use crate::finish::{Finishers, Job};
 use crate::folder::{self, Lock};
 use crate::publish::write_description;
+use crate::removal::remove;
 use crate::space::Space;
 use recorder_control::{Failure, FailureCode, Recording};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +38,7 @@ pub enum Order {
     Save(Box<Stored>),
     /// See [`write_description`].
     Describe(Box<Recording>),
-    /// See [`folder::remove`].
+    /// See [`remove`].
     Remove(Box<Recording>),
     /// A file is to be made.
     Finish(Box<Job>),
@@ -134,7 +135,7 @@ impl Room {
             }
             Order::Remove(recording) => {
                 self.unsaved.remove(&recording.id);
-                complain(&recording.file, folder::remove(&self.directory, &recording));
+                complain(&recording.file, remove(&self.directory, &recording));
             }
             Order::Finish(job) => {
                 self.unsaved.remove(&job.recording.id);

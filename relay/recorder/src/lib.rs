@@ -28,6 +28,7 @@ pub mod mix;
 pub mod publish;
 pub mod recorder;
 pub mod recording;
+pub mod removal;
 pub mod run;
 pub mod sink;
 pub mod space;

@@ -1,7 +1,7 @@
 //! `ringvox-recorder`: records what the relay gives at its local port.
 
 use clap::{Parser, ValueEnum};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 use recorder::config::Config;
 use recorder::disk::Backend;
 use recorder::run::{Options, run};
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -90,18 +91,25 @@ fn options(arguments: Arguments) -> Result<Options, String> {
     Ok(Options { port_socket, name, control_socket, directory, backend, settings })
 }
 
-/// SIGINT and SIGTERM end it; every thread inherits that they are blocked.
+/// SIGINT and SIGTERM end it. They are handled and not blocked, and what we were started with blocked is
+/// not: the programs that we start inherit what is blocked, and could not be ended by a signal.
 fn take_signals() -> io::Result<Arc<AtomicBool>> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block()?;
+    SigSet::all().thread_unblock()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
     let stops = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stops);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if signals.wait().is_ok() {
-            told.store(true, Ordering::Relaxed);
-        }
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        told.store(true, Ordering::Relaxed);
     })?;
     Ok(stops)
 }

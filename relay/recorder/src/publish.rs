@@ -2,15 +2,18 @@
 //!
 //! Invariants
 //! - No file is written over: a name that is taken gets `-2`, `-3` and so on.
+//! - A room has its name together with that of its mix: neither is another recording's.
 //! - Killed at any moment and done again, there is one file with one name: a file that has a name already is
 //!   recognised by its inode.
 //! - What was recorded goes only when the file and its description are on the disk.
 
-use recorder_control::{Recording, State};
+use crate::mix;
+use recorder_control::{Kind, Recording, State};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Names that are tried.
 const NAMES_MAX: u32 = 1_000;
@@ -29,7 +32,7 @@ pub fn publish(
 ) -> io::Result<Recording> {
     let meta = fs::metadata(out)?;
     let mut ready = recording.clone();
-    ready.file = link(directory, out, &recording.file, (meta.dev(), meta.ino()))?;
+    ready.file = link(directory, out, recording, (meta.dev(), meta.ino()))?;
     ready.state = State::Ready;
     (ready.bytes, ready.duration_ms, ready.percent, ready.failure) = (meta.len(), duration_ms, None, None);
     // Of one whose process died nobody has seen the end.
@@ -65,30 +68,44 @@ pub fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Names are looked for by one at a time, as a room's takes two.
+static NAMES: Mutex<()> = Mutex::new(());
+
 /// The name that the file has got.
-fn link(directory: &Path, out: &Path, file: &str, inode: (u64, u64)) -> io::Result<String> {
+fn link(directory: &Path, out: &Path, recording: &Recording, inode: (u64, u64)) -> io::Result<String> {
+    let _one = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = &recording.file;
     let (stem, ending) = file.rsplit_once('.').unwrap_or((file, "mkv"));
     for number in 1..=NAMES_MAX {
         let name = if number == 1 { file.to_owned() } else { format!("{stem}-{number}.{ending}") };
         let path = directory.join(&name);
+        match fs::symlink_metadata(&path) {
+            Ok(taken) if (taken.dev(), taken.ino()) == inode => return Ok(name),
+            Ok(_) => continue,
+            Err(why) if why.kind() != ErrorKind::NotFound => return Err(why),
+            Err(_) if is_taken(directory, &name, recording.kind) => continue,
+            Err(_) => {}
+        }
         match fs::hard_link(out, &path) {
             Ok(()) => return Ok(name),
-            Err(why) if why.kind() == ErrorKind::AlreadyExists => {
-                let taken = fs::symlink_metadata(&path)?;
-                if (taken.dev(), taken.ino()) == inode {
-                    return Ok(name);
-                }
-            }
+            Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
             Err(why) => return Err(why),
         }
     }
     Err(io::Error::new(ErrorKind::AlreadyExists, format!("{file} and {NAMES_MAX} names like it are taken")))
 }
 
+/// Whether a room's mix would be called like something that is there, or this like the mix of one.
+fn is_taken(directory: &Path, name: &str, kind: Kind) -> bool {
+    let mix = mix::name_of(name).filter(|_| kind == Kind::Room).map(|mix| directory.join(mix));
+    let is_there = |mix: &Path| fs::symlink_metadata(mix).is_ok() || mix::is_being_made(mix);
+    let room = directory.join(name).with_extension("mkv");
+    mix.is_some_and(|mix| is_there(&mix)) || (mix::output_of(&room) == directory.join(name) && room.is_file())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recorder_control::Kind;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
@@ -122,6 +139,27 @@ mod tests {
         let read: Recording = serde_json::from_slice(&fs::read(beside).expect("there")).expect("ours");
         assert_eq!(read, ready);
         assert!(!work.exists());
+    }
+
+    /// A room needs two names, of its file and of its mix.
+    #[test]
+    fn a_rooms_name_and_its_mixs_are_nobody_elses() {
+        let room = Recording { kind: Kind::Room, file: "a.mkv".into(), ..recording() };
+        let stream = Recording { file: "a.mp4".into(), ..recording() };
+        for (before, recording, want) in [
+            (&[][..], &room, "a.mkv"),
+            (&["a.mp4"], &room, "a-2.mkv"),
+            (&["a.mkv", "a-2.mp4"], &room, "a-3.mkv"),
+            (&[], &stream, "a.mp4"),
+            (&["a.mkv"], &stream, "a-2.mp4"),
+            (&["a.webm"], &stream, "a.mp4"),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            before.iter().for_each(|name| fs::write(folder.path().join(name), "").expect("written"));
+            let (work, out) = work(folder.path());
+            let ready = publish(folder.path(), &work, &out, recording, 7).expect("published");
+            assert_eq!(ready.file, want, "{before:?}");
+        }
     }
 
     /// Killed behind each step, and done again.

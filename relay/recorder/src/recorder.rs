@@ -174,6 +174,13 @@ impl<S: Stores> Recorder<S> {
                     entry.end(now);
                 }
             }
+            Order::Rooms { ids } => {
+                for (id, entry) in &mut self.entries {
+                    if !ids.contains(id) && entry.end_if_abandoned(now) {
+                        tracing::info!("recording {id} ends: no room goes on with it");
+                    }
+                }
+            }
             Order::Delete { id } => self.remove(id),
         }
     }
@@ -219,9 +226,10 @@ impl<S: Stores> Recorder<S> {
                     self.put(failed);
                 }
             }
-            Report::Mixed { id, file } => {
+            // Of one that was removed meanwhile the mix went with it.
+            Report::Mixed { id, file, bytes } => {
                 if let Some(done) = self.done.get_mut(&id) {
-                    done.mixed = Some(file);
+                    (done.mixed, done.mixed_bytes) = (Some(file), bytes);
                     let done = done.clone();
                     self.actions.push_back(Action::Describe(Box::new(done.clone())));
                     self.put(done);
@@ -467,7 +475,7 @@ impl<S: Stores> Recorder<S> {
         let mut oldest: Vec<(u64, u64, String)> = self
             .done
             .values()
-            .map(|one| (one.ended_at_ms.unwrap_or(one.started_at_ms), one.bytes, one.id.clone()))
+            .map(|one| (one.ended_at_ms.unwrap_or(one.started_at_ms), bytes_of(one), one.id.clone()))
             .collect();
         oldest.sort_unstable();
         let mut total: u64 = oldest.iter().map(|(_, bytes, _)| bytes).sum();
@@ -491,6 +499,11 @@ impl<S: Stores> Recorder<S> {
             self.actions.push_back(Action::Tell(Notice::Deleted { id: id.to_owned() }));
         }
     }
+}
+
+/// On the disk.
+const fn bytes_of(done: &Recording) -> u64 {
+    done.bytes.saturating_add(done.mixed_bytes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::config::Recording as Settings;
 use crate::control::{Controllers, FromController, TellController, listen};
 use crate::disk::{Backend, Disk, DiskStores, END};
 use crate::finish::{Finishers, Report, Tell};
-use crate::folder::{Lock, scan};
+use crate::folder::{Lock, awaiting_hook, scan};
 use crate::keeper::{self, Keeper};
 use crate::recorder::{Action, Recorder, Retention};
 use recorder_control::{Failure, Order};
@@ -147,6 +147,9 @@ impl Process {
         };
         let disk = Disk::start(&directory, options.backend, closed)?;
         let left = scan(&directory)?;
+        for recording in awaiting_hook(&directory, &left.1) {
+            finishers.follow(&recording, &directory);
+        }
         let space = teller(&sent, Inbound::Space);
         let keeper = Keeper::start(directory.clone(), lock, settings.min_free, finishers, space)?;
         let controller: TellController = teller(&sent, Inbound::Controller);

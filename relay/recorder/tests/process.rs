@@ -4,9 +4,10 @@ mod support;
 
 use recorder_control::{Notice, Order, State};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
-use support::bed::{Bed, ROOM, STREAM, part_ms, spawn, until};
+use support::bed::{Bed, ROOM, STREAM, part_ms, recorder, spawn, until};
 
 #[test]
 fn a_killed_recorder_loses_half_a_second_and_goes_on() {
@@ -67,6 +68,49 @@ fn a_recording_is_ready_and_deleted_and_a_stop_loses_nothing() {
         until("the mix too", || (!records.join("lobby.mp4").exists()).then_some(()));
         until("its description too", || (!records.join("lobby.mkv.json").exists()).then_some(()));
     }
+}
+
+/// Killed at some moment of it, or before it: the next process has it.
+#[test]
+fn a_mix_outlives_the_recorder() {
+    let mut bed = Bed::start(&[]);
+    let records = bed.records();
+    let (mut port, mut controller) = (bed.port(), bed.controller());
+    port.begin(1, &[ROOM]);
+    port.send_until(1, "a second is recorded", || part_ms(&records, ROOM, 1) >= 1_000);
+    controller.order(&Order::End { id: ROOM.into() });
+    controller.until(ROOM, |one| one.state == State::Ready);
+    bed.kill_and_start();
+    let mixed = bed.controller().until(ROOM, |one| one.mixed.is_some());
+    let bytes = std::fs::metadata(records.join("lobby.mp4")).expect("there").len();
+    assert_eq!((mixed.mixed.as_deref(), mixed.mixed_bytes), (Some("lobby.mp4"), bytes));
+    until("nothing else is left of it", || {
+        let is_over = |name: &str| !records.join(name).exists();
+        (is_over(".lobby.mp4.mixing") && is_over(&format!(".work/{ROOM}.hook"))).then_some(())
+    });
+}
+
+/// Signals that we take do not reach the programs that we start as blocked or ignored ones.
+#[test]
+fn a_hook_can_be_ended_by_a_signal() {
+    let bed = Bed::start_by(|folder| {
+        let hook = folder.join("hook.sh");
+        let script = "#!/bin/sh\nsh -c 'kill -TERM $$; sleep 60'; echo \"$?\" >said.new\n\
+                      sh -c 'kill -INT $$; sleep 60'; echo \"$? $1\" >>said.new\nmv said.new said\n";
+        std::fs::write(&hook, script).expect("written");
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("set");
+        let settings = format!("[recording]\non_record_hook_script = \"{}\"\n", hook.display());
+        std::fs::write(folder.join("ringvox.toml"), settings).expect("written");
+        recorder(folder, &[])
+    });
+    let records = bed.records();
+    let mut port = bed.port();
+    port.begin(1, &[STREAM]);
+    port.send_until(1, "it is recorded", || part_ms(&records, STREAM, 1) >= 500);
+    bed.controller().order(&Order::End { id: STREAM.into() });
+    let said = until("the hook has ended", || std::fs::read_to_string(records.join("said")).ok());
+    // As a shell has it: 128 and the signal's number.
+    assert_eq!(said, "143\n130 lobby-alice-1f2e-camera\n");
 }
 
 /// A second recorder waits until the first one ends.

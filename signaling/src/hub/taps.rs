@@ -59,8 +59,10 @@ pub(super) fn order(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key:
 fn label(rooms: &Rooms, key: StreamKey, stream: &Stream) -> Option<TapLabel> {
     let (room, member, publish) = (rooms.get(stream.room)?, rooms.owner(stream)?, stream.publish()?);
     let running = publish.record.running.iter().chain(&room.recording);
+    let short = short_name(&room.name, &member.login, &stream.name, stream.has_video);
     Some(TapLabel {
-        stream: short_name(&room.name, &member.login, &stream.name, stream.has_video).to_owned(),
+        stream: short.to_owned(),
+        name: (short != stream.name).then(|| stream.name.clone()),
         room: room.name.clone(),
         login: member.login.clone(),
         publication: key.0,

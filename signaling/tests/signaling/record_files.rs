@@ -131,6 +131,7 @@ async fn a_file_that_is_ready_is_fetched_whole_and_in_parts() {
         stream: "camera".into(),
         kind: "audio".into(),
         codec: "opus".into(),
+        screen: false,
         begins_ms: 0,
     };
     let spoken = Recording { tracks: vec![sound], ..recording(2, "lobby", State::Ready) };

@@ -7,12 +7,18 @@
 //! - At most [`AT_ONCE`] run at a time, each for at most its limit, which holds even if we are killed
 //!   meanwhile; at most [`WAITING_MAX`] wait. Nobody waits for one.
 //!
+//! - Who is to be started is known to the directory ([`hook_path`]) before the file has its name: what waits
+//!   when we die is started by the next process. A program of the operator's is not started a second time; a
+//!   mix that died with us, or that nobody has heard of, is found or made again.
+//!
 //! Deliberately absent: another try. A program that fails has its exit status in the log.
 
 use super::child::{Said, watch};
 use super::{Report, Tell};
 use crate::config::{Recording as Settings, RoomScript};
+use crate::folder::hook_path;
 use crate::mix;
+use crate::publish::write_whole;
 use recorder_control::{Kind, Recording};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -23,7 +29,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Programs that run at a time, by the kind of recording: a mix takes a core for itself.
 const fn at_once(kind: Kind) -> usize {
@@ -50,6 +56,8 @@ const NAME_BYTES_MAX: usize = 4_096;
 /// It is asked to end, and killed so much later.
 const KILL_AFTER: &str = "--kill-after=10";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How often it is looked whether a mix that goes on without us has ended.
+const LOOK: Duration = Duration::from_secs(1);
 /// Beside our own program.
 const OWN_SCRIPT: &str = "on_multiple_record_hook.sh";
 
@@ -63,6 +71,7 @@ pub(super) struct Hooks {
 struct Hook {
     recording: Recording,
     path: PathBuf,
+    again: bool,
     tell: Tell,
 }
 
@@ -72,7 +81,7 @@ impl Hooks {
         let streams = settings.on_record_hook_script.as_deref().map(program);
         let rooms = match &settings.on_multiple_record_hook_script {
             RoomScript::No => None,
-            RoomScript::Own => own(&std::env::current_exe()?),
+            RoomScript::Own => own(&std::env::current_exe()?).map(Program::may_run_again),
             RoomScript::Path(path) => Some(program(path)),
         };
         let rooms = rooms.map(|program| program.for_mix(settings));
@@ -82,15 +91,36 @@ impl Hooks {
         })
     }
 
-    /// A file has its name.
-    pub(super) fn follow(&self, recording: &Recording, path: &Path, tell: &Tell) {
-        let queue = match recording.kind {
-            Kind::Stream => &self.streams,
-            Kind::Room => &self.rooms,
+    const fn queue(&self, kind: Kind) -> Option<&SyncSender<Hook>> {
+        match kind {
+            Kind::Stream => self.streams.as_ref(),
+            Kind::Room => self.rooms.as_ref(),
+        }
+    }
+
+    /// Says in the directory that a program is to be started for a file that is about to get its name.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(super) fn expect(&self, directory: &Path, recording: &Recording) -> io::Result<()> {
+        if self.queue(recording.kind).is_none() {
+            return Ok(());
+        }
+        let path = hook_path(directory, &recording.id);
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+            return Ok(());
         };
-        let hook = Hook { recording: recording.clone(), path: path.to_owned(), tell: Arc::clone(tell) };
-        if queue.as_ref().is_some_and(|queue| queue.try_send(hook).is_err()) {
-            tracing::error!("{}: too many files wait for their hook; it is not started", path.display());
+        write_whole(folder, name, b"")
+    }
+
+    /// A file has its name. `again`: a former process has said so, and may have started its program.
+    pub(super) fn follow(&self, recording: &Recording, directory: &Path, again: bool, tell: &Tell) {
+        let Some(queue) = self.queue(recording.kind) else { return };
+        let (path, tell) = (directory.join(&recording.file), Arc::clone(tell));
+        let hook = Hook { recording: recording.clone(), path, again, tell };
+        if queue.try_send(hook).is_err() {
+            let file = &recording.file;
+            tracing::error!("{file}: too many files wait for their hook: it is started after a restart");
         }
     }
 }
@@ -101,11 +131,17 @@ struct Program {
     path: PathBuf,
     first: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
+    /// It was begun and has not come to its end: nothing is lost if it is started once more.
+    may_run_again: bool,
 }
 
 impl Program {
     const fn new(path: PathBuf, first: Vec<OsString>) -> Self {
-        Self { path, first, environment: Vec::new() }
+        Self { path, first, environment: Vec::new(), may_run_again: false }
+    }
+
+    fn may_run_again(self) -> Self {
+        Self { may_run_again: true, ..self }
     }
 
     /// With what a mix takes from our settings.
@@ -151,24 +187,85 @@ fn run_all(kind: Kind, program: &Program, hooks: &Mutex<Receiver<Hook>>) {
     loop {
         let hook = hooks.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(hook) = hook else { return };
-        let (directory, id) = (hook.path.parent().unwrap_or(Path::new("/")), &hook.recording.id);
-        let mixed = hook.path.with_extension("mp4");
-        let before = inode(&mixed);
-        run(program, &arguments(&hook), directory, limit(kind));
-        let file = mixed.file_name().and_then(OsStr::to_str).filter(|_| kind == Kind::Room);
-        if let Some(file) = file.filter(|_| inode(&mixed).is_some_and(|inode| Some(inode) != before)) {
-            (hook.tell)(Report::Mixed { id: id.clone(), file: file.to_owned() });
+        match kind {
+            Kind::Stream => run_once(program, &hook),
+            Kind::Room => mix_room(program, &hook),
         }
     }
 }
 
-/// Of a file that is there.
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).map(|meta| (meta.dev(), meta.ino()))
+impl Hook {
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Nobody needs to start it any more.
+    fn forget(&self) {
+        let path = hook_path(self.directory(), &self.recording.id);
+        if let Err(why) = fs::remove_file(&path)
+            && why.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!("{}: {why}", path.display());
+        }
+    }
+}
+
+/// A program of which nobody knows what it would do a second time.
+fn run_once(program: &Program, hook: &Hook) {
+    hook.forget();
+    if hook.path.is_file() {
+        run(program, &arguments(hook), hook.directory(), limit(hook.recording.kind));
+    } else {
+        tracing::info!("{} was removed before its hook was started", hook.path.display());
+    }
+}
+
+/// The program of a room, and what it has made. Where a former process started one that makes it still, that
+/// is waited for; where it has made it, nothing more is done.
+fn mix_room(program: &Program, hook: &Hook) {
+    let mixed = mix::output_of(&hook.path);
+    let until = Instant::now() + limit(Kind::Room);
+    let wait_for_others = || {
+        while mix::is_being_made(&mixed) && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+    };
+    wait_for_others();
+    let before = file_of(&mixed);
+    if !(hook.again && before.is_some()) {
+        if program.may_run_again && hook.path.is_file() {
+            run(program, &arguments(hook), hook.directory(), limit(Kind::Room));
+            // One that a former process has just started may have been first, after we had looked.
+            if hook.again {
+                wait_for_others();
+            }
+        } else {
+            run_once(program, hook);
+        }
+    }
+    let made = file_of(&mixed).filter(|made| hook.again || before.is_none_or(|before| before.0 != made.0));
+    if let (Some((_, bytes)), Some(file)) = (made, mixed.file_name().and_then(OsStr::to_str)) {
+        if hook.path.is_file() {
+            let (id, file) = (hook.recording.id.clone(), file.to_owned());
+            (hook.tell)(Report::Mixed { id, file, bytes });
+        } else if let Err(why) = fs::remove_file(&mixed) {
+            // Whoever removed the recording may have removed this too.
+            tracing::info!("{}: {why}", mixed.display());
+        }
+    }
+    hook.forget();
+}
+
+/// Of a file that is there: which one it is, and its octets.
+fn file_of(path: &Path) -> Option<((u64, u64), u64)> {
+    let meta = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(((meta.dev(), meta.ino()), meta.len()))
 }
 
 fn arguments(hook: &Hook) -> Vec<OsString> {
-    let name = hook.recording.stream.as_deref().filter(|_| hook.recording.kind == Kind::Stream);
+    // As WCS has it: the name with which the client published, whole.
+    let Recording { name, stream, kind, .. } = &hook.recording;
+    let name = name.as_deref().or(stream.as_deref()).filter(|_| *kind == Kind::Stream);
     let path = hook.path.clone().into_os_string();
     name.map(argument).into_iter().chain([path]).collect()
 }
@@ -182,7 +279,9 @@ fn argument(text: &str) -> OsString {
 
 fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Duration) {
     let mut command = Command::new("timeout");
-    command.args([KILL_AFTER, &limit.as_secs().to_string(), "nice", "-n", "19", "ionice", "-t", "-c", "3"]);
+    command.args([KILL_AFTER, &limit.as_secs().to_string()]);
+    // Whoever started us may have ignored signals; a program of the operator's finds them as ever.
+    command.args(["env", "--default-signal", "nice", "-n", "19", "ionice", "-t", "-c", "3"]);
     command.arg(&program.path).args(&program.first).args(arguments);
     command.current_dir(directory).env_clear().envs([("PATH", PATH), ("LC_ALL", "C.UTF-8")]);
     command.envs(program.environment.iter().map(|(key, value)| (key, value)));
@@ -207,6 +306,7 @@ fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::make_work_folder;
     use recorder_control::State;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::mpsc::channel;
@@ -231,7 +331,7 @@ mod tests {
 
     fn hook(recording: Recording, directory: &Path) -> Hook {
         let path = directory.join(&recording.file);
-        Hook { recording, path, tell: Arc::new(|_| {}) }
+        Hook { recording, path, again: false, tell: Arc::new(|_| {}) }
     }
 
     fn hex(text: &str) -> String {
@@ -290,32 +390,50 @@ mod tests {
         }
     }
 
+    /// What a room's hook reports; `again`: a former process has seen it.
+    fn told_of(folder: &Path, more: &str, again: bool) -> Option<Report> {
+        let (told, heard) = channel();
+        let told = Mutex::new(told);
+        let tell: Tell = Arc::new(move |report| told.lock().expect("whole").send(report).expect("heard"));
+        let on_multiple_record_hook_script = RoomScript::Path(script(folder, more));
+        let settings = Settings { on_multiple_record_hook_script, ..Settings::default() };
+        let hooks = Hooks::start(&settings).expect("started");
+        let recording = recording(Kind::Room, "");
+        fs::write(folder.join(&recording.file), "a room").expect("written");
+        make_work_folder(folder, &recording.id).expect("made");
+        hooks.expect(folder, &recording).expect("written");
+        hooks.follow(&recording, folder, again, &tell);
+        drop((tell, hooks));
+        let report = heard.into_iter().next();
+        let hook = hook_path(folder, &recording.id);
+        assert!(!hook.exists(), "nobody starts it again");
+        report
+    }
+
     #[test]
     fn a_mixed_file_is_told_and_only_one_that_is_new() {
         let folder = tempfile::tempdir().expect("a folder");
-        for (more, before, want) in [
-            ("touch mixing; mv mixing lobby.mp4", false, Some("lobby.mp4")),
-            ("echo /etc/passwd", false, None),
-            ("ln -s /etc/passwd lobby.mp4", false, None),
-            ("exit 3", false, None),
-            ("exit 0", true, None),
+        for (more, before, again, want) in [
+            ("touch mixing; mv mixing lobby.mp4", false, false, Some(0)),
+            ("echo /etc/passwd", false, false, None),
+            ("ln -s /etc/passwd lobby.mp4", false, false, None),
+            ("exit 3", false, false, None),
+            ("exit 0", true, false, None),
+            // It was made when nobody was there who could hear of it; nothing is started.
+            ("rm lobby.mp4", true, true, Some(10)),
+            ("printf abc >lobby.mp4", false, true, Some(3)),
+            // Who deletes a recording while it is mixed deletes its mix.
+            ("rm lobby.mkv; touch mixing; mv mixing lobby.mp4", false, false, None),
         ] {
             let _ = fs::remove_file(folder.path().join("lobby.mp4"));
             if before {
                 fs::write(folder.path().join("lobby.mp4"), "somebody's").expect("written");
             }
-            let (told, heard) = channel();
-            let told = Mutex::new(told);
-            let tell: Tell = Arc::new(move |report| told.lock().expect("whole").send(report).expect("heard"));
-            let on_multiple_record_hook_script = RoomScript::Path(script(folder.path(), more));
-            let hooks = Hooks::start(&Settings { on_multiple_record_hook_script, ..Settings::default() });
-            let recording = recording(Kind::Room, "");
-            hooks.expect("started").follow(&recording, &folder.path().join(&recording.file), &tell);
-            drop(tell);
-            let mixed = heard.into_iter().next();
-            let want = want.map(|file| Report::Mixed { id: recording.id.clone(), file: file.to_owned() });
-            assert_eq!(mixed, want, "{more}");
+            let mixed = told_of(folder.path(), more, again);
+            let (id, file) = ("0123456789abcdef".to_owned(), "lobby.mp4".to_owned());
+            assert_eq!(mixed, want.map(|bytes| Report::Mixed { id, file, bytes }), "{more}");
         }
+        assert!(!folder.path().join("lobby.mp4").exists());
     }
 
     #[test]

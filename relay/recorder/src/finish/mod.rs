@@ -40,7 +40,7 @@ use hooks::Hooks;
 use recorder_control::{Failure, Recording};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -100,6 +100,8 @@ pub enum Report {
         id: String,
         /// The name of the mixed file, in the directory.
         file: String,
+        /// Its octets.
+        bytes: u64,
     },
 }
 
@@ -109,6 +111,8 @@ pub type Tell = Arc<dyn Fn(Report) + Send + Sync>;
 /// The threads.
 pub struct Finishers {
     jobs: Sender<Job>,
+    hooks: Arc<Hooks>,
+    tell: Tell,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -126,7 +130,14 @@ impl Finishers {
             thread.spawn(move || run(&received, &settings, &hooks, &tell))
         };
         let threads = (0..settings.finishers).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { jobs, threads })
+        let tell = Arc::clone(tell);
+        Ok(Self { jobs, hooks, tell, threads })
+    }
+
+    /// Starts the program that a former process has not started for a finished recording, or has not seen
+    /// the end of.
+    pub fn follow(&self, recording: &Recording, directory: &Path) {
+        self.hooks.follow(recording, directory, true, &self.tell);
     }
 
     /// Does it when a thread is free. There are no more jobs than recordings.
@@ -137,7 +148,7 @@ impl Finishers {
 
     /// Waits until all that was ordered is done.
     pub fn end(self) {
-        drop(self.jobs);
+        drop((self.jobs, self.hooks, self.tell));
         for thread in self.threads {
             // It has said why.
             let _ = thread.join();
@@ -152,14 +163,14 @@ fn run(jobs: &Mutex<Receiver<Job>>, settings: &Settings, hooks: &Hooks, tell: &T
         let id = job.recording.id.clone();
         let percent = |percent| tell(Report::Progress { id: id.clone(), percent });
         let made = make(&job, settings, &percent).and_then(|made| {
+            hooks.expect(&job.directory, &job.recording).map_err(|why| of_disk(&why))?;
             let published = publish(&job.directory, &job.work, &job.out(), &job.recording, made.duration_ms);
             published.map_err(|why| of_disk(&why))
         });
         match made {
             Ok(recording) => {
-                let path = job.directory.join(&recording.file);
                 tell(Report::Ready(Box::new(recording.clone())));
-                hooks.follow(&recording, &path, tell);
+                hooks.follow(&recording, &job.directory, false, tell);
             }
             Err(failure) => tell(Report::Failed { id, failure }),
         }

@@ -13,7 +13,7 @@ use super::scan::{CLUSTER_BYTES_MAX, ELEMENT_HEAD_BYTES, ScanError, fill};
 use super::track::{Media, TYPE_VIDEO, content};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Longest list of tracks.
 const TRACKS_BYTES_MAX: u64 = 16 << 20;
@@ -122,6 +122,14 @@ impl Reader {
             return Ok(Some(ClusterPlace { at, len: len as u32, at_ms }));
         }
         Ok(None)
+    }
+
+    /// Whether its file has no name any more.
+    ///
+    /// # Errors
+    /// If the disk does not say.
+    pub fn is_removed(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
     }
 
     /// Reads a cluster again.

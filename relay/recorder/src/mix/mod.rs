@@ -12,11 +12,13 @@
 //!   by how long a room lasted or how many came and went.
 //! - There is no half file under the name that was wanted, whatever dies: it is made in a folder of its own,
 //!   which the next try of the same name empties.
+//! - A mix whose file is removed meanwhile ends, and leaves nothing.
 //! - No name of a user is part of a command line, of a filter or of a path.
 //!
 //! Deliberately absent: who speaks, transitions.
 
 mod canvas;
+mod folder;
 mod layout;
 mod names;
 mod picture;
@@ -26,20 +28,21 @@ mod settings;
 mod sound;
 mod source;
 
+pub use folder::{clear, is_being_made, is_made_in};
 pub use settings::{Align, MixSettings};
 
 use crate::matroska::ScanError;
 use clap::Parser;
+use folder::Folder;
 use names::Names;
 use picture::{Painter, pictures_of};
 use program::Ffmpeg;
-use recorder_control::Recording;
+use recorder_control::{Recorded, Recording};
 use relay_settings::wcs;
 use source::Source;
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,7 +52,6 @@ const TEXT_BYTES_MAX: u64 = 4 << 20;
 /// Names of files in our folder.
 const SOUND: &str = "sound.mp4";
 const WHOLE: &str = "whole.mp4";
-const LOCK: &str = "lock";
 /// Variables by which the recorder says where its settings have them.
 pub const WCS_DIRECTORY: &str = "RINGVOX_WCS_DIRECTORY";
 /// See [`WCS_DIRECTORY`].
@@ -102,6 +104,13 @@ pub fn command(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode
 #[must_use]
 pub fn output_of(file: &Path) -> PathBuf {
     file.with_extension("mp4")
+}
+
+/// What the mix of a room's file of this name is called; `None`: that would be the file itself.
+#[must_use]
+pub fn name_of(file: &str) -> Option<String> {
+    let name = output_of(Path::new(file)).into_os_string().into_string().ok()?;
+    (name != file).then_some(name)
 }
 
 fn run(arguments: &Arguments, shown: &mut dyn FnMut(u64)) -> Result<(), String> {
@@ -169,23 +178,24 @@ pub fn mix(
     if !(settings.has_video || has(false)) || !(has(true) || has(false)) {
         return Err(format!("{}: there is nothing to mix", file.display()));
     }
-    let known = known_names(file);
+    let known = known_tracks(file);
     let folder = Folder::make(output).map_err(|why| format!("{}: {why}", output.display()))?;
-    let made = make(source, &known, settings, (&folder, ffmpeg), shown);
-    made.and_then(|name| folder.publish(name, output)).map_err(|why| format!("{}: {why}", output.display()))
+    let source = Arc::new(source);
+    let made = make(&source, &known, settings, (&folder, ffmpeg), shown);
+    let published = made.and_then(|name| folder.publish(name, output, &source));
+    published.map_err(|why| format!("{}: {why}", output.display()))
 }
 
 /// Makes the file; its name in our folder.
 fn make(
-    source: Source,
-    known: &[(String, String)],
+    source: &Arc<Source>,
+    known: &[Recorded],
     settings: &MixSettings,
     (folder, ffmpeg): (&Folder, &Path),
     shown: &mut dyn FnMut(u64),
 ) -> io::Result<&'static str> {
-    let source = Arc::new(source);
     let ffmpeg = Ffmpeg::new(ffmpeg, &folder.path)?;
-    let pictures = pictures_of(&source, settings);
+    let pictures = pictures_of(source, settings);
     let mut last = None;
     let mut told = |percent: u64| {
         if last < Some(percent) {
@@ -199,7 +209,7 @@ fn make(
         let share = if settings.has_video { SOUND_PERCENT } else { 100 };
         let duration_ms = pictures * 1_000 / u64::from(settings.fps);
         let percent = &mut |percent| told(percent * share / 100);
-        sound::mix(&source, settings, &ffmpeg, (SOUND, duration_ms), percent)?;
+        sound::mix(source, settings, &ffmpeg, (SOUND, duration_ms), percent)?;
     }
     if !settings.has_video {
         told(100);
@@ -211,7 +221,7 @@ fn make(
         tracing::warn!("at times more were there than have a place: those who came last were not shown");
     }
     let names = settings.shows_names.then(|| Names::new(&ffmpeg, settings.font.as_deref())).flatten();
-    let mut painter = Painter { source: &source, settings, ffmpeg: &ffmpeg, names };
+    let mut painter = Painter { source, settings, ffmpeg: &ffmpeg, names };
     let before = if has_sound { SOUND_PERCENT } else { 0 };
     let percent = &mut |percent| told(before + percent * (100 - before) / 100);
     painter.paint(&plan, (WHOLE, has_sound.then_some(SOUND)), percent)?;
@@ -219,65 +229,11 @@ fn make(
     Ok(WHOLE)
 }
 
-/// Logins and streams of a recording, from the description beside its file.
-fn known_names(file: &Path) -> Vec<(String, String)> {
+/// The tracks of a recording, from the description beside its file.
+fn known_tracks(file: &Path) -> Vec<Recorded> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".json");
     let read = read_text(Path::new(&beside)).ok();
     let recording = read.and_then(|text| serde_json::from_str::<Recording>(&text).ok());
-    let tracks = recording.map(|recording| recording.tracks).unwrap_or_default();
-    tracks.into_iter().map(|track| (track.login, track.stream)).collect()
-}
-
-/// The folder in which a file is made, beside it, so that it needs only get its name.
-struct Folder {
-    path: PathBuf,
-    /// Locked while we are there.
-    _lock: File,
-}
-
-impl Folder {
-    fn make(output: &Path) -> io::Result<Self> {
-        let name = output.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(".mixing");
-        let path = output.with_file_name(hidden);
-        match fs::create_dir(&path) {
-            Ok(()) => {}
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists && path.symlink_metadata()?.is_dir() => {}
-            Err(why) => return Err(why),
-        }
-        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(io::Error::other("it is being mixed already")),
-            Err(TryLockError::Error(why)) => return Err(why),
-        }
-        // Who was here before has died.
-        for entry in fs::read_dir(&path)?.flatten().filter(|entry| entry.file_name() != LOCK) {
-            fs::remove_file(entry.path())?;
-        }
-        Ok(Self { path, _lock: lock })
-    }
-
-    /// Gives a file of it its name, when it is on the disk.
-    fn publish(&self, name: &str, output: &Path) -> io::Result<()> {
-        let made = self.path.join(name);
-        let file = File::open(&made)?;
-        file.set_permissions(Permissions::from_mode(0o640))?;
-        file.sync_all()?;
-        fs::rename(&made, output)?;
-        let directory = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(why) = fs::remove_dir_all(&self.path) {
-            tracing::warn!("{}: {why}", self.path.display());
-        }
-    }
+    recording.map(|recording| recording.tracks).unwrap_or_default()
 }

@@ -93,6 +93,7 @@ impl Painter<'_> {
             self.keep_decoders(scene, &mut decoders)?;
             for picture in scene.begin..scene.end {
                 percent(picture * 100 / pictures);
+                self.source.check()?;
                 for (cell, label) in scene.cells.iter().zip(&labels) {
                     let Content::Picture(line, span) = cell.content else { continue };
                     let decoder =

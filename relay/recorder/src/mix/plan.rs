@@ -9,6 +9,7 @@
 use super::layout::{CELLS_MAX, Rect, SCREENS_MAX, places};
 use super::settings::MixSettings;
 use super::source::{Line, Span};
+use recorder_control::Recorded;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Shortest scene; what changes meanwhile is seen a moment later.
@@ -67,17 +68,21 @@ pub(super) const fn picture_at(ms: u64, fps: u32) -> u64 {
 
 /// A stream's login and name, from the name of its tracks: by those that are known, else at its last `/`, as
 /// a stream's name has none in our pages.
-fn login_and_stream<'a>(name: &'a str, known: &'a [(String, String)]) -> (&'a str, &'a str) {
-    let is_it = |(login, stream): &&(String, String)| {
-        let rest = name.strip_prefix(login.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        rest == Some(stream.as_str())
-    };
-    let found = known.iter().find(is_it).map(|(login, stream)| (login.as_str(), stream.as_str()));
+fn login_and_stream<'a>(name: &'a str, known: &'a [Recorded]) -> (&'a str, &'a str) {
+    let found = of_name(name, known).next().map(|track| (track.login.as_str(), track.stream.as_str()));
     found.or_else(|| name.rsplit_once('/')).unwrap_or((name, ""))
 }
 
-/// Everybody who is in the file. `known`: logins and streams, where they are known.
-pub(super) fn people(lines: &[Line], settings: &MixSettings, known: &[(String, String)]) -> Vec<Person> {
+/// The known tracks whose name is this one.
+fn of_name<'a>(name: &'a str, known: &'a [Recorded]) -> impl Iterator<Item = &'a Recorded> {
+    known.iter().filter(move |track| {
+        let rest = name.strip_prefix(track.login.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        rest == Some(track.stream.as_str())
+    })
+}
+
+/// Everybody who is in the file. `known`: what is known of its tracks.
+pub(super) fn people(lines: &[Line], settings: &MixSettings, known: &[Recorded]) -> Vec<Person> {
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.spans.is_empty()) {
         by_name.entry(line.track.name.as_str()).or_default().push(at);
@@ -93,7 +98,7 @@ pub(super) fn people(lines: &[Line], settings: &MixSettings, known: &[(String, S
         let is_one = streams.get(login) == Some(&1) || stream.is_empty();
         let label = if is_one { login.to_owned() } else { format!("{login} / {stream}") };
         let first = lines_of.iter().filter_map(|at| lines[*at].spans.first()).map(|span| span.begin_ms).min();
-        let is_screen = settings.is_screen(stream);
+        let is_screen = settings.is_screen(stream) || of_name(name, known).any(|track| track.screen);
         people.push((first.unwrap_or_default(), Person { label, is_screen, lines: lines_of }));
     }
     people.sort_by_key(|(first, _)| *first);

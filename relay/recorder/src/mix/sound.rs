@@ -57,6 +57,7 @@ pub(super) fn mix(
     let mut begin_ms = 0;
     while begin_ms < duration_ms {
         percent(begin_ms * 100 / duration_ms);
+        source.check()?;
         let end_ms = (begin_ms + WINDOW_MS).min(duration_ms);
         let is_last = end_ms == duration_ms;
         // Up to where the next one has faded in.

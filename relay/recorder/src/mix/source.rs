@@ -105,6 +105,17 @@ impl Source {
         Ok(Self { reader, clusters, lines, duration_ms })
     }
 
+    /// Whether it is still wanted.
+    ///
+    /// # Errors
+    /// If the file has no name any more: it was removed.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.reader.is_removed()? {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the room's file was removed meanwhile"));
+        }
+        Ok(())
+    }
+
     /// The cluster of this number; `None` behind the last one.
     pub(super) fn cluster(&self, number: usize) -> io::Result<Option<Vec<u8>>> {
         self.clusters.get(number).map(|place| self.reader.cluster(*place)).transpose()

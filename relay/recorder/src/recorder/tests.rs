@@ -206,7 +206,7 @@ fn wanted(id: &str) -> Wanted {
 fn label(recordings: &[&str]) -> TapLabel {
     let [room, login, stream] = ["lobby", "alice", "camera"].map(ToOwned::to_owned);
     let recordings = recordings.iter().map(|id| wanted(id)).collect();
-    TapLabel { room, login, stream, publication: 7, screen: false, recordings }
+    TapLabel { room, login, stream, name: None, publication: 7, screen: false, recordings }
 }
 
 fn found(id: &str, state: State) -> Found {
@@ -288,6 +288,28 @@ fn a_room_that_everybody_has_left_ends_at_last() {
     world.pass(60_000);
     world.pass(20);
     assert_eq!(world.of(ROOM).state, State::Finishing);
+}
+
+/// A stop that was lost with both processes: signaling names what goes on.
+#[test]
+fn a_room_that_nobody_names_ends_when_nothing_goes_into_it() {
+    let mut world = World::with(Retention::default(), vec![found(ROOM, State::Recording)], Vec::new());
+    world.connect();
+    let rooms = |world: &mut World, ids: &[&str]| {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        world.recorder.handle_order(world.now(), &Order::Rooms { ids });
+        world.pass(20);
+        world.of(ROOM).state
+    };
+    assert_eq!(rooms(&mut world, &[STREAM, ROOM]), State::Recording);
+    world.begin(1, &[ROOM, STREAM]);
+    world.run(500);
+    assert_eq!(rooms(&mut world, &[]), State::Recording, "a track goes into it");
+    world.label(1, &[STREAM]);
+    world.run(500);
+    assert_eq!(rooms(&mut world, &[ROOM]), State::Recording, "it goes on");
+    assert_eq!(rooms(&mut world, &[]), State::Finishing);
+    assert_eq!(world.of(STREAM).state, State::Recording, "a stream's end is that of its tracks");
 }
 
 #[test]
@@ -453,6 +475,26 @@ fn the_oldest_are_removed_and_what_is_live_is_not() {
         assert_eq!(world.removed.last().map(String::as_str), Some("0000000000000008"));
         assert_eq!(world.of(ROOM).state, State::Recording);
     }
+}
+
+#[test]
+fn a_mix_counts_to_what_its_room_takes() {
+    let retention = Retention { max_total_bytes: Some(350), ..Retention::default() };
+    let mut world = World::with(retention, Vec::new(), vec![ready(0), ready(1)]);
+    world.pass(20);
+    let mixed = |id: &str| Report::Mixed { id: id.into(), file: "a.mp4".into(), bytes: 100 };
+    let [older, newer] = [0, 1].map(|number| ready(number).id);
+    world.recorder.handle_report(world.now(), mixed(&newer));
+    world.pass(20);
+    assert_eq!((world.of(&newer).mixed_bytes, world.removed.len()), (100, 0));
+    world.recorder.handle_report(world.now(), mixed(&older));
+    world.pass(20);
+    assert_eq!(world.removed, std::slice::from_ref(&older));
+    // It was removed while it was mixed.
+    let told = world.told.len();
+    world.recorder.handle_report(world.now(), mixed(&older));
+    world.pass(20);
+    assert_eq!(world.told.len(), told);
 }
 
 #[test]

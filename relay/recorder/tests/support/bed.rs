@@ -170,7 +170,8 @@ fn label(recordings: &[&str]) -> TapLabel {
         Wanted { id, kind, file, started_at_ms: 1, aligned_at_ms: None }
     };
     let recordings = recordings.iter().map(wanted).collect();
-    TapLabel { room, login, stream, publication: 7, screen: false, recordings }
+    let name = Some("lobby-alice-1f2e-camera".to_owned());
+    TapLabel { room, login, stream, name, publication: 7, screen: false, recordings }
 }
 
 pub(crate) struct Controller {

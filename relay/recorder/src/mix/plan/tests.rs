@@ -71,6 +71,24 @@ fn a_screen_is_in_front() {
     assert_eq!(widths, [1024, 256, 256]);
 }
 
+fn known(login: &str, stream: &str, screen: bool) -> Recorded {
+    let (kind, codec) = ("video".to_owned(), "vp8".to_owned());
+    Recorded { login: login.to_owned(), stream: stream.to_owned(), kind, codec, screen, begins_ms: 0 }
+}
+
+/// Whatever it is called.
+#[test]
+fn what_was_published_as_a_screen_is_one() {
+    let lines = [line("a/screen", true, &[(0, 2_000)]), line("b/camera", true, &[(0, 2_000)])];
+    let settings = MixSettings::default();
+    for (screen, want) in [(true, [1024, 256]), (false, [640, 640])] {
+        let known = [known("a", "screen", screen), known("b", "camera", false)];
+        let plan = plan(&lines, people(&lines, &settings, &known), &settings, 50);
+        let widths: Vec<u32> = plan.scenes[0].cells.iter().map(|cell| cell.rect.width).collect();
+        assert_eq!(widths, want);
+    }
+}
+
 /// Who published twice under one name has one place, with the later picture.
 #[test]
 fn who_comes_back_is_the_same() {
@@ -105,7 +123,7 @@ fn more_than_have_a_place_are_told() {
 
 #[test]
 fn names_are_taken_apart_by_what_is_known() {
-    let known = [("a/b".to_owned(), "c/d".to_owned())];
+    let known = [known("a/b", "c/d", false)];
     for (name, want) in [
         ("a/b/c/d", ("a/b", "c/d")),
         ("x/y", ("x", "y")),
