@@ -52,6 +52,8 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct RecorderSettings {
     pub control_socket: PathBuf,
+    /// `recording.directory`: one that writes elsewhere is another server's, and not spoken to.
+    pub directory: PathBuf,
     /// What to start when nobody listens there; `None` = wait.
     pub program: Option<RecorderProgram>,
 }
@@ -184,6 +186,8 @@ pub(crate) enum LinkFailure {
     Untrusted(String),
     /// What came is not what a recorder says.
     Malformed(String),
+    /// It has this directory and is not ours, whose directory is the second.
+    OtherDirectory(PathBuf, PathBuf),
     /// No greeting came in time.
     Silent,
     /// The other side closed it.
@@ -198,6 +202,14 @@ impl fmt::Display for LinkFailure {
             Self::Malformed(why) => write!(
                 f,
                 "what listens on the recorder's socket does not speak as a recorder does ({why}): is it one of this version?"
+            ),
+            Self::OtherDirectory(theirs, ours) => write!(
+                f,
+                "NOTHING IS RECORDED: the recorder that runs here writes to {}, and recording.directory is {}. It is \
+                 another server's, or was started with other settings: give this server a relay.control_socket of its \
+                 own, or end that recorder",
+                theirs.display(),
+                ours.display()
             ),
             Self::Silent => f.write_str("the recorder does not answer on its control socket"),
             Self::Closed => f.write_str("the recorder closed the connection"),
@@ -216,6 +228,7 @@ pub async fn run(
     let mut link = Link {
         process: settings.program.map(|program| Process::new(program.into())),
         control_socket: settings.control_socket,
+        directory: settings.directory,
         recordings,
         commands,
         listeners,
@@ -229,6 +242,10 @@ pub async fn run(
         match converse(&mut link, stream).await {
             Ended::Lost(why) => {
                 link.down().await;
+                if matches!(why, LinkFailure::OtherDirectory(..)) {
+                    // Not ours to end.
+                    link.pid = None;
+                }
                 let pause = link.backoff.failed(&why, since.elapsed(), random());
                 if link.pause(pause).await.is_none() {
                     return;
@@ -244,6 +261,7 @@ pub async fn run(
 struct Link {
     process: Option<Process>,
     control_socket: PathBuf,
+    directory: PathBuf,
     recordings: Arc<Recordings>,
     commands: mpsc::Receiver<RecorderCommand>,
     /// Who hears what happens, each in its turn.

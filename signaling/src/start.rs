@@ -194,9 +194,9 @@ fn beside_us(name: &str) -> std::io::Result<PathBuf> {
 type Recorder = (RecorderHandle, Option<mpsc::Receiver<RecorderEvent>>, Option<BoxFuture<'static, ()>>);
 
 fn recorder(config: &Config, webhook: Option<Webhook>) -> Result<Recorder, StartError> {
-    if !config.recording.is_on() {
+    let Some(directory) = config.recording.directory.clone() else {
         return Ok((RecorderHandle::of_nobody(), None, None));
-    }
+    };
     let control_socket = recorder_socket(&config.control_socket);
     let program = if config.recording.start_recorder {
         let binary = match &config.recording.recorder_binary {
@@ -211,7 +211,7 @@ fn recorder(config: &Config, webhook: Option<Webhook>) -> Result<Recorder, Start
     };
     let (handle, commands) = RecorderHandle::new();
     let (events, recorder_events) = mpsc::channel(recorder::EVENTS_MAX);
-    let settings = RecorderSettings { control_socket, program };
+    let settings = RecorderSettings { control_socket, directory, program };
     let mut listeners = vec![events];
     if let Some(webhook) = webhook {
         let (events, told) = mpsc::channel(recorder::EVENTS_MAX);

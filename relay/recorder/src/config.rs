@@ -1,7 +1,7 @@
 //! Settings: what the recorder reads of the `[recording]` table of `ringvox.toml`. The other keys of that
 //! table are signaling's.
 
-use relay_control::{default_control_socket, port_socket, recorder_socket};
+use relay_control::{default_control_socket, port_socket};
 use relay_settings::{Key, control_socket, number, one_of, path, recording_directory, settings, single};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -141,12 +141,6 @@ impl Config {
     pub fn port_socket(&self) -> PathBuf {
         port_socket(&self.relay_socket)
     }
-
-    /// Where signaling finds us.
-    #[must_use]
-    pub fn recorder_socket(&self) -> PathBuf {
-        recorder_socket(&self.relay_socket)
-    }
 }
 
 #[cfg(test)]
@@ -179,7 +173,6 @@ mod tests {
         let config = from_text(text).expect("good");
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(config.port_socket(), Path::new("/run/x/relay-ports.sock"));
-        assert_eq!(config.recorder_socket(), Path::new("/run/x/recorder.sock"));
         let want = Recording {
             directory: path("/records"),
             min_free: MinFree::Percent(10),

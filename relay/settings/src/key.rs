@@ -106,9 +106,9 @@ pub fn control_socket(field: &mut PathBuf) -> Key<'_> {
         " link, and be writable by nobody else; each program asks the kernel for the user at the other end and refuses",
         " any but its own and root.",
     ];
-    // `sun_path` holds 108 octets; the lock file beside the socket needs a few more than the socket itself.
-    let accepts = single("an absolute path of at most 100 octets", "PATH", |text| {
-        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && text.len() <= 100)
+    // `sun_path` holds 108 octets, and the names of the sockets beside it are up to 14 octets longer.
+    let accepts = single("an absolute path of at most 90 octets", "PATH", |text| {
+        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && text.len() <= 90)
     });
     let shown = (false, "\"/run/ringvox/relay.sock\"");
     Key { shared: true, ..Key::new(("relay", "control_socket"), doc, shown, accepts, field) }
