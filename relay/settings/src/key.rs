@@ -19,6 +19,8 @@ pub struct Key<'a> {
     pub(crate) form: String,
     /// Whether another program reads it as well.
     pub(crate) shared: bool,
+    /// Whether this program only looks whether the value is good, for another one.
+    pub(crate) checked_only: bool,
     set: Set<'a>,
 }
 
@@ -37,7 +39,14 @@ impl<'a> Key<'a> {
         let shown = shown.parse().expect("a value of TOML");
         let Accepts { words: accepted, form, read } = accepts;
         let set = Box::new(move |texts: &[String]| read(texts).map(|value| *field = value).is_some());
-        Self { table, name, doc, shown, shows_default, accepted, form, shared: false, set }
+        let (shared, checked_only) = (false, false);
+        Self { table, name, doc, shown, shows_default, accepted, form, shared, checked_only, set }
+    }
+
+    /// The same key in a program that only checks it, for the one whose it is.
+    #[must_use]
+    pub fn checked_only(self) -> Self {
+        Self { checked_only: true, ..self }
     }
 
     /// Sets it; `written` is the name that the person used.
