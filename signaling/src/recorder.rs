@@ -45,6 +45,8 @@ const RETRY: Duration = Duration::from_millis(50);
 /// One that lived this long was not ended by its settings, and goes on with its recordings at once. It is
 /// short: what is not recorded meanwhile is lost.
 const HEALTHY: Duration = Duration::from_secs(1);
+/// Pauses between starts of one that ends at once grow up to this: it says each time what is wrong.
+const START_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to end: it closes its files.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -84,6 +86,7 @@ impl From<RecorderProgram> for Program {
             variable: None,
             setting: "recording.recorder_binary",
             healthy: HEALTHY,
+            pause_max: START_PAUSE_MAX,
         }
     }
 }
@@ -213,7 +216,11 @@ impl fmt::Display for LinkFailure {
             ),
             Self::Silent => f.write_str("the recorder does not answer on its control socket"),
             Self::Closed => f.write_str("the recorder closed the connection"),
-            Self::Untrusted(why) | Self::NotStarted(why) => f.write_str(why),
+            Self::NotStarted(why) => write!(
+                f,
+                "NOTHING IS RECORDED until this is mended: {why}. What the recorder itself says of it stands before this"
+            ),
+            Self::Untrusted(why) => f.write_str(why),
         }
     }
 }

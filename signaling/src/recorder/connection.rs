@@ -78,11 +78,7 @@ fn write_line(out: &mut Vec<u8>, order: &Order) {
 /// The recorder says it without links and in full.
 fn check_directory(theirs: &str, ours: &Path) -> Result<(), LinkFailure> {
     let whole = ours.canonicalize().or_else(|_| std::path::absolute(ours)).unwrap_or_else(|_| ours.into());
-    if whole == Path::new(theirs) {
-        Ok(())
-    } else {
-        Err(LinkFailure::OtherDirectory(theirs.into(), whole))
-    }
+    if whole == Path::new(theirs) { Ok(()) } else { Err(LinkFailure::OtherDirectory(theirs.into(), whole)) }
 }
 
 async fn handle_line(link: &mut Link, line: &[u8], greeted: bool) -> Result<(), LinkFailure> {

@@ -49,7 +49,8 @@ const LINES_MAX: usize = 200;
 const NAME_BYTES_MAX: usize = 4_096;
 /// It is asked to end, and killed so much later.
 const KILL_AFTER: &str = "--kill-after=10";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs of bare names are looked for.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Beside our own program.
 const OWN_SCRIPT: &str = "on_multiple_record_hook.sh";
 
@@ -154,7 +155,15 @@ fn run_all(kind: Kind, program: &Program, hooks: &Mutex<Receiver<Hook>>) {
         let (directory, id) = (hook.path.parent().unwrap_or(Path::new("/")), &hook.recording.id);
         let mixed = hook.path.with_extension("mp4");
         let before = inode(&mixed);
-        run(program, &arguments(&hook), directory, limit(kind));
+        let (ended, name, path) = (
+            run(program, &arguments(&hook), directory, limit(kind)),
+            program.path.display(),
+            hook.path.display(),
+        );
+        match ended {
+            None => tracing::info!("recording {id}: {name} is done with {path}"),
+            Some(why) => tracing::error!("recording {id}: {name} with {path}: {why}"),
+        }
         let file = mixed.file_name().and_then(OsStr::to_str).filter(|_| kind == Kind::Room);
         if let Some(file) = file.filter(|_| inode(&mixed).is_some_and(|inode| Some(inode) != before)) {
             (hook.tell)(Report::Mixed { id: id.clone(), file: file.to_owned() });
@@ -180,7 +189,13 @@ fn argument(text: &str) -> OsString {
     chars.map(|char| if char == '\0' { char::REPLACEMENT_CHARACTER } else { char }).collect::<String>().into()
 }
 
-fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Duration) {
+/// Whether it is only said how far it is, as `ringvox-recorder mix` does: `42%`.
+fn is_progress(line: &str) -> bool {
+    line.strip_suffix('%').is_some_and(|number| number.parse::<u8>().is_ok())
+}
+
+/// What went wrong, if anything did.
+fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Duration) -> Option<String> {
     let mut command = Command::new("timeout");
     command.args([KILL_AFTER, &limit.as_secs().to_string(), "nice", "-n", "19", "ionice", "-t", "-c", "3"]);
     command.arg(&program.path).args(&program.first).args(arguments);
@@ -188,6 +203,10 @@ fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Durat
     command.envs(program.environment.iter().map(|(key, value)| (key, value)));
     let (name, mut lines) = (program.path.display(), 0);
     let mut log = |said, line: &str| {
+        if is_progress(line) {
+            tracing::debug!("{name}: {line:?}");
+            return;
+        }
         lines += 1;
         match said {
             _ if lines > LINES_MAX => {}
@@ -198,9 +217,9 @@ fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Durat
     // What limits it does so alone; this is for a case in which even that hangs.
     let status = watch(command, limit + Duration::from_secs(60), &AtomicBool::new(false), &mut log);
     match status {
-        Ok(status) if status.success() => tracing::info!("{name} has ended"),
-        Ok(status) => tracing::error!("{name} has failed: {status}"),
-        Err(why) => tracing::error!("{name}: {why}"),
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("it has failed: {status}")),
+        Err(why) => Some(why.to_string()),
     }
 }
 
@@ -269,7 +288,7 @@ mod tests {
             "a\0b",
         ] {
             let hook = hook(recording(Kind::Stream, name), folder.path());
-            run(&program, &arguments(&hook), folder.path(), LONG);
+            assert_eq!(run(&program, &arguments(&hook), folder.path(), LONG), None);
             let said = fs::read_to_string(folder.path().join("said")).expect("it ran");
             let want = match name {
                 "a\0b" => "a\u{fffd}b",
@@ -334,10 +353,16 @@ mod tests {
     }
 
     #[test]
+    fn how_far_it_is_is_no_news() {
+        assert!(["0%", "42%", "100%"].into_iter().all(is_progress));
+        assert!(!["", "%", "42", "a%", "42% of it", "-1%", "4.2%"].into_iter().any(is_progress));
+    }
+
+    #[test]
     fn one_that_hangs_is_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let program = Program::new(script(folder.path(), "exec sleep 600"), Vec::new());
-        run(&program, &[], folder.path(), Duration::from_secs(1));
+        assert!(run(&program, &[], folder.path(), Duration::from_secs(1)).is_some());
         assert!(!folder.path().join("said").exists());
     }
 }
