@@ -10,8 +10,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
-/// Pauses between starts grow up to this.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// A process that ended well was told to, and so, most likely, are we in the same moment: a service manager
@@ -31,6 +29,8 @@ pub(crate) struct Program {
     pub(crate) setting: &'static str,
     /// One that lived this long was not ended by its settings: it is started again at once.
     pub(crate) healthy: Duration,
+    /// Pauses between starts grow up to this.
+    pub(crate) pause_max: Duration,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Process {
 
     fn wait_longer(&mut self) {
         self.not_before = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.pause = (self.pause * 2).min(self.program.pause_max);
     }
 
     fn start(&mut self) -> std::io::Result<()> {
@@ -137,6 +137,7 @@ mod tests {
             variable: None,
             setting,
             healthy,
+            pause_max: Duration::from_secs(5),
         })
     }
 

@@ -45,6 +45,8 @@ const RETRY: Duration = Duration::from_millis(50);
 /// One that lived this long was not ended by its settings, and goes on with its recordings at once. It is
 /// short: what is not recorded meanwhile is lost.
 const HEALTHY: Duration = Duration::from_secs(1);
+/// Pauses between starts of one that ends at once grow up to this: it says each time what is wrong.
+const START_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to end: it closes its files.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,8 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct RecorderSettings {
     pub control_socket: PathBuf,
+    /// `recording.directory`: one that writes elsewhere is another server's, and not spoken to.
+    pub directory: PathBuf,
     /// What to start when nobody listens there; `None` = wait.
     pub program: Option<RecorderProgram>,
 }
@@ -82,6 +86,7 @@ impl From<RecorderProgram> for Program {
             variable: None,
             setting: "recording.recorder_binary",
             healthy: HEALTHY,
+            pause_max: START_PAUSE_MAX,
         }
     }
 }
@@ -184,6 +189,8 @@ pub(crate) enum LinkFailure {
     Untrusted(String),
     /// What came is not what a recorder says.
     Malformed(String),
+    /// It has this directory and is not ours, whose directory is the second.
+    OtherDirectory(PathBuf, PathBuf),
     /// No greeting came in time.
     Silent,
     /// The other side closed it.
@@ -199,9 +206,21 @@ impl fmt::Display for LinkFailure {
                 f,
                 "what listens on the recorder's socket does not speak as a recorder does ({why}): is it one of this version?"
             ),
+            Self::OtherDirectory(theirs, ours) => write!(
+                f,
+                "NOTHING IS RECORDED: the recorder that runs here writes to {}, and recording.directory is {}. It is \
+                 another server's, or was started with other settings: give this server a relay.control_socket of its \
+                 own, or end that recorder",
+                theirs.display(),
+                ours.display()
+            ),
             Self::Silent => f.write_str("the recorder does not answer on its control socket"),
             Self::Closed => f.write_str("the recorder closed the connection"),
-            Self::Untrusted(why) | Self::NotStarted(why) => f.write_str(why),
+            Self::NotStarted(why) => write!(
+                f,
+                "NOTHING IS RECORDED until this is mended: {why}. What the recorder itself says of it stands before this"
+            ),
+            Self::Untrusted(why) => f.write_str(why),
         }
     }
 }
@@ -216,6 +235,7 @@ pub async fn run(
     let mut link = Link {
         process: settings.program.map(|program| Process::new(program.into())),
         control_socket: settings.control_socket,
+        directory: settings.directory,
         recordings,
         commands,
         listeners,
@@ -229,6 +249,10 @@ pub async fn run(
         match converse(&mut link, stream).await {
             Ended::Lost(why) => {
                 link.down().await;
+                if matches!(why, LinkFailure::OtherDirectory(..)) {
+                    // Not ours to end.
+                    link.pid = None;
+                }
                 let pause = link.backoff.failed(&why, since.elapsed(), random());
                 if link.pause(pause).await.is_none() {
                     return;
@@ -244,6 +268,7 @@ pub async fn run(
 struct Link {
     process: Option<Process>,
     control_socket: PathBuf,
+    directory: PathBuf,
     recordings: Arc<Recordings>,
     commands: mpsc::Receiver<RecorderCommand>,
     /// Who hears what happens, each in its turn.

@@ -78,6 +78,7 @@ impl From<RelayProgram> for Program {
             variable: Some((STARTED_BY_SIGNALING, "1")),
             setting: "signaling.relay_binary",
             healthy: HEALTHY,
+            pause_max: Duration::from_secs(5),
         }
     }
 }

@@ -164,12 +164,20 @@ fn node_id() -> Result<u32, StartError> {
 }
 
 /// The warning of a server that others reach and that asks nobody.
-fn open_to_others(config: &Config) -> Option<&'static str> {
+fn open_to_others(config: &Config) -> Option<String> {
     let open = config.auth.mode == AuthMode::Open && !config.signaling.bind.is_loopback();
-    open.then_some(
-        "ACCESS IS OPEN: whoever reaches this server may join, publish and watch in any room. \
-         Set auth.mode to \"token\" or \"hook\", or signaling.bind to \"127.0.0.1\" (see ringvox.toml.example).",
-    )
+    let (recorded, off) = match config.recording.is_on() && config.recording.serve {
+        true => {
+            (", have rooms recorded, and fetch recordings whose names it knows", ", recording.serve to false")
+        }
+        false => ("", ""),
+    };
+    open.then(|| {
+        format!(
+            "ACCESS IS OPEN: whoever reaches this server may join, publish and watch in any room{recorded}. \
+             Set auth.mode to \"token\" or \"hook\", signaling.bind to \"127.0.0.1\"{off} (see ringvox.toml.example)."
+        )
+    })
 }
 
 /// The program to start when no relay listens.
@@ -194,9 +202,9 @@ fn beside_us(name: &str) -> std::io::Result<PathBuf> {
 type Recorder = (RecorderHandle, Option<mpsc::Receiver<RecorderEvent>>, Option<BoxFuture<'static, ()>>);
 
 fn recorder(config: &Config, webhook: Option<Webhook>) -> Result<Recorder, StartError> {
-    if !config.recording.is_on() {
+    let Some(directory) = config.recording.directory.clone() else {
         return Ok((RecorderHandle::of_nobody(), None, None));
-    }
+    };
     let control_socket = recorder_socket(&config.control_socket);
     let program = if config.recording.start_recorder {
         let binary = match &config.recording.recorder_binary {
@@ -211,7 +219,7 @@ fn recorder(config: &Config, webhook: Option<Webhook>) -> Result<Recorder, Start
     };
     let (handle, commands) = RecorderHandle::new();
     let (events, recorder_events) = mpsc::channel(recorder::EVENTS_MAX);
-    let settings = RecorderSettings { control_socket, program };
+    let settings = RecorderSettings { control_socket, directory, program };
     let mut listeners = vec![events];
     if let Some(webhook) = webhook {
         let (events, told) = mpsc::channel(recorder::EVENTS_MAX);
@@ -280,6 +288,21 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_open_is_told_of_recordings_too() {
+        let mut config = Config::default();
+        config.signaling.bind = IpAddr::from([0, 0, 0, 0]);
+        let names_recordings =
+            |config: &Config| open_to_others(config).expect("open").contains("fetch recordings");
+        assert!(!names_recordings(&config));
+        config.recording.directory = Some("/records".into());
+        assert!(names_recordings(&config));
+        config.recording.serve = false;
+        assert!(!names_recordings(&config));
+        config.signaling.bind = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(open_to_others(&config), None);
+    }
 
     #[tokio::test]
     async fn a_server_that_panicked_is_no_clean_end() {

@@ -42,5 +42,6 @@ pub use command::*;
 pub use connection::Connection;
 pub use event::*;
 pub use place::{
-    Untrusted, check_directory, default_control_socket, directory_of, port_socket, recorder_socket, trusts,
+    Untrusted, check_directory, default_control_socket, directory_of, port_socket, recorder_socket,
+    recorder_socket_of, trusts,
 };

@@ -119,18 +119,35 @@ pub fn default_control_socket() -> PathBuf {
     choose(uid, variable("RUNTIME_DIRECTORY"), variable("XDG_RUNTIME_DIR"), is_ours).join("relay.sock")
 }
 
+/// How the names of the other sockets end, which lie beside the control socket and begin as it does.
+const PORTS: &str = "-ports";
+const RECORDER: &str = "-recorder";
+
 /// Where processes with local ports connect: beside the control socket, `relay.sock` and `relay-ports.sock`.
 #[must_use]
 pub fn port_socket(control: &Path) -> PathBuf {
-    let mut name = control.file_stem().unwrap_or_default().to_owned();
-    name.push("-ports.sock");
-    control.with_file_name(name)
+    beside(control, PORTS)
 }
 
-/// Where the recorder says what it has: `recorder.sock` beside the relay's control socket.
+/// Where the recorder says what it has: beside the control socket, `relay.sock` and `relay-recorder.sock`. So
+/// two servers with sockets in one directory have a recorder each.
 #[must_use]
 pub fn recorder_socket(control: &Path) -> PathBuf {
-    control.with_file_name("recorder.sock")
+    beside(control, RECORDER)
+}
+
+/// The same, of who knows only where the ports are.
+#[must_use]
+pub fn recorder_socket_of(port_socket: &Path) -> PathBuf {
+    let stem = port_socket.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    beside(&port_socket.with_file_name(stem.strip_suffix(PORTS).unwrap_or(stem)), RECORDER)
+}
+
+fn beside(control: &Path, end: &str) -> PathBuf {
+    let mut name = control.file_stem().unwrap_or_default().to_owned();
+    name.push(end);
+    name.push(".sock");
+    control.with_file_name(name)
 }
 
 fn choose(
@@ -165,6 +182,22 @@ mod tests {
         {
             assert_eq!(trusts_as(own, other), trusted, "{own} of {other}");
         }
+    }
+
+    #[test]
+    fn each_server_has_sockets_of_its_own() {
+        for (control, ports, recorder) in [
+            ("/s/relay.sock", "/s/relay-ports.sock", "/s/relay-recorder.sock"),
+            ("/s/t.sock", "/s/t-ports.sock", "/s/t-recorder.sock"),
+            ("/s/t", "/s/t-ports.sock", "/s/t-recorder.sock"),
+            ("/s/a-ports.sock", "/s/a-ports-ports.sock", "/s/a-ports-recorder.sock"),
+        ] {
+            let control = Path::new(control);
+            assert_eq!(port_socket(control), Path::new(ports));
+            assert_eq!(recorder_socket(control), Path::new(recorder));
+            assert_eq!(recorder_socket_of(Path::new(ports)), Path::new(recorder));
+        }
+        assert_eq!(recorder_socket_of(Path::new("/s/x")), Path::new("/s/x-recorder.sock"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod keeper;
 pub mod lifetime;
 pub mod matroska;
 pub mod mix;
+mod programs;
 pub mod publish;
 pub mod recorder;
 pub mod recording;

@@ -6,6 +6,7 @@ use recorder::config::Config;
 use recorder::disk::Backend;
 use recorder::run::{Options, run};
 use recorder_control::PORT_NAME;
+use relay_control::recorder_socket_of;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ struct Arguments {
     /// The relay's socket for local ports [default: beside relay.control_socket]
     #[arg(long, value_name = "PATH")]
     port_socket: Option<PathBuf>,
-    /// Our own socket, for signaling [default: recorder.sock beside that]
+    /// Our own socket, for signaling [default: beside that, relay-recorder.sock of relay-ports.sock]
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
     /// Where recordings go; made if it is not there [default: recording.directory]
@@ -78,8 +79,7 @@ fn main() -> ExitCode {
 fn options(arguments: Arguments) -> Result<Options, String> {
     let config = Config::load(arguments.config.as_deref()).map_err(|why| why.to_string())?;
     let port_socket = arguments.port_socket.unwrap_or_else(|| config.port_socket());
-    let beside = || port_socket.with_file_name("recorder.sock");
-    let control_socket = arguments.control_socket.unwrap_or_else(beside);
+    let control_socket = arguments.control_socket.unwrap_or_else(|| recorder_socket_of(&port_socket));
     let directory = arguments.directory.or_else(|| config.recording.directory.clone());
     let directory = directory.ok_or("where do recordings go? Give recording.directory or --directory")?;
     let backend = match arguments.io {

@@ -10,6 +10,7 @@ use crate::disk::{Backend, Disk, DiskStores, END};
 use crate::finish::{Finishers, Report, Tell};
 use crate::folder::{Lock, awaiting_hook, scan};
 use crate::keeper::{self, Keeper};
+use crate::programs::missing;
 use crate::recorder::{Action, Recorder, Retention};
 use recorder_control::{Failure, Order};
 use relay_port::{ClientError, ClientReader, ClientWriter, Frame, MediaTime, Message, connect};
@@ -24,6 +25,9 @@ use std::time::{Duration, Instant, SystemTime};
 const TICK: Duration = Duration::from_millis(20);
 /// How long to wait for a relay before it is tried again.
 const RECONNECT: Duration = Duration::from_millis(500);
+/// A relay that is away for longer is told: one that is started again is there before, and one that was
+/// stopped is followed by our own stop.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// How long another recorder may take to give the directory up.
 const LOCK: Duration = Duration::from_secs(60);
 /// How often it is looked for.
@@ -91,7 +95,7 @@ fn take_lock(directory: &Path, stops: &AtomicBool) -> io::Result<Option<Lock>> {
     let begun = Instant::now();
     let mut is_told = false;
     while !stops.load(Ordering::Relaxed) {
-        if let Some(lock) = Lock::take(directory)? {
+        if let Some(lock) = Lock::take(directory).map_err(|why| unusable(directory, &why))? {
             return Ok(Some(lock));
         }
         let words = format!("another recorder writes to {}", directory.display());
@@ -107,13 +111,25 @@ fn take_lock(directory: &Path, stops: &AtomicBool) -> io::Result<Option<Lock>> {
     Ok(None)
 }
 
+/// Names the key: it is what has to be changed.
+fn unusable(directory: &Path, why: &io::Error) -> io::Error {
+    let (directory, user) = (directory.display(), rustix::process::geteuid().as_raw());
+    let words = format!(
+        "recording.directory = {directory} cannot be used: {why}; make it a directory that user {user} may make or \
+         write to, or name another one"
+    );
+    io::Error::new(why.kind(), words)
+}
+
 fn connect_at_last(socket: &Path, name: &str) -> (ClientWriter, ClientReader) {
-    let mut is_told = false;
+    let (began, mut is_told) = (Instant::now(), false);
     loop {
         match connect(socket, name) {
             Ok(connected) => return connected,
-            // Once for each time that it is gone.
-            Err(why) if !std::mem::replace(&mut is_told, true) => tracing::warn!("{why}; it is tried again"),
+            // Once for each time that it is gone, and not when both are being stopped.
+            Err(why) if began.elapsed() >= TOLD_AFTER && !std::mem::replace(&mut is_told, true) => {
+                tracing::warn!("{why}; it is tried again");
+            }
             Err(_) => {}
         }
         std::thread::sleep(RECONNECT);
@@ -136,9 +152,13 @@ struct Process {
 impl Process {
     fn start(options: &Options, lock: Lock) -> io::Result<Self> {
         let Options { directory, settings, .. } = options;
-        let directory = directory.canonicalize()?;
+        let of_directory = |why: io::Error| unusable(directory, &why);
+        let directory = directory.canonicalize().map_err(of_directory)?;
         let (sent, inbox) = channel();
         let told: Tell = teller(&sent, Inbound::Report);
+        for missing in missing(settings) {
+            tracing::warn!("{missing}");
+        }
         let finishers = Finishers::start(settings, &told)?;
         let closed = {
             let sent = sent.clone();
@@ -146,7 +166,7 @@ impl Process {
             Arc::new(move |id: &str| drop(sent.send(Inbound::Closed(id.to_owned()))))
         };
         let disk = Disk::start(&directory, options.backend, closed)?;
-        let left = scan(&directory)?;
+        let left = scan(&directory).map_err(of_directory)?;
         for recording in awaiting_hook(&directory, &left.1) {
             finishers.follow(&recording, &directory);
         }

@@ -148,3 +148,19 @@ fn who_says_nonsense_is_cut_off_and_others_are_not() {
     good.lines.get_mut().write_all(b"{\"order\":\"something new\"}\n").expect("taken");
     assert_eq!(good.read(), Notice::Synced);
 }
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named_with_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("file"), "").expect("written");
+    for directory in ["/proc/x".into(), folder.path().join("file"), folder.path().join("file/below")] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringvox-recorder"));
+        command.current_dir(folder.path()).arg("--directory").arg(&directory);
+        let ended = command.arg("--port-socket").arg(folder.path().join("t-ports.sock")).output();
+        let ended = ended.expect("started");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        let want = format!("recording.directory = {} cannot be used: ", directory.display());
+        assert!(said.contains(&want) && said.contains("or name another one"), "{said}");
+    }
+}

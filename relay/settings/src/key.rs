@@ -19,6 +19,8 @@ pub struct Key<'a> {
     pub(crate) form: String,
     /// Whether another program reads it as well.
     pub(crate) shared: bool,
+    /// Whether this program only looks whether the value is good, for another one.
+    pub(crate) checked_only: bool,
     set: Set<'a>,
 }
 
@@ -37,7 +39,14 @@ impl<'a> Key<'a> {
         let shown = shown.parse().expect("a value of TOML");
         let Accepts { words: accepted, form, read } = accepts;
         let set = Box::new(move |texts: &[String]| read(texts).map(|value| *field = value).is_some());
-        Self { table, name, doc, shown, shows_default, accepted, form, shared: false, set }
+        let (shared, checked_only) = (false, false);
+        Self { table, name, doc, shown, shows_default, accepted, form, shared, checked_only, set }
+    }
+
+    /// The same key in a program that only checks it, for the one whose it is.
+    #[must_use]
+    pub fn checked_only(self) -> Self {
+        Self { checked_only: true, ..self }
     }
 
     /// Sets it; `written` is the name that the person used.
@@ -106,9 +115,9 @@ pub fn control_socket(field: &mut PathBuf) -> Key<'_> {
         " link, and be writable by nobody else; each program asks the kernel for the user at the other end and refuses",
         " any but its own and root.",
     ];
-    // `sun_path` holds 108 octets; the lock file beside the socket needs a few more than the socket itself.
-    let accepts = single("an absolute path of at most 100 octets", "PATH", |text| {
-        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && text.len() <= 100)
+    // `sun_path` holds 108 octets, and the names of the sockets beside it are up to 14 octets longer.
+    let accepts = single("an absolute path of at most 90 octets", "PATH", |text| {
+        Some(PathBuf::from(text)).filter(|path| path.is_absolute() && text.len() <= 90)
     });
     let shown = (false, "\"/run/ringvox/relay.sock\"");
     Key { shared: true, ..Key::new(("relay", "control_socket"), doc, shown, accepts, field) }

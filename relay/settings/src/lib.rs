@@ -10,6 +10,7 @@ mod accepts;
 mod error;
 mod flags;
 mod key;
+pub mod recording;
 mod told;
 pub mod wcs;
 

@@ -25,6 +25,17 @@ const MIX_SCRIPT: &str = "on_multiple_record_hook.sh";
 /// The formats in which we record.
 const FORMATS: [&str; 2] = ["h264-mp4", "vp8-webm"];
 
+/// The keys of recording that are read.
+const READ: [&str; 5] = [
+    "stream_record_policy",
+    "stream_record_policy_template",
+    "on_record_hook_script",
+    "on_multiple_record_hook_script",
+    "record_formats",
+];
+/// Whose program has this key tells what is of nobody: the recorder.
+const OF_RECORDER: (&str, &str) = ("recording", "mp4_audio");
+
 /// A setting of ours that a key of WCS's says.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
@@ -50,18 +61,45 @@ pub(crate) fn fill(file: &toml::Table, keys: &mut [Key<'_>]) {
     };
     let (said, refused) = settings(&properties(&text), Path::new(directory));
     // Each program tells of its own keys.
-    let is_own = |(table, name): (&str, &str)| keys.iter().any(|key| key.place() == (table, name));
+    let is_own = |(table, name): (&str, &str)| {
+        keys.iter().any(|key| key.place() == (table, name) && !key.checked_only)
+    };
+    // What ringvox.toml says counts, so nothing of WCS's is missed there.
+    let counts = |(table, name): (&str, &str)| is_own((table, name)) && of(table, name).is_none();
+    if is_own(OF_RECORDER) {
+        tell_unused(&path, &properties(&text));
+    }
     let refused: Vec<String> =
-        refused.into_iter().filter(|(place, _)| is_own(*place)).map(|(_, why)| why).collect();
+        refused.into_iter().filter(|(place, _)| counts(*place)).map(|(_, why)| why).collect();
     refused.into_iter().for_each(|why| tell(format!("{}: {why}", path.display())));
     for Said { place, key, value } in said {
-        let own = keys.iter_mut().find(|own| own.place() == place);
+        let own = keys.iter_mut().find(|own| own.place() == place && !own.checked_only);
         if let Some(own) = own.filter(|_| of(place.0, place.1).is_none())
             && let Err(why) = own.set(key, Ok(vec![value]))
         {
             tell(format!("{}: {why}; {}.{} is as it was", path.display(), place.0, place.1));
         }
     }
+}
+
+/// WCS's keys of recording that do nothing here, in one line.
+fn tell_unused(path: &Path, wcs: &BTreeMap<String, String>) {
+    let unused: Vec<&str> = wcs.keys().map(String::as_str).filter(|key| is_unused(key)).collect();
+    if !unused.is_empty() {
+        tell(format!(
+            "{}: {} count for nothing here; README.md lists the keys that do, and ringvox.toml.example what \
+             [recording] has instead",
+            path.display(),
+            unused.join(", ")
+        ));
+    }
+}
+
+/// Whether a key is of recording by its name, and none that is read.
+fn is_unused(key: &str) -> bool {
+    let of_recording =
+        key.split('_').any(|word| matches!(word, "record" | "recorder" | "records" | "recording"));
+    of_recording && !READ.contains(&key)
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -118,8 +156,7 @@ fn settings(wcs: &BTreeMap<String, String>, directory: &Path) -> (Vec<Said>, Vec
     let formats = get("record_formats").unwrap_or_default().split(',').map(str::trim);
     for other in formats.filter(|format| !format.is_empty() && !FORMATS.contains(format)) {
         let why = format!("record_formats = {other:?}: H.264 is recorded as MP4, VP8 as WebM");
-        // The recorder tells it, as it is the one that has this key.
-        refused.push((("recording", "mp4_audio"), why));
+        refused.push((OF_RECORDER, why));
     }
     (said, refused)
 }
@@ -298,6 +335,18 @@ mod tests {
         ] {
             let (said, refused) = said(text);
             assert!(said.is_empty() && refused.len() == 1 && refused[0].starts_with(want), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn keys_of_recording_that_do_nothing_are_known() {
+        for key in ["record_dir", "record_rotation", "stream_record_policy_x", "enable_record", "recorder_x"]
+        {
+            assert!(is_unused(key), "{key}");
+        }
+        for key in READ.into_iter().chain(["port_from", "mixer_video_width", "room_idle_timeout", "recordx"])
+        {
+            assert!(!is_unused(key), "{key}");
         }
     }
 

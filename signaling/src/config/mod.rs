@@ -9,6 +9,7 @@ mod recording;
 pub use api::Api;
 pub use auth::{Auth, AuthMode, HookUrl, OnFailure, TokenAlgorithm};
 pub use recording::Recording;
+pub use relay_settings::recording::Recording as OfRecorder;
 pub use relay_settings::{Error as ConfigError, Settings};
 
 use crate::address::Network;
@@ -79,6 +80,8 @@ pub struct Config {
     pub media: Media,
     /// What is recorded.
     pub recording: Recording,
+    /// The recorder's keys of `[recording]`: only looked at here.
+    pub recorder: OfRecorder,
     /// Who may use the interface for programs.
     pub api: Api,
     /// The relay's control socket.
@@ -238,6 +241,7 @@ impl Default for Config {
             rooms: Rooms::default(),
             media: Media::default(),
             recording: Recording::default(),
+            recorder: OfRecorder::default(),
             api: Api::default(),
             control_socket: default_control_socket(),
         }
@@ -256,6 +260,9 @@ impl Settings for Config {
         // The directory first: without it the others do nothing.
         recording.rotate_right(1);
         keys.extend(recording);
+        // The recorder's own keys: what is wrong with them is told here, before it is started.
+        let of_recorder = self.recorder.keys().into_iter().filter(|key| !key.is_shared());
+        keys.extend(of_recorder.map(Key::checked_only));
         keys
     }
 }
@@ -444,6 +451,12 @@ mod tests {
             ("rooms = 3", "rooms = 3: give a table: [rooms]"),
             ("[rooms", "is not valid TOML"),
             ("[recording]\nserv = true", "unknown key recording.serv; known are directory, start_recorder"),
+            (
+                "[recording]\nmax_age_hours = \"3d\"",
+                "recording.max_age_hours = \"3d\": give 0 (they are kept) or a number of hours",
+            ),
+            ("[recording]\nmin_free = \"91%\"", "recording.min_free = \"91%\": give \"auto\""),
+            ("[recording]\nffmpeg = \"\"", "recording.ffmpeg = \"\": give a path to a program"),
             ("[recording]\nwebhook = \"ftp://x\"", "recording.webhook = \"ftp://x\": give http://"),
             (
                 "[recording]\nstream_record_policy_template = \"{streamName}-{duration}\"",

@@ -2,7 +2,7 @@
 
 use super::{Link, LinkFailure, RecorderCommand, RecorderEvent};
 use recorder_control::{LINE_BYTES_MAX, Notice, Order, RECORDER_CONTROL_VERSION};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -57,7 +57,11 @@ pub(super) async fn converse(link: &mut Link, mut stream: UnixStream) -> Ended {
             command = link.commands.recv() => match command {
                 None => return Ended::HubGone,
                 Some(RecorderCommand::Order(order)) => link.remember(order),
-                Some(RecorderCommand::End(done)) => return Ended::Told(done),
+                Some(RecorderCommand::End(done)) => {
+                    // One that has not said which directory it has may be another server's.
+                    link.pid = link.pid.filter(|_| greeted);
+                    return Ended::Told(done);
+                }
             },
             () = tokio::time::sleep_until(deadline), if !greeted => return Ended::Lost(LinkFailure::Silent),
         }
@@ -69,6 +73,12 @@ fn write_line(out: &mut Vec<u8>, order: &Order) {
     if serde_json::to_writer(&mut *out, order).is_ok() {
         out.push(b'\n');
     }
+}
+
+/// The recorder says it without links and in full.
+fn check_directory(theirs: &str, ours: &Path) -> Result<(), LinkFailure> {
+    let whole = ours.canonicalize().or_else(|_| std::path::absolute(ours)).unwrap_or_else(|_| ours.into());
+    if whole == Path::new(theirs) { Ok(()) } else { Err(LinkFailure::OtherDirectory(theirs.into(), whole)) }
 }
 
 async fn handle_line(link: &mut Link, line: &[u8], greeted: bool) -> Result<(), LinkFailure> {
@@ -83,6 +93,7 @@ async fn handle_line(link: &mut Link, line: &[u8], greeted: bool) -> Result<(), 
     };
     let event = match notice {
         Notice::Hello { version, directory } if !greeted => {
+            check_directory(&directory, &link.directory)?;
             tracing::info!(version, directory, "connected to the recorder");
             link.recordings.write().came_up(PathBuf::from(directory));
             RecorderEvent::Up

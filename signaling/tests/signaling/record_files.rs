@@ -40,7 +40,7 @@ pub(crate) fn with_recordings(dir: &Path, config: &mut Config) -> PathBuf {
 
 impl FakeRecorder {
     pub(crate) fn listen(dir: &Path) -> Self {
-        let listener = UnixListener::bind(dir.join("recorder.sock")).expect("socket");
+        let listener = UnixListener::bind(dir.join("relay-recorder.sock")).expect("socket");
         Self { listener, directory: dir.join("records") }
     }
 
@@ -50,7 +50,8 @@ impl FakeRecorder {
         let (reader, notices) = stream.into_split();
         let mut line = Line { orders: BufReader::new(reader).lines(), notices };
         assert_eq!(line.order().await, Order::Hello { version: RECORDER_CONTROL_VERSION });
-        let directory = self.directory.to_str().expect("text").to_owned();
+        let directory = self.directory.canonicalize().expect("there");
+        let directory = directory.to_str().expect("text").to_owned();
         line.say(&Notice::Hello { version: RECORDER_CONTROL_VERSION, directory }).await;
         line
     }
@@ -348,7 +349,7 @@ async fn a_recorder_is_started_watched_and_ended_with_the_relay() {
         let dir = setup.dir.path().to_owned();
         let (pid, how) = starts(&dir, 1).await.remove(0);
         let expected = format!(
-            "--config /etc/ringvox.toml --port-socket {0}/relay-ports.sock --control-socket {0}/recorder.sock",
+            "--config /etc/ringvox.toml --port-socket {0}/relay-ports.sock --control-socket {0}/relay-recorder.sock",
             dir.display()
         );
         assert_eq!(how, expected);
@@ -372,5 +373,23 @@ async fn a_recorder_that_runs_is_found() {
     let _line = recorder.tell(&[recording(1, "lobby", State::Ready)]).await;
     answers(setup.running.http, "GET /records/file1.webm HTTP/1.1", 200).await;
     assert!(!setup.dir.path().join("starts").exists());
+    setup.running.stop().await;
+}
+
+/// Two servers with one control socket, or a recorder that was started with other settings: what is there is
+/// not this server's, and the other's recordings are not ended.
+#[tokio::test]
+async fn a_recorder_of_another_directory_is_not_used() {
+    let (mut recorder, setup) = started(|_, _| {}).await;
+    let ours = std::mem::replace(&mut recorder.directory, setup.dir.path().join("others"));
+    fs::create_dir_all(&recorder.directory).expect("made");
+    for _ in 0..2 {
+        let mut line = recorder.accept().await;
+        let end = timeout(PATIENCE, line.orders.next_line()).await.expect("in time");
+        assert!(end.is_ok_and(|line| line.is_none()), "it hangs up, and orders nothing");
+    }
+    recorder.directory = ours;
+    let _line = recorder.tell(&[recording(1, "lobby", State::Ready)]).await;
+    answers(setup.running.http, "GET /records/file1.webm HTTP/1.1", 200).await;
     setup.running.stop().await;
 }

@@ -89,9 +89,17 @@ async function ask(method, path, body, signal) {
     });
     const content = await response.json().catch(() => null);
     if (!response.ok) {
-        throw new Refused(response.status, content?.detail ?? `The server answered ${response.status}.`);
+        throw new Refused(response.status, content?.detail ?? unexplained(method, response));
     }
     return content;
+}
+
+/** An answer that is not the API's own. @param {string} method @param {Response} response */
+function unexplained(method, { status, url }) {
+    const what = `${method} ${new URL(url).pathname} was answered ${status}`;
+    return status < 500
+        ? `${what}, and not by Ringvox's API: see that the proxy before it passes on /api/ as it does this page.`
+        : `${what}: see that ringvox-signaling runs, and its log; this page goes on by itself.`;
 }
 
 /** Where a link of the API leads, wherever a proxy has put the server. @param {string} link */
@@ -359,7 +367,7 @@ function time(ms) {
 function size(bytes) {
     const steps = ["B", "kB", "MB", "GB", "TB"];
     const step = Math.min(bytes > 0 ? Math.floor(Math.log10(bytes) / 3) : 0, steps.length - 1);
-    return `${(bytes / 1000 ** step).toFixed(step > 1 ? 1 : 0)} ${steps[step]}`;
+    return `${(bytes / 1000 ** step).toFixed(step > 1 ? 1 : 0)}\u00a0${steps[step]}`;
 }
 
 /** @param {Recording} recording */
@@ -398,6 +406,11 @@ $("startForm").addEventListener("submit", (/** @type {Event} */ event) => {
         (error) => { $("startInfo").textContent = `It is not recorded: ${error.message}`; },
     );
 });
+// On a phone the list comes first, and the forms are a touch away.
+const narrow = matchMedia("(max-width: 800px)");
+const fold = () => document.querySelectorAll("details.fold").forEach((element) => element.toggleAttribute("open", !narrow.matches));
+narrow.addEventListener("change", fold);
+fold();
 $("filter").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
 $("filterRoom").addEventListener("input", () => {
     begin();

@@ -55,7 +55,8 @@ const LINES_MAX: usize = 200;
 const NAME_BYTES_MAX: usize = 4_096;
 /// It is asked to end, and killed so much later.
 const KILL_AFTER: &str = "--kill-after=10";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs of bare names are looked for.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How often it is looked whether a mix that goes on without us has ended.
 const LOOK: Duration = Duration::from_secs(1);
 /// Beside our own program.
@@ -214,7 +215,7 @@ impl Hook {
 fn run_once(program: &Program, hook: &Hook) {
     hook.forget();
     if hook.path.is_file() {
-        run(program, &arguments(hook), hook.directory(), limit(hook.recording.kind));
+        run_for(program, hook);
     } else {
         tracing::info!("{} was removed before its hook was started", hook.path.display());
     }
@@ -234,7 +235,7 @@ fn mix_room(program: &Program, hook: &Hook) {
     let before = file_of(&mixed);
     if !(hook.again && before.is_some()) {
         if program.may_run_again && hook.path.is_file() {
-            run(program, &arguments(hook), hook.directory(), limit(Kind::Room));
+            run_for(program, hook);
             // One that a former process has just started may have been first, after we had looked.
             if hook.again {
                 wait_for_others();
@@ -277,7 +278,23 @@ fn argument(text: &str) -> OsString {
     chars.map(|char| if char == '\0' { char::REPLACEMENT_CHARACTER } else { char }).collect::<String>().into()
 }
 
-fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Duration) {
+/// Whether it is only said how far it is, as `ringvox-recorder mix` does: `42%`.
+fn is_progress(line: &str) -> bool {
+    line.strip_suffix('%').is_some_and(|number| number.parse::<u8>().is_ok())
+}
+
+/// Starts it for a recording, and says how it ended.
+fn run_for(program: &Program, hook: &Hook) {
+    let ended = run(program, &arguments(hook), hook.directory(), limit(hook.recording.kind));
+    let (id, name, path) = (&hook.recording.id, program.path.display(), hook.path.display());
+    match ended {
+        None => tracing::info!("recording {id}: {name} is done with {path}"),
+        Some(why) => tracing::error!("recording {id}: {name} with {path}: {why}"),
+    }
+}
+
+/// What went wrong, if anything did.
+fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Duration) -> Option<String> {
     let mut command = Command::new("timeout");
     command.args([KILL_AFTER, &limit.as_secs().to_string()]);
     // Whoever started us may have ignored signals; a program of the operator's finds them as ever.
@@ -287,6 +304,10 @@ fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Durat
     command.envs(program.environment.iter().map(|(key, value)| (key, value)));
     let (name, mut lines) = (program.path.display(), 0);
     let mut log = |said, line: &str| {
+        if is_progress(line) {
+            tracing::debug!("{name}: {line:?}");
+            return;
+        }
         lines += 1;
         match said {
             _ if lines > LINES_MAX => {}
@@ -297,9 +318,9 @@ fn run(program: &Program, arguments: &[OsString], directory: &Path, limit: Durat
     // What limits it does so alone; this is for a case in which even that hangs.
     let status = watch(command, limit + Duration::from_secs(60), &AtomicBool::new(false), &mut log);
     match status {
-        Ok(status) if status.success() => tracing::info!("{name} has ended"),
-        Ok(status) => tracing::error!("{name} has failed: {status}"),
-        Err(why) => tracing::error!("{name}: {why}"),
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("it has failed: {status}")),
+        Err(why) => Some(why.to_string()),
     }
 }
 
@@ -369,7 +390,7 @@ mod tests {
             "a\0b",
         ] {
             let hook = hook(recording(Kind::Stream, name), folder.path());
-            run(&program, &arguments(&hook), folder.path(), LONG);
+            assert_eq!(run(&program, &arguments(&hook), folder.path(), LONG), None);
             let said = fs::read_to_string(folder.path().join("said")).expect("it ran");
             let want = match name {
                 "a\0b" => "a\u{fffd}b",
@@ -452,10 +473,16 @@ mod tests {
     }
 
     #[test]
+    fn how_far_it_is_is_no_news() {
+        assert!(["0%", "42%", "100%"].into_iter().all(is_progress));
+        assert!(!["", "%", "42", "a%", "42% of it", "-1%", "4.2%"].into_iter().any(is_progress));
+    }
+
+    #[test]
     fn one_that_hangs_is_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let program = Program::new(script(folder.path(), "exec sleep 600"), Vec::new());
-        run(&program, &[], folder.path(), Duration::from_secs(1));
+        assert!(run(&program, &[], folder.path(), Duration::from_secs(1)).is_some());
         assert!(!folder.path().join("said").exists());
     }
 }

@@ -30,6 +30,7 @@ mod sound;
 
 pub use child::ChildError;
 pub use ffmpeg::{Ffmpeg, FfmpegError, input};
+pub(crate) use hooks::PATH as HOOK_PATH;
 pub use make::make;
 
 use make::of_disk;

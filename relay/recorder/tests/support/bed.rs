@@ -57,7 +57,7 @@ impl Bed {
     }
 
     pub(crate) fn controller(&self) -> Controller {
-        let socket = self.folder.path().join("recorder.sock");
+        let socket = self.folder.path().join("relay-recorder.sock");
         let stream = until("its socket is there", || UnixStream::connect(&socket).ok());
         assert_eq!(fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o600);
         stream.set_read_timeout(Some(DEADLINE)).expect("set");

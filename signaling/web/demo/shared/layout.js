@@ -55,7 +55,7 @@ function entry(lead) {
         field("Room", { id: "roomName", name: "room", maxlength: 64 }),
         h("label", { class: "switch" },
             h("input", { id: "record", type: "checkbox", role: "switch", "aria-describedby": "recordNote" }),
-            h("span", {}, "Record ", h("small", { id: "recordNote" }, "the whole room, if you open it; everybody in it is told"))),
+            h("span", {}, "Record ", h("small", { id: "recordNote" }, "the whole room; only the first to enter can ask for it, and everybody in it is told"))),
         h("details", {}, h("summary", {}, "Server"), field("WebSocket address", { id: "url", name: "url", inputmode: "url" })),
         h("p", { id: "failedInfo", class: "error", role: "alert" }),
         h("button", { id: "joinBtn", class: "button primary" }, "Join"),
