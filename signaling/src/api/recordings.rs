@@ -322,5 +322,6 @@ async fn file(
     let name = name.ok_or_else(|| {
         ApiError::new(StatusCode::NOT_FOUND, "no-file", "The recording has no such file, or it is not ready")
     })?;
-    Ok(records::send(&app, &from, &method, &headers, &recording, &name).await)
+    let places = &app.operators_fetches;
+    Ok(records::send(&app, (&from, places), &method, &headers, (&recording, &name)).await)
 }
