@@ -152,6 +152,7 @@ async fn whatever_is_wrong_is_said_in_one_shape() {
         ("PUT", "/recordings", "", (405, "method-not-allowed")),
         ("GET", "/nothing", "", (404, "not-found")),
         ("POST", "/recordings", "[1", (400, "bad-request")),
+        ("POST", "/recordings", r#"["a",null,null]"#, (400, "bad-request")),
         ("POST", "/recordings", r#"{"room":"a","room":"b"}"#, (400, "bad-request")),
         ("POST", "/recordings", r#"{"room":"a","login":""}"#, (400, "bad-name")),
         ("POST", "/recordings", r#"{"room":"a","login":"b","stream":"c"}"#, (400, "bad-request")),
