@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::forwarded::{self, ClientAddress};
 use crate::hub::{Awaited, HttpReply, HttpRequest, Waiter};
 use crate::id::ConnectionId;
+use crate::idle::Pause;
 use crate::listen::Peer;
 use crate::log_limit::LogLimit;
 use crate::message::{ClientMessage, Malformed};
@@ -32,6 +33,8 @@ use tokio::time::Instant;
 pub(crate) const FETCHES_MAX: usize = 256;
 /// Of these by one address: a player keeps two or three open.
 const FETCHES_PER_ADDRESS_MAX: usize = 32;
+/// Recordings that are fetched by the API at a time, by the operator and by whoever has his links.
+pub(crate) const OPERATORS_FETCHES_MAX: usize = 64;
 
 /// What an edge brings.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub struct App {
     pub(crate) operators: Operators,
     /// Places of recordings that are being fetched.
     pub(crate) fetches: Arc<Places>,
+    /// The same for who comes by the API: whoever takes all of the others does not stop the operator.
+    pub(crate) operators_fetches: Arc<Places>,
     pub(crate) started: Instant,
 }
 
@@ -108,6 +113,7 @@ impl App {
             recorder,
             operators: Operators::new(api_key),
             fetches: Places::new(FETCHES_MAX, FETCHES_PER_ADDRESS_MAX),
+            operators_fetches: Places::new(OPERATORS_FETCHES_MAX, FETCHES_PER_ADDRESS_MAX),
             started: Instant::now(),
         }
     }
@@ -142,6 +148,8 @@ pub(crate) struct HttpClient {
     pub address: ClientAddress,
     /// Whether a proxy seems to have passed it on, and so may have changed its path.
     pub proxied: bool,
+    /// To cut it; `None` where it is none of a listener's.
+    pub(crate) connection: Option<Pause>,
 }
 
 impl FromRequestParts<Arc<App>> for HttpClient {
@@ -154,6 +162,7 @@ impl FromRequestParts<Arc<App>> for HttpClient {
         Ok(Self {
             address: forwarded::client(peer, headers, settings),
             proxied: forwarded::came_through_a_proxy(peer, parts.version, headers, settings),
+            connection: parts.extensions.get().cloned(),
         })
     }
 }

@@ -31,6 +31,8 @@ enum Phase {
     /// A request is being answered, for as long as the body of the answer takes, or the connection is no HTTP
     /// any more: others look after it.
     Busy,
+    /// It is to end, whatever is under way.
+    Cut,
 }
 
 impl Pause {
@@ -48,6 +50,11 @@ impl Pause {
         self.set(Phase::Idle(Instant::now() + idle));
     }
 
+    /// Ends the connection, though an answer is under way: its client takes too little of it.
+    pub(crate) fn cut(&self) {
+        self.set(Phase::Cut);
+    }
+
     fn octets_came(&self) {
         if let Phase::Idle(_) = self.phase() {
             self.set(Phase::Head(Instant::now() + self.head));
@@ -57,7 +64,7 @@ impl Pause {
     fn deadline(&self) -> Option<Instant> {
         match self.phase() {
             Phase::Head(until) | Phase::Idle(until) => Some(until),
-            Phase::Busy => None,
+            Phase::Busy | Phase::Cut => None,
         }
     }
 
@@ -68,7 +75,10 @@ impl Pause {
     /// Who reads meanwhile has no deadline to wait for, and learns of the next one by being woken.
     fn set(&self, phase: Phase) {
         let mut shared = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.0 = phase;
+        // It ends for good.
+        if shared.0 != Phase::Cut {
+            shared.0 = phase;
+        }
         if phase != Phase::Busy
             && let Some(waker) = shared.1.take()
         {
@@ -76,8 +86,14 @@ impl Pause {
         }
     }
 
-    fn wait_for_deadline(&self, context: &Context<'_>) {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(context.waker().clone());
+    /// Until there is a deadline again, or never more anything but this error.
+    fn wait_while_busy(&self, context: &Context<'_>) -> Poll<io::Error> {
+        let mut shared = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.0 == Phase::Cut {
+            return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "it was cut"));
+        }
+        shared.1 = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -107,8 +123,7 @@ impl<S: Read + Unpin> Read for Paused<S> {
             return Poll::Ready(read);
         }
         let Some(deadline) = this.pause.deadline() else {
-            this.pause.wait_for_deadline(context);
-            return Poll::Pending;
+            return this.pause.wait_while_busy(context).map(Err);
         };
         if this.timer.deadline() != deadline {
             this.timer.as_mut().reset(deadline);
@@ -120,7 +135,11 @@ impl<S: Read + Unpin> Read for Paused<S> {
 
 impl<S: Write + Unpin> Write for Paused<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(context, bytes) {
+            Poll::Pending => this.pause.wait_while_busy(context).map(Err),
+            written => written,
+        }
     }
 
     fn poll_write_vectored(
@@ -128,7 +147,11 @@ impl<S: Write + Unpin> Write for Paused<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, bytes)
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write_vectored(context, bytes) {
+            Poll::Pending => this.pause.wait_while_busy(context).map(Err),
+            written => written,
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -185,6 +208,7 @@ impl<F: FnMut()> Drop for Answering<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
 
     #[test]
     fn a_head_has_little_time_and_a_pause_between_requests_much() {
@@ -205,5 +229,26 @@ mod tests {
         let begun = pause.deadline();
         pause.octets_came();
         assert_eq!(pause.deadline(), begun, "an octet now and then gains no time");
+    }
+    #[tokio::test]
+    async fn a_connection_that_is_cut_ends_though_its_client_takes_nothing() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let pause = Pause::new(Duration::from_secs(5));
+        pause.request_began();
+        let mut stream = Paused::new(hyper_util::rt::TokioIo::new(ours), pause.clone());
+        let written = poll_fn(|context| Pin::new(&mut stream).poll_write(context, &[0; 16])).await;
+        assert_eq!(written.expect("room"), 16);
+        let waits = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            pause.cut();
+            pause.answered(Duration::from_secs(65));
+        });
+        let written = poll_fn(|context| Pin::new(&mut stream).poll_write(context, &[0; 16])).await;
+        assert_eq!(written.expect_err("cut").kind(), io::ErrorKind::TimedOut);
+        waits.await.expect("no panic");
+        let mut octets = [0; 4];
+        let mut buffer = hyper::rt::ReadBuf::new(&mut octets);
+        let ended = poll_fn(|context| Pin::new(&mut stream).poll_read(context, buffer.unfilled())).await;
+        assert_eq!(ended.expect_err("cut").kind(), io::ErrorKind::TimedOut);
     }
 }

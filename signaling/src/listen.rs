@@ -265,6 +265,7 @@ async fn serve_http(
         pause.request_began();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(ip));
+        request.extensions_mut().insert(pause.clone());
         let (answer, pause, listeners) = (router.call(request), pause.clone(), Arc::clone(&listeners));
         async move {
             let answer = answer.await?;

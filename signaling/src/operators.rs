@@ -1,7 +1,9 @@
 //! Who may use the API: whoever has its key; without one in the settings, whoever sits at this machine.
 //!
 //! Invariants
-//! - Keys are compared in constant time, and an address that gives wrong ones is not listened to for a while.
+//! - Keys are compared in constant time. The right one is let in whatever was guessed beside it: it is too long
+//!   to be guessed, and whoever could keep the operator out by guessing would. An address that gives wrong ones
+//!   is only told to wait.
 //! - Without a key, a request counts as one of this machine only if nothing says that somebody passed it on,
 //!   and if it is to a name of this machine: a page of another site, or a name that leads here, cannot have
 //!   the operator's own browser ask.
@@ -78,17 +80,18 @@ impl Operators {
         let Some(key) = &self.key else {
             return if is_local(asker) { Ok(()) } else { Err(Denied::NotLocal) };
         };
+        let given = bearer(asker.headers).ok_or(Denied::NoKey)?;
+        // Of their hashes: their lengths are the same.
+        let [good, given] = [&key.octets(), given.as_bytes()].map(|octets| digest(&SHA256, octets));
+        if verify_slices_are_equal(good.as_ref(), given.as_ref()).is_ok() {
+            return Ok(());
+        }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = failures.wait(asker.counted, now) {
             return Err(Denied::TooMany(wait));
         }
-        let given = bearer(asker.headers).ok_or(Denied::NoKey)?;
-        // Of their hashes: their lengths are the same.
-        let [good, given] = [&key.octets(), given.as_bytes()].map(|octets| digest(&SHA256, octets));
-        verify_slices_are_equal(good.as_ref(), given.as_ref()).map_err(|_| {
-            failures.note(asker.counted, now);
-            Denied::WrongKey
-        })
+        failures.note(asker.counted, now);
+        Err(Denied::WrongKey)
     }
 
     /// For the file of this recording, from this time on, in seconds since 1970.

@@ -12,13 +12,15 @@
 //! Invariants
 //! - What is served is in the recorder's catalogue, by the name that stands there: no path of a request ever
 //!   reaches the file system, and nothing lists the directory.
-//! - A file costs one descriptor and one buffer while it is fetched, and there is a bound on both.
+//! - A file costs one descriptor and one buffer while it is fetched, and there is a bound on both, and on how
+//!   slowly it may be fetched. The operator's fetches have places of their own.
 
 mod file;
 mod range;
 
 use crate::auth::FileAttempt;
 use crate::edge::{App, HttpClient};
+use crate::places::Places;
 use crate::refused::{refuse, refused};
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
@@ -51,22 +53,23 @@ pub(crate) async fn fetch(
     };
     match (app.access.authorize_file(attempt).await, recording) {
         (Err(refusal), _) => refused(&refusal),
-        (Ok(true), Some(recording)) => send(&app, &from, &method, &headers, &recording, &name).await,
+        (Ok(true), Some(recording)) => {
+            send(&app, (&from, &app.fetches), &method, &headers, (&recording, &name)).await
+        }
         (Ok(_), _) => not_found(),
     }
 }
 
-/// Answers with a file of a recording, for whoever may have it.
+/// Answers with a file of a recording, for whoever may have it, who takes one of these places.
 pub(crate) async fn send(
     app: &App,
-    from: &HttpClient,
+    (from, places): (&HttpClient, &Arc<Places>),
     method: &Method,
     headers: &HeaderMap,
-    recording: &Recording,
-    name: &str,
+    (recording, name): (&Recording, &str),
 ) -> Response {
     let Some(directory) = app.recorder.recordings.read().directory() else { return not_found() };
-    let Ok(place) = app.fetches.take(from.address.counted) else {
+    let Ok(place) = places.take(from.address.counted) else {
         let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many recordings are being fetched");
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
@@ -92,7 +95,7 @@ pub(crate) async fn send(
     };
     let body = match method {
         &Method::HEAD => Ok(Body::empty()),
-        _ => file::body(open, first, count, place).await,
+        _ => file::body(open, first, count, (place, from.connection.clone())).await,
     };
     let Ok(body) = body else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "The recording cannot be read");

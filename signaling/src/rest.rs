@@ -70,11 +70,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     for path in ["/records/{file}", "/client/records/{file}"] {
         files = files.route(path, get(records::fetch).options(preflight));
     }
-    let files = files.merge(api::router()).layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
+    let files = files.layer(middleware::from_fn_with_state(Arc::clone(&app), cors));
+    let api = api::router().layer(middleware::from_fn_with_state(Arc::clone(&app), cors_of_api));
     Router::new()
         .route("/healthz", get(health))
         .merge(sessions)
         .merge(files)
+        .merge(api)
         .fallback(page_or_socket)
         .layer(middleware::from_fn(one_host))
         .with_state(app)
@@ -361,6 +363,23 @@ async fn which_stream() -> Response {
 /// Fetch standard: lets pages of allowed origins in, and turns the others away before anything is done. Also
 /// the deadline of a request.
 async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let any = app.config.signaling.allowed_origins.is_none();
+    let allowed = |origin| Some(if any { HeaderValue::from_static("*") } else { origin });
+    answer_origin(&app, request, next, allowed).await
+}
+
+/// The same for what is an operator's: unless the settings name origins, it is for our own pages only.
+async fn cors_of_api(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let named = app.config.signaling.allowed_origins.is_some();
+    answer_origin(&app, request, next, |origin| Some(origin).filter(|_| named)).await
+}
+
+async fn answer_origin(
+    app: &App,
+    request: Request,
+    next: Next,
+    allowed: impl FnOnce(HeaderValue) -> Option<HeaderValue>,
+) -> Response {
     if !app.origin_allowed(request.headers()) {
         return refuse(StatusCode::FORBIDDEN, "This origin is not in signaling.allowed_origins");
     }
@@ -370,13 +389,10 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     let answered = tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| refuse(StatusCode::REQUEST_TIMEOUT, "Too slow"));
     let Some(origin) = origin else { return response };
-    let any = app.config.signaling.allowed_origins.is_none();
     let headers = response.headers_mut();
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        if any { HeaderValue::from_static("*") } else { origin },
-    );
     headers.append(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
+    let Some(allowed) = allowed(origin) else { return response };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     let known = HeaderValue::from_static("Authorization, Content-Type, If-Match, If-Range, Range");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(known));
     for (name, value) in [

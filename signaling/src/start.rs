@@ -3,7 +3,7 @@
 use crate::auth::AccessControl;
 use crate::config::{AuthMode, Config};
 use crate::descriptors::Budget;
-use crate::edge::{App, FETCHES_MAX, Input};
+use crate::edge::{App, FETCHES_MAX, Input, OPERATORS_FETCHES_MAX};
 use crate::operators::KEY_BYTES_MIN;
 use crate::places::Places;
 use crate::recorder::{self, RecorderEvent, RecorderHandle, RecorderProgram, RecorderSettings};
@@ -144,7 +144,7 @@ fn budget(config: &Config) -> Budget {
     let wanted = config.signaling.max_connections;
     let limit = descriptors::raise();
     let hook = if config.auth.mode == AuthMode::Hook { config.auth.hook_concurrency } else { 0 };
-    let files = if config.recording.is_on() { FETCHES_MAX } else { 0 };
+    let files = if config.recording.is_on() { FETCHES_MAX + OPERATORS_FETCHES_MAX } else { 0 };
     let budget = Budget::within(limit, wanted, hook + files);
     if let (true, Some(limit)) = (budget.connections < wanted, limit) {
         tracing::warn!(

@@ -121,6 +121,7 @@ pub struct Entry<S: Store> {
     resumed: Duration,
     told: Option<(Duration, recorder_control::Recording)>,
     is_stored: bool,
+    has_begun: bool,
 }
 
 impl<S: Store> Entry<S> {
@@ -157,7 +158,9 @@ impl<S: Store> Entry<S> {
     fn new(stored: Stored, phase: Phase<S>, bytes_before: u64, now: Duration) -> Self {
         let (open, retry, faults, told) = (0, None, 0, None);
         let joined = BTreeMap::new();
-        Self { stored, phase, joined, bytes_before, open, retry, faults, resumed: now, told, is_stored: true }
+        let (is_stored, has_begun) = (true, false);
+        let resumed = now;
+        Self { stored, phase, joined, bytes_before, open, retry, faults, resumed, told, is_stored, has_begun }
     }
 
     /// What is stored of it.
@@ -356,7 +359,21 @@ impl<S: Store> Entry<S> {
         if is_told {
             self.told = Some((now, recording.clone()));
         }
-        Changes { is_stored: std::mem::take(&mut self.is_stored), is_told }
+        // Of one without a frame nothing is kept: whoever sends none costs the disk nothing.
+        let is_stored = self.parts() > 0 && std::mem::take(&mut self.is_stored);
+        Changes { is_stored, is_told }
+    }
+
+    /// Whether its first part has just begun, so that what it is must be stored beside it.
+    pub fn poll_begun(&mut self) -> bool {
+        std::mem::take(&mut self.has_begun)
+    }
+
+    fn parts(&self) -> u32 {
+        match &self.phase {
+            Phase::Live { recording, .. } => recording.parts(),
+            Phase::Closing { parts, .. } | Phase::Finishing { parts } => *parts,
+        }
     }
 
     fn next_retry(&mut self) -> Duration {
@@ -371,8 +388,15 @@ impl<S: Store> Entry<S> {
         {
             match event {
                 Event::PartBegun { part } => {
-                    tracing::info!("recording {}: part {part} begins", self.stored.wanted.id);
                     self.open += 1;
+                    let recorder_control::Recording { id, room, login, stream, file, .. } =
+                        &self.stored.recording;
+                    if part == 1 {
+                        tracing::info!(id, room, login, stream, file, "a recording is written");
+                        self.has_begun = true;
+                    } else {
+                        tracing::info!("recording {id}: part {part} begins");
+                    }
                 }
                 Event::TrackBegun { track_id, time } => self.note_track(track_id, time),
                 Event::NoRoom { track_id } => {

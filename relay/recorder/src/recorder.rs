@@ -322,7 +322,7 @@ impl<S: Stores> Recorder<S> {
                 return self.wait(wanted, label);
             }
             self.waiting.remove(id);
-            tracing::info!("recording {id} begins");
+            tracing::debug!("recording {id} waits for its first frame");
             let store = self.stores.store(id);
             self.entries.insert(id.clone(), Entry::begin(Stored::new(wanted, label), store, now));
         }
@@ -414,8 +414,12 @@ impl<S: Stores> Recorder<S> {
             }
             match self.taps.poll_sample(track_id) {
                 Some(next) => sample = next,
-                None => return,
+                None => break,
             }
+        }
+        let has_begun = |id: &String| self.entries.get_mut(id).is_some_and(Entry::poll_begun);
+        if recordings.iter().map(has_begun).fold(false, |any, one| any | one) {
+            self.tell(now);
         }
     }
 
@@ -437,7 +441,7 @@ impl<S: Stores> Recorder<S> {
     /// One of which nothing was written is told, and not kept: members could fill the list with such.
     fn drop_empty(&mut self, id: &str, failure: Failure, now: Duration) {
         let Some(mut entry) = self.entries.remove(id) else { return };
-        tracing::info!("recording {id} is dropped: {}", failure.info);
+        tracing::debug!("recording {id} is dropped: {}", failure.info);
         if let Some(failed) = entry.handle_failed(failure, now) {
             self.actions.push_back(Action::Tell(Notice::Recording(Box::new(failed.clone()))));
             self.actions.push_back(Action::Remove(Box::new(failed)));

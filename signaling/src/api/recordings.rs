@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use recorder_control::{Order, Recording, State as RecordingState};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,7 +217,10 @@ async fn start(
         _ => ApiError::bad("The body did not come"),
     })?;
     let text = std::str::from_utf8(&body).map_err(|_| ApiError::bad("The body is no UTF-8"))?;
-    let read = json::check(text).and_then(|()| serde_json::from_str::<Start>(text));
+    // Of an object only: a list would do for a structure as well, by the order of its fields.
+    let read = json::check(text)
+        .and_then(|()| serde_json::from_str::<Map<String, Value>>(text))
+        .and_then(|object| Start::deserialize(Value::Object(object)));
     let Start { room, login, stream } = read.map_err(|why| ApiError::bad(format!("The body: {why}")))?;
     let stream = match (login, stream) {
         (None, None) => None,
@@ -322,5 +325,6 @@ async fn file(
     let name = name.ok_or_else(|| {
         ApiError::new(StatusCode::NOT_FOUND, "no-file", "The recording has no such file, or it is not ready")
     })?;
-    Ok(records::send(&app, &from, &method, &headers, &recording, &name).await)
+    let places = &app.operators_fetches;
+    Ok(records::send(&app, (&from, places), &method, &headers, (&recording, &name)).await)
 }

@@ -111,7 +111,10 @@ pub(super) fn transport_state(
     };
     // Not with the first check: whoever has the password can send it from any address.
     if matches!(trigger, Trigger::Connected(_)) {
-        streams.note_proved(key);
+        if streams.note_proved(key) {
+            // Before anything else is said: its first packets are on their way.
+            taps::order_proved(cx, rooms, streams, key);
+        }
     }
     advance(cx, rooms, streams, relays, key, trigger);
 }
@@ -166,10 +169,6 @@ fn answer(
         return;
     };
     streams.set_local_ufrag(key, &etag);
-    // Its tracks are there, and its client has not been told where to send: nothing is lost.
-    if streams.get(key).is_some_and(|stream| taps::is_recorded(rooms, stream)) {
-        taps::order(cx, rooms, streams, key);
-    }
     if let Some(stream) = streams.get(key)
         && let Some(to) = rooms.connection_of(stream)
     {

@@ -275,8 +275,14 @@ impl Streams {
         self.unproved.insert(key, requester);
     }
 
-    pub(super) fn note_proved(&mut self, key: StreamKey) {
-        self.unproved.remove(key);
+    /// True: that was not known.
+    pub(super) fn note_proved(&mut self, key: StreamKey) -> bool {
+        self.unproved.remove(key)
+    }
+
+    /// Whether its client has keys, so that it has shown an address and that it means to send.
+    pub(super) fn is_proved(&self, key: StreamKey) -> bool {
+        !self.unproved.contains(key)
     }
 
     pub(super) fn len(&self) -> usize {

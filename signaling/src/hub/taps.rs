@@ -7,6 +7,8 @@
 //!
 //! Invariants
 //! - Of a publication one order is under way at a time; what changes meanwhile is ordered behind it.
+//! - Nothing is ordered of a publication before its client has keys. The relay and the recorder have few places
+//!   for tracks, and each takes the recorder files: an offer alone, which costs nobody anything, gets neither.
 //! - What the relay has no room for, and what the recorder has ended, is ordered again every [`RETRY`] for as
 //!   long as it is wanted.
 
@@ -35,10 +37,12 @@ pub(super) fn order(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key:
     if matches!(stream.state, StreamState::Negotiating(_)) || !cx.recorder_at.contains(&stream.relay) {
         return;
     }
+    let is_proved = streams.is_proved(key);
     let Some((relay, label)) = label(rooms, key, stream).map(|label| (stream.relay, label)) else { return };
     let tracks: Vec<u64> = stream.publish().into_iter().flat_map(|p| &p.tracks).map(|t| t.id).collect();
     let Some(record) = streams.record_mut(key) else { return };
-    if record.taps.awaited > 0 {
+    // It has none then, or those that an earlier signaling ordered, of which it is told when it has keys.
+    if record.taps.awaited > 0 || !is_proved {
         record.taps.changed = true;
         return;
     }
@@ -52,6 +56,14 @@ pub(super) fn order(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key:
             Command::AddTap(AddTap { track_id, port, label: label.to_bytes() })
         };
         cx.ask_relay(relay, Purpose::Tap(key, track_id), command);
+    }
+}
+
+/// Its client has keys: what waited for that is ordered.
+pub(super) fn order_proved(cx: &mut Context, rooms: &Rooms, streams: &mut Streams, key: StreamKey) {
+    let waits = |stream: &Stream| stream.publish().is_some_and(|publish| publish.record.taps.changed);
+    if streams.get(key).is_some_and(|stream| waits(stream) || is_recorded(rooms, stream)) {
+        order(cx, rooms, streams, key);
     }
 }
 

@@ -74,13 +74,19 @@ impl Unproved {
         }
     }
 
-    /// It has proved its client's address, or it is gone.
-    pub(super) fn remove(&mut self, key: StreamKey) {
-        match self.streams.remove(&key) {
+    /// It has proved its client's address, or it is gone. Whether it was one of them.
+    pub(super) fn remove(&mut self, key: StreamKey) -> bool {
+        let removed = self.streams.remove(&key);
+        match removed {
             Some(Requester::Address(address)) => self.by_address.remove(address),
             Some(Requester::Connection(id)) => decrease(&mut self.by_connection, &id),
             Some(Requester::Unknown) | None => {}
         }
+        removed.is_some()
+    }
+
+    pub(super) fn contains(&self, key: StreamKey) -> bool {
+        self.streams.contains_key(&key)
     }
 
     /// Entries of all tables.

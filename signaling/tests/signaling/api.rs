@@ -152,6 +152,7 @@ async fn whatever_is_wrong_is_said_in_one_shape() {
         ("PUT", "/recordings", "", (405, "method-not-allowed")),
         ("GET", "/nothing", "", (404, "not-found")),
         ("POST", "/recordings", "[1", (400, "bad-request")),
+        ("POST", "/recordings", r#"["a",null,null]"#, (400, "bad-request")),
         ("POST", "/recordings", r#"{"room":"a","room":"b"}"#, (400, "bad-request")),
         ("POST", "/recordings", r#"{"room":"a","login":""}"#, (400, "bad-name")),
         ("POST", "/recordings", r#"{"room":"a","login":"b","stream":"c"}"#, (400, "bad-request")),
@@ -266,7 +267,7 @@ async fn only_an_operator_is_listened_to() {
         let (status, expected) = (code(server, method, path, "").await, (expected.0, expected.1.to_owned()));
         assert_eq!(status, expected, "{method} {path}");
     }
-    // Who guesses is not listened to, whatever he says then.
+    // Who guesses is told to wait, and does not keep the operator out who shares his address.
     let wrong = with(&format!("Authorization: Bearer {KEY}1"));
     let mut last = (0, String::new(), String::new());
     for _ in 0..12 {
@@ -275,7 +276,40 @@ async fn only_an_operator_is_listened_to() {
     // Behind a proxy's address, as 127.0.0.1 is one here, all are counted together.
     assert_eq!(last.0, 429, "{}", last.2);
     assert!(header(&last.1, "retry-after").parse::<u64>().is_ok_and(|wait| (1..=60).contains(&wait)));
-    assert_eq!(ask(server, "GET", "/recordings", "").await.0, 429);
+    assert_eq!(ask(server, "GET", "/recordings", "").await.0, 200);
+    setup.running.stop().await;
+}
+
+/// The key gives all that is recorded: a page of another site has no business here, unless the operator says so.
+#[tokio::test]
+async fn pages_of_other_origins_may_not_read_what_the_api_says() {
+    let page = "https://pages.example";
+    let lines = |method: &str, path: &str, origin: &str| {
+        format!("{method} {path} HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nOrigin: {origin}")
+    };
+    let paths = ["/api/v1/recordings", "/api/v1/recordings/0000000000000001/file", "/api/v1/nothing"];
+    let (recorder, setup) = started(with_key).await;
+    let server = setup.running.http;
+    let _line = recorder.tell(&[recording(1, "lobby", State::Ready)]).await;
+    for (method, path) in ["GET", "OPTIONS"].iter().flat_map(|method| paths.map(|path| (method, path))) {
+        let (_, head, _) = http(server, &lines(method, path, page), "").await;
+        assert!(!head.contains("access-control-allow-"), "{method} {path}: {head}");
+        assert!(header(&head, "vary").contains("origin"), "{method} {path}: {head}");
+    }
+    // What is watched is for pages of others.
+    let (_, head, _) = http(server, &lines("GET", "/records/nothing", page), "").await;
+    assert_eq!(header(&head, "access-control-allow-origin"), "*");
+    setup.running.stop().await;
+    let (_recorder, setup) = started(|dir, config| {
+        with_key(dir, config);
+        config.signaling.allowed_origins = Some(vec![page.to_owned()]);
+    })
+    .await;
+    let server = setup.running.http;
+    for (origin, expected) in [(page, (200, page)), ("https://evil.example", (403, ""))] {
+        let (status, head, _) = http(server, &lines("GET", "/api/v1/recordings", origin), "").await;
+        assert_eq!((status, header(&head, "access-control-allow-origin")), expected);
+    }
     setup.running.stop().await;
 }
 

@@ -276,6 +276,7 @@ fn a_room_outlives_its_relay_and_its_recording_as_well() {
     world.recorder(true);
     publish(&mut world, a, "n2", true);
     let second = world.transport_of("s-n2");
+    world.media_up(second);
     let after = wanted(&world, second);
     assert_eq!(after[1], *room);
     assert_ne!(after[0].id, stream.id, "a publication has died");

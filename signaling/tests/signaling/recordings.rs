@@ -69,9 +69,12 @@ fn a_stream_is_recorded_from_its_first_packet_on_and_its_owner_hears_the_name() 
     world.forget();
     world.relay.asked.clear();
     publish(&mut world, a, "r-alice-1f2e-screenShare", true);
-    // The taps are ordered before the client hears where to send.
+    // The taps are ordered when its client has keys, before its first packet.
     let transport = world.transport_of("s-r-alice-1f2e-screenShare");
     assert_eq!(world.names(a), ["SDP s-r-alice-1f2e-screenShare"]);
+    world.transport_state(transport, TransportState::IceConnected, FailReason::None);
+    assert!(world.taps(transport).is_empty());
+    world.transport_state(transport, TransportState::Connected, FailReason::None);
     let labels = world.taps(transport);
     assert_eq!(labels.len(), 2, "sound and picture");
     let label = labels[0].clone();
@@ -161,13 +164,14 @@ fn a_room_is_recorded_if_its_first_member_wants_it_until_it_ends() {
     world.forget();
     let [of_a, of_b] = [(a, "n1"), (b, "n2")].map(|(id, name)| {
         publish(&mut world, id, name, false);
-        world.transport_of(&format!("s-{name}"))
+        let transport = world.transport_of(&format!("s-{name}"));
+        world.media_up(transport);
+        transport
     });
     let of_room = wanted(&world, of_a);
     assert_eq!((of_room.len(), &wanted(&world, of_b)), (1, &of_room));
     assert_eq!(of_room[0].file, format!("r-20251128T123242Z-{}.mkv", of_room[0].id));
     assert_eq!(of_room[0].kind, Kind::Room);
-    world.media_up(of_a);
     let statuses: Vec<Value> =
         world.listen(a).into_iter().filter(|m| m["message"] == "notifyStreamStatusEvent").collect();
     assert_eq!(statuses[0]["data"][0]["record"], false, "it is no recording of the stream");
@@ -215,9 +219,11 @@ fn settings_have_all_recorded() {
     world.join_recorded(a, "r");
     publish(&mut world, a, "n1", false);
     let transport = world.transport_of("s-n1");
+    world.media_up(transport);
     let kinds: Vec<Kind> = wanted(&world, transport).iter().map(|wanted| wanted.kind).collect();
     assert_eq!(kinds, [Kind::Stream, Kind::Room]);
-    created(world.http(whip(Some("encoder"))));
+    let (encoder, _) = created(world.http(whip(Some("encoder"))));
+    world.media_up(world.transport_of(&encoder));
     assert_eq!(world.relay.taps.len(), 4);
 }
 
@@ -231,6 +237,7 @@ fn an_encoder_asks_in_its_address() {
     }
     let (session, _) = created(world.http(request));
     let transport = world.transport_of(&session);
+    world.transport_state(transport, TransportState::Connected, FailReason::None);
     let file = wanted(&world, transport)[0].file.clone();
     assert!(file.starts_with("r-encoder-video-2025"), "{file}");
     assert!(!file.contains(&session), "its URL is a secret");
@@ -254,7 +261,9 @@ fn the_container_is_that_of_the_codec_and_the_template_is_the_operators() {
             "publishStream",
             json!({"mediaSessionId": "s", "name": "a/../b", "sdp": sdp, "custom": {"name": "r"}, "record": true}),
         );
-        let file = wanted(&world, world.transport_of("s"))[0].file.clone();
+        let transport = world.transport_of("s");
+        world.media_up(transport);
+        let file = wanted(&world, transport)[0].file.clone();
         assert!(is_file_name(&file) && file.ends_with(expected), "{file}");
         assert!(file.starts_with("r-______etc-a____b-2025"), "{file}");
     }
@@ -365,7 +374,9 @@ fn the_longest_names_have_room_in_all_labels() {
     let object = json!({"mediaSessionId": "s", "name": name, "sdp": PUBLISH, "custom": {"name": room},
         "record": true});
     world.say(a, "publishStream", object);
-    let label = world.taps(world.transport_of("s"))[0].clone();
+    let transport = world.transport_of("s");
+    world.media_up(transport);
+    let label = world.taps(transport)[0].clone();
     assert_eq!((label.room, label.login, label.stream), (room, login, name));
     assert_eq!(label.recordings.len(), 2);
     let labelled = world.relay.transports.values().all(|info| {

@@ -1,5 +1,6 @@
 //! Streams whose clients never do ICE.
 
+use crate::recordings::{publish, recording};
 use crate::whip_whep::refused_with;
 use crate::world::{PLAY, PUBLISH_AUDIO, World};
 use relay_control::{ErrorCode, FailReason, TransportState};
@@ -182,5 +183,52 @@ fn a_relay_without_room_is_full_and_not_an_error() {
         let a = world.enter("a", "r");
         world.publish(a, "r", "s", "n");
         assert_eq!(world.names(a), ["FAILED s (The server is full)"]);
+    }
+}
+
+/// The recorder's port of the relay has few places.
+#[test]
+fn who_never_does_ice_takes_nothing_of_the_recorder() {
+    let mut world = recording(|config| {
+        config.recording.record_all_streams = true;
+        config.recording.record_all_rooms = true;
+    });
+    let a = world.enter_recorded("a", "r");
+    let ports = |world: &World| world.relay.asked.iter().filter(|asked| asked.is_of_ports()).count();
+    let sessions: Vec<_> = (0..40).map(|room| whip(&mut world, &format!("r{room}"))).collect();
+    publish(&mut world, a, "n1", true);
+    assert!(sessions.iter().all(Result::is_ok), "{sessions:?}");
+    // Nor when there is another recorder, which is told of all.
+    world.recorder(false);
+    world.recorder(true);
+    assert_eq!((ports(&world), world.relay.taps.len()), (0, 0));
+    let transport = world.transport_of("s-n1");
+    world.transport_state(transport, TransportState::Connected, FailReason::None);
+    assert_eq!((ports(&world), world.taps(transport).len()), (2, 2), "before its first packet");
+    world.wait(ANSWER_LIMIT + CONNECT_LIMIT);
+    assert_eq!(ports(&world), 2);
+}
+
+/// An earlier signaling has ordered taps of a stream that has no keys: what was stopped meanwhile is not written.
+#[test]
+fn taps_that_are_there_without_keys_are_taken_back_with_them() {
+    for stopped in [false, true] {
+        let mut world = recording(|_| {});
+        let a = world.enter("a", "r");
+        publish(&mut world, a, "n1", true);
+        let transport = world.transport_of("s-n1");
+        world.transport_state(transport, TransportState::Connected, FailReason::None);
+        let before = world.taps(transport);
+        world.relay.set_state(transport, TransportState::IceConnected);
+        let mut world = world.restart(|config| config.recording.directory = Some("/records".into()));
+        assert_eq!(world.taps(transport), before);
+        if stopped {
+            let id = before[0].recordings[0].id.clone();
+            let reply = world.http(HttpRequest::StopRecording { id });
+            assert_eq!(reply, Some(&HttpReply::RecordingStopped));
+        }
+        world.transport_state(transport, TransportState::Connected, FailReason::None);
+        let expected = if stopped { Vec::new() } else { before };
+        assert_eq!(world.taps(transport), expected);
     }
 }

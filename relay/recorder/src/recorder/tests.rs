@@ -445,6 +445,7 @@ fn nothing_recorded_is_a_failure_and_is_not_kept() {
     world.begin(2, &[STREAM]);
     world.end(2);
     world.run(2_100);
+    assert!(world.stored.is_empty(), "the disk has nothing to do with it");
     let told: Vec<&Notice> = world.told.iter().rev().take(2).collect();
     let [Notice::Deleted { id }, Notice::Recording(failed)] = told[..] else { panic!("{told:?}") };
     assert_eq!((id.as_str(), failed.state), (STREAM, State::Failed));
