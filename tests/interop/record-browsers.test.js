@@ -13,15 +13,13 @@ import { after, before, describe, test } from "node:test";
 import { launch, newPerson } from "./support/browsers.js";
 import { closeAll, hasMarks, publishMarks } from "./support/marks-page.js";
 import { beeps, sights } from "./support/marks.js";
-import { complaints, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, hasBoth, probe } from "./support/recorded.js";
 import { until } from "./support/until.js";
 import { Stage } from "./support/vendor.js";
 
 /** @typedef {import("./support/browsers.js").BrowserName} BrowserName */
 
 const LENGTH_MS = 3_500;
-/** Files are made with what is left over of a machine, which may be little. */
-const FINISHED_S = 300;
 const VENDOR_ROOM = "by the vendor's SDK";
 
 /** What each browser publishes, and what its file has. */
@@ -62,8 +60,17 @@ describe("recordings of browsers", () => {
         }, { describe: () => recordings(room), seconds: FINISHED_S });
     }
 
-    /** @param {any} one */
-    const isWritten = ({ state, durationMs }) => state === "recording" && durationMs > LENGTH_MS;
+    /** How long each recording was when it first had sound and pictures. @type {Map<string, number>} */
+    const begun = new Map();
+
+    /** Sound and pictures of a person at least, for so long. @param {any} one */
+    function isWritten(one) {
+        const { id, state, durationMs } = one;
+        if (hasBoth(one) && !begun.has(id)) {
+            begun.set(id, durationMs);
+        }
+        return state === "recording" && durationMs > (begun.get(id) ?? Infinity) + LENGTH_MS;
+    }
 
     /** @param {any} one */
     function isReady({ state, kind, mixed }) {

@@ -15,7 +15,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { TURN_MS, beeps, sights } from "./support/marks.js";
 import { says, startPeer } from "./support/peer.js";
-import { complaints, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, hasBoth, probe } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -24,8 +24,6 @@ const APART_MS = 40;
 /** Of the second one, who comes later. */
 const LENGTH_MS = 3_500;
 const LATER_MS = 1_000;
-/** Files are made with what is left over of a machine, which may be little. */
-const FINISHED_S = 300;
 
 /** @typedef {{login: string, video: string, audio: string, hz: number}} Publisher */
 /** @type {Record<string, Publisher[]>} */
@@ -52,7 +50,7 @@ describe("what was at one moment is at one moment of a recording", () => {
             await Promise.all(peers.map((peer, index) => says(peer, `publishing ${all[index][1][1].login}`)));
             await until("all is recorded", async () => {
                 const now = await list();
-                return now.length === 6 && now.every(({ durationMs }) => durationMs > LENGTH_MS + LATER_MS);
+                return now.length === 6 && now.every((/** @type {any} */ one) => hasBoth(one) && one.durationMs > LENGTH_MS + LATER_MS);
             }, { describe: list });
             peers.forEach((peer) => peer.finish());
             assert.deepEqual(await Promise.all(peers.map(({ ended }) => ended)), [0, 0], peers.map((peer) => peer.output()).join());

@@ -10,7 +10,7 @@ import { join as path } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { launch, newPerson } from "./support/browsers.js";
-import { complaints, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, probe } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 import { flows, publish } from "./support/whip-page.js";
@@ -122,7 +122,7 @@ describe("a recording whose programs are killed", () => {
         const { file, durationMs, state } = await until("it is ready", async () => {
             const recording = await recorded(room);
             return ["ready", "failed"].includes(recording.state) && recording;
-        }, { describe: () => recorded(room) });
+        }, { describe: () => recorded(room), seconds: FINISHED_S });
         assert.equal(state, "ready");
         assert.ok(durationMs > 0);
         return path(server.dir, "records", file);

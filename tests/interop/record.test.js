@@ -10,7 +10,7 @@ import { join as path } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { launch, newPerson } from "./support/browsers.js";
 import { Person, open } from "./support/conference.js";
-import { complaints, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, hasBoth, probe } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -47,7 +47,7 @@ describe("recording", () => {
     /** The only recording of a room, once it is so. @param {string} room @param {(one: any) => boolean} so */
     function recording(room, so) {
         const all = async () => (await api("GET", `?room=${encodeURIComponent(room)}`)).content.recordings;
-        return until(`the recording of ${room} is so`, async () => (await all()).find(so), { describe: all });
+        return until(`the recording of ${room} is so`, async () => (await all()).find(so), { describe: all, seconds: FINISHED_S });
     }
 
     /** @param {string} room */
@@ -57,7 +57,7 @@ describe("recording", () => {
     });
 
     /** @param {string} room */
-    const isWritten = (room) => recording(room, ({ state, durationMs }) => state === "recording" && durationMs > LENGTH_MS);
+    const isWritten = (room) => recording(room, (one) => hasBoth(one) && one.state === "recording" && one.durationMs > LENGTH_MS);
 
     /** Judges a file as a player does. @param {any} ready @param {string[]} codecs */
     async function plays({ file, link, durationMs }, codecs) {

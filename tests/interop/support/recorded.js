@@ -8,6 +8,9 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
+/** Files are made with what is left over of a machine, which may be little. */
+export const FINISHED_S = 300;
+
 /**
  * Decodes each frame; what FFmpeg complained of.
  *
@@ -28,4 +31,12 @@ export async function complaints(file) {
 export async function probe(file, ...show) {
     const { stdout } = await run("ffprobe", ["-v", "fatal", ...show, "-of", "json", file], { maxBuffer: 64 << 20 });
     return JSON.parse(stdout);
+}
+
+/**
+ * Whether a recording has sound and pictures by now: on a busy machine a browser's pictures come late.
+ * @param {{tracks: {kind: string}[]}} recording
+ */
+export function hasBoth({ tracks }) {
+    return ["audio", "video"].every((kind) => tracks.some((track) => track.kind === kind));
 }
