@@ -110,11 +110,9 @@ pub(super) fn transport_state(
         Ok(TransportState::New) | Err(_) => return,
     };
     // Not with the first check: whoever has the password can send it from any address.
-    if matches!(trigger, Trigger::Connected(_)) {
-        if streams.note_proved(key) {
-            // Before anything else is said: its first packets are on their way.
-            taps::order_proved(cx, rooms, streams, key);
-        }
+    if matches!(trigger, Trigger::Connected(_)) && streams.note_proved(key) {
+        // Before anything else is said: its first packets are on their way.
+        taps::order_proved(cx, rooms, streams, key);
     }
     advance(cx, rooms, streams, relays, key, trigger);
 }
