@@ -407,7 +407,7 @@ $("startForm").addEventListener("submit", (/** @type {Event} */ event) => {
     );
 });
 // On a phone the list comes first, and the forms are a touch away.
-const narrow = matchMedia("(max-width: 800px)");
+const narrow = matchMedia("(max-width: 600px)");
 const fold = () => document.querySelectorAll("details.fold").forEach((element) => element.toggleAttribute("open", !narrow.matches));
 narrow.addEventListener("change", fold);
 fold();
