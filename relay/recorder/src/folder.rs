@@ -18,7 +18,6 @@
 use crate::entry::{Found, Stored};
 use crate::mix;
 use crate::publish::write_whole;
-use crate::removal::{clean, mix_of};
 use recorder_control::{FILE_NAME_BYTES_MAX, Kind, Recording, State, Wanted, is_file_name, is_id};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -123,6 +122,25 @@ pub fn hook_path(directory: &Path, id: &str) -> PathBuf {
     directory.join(WORK).join(format!("{id}{HOOK}"))
 }
 
+/// What the description of a file is called.
+pub(crate) fn description(directory: &Path, file: &str) -> PathBuf {
+    directory.join(format!("{file}.json"))
+}
+
+/// The mix of a finished room that lies in the directory: its name and its octets.
+#[must_use]
+pub fn mix_of(directory: &Path, recording: &Recording) -> Option<(String, u64)> {
+    let name = mix_name(directory, recording)?;
+    let meta = fs::symlink_metadata(directory.join(&name)).ok()?;
+    meta.is_file().then_some((name, meta.len()))
+}
+
+/// What the mix of a room is called. What has a description is a recording itself.
+pub(crate) fn mix_name(directory: &Path, recording: &Recording) -> Option<String> {
+    let name = mix::name_of(&recording.file).filter(|_| recording.kind == Kind::Room)?;
+    (is_file_name(&name) && !description(directory, &name).exists()).then_some(name)
+}
+
 /// Finished recordings whose hook is still to be started. What says so of others goes.
 #[must_use]
 pub fn awaiting_hook(directory: &Path, ready: &[Recording]) -> Vec<Recording> {
@@ -148,11 +166,6 @@ pub fn awaiting_hook(directory: &Path, ready: &[Recording]) -> Vec<Recording> {
 /// If the directory cannot be read.
 pub fn scan(directory: &Path) -> io::Result<(Vec<Found>, Vec<Recording>)> {
     let ready = scan_ready(directory)?;
-    let awaiting = awaiting_hook(directory, &ready);
-    let is_mixed_again = |name: &str| {
-        awaiting.iter().any(|recording| mix::name_of(&recording.file).is_some_and(|mix| mix == name))
-    };
-    clean(directory, is_mixed_again)?;
     let ids: BTreeSet<&str> = ready.iter().map(|recording| recording.id.as_str()).collect();
     let mut found = Vec::new();
     let work = match fs::read_dir(directory.join(WORK)) {

@@ -2,40 +2,21 @@
 //!
 //! Invariants
 //! - The description of a finished file goes first, to a name by which the next start knows that the rest is
-//!   to go. The file goes before its mix, as who makes a mix looks for the file when it has given it its name.
+//!   to go. The file goes before its mix: who makes a mix looks for the file when the mix has its name.
 //! - What has a description of its own is not removed with another one.
 //!
 //! Deliberately absent: which recordings are removed.
 
-use crate::folder::{hook_path, read_json, work_folder};
+use crate::folder::{description, hook_path, mix_name, read_json, work_folder};
 use crate::mix;
-use recorder_control::{FILE_NAME_BYTES_MAX, Kind, Recording, State, is_file_name};
+use recorder_control::{FILE_NAME_BYTES_MAX, Recording, State, is_file_name};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ENDING: &str = ".json.removing";
 /// Behind a name: the new description, before it takes the place of the old one.
 const NEW: &str = ".json.new";
-
-/// What the description of a file is called.
-fn description(directory: &Path, file: &str) -> PathBuf {
-    directory.join(format!("{file}.json"))
-}
-
-/// The mix of a finished room that lies in the directory: its name and its octets.
-#[must_use]
-pub fn mix_of(directory: &Path, recording: &Recording) -> Option<(String, u64)> {
-    let name = mix_name(directory, recording)?;
-    let meta = fs::symlink_metadata(directory.join(&name)).ok()?;
-    meta.is_file().then_some((name, meta.len()))
-}
-
-/// What the mix of a room is called. What has a description is a recording itself.
-fn mix_name(directory: &Path, recording: &Recording) -> Option<String> {
-    let name = mix::name_of(&recording.file).filter(|_| recording.kind == Kind::Room)?;
-    (is_file_name(&name) && !description(directory, &name).exists()).then_some(name)
-}
 
 /// Removes a finished recording, or one that has failed. What is not there is passed over.
 ///
@@ -121,7 +102,9 @@ fn go_on(directory: &Path, file: &str, removing: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use recorder_control::Kind;
     use std::collections::BTreeSet;
+    use std::path::PathBuf;
 
     fn recording(file: &str, kind: Kind) -> Recording {
         Recording { state: State::Ready, ..Recording::new("0123456789abcdef", kind, file, 0) }

@@ -10,8 +10,10 @@ use crate::disk::{Backend, Disk, DiskStores, END};
 use crate::finish::{Finishers, Report, Tell};
 use crate::folder::{Lock, awaiting_hook, scan};
 use crate::keeper::{self, Keeper};
+use crate::mix;
 use crate::programs::missing;
 use crate::recorder::{Action, Recorder, Retention};
+use crate::removal::clean;
 use recorder_control::{Failure, Order};
 use relay_port::{ClientError, ClientReader, ClientWriter, Frame, MediaTime, Message, connect};
 use std::io::{self, ErrorKind};
@@ -167,9 +169,10 @@ impl Process {
         };
         let disk = Disk::start(&directory, options.backend, closed)?;
         let left = scan(&directory).map_err(of_directory)?;
-        for recording in awaiting_hook(&directory, &left.1) {
-            finishers.follow(&recording, &directory);
-        }
+        let awaiting = awaiting_hook(&directory, &left.1);
+        let is_mix = |name: &str, of: &str| mix::name_of(of).is_some_and(|mix| mix == name);
+        clean(&directory, |name| awaiting.iter().any(|one| is_mix(name, &one.file)))?;
+        awaiting.iter().for_each(|recording| finishers.follow(recording, &directory));
         let space = teller(&sent, Inbound::Space);
         let keeper = Keeper::start(directory.clone(), lock, settings.min_free, finishers, space)?;
         let controller: TellController = teller(&sent, Inbound::Controller);

@@ -78,9 +78,9 @@ crate::settings! {
         /// Sound of MP4 files (H.264). "opus" is copied where it was published as Opus; not all players have
         /// it.
         mp4_audio: Mp4Audio = "aac", one_of(&[("aac", Mp4Audio::Aac), ("opus", Mp4Audio::Opus)]);
-        /// A program that is started when a stream's file is ready, with the stream's short name (what its
-        /// page calls it, as "screenShare", else "video" or "audio") and the file's path as arguments,
-        /// without a shell, in the directory of recordings.
+        /// A program that is started when a stream's file is ready, with the stream's whole name, as its
+        /// client gave it, and the file's path as arguments, without a shell, in the directory of
+        /// recordings.
         on_record_hook_script: Option<PathBuf> = (None, "/etc/ringvox/on_record_hook.sh"),
             path("a program").map(Some);
         /// A program that is started when a room's file is ready, with the file's path as its argument,
