@@ -1,5 +1,6 @@
-//! The recorder's part of `[recording]`. It is here and not in the recorder because signaling checks it as well:
-//! a wrong value is to be told when the server is started, and not by a program that it starts again and again.
+//! The recorder's part of `[recording]`. It is here and not in the recorder because signaling checks it as
+//! well: a wrong value is to be told when the server is started, and not by a program that it starts again
+//! and again.
 
 use crate::{number, one_of, path, recording_directory, single};
 use std::path::PathBuf;
