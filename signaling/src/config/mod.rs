@@ -105,7 +105,8 @@ settings! {
         /// Where the self-made certificate is kept.
         data_dir: PathBuf = "ringvox-data", path("a directory");
         /// Pages of which origins may open WebSockets and use WHIP and WHEP. With a list, the server's own
-        /// address must stand there too for the built-in pages to work; without one, only they may read the API.
+        /// address must stand there too for the built-in pages to work; without one, only they may read the
+        /// API.
         allowed_origins: Option<Vec<String>> = "*", origins();
         /// WebSockets at a time. 1000 other connections come on top. The limit of file descriptors is raised
         /// as far as the system allows; where that is too little, fewer connections are taken, and the log

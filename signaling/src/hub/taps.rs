@@ -7,8 +7,9 @@
 //!
 //! Invariants
 //! - Of a publication one order is under way at a time; what changes meanwhile is ordered behind it.
-//! - Nothing is ordered of a publication before its client has keys. The relay and the recorder have few places
-//!   for tracks, and each takes the recorder files: an offer alone, which costs nobody anything, gets neither.
+//! - Nothing is ordered of a publication before its client has keys. The relay and the recorder have few
+//!   places for tracks, and each takes the recorder files: an offer alone, which costs nobody anything, gets
+//!   neither.
 //! - What the relay has no room for, and what the recorder has ended, is ordered again every [`RETRY`] for as
 //!   long as it is wanted.
 
