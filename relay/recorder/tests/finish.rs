@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Rtp, beeps_ms, decode, duration_ms, flashes_ms, frames, media, rtp, store, streams};
+use support::{Rtp, beeps_ms, decode, duration_ms, flashes_ms, frames, media, rtp, store, streams, times_ms};
 
 const MS: i64 = 1_000_000;
 /// A whole second of the room clock.
@@ -210,7 +210,8 @@ fn an_mp4_has_the_picture_as_it_was_and_sound_in_time() {
         wanted.sort();
         assert_eq!(found, wanted);
         let on = |from_ms: i64| [from_ms, from_ms + 1_000, 4_000, 5_000];
-        assert_on_the_second(&path, &on(audio_ms), &on(video_ms));
+        // The first picture is shown from the beginning on.
+        assert_on_the_second(&path, &on(audio_ms), &[0, video_ms + 1_000, 4_000, 5_000]);
         // What is fetched first says where everything is.
         let bytes = fs::read(&path).expect("there");
         let find = |name: &[u8]| bytes.windows(4).position(|window| window == name);
@@ -259,6 +260,17 @@ fn sound_that_begins_late_and_is_corrected_stays_with_the_picture() {
         let path = world.finish();
         assert_on_the_second(&path, &[1_000, 1_950, 2_950, 3_950], &[0, 1_000, 2_000, 3_000, 4_000]);
     }
+}
+
+/// What an empty edit at the beginning tells is passed over by Firefox.
+#[test]
+fn a_picture_that_begins_late_is_shown_from_the_beginning_of_an_mp4() {
+    let mut world = World::new("a.mp4", None);
+    world.part(&[input(1, Codec::H264, &h264(3, "160x120"), 1_000), input(2, Codec::Opus, &opus(4), 0)], 0);
+    let times = times_ms(&world.finish(), "v:0");
+    // All others are where they belong.
+    assert_eq!(times[0], 0);
+    assert!((1_000..1_100).contains(&times[1]) && times.is_sorted(), "{times:?}");
 }
 
 #[test]

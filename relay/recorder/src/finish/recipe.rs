@@ -47,6 +47,10 @@ pub(super) struct Input {
     pub(super) follows: bool,
 }
 
+/// The first picture is shown from the beginning of an MP4 file on. A track that begins later has an empty edit
+/// in front (ISO/IEC 14496-12 §8.6.6), which Firefox passes over: lips would be early by as much.
+const COPY_FROM_ZERO: &str = r"-c:v copy -bsf:v setts=ts=if(eq(N\,0)\,0\,TS)";
+
 /// What FFmpeg is told between input and output; `None`: it has nothing to do.
 pub(super) fn recipe(ending: Ending, inputs: &[Input], mp4_audio: Mp4Audio) -> Option<Vec<OsString>> {
     let all = |is_video: bool, codec: Codec| {
@@ -73,6 +77,7 @@ pub(super) fn recipe(ending: Ending, inputs: &[Input], mp4_audio: Mp4Audio) -> O
     }
     let mut say = |text: &str| words.extend(text.split_whitespace().map(OsString::from));
     say(match (copies_video, ending) {
+        (true, Ending::Mp4) if !video.is_empty() => COPY_FROM_ZERO,
         (true, _) => "-c:v copy",
         (false, Ending::Mp4) => "-c:v libx264 -preset veryfast -crf 23 -pix_fmt yuv420p -vsync vfr",
         (false, _) => "-c:v libvpx -deadline good -cpu-used 5 -b:v 2M -crf 20 -vsync vfr",
@@ -168,11 +173,31 @@ mod tests {
                 aac,
                 Some("-map 0:1 -map [a0] -map [a2] -c:v copy -c:a libopus"),
             ),
-            (Ending::Mp4, &[H264, OPUS], aac, Some("-map 0:0 -map [a1] -c:v copy -c:a aac")),
-            (Ending::Mp4, &[H264, OPUS], opus, Some("-map 0:0 -map 0:1 -c:v copy -c:a copy")),
-            (Ending::Mp4, &[H264, PCMU], opus, Some("-map 0:0 -map [a1] -c:v copy -c:a libopus")),
+            (
+                Ending::Mp4,
+                &[H264, OPUS],
+                aac,
+                Some(r"-map 0:0 -map [a1] -c:v copy -bsf:v setts=ts=if(eq(N\,0)\,0\,TS) -c:a aac"),
+            ),
+            (
+                Ending::Mp4,
+                &[H264, OPUS],
+                opus,
+                Some(r"-map 0:0 -map 0:1 -c:v copy -bsf:v setts=ts=if(eq(N\,0)\,0\,TS) -c:a copy"),
+            ),
+            (
+                Ending::Mp4,
+                &[H264, PCMU],
+                opus,
+                Some(r"-map 0:0 -map [a1] -c:v copy -bsf:v setts=ts=if(eq(N\,0)\,0\,TS) -c:a libopus"),
+            ),
             (Ending::Mp4, &[OPUS], aac, Some("-map [a0] -c:v copy -c:a aac")),
-            (Ending::Mp4, &[H264], aac, Some("-map 0:0 -c:v copy -c:a aac")),
+            (
+                Ending::Mp4,
+                &[H264],
+                aac,
+                Some(r"-map 0:0 -c:v copy -bsf:v setts=ts=if(eq(N\,0)\,0\,TS) -c:a aac"),
+            ),
         ] {
             let text = text(ending, inputs, mp4_audio);
             assert_eq!(text.is_some(), want.is_some(), "{inputs:?}");
