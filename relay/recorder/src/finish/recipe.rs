@@ -47,8 +47,8 @@ pub(super) struct Input {
     pub(super) follows: bool,
 }
 
-/// The first picture is shown from the beginning of an MP4 file on. A track that begins later has an empty edit
-/// in front (ISO/IEC 14496-12 §8.6.6), which Firefox passes over: lips would be early by as much.
+/// The first picture is shown from the beginning of an MP4 file on. A track that begins later has an empty
+/// edit in front (ISO/IEC 14496-12 §8.6.6), which Firefox passes over: lips would be early by as much.
 const COPY_FROM_ZERO: &str = r"-c:v copy -bsf:v setts=ts=if(eq(N\,0)\,0\,TS)";
 
 /// What FFmpeg is told between input and output; `None`: it has nothing to do.
