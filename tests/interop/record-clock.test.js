@@ -20,10 +20,10 @@ import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
 /**
- * Between any two of what is seen and heard. `RINGVOX_APART_MS=40` is what a machine of its own keeps, where
- * it is 20 at most. Until a publisher's first sender report its times are those of arrival, and then they
- * are corrected by a twentieth of what passes: on a machine that is late by then, more of so short a recording
- * is off.
+ * Between any two of what is seen and heard. `RINGVOX_APART_MS=40` is what a machine of its own keeps,
+ * where it is 20 at most. Until a publisher's first sender report its times are those of arrival, and
+ * then they are corrected by a twentieth of what passes: on a machine that is late by then, more of so
+ * short a recording is off.
  */
 const APART_MS = Number(process.env.RINGVOX_APART_MS ?? 400);
 /** Of the second one, who comes later. */
