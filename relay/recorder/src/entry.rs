@@ -121,7 +121,6 @@ pub struct Entry<S: Store> {
     resumed: Duration,
     told: Option<(Duration, recorder_control::Recording)>,
     is_stored: bool,
-    has_begun: bool,
 }
 
 impl<S: Store> Entry<S> {
@@ -158,9 +157,7 @@ impl<S: Store> Entry<S> {
     fn new(stored: Stored, phase: Phase<S>, bytes_before: u64, now: Duration) -> Self {
         let (open, retry, faults, told) = (0, None, 0, None);
         let joined = BTreeMap::new();
-        let (is_stored, has_begun) = (true, false);
-        let resumed = now;
-        Self { stored, phase, joined, bytes_before, open, retry, faults, resumed, told, is_stored, has_begun }
+        Self { stored, phase, joined, bytes_before, open, retry, faults, resumed: now, told, is_stored: true }
     }
 
     /// What is stored of it.
@@ -207,12 +204,15 @@ impl<S: Store> Entry<S> {
         }
     }
 
-    /// Takes a frame of a track.
-    pub fn handle_sample(&mut self, track_id: TrackId, sample: Sample, now: Duration) {
-        if let Phase::Live { recording, .. } = &mut self.phase {
-            recording.handle_sample(track_id, sample);
-            self.take_events(now);
-        }
+    /// Takes a frame of a track. Whether the first part has begun with it, so that what it is must be stored
+    /// beside it.
+    pub fn handle_sample(&mut self, track_id: TrackId, sample: Sample, now: Duration) -> bool {
+        let Phase::Live { recording, .. } = &mut self.phase else { return false };
+        let before = recording.parts();
+        recording.handle_sample(track_id, sample);
+        let is_first = before == 0 && recording.parts() > 0;
+        self.take_events(now);
+        is_first
     }
 
     /// Whether what comes of this track cannot be decoded before there is a keyframe.
@@ -364,11 +364,6 @@ impl<S: Store> Entry<S> {
         Changes { is_stored, is_told }
     }
 
-    /// Whether its first part has just begun, so that what it is must be stored beside it.
-    pub fn poll_begun(&mut self) -> bool {
-        std::mem::take(&mut self.has_begun)
-    }
-
     fn parts(&self) -> u32 {
         match &self.phase {
             Phase::Live { recording, .. } => recording.parts(),
@@ -393,7 +388,6 @@ impl<S: Store> Entry<S> {
                         &self.stored.recording;
                     if part == 1 {
                         tracing::info!(id, room, login, stream, file, "a recording is written");
-                        self.has_begun = true;
                     } else {
                         tracing::info!("recording {id}: part {part} begins");
                     }

@@ -401,15 +401,16 @@ impl<S: Stores> Recorder<S> {
     fn pass_on(&mut self, track_id: TrackId, now: Duration) {
         let Some(mut sample) = self.taps.poll_sample(track_id) else { return };
         let recordings = self.taps.recordings(track_id);
+        let mut has_begun = false;
         loop {
             if let Some((last, others)) = recordings.split_last() {
                 for id in others {
                     if let Some(entry) = self.entries.get_mut(id) {
-                        entry.handle_sample(track_id, sample.clone(), now);
+                        has_begun |= entry.handle_sample(track_id, sample.clone(), now);
                     }
                 }
                 if let Some(entry) = self.entries.get_mut(last) {
-                    entry.handle_sample(track_id, sample, now);
+                    has_begun |= entry.handle_sample(track_id, sample, now);
                 }
             }
             match self.taps.poll_sample(track_id) {
@@ -417,8 +418,7 @@ impl<S: Stores> Recorder<S> {
                 None => break,
             }
         }
-        let has_begun = |id: &String| self.entries.get_mut(id).is_some_and(Entry::poll_begun);
-        if recordings.iter().map(has_begun).fold(false, |any, one| any | one) {
+        if has_begun {
             self.tell(now);
         }
     }
