@@ -42,10 +42,19 @@ pub fn is_being_made(output: &Path) -> bool {
 /// If the disk refuses.
 pub fn clear(output: &Path) -> io::Result<()> {
     let Some(folder) = folder_of(output).filter(|folder| folder.is_dir()) else { return Ok(()) };
+    // Held while it is removed.
+    match lock(&folder)? {
+        Some(_lock) => fs::remove_dir_all(folder),
+        None => Ok(()),
+    }
+}
+
+/// `None`: somebody works there.
+fn lock(folder: &Path) -> io::Result<Option<File>> {
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
     match lock.try_lock() {
-        Ok(()) => fs::remove_dir_all(folder),
-        Err(TryLockError::WouldBlock) => Ok(()),
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(why)) => Err(why),
     }
 }
@@ -66,12 +75,7 @@ impl Folder {
             Err(why) => return Err(why),
         }
         fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(io::Error::other("it is being mixed already")),
-            Err(TryLockError::Error(why)) => return Err(why),
-        }
+        let lock = lock(&path)?.ok_or_else(|| io::Error::other("it is being mixed already"))?;
         // Who was here before has died.
         for entry in fs::read_dir(&path)?.flatten().filter(|entry| entry.file_name() != LOCK) {
             fs::remove_file(entry.path())?;
