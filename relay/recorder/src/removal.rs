@@ -37,15 +37,10 @@ pub fn remove(directory: &Path, recording: &Recording) -> io::Result<()> {
 
 fn remove_files(directory: &Path, recording: &Recording) -> io::Result<()> {
     gone(fs::remove_file(directory.join(&recording.file)))?;
-    let told = recording.mixed.clone().filter(|name| {
-        is_file_name(name) && *name != recording.file && !description(directory, name).exists()
-    });
-    let own = mix_name(directory, recording);
-    for name in told.iter().chain(own.iter().filter(|own| Some(*own) != told.as_ref())) {
-        mix::clear(&directory.join(name))?;
-        gone(fs::remove_file(directory.join(name)))?;
-    }
-    Ok(())
+    // Told of or not, it has this name.
+    let Some(mix) = mix_name(directory, recording).map(|name| directory.join(name)) else { return Ok(()) };
+    mix::clear(&mix)?;
+    gone(fs::remove_file(mix))
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {
@@ -63,10 +58,8 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 /// If the directory cannot be read.
 pub fn clean(directory: &Path, is_mixed_again: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let (name, path) = match entry {
-            Ok(entry) => (entry.file_name(), entry.path()),
-            Err(why) => return Err(why),
-        };
+        let entry = entry?;
+        let (name, path) = (entry.file_name(), entry.path());
         let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
         let of = |ending: &str| {
             let file = hidden.strip_suffix(ending);
