@@ -59,7 +59,8 @@ pub(crate) fn fill(file: &toml::Table, keys: &mut [Key<'_>]) {
         }
         Err(why) => return tell(format!("recording.wcs_directory: {}: {why}", path.display())),
     };
-    let (said, refused) = settings(&properties(&text), Path::new(directory));
+    let wcs = properties(&text);
+    let (said, refused) = settings(&wcs, Path::new(directory));
     // Each program tells of its own keys.
     let is_own = |(table, name): (&str, &str)| {
         keys.iter().any(|key| key.place() == (table, name) && !key.checked_only)
@@ -67,7 +68,7 @@ pub(crate) fn fill(file: &toml::Table, keys: &mut [Key<'_>]) {
     // What ringvox.toml says counts, so nothing of WCS's is missed there.
     let counts = |(table, name): (&str, &str)| is_own((table, name)) && of(table, name).is_none();
     if is_own(OF_RECORDER) {
-        tell_unused(&path, &properties(&text));
+        tell_unused(&path, &wcs);
     }
     let refused: Vec<String> =
         refused.into_iter().filter(|(place, _)| counts(*place)).map(|(_, why)| why).collect();
