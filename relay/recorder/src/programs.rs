@@ -25,14 +25,13 @@ fn missing_in(settings: &Settings, path: &OsStr) -> Vec<String> {
             "on_record_hook_script",
             settings.on_record_hook_script.as_deref(),
             hook,
-            "files of streams are ready",
+            "nothing happens when files of streams are ready",
         ),
-        ("on_multiple_record_hook_script", room, hook, "files of rooms are ready"),
+        ("on_multiple_record_hook_script", room, hook, "nothing happens when files of rooms are ready"),
     ];
     let told = wanted.into_iter().filter_map(|(key, program, path, what)| {
         let program = program.filter(|program| !is_there(program, path))?.display();
-        let without = if key == "ffmpeg" { "without it" } else { "without it nothing happens when" };
-        Some(format!("recording.{key}: there is no program {program} that can be started: {without} {what}"))
+        Some(format!("recording.{key}: there is no program {program} that can be started: without it {what}"))
     });
     told.collect()
 }
