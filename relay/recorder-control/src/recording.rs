@@ -120,9 +120,6 @@ pub struct Recording {
     /// Why it is paused or has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// What of the finished file is not as it was asked for, for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -153,7 +150,6 @@ impl Recording {
             interruptions: 0,
             tracks: Vec::new(),
             failure: None,
-            note: None,
         }
     }
 }
@@ -196,8 +192,7 @@ pub enum Order {
         id: String,
     },
     /// The recordings of rooms that go on, all of them: one that is not named, and into which no track goes,
-    /// ends. Signaling says it whenever it knows all its rooms: at each connection, and when it has found
-    /// them again after its start.
+    /// ends. Signaling does not say it yet: who says it must know all its rooms.
     Rooms {
         /// Their ids.
         ids: Vec<String>,
