@@ -13,7 +13,7 @@ import { after, before, describe, test } from "node:test";
 import { launch, newPerson } from "./support/browsers.js";
 import { closeAll, hasMarks, publishMarks } from "./support/marks-page.js";
 import { beeps, sights } from "./support/marks.js";
-import { FINISHED_S, complaints, hasBoth, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, hasBoth, probe, recordingsOf } from "./support/recorded.js";
 import { until } from "./support/until.js";
 import { Stage } from "./support/vendor.js";
 
@@ -46,11 +46,8 @@ describe("recordings of browsers", () => {
         await stage.close();
     });
 
-    /** @param {string} room @returns {Promise<any[]>} */
-    async function recordings(room) {
-        const response = await fetch(`${stage.server.http}/api/v1/recordings?room=${encodeURIComponent(room)}`);
-        return (await response.json()).recordings;
-    }
+    /** @param {string} room */
+    const recordings = (room) => recordingsOf(stage.server, room);
 
     /** All recordings of a room, once each is so. @param {string} room @param {number} count @param {(one: any) => boolean} so */
     function each(room, count, so) {

@@ -15,7 +15,7 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { TURN_MS, beeps, sights } from "./support/marks.js";
 import { says, startPeer } from "./support/peer.js";
-import { FINISHED_S, complaints, hasBoth, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, hasBoth, probe, recordingsOf } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -50,7 +50,7 @@ describe("what was at one moment is at one moment of a recording", () => {
         const all = Object.entries(ROOMS);
         const peers = all.map(([room, publishers]) => startPeer("record_gstreamer.py", server.http, room, ...publishers.map(
             ({ login, video, audio, hz }, index) => [login, video.toUpperCase(), audio.toUpperCase(), hz, index * LATER_MS].join(":"))));
-        const list = async () => (await (await fetch(`${server.http}/api/v1/recordings`)).json()).recordings;
+        const list = () => recordingsOf(server);
         try {
             await Promise.all(peers.map((peer, index) => says(peer, `publishing ${all[index][1][1].login}`)));
             await until("all is recorded", async () => {

@@ -10,7 +10,7 @@ import { join as path } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { launch, newPerson } from "./support/browsers.js";
-import { FINISHED_S, complaints, probe } from "./support/recorded.js";
+import { FINISHED_S, complaints, probe, recordingsOf } from "./support/recorded.js";
 import { startServer } from "./support/server.js";
 import { until } from "./support/until.js";
 import { flows, publish } from "./support/whip-page.js";
@@ -105,8 +105,7 @@ describe("a recording whose programs are killed", () => {
 
     /** @param {string} room @returns {Promise<any>} the one recording of the room */
     async function recorded(room) {
-        const response = await fetch(`${server.http}/api/v1/recordings?room=${room}`);
-        const { recordings } = await response.json();
+        const recordings = await recordingsOf(server, room);
         assert.equal(recordings.length, 1, JSON.stringify(recordings));
         return recordings[0];
     }

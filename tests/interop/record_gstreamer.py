@@ -14,7 +14,7 @@ import sys
 import threading
 import urllib.parse
 
-from whip_gstreamer import GLib, Gst, Peer, until, webrtcbin
+from whip_gstreamer import Gst, Peer, until, webrtcbin
 
 WIDTH, HEIGHT, RATE = 320, 180, 50
 BITS = 16

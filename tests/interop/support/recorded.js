@@ -34,6 +34,17 @@ export async function probe(file, ...show) {
 }
 
 /**
+ * All recordings of a server whose API has no key, or those of a room.
+ * @param {import("./server.js").Server} server
+ * @param {string} [room]
+ * @returns {Promise<any[]>}
+ */
+export async function recordingsOf(server, room = "") {
+    const response = await fetch(`${server.http}/api/v1/recordings?room=${encodeURIComponent(room)}`);
+    return (await response.json()).recordings;
+}
+
+/**
  * Whether a recording has sound and pictures by now: on a busy machine a browser's pictures come late.
  * @param {{tracks: {kind: string}[]}} recording
  */
