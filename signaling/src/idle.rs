@@ -230,6 +230,7 @@ mod tests {
         pause.octets_came();
         assert_eq!(pause.deadline(), begun, "an octet now and then gains no time");
     }
+
     #[tokio::test]
     async fn a_connection_that_is_cut_ends_though_its_client_takes_nothing() {
         let (ours, _theirs) = tokio::io::duplex(16);

@@ -167,6 +167,7 @@ mod tests {
             assert!(open_file(&records, name).is_err(), "{name}");
         }
     }
+
     const LONG: u64 = 64 << 20;
 
     async fn fetched(count: u64) -> (Arc<Places>, axum::body::BodyDataStream) {
